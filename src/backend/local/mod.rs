@@ -1,0 +1,25 @@
+//! KEKs that this process holds: from an environment variable, a file, or a passphrase.
+//!
+//! The way to begin: no server and no account. What it lacks against a KMS is that whoever reads the memory
+//! or the configuration of the process has the KEK. When it is time to move, a re-wrap moves what is stored
+//! to any other backend; the payloads are not touched.
+//!
+//! | manager | wrap algorithm | cost of a wrap or unwrap |
+//! |---|---|---|
+//! | [`LocalKeys`] | 1: XAES-256-GCM | under a microsecond |
+//! | [`PassphraseKeys`] | 2: PBKDF2-HMAC-SHA256, or 3: Argon2id, then 1 | tens of milliseconds for each new salt, then as 1 |
+//!
+//! Both bind a wrap to its context as AAD.
+
+mod keys;
+mod passphrase;
+mod text;
+mod warning;
+mod xaes;
+
+pub use keys::LocalKeys;
+pub use passphrase::{Kdf, PassphraseKeys};
+pub use text::kek_from_text;
+
+/// The provider name in stanzas.
+pub const PROVIDER: &str = "local";

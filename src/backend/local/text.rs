@@ -1,0 +1,183 @@
+//! KEKs written as text.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::{Error, Result};
+use crate::runtime::Environment;
+use crate::secret::{KEY_LEN, Kek};
+
+/// The most that is read of a key file. A key in base64 has 44 characters.
+const FILE_MAX: u64 = 1024;
+const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or hex (64 characters)";
+
+/// A KEK of 32 bytes from base64 (standard or URL-safe, padded or not) or hex. White space around it is
+/// passed over. Decoded in constant time.
+///
+/// # Errors
+/// `Configuration` for anything else; the error says what is expected and never what was found.
+pub fn kek_from_text(text: &SecretString) -> Result<Kek> {
+    let text = text.expose_secret().trim_ascii();
+    let mut bytes = Zeroizing::new([0; KEY_LEN]);
+    let out = bytes.as_mut_slice();
+    let decoded = match text.len() {
+        64 => base16ct::mixed::decode(text, out).map(<[u8]>::len).ok(),
+        44 if text.contains(['-', '_']) => Base64Url::decode(text, out).map(<[u8]>::len).ok(),
+        44 => Base64::decode(text, out).map(<[u8]>::len).ok(),
+        43 if text.contains(['-', '_']) => Base64UrlUnpadded::decode(text, out).map(<[u8]>::len).ok(),
+        43 => Base64Unpadded::decode(text, out).map(<[u8]>::len).ok(),
+        _ => None,
+    };
+    if decoded != Some(KEY_LEN) {
+        return Err(Error::configuration(EXPECTED));
+    }
+    if bytes.iter().all(|byte| *byte == bytes[0]) {
+        return Err(Error::configuration(
+            "the key is one byte repeated; make one with `waxseal keygen`",
+        ));
+    }
+    Ok(Kek::from_bytes(&bytes))
+}
+
+/// The value of a variable that must be set and not empty.
+pub(super) fn required_var(environment: &dyn Environment, name: &str) -> Result<SecretString> {
+    match environment.var(name)? {
+        Some(value) if !value.expose_secret().is_empty() => Ok(value),
+        _ => Err(Error::configuration(format!(
+            "the environment variable {name} is not set"
+        ))),
+    }
+}
+
+/// A KEK from a variable.
+pub(super) fn kek_from_var(environment: &dyn Environment, name: &str) -> Result<Kek> {
+    kek_from_text(&required_var(environment, name)?).map_err(|_| {
+        Error::configuration(format!(
+            "the environment variable {name} holds no key: {EXPECTED}"
+        ))
+    })
+}
+
+/// A KEK from a file, in the form of [`kek_from_text`].
+pub(super) fn kek_from_file(path: &Path, allow_shared: bool) -> Result<Kek> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| {
+        Error::configuration(format!("cannot read the key file {shown}: {}", error.kind())).with_source(error)
+    };
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Error::configuration(format!(
+            "the key file {shown} is not a regular file"
+        )));
+    }
+    if !allow_shared {
+        check_mode(&metadata, path)?;
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX as usize + 1));
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let mut text = match std::str::from_utf8(&bytes) {
+        Ok(text) if bytes.len() as u64 <= FILE_MAX => text.to_owned(),
+        _ => {
+            return Err(Error::configuration(format!(
+                "the key file {shown} holds no key: {EXPECTED}"
+            )));
+        }
+    };
+    let kek = kek_from_text(&SecretString::from(text.as_str()));
+    text.zeroize();
+    kek.map_err(|_| Error::configuration(format!("the key file {shown} holds no key: {EXPECTED}")))
+}
+
+#[cfg(unix)]
+fn check_mode(metadata: &std::fs::Metadata, path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Error::configuration(format!(
+        "the key file {} can be read by others (mode {:03o}); run chmod 600 on it",
+        path.display(),
+        mode & 0o777
+    )))
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &std::fs::Metadata, _: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Kek> {
+        kek_from_text(&SecretString::from(text))
+    }
+
+    #[test]
+    fn base64_and_hex_of_32_bytes_are_taken() {
+        let bytes: [u8; 32] = std::array::from_fn(|i| 0xf0 ^ u8::try_from(i).unwrap());
+        let texts = [
+            Base64::encode_string(&bytes),
+            Base64Unpadded::encode_string(&bytes),
+            Base64Url::encode_string(&bytes),
+            Base64UrlUnpadded::encode_string(&bytes),
+            hex::encode(bytes),
+            hex::encode_upper(bytes),
+            format!("  {}\n", Base64::encode_string(&bytes)),
+        ];
+        for text in texts {
+            assert_eq!(parse(&text).unwrap().expose_bytes(), &bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_says_what_is_expected_and_not_what_was_found() {
+        let bytes: Vec<u8> = (0..33).collect();
+        for text in [
+            String::new(),
+            "hunter2".into(),
+            "CANARY".repeat(11)[..64].into(),
+            "CANARY!".repeat(7)[..44].into(),
+            Base64::encode_string(&bytes),
+            hex::encode(&bytes[..31]),
+            hex::encode([0; 32]),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(!error.to_string().contains("CANARY"));
+            assert!(
+                error.to_string().contains("expected 32") || error.to_string().contains("keygen"),
+                "{error}"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_file_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kek");
+        std::fs::write(&path, hex::encode((0..32).collect::<Vec<u8>>())).unwrap();
+        for (mode, good) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, false),
+            (0o604, false),
+            (0o660, false),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(kek_from_file(&path, false).is_ok(), good, "{mode:o}");
+            assert!(kek_from_file(&path, true).is_ok());
+        }
+        assert!(kek_from_file(dir.path(), true).is_err());
+        assert!(kek_from_file(&dir.path().join("missing"), true).is_err());
+    }
+}

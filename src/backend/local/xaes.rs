@@ -1,0 +1,156 @@
+//! XAES-256-GCM (C2SP): AES-256-GCM with a 192-bit nonce, so that random nonces never run out under a KEK.
+
+use aes::Aes256;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use zeroize::Zeroizing;
+
+use super::PROVIDER;
+use crate::aead::{AeadKey, TAG};
+use crate::entropy;
+use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
+use crate::error::{Error, Result};
+use crate::key_manager::Request;
+use crate::secret::{Dek, KEY_LEN, Kek};
+use crate::suite::Suite;
+
+const NONCE: usize = 24;
+/// Length of a wrapped DEK: nonce, ciphertext and tag.
+pub(super) const WRAPPED: usize = NONCE + KEY_LEN + TAG;
+
+/// A KEK that is ready for use.
+pub(super) struct Xaes {
+    // Boxed, so that moving it leaves no key schedule behind. Wiped on drop by `aes`.
+    aes: Box<Aes256>,
+    k1: Zeroizing<[u8; 16]>,
+}
+
+impl Xaes {
+    pub(super) fn new(kek: &Kek) -> Self {
+        let aes = Box::new(Aes256::new(kek.expose_bytes().into()));
+        let mut k1 = Zeroizing::new([0; 16]);
+        aes.encrypt_block((&mut *k1).into());
+        // Doubling in GF(2^128), as CMAC (NIST SP 800-38B) has it, without a branch on the secret.
+        let value = u128::from_be_bytes(*k1);
+        *k1 = (value << 1 ^ ((value >> 127) * 0x87)).to_be_bytes();
+        Self { aes, k1 }
+    }
+
+    /// The AES-256-GCM key that a nonce selects.
+    fn key(&self, nonce: &[u8; NONCE]) -> AeadKey {
+        let mut key = Zeroizing::new([0; 32]);
+        for (counter, half) in [1, 2].into_iter().zip(key.chunks_exact_mut(16)) {
+            let mut block = Zeroizing::new([0; 16]);
+            block[..4].copy_from_slice(&[0, counter, b'X', 0]);
+            block[4..].copy_from_slice(&nonce[..12]);
+            for (byte, k1) in block.iter_mut().zip(self.k1.iter()) {
+                *byte ^= k1;
+            }
+            self.aes.encrypt_block((&mut *block).into());
+            half.copy_from_slice(block.as_slice());
+        }
+        AeadKey::new(Suite::Aes256Gcm, &key)
+    }
+
+    fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<[u8; TAG]> {
+        let inner = nonce.last_chunk().ok_or_else(Error::cannot_open)?;
+        self.key(nonce).seal_in_place(inner, aad, in_out)
+    }
+
+    fn open(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8], tag: &[u8]) -> Result<()> {
+        let inner = nonce.last_chunk().ok_or_else(Error::cannot_open)?;
+        self.key(nonce).open_in_place(inner, aad, in_out, tag)
+    }
+
+    /// Wraps a DEK and appends nonce, ciphertext and tag.
+    pub(super) fn wrap_to(&self, dek: &Dek, request: &Request<'_>, out: &mut Vec<u8>) -> Result<()> {
+        let nonce: [u8; NONCE] = entropy::array()?;
+        let mut secret = Zeroizing::new(*dek.expose_bytes());
+        let tag = self.seal(&nonce, &request.wrap_aad(), secret.as_mut_slice())?;
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(secret.as_slice());
+        out.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Unwraps what [`wrap_to`](Self::wrap_to) appended.
+    pub(super) fn unwrap(&self, wrapped: &[u8], request: &Request<'_>) -> Result<Dek> {
+        let wrapped: &[u8; WRAPPED] = wrapped
+            .try_into()
+            .map_err(|_| Error::malformed("wrapped DEK", 0))?;
+        let (nonce, rest) = wrapped.split_first_chunk().ok_or_else(Error::cannot_open)?;
+        let (secret, tag) = rest
+            .split_first_chunk::<KEY_LEN>()
+            .ok_or_else(Error::cannot_open)?;
+        let mut secret = Zeroizing::new(*secret);
+        self.open(nonce, &request.wrap_aad(), secret.as_mut_slice(), tag)?;
+        Ok(Dek::from_bytes(&secret))
+    }
+
+    /// A wrapped DEK of this KEK alone.
+    pub(super) fn wrap(&self, dek: &Dek, request: &Request<'_>, kek: &KekRef) -> Result<WrappedDek> {
+        debug_assert_eq!(kek.provider(), PROVIDER);
+        let mut wrapped = Vec::with_capacity(WRAPPED);
+        self.wrap_to(dek, request, &mut wrapped)?;
+        WrappedDek::new(WrapAlgorithm::XAES_256_GCM, kek.clone(), wrapped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::EncryptionContext;
+
+    fn hex(value: &serde_json::Value) -> Vec<u8> {
+        hex::decode(value.as_str().unwrap()).unwrap()
+    }
+
+    /// The vectors of C2SP, from the folder that `WAXSEAL_VECTORS_DIR` names.
+    #[test]
+    fn c2sp_vectors() {
+        let Some(dir) = std::env::var_os("WAXSEAL_VECTORS_DIR") else {
+            println!("skipped: WAXSEAL_VECTORS_DIR is not set, so there are no XAES-256-GCM vectors to read");
+            return;
+        };
+        let path = std::path::Path::new(&dir).join("xaes-256-gcm/xaes-256-gcm.json");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            println!("skipped: there are no vectors at {}", path.display());
+            return;
+        };
+        let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let tests = vectors["tests"].as_array().unwrap();
+        assert!(tests.len() >= 3);
+        for test in tests {
+            let xaes = Xaes::new(&Kek::from_bytes(hex(&test["key"]).as_slice().try_into().unwrap()));
+            if test.get("K1").is_some() {
+                assert_eq!(xaes.k1.as_slice(), hex(&test["K1"]));
+            }
+            let nonce: [u8; NONCE] = hex(&test["nonce"]).try_into().unwrap();
+            let (plaintext, aad) = (hex(&test["plaintext"]), hex(&test["aad"]));
+            let mut in_out = plaintext.clone();
+            let tag = xaes.seal(&nonce, &aad, &mut in_out).unwrap();
+            assert_eq!([in_out.as_slice(), &tag].concat(), hex(&test["ciphertext"]));
+            xaes.open(&nonce, &aad, &mut in_out, &tag).unwrap();
+            assert_eq!(in_out, plaintext);
+        }
+    }
+
+    #[test]
+    fn a_wrap_opens_in_its_context_and_unaltered_only() {
+        let xaes = Xaes::new(&Kek::from_bytes(&[1; 32]));
+        let (here, there) = (
+            EncryptionContext::empty(),
+            EncryptionContext::new([("a", "b")]).unwrap(),
+        );
+        let dek = Dek::generate().unwrap();
+        let mut wrapped = Vec::new();
+        xaes.wrap_to(&dek, &Request::new(&here), &mut wrapped).unwrap();
+        assert_eq!(wrapped.len(), 72);
+        assert!(xaes.unwrap(&wrapped, &Request::new(&here)).unwrap().ct_eq(&dek));
+        assert!(xaes.unwrap(&wrapped, &Request::new(&there)).is_err());
+        for bit in 0..wrapped.len() * 8 {
+            wrapped[bit / 8] ^= 1 << (bit % 8);
+            assert!(xaes.unwrap(&wrapped, &Request::new(&here)).is_err(), "bit {bit}");
+            wrapped[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! A DEK in use: who may use it, for how much, and until when.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::context::EncryptionContext;
+use crate::entropy;
+use crate::envelope::{BodyHead, Envelope, Header, KekRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::message::{
+    Message, OpenReader, OpenedInPlace, SealWriter, Sealing, Session, SessionKeys, StopFlag,
+};
+use crate::runtime::Monotonic;
+use crate::secret::{Dek, Plaintext};
+
+/// Sessions that one lease keeps open for sealing: one for each context and setting in use.
+const SEALING_SLOTS: usize = 4;
+/// Session keys that one lease keeps for opening.
+const OPENING_SLOTS: usize = 8;
+
+/// A DEK together with everything that bounds its use: the KEKs it came from, the budget of sessions, an
+/// expiry, and a flag that revokes it.
+///
+/// Whoever uses a DEK (a handle, a stream, a cache) holds its lease in an `Arc` and asks it on every
+/// operation, so that revocation and expiry reach a DEK that is already in use. It also keeps the sessions
+/// and session keys that were derived, so that those who share a lease derive once. Dropping the last `Arc`
+/// wipes it all.
+pub struct DekLease {
+    dek: Dek,
+    keks: Vec<KekRef>,
+    seals: bool,
+    expires_at: Option<Monotonic>,
+    stop: StopFlag,
+    generation: u64,
+    sessions: AtomicU64,
+    sealing: Mutex<Slots<Session, SEALING_SLOTS>>,
+    opening: Mutex<Slots<OpenSession, OPENING_SLOTS>>,
+}
+
+/// A few values, of which the oldest makes room.
+struct Slots<T, const N: usize> {
+    values: [Option<Arc<T>>; N],
+    next: usize,
+}
+
+impl<T, const N: usize> Slots<T, N> {
+    fn new() -> Self {
+        Self {
+            values: std::array::from_fn(|_| None),
+            next: 0,
+        }
+    }
+
+    fn find(&self, mut is_it: impl FnMut(&T) -> bool) -> Option<Arc<T>> {
+        self.values.iter().flatten().find(|value| is_it(value)).cloned()
+    }
+
+    /// Keeps a value in the place of one that is `over`, else of the oldest.
+    fn keep(&mut self, value: Arc<T>, over: impl Fn(&T) -> bool) {
+        let free = self
+            .values
+            .iter()
+            .position(|slot| slot.as_ref().is_none_or(|value| over(value)));
+        let at = free.unwrap_or(self.next);
+        if let Some(slot) = self.values.get_mut(at) {
+            *slot = Some(value);
+        }
+        self.next = (at + 1) % N;
+    }
+}
+
+/// Session keys whose commitment was verified, with what they belong to.
+struct OpenSession {
+    head: [u8; 20],
+    digest: [u8; 32],
+    keys: Arc<SessionKeys>,
+}
+
+impl DekLease {
+    /// A lease of a fresh DEK: it seals and opens. `keks` are those it is wrapped under.
+    ///
+    /// Only for a DEK that was just generated, or that a DEK store counts sessions for.
+    #[must_use]
+    pub fn for_sealing(dek: Dek, keks: Vec<KekRef>) -> Self {
+        Self::new(dek, keks, true)
+    }
+
+    /// A lease of a DEK out of an envelope: it opens and never seals. Given only if the DEK reproduces the
+    /// body's commitment in this context, compared in constant time.
+    ///
+    /// # Errors
+    /// `CannotOpen`.
+    pub fn for_opening(
+        dek: Dek,
+        keks: Vec<KekRef>,
+        body: BodyHead<'_>,
+        context: &EncryptionContext,
+    ) -> Result<Self> {
+        let lease = Self::new(dek, keks, false);
+        lease.session_keys(body, context.digest())?;
+        Ok(lease)
+    }
+
+    fn new(dek: Dek, keks: Vec<KekRef>, seals: bool) -> Self {
+        Self {
+            dek,
+            keks,
+            seals,
+            expires_at: None,
+            stop: StopFlag::default(),
+            generation: entropy::generation(),
+            sessions: AtomicU64::new(0),
+            sealing: Mutex::new(Slots::new()),
+            opening: Mutex::new(Slots::new()),
+        }
+    }
+
+    /// Sets when the lease ends, in the time of the runtime that asks it.
+    #[must_use]
+    pub fn with_expiry(mut self, expires_at: Monotonic) -> Self {
+        self.expires_at = Some(expires_at);
+        self
+    }
+
+    /// When the lease ends, if it does by itself.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Monotonic> {
+        self.expires_at
+    }
+
+    /// The KEKs that the DEK is wrapped under, or the one that unwrapped it.
+    #[must_use]
+    pub fn keks(&self) -> &[KekRef] {
+        &self.keks
+    }
+
+    /// Whether it may seal. A DEK that came out of an attached envelope never does, since nobody counts the
+    /// sessions that others have sealed with it.
+    #[must_use]
+    pub fn may_seal(&self) -> bool {
+        self.seals
+    }
+
+    /// Ends the lease for good, in every handle, stream and cache that shares it.
+    pub fn revoke(&self) {
+        self.stop.set();
+        *lock(&self.sealing) = Slots::new();
+        *lock(&self.opening) = Slots::new();
+    }
+
+    /// Whether it was revoked.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.stop.is_set()
+    }
+
+    /// Refuses the use of a lease that is over.
+    ///
+    /// # Errors
+    /// `KeyRevoked` or `LeaseExpired`.
+    pub fn check(&self, now: Monotonic) -> Result<()> {
+        self.stop.check()?;
+        match self.expires_at {
+            Some(end) if now >= end => Err(Error::new(ErrorKind::LeaseExpired)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The DEK, for a [`DekSource`](crate::DekSource) that wraps it anew.
+    #[must_use]
+    pub fn dek(&self) -> &Dek {
+        &self.dek
+    }
+
+    /// How many sessions may still be started.
+    #[must_use]
+    pub fn sessions_left(&self) -> u64 {
+        if self.seals {
+            self.session_budget()
+                .saturating_sub(self.sessions.load(Ordering::Relaxed))
+        } else {
+            0
+        }
+    }
+
+    /// A process that came through a fork has a small budget of its own, since nobody adds its sessions to
+    /// those of its parent. What the parent had used is in the copied count and counts here too.
+    fn session_budget(&self) -> u64 {
+        if self.generation == entropy::generation() {
+            limits::DEK_SESSIONS.max
+        } else {
+            limits::FORKED_SESSIONS.max
+        }
+    }
+
+    /// The open session for these settings, or a new one.
+    pub(crate) fn session(&self, sealing: Sealing, context: &EncryptionContext) -> Result<Arc<Session>> {
+        self.stop.check()?;
+        if !self.seals {
+            return Err(Error::argument(
+                "a data key out of an envelope opens and never seals",
+            ));
+        }
+        let mut slots = lock(&self.sealing);
+        if let Some(session) = slots.find(|session| session.serves(sealing, context) && !session.is_over()) {
+            return Ok(session);
+        }
+        let used = self.sessions.fetch_add(1, Ordering::Relaxed);
+        if used >= self.session_budget() {
+            return Err(Error::new(ErrorKind::BudgetExhausted {
+                budget: limits::DEK_SESSIONS.name,
+            }));
+        }
+        let session = Arc::new(Session::start(&self.dek, sealing, context)?);
+        slots.keep(Arc::clone(&session), Session::is_over);
+        Ok(session)
+    }
+
+    /// The keys of a body, derived or kept from before; its commitment is compared either way.
+    fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
+        self.stop.check()?;
+        let found = lock(&self.opening)
+            .find(|open| open.head == *body.head() && open.digest == *digest)
+            .map(|open| Arc::clone(&open.keys));
+        if let Some(keys) = found {
+            keys.check(body.commitment())?;
+            return Ok(keys);
+        }
+        let keys = Arc::new(SessionKeys::verified(&self.dek, body, digest)?);
+        let open = OpenSession {
+            head: *body.head(),
+            digest: *digest,
+            keys: Arc::clone(&keys),
+        };
+        lock(&self.opening).keep(Arc::new(open), |_| false);
+        Ok(keys)
+    }
+
+    /// Opens a whole envelope and appends its plaintext to `out`.
+    pub(crate) fn open_to(
+        &self,
+        envelope: &Envelope<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let header = envelope.header();
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
+        message.open_to(envelope.chunks(), envelope.cut(), out)
+    }
+
+    /// Opens a whole envelope.
+    pub(crate) fn open(
+        &self,
+        envelope: &Envelope<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+    ) -> Result<Plaintext> {
+        let mut out = Vec::new();
+        self.open_to(envelope, context, aad, &mut out)?;
+        Ok(Plaintext::new(out))
+    }
+
+    /// Opens a whole envelope where it lies.
+    pub(crate) fn open_in_place<'b>(
+        &self,
+        bytes: &'b mut [u8],
+        context: &EncryptionContext,
+        aad: &[u8],
+    ) -> Result<OpenedInPlace<'b>> {
+        let (len, cut) = {
+            let envelope = Envelope::parse(bytes)?;
+            (envelope.header().len(), envelope.cut())
+        };
+        let (header, chunks) = bytes.split_at_mut_checked(len).ok_or_else(Error::cannot_open)?;
+        let header = Header::parse(header)?;
+        header.check_stored_context(context.digest())?;
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message = Message::new(&self.dek, &keys, &header, context.digest(), aad);
+        message.open_in_place(chunks, cut)
+    }
+
+    /// A reader that opens the chunks behind a header.
+    pub(crate) fn reader<R: Read>(
+        &self,
+        header: &Header<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+        inner: R,
+    ) -> Result<OpenReader<R>> {
+        limits::AAD.check(aad.len())?;
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
+        let size = header.body().chunk_size().bytes();
+        let stop = self.stop.clone();
+        Ok(OpenReader::new(
+            inner,
+            keys,
+            message_key,
+            stop,
+            *header.nonce(),
+            aad.to_vec(),
+            size,
+        ))
+    }
+
+    /// A writer that seals to an envelope with this front.
+    pub(crate) fn writer<W: Write>(
+        &self,
+        session: &Arc<Session>,
+        prefix: &[u8],
+        aad: &[u8],
+        inner: W,
+    ) -> Result<SealWriter<W>> {
+        limits::AAD.check(aad.len())?;
+        let nonce = session.begin()?;
+        let message_key = session.message_key(&self.dek, &nonce)?;
+        let mut header = vec![0; session.layout(prefix.len(), 0)?.header_len()];
+        session.write_header(prefix, &nonce, &mut header)?;
+        let stop = self.stop.clone();
+        Ok(SealWriter::new(
+            inner,
+            Arc::clone(session),
+            message_key,
+            stop,
+            nonce,
+            aad.to_vec(),
+            header,
+        ))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while a slot was written leaves a slot, old or new: nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for DekLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DekLease")
+            .field("keks", &self.keks)
+            .field("may_seal", &self.seals)
+            .field("expires_at", &self.expires_at)
+            .field("is_revoked", &self.is_revoked())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn lease() -> DekLease {
+        DekLease::for_sealing(Dek::generate().unwrap(), Vec::new())
+    }
+
+    #[test]
+    fn those_who_share_a_lease_share_a_session() {
+        let lease = lease();
+        let context = EncryptionContext::empty();
+        let a = lease.session(Sealing::default(), &context).unwrap();
+        let b = lease.session(Sealing::default(), &context).unwrap();
+        assert!(Arc::ptr_eq(&a, &b));
+        let other = EncryptionContext::new([("a", "b")]).unwrap();
+        let c = lease.session(Sealing::default(), &other).unwrap();
+        assert!(!Arc::ptr_eq(&a, &c));
+        assert_eq!(lease.sessions_left(), limits::DEK_SESSIONS.max - 2);
+    }
+
+    #[test]
+    fn the_session_budget_is_enforced() {
+        let lease = lease();
+        lease.sessions.store(limits::DEK_SESSIONS.max, Ordering::Relaxed);
+        let error = lease
+            .session(Sealing::default(), &EncryptionContext::empty())
+            .err()
+            .unwrap();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::BudgetExhausted {
+                budget: "sessions of a DEK"
+            }
+        );
+    }
+
+    #[test]
+    fn behind_a_fork_the_budget_is_small() {
+        let mut lease = lease();
+        lease.generation -= 1;
+        assert_eq!(lease.sessions_left(), limits::FORKED_SESSIONS.max);
+        lease
+            .sessions
+            .store(limits::FORKED_SESSIONS.max, Ordering::Relaxed);
+        assert!(
+            lease
+                .session(Sealing::default(), &EncryptionContext::empty())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn revoked_and_expired_leases_are_refused() {
+        let lease = lease().with_expiry(Monotonic(Duration::from_secs(10)));
+        assert!(lease.check(Monotonic(Duration::from_secs(9))).is_ok());
+        let expired = lease.check(Monotonic(Duration::from_secs(10))).unwrap_err();
+        assert_eq!(expired.kind(), ErrorKind::LeaseExpired);
+        lease.revoke();
+        assert_eq!(
+            lease.check(Monotonic(Duration::ZERO)).unwrap_err().kind(),
+            ErrorKind::KeyRevoked
+        );
+        let refused = lease
+            .session(Sealing::default(), &EncryptionContext::empty())
+            .err()
+            .unwrap();
+        assert_eq!(refused.kind(), ErrorKind::KeyRevoked);
+    }
+
+    #[test]
+    fn a_dek_out_of_an_envelope_never_seals() {
+        let dek = Dek::from_bytes(&[1; 32]);
+        let context = EncryptionContext::empty();
+        let session = Session::start(&dek, Sealing::default(), &context).unwrap();
+        let body = BodyHead::parse(session.body_head()).unwrap();
+        let lease = DekLease::for_opening(dek, Vec::new(), body, &context).unwrap();
+        assert!(lease.session(Sealing::default(), &context).is_err());
+        assert_eq!(lease.sessions_left(), 0);
+        let wrong = DekLease::for_opening(Dek::from_bytes(&[2; 32]), Vec::new(), body, &context);
+        assert_eq!(wrong.unwrap_err().kind(), ErrorKind::CannotOpen);
+    }
+
+    #[test]
+    fn session_keys_are_bounded_and_still_compare_the_commitment() {
+        let dek = || Dek::from_bytes(&[1; 32]);
+        let context = EncryptionContext::empty();
+        let lease = DekLease::for_sealing(dek(), Vec::new());
+        for _ in 0..3 * OPENING_SLOTS {
+            let session = Session::start(&dek(), Sealing::default(), &context).unwrap();
+            let mut bytes = *session.body_head();
+            lease
+                .session_keys(BodyHead::parse(&bytes).unwrap(), context.digest())
+                .unwrap();
+            bytes[51] ^= 1;
+            assert!(
+                lease
+                    .session_keys(BodyHead::parse(&bytes).unwrap(), context.digest())
+                    .is_err()
+            );
+        }
+        let kept = lock(&lease.opening).values.iter().flatten().count();
+        assert_eq!(kept, OPENING_SLOTS);
+    }
+}

@@ -1,0 +1,79 @@
+//! The second half of the joint: whole wrap sections, and who decides about keys.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::dek_lease::DekLease;
+use crate::envelope::{BodyHead, WrapSection, WrapSet};
+use crate::error::Result;
+use crate::key_manager::Request;
+
+/// Gives DEKs and takes them back from their wraps: what a [`Sealer`](crate::Sealer) holds.
+///
+/// A source decides which KEKs wrap, how many of them, and which may open: any one of several
+/// ([`AnyOf`](crate::AnyOf)), a key ring with a lifecycle, a cache around another source. A single
+/// [`KeyManager`](crate::KeyManager) is an `AnyOf` of one.
+///
+/// # Contract
+/// *Verified.* A lease comes out of [`open_dek`](Self::open_dek) only if its DEK reproduces the body's
+/// commitment in the request's context ([`DekLease::for_opening`] sees to that). A stanza that unwraps to
+/// another DEK is one that does not open.
+///
+/// *All or nothing.* If any wrap that is demanded fails, sealing fails.
+///
+/// *Order.* Stanzas that nobody configured here knows are passed over without any work; each of the others
+/// is tried once, and one that fails never keeps the next from being tried.
+///
+/// *Errors.* Where no stanza opens, the error lists the [`attempts`](crate::Error::attempts) and is
+/// retryable if any of them was; where none is known, its kind is `NoUsableKey`.
+///
+/// *Cancel safety.* Every future may be dropped at any await; what was not stored is harmless.
+#[async_trait]
+pub trait DekSource: Debug + Send + Sync {
+    /// A DEK for sealing, with the wraps to store beside what it seals. Fresh, or one that the source hands
+    /// out to several callers within its budget.
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)>;
+
+    /// The DEK of an envelope, from its wraps and the head of its body.
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>>;
+
+    /// New wraps for the DEK of an envelope. The body needs no change, and never gets one.
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<WrapSet>;
+}
+
+#[async_trait]
+impl<T: DekSource + ?Sized> DekSource for Arc<T> {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        (**self).seal_dek(request).await
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        (**self).open_dek(wraps, body, request).await
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<WrapSet> {
+        (**self).rewrap(wraps, body, request).await
+    }
+}

@@ -1,0 +1,56 @@
+//! A counter that moves in the child of every `fork`.
+//!
+//! This is the one module of the crate that may hold `unsafe`: there is no safe way to learn of a fork that
+//! is cheap enough to ask before each nonce (`getpid` is a system call, 100 ns). The unsafe part is one call,
+//! made once, and a handler that adds one to an atomic integer.
+#![allow(unsafe_code)]
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// How many forks lie between the first process and this one, counted from 1.
+///
+/// Where the platform has no `fork`, always 1. Sessions and leases that were made under another generation
+/// came through a fork.
+pub(crate) fn generation() -> u64 {
+    watched_generation().unwrap_or_else(|| u64::from(std::process::id()))
+}
+
+/// The same, or `None` where forks cannot be watched, so that nothing may be buffered.
+pub(crate) fn watched_generation() -> Option<u64> {
+    static WATCHED: OnceLock<bool> = OnceLock::new();
+    WATCHED
+        .get_or_init(watch)
+        .then(|| GENERATION.load(Ordering::Relaxed))
+}
+
+#[cfg(unix)]
+fn watch() -> bool {
+    extern "C" fn in_child() {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: `pthread_atfork` takes up to three function pointers that live for the whole program.
+    // `in_child` is one, captures nothing, and does nothing but add to an atomic integer, which is
+    // async-signal-safe, as POSIX asks of what runs between `fork` and `exec` in a process with threads.
+    // The handler stays registered until the process ends; this crate is never unloaded before that, unless
+    // it is part of a library that is closed with `dlclose`, which Rust does not support for libraries
+    // that use thread-local storage with destructors, as the standard library itself does.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) == 0 }
+}
+
+#[cfg(not(unix))]
+fn watch() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forks_are_watched_here() {
+        assert_eq!(watched_generation(), Some(generation()));
+    }
+}

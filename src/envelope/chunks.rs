@@ -1,0 +1,170 @@
+//! How a payload is cut into chunks. Only lengths; no bytes and no keys.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Bytes that each chunk adds.
+pub(crate) const TAG: usize = 16;
+
+/// The size of a chunk: a power of two from 1 KiB to 16 MiB, 64 KiB by default.
+///
+/// A payload of up to one chunk costs one AEAD call and nothing derived. A stream holds one chunk in memory,
+/// and a range read opens at least one. Each chunk adds 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChunkSize(u8);
+
+impl ChunkSize {
+    /// The smallest: 1 KiB.
+    pub const MIN: Self = Self(10);
+    /// The greatest: 16 MiB.
+    pub const MAX: Self = Self(24);
+
+    /// A chunk size in bytes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is not a power of two from 1,024 to 16,777,216.
+    pub fn new(bytes: usize) -> Result<Self> {
+        (Self::MIN.0..=Self::MAX.0)
+            .map(Self)
+            .find(|size| size.bytes() == bytes)
+            .ok_or_else(|| Error::argument("a chunk size is a power of two from 1024 to 16777216 bytes"))
+    }
+
+    /// The chunk size of an exponent in an envelope, if it is in range.
+    #[must_use]
+    pub fn from_exponent(exponent: u8) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0)
+            .contains(&exponent)
+            .then_some(Self(exponent))
+    }
+
+    /// The exponent in the envelope.
+    #[must_use]
+    pub const fn exponent(self) -> u8 {
+        self.0
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        1 << self.0
+    }
+}
+
+impl Default for ChunkSize {
+    /// 64 KiB.
+    fn default() -> Self {
+        Self(16)
+    }
+}
+
+/// A payload's cut into chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    size: usize,
+    /// Chunks before the final one; each is full.
+    full: usize,
+    /// Plaintext bytes of the final chunk.
+    last: usize,
+}
+
+impl Cut {
+    /// The cut of a plaintext.
+    pub(crate) fn of_plaintext(size: ChunkSize, len: usize) -> Result<Self> {
+        limits::MESSAGE.check(len)?;
+        let size = size.bytes();
+        // The final chunk is empty only if the whole plaintext is.
+        let full = len.saturating_sub(1) / size;
+        limits::CHUNKS.check(full.saturating_add(1))?;
+        Ok(Self {
+            size,
+            full,
+            last: len - full * size,
+        })
+    }
+
+    /// The cut of sealed chunks, refused where no plaintext has that length. `offset` is where they begin.
+    pub(crate) fn of_sealed(size: ChunkSize, len: usize, offset: usize) -> Result<Self> {
+        let malformed = || Error::malformed("chunks", offset);
+        let size = size.bytes();
+        let full = len.saturating_sub(1) / (size + TAG);
+        limits::CHUNKS.check(full.saturating_add(1))?;
+        let last = (len - full * (size + TAG))
+            .checked_sub(TAG)
+            .ok_or_else(malformed)?;
+        if last == 0 && full > 0 {
+            return Err(malformed());
+        }
+        let cut = Self { size, full, last };
+        limits::MESSAGE.check(cut.plaintext_len())?;
+        Ok(cut)
+    }
+
+    pub(crate) fn is_single(&self) -> bool {
+        self.full == 0
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.full + 1
+    }
+
+    pub(crate) fn plaintext_len(&self) -> usize {
+        self.full * self.size + self.last
+    }
+
+    pub(crate) fn sealed_len(&self) -> usize {
+        self.plaintext_len() + self.count() * TAG
+    }
+
+    /// Where each chunk's plaintext lies among the sealed chunks; its tag follows it.
+    pub(crate) fn ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
+        let Self { size, full, last } = *self;
+        (0..full + 1).map(move |index| {
+            let start = index * (size + TAG);
+            start..start + if index == full { last } else { size }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two_in_range() {
+        assert_eq!(ChunkSize::new(65_536).unwrap(), ChunkSize::default());
+        for bad in [0, 1, 512, 1000, 1025, 1 << 25] {
+            assert!(ChunkSize::new(bad).is_err());
+        }
+        assert!(ChunkSize::from_exponent(9).is_none());
+        assert!(ChunkSize::from_exponent(25).is_none());
+    }
+
+    #[test]
+    fn a_cut_leads_back_from_its_sealed_length() {
+        let size = ChunkSize::MIN;
+        for len in (0..5000).chain([1 << 20]) {
+            let cut = Cut::of_plaintext(size, len).unwrap();
+            assert_eq!(cut.plaintext_len(), len);
+            assert_eq!(cut.count(), len.div_ceil(1024).max(1));
+            assert_eq!(Cut::of_sealed(size, cut.sealed_len(), 0).unwrap(), cut);
+            let ranges: Vec<_> = cut.ranges().collect();
+            assert_eq!(ranges.len(), cut.count());
+            assert_eq!(ranges.iter().map(ExactSizeIterator::len).sum::<usize>(), len);
+            assert_eq!(ranges.last().unwrap().end + TAG, cut.sealed_len());
+        }
+    }
+
+    #[test]
+    fn lengths_that_no_plaintext_has_are_refused() {
+        let full = 1024 + TAG;
+        for bad in [0, 1, 15, full + 1, full + 16, 2 * full + 16] {
+            assert!(Cut::of_sealed(ChunkSize::MIN, bad, 0).is_err(), "{bad}");
+        }
+        for good in [16, 17, full, full + 17, 2 * full] {
+            assert!(Cut::of_sealed(ChunkSize::MIN, good, 0).is_ok(), "{good}");
+        }
+    }
+}

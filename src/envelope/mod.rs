@@ -1,0 +1,372 @@
+//! The envelope's bytes: parsing and writing. No keys, no I/O but [`HeaderBuf::read_from`], no cryptography
+//! but the digest of a stored context.
+//!
+//! An envelope has two parts that never mix. The *wrap section* says who can get the DEK; the *body* is the
+//! sealed payload. A re-wrap replaces the wrap section and leaves every byte of the body as it was.
+//!
+//! ```text
+//! "WAX" 1 | kind | W u24 | wrap section or DEK id (W bytes) |            <- replaced by a re-wrap
+//! suite exponent flags 0 | session id | commitment | nonce | [context] | chunks
+//! ```
+//!
+//! The format is `docs/spec/envelope-v1.md` in the repository.
+#![deny(clippy::indexing_slicing)]
+
+mod algorithm;
+mod body;
+mod chunks;
+mod cursor;
+mod read;
+mod wrap_section;
+mod write;
+
+use std::fmt;
+
+pub use algorithm::{AlgorithmClass, WrapAlgorithm};
+pub use body::BodyHead;
+pub(crate) use body::{BODY_FIXED, BODY_HEAD, FLAG_STORED_CONTEXT, HEAD};
+pub use chunks::ChunkSize;
+pub(crate) use chunks::Cut;
+use cursor::Cursor;
+pub use read::HeaderBuf;
+pub(crate) use read::read_full;
+pub use wrap_section::{WrapRef, WrapSection};
+use write::push_stored_context;
+pub use write::{KekRef, WrapSet, WrappedDek, Wraps};
+
+use crate::context;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::limits;
+
+/// The first three bytes of every envelope.
+const MAGIC: &[u8; 3] = b"WAX";
+/// The version this crate reads and writes.
+pub const VERSION: u8 = 1;
+/// Length of magic, version, kind and W.
+pub(crate) const PREFIX_FIXED: usize = 8;
+const KIND_ATTACHED: u8 = 1;
+const KIND_DETACHED: u8 = 2;
+
+/// The id of a DEK whose wrap section is kept in a DEK store, apart from the envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DekId(pub [u8; 16]);
+
+/// Where an envelope's wraps are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WrapsRef<'a> {
+    /// In the envelope.
+    Attached(WrapSection<'a>),
+    /// In a DEK store, under this id.
+    Detached(DekId),
+}
+
+/// Everything of an envelope before its chunks, parsed and borrowed.
+///
+/// This is all that a re-wrap or an inspection needs, so neither reads the payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    bytes: &'a [u8],
+    wraps: WrapsRef<'a>,
+    body: BodyHead<'a>,
+    nonce: &'a [u8; 12],
+    stored_context: Option<&'a [u8]>,
+    body_offset: usize,
+}
+
+impl<'a> Header<'a> {
+    /// Parses the header at the front of `bytes`, whatever follows it. Allocates nothing.
+    ///
+    /// # Errors
+    /// `Malformed` with field and offset (also where `bytes` end inside the header), `UnsupportedVersion`,
+    /// `Unsupported`, `OverLimit`.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        Self::parse_inner(bytes).map_err(|error| error.with_operation(Operation::Parse))
+    }
+
+    fn parse_inner(bytes: &'a [u8]) -> Result<Self> {
+        let mut cursor = Cursor::new(bytes, 0);
+        let (kind, len) = parse_prefix(&mut cursor)?;
+        let section_at = cursor.offset();
+        let section = cursor.take(len, "wrap section")?;
+        let wraps = match kind {
+            Kind::Attached => WrapsRef::Attached(WrapSection::parse_at(section, section_at)?),
+            Kind::Detached => {
+                let id = section
+                    .try_into()
+                    .map_err(|_| Error::malformed("DEK id", section_at))?;
+                WrapsRef::Detached(DekId(id))
+            }
+        };
+        let body_offset = cursor.offset();
+        let body = BodyHead::read(&mut cursor)?;
+        let nonce = cursor.array("nonce")?;
+        let stored_context = if body.has_stored_context() {
+            let len = cursor.u16("stored context")?;
+            limits::CONTEXT.check(len)?;
+            let at = cursor.offset();
+            let stored = cursor.take(len, "stored context")?;
+            context::check_canonical(stored).map_err(|error| match error.kind() {
+                ErrorKind::Malformed { offset, .. } => Error::malformed("stored context", at + offset),
+                _ => error,
+            })?;
+            Some(stored)
+        } else {
+            None
+        };
+        let bytes = bytes.get(..cursor.offset()).unwrap_or_default();
+        Ok(Self {
+            bytes,
+            wraps,
+            body,
+            nonce,
+            stored_context,
+            body_offset,
+        })
+    }
+
+    /// How many bytes from the front hold the header, as far as `prefix` tells: `None` if `prefix` has it
+    /// whole, else a length to fetch before asking again. Two or three rounds are enough.
+    ///
+    /// For those who read the front of a column or object: 4,096 bytes hold most headers.
+    ///
+    /// # Errors
+    /// As [`parse`](Header::parse), for what is wrong in the fields that are there.
+    pub fn missing(prefix: &[u8]) -> Result<Option<usize>> {
+        Self::missing_inner(prefix).map_err(|error| error.with_operation(Operation::Parse))
+    }
+
+    fn missing_inner(prefix: &[u8]) -> Result<Option<usize>> {
+        if prefix.len() < PREFIX_FIXED {
+            // Bytes that can be judged are judged, so that foreign data is refused at its first byte.
+            parse_magic(&mut Cursor::new(prefix, 0), prefix.len())?;
+            return Ok(Some(PREFIX_FIXED));
+        }
+        let mut cursor = Cursor::new(prefix, 0);
+        let (_, len) = parse_prefix(&mut cursor)?;
+        let fixed = PREFIX_FIXED + len + BODY_FIXED;
+        if prefix.len() < fixed {
+            return Ok(Some(fixed));
+        }
+        cursor.take(len, "wrap section")?;
+        let body = BodyHead::read(&mut cursor)?;
+        if !body.has_stored_context() {
+            return Ok(None);
+        }
+        cursor.take(BODY_FIXED - BODY_HEAD, "nonce")?;
+        if cursor.rest().len() < 2 {
+            return Ok(Some(fixed + 2));
+        }
+        let len = cursor.u16("stored context")?;
+        limits::CONTEXT.check(len)?;
+        Ok((cursor.rest().len() < len).then_some(fixed + 2 + len))
+    }
+
+    /// Who can get the DEK.
+    #[must_use]
+    pub fn wraps(&self) -> WrapsRef<'a> {
+        self.wraps
+    }
+
+    /// The wrap section of an attached envelope.
+    ///
+    /// # Errors
+    /// `Unsupported` for a detached envelope, whose wrap section is in a DEK store.
+    pub fn wrap_section(&self) -> Result<WrapSection<'a>> {
+        match self.wraps {
+            WrapsRef::Attached(section) => Ok(section),
+            WrapsRef::Detached(_) => Err(Error::unsupported("a detached envelope without a DEK store")),
+        }
+    }
+
+    /// How the body was sealed.
+    #[must_use]
+    pub fn body(&self) -> BodyHead<'a> {
+        self.body
+    }
+
+    /// The message's nonce.
+    #[must_use]
+    pub fn nonce(&self) -> &'a [u8; 12] {
+        self.nonce
+    }
+
+    /// The canonical context stored in the envelope, if there is one. A reader never takes its context from
+    /// here: it is for jobs that re-wrap without knowing the contexts of what they find.
+    #[must_use]
+    pub fn stored_context(&self) -> Option<&'a [u8]> {
+        self.stored_context
+    }
+
+    /// Refuses a stored context that is not the context of this digest. One without a stored context passes.
+    ///
+    /// # Errors
+    /// `ContextMismatch`.
+    pub fn check_stored_context(&self, digest: &[u8; 32]) -> Result<()> {
+        match self.stored_context {
+            // A digest of public data: no need for constant time.
+            Some(stored) if context::digest(stored) != *digest => Err(Error::new(ErrorKind::ContextMismatch)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Length of the header in bytes; the chunks begin there.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Where the body begins. A re-wrap replaces the bytes before it and none after it.
+    #[must_use]
+    pub fn body_offset(&self) -> usize {
+        self.body_offset
+    }
+
+    /// The header's bytes, as they were parsed.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Writes the header again from its fields. Gives back the bytes that were parsed.
+    ///
+    /// # Errors
+    /// `OverLimit`; not for what [`parse`](Header::parse) gave.
+    pub fn write(&self) -> Result<Vec<u8>> {
+        let (wraps, padding) = match self.wraps {
+            WrapsRef::Attached(section) => (
+                Wraps::Attached(WrapSet::from_section(&section)),
+                section.padding(),
+            ),
+            WrapsRef::Detached(id) => (Wraps::Detached(id), 0),
+        };
+        let mut out = wraps.prefix(padding)?;
+        out.extend_from_slice(self.body.as_bytes());
+        out.extend_from_slice(self.nonce);
+        if let Some(stored) = self.stored_context {
+            push_stored_context(&mut out, stored)?;
+        }
+        Ok(out)
+    }
+}
+
+impl fmt::Debug for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("wraps", &self.wraps)
+            .field("body", &self.body)
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A whole envelope, parsed and borrowed: a [`Header`] and its chunks.
+///
+/// ```
+/// # let bytes = [0u8; 4];
+/// match waxseal::Envelope::parse(&bytes) {
+///     Ok(envelope) => println!("{:?}", envelope.header().wraps()),
+///     Err(error) => println!("no envelope: {error}"),
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    header: Header<'a>,
+    chunks: &'a [u8],
+    cut: Cut,
+}
+
+impl<'a> Envelope<'a> {
+    /// Parses an envelope that `bytes` hold from first to last. Allocates nothing, needs no key.
+    ///
+    /// # Errors
+    /// As [`Header::parse`], and `Malformed` where no payload has chunks of that length.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let header = Header::parse(bytes)?;
+        let chunks = bytes.get(header.len()..).unwrap_or_default();
+        let cut = Cut::of_sealed(header.body.chunk_size(), chunks.len(), header.len())
+            .map_err(|error| error.with_operation(Operation::Parse))?;
+        Ok(Self { header, chunks, cut })
+    }
+
+    /// Everything before the chunks.
+    #[must_use]
+    pub fn header(&self) -> &Header<'a> {
+        &self.header
+    }
+
+    /// The sealed chunks, each followed by its tag.
+    #[must_use]
+    pub fn chunks(&self) -> &'a [u8] {
+        self.chunks
+    }
+
+    /// How many chunks there are.
+    #[must_use]
+    pub fn chunk_count(&self) -> usize {
+        self.cut.count()
+    }
+
+    /// Length of the plaintext, in bytes. Not authenticated before the envelope is opened.
+    #[must_use]
+    pub fn plaintext_len(&self) -> usize {
+        self.cut.plaintext_len()
+    }
+
+    pub(crate) fn cut(&self) -> Cut {
+        self.cut
+    }
+}
+
+impl fmt::Debug for Envelope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("header", &self.header)
+            .field("plaintext_len", &self.plaintext_len())
+            .finish_non_exhaustive()
+    }
+}
+
+enum Kind {
+    Attached,
+    Detached,
+}
+
+/// Magic and version, as far as `available` bytes go.
+fn parse_magic(cursor: &mut Cursor<'_>, available: usize) -> Result<()> {
+    let magic = cursor.take(available.min(MAGIC.len()), "magic")?;
+    if !MAGIC.starts_with(magic) {
+        return Err(Error::malformed("magic", 0));
+    }
+    if available > MAGIC.len() {
+        let version = cursor.u8("version")?;
+        if version != VERSION {
+            return Err(Error::new(ErrorKind::UnsupportedVersion { version }));
+        }
+    }
+    Ok(())
+}
+
+fn parse_prefix(cursor: &mut Cursor<'_>) -> Result<(Kind, usize)> {
+    let available = cursor.rest().len();
+    parse_magic(cursor, available)?;
+    if available <= MAGIC.len() {
+        return Err(cursor.malformed("magic"));
+    }
+    let kind = match cursor.u8("kind")? {
+        KIND_ATTACHED => Kind::Attached,
+        KIND_DETACHED => Kind::Detached,
+        _ => return Err(Error::unsupported("the envelope's kind")),
+    };
+    let at = cursor.offset();
+    let len = cursor.u24("wrap section length")?;
+    limits::WRAP_SECTION.check(len)?;
+    if matches!(kind, Kind::Detached) && len != 16 {
+        return Err(Error::malformed("wrap section length", at));
+    }
+    Ok((kind, len))
+}
+
+#[cfg(test)]
+mod tests;

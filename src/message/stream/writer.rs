@@ -1,0 +1,159 @@
+//! Sealing a stream.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use zeroize::Zeroize;
+
+use crate::aead::{AeadKey, TAG};
+use crate::envelope::ChunkSize;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::limits;
+use crate::message::{Session, StopFlag, chunk_nonce};
+
+/// Seals what is written to it, and writes the envelope to another writer.
+///
+/// Holds one chunk in memory. [`finish`](SealWriter::finish) must be called: it seals the final chunk, and
+/// without it what was written is a truncated envelope that does not open.
+///
+/// A write that fails ends the stream: every later call fails too. `flush` flushes the other writer, and
+/// keeps the chunk that is not full, since a chunk is sealed once.
+#[must_use = "a stream that is not finished does not open"]
+pub struct SealWriter<W: Write> {
+    /// There until the stream is finished.
+    inner: Option<W>,
+    session: Arc<Session>,
+    message_key: AeadKey,
+    stop: StopFlag,
+    nonce: [u8; 12],
+    aad: Vec<u8>,
+    /// What stands before the chunks, until it is written.
+    header: Vec<u8>,
+    /// Plaintext of the chunk that is being filled.
+    buffer: Vec<u8>,
+    /// Full chunks written.
+    index: u64,
+    failed: bool,
+}
+
+impl<W: Write> SealWriter<W> {
+    pub(crate) fn new(
+        inner: W,
+        session: Arc<Session>,
+        message_key: AeadKey,
+        stop: StopFlag,
+        nonce: [u8; 12],
+        aad: Vec<u8>,
+        header: Vec<u8>,
+    ) -> Self {
+        let buffer = Vec::with_capacity(session.sealing().chunk_size.bytes() + TAG);
+        let inner = Some(inner);
+        Self {
+            inner,
+            session,
+            message_key,
+            stop,
+            nonce,
+            aad,
+            header,
+            buffer,
+            index: 0,
+            failed: false,
+        }
+    }
+
+    /// Seals the final chunk and gives the other writer back, flushed.
+    ///
+    /// # Errors
+    /// `Io` where the other writer fails; `KeyRevoked` where the DEK's lease was revoked meanwhile;
+    /// `OverLimit` beyond 2^46 bytes or 2^32 chunks.
+    pub fn finish(mut self) -> Result<W> {
+        self.seal_buffer(true)
+            .map_err(|error| error.with_operation(Operation::Seal))?;
+        let mut inner = self.inner.take().ok_or_else(finished)?;
+        inner.flush().map_err(Error::io)?;
+        Ok(inner)
+    }
+
+    fn chunk_size(&self) -> ChunkSize {
+        self.session.sealing().chunk_size
+    }
+
+    /// Seals and writes what is buffered.
+    fn seal_buffer(&mut self, last: bool) -> Result<()> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Io).with_detail("an earlier write to this stream failed"));
+        }
+        // Until it has gone well: a chunk that was half written is not written again.
+        self.failed = true;
+        self.stop.check()?;
+        if self.index >= limits::CHUNKS.max {
+            return Err(limits::CHUNKS.error());
+        }
+        let before = self.index.saturating_mul(self.chunk_size().bytes() as u64);
+        if before.saturating_add(self.buffer.len() as u64) > limits::MESSAGE.max {
+            return Err(limits::MESSAGE.error());
+        }
+        let tag = if last && self.index == 0 {
+            self.session
+                .keys()
+                .aead
+                .seal_in_place(&self.nonce, &self.aad, &mut self.buffer)?
+        } else {
+            let nonce = chunk_nonce(self.index, last);
+            self.message_key
+                .seal_in_place(&nonce, &self.aad, &mut self.buffer)?
+        };
+        self.buffer.extend_from_slice(&tag);
+        let inner = self.inner.as_mut().ok_or_else(finished)?;
+        if !self.header.is_empty() {
+            inner.write_all(&self.header).map_err(Error::io)?;
+            self.header = Vec::new();
+        }
+        inner.write_all(&self.buffer).map_err(Error::io)?;
+        self.buffer.clear();
+        self.index += 1;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for SealWriter<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        // A full chunk is sealed only when more follows it: the final chunk is sealed as such.
+        if self.buffer.len() == self.chunk_size().bytes() || self.failed {
+            self.seal_buffer(false)
+                .map_err(|error| error.with_operation(Operation::Seal))?;
+        }
+        let room = self.chunk_size().bytes() - self.buffer.len();
+        let taken = data.get(..room).unwrap_or(data);
+        self.buffer.extend_from_slice(taken);
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+fn finished() -> Error {
+    Error::argument("the stream is finished")
+}
+
+impl<W: Write> Drop for SealWriter<W> {
+    fn drop(&mut self) {
+        self.buffer.zeroize();
+    }
+}
+
+impl<W: Write> fmt::Debug for SealWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealWriter")
+            .field("chunks", &self.index)
+            .finish_non_exhaustive()
+    }
+}

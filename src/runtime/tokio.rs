@@ -1,0 +1,77 @@
+//! A runtime on tokio.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Handle;
+
+use super::{BoxFuture, Monotonic, Runtime, thread};
+
+/// A tokio runtime, by its handle.
+#[derive(Clone, Debug)]
+pub struct TokioRuntime(Handle);
+
+impl TokioRuntime {
+    /// The runtime behind `handle`.
+    #[must_use]
+    pub fn new(handle: Handle) -> Self {
+        Self(handle)
+    }
+
+    /// The runtime that the caller runs in.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(Handle::current())
+    }
+}
+
+impl Runtime for TokioRuntime {
+    fn now(&self) -> Monotonic {
+        thread::now()
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        // A timer is made inside its runtime, wherever the future is polled.
+        let _inside = self.0.enter();
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.0.spawn(task);
+    }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.0.spawn_blocking(work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::run_blocking;
+
+    #[test]
+    fn sleeps_spawns_and_blocks() {
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let runtime = TokioRuntime::new(tokio.handle().clone());
+        tokio.block_on(async {
+            let before = runtime.now();
+            runtime.sleep(Duration::from_millis(30)).await;
+            assert!(runtime.now() > before);
+            assert_eq!(run_blocking(&runtime, || 42).await.unwrap(), 42);
+            let (done, result) = futures_channel::oneshot::channel();
+            runtime.spawn(Box::pin(async move { done.send(7).unwrap() }));
+            assert_eq!(result.await.unwrap(), 7);
+        });
+    }
+}

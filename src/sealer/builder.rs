@@ -1,0 +1,142 @@
+//! Several key managers, and settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Sealer, Settings};
+use crate::envelope::ChunkSize;
+use crate::error::{Error, Result};
+use crate::key_manager::KeyManager;
+use crate::limits;
+use crate::message::Sealing;
+use crate::runtime::{Runtime, ThreadRuntime};
+use crate::source::AnyOf;
+use crate::suite::Suite;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sealing: Sealing::default(),
+            padding: 0,
+            runtime: Arc::new(ThreadRuntime),
+            data_key_age: Duration::from_secs(3600),
+            timeout: None,
+            profile: None,
+            actor: None,
+        }
+    }
+}
+
+/// Builds a [`Sealer`].
+///
+/// ```
+/// # use waxseal::{Kek, Sealer, Suite, local::LocalKeys};
+/// # let (new, old) = (LocalKeys::new(&Kek::generate()?), LocalKeys::new(&Kek::generate()?));
+/// let sealer = Sealer::builder()
+///     .wrap_with(new)
+///     .open_with(old)
+///     .suite(Suite::ChaCha20Poly1305)
+///     .build()?;
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    source: AnyOf,
+    settings: Settings,
+}
+
+impl Builder {
+    /// Wraps under this key manager, and opens with it. Called again: wraps under each, any of which opens.
+    pub fn wrap_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
+        self.source = self.source.wrap_with(key_manager);
+        self
+    }
+
+    /// Opens with this key manager, and never wraps under it.
+    pub fn open_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
+        self.source = self.source.open_with(key_manager);
+        self
+    }
+
+    /// Leaves KEK ids out of envelopes, see [`AnyOf::hiding_ids`].
+    pub fn hide_kek_ids(mut self) -> Self {
+        self.source = self.source.hiding_ids();
+        self
+    }
+
+    /// Re-wrap leaves out the wraps of KEKs that are not configured here, see [`AnyOf::dropping_unknown`].
+    pub fn drop_unknown_wraps(mut self) -> Self {
+        self.source = self.source.dropping_unknown();
+        self
+    }
+
+    /// What seals payloads. AES-256-GCM by default. Opening takes the suite that the envelope's commitment
+    /// proves.
+    pub fn suite(mut self, suite: Suite) -> Self {
+        self.settings.sealing.suite = suite;
+        self
+    }
+
+    /// The size of a chunk. 64 KiB by default.
+    pub fn chunk_size(mut self, chunk_size: ChunkSize) -> Self {
+        self.settings.sealing.chunk_size = chunk_size;
+        self
+    }
+
+    /// Stores the context in each envelope, in the clear, for jobs that must re-wrap without knowing it.
+    /// Off by default. Opening still needs the context from the caller, and refuses another.
+    pub fn store_context(mut self) -> Self {
+        self.settings.sealing.store_context = true;
+        self
+    }
+
+    /// Reserves `bytes` of zeros in each wrap section, so that large objects can be re-wrapped in place.
+    pub fn padding(mut self, bytes: usize) -> Self {
+        self.settings.padding = bytes;
+        self
+    }
+
+    /// How long a [`DataKey`](super::DataKey) may be used. One hour by default.
+    pub fn data_key_age(mut self, age: Duration) -> Self {
+        self.settings.data_key_age = age;
+        self
+    }
+
+    /// The deadline that each request to a key manager carries. None by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// The profile that each request to a key manager names.
+    pub fn profile(mut self, profile: &str) -> Self {
+        self.settings.profile = Some(profile.into());
+        self
+    }
+
+    /// Where time comes from. [`ThreadRuntime`] by default.
+    pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.settings.runtime = runtime;
+        self
+    }
+
+    /// The sealer.
+    ///
+    /// # Errors
+    /// `Configuration` without any key manager; `OverLimit` for more than 16 that wrap, or padding that
+    /// leaves no room for a wrap section.
+    pub fn build(self) -> Result<Sealer> {
+        if self.source.is_empty() {
+            return Err(Error::configuration(
+                "a sealer needs a key manager: wrap_with or open_with",
+            ));
+        }
+        limits::STANZAS.check(self.source.wraps())?;
+        limits::WRAP_SECTION.check(self.settings.padding)?;
+        Ok(Sealer {
+            source: Arc::new(self.source),
+            settings: self.settings,
+        })
+    }
+}

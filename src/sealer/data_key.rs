@@ -1,0 +1,321 @@
+//! A DEK at hand: the synchronous half of sealing and opening.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{in_session, is_session_over};
+use crate::context::EncryptionContext;
+use crate::dek_lease::DekLease;
+use crate::envelope::{Envelope, Header, Wraps};
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::limits;
+use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
+use crate::runtime::{Monotonic, Runtime};
+use crate::secret::Plaintext;
+
+/// The DEK of an envelope, in one context: opens that envelope and every other of the same DEK.
+///
+/// Checks on every call that its lease was neither revoked nor has expired. A reader checks for revocation
+/// at every chunk, and may finish its message after the lease expired.
+pub struct Opener {
+    lease: Arc<DekLease>,
+    context: EncryptionContext,
+    runtime: Arc<dyn Runtime>,
+}
+
+impl Opener {
+    pub(super) fn new(lease: Arc<DekLease>, context: EncryptionContext, runtime: Arc<dyn Runtime>) -> Self {
+        Self {
+            lease,
+            context,
+            runtime,
+        }
+    }
+
+    /// Opens an envelope. Plaintext is released only after all of it was verified.
+    ///
+    /// # Errors
+    /// `CannotOpen` for an envelope of another DEK or context, another AAD, or altered bytes; `KeyRevoked`
+    /// or `LeaseExpired`; as [`Envelope::parse`].
+    pub fn open(&self, envelope: &[u8], aad: &[u8]) -> Result<Plaintext> {
+        let mut out = Vec::new();
+        self.open_into(envelope, aad, &mut out)?;
+        Ok(Plaintext::new(out))
+    }
+
+    /// Opens an envelope and appends its plaintext to `out`, which is as it was after an error.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_into(&self, envelope: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let open = || {
+            self.lease.check(self.runtime.now())?;
+            let envelope = Envelope::parse(envelope)?;
+            envelope.header().check_stored_context(self.context.digest())?;
+            self.lease.open_to(&envelope, &self.context, aad, out)
+        };
+        during(Operation::Open, open)
+    }
+
+    /// Opens an envelope where it lies, without copying. After an error the chunks are wiped: `envelope` is
+    /// then no envelope any more.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: &[u8]) -> Result<OpenedInPlace<'b>> {
+        during(Operation::Open, || {
+            self.lease.check(self.runtime.now())?;
+            self.lease.open_in_place(envelope, &self.context, aad)
+        })
+    }
+
+    /// Opens the chunks that `reader` gives, in constant memory: the rest of the stream that `header` was
+    /// read from.
+    ///
+    /// # Errors
+    /// `CannotOpen` for the header of another DEK or context; `KeyRevoked` or `LeaseExpired`.
+    pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
+        during(Operation::Open, || {
+            self.lease.check(self.runtime.now())?;
+            header.check_stored_context(self.context.digest())?;
+            self.lease.reader(header, &self.context, aad, reader)
+        })
+    }
+
+    /// The lease, to look at or to revoke.
+    #[must_use]
+    pub fn lease(&self) -> &Arc<DekLease> {
+        &self.lease
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener")
+            .field("lease", &self.lease)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A DEK and its wraps, in one context: seals any number of values without another call to a key manager.
+///
+/// Every envelope has the same wraps, and those of one session show the same session id, so they can be told
+/// to belong together. Sealing into a caller's buffer allocates nothing and costs one AEAD call and a nonce.
+///
+/// It ends: by age ([`Builder::data_key_age`](super::Builder::data_key_age), one hour by default), by its
+/// lease, by the budget of its DEK (2^24 sessions of 2^20 messages). Then every call gives `LeaseExpired`,
+/// `KeyRevoked` or `BudgetExhausted`, and the caller asks the sealer for another. After a `fork` parent and
+/// child seal in different sessions.
+pub struct DataKey {
+    opener: Opener,
+    prefix: Vec<u8>,
+    sealing: Sealing,
+    end: Monotonic,
+    session: RwLock<Arc<Session>>,
+}
+
+impl DataKey {
+    pub(super) fn new(opener: Opener, prefix: Vec<u8>, sealing: Sealing, end: Monotonic) -> Result<Self> {
+        let session = RwLock::new(opener.lease.session(sealing, &opener.context)?);
+        Ok(Self {
+            opener,
+            prefix,
+            sealing,
+            end,
+            session,
+        })
+    }
+
+    /// A data key of a lease whose wraps are known or kept elsewhere: for stores of DEKs, which write
+    /// detached envelopes. Seals with the default suite and chunk size, until `end`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a lease that may not seal; `BudgetExhausted`; `KeyRevoked`.
+    pub fn from_lease(
+        lease: Arc<DekLease>,
+        wraps: &Wraps,
+        context: &EncryptionContext,
+        runtime: Arc<dyn Runtime>,
+        end: Monotonic,
+    ) -> Result<Self> {
+        let prefix = wraps.prefix(0)?;
+        Self::new(
+            Opener::new(lease, context.clone(), runtime),
+            prefix,
+            Sealing::default(),
+            end,
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        let now = self.opener.runtime.now();
+        self.opener.lease.check(now)?;
+        if now >= self.end {
+            Err(Error::new(ErrorKind::LeaseExpired))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Runs `work` in the open session, or in a new one where that has ended.
+    fn in_session<T>(&self, mut work: impl FnMut(&Arc<Session>) -> Result<T>) -> Result<T> {
+        self.check()?;
+        {
+            let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
+            match work(&session) {
+                Err(error) if is_session_over(&error) => {}
+                result => return result,
+            }
+        }
+        let session = self.opener.lease.session(self.sealing, &self.opener.context)?;
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+        in_session(&self.opener.lease, self.sealing, &self.opener.context, work)
+    }
+
+    /// Seals `plaintext` to a new envelope. One allocation.
+    ///
+    /// # Errors
+    /// `LeaseExpired`, `KeyRevoked` or `BudgetExhausted` where the data key has ended; `OverLimit` for an AAD
+    /// above 65,536 bytes.
+    pub fn seal(&self, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.seal_into(plaintext, aad, &mut out)?;
+        Ok(out)
+    }
+
+    /// Seals `plaintext` and appends the envelope to `out`, which is as it was after an error. Allocates
+    /// nothing where `out` has the room that [`layout`](Self::layout) tells.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub fn seal_into(&self, plaintext: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        during(Operation::Seal, || {
+            limits::AAD.check(aad.len())?;
+            let dek = self.opener.lease.dek();
+            self.in_session(|session| session.seal_to_vec(dek, &self.prefix, aad, plaintext, out))
+        })
+    }
+
+    /// Where things lie in the envelope of a payload of `plaintext` bytes.
+    ///
+    /// # Errors
+    /// `OverLimit` above 2^46 bytes or 2^32 chunks.
+    pub fn layout(&self, plaintext: usize) -> Result<Layout> {
+        Layout::new(self.sealing, &self.opener.context, self.prefix.len(), plaintext)
+    }
+
+    /// Seals in place, without copying or allocating: `buffer` has exactly the length of `layout`'s envelope,
+    /// and the plaintext lies in it where [`Layout::plaintext_ranges`] says.
+    ///
+    /// ```
+    /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+    /// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+    /// # let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// let key = sealer.data_key(&context)?;
+    /// let layout = key.layout(5)?;
+    /// let mut buffer = vec![0; layout.envelope_len()];
+    /// for range in layout.plaintext_ranges() {
+    ///     buffer[range].copy_from_slice(b"hello"); // or read into it from a file
+    /// }
+    /// key.seal_in_place(&mut buffer, layout, b"row 7")?;
+    /// assert_eq!(key.open_in_place(&mut buffer, b"row 7")?.into_contiguous(), b"hello");
+    /// # Ok::<(), waxseal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal); `InvalidArgument` for a buffer of another length, or a layout of another key.
+    pub fn seal_in_place(&self, buffer: &mut [u8], layout: Layout, aad: &[u8]) -> Result<()> {
+        during(Operation::Seal, || {
+            limits::AAD.check(aad.len())?;
+            if self.layout(layout.cut().plaintext_len())? != layout {
+                return Err(Error::argument("the layout is of another data key"));
+            }
+            let dek = self.opener.lease.dek();
+            self.in_session(|session| session.seal_buffer(dek, &self.prefix, aad, buffer, layout))
+        })
+    }
+
+    /// Seals what is written to it to an envelope in `writer`, in constant memory. The stream must be
+    /// finished with [`SealWriter::finish`].
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub fn writer<W: Write>(&self, writer: W, aad: &[u8]) -> Result<SealWriter<W>> {
+        during(Operation::Seal, || {
+            let mut writer = Some(writer);
+            self.in_session(|session| {
+                // Whether the session has ended is known before the writer is taken.
+                if session.is_over() {
+                    return Err(Error::new(ErrorKind::BudgetExhausted {
+                        budget: limits::SESSION_MESSAGES.name,
+                    }));
+                }
+                let writer = writer
+                    .take()
+                    .ok_or_else(|| Error::argument("the writer was used up"))?;
+                self.opener.lease.writer(session, &self.prefix, aad, writer)
+            })
+        })
+    }
+
+    /// Opens an envelope of this DEK. Plaintext is released only after all of it was verified.
+    ///
+    /// # Errors
+    /// As [`Opener::open`], and `LeaseExpired` where the data key has ended.
+    pub fn open(&self, envelope: &[u8], aad: &[u8]) -> Result<Plaintext> {
+        let mut out = Vec::new();
+        self.open_into(envelope, aad, &mut out)?;
+        Ok(Plaintext::new(out))
+    }
+
+    /// Opens an envelope of this DEK and appends its plaintext to `out`, which is as it was after an error.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_into(&self, envelope: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        during(Operation::Open, || {
+            self.check()?;
+            let envelope = Envelope::parse(envelope)?;
+            envelope
+                .header()
+                .check_stored_context(self.opener.context.digest())?;
+            self.opener
+                .lease
+                .open_to(&envelope, &self.opener.context, aad, out)
+        })
+    }
+
+    /// Opens an envelope of this DEK where it lies, see [`Opener::open_in_place`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: &[u8]) -> Result<OpenedInPlace<'b>> {
+        during(Operation::Open, || {
+            self.check()?;
+            self.opener
+                .lease
+                .open_in_place(envelope, &self.opener.context, aad)
+        })
+    }
+
+    /// The lease, to look at or to revoke.
+    #[must_use]
+    pub fn lease(&self) -> &Arc<DekLease> {
+        self.opener.lease()
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataKey")
+            .field("lease", self.lease())
+            .field("context", &self.opener.context)
+            .finish_non_exhaustive()
+    }
+}
+
+fn during<T>(operation: Operation, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    work().map_err(|error| error.with_operation(operation))
+}

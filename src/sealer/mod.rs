@@ -1,0 +1,291 @@
+//! What an application sees: seal, open, inspect, re-wrap.
+
+mod builder;
+mod data_key;
+mod new_wraps;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use builder::Builder;
+pub use data_key::{DataKey, Opener};
+pub use new_wraps::NewWraps;
+
+use crate::context::{Binding, EncryptionContext};
+use crate::dek_lease::DekLease;
+use crate::dek_source::DekSource;
+use crate::envelope::{Cut, Envelope, Header, WrapSet, Wraps};
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::key_manager::{KeyManager, Purpose, Request};
+use crate::limits;
+use crate::message::{Sealing, Session};
+use crate::runtime::Runtime;
+use crate::secret::Plaintext;
+use crate::source::AnyOf;
+
+/// Seals and opens values, under keys that it does not hold.
+///
+/// Cheap to clone. [`Sealer::new`] takes one key manager; [`Sealer::builder`] several, and settings;
+/// [`Sealer::from_source`] anything that gives DEKs. [`blocking::Sealer`](crate::blocking::Sealer) is the
+/// same for code without an async runtime.
+///
+/// A message is bound to an [`EncryptionContext`] and, with [`EncryptionContext::with_aad`], to bytes that
+/// cost nothing. The context is coarse (tenant, table): each one is a call to the key manager. The AAD is
+/// fine (row, column) and never leaves the process.
+///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, Sealer, local::LocalKeys};
+/// # async fn example() -> waxseal::Result<()> {
+/// let sealer = Sealer::new(LocalKeys::from_env("WAXSEAL_KEK")?);
+///
+/// let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+/// let sealed = sealer.seal(b"alice@example.com", context.with_aad(b"row 7")).await?;
+/// let opened = sealer.open(&sealed, context.with_aad(b"row 7")).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Sealer {
+    source: Arc<dyn DekSource>,
+    settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    sealing: Sealing,
+    padding: usize,
+    runtime: Arc<dyn Runtime>,
+    data_key_age: Duration,
+    timeout: Option<Duration>,
+    profile: Option<Arc<str>>,
+    actor: Option<Arc<str>>,
+}
+
+impl Sealer {
+    /// Seals and opens under one key manager, with the default settings.
+    #[must_use]
+    pub fn new(key_manager: impl KeyManager + 'static) -> Self {
+        Self::from_source(AnyOf::new(key_manager))
+    }
+
+    /// Several key managers, and settings.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Seals and opens with the DEKs of a source, with the default settings.
+    #[must_use]
+    pub fn from_source(source: impl DekSource + 'static) -> Self {
+        Self {
+            source: Arc::new(source),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The same sealer on behalf of `actor`, which audit and policies see and no KMS does.
+    #[must_use]
+    pub fn acting_as(&self, actor: &str) -> Self {
+        let mut sealer = self.clone();
+        sealer.settings.actor = Some(actor.into());
+        sealer
+    }
+
+    /// Seals `plaintext` to an envelope under a DEK of the source.
+    ///
+    /// # Errors
+    /// What the key manager says, by kind; `OverLimit` for an AAD above 65,536 bytes or a payload above
+    /// 2^46 bytes, before any key manager is called.
+    ///
+    /// # Cancel safety
+    /// Dropping the future seals nothing and leaves nothing behind.
+    pub async fn seal<'a>(&self, plaintext: &[u8], binding: impl Into<Binding<'a>>) -> Result<Vec<u8>> {
+        let binding = binding.into();
+        self.seal_inner(plaintext, binding)
+            .await
+            .map_err(|error| error.with_operation(Operation::Seal))
+    }
+
+    async fn seal_inner(&self, plaintext: &[u8], binding: Binding<'_>) -> Result<Vec<u8>> {
+        limits::AAD.check(binding.aad().len())?;
+        Cut::of_plaintext(self.settings.sealing.chunk_size, plaintext.len())?;
+        let (lease, wraps) = self.seal_dek(binding.context()).await?;
+        let prefix = Wraps::Attached(wraps).prefix(self.settings.padding)?;
+        let mut out = Vec::new();
+        in_session(&lease, self.settings.sealing, binding.context(), |session| {
+            session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out)
+        })?;
+        Ok(out)
+    }
+
+    /// Opens an envelope. Plaintext is released only after all of it was verified.
+    ///
+    /// The context and the AAD are the caller's; nothing is taken from the envelope on trust.
+    ///
+    /// # Errors
+    /// `Malformed`, `Unsupported`, `UnsupportedVersion`, `OverLimit` and `ContextMismatch` before any key
+    /// manager is called; `NoUsableKey` where no configured KEK is among its wraps; `CannotOpen` for a wrong
+    /// key, context or AAD or altered bytes; what the key managers say, by kind, with every attempt listed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn open<'a>(&self, envelope: &[u8], binding: impl Into<Binding<'a>>) -> Result<Plaintext> {
+        let binding = binding.into();
+        self.open_inner(envelope, binding)
+            .await
+            .map_err(|error| error.with_operation(Operation::Open))
+    }
+
+    async fn open_inner(&self, envelope: &[u8], binding: Binding<'_>) -> Result<Plaintext> {
+        limits::AAD.check(binding.aad().len())?;
+        let envelope = Envelope::parse(envelope)?;
+        let lease = self.open_dek(envelope.header(), binding.context()).await?;
+        lease.open(&envelope, binding.context(), binding.aad())
+    }
+
+    /// Parses an envelope: who can open it, how it was sealed, how long it is. No key, no network.
+    ///
+    /// Nothing of what it says is authenticated before the envelope is opened.
+    ///
+    /// # Errors
+    /// As [`Envelope::parse`].
+    pub fn inspect<'b>(&self, envelope: &'b [u8]) -> Result<Envelope<'b>> {
+        Envelope::parse(envelope)
+    }
+
+    /// Makes new wraps for an envelope, under the KEKs that seal here. The DEK stays the same and so does every
+    /// byte of the body, which is not even read: `prefix` need only hold the envelope's header (see
+    /// [`Header::missing`]), so the cost does not grow with the payload.
+    ///
+    /// A re-wrap is no revocation: whoever had the DEK still has it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) for the old wraps, and as [`seal`](Self::seal) for the new ones.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing: the new wraps come into force when the caller stores them.
+    pub async fn rewrap(&self, prefix: &[u8], context: &EncryptionContext) -> Result<NewWraps> {
+        self.rewrap_inner(prefix, context)
+            .await
+            .map_err(|error| error.with_operation(Operation::Rewrap))
+    }
+
+    async fn rewrap_inner(&self, prefix: &[u8], context: &EncryptionContext) -> Result<NewWraps> {
+        let header = Header::parse(prefix)?;
+        header.check_stored_context(context.digest())?;
+        let section = header.wrap_section()?;
+        let request = self.request(context, Purpose::Rewrap);
+        let wraps = self.source.rewrap(section, header.body(), &request).await?;
+        NewWraps::new(&header, wraps, self.settings.padding)
+    }
+
+    /// A data key to seal many values of one context with: the call to the key manager is made here, and
+    /// everything after it is synchronous. The wraps are the same in all of its envelopes.
+    ///
+    /// # Errors
+    /// What the key manager says, by kind.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn data_key(&self, context: &EncryptionContext) -> Result<DataKey> {
+        self.data_key_inner(context)
+            .await
+            .map_err(|error| error.with_operation(Operation::Generate))
+    }
+
+    async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
+        let (lease, wraps) = self.seal_dek(context).await?;
+        let prefix = Wraps::Attached(wraps).prefix(self.settings.padding)?;
+        let runtime = Arc::clone(&self.settings.runtime);
+        let end = runtime.now() + self.settings.data_key_age;
+        DataKey::new(
+            Opener::new(lease, context.clone(), runtime),
+            prefix,
+            self.settings.sealing,
+            end,
+        )
+    }
+
+    /// The key that opens one envelope (and those of the same DEK), to open it synchronously: in place, or as
+    /// a stream behind its header.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
+        let lease = self.open_dek(header, context).await;
+        let lease = lease.map_err(|error| error.with_operation(Operation::Open))?;
+        Ok(Opener::new(
+            lease,
+            context.clone(),
+            Arc::clone(&self.settings.runtime),
+        ))
+    }
+
+    fn request<'r>(&'r self, context: &'r EncryptionContext, purpose: Purpose) -> Request<'r> {
+        let mut request = Request::new(context).with_purpose(purpose);
+        if let Some(timeout) = self.settings.timeout {
+            request = request.with_deadline(self.settings.runtime.now() + timeout);
+        }
+        if let Some(profile) = self.settings.profile.as_deref() {
+            request = request.with_profile(profile);
+        }
+        if let Some(actor) = self.settings.actor.as_deref() {
+            request = request.with_actor(actor);
+        }
+        request
+    }
+
+    async fn seal_dek(&self, context: &EncryptionContext) -> Result<(Arc<DekLease>, WrapSet)> {
+        let (lease, wraps) = self
+            .source
+            .seal_dek(&self.request(context, Purpose::Seal))
+            .await?;
+        lease.check(self.settings.runtime.now())?;
+        Ok((lease, wraps))
+    }
+
+    async fn open_dek(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Arc<DekLease>> {
+        header.check_stored_context(context.digest())?;
+        let section = header.wrap_section()?;
+        let request = self.request(context, Purpose::Open);
+        let lease = self.source.open_dek(section, header.body(), &request).await?;
+        lease.check(self.settings.runtime.now())?;
+        Ok(lease)
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `work` in an open session of a lease. Where others have used up the session meanwhile, in the next.
+fn in_session<T>(
+    lease: &DekLease,
+    sealing: Sealing,
+    context: &EncryptionContext,
+    mut work: impl FnMut(&Arc<Session>) -> Result<T>,
+) -> Result<T> {
+    loop {
+        let session = lease.session(sealing, context)?;
+        match work(&session) {
+            // Ends when the lease's own budget does, with its error.
+            Err(error) if is_session_over(&error) => {}
+            result => return result,
+        }
+    }
+}
+
+fn is_session_over(error: &Error) -> bool {
+    error.kind()
+        == ErrorKind::BudgetExhausted {
+            budget: limits::SESSION_MESSAGES.name,
+        }
+}

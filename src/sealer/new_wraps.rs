@@ -1,0 +1,73 @@
+//! What a re-wrap gives.
+
+use crate::envelope::{Header, WrapSet, Wraps};
+use crate::error::{Error, Result};
+
+/// New wraps for one envelope: the bytes that take the place of everything before its body.
+///
+/// Nothing has changed until they are stored: [`splice`](Self::splice) gives a whole new envelope,
+/// [`prefix`](Self::prefix) and [`replaces`](Self::replaces) let a store do that itself, and
+/// [`in_place`](Self::in_place) gives bytes of the old length, where they fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewWraps {
+    wraps: Wraps,
+    prefix: Vec<u8>,
+    /// The old envelope's bytes before its body, and the head of its body.
+    old: Vec<u8>,
+    replaces: usize,
+}
+
+impl NewWraps {
+    pub(super) fn new(header: &Header<'_>, wraps: WrapSet, padding: usize) -> Result<Self> {
+        let wraps = Wraps::Attached(wraps);
+        let prefix = wraps.prefix(padding)?;
+        Ok(Self {
+            wraps,
+            prefix,
+            old: header.as_bytes().to_vec(),
+            replaces: header.body_offset(),
+        })
+    }
+
+    /// The new bytes before the body.
+    #[must_use]
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// How many bytes of the old envelope they take the place of. Every byte from there on stays as it is.
+    #[must_use]
+    pub fn replaces(&self) -> usize {
+        self.replaces
+    }
+
+    /// The wraps.
+    #[must_use]
+    pub fn wraps(&self) -> &Wraps {
+        &self.wraps
+    }
+
+    /// The whole new envelope.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where `envelope` is not the one that was re-wrapped.
+    pub fn splice(&self, envelope: &[u8]) -> Result<Vec<u8>> {
+        if !envelope.starts_with(&self.old) {
+            return Err(Error::argument("these wraps were made for another envelope"));
+        }
+        let body = envelope.get(self.replaces..).unwrap_or_default();
+        Ok([self.prefix.as_slice(), body].concat())
+    }
+
+    /// The new bytes before the body, padded to exactly the length of the old ones; `None` where they do not
+    /// fit.
+    ///
+    /// Write them only where they are replaced as a whole (a database value, an object), or through a journal
+    /// that survives a crash: a half-written wrap section is refused.
+    #[must_use]
+    pub fn in_place(&self) -> Option<Vec<u8>> {
+        let bare = self.wraps.prefix(0).ok()?;
+        let padding = self.replaces.checked_sub(bare.len())?;
+        self.wraps.prefix(padding).ok()
+    }
+}

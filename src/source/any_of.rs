@@ -1,0 +1,251 @@
+//! Several KEKs, any one of which opens.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::dek_lease::DekLease;
+use crate::dek_source::DekSource;
+use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
+use crate::error::{Attempt, Error, ErrorKind, Operation, Result};
+use crate::key_manager::{KeyManager, Request};
+
+/// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or another.
+///
+/// A rotation by hand: the new KEK wraps, the old one only opens, a re-wrap moves what is stored.
+///
+/// *Re-wrap* replaces the stanzas of every KEK that is configured here. Stanzas of KEKs that are not (another
+/// recipient's) are kept as they are, so that nobody loses access; [`dropping_unknown`](Self::dropping_unknown)
+/// leaves them out.
+#[derive(Clone, Debug, Default)]
+pub struct AnyOf {
+    wrap_with: Vec<Arc<dyn KeyManager>>,
+    open_with: Vec<Arc<dyn KeyManager>>,
+    hide_ids: bool,
+    drop_unknown: bool,
+}
+
+impl AnyOf {
+    /// Wraps under `key_manager`, and opens with it.
+    #[must_use]
+    pub fn new(key_manager: impl KeyManager + 'static) -> Self {
+        Self::default().wrap_with(key_manager)
+    }
+
+    /// Wraps under this one too. If any wrap fails, sealing fails.
+    #[must_use]
+    pub fn wrap_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
+        self.wrap_with.push(Arc::new(key_manager));
+        self
+    }
+
+    /// Opens with this one too, and never wraps under it.
+    #[must_use]
+    pub fn open_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
+        self.open_with.push(Arc::new(key_manager));
+        self
+    }
+
+    /// Leaves KEK ids and versions out of what is written. Readers then try each KEK they have of the
+    /// provider and algorithm, and an inspection does not tell which KEK wrapped.
+    #[must_use]
+    pub fn hiding_ids(mut self) -> Self {
+        self.hide_ids = true;
+        self
+    }
+
+    /// Re-wrap leaves out stanzas of KEKs that are not configured here: their holders lose access.
+    #[must_use]
+    pub fn dropping_unknown(mut self) -> Self {
+        self.drop_unknown = true;
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.managers().next().is_none()
+    }
+
+    /// How many KEKs wrap each DEK.
+    pub(crate) fn wraps(&self) -> usize {
+        self.wrap_with.len()
+    }
+
+    fn managers(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
+        self.wrap_with.iter().chain(&self.open_with)
+    }
+
+    fn set_of(&self, mut wraps: Vec<WrappedDek>) -> Result<WrapSet> {
+        if self.hide_ids {
+            wraps = wraps.into_iter().map(WrappedDek::with_hidden_id).collect();
+        }
+        WrapSet::any_of(wraps)
+    }
+
+    /// Unwraps one stanza with one manager, and holds the DEK against the body.
+    async fn attempt(
+        manager: &Arc<dyn KeyManager>,
+        stanza: WrapRef<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<DekLease> {
+        // Exact lengths are checked here and not when parsing: a broken stanza must not stop a good one.
+        stanza.checked_wrapped()?;
+        let dek = manager.unwrap(stanza, request).await?;
+        let kek = KekRef::new(stanza.provider, stanza.kek_id, stanza.kek_version)?;
+        DekLease::for_opening(dek, vec![kek], body, request.context())
+    }
+
+    async fn open(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<DekLease> {
+        if wraps.threshold() != 1 {
+            return Err(Error::unsupported("an envelope that needs several keys to open"));
+        }
+        let mut failures = Failures::default();
+        for stanza in wraps.stanzas() {
+            let mut known = false;
+            for manager in self.managers().filter(|manager| manager.recognizes(stanza)) {
+                known = true;
+                match Self::attempt(manager, stanza, body, request).await {
+                    Ok(lease) => return Ok(lease),
+                    Err(error) => failures.add(stanza, error),
+                }
+            }
+            if !known {
+                failures.pass_over(stanza);
+            }
+        }
+        Err(failures.into_error())
+    }
+}
+
+#[async_trait]
+impl DekSource for AnyOf {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        let (first, others) = self
+            .wrap_with
+            .split_first()
+            .ok_or_else(|| Error::configuration("no key manager is configured to wrap with"))?;
+        let (dek, wrapped) = first.generate(request).await?;
+        let mut keks = Vec::with_capacity(self.wrap_with.len());
+        let mut wraps = Vec::with_capacity(self.wrap_with.len());
+        keks.push(wrapped.kek().clone());
+        wraps.push(wrapped);
+        for manager in others {
+            let wrapped = manager.wrap(&dek, request).await?;
+            keks.push(wrapped.kek().clone());
+            wraps.push(wrapped);
+        }
+        Ok((Arc::new(DekLease::for_sealing(dek, keks)), self.set_of(wraps)?))
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        self.open(wraps, body, request).await.map(Arc::new)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<WrapSet> {
+        // Where the only stanza is known, a KMS that can does it on its own side, and the DEK stays there.
+        // With several stanzas one of them may be planted: only the commitment tells, and for that the DEK
+        // has to come out.
+        if wraps.count() == 1
+            && wraps.threshold() == 1
+            && let [destination] = self.wrap_with.as_slice()
+        {
+            for stanza in wraps.stanzas() {
+                let known = self.managers().any(|manager| manager.recognizes(stanza));
+                if known
+                    && destination.capabilities().rewraps
+                    && let Some(wrapped) = destination.rewrap(stanza, request).await?
+                {
+                    return self.set_of(vec![wrapped]);
+                }
+            }
+        }
+        let lease = self.open(wraps, body, request).await?;
+        let mut new = Vec::with_capacity(self.wrap_with.len());
+        for manager in &self.wrap_with {
+            new.push(manager.wrap(lease.dek(), request).await?);
+        }
+        let mut new = self.set_of(new)?.into_wraps();
+        if !self.drop_unknown {
+            new.extend(
+                wraps
+                    .stanzas()
+                    .filter(|stanza| !self.managers().any(|manager| manager.recognizes(*stanza)))
+                    .map(|stanza| WrappedDek::from_ref(&stanza)),
+            );
+        }
+        WrapSet::any_of(new)
+    }
+}
+
+/// What was tried in vain.
+#[derive(Default)]
+struct Failures {
+    attempts: Vec<Attempt>,
+    worst: Option<Error>,
+    retryable: bool,
+}
+
+impl Failures {
+    fn pass_over(&mut self, stanza: WrapRef<'_>) {
+        self.attempts.push(Attempt::new(
+            stanza.provider,
+            stanza.kek_id,
+            stanza.kek_version,
+            None,
+        ));
+    }
+
+    fn add(&mut self, stanza: WrapRef<'_>, error: Error) {
+        let kind = error.kind();
+        self.attempts.push(Attempt::new(
+            stanza.provider,
+            stanza.kek_id,
+            stanza.kek_version,
+            Some(kind),
+        ));
+        self.retryable |= error.is_retryable();
+        if self
+            .worst
+            .as_ref()
+            .is_none_or(|worst| weight(&error) > weight(worst))
+        {
+            self.worst = Some(error);
+        }
+    }
+
+    fn into_error(self) -> Error {
+        let Some(worst) = self.worst else {
+            return Error::new(ErrorKind::NoUsableKey)
+                .with_operation(Operation::Open)
+                .with_detail("configure one of the keys it is wrapped under")
+                .with_attempts(self.attempts);
+        };
+        worst.with_retryable(self.retryable).with_attempts(self.attempts)
+    }
+}
+
+/// Which of several errors is the one to report: what may pass by itself, then what someone can mend, then
+/// what does not open, then what is broken.
+fn weight(error: &Error) -> u8 {
+    match error.kind() {
+        _ if error.is_retryable() => 3,
+        ErrorKind::CannotOpen => 1,
+        ErrorKind::Malformed { .. } | ErrorKind::OverLimit { .. } | ErrorKind::Unsupported { .. } => 0,
+        _ => 2,
+    }
+}
