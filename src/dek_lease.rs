@@ -49,7 +49,7 @@ struct Slots<T, const N: usize> {
 impl<T, const N: usize> Slots<T, N> {
     fn new() -> Self {
         Self {
-            values: std::array::from_fn(|_| None),
+            values: [const { None }; N],
             next: 0,
         }
     }
@@ -317,10 +317,11 @@ impl DekLease {
         inner: W,
     ) -> Result<SealWriter<W>> {
         limits::AAD.check(aad.len())?;
-        let nonce = session.begin()?;
+        let mut nonce = [0; 12];
+        session.begin(&mut nonce)?;
         let message_key = session.message_key(&self.dek, &nonce)?;
-        let mut header = vec![0; session.layout(prefix.len(), 0)?.header_len()];
-        session.write_header(prefix, &nonce, &mut header)?;
+        let mut header = Vec::new();
+        session.push_header(prefix, &nonce, &mut header);
         let stop = self.stop.clone();
         Ok(SealWriter::new(
             inner,

@@ -214,6 +214,7 @@ impl fmt::Display for Attempt {
             write!(f, " version {}", self.kek_version)?;
         }
         match self.kind {
+            Some(ErrorKind::CannotOpen) => f.write_str(": did not open"),
             Some(kind) => write!(f, ": {kind}"),
             None => f.write_str(": not configured"),
         }

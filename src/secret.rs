@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use secrecy::{ExposeSecret, SecretBox};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::entropy;
@@ -162,7 +162,13 @@ impl fmt::Debug for Plaintext {
 
 /// Compares 32 bytes in constant time.
 pub(crate) fn ct_eq_32(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    a.as_slice().ct_eq(b.as_slice()).into()
+    let (a, _) = a.as_chunks::<8>();
+    let (b, _) = b.as_chunks::<8>();
+    let equal = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b));
+    a.iter()
+        .zip(b)
+        .fold(Choice::from(1), |all, (a, b)| all & equal(a, b))
+        .into()
 }
 
 #[cfg(test)]
@@ -188,6 +194,17 @@ mod tests {
                 .ct_eq(&Dek::from_bytes(&[1; 32]))
         );
         assert!(!Dek::generate().unwrap().ct_eq(&Dek::generate().unwrap()));
+    }
+
+    #[test]
+    fn every_bit_counts_in_a_comparison() {
+        let a = [0x5a; 32];
+        assert!(ct_eq_32(&a, &a));
+        for bit in 0..256 {
+            let mut b = a;
+            b[bit / 8] ^= 1 << (bit % 8);
+            assert!(!ct_eq_32(&a, &b), "{bit}");
+        }
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl Cut {
         limits::MESSAGE.check(len)?;
         let size = size.bytes();
         // The final chunk is empty only if the whole plaintext is.
-        let full = len.saturating_sub(1) / size;
+        // Most payloads are one chunk, and a division costs more than the question.
+        let full = if len <= size { 0 } else { (len - 1) / size };
         limits::CHUNKS.check(full.saturating_add(1))?;
         Ok(Self {
             size,
@@ -89,7 +90,11 @@ impl Cut {
     pub(crate) fn of_sealed(size: ChunkSize, len: usize, offset: usize) -> Result<Self> {
         let malformed = || Error::malformed("chunks", offset);
         let size = size.bytes();
-        let full = len.saturating_sub(1) / (size + TAG);
+        let full = if len <= size + TAG {
+            0
+        } else {
+            (len - 1) / (size + TAG)
+        };
         limits::CHUNKS.check(full.saturating_add(1))?;
         let last = (len - full * (size + TAG))
             .checked_sub(TAG)

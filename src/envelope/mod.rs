@@ -31,7 +31,7 @@ use cursor::Cursor;
 pub use read::HeaderBuf;
 pub(crate) use read::read_full;
 pub use wrap_section::{WrapRef, WrapSection};
-use write::push_stored_context;
+pub(crate) use write::push_stored_context;
 pub use write::{KekRef, WrapSet, WrappedDek, Wraps};
 
 use crate::context;

@@ -1,1 +1,1 @@
-//! x
+//! Unit tests of the codec.

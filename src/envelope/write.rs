@@ -292,7 +292,7 @@ impl Wraps {
 }
 
 /// The stored context, behind its length.
-pub(super) fn push_stored_context(out: &mut Vec<u8>, canonical: &[u8]) -> Result<()> {
+pub(crate) fn push_stored_context(out: &mut Vec<u8>, canonical: &[u8]) -> Result<()> {
     push_lv16(out, canonical, &limits::CONTEXT)
 }
 

@@ -47,6 +47,12 @@ fn chunk_nonce(index: u64, last: bool) -> [u8; 12] {
     nonce
 }
 
+/// The nonces of all chunks of a message of `count` chunks, in order.
+fn chunk_nonces(count: usize) -> impl Iterator<Item = [u8; 12]> {
+    let count = count as u64;
+    (0..count).map(move |index| chunk_nonce(index, index + 1 == count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

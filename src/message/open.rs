@@ -2,7 +2,7 @@
 
 use zeroize::Zeroize;
 
-use super::chunk_nonce;
+use super::chunk_nonces;
 use super::keys::{SessionKeys, message_key};
 use crate::aead::{AeadKey, TAG};
 use crate::envelope::{BodyHead, Cut, Header};
@@ -70,12 +70,10 @@ impl<'a> Message<'a> {
         }
         let key = self.message_key()?;
         let size = self.body.chunk_size().bytes();
-        let mut index = 0;
-        for (chunk, out) in chunks.chunks(size + TAG).zip(out.chunks_mut(size)) {
+        let pairs = chunks.chunks(size + TAG).zip(out.chunks_mut(size));
+        for (nonce, (chunk, out)) in chunk_nonces(cut.count()).zip(pairs) {
             let (body, tag) = chunk.split_last_chunk::<TAG>().ok_or_else(Error::cannot_open)?;
-            let nonce = chunk_nonce(index, index + 1 == cut.count() as u64);
             key.open_to(&nonce, self.aad, body, tag, out)?;
-            index += 1;
         }
         Ok(())
     }
@@ -97,15 +95,9 @@ impl<'a> Message<'a> {
             return open_chunk(&self.keys.aead, self.nonce, self.aad, chunks);
         }
         let key = self.message_key()?;
-        let mut index = 0;
-        for chunk in chunks.chunks_mut(self.body.chunk_size().bytes() + TAG) {
-            open_chunk(
-                &key,
-                &chunk_nonce(index, index + 1 == cut.count() as u64),
-                self.aad,
-                chunk,
-            )?;
-            index += 1;
+        let chunks = chunks.chunks_mut(self.body.chunk_size().bytes() + TAG);
+        for (nonce, chunk) in chunk_nonces(cut.count()).zip(chunks) {
+            open_chunk(&key, &nonce, self.aad, chunk)?;
         }
         Ok(())
     }

@@ -3,16 +3,23 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::chunk_nonce;
+use super::chunk_nonces;
 use super::keys::{SessionKeys, message_key};
+use super::open::Message;
 use crate::aead::{AeadKey, TAG};
 use crate::context::EncryptionContext;
 use crate::entropy;
-use crate::envelope::{BODY_FIXED, BODY_HEAD, ChunkSize, Cut, FLAG_STORED_CONTEXT, HEAD};
+use crate::envelope::{
+    BODY_FIXED, BODY_HEAD, BodyHead, ChunkSize, Cut, FLAG_STORED_CONTEXT, HEAD, push_stored_context,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::secret::Dek;
 use crate::suite::Suite;
+
+/// From this size on a fresh buffer comes as zeroed pages from the system, which cost less than zeroing what is
+/// about to be overwritten. In bytes of plaintext.
+const FRESH_PAGES: usize = 32 * 1024;
 
 /// How payloads are sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +34,8 @@ pub(crate) struct Session {
     context: EncryptionContext,
     /// Head and commitment, as they stand in each envelope.
     body_head: [u8; BODY_HEAD],
+    /// The field of the stored context; no bytes without one.
+    stored_context: Vec<u8>,
     keys: SessionKeys,
     messages: AtomicU64,
     generation: u64,
@@ -52,8 +61,13 @@ impl Session {
         let mut body_head = [0; BODY_HEAD];
         body_head[..HEAD].copy_from_slice(&head);
         body_head[HEAD..].copy_from_slice(&keys.commitment);
+        let mut stored_context = Vec::new();
+        if sealing.store_context {
+            push_stored_context(&mut stored_context, context.canonical())?;
+        }
         let context = context.clone();
         Ok(Self {
+            stored_context,
             sealing,
             context,
             body_head,
@@ -74,8 +88,14 @@ impl Session {
             || self.generation != entropy::generation()
     }
 
+    #[cfg(test)]
+    pub(crate) fn use_up(&self) {
+        self.messages
+            .store(limits::SESSION_MESSAGES.max, Ordering::Relaxed);
+    }
+
     /// Counts one message and draws its nonce. Refused once the session has ended.
-    pub(crate) fn begin(&self) -> Result<[u8; 12]> {
+    pub(crate) fn begin(&self, nonce: &mut [u8; 12]) -> Result<()> {
         // The count may pass the limit by the number of calls that are refused; 64 bits do not come round.
         let count = self.messages.fetch_add(1, Ordering::Relaxed);
         if count >= limits::SESSION_MESSAGES.max || self.generation != entropy::generation() {
@@ -83,7 +103,8 @@ impl Session {
                 budget: limits::SESSION_MESSAGES.name,
             }));
         }
-        entropy::array()
+        // Into the caller's own: a nonce that is moved about costs more than the count.
+        entropy::fill(nonce)
     }
 
     /// Where things lie in an envelope of this session with a front of `prefix` bytes.
@@ -105,21 +126,24 @@ impl Session {
         self.sealing
     }
 
+    /// The fields of a message's header, one after another.
+    fn header<'h>(&'h self, prefix: &'h [u8], nonce: &'h [u8; 12]) -> [&'h [u8]; 4] {
+        [prefix, &self.body_head, nonce, &self.stored_context]
+    }
+
+    /// Appends the header of a message.
+    pub(crate) fn push_header(&self, prefix: &[u8], nonce: &[u8; 12], out: &mut Vec<u8>) {
+        for field in self.header(prefix, nonce) {
+            out.extend_from_slice(field);
+        }
+    }
+
     /// Writes the header of a message into the front of `out`, and gives what is left of it.
-    pub(crate) fn write_header<'o>(
-        &self,
-        prefix: &[u8],
-        nonce: &[u8; 12],
-        mut out: &'o mut [u8],
-    ) -> Result<&'o mut [u8]> {
-        out = put(prefix, out)?;
-        out = put(&self.body_head, out)?;
-        out = put(nonce, out)?;
-        if self.sealing.store_context {
-            let stored = self.context.canonical();
-            let len = u16::try_from(stored.len()).map_err(|_| limits::CONTEXT.error())?;
-            out = put(&len.to_be_bytes(), out)?;
-            out = put(stored, out)?;
+    fn put_header<'o>(&self, prefix: &[u8], nonce: &[u8; 12], mut out: &'o mut [u8]) -> Result<&'o mut [u8]> {
+        for field in self.header(prefix, nonce) {
+            let (front, rest) = out.split_at_mut_checked(field.len()).ok_or_else(refused)?;
+            front.copy_from_slice(field);
+            out = rest;
         }
         Ok(out)
     }
@@ -134,18 +158,20 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         let layout = self.layout(prefix.len(), plaintext.len())?;
-        let nonce = self.begin()?;
+        let mut nonce = [0; 12];
+        self.begin(&mut nonce)?;
         let start = out.len();
-        if out.capacity() == 0 {
-            // Zeroed pages from the system cost less than zeroing what is about to be overwritten.
+        let chunks = if out.capacity() == 0 && plaintext.len() >= FRESH_PAGES {
             *out = vec![0; layout.envelope_len()];
+            self.put_header(prefix, &nonce, out)?
         } else {
-            out.resize(start + layout.envelope_len(), 0);
-        }
-        let room = out.get_mut(start..).unwrap_or_default();
-        let sealed = self
-            .write_header(prefix, &nonce, room)
-            .and_then(|chunks| self.seal_chunks(dek, &nonce, aad, plaintext, chunks));
+            out.reserve(layout.envelope_len());
+            self.push_header(prefix, &nonce, out);
+            let at = out.len();
+            out.resize(at + layout.cut().sealed_len(), 0);
+            out.get_mut(at..).unwrap_or_default()
+        };
+        let sealed = self.seal_chunks(dek, &nonce, aad, plaintext, layout.cut(), chunks);
         if sealed.is_err() {
             out.truncate(start);
         }
@@ -166,9 +192,55 @@ impl Session {
                 "the buffer has not the length of the envelope's layout",
             ));
         }
-        let nonce = self.begin()?;
-        let chunks = self.write_header(prefix, &nonce, buffer)?;
+        let mut nonce = [0; 12];
+        self.begin(&mut nonce)?;
+        let chunks = self.put_header(prefix, &nonce, buffer)?;
         self.seal_in_place(dek, &nonce, aad, chunks, layout.cut())
+    }
+
+    /// Nonce and chunks of an envelope of this very session behind this prefix. The commitment is compared in
+    /// constant time.
+    pub(crate) fn own_message<'e>(
+        &self,
+        prefix: &[u8],
+        envelope: &'e [u8],
+    ) -> Option<(&'e [u8; 12], &'e [u8])> {
+        let rest = envelope.strip_prefix(prefix)?;
+        let (head, rest) = rest.split_first_chunk::<HEAD>()?;
+        let (commitment, rest) = rest.split_first_chunk()?;
+        if !self.body_head.starts_with(head) || self.keys.check(commitment).is_err() {
+            return None;
+        }
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let chunks = match self.stored_context.as_slice() {
+            // Not left to the comparison: the C library's masked loads from the address of an empty vector
+            // cost more than opening a small value.
+            [] => rest,
+            stored => rest.strip_prefix(stored)?,
+        };
+        Some((nonce, chunks))
+    }
+
+    /// Opens what [`own_message`](Self::own_message) found and appends the plaintext to `out`.
+    pub(crate) fn open_own(
+        &self,
+        dek: &Dek,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        chunks: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let body = BodyHead::parse(&self.body_head)?;
+        let cut = Cut::of_sealed(self.sealing.chunk_size, chunks.len(), 0)?;
+        let message = Message {
+            dek,
+            keys: &self.keys,
+            body,
+            nonce,
+            digest: self.context.digest(),
+            aad,
+        };
+        message.open_to(chunks, cut, out)
     }
 
     /// The key of a longer message.
@@ -184,9 +256,9 @@ impl Session {
         nonce: &[u8; 12],
         aad: &[u8],
         plaintext: &[u8],
+        cut: Cut,
         out: &mut [u8],
     ) -> Result<()> {
-        let cut = Cut::of_plaintext(self.sealing.chunk_size, plaintext.len())?;
         if cut.is_single() {
             let (body, tag) = out.split_at_mut_checked(plaintext.len()).ok_or_else(refused)?;
             return self
@@ -197,13 +269,11 @@ impl Session {
         }
         let key = self.message_key(dek, nonce)?;
         let size = self.sealing.chunk_size.bytes();
-        let mut index = 0;
-        for (chunk, out) in plaintext.chunks(size).zip(out.chunks_mut(size + TAG)) {
-            let nonce = chunk_nonce(index, index + 1 == cut.count() as u64);
+        let pairs = plaintext.chunks(size).zip(out.chunks_mut(size + TAG));
+        for (nonce, (chunk, out)) in chunk_nonces(cut.count()).zip(pairs) {
             let (body, tag) = out.split_at_mut_checked(chunk.len()).ok_or_else(refused)?;
             key.seal_to(&nonce, aad, chunk, body, tag)
                 .map_err(|_| refused())?;
-            index += 1;
         }
         Ok(())
     }
@@ -221,25 +291,12 @@ impl Session {
             return seal_chunk(&self.keys.aead, nonce, aad, chunks);
         }
         let key = self.message_key(dek, nonce)?;
-        let mut index = 0;
-        for chunk in chunks.chunks_mut(self.sealing.chunk_size.bytes() + TAG) {
-            seal_chunk(
-                &key,
-                &chunk_nonce(index, index + 1 == cut.count() as u64),
-                aad,
-                chunk,
-            )?;
-            index += 1;
+        let chunks = chunks.chunks_mut(self.sealing.chunk_size.bytes() + TAG);
+        for (nonce, chunk) in chunk_nonces(cut.count()).zip(chunks) {
+            seal_chunk(&key, &nonce, aad, chunk)?;
         }
         Ok(())
     }
-}
-
-/// Copies `bytes` into the front of `out`, and gives what is left of it.
-fn put<'o>(bytes: &[u8], out: &'o mut [u8]) -> Result<&'o mut [u8]> {
-    let (front, rest) = out.split_at_mut_checked(bytes.len()).ok_or_else(refused)?;
-    front.copy_from_slice(bytes);
-    Ok(rest)
 }
 
 fn seal_chunk(key: &AeadKey, nonce: &[u8; 12], aad: &[u8], chunk: &mut [u8]) -> Result<()> {
@@ -321,9 +378,9 @@ mod tests {
             .messages
             .store(limits::SESSION_MESSAGES.max - 1, Ordering::Relaxed);
         assert!(!session.is_over());
-        session.begin().unwrap();
+        session.begin(&mut [0; 12]).unwrap();
         assert!(session.is_over());
-        let error = session.begin().unwrap_err();
+        let error = session.begin(&mut [0; 12]).unwrap_err();
         assert_eq!(
             error.kind(),
             ErrorKind::BudgetExhausted {
@@ -337,6 +394,6 @@ mod tests {
         let mut session = session();
         session.generation -= 1;
         assert!(session.is_over());
-        assert!(session.begin().is_err());
+        assert!(session.begin(&mut [0; 12]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 mod builder;
 mod data_key;
 mod new_wraps;
+mod sessions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ pub use new_wraps::NewWraps;
 use crate::context::{Binding, EncryptionContext};
 use crate::dek_lease::DekLease;
 use crate::dek_source::DekSource;
-use crate::envelope::{Cut, Envelope, Header, WrapSet, Wraps};
+use crate::envelope::{Envelope, Header, WrapSet, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key_manager::{KeyManager, Purpose, Request};
 use crate::limits;
-use crate::message::{Sealing, Session};
+use crate::message::{Layout, Sealing, Session};
 use crate::runtime::Runtime;
 use crate::secret::Plaintext;
 use crate::source::AnyOf;
@@ -70,7 +71,6 @@ impl Sealer {
     }
 
     /// Several key managers, and settings.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -109,11 +109,12 @@ impl Sealer {
 
     async fn seal_inner(&self, plaintext: &[u8], binding: Binding<'_>) -> Result<Vec<u8>> {
         limits::AAD.check(binding.aad().len())?;
-        Cut::of_plaintext(self.settings.sealing.chunk_size, plaintext.len())?;
-        let (lease, wraps) = self.seal_dek(binding.context()).await?;
+        let (sealing, context) = (self.settings.sealing, binding.context());
+        Layout::new(sealing, context, 0, plaintext.len())?;
+        let (lease, wraps) = self.seal_dek(context).await?;
         let prefix = Wraps::Attached(wraps).prefix(self.settings.padding)?;
         let mut out = Vec::new();
-        in_session(&lease, self.settings.sealing, binding.context(), |session| {
+        in_session(&lease, sealing, context, |session| {
             session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out)
         })?;
         Ok(out)
@@ -176,7 +177,11 @@ impl Sealer {
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Rewrap);
-        let wraps = self.source.rewrap(section, header.body(), &request).await?;
+        let wraps = self
+            .source
+            .as_ref()
+            .rewrap(section, header.body(), &request)
+            .await?;
         NewWraps::new(&header, wraps, self.settings.padding)
     }
 
@@ -242,6 +247,7 @@ impl Sealer {
     async fn seal_dek(&self, context: &EncryptionContext) -> Result<(Arc<DekLease>, WrapSet)> {
         let (lease, wraps) = self
             .source
+            .as_ref()
             .seal_dek(&self.request(context, Purpose::Seal))
             .await?;
         lease.check(self.settings.runtime.now())?;
@@ -252,7 +258,11 @@ impl Sealer {
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Open);
-        let lease = self.source.open_dek(section, header.body(), &request).await?;
+        let lease = self
+            .source
+            .as_ref()
+            .open_dek(section, header.body(), &request)
+            .await?;
         lease.check(self.settings.runtime.now())?;
         Ok(lease)
     }

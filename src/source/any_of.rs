@@ -90,7 +90,7 @@ impl AnyOf {
     ) -> Result<DekLease> {
         // Exact lengths are checked here and not when parsing: a broken stanza must not stop a good one.
         stanza.checked_wrapped()?;
-        let dek = manager.unwrap(stanza, request).await?;
+        let dek = manager.as_ref().unwrap(stanza, request).await?;
         let kek = KekRef::new(stanza.provider, stanza.kek_id, stanza.kek_version)?;
         DekLease::for_opening(dek, vec![kek], body, request.context())
     }
@@ -129,13 +129,13 @@ impl DekSource for AnyOf {
             .wrap_with
             .split_first()
             .ok_or_else(|| Error::configuration("no key manager is configured to wrap with"))?;
-        let (dek, wrapped) = first.generate(request).await?;
+        let (dek, wrapped) = first.as_ref().generate(request).await?;
         let mut keks = Vec::with_capacity(self.wrap_with.len());
         let mut wraps = Vec::with_capacity(self.wrap_with.len());
         keks.push(wrapped.kek().clone());
         wraps.push(wrapped);
         for manager in others {
-            let wrapped = manager.wrap(&dek, request).await?;
+            let wrapped = manager.as_ref().wrap(&dek, request).await?;
             keks.push(wrapped.kek().clone());
             wraps.push(wrapped);
         }
@@ -168,7 +168,7 @@ impl DekSource for AnyOf {
                 let known = self.managers().any(|manager| manager.recognizes(stanza));
                 if known
                     && destination.capabilities().rewraps
-                    && let Some(wrapped) = destination.rewrap(stanza, request).await?
+                    && let Some(wrapped) = destination.as_ref().rewrap(stanza, request).await?
                 {
                     return self.set_of(vec![wrapped]);
                 }
@@ -177,7 +177,7 @@ impl DekSource for AnyOf {
         let lease = self.open(wraps, body, request).await?;
         let mut new = Vec::with_capacity(self.wrap_with.len());
         for manager in &self.wrap_with {
-            new.push(manager.wrap(lease.dek(), request).await?);
+            new.push(manager.as_ref().wrap(lease.dek(), request).await?);
         }
         let mut new = self.set_of(new)?.into_wraps();
         if !self.drop_unknown {
@@ -211,6 +211,11 @@ impl Failures {
     }
 
     fn add(&mut self, stanza: WrapRef<'_>, error: Error) {
+        // A failed unwrap and a failed commitment are one and the same error, with the same words.
+        let error = match error.kind() {
+            ErrorKind::CannotOpen => Error::cannot_open().with_operation(Operation::Open),
+            _ => error,
+        };
         let kind = error.kind();
         self.attempts.push(Attempt::new(
             stanza.provider,

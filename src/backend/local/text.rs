@@ -13,7 +13,7 @@ use crate::runtime::Environment;
 use crate::secret::{KEY_LEN, Kek};
 
 /// The most that is read of a key file. A key in base64 has 44 characters.
-const FILE_MAX: u64 = 1024;
+const FILE_MAX: usize = 1024;
 const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or hex (64 characters)";
 
 /// A KEK of 32 bytes from base64 (standard or URL-safe, padded or not) or hex. White space around it is
@@ -79,10 +79,12 @@ pub(super) fn kek_from_file(path: &Path, allow_shared: bool) -> Result<Kek> {
     if !allow_shared {
         check_mode(&metadata, path)?;
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX as usize + 1));
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX + 1));
+    file.take(FILE_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     let mut text = match std::str::from_utf8(&bytes) {
-        Ok(text) if bytes.len() as u64 <= FILE_MAX => text.to_owned(),
+        Ok(text) if bytes.len() <= FILE_MAX => text.to_owned(),
         _ => {
             return Err(Error::configuration(format!(
                 "the key file {shown} holds no key: {EXPECTED}"

@@ -1,0 +1,83 @@
+//! Seals, inspects, opens and re-wraps a value under a local key. Needs no setup at all:
+//!
+//! ```text
+//! cargo run --example quickstart
+//! ```
+
+use waxseal::envelope::WrapsRef;
+use waxseal::local::LocalKeys;
+use waxseal::{EncryptionContext, Envelope, ErrorKind, Kek, blocking::Sealer};
+
+fn main() -> waxseal::Result<()> {
+    // An application takes its key from the environment: LocalKeys::from_env("WAXSEAL_KEK")?
+    let old_kek = Kek::generate()?;
+    let sealer = Sealer::new(LocalKeys::new(&old_kek));
+
+    // Two lines to seal and open. The context is coarse (tenant, table), the AAD fine (row).
+    let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+    let sealed = sealer.seal(b"alice@example.com", context.with_aad(b"row 7"))?;
+    let opened = sealer.open(&sealed, context.with_aad(b"row 7"))?;
+    println!("sealed     {} bytes to {} bytes", opened.len(), sealed.len());
+    println!("opened     {}", String::from_utf8_lossy(&opened));
+
+    // Anyone can see which key it is wrapped under; nobody sees more without that key.
+    println!("inspected  wrapped under {}", wrapped_under(&sealed)?);
+
+    // The value of another row is refused, and so is another tenant's context.
+    let other_row = sealer.open(&sealed, context.with_aad(b"row 8"));
+    println!("row 8      {}", refused(other_row.map(|_| ())));
+    let other_tenant = EncryptionContext::new([("tenant", "globex"), ("table", "users")])?;
+    println!(
+        "globex     {}",
+        refused(sealer.open(&sealed, other_tenant.with_aad(b"row 7")).map(|_| ()))
+    );
+
+    // A new key: it wraps, the old one only opens. The re-wrap replaces the wrap and no byte of the payload.
+    let new_kek = Kek::generate()?;
+    let rotating = waxseal::Sealer::builder()
+        .wrap_with(LocalKeys::new(&new_kek))
+        .open_with(LocalKeys::new(&old_kek))
+        .build()?;
+    let new_wraps = Sealer::from(rotating).rewrap(&sealed, &context)?;
+    let rewrapped = new_wraps.splice(&sealed)?;
+    println!("re-wrapped under {}", wrapped_under(&rewrapped)?);
+    assert_eq!(
+        rewrapped[new_wraps.prefix().len()..],
+        sealed[new_wraps.replaces()..]
+    );
+
+    // From here on the old key is not needed any more.
+    let sealer = Sealer::new(LocalKeys::new(&new_kek));
+    let opened = sealer.open(&rewrapped, context.with_aad(b"row 7"))?;
+    println!(
+        "opened     {} with the new key alone",
+        String::from_utf8_lossy(&opened)
+    );
+    println!(
+        "old wrap   {}",
+        refused(sealer.open(&sealed, context.with_aad(b"row 7")).map(|_| ()))
+    );
+    Ok(())
+}
+
+fn wrapped_under(sealed: &[u8]) -> waxseal::Result<String> {
+    let envelope = Envelope::parse(sealed)?;
+    let WrapsRef::Attached(wraps) = envelope.header().wraps() else {
+        return Ok("a DEK store".into());
+    };
+    let names: Vec<String> = wraps
+        .stanzas()
+        .map(|wrap| format!("{} {} ({})", wrap.provider, wrap.kek_id, wrap.algorithm))
+        .collect();
+    Ok(names.join(", "))
+}
+
+fn refused(result: waxseal::Result<()>) -> String {
+    match result {
+        Ok(()) => "opened, which it must not!".into(),
+        Err(error) if matches!(error.kind(), ErrorKind::CannotOpen | ErrorKind::NoUsableKey) => {
+            format!("refused: {error}")
+        }
+        Err(error) => format!("failed in another way: {error}"),
+    }
+}
