@@ -16,6 +16,8 @@ use waxseal::local::LocalKeys;
 use waxseal::{EncryptionContext, Kek, blocking::Sealer};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+/// What is done with a file: from where, to where, under which AAD.
+type Work<'a> = &'a dyn Fn(&Path, &Path, &[u8]) -> Outcome<()>;
 
 fn main() -> Outcome<()> {
     let context = EncryptionContext::new([("purpose", "backup")])?;
@@ -74,7 +76,7 @@ fn open(sealer: &Sealer, context: &EncryptionContext, from: &Path, to: &Path, aa
 }
 
 /// Does `work` for each file below `from`, with the path of the same name below `to` and its relative path.
-fn each_file(from: &Path, to: &Path, work: &dyn Fn(&Path, &Path, &[u8]) -> Outcome<()>) -> Outcome<()> {
+fn each_file(from: &Path, to: &Path, work: Work<'_>) -> Outcome<()> {
     let mut below = vec![PathBuf::new()];
     while let Some(relative) = below.pop() {
         fs::create_dir_all(to.join(&relative))?;

@@ -11,11 +11,17 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod primitives;
+#[path = "../raw_aead/mod.rs"]
+mod raw_aead;
+mod results;
+mod stopwatch;
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use primitives::{RawAead, Stopwatch, sum_of_fresh_seal};
+use primitives::sum_of_fresh_seal;
+use raw_aead::RawAead;
+use stopwatch::Stopwatch;
 use waxseal::local::LocalKeys;
 use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer};
 
@@ -52,6 +58,9 @@ fn measure(cases: &mut [Case<'_>], rounds: u32) {
             case.best = case.best.min(watch.elapsed());
         }
     }
+    for case in cases {
+        eprintln!("{:>12.1} ns  {}", case.nanos(), case.name);
+    }
 }
 
 struct Row {
@@ -86,7 +95,7 @@ fn held_key(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
         let mut opened = Vec::with_capacity(len);
         let mut cases = [
             Case::new("raw seal and nonce", 2000, || {
-                raw.seal_to(&waxseal::entropy::array().unwrap(), &plaintext, &mut raw_out)
+                raw.seal_to(&waxseal::entropy::array().unwrap(), &plaintext, &mut raw_out);
             }),
             Case::new("raw open and nonce", 2000, || {
                 black_box(waxseal::entropy::array::<12>().unwrap());
@@ -123,7 +132,7 @@ fn fresh(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
     let plaintext = [7; 100];
     let mut cases = [
         Case::new("sum of primitives", 500, || {
-            sum_of_fresh_seal(black_box(&plaintext))
+            sum_of_fresh_seal(black_box(&plaintext));
         }),
         Case::new("one-off seal", 500, || {
             black_box(
@@ -155,10 +164,10 @@ fn in_place(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
         let mut raw_open = raw_ciphertext.clone();
         let mut cases = [
             Case::new("raw seal", 1, || {
-                raw.seal_in_place(&[1; 12], black_box(&mut raw_buffer))
+                raw.seal_in_place(&[1; 12], black_box(&mut raw_buffer));
             }),
             Case::new("seal in place", 1, || {
-                key.seal_in_place(black_box(&mut buffer), layout, b"").unwrap()
+                key.seal_in_place(black_box(&mut buffer), layout, b"").unwrap();
             }),
             // Opening in place needs a fresh ciphertext each time: both sides pay the same copy.
             Case::new("copy and raw open", 1, || {
@@ -240,6 +249,6 @@ fn main() {
     }
     println!("{table}");
     if write {
-        primitives::write_results(&table);
+        results::write(&table);
     }
 }
