@@ -332,7 +332,8 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Every stanza that was tried or passed over, where no stanza opened.
+    /// Every stanza that was tried or passed over, where no stanza opened. Empty for `CannotOpen`, which tells
+    /// nothing but that.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts

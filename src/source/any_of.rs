@@ -100,7 +100,7 @@ impl AnyOf {
             return Ok(false);
         }
         for manager in self.unwrapping(stanza) {
-            match manager.unwrap(stanza, request).await {
+            match manager.as_ref().unwrap(stanza, request).await {
                 Ok(unwrapped) if unwrapped.ct_eq(dek) => return Ok(true),
                 // An outage must not turn into a wrap that should be gone and stays.
                 Err(error) if error.is_retryable() => return Err(error),
@@ -244,11 +244,6 @@ impl Failures {
     }
 
     fn add(&mut self, stanza: WrapRef<'_>, error: Error) {
-        // A failed unwrap and a failed commitment are one and the same error, with the same words.
-        let error = match error.kind() {
-            ErrorKind::CannotOpen => Error::cannot_open().with_operation(Operation::Open),
-            _ => error,
-        };
         let kind = error.kind();
         self.attempts.push(Attempt::new(
             stanza.provider,
@@ -273,6 +268,11 @@ impl Failures {
                 .with_detail("configure one of the keys it is wrapped under")
                 .with_attempts(self.attempts);
         };
+        if worst.kind() == ErrorKind::CannotOpen {
+            // As bare as the error of a chunk that does not open: whoever feeds a reader altered envelopes does
+            // not learn how far they came.
+            return Error::cannot_open();
+        }
         worst.with_retryable(self.retryable).with_attempts(self.attempts)
     }
 }

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use crate::blocking::Sealer;
-use crate::envelope::{WrapRef, WrappedDek, Wraps};
+use crate::envelope::{Envelope, WrapRef, WrappedDek, Wraps};
 use crate::key_manager::{Capabilities, KeyManager, Request};
 use crate::local::LocalKeys;
-use crate::{AnyOf, Dek, EncryptionContext, Error, ErrorKind, Kek, NewWraps, Result};
+use crate::{AnyOf, Dek, EncryptionContext, Error, ErrorKind, Kek, NewWraps, Operation, Result};
 
 fn kek(byte: u8) -> Kek {
     Kek::from_bytes(&std::array::from_fn(|i| byte ^ u8::try_from(i).unwrap()))
@@ -72,6 +72,30 @@ impl KeyManager for Counting {
         }
         self.keys.unwrap(wrapped, request).await
     }
+}
+
+#[test]
+fn nothing_tells_why_an_envelope_does_not_open() {
+    let sealer = Sealer::new(LocalKeys::new(&kek(1)));
+    let context = context();
+    let one = sealer.seal(b"one", &context).unwrap();
+    let two = sealer.seal(b"two", &context).unwrap();
+    let body = Envelope::parse(&one).unwrap().header().body_offset();
+
+    let mut altered_wrap = one.clone();
+    altered_wrap[body - 1] ^= 1;
+    let mut altered_chunk = one.clone();
+    *altered_chunk.last_mut().unwrap() ^= 1;
+    let wrap_of_another_dek = [&two[..body], &one[body..]].concat();
+
+    let errors = [altered_wrap, altered_chunk, wrap_of_another_dek].map(|envelope| {
+        let error = sealer.open(&envelope, &context).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotOpen);
+        assert_eq!(error.operation(), Some(Operation::Open));
+        format!("{error:?} {error}")
+    });
+    assert_eq!(errors[0], errors[1]);
+    assert_eq!(errors[0], errors[2]);
 }
 
 #[test]
