@@ -35,10 +35,17 @@ use crate::key_manager::Request;
 #[async_trait]
 pub trait DekSource: Debug + Send + Sync {
     /// A DEK for sealing, with the wraps to store beside what it seals. Fresh, or one that the source hands
-    /// out to several callers within its budget.
+    /// out to several callers of the *same context* within its budget.
+    ///
+    /// # Errors
+    /// What the key managers say, by kind; `Configuration` where nothing is configured to wrap with.
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)>;
 
     /// The DEK of an envelope, from its wraps and the head of its body.
+    ///
+    /// # Errors
+    /// `NoUsableKey`, `CannotOpen`, or what the key managers say, as the contract has it; `Unsupported` for a
+    /// threshold that the source does not open.
     async fn open_dek(
         &self,
         wraps: WrapSection<'_>,
@@ -47,6 +54,10 @@ pub trait DekSource: Debug + Send + Sync {
     ) -> Result<Arc<DekLease>>;
 
     /// New wraps for the DEK of an envelope. The body needs no change, and never gets one.
+    ///
+    /// # Errors
+    /// As [`open_dek`](Self::open_dek) for the old wraps, as [`seal_dek`](Self::seal_dek) for the new ones, and
+    /// `OverLimit` for more than 16 in all.
     async fn rewrap(
         &self,
         wraps: WrapSection<'_>,

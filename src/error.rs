@@ -39,7 +39,8 @@ pub enum ErrorKind {
         /// What is not supported.
         feature: &'static str,
     },
-    /// A length, count or cost is beyond the limit of the format. Checked before any work.
+    /// A length, count or cost is beyond the limit of the format, or a cost is below the least that is accepted.
+    /// Checked before any work.
     #[error("{limit} is outside its limit of {max}")]
     OverLimit {
         /// The name of the limit, as in [`limits`](crate::limits).
@@ -53,7 +54,8 @@ pub enum ErrorKind {
     /// all of these on purpose, so that nobody can use a reader to test guesses.
     #[error("does not open: wrong key, context or AAD, or altered bytes")]
     CannotOpen,
-    /// The context stored in the envelope is not the context of this call.
+    /// The context stored in the envelope is not the context of this call. Found without a key; what is stored is
+    /// public.
     #[error("the context stored in the envelope is not the one given")]
     ContextMismatch,
     /// The operating system gave no randomness.
@@ -67,7 +69,7 @@ pub enum ErrorKind {
     /// The KEK is retired: its overlap window is over.
     #[error("the key is retired")]
     KeyRetired,
-    /// The KEK was revoked.
+    /// The KEK was revoked, or the lease of the data key.
     #[error("the key is revoked")]
     KeyRevoked,
     /// The KEK was destroyed.

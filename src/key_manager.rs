@@ -99,7 +99,8 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Sets when a key manager must have answered, in its runtime's time.
+    /// Sets when a key manager must have answered, in the time of the runtime of whoever asks. The key manager
+    /// keeps it; nobody else does.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Monotonic) -> Self {
         self.deadline = Some(deadline);
@@ -228,7 +229,8 @@ pub struct Capabilities {
     pub generates: bool,
     /// It can re-wrap without the DEK leaving the backend.
     pub rewraps: bool,
-    /// It can unwrap. A public key cannot.
+    /// It can unwrap. A public key cannot: it recognises its stanzas, so that a re-wrap replaces them, and is
+    /// never asked to open one.
     pub unwraps: bool,
     /// It answers without a network or device, in under a millisecond.
     pub is_local: bool,
@@ -323,6 +325,9 @@ pub trait KeyManager: Debug + Send + Sync {
     fn recognizes(&self, wrapped: WrapRef<'_>) -> bool;
 
     /// A fresh DEK and its wrap. By default from the operating system's randomness, then [`wrap`](Self::wrap).
+    ///
+    /// # Errors
+    /// As [`wrap`](Self::wrap), and `Entropy`.
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let dek = Dek::generate()?;
         let wrapped = self.wrap(&dek, request).await?;
@@ -330,14 +335,24 @@ pub trait KeyManager: Debug + Send + Sync {
     }
 
     /// Wraps a DEK under the active KEK, bound to the request.
+    ///
+    /// # Errors
+    /// What the backend says, by kind, as the contract lists them.
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek>;
 
     /// Unwraps a DEK, if it was wrapped for this request.
+    ///
+    /// # Errors
+    /// `CannotOpen` where it was not, or was altered; `NoUsableKey` for what is not recognised; `Malformed` or
+    /// `OverLimit` before any work; what the backend says, by kind.
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek>;
 
     /// Re-wraps under this manager's active KEK without the DEK leaving the backend, asked of the
     /// *destination*. `None` where the backend cannot do that for this stanza; the caller then unwraps and
     /// wraps.
+    ///
+    /// # Errors
+    /// As [`unwrap`](Self::unwrap) and [`wrap`](Self::wrap).
     async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
         let _ = (wrapped, request);
         Ok(None)

@@ -20,7 +20,8 @@ const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or he
 /// passed over. Decoded in constant time.
 ///
 /// # Errors
-/// `Configuration` for anything else; the error says what is expected and never what was found.
+/// `Configuration` for anything else, and for one byte repeated 32 times; the error says what is expected and
+/// never what was found.
 pub fn kek_from_text(text: &SecretString) -> Result<Kek> {
     let text = text.expose_secret().trim_ascii();
     let mut bytes = Zeroizing::new([0; KEY_LEN]);

@@ -17,8 +17,13 @@ use crate::message::{Session, StopFlag, chunk_nonce};
 /// Holds one chunk in memory. [`finish`](SealWriter::finish) must be called: it seals the final chunk, and
 /// without it what was written is a truncated envelope that does not open.
 ///
-/// A write that fails ends the stream: every later call fails too. `flush` flushes the other writer, and
+/// A write that fails ends the stream: every later write fails too, and what was written is of no use. That
+/// holds for `WouldBlock` as well, so the other writer has to block. `flush` flushes the other writer, and
 /// keeps the chunk that is not full, since a chunk is sealed once.
+///
+/// Errors come as [`io::Error`] around an [`Error`]; `io::Error::downcast` gets it back. Revocation of the DEK's
+/// lease reaches the stream at the next chunk; expiry does not, so a stream that was begun may be finished. A
+/// child that was forked meanwhile is refused: the stream is finished by the process that began it.
 #[must_use = "a stream that is not finished does not open"]
 pub struct SealWriter<W: Write> {
     /// There until the stream is finished.
@@ -66,8 +71,9 @@ impl<W: Write> SealWriter<W> {
     /// Seals the final chunk and gives the other writer back, flushed.
     ///
     /// # Errors
-    /// `Io` where the other writer fails; `KeyRevoked` where the DEK's lease was revoked meanwhile;
-    /// `OverLimit` beyond 2^46 bytes or 2^32 chunks.
+    /// `Io` where the other writer fails, or failed before; `KeyRevoked` where the DEK's lease was revoked
+    /// meanwhile; `OverLimit` beyond 2^46 bytes or 2^32 chunks; `InvalidArgument` in a process that was forked
+    /// after the stream was begun.
     pub fn finish(mut self) -> Result<W> {
         self.seal_buffer(true)
             .map_err(|error| error.with_operation(Operation::Seal))?;
