@@ -169,4 +169,4 @@
 //! | the warning that a local KEK is in use | a production process on a development configuration |
 //!
 //! Errors are safe to log. The KEK ids in [`attempts`](crate::Error::attempts) are taken from the envelope, so
-//! whoever writes to the store chooses them: up to 2,048 bytes each, without control characters.
+//! whoever writes to the store chooses them: up to 2,048 bytes each. What would break or rearrange a line is escaped.
