@@ -82,7 +82,8 @@ struct OpenSession {
 impl DekLease {
     /// A lease of a fresh DEK: it seals and opens. `keks` are those it is wrapped under.
     ///
-    /// Only for a DEK that was just generated, or that a DEK store counts sessions for.
+    /// Only for a DEK that was just generated, or that a DEK store counts sessions for, and for use in the one
+    /// context that its wraps were made for: under another it seals what no wrap opens.
     #[must_use]
     pub fn for_sealing(dek: Dek, keks: Vec<KekRef>) -> Self {
         Self::new(dek, keks, true)
@@ -131,7 +132,8 @@ impl DekLease {
         self.expires_at
     }
 
-    /// The KEKs that the DEK is wrapped under, or the one that unwrapped it.
+    /// The KEKs that the DEK is wrapped under, or the one that unwrapped it, as the stanza names it: with an
+    /// empty id where the writer hid it, and with a version that nothing has authenticated.
     #[must_use]
     pub fn keks(&self) -> &[KekRef] {
         &self.keks
@@ -144,7 +146,8 @@ impl DekLease {
         self.seals
     }
 
-    /// Ends the lease for good, in every handle, stream and cache that shares it.
+    /// Ends the lease for good, in every handle, stream and cache that shares it: at the next call, or the next
+    /// chunk of a stream. Keys that the lease keeps are dropped now; the DEK itself is wiped with the last `Arc`.
     pub fn revoke(&self) {
         self.stop.set();
         *lock(&self.sealing) = Slots::new();

@@ -26,17 +26,26 @@ use crate::key_manager::Request;
 /// *Order.* Stanzas that nobody configured here knows are passed over without any work; each of the others
 /// is tried once, and one that fails never keeps the next from being tried.
 ///
-/// *Errors.* Where no stanza opens, the error lists the [`attempts`](crate::Error::attempts) and is
-/// retryable if any of them was; where none is known, its kind is `NoUsableKey`.
+/// *Errors.* Where no stanza is known, the kind is `NoUsableKey`; where a key manager could not do its work,
+/// the kind is that of its error. Both list the [`attempts`](crate::Error::attempts), and are retryable if any
+/// of them was. Where every attempt was made and none opened, the error is a bare `CannotOpen`, the same as for
+/// an altered chunk: nothing tells how far an envelope came.
 ///
 /// *Cancel safety.* Every future may be dropped at any await; what was not stored is harmless.
 #[async_trait]
 pub trait DekSource: Debug + Send + Sync {
     /// A DEK for sealing, with the wraps to store beside what it seals. Fresh, or one that the source hands
-    /// out to several callers within its budget.
+    /// out to several callers of the *same context* within its budget.
+    ///
+    /// # Errors
+    /// What the key managers say, by kind; `Configuration` where nothing is configured to wrap with.
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)>;
 
     /// The DEK of an envelope, from its wraps and the head of its body.
+    ///
+    /// # Errors
+    /// `NoUsableKey`, `CannotOpen`, or what the key managers say, as the contract has it; `Unsupported` for a
+    /// threshold that the source does not open.
     async fn open_dek(
         &self,
         wraps: WrapSection<'_>,
@@ -45,6 +54,10 @@ pub trait DekSource: Debug + Send + Sync {
     ) -> Result<Arc<DekLease>>;
 
     /// New wraps for the DEK of an envelope. The body needs no change, and never gets one.
+    ///
+    /// # Errors
+    /// As [`open_dek`](Self::open_dek) for the old wraps, as [`seal_dek`](Self::seal_dek) for the new ones, and
+    /// `OverLimit` for more than 16 in all.
     async fn rewrap(
         &self,
         wraps: WrapSection<'_>,

@@ -39,7 +39,8 @@ pub enum ErrorKind {
         /// What is not supported.
         feature: &'static str,
     },
-    /// A length, count or cost is beyond the limit of the format. Checked before any work.
+    /// A length, count or cost is beyond the limit of the format, or a cost is below the least that is accepted.
+    /// Checked before any work.
     #[error("{limit} is outside its limit of {max}")]
     OverLimit {
         /// The name of the limit, as in [`limits`](crate::limits).
@@ -53,7 +54,8 @@ pub enum ErrorKind {
     /// all of these on purpose, so that nobody can use a reader to test guesses.
     #[error("does not open: wrong key, context or AAD, or altered bytes")]
     CannotOpen,
-    /// The context stored in the envelope is not the context of this call.
+    /// The context stored in the envelope is not the context of this call. Found without a key; what is stored is
+    /// public.
     #[error("the context stored in the envelope is not the one given")]
     ContextMismatch,
     /// The operating system gave no randomness.
@@ -67,7 +69,7 @@ pub enum ErrorKind {
     /// The KEK is retired: its overlap window is over.
     #[error("the key is retired")]
     KeyRetired,
-    /// The KEK was revoked.
+    /// The KEK was revoked, or the lease of the data key.
     #[error("the key is revoked")]
     KeyRevoked,
     /// The KEK was destroyed.
@@ -202,17 +204,23 @@ impl Attempt {
     }
 }
 
+/// Names a KEK on one line. Ids and versions come from envelopes: what would break or rearrange the line is escaped.
+pub(crate) fn fmt_kek(f: &mut fmt::Formatter<'_>, provider: &str, id: &str, version: &str) -> fmt::Result {
+    if id.is_empty() {
+        write!(f, "{provider} (hidden id)")?;
+    } else {
+        write!(f, "{provider} {}", id.escape_debug())?;
+    }
+    if version.is_empty() {
+        Ok(())
+    } else {
+        write!(f, " version {}", version.escape_debug())
+    }
+}
+
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = if self.kek_id.is_empty() {
-            "(hidden id)"
-        } else {
-            &self.kek_id
-        };
-        write!(f, "{} {id}", self.provider)?;
-        if !self.kek_version.is_empty() {
-            write!(f, " version {}", self.kek_version)?;
-        }
+        fmt_kek(f, &self.provider, &self.kek_id, &self.kek_version)?;
         match self.kind {
             Some(ErrorKind::CannotOpen) => f.write_str(": did not open"),
             Some(kind) => write!(f, ": {kind}"),
@@ -332,7 +340,8 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Every stanza that was tried or passed over, where no stanza opened.
+    /// Every stanza that was tried or passed over, where no stanza opened. Empty for `CannotOpen`, which tells
+    /// nothing but that.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
@@ -433,9 +442,14 @@ impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::TimedOut => std::io::ErrorKind::TimedOut,
-            ErrorKind::Denied | ErrorKind::Unauthenticated => std::io::ErrorKind::PermissionDenied,
+            ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::KeyRevoked => {
+                std::io::ErrorKind::PermissionDenied
+            }
             ErrorKind::InvalidArgument | ErrorKind::Configuration => std::io::ErrorKind::InvalidInput,
-            ErrorKind::Io => std::io::ErrorKind::Other,
+            ErrorKind::Io => error
+                .source()
+                .and_then(|source| source.downcast_ref::<Self>())
+                .map_or(std::io::ErrorKind::Other, Self::kind),
             _ => std::io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
@@ -471,6 +485,28 @@ mod tests {
         let back = Error::io(there);
         assert_eq!(back.kind(), ErrorKind::CannotOpen);
         assert_eq!(back.operation(), Some(Operation::Open));
+    }
+
+    #[test]
+    fn goes_through_io_with_the_kind_that_came_from_there() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let there: std::io::Error = Error::io(reset).into();
+        assert_eq!(there.kind(), std::io::ErrorKind::ConnectionReset);
+        let there: std::io::Error = Error::new(ErrorKind::Io).into();
+        assert_eq!(there.kind(), std::io::ErrorKind::Other);
+        let there: std::io::Error = Error::new(ErrorKind::KeyRevoked).into();
+        assert_eq!(there.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn names_from_an_envelope_cannot_rearrange_a_line() {
+        let attempt = Attempt::new("local", "a\u{202e}b", "\u{2028}", None);
+        assert_eq!(
+            attempt.to_string(),
+            r"local a\u{202e}b version \u{2028}: not configured"
+        );
+        let kek = crate::KekRef::new("local", "a\u{202e}b", "\u{2028}").unwrap();
+        assert_eq!(kek.to_string(), r"local a\u{202e}b version \u{2028}");
     }
 
     #[test]

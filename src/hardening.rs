@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// In that order: no core files (`RLIMIT_CORE` 0), not dumpable (`PR_SET_DUMPABLE` 0), all memory of now and
 /// later locked as it is touched (`mlockall`). Call it at start-up, before keys are read. It cannot be undone
-/// for memory that was locked. It does not keep out `root`, nor hibernation, nor a hypervisor.
+/// for memory that was locked. It does not keep out `root`, nor hibernation, nor a hypervisor. A forked child
+/// inherits everything but the locks and calls it again.
 ///
 /// # Errors
 /// `Configuration` where the system refuses a step; the steps before it stay in force. Locking needs

@@ -1,6 +1,6 @@
 //! The joint: what a backend is. One [`KeyManager`] is one KEK (with the versions it opens), wherever it is kept.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +42,7 @@ pub struct Authorisation {
 /// One request to a key manager: the context, and who asks for what until when.
 ///
 /// Built from a context; everything else is optional.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Request<'a> {
     context: &'a EncryptionContext,
@@ -99,7 +99,8 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Sets when a key manager must have answered, in its runtime's time.
+    /// Sets when a key manager must have answered, in the time of the runtime of whoever asks. The key manager
+    /// keeps it; nobody else does.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Monotonic) -> Self {
         self.deadline = Some(deadline);
@@ -206,6 +207,21 @@ impl<'a> Request<'a> {
     }
 }
 
+impl fmt::Debug for Request<'_> {
+    // Not the binding: whoever knows what contexts look like could guess theirs by it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("context", &self.context)
+            .field("purpose", &self.purpose)
+            .field("profile", &self.profile)
+            .field("actor", &self.actor)
+            .field("request_id", &self.request_id)
+            .field("deadline", &self.deadline)
+            .field("authorisation", &self.authorisation)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How a key manager binds a wrap to its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -228,7 +244,8 @@ pub struct Capabilities {
     pub generates: bool,
     /// It can re-wrap without the DEK leaving the backend.
     pub rewraps: bool,
-    /// It can unwrap. A public key cannot.
+    /// It can unwrap. A public key cannot: it recognises its stanzas, so that a re-wrap replaces them, and is
+    /// never asked to open one.
     pub unwraps: bool,
     /// It answers without a network or device, in under a millisecond.
     pub is_local: bool,
@@ -323,6 +340,9 @@ pub trait KeyManager: Debug + Send + Sync {
     fn recognizes(&self, wrapped: WrapRef<'_>) -> bool;
 
     /// A fresh DEK and its wrap. By default from the operating system's randomness, then [`wrap`](Self::wrap).
+    ///
+    /// # Errors
+    /// As [`wrap`](Self::wrap), and `Entropy`.
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let dek = Dek::generate()?;
         let wrapped = self.wrap(&dek, request).await?;
@@ -330,14 +350,24 @@ pub trait KeyManager: Debug + Send + Sync {
     }
 
     /// Wraps a DEK under the active KEK, bound to the request.
+    ///
+    /// # Errors
+    /// What the backend says, by kind, as the contract lists them.
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek>;
 
     /// Unwraps a DEK, if it was wrapped for this request.
+    ///
+    /// # Errors
+    /// `CannotOpen` where it was not, or was altered; `NoUsableKey` for what is not recognised; `Malformed` or
+    /// `OverLimit` before any work; what the backend says, by kind.
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek>;
 
     /// Re-wraps under this manager's active KEK without the DEK leaving the backend, asked of the
     /// *destination*. `None` where the backend cannot do that for this stanza; the caller then unwraps and
     /// wraps.
+    ///
+    /// # Errors
+    /// As [`unwrap`](Self::unwrap) and [`wrap`](Self::wrap).
     async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
         let _ = (wrapped, request);
         Ok(None)
@@ -543,6 +573,17 @@ mod tests {
         }
         let error = Request::new(&b).extract(embedded.as_slice()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotOpen);
+    }
+
+    #[test]
+    fn debug_of_a_request_shows_no_value_and_no_digest_to_guess_it_by() {
+        let context = EncryptionContext::new([("tenant", "CANARY")]).unwrap();
+        let request = Request::new(&context)
+            .with_binding([0xab; 32])
+            .with_actor("alice");
+        let shown = format!("{request:?}");
+        assert!(shown.contains("tenant") && shown.contains("alice"), "{shown}");
+        assert!(!shown.contains("CANARY") && !shown.contains("171"), "{shown}");
     }
 
     #[test]

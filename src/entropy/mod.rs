@@ -32,7 +32,8 @@ static UNBUFFERED: AtomicBool = AtomicBool::new(false);
 /// For processes whose memory may be duplicated in a way that no one tells them of: snapshots of running
 /// virtual machines or of processes (Firecracker, CRIU). Costs about 250 ns a nonce. Call it at start-up; it
 /// cannot be undone. Sessions that are open when a snapshot is taken stay safe, since their nonces are then
-/// drawn after it.
+/// drawn after it. A [`SealWriter`](crate::SealWriter) does not: its nonces count, so two copies of the process
+/// that both write on repeat them. Have none open while a snapshot is taken.
 pub fn disable_buffering() {
     UNBUFFERED.store(true, Ordering::SeqCst);
 }
@@ -76,7 +77,9 @@ fn system(out: &mut [u8]) -> Result<()> {
     getrandom::fill(out).map_err(|error| Error::new(ErrorKind::Entropy).with_source(error))
 }
 
-/// Fills `out` with random bytes.
+/// Fills `out` with random bytes, of any number.
+///
+/// Up to 256 bytes come from the thread's buffer, more from a system call of their own.
 ///
 /// # Errors
 /// [`ErrorKind::Entropy`] where the operating system gives none. `out` is then unspecified.

@@ -1,5 +1,6 @@
 //! Reading a header from a stream.
 
+use std::fmt;
 use std::io::Read;
 
 use super::{Header, PREFIX_FIXED};
@@ -7,8 +8,9 @@ use crate::error::{Error, Operation, Result};
 
 /// A header that was read from a stream, with the bytes it owns.
 ///
-/// At most 74 KiB: a wrap section of 65,536 bytes and a stored context of 8,192 are the limits.
-#[derive(Clone, Debug)]
+/// At most 74 KiB: a wrap section of 65,536 bytes and a stored context of 8,192 are the limits. `Debug` gives
+/// the length only, since a context may be stored in it.
+#[derive(Clone)]
 pub struct HeaderBuf(Vec<u8>);
 
 impl HeaderBuf {
@@ -48,6 +50,12 @@ impl HeaderBuf {
     }
 }
 
+impl fmt::Debug for HeaderBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeaderBuf({} bytes)", self.0.len())
+    }
+}
+
 // A header has at least these bytes, so the first read cannot take any of the chunks.
 const _: () = assert!(PREFIX_FIXED == 8);
 
@@ -66,4 +74,15 @@ pub(crate) fn read_full(reader: &mut impl Read, mut out: &mut [u8]) -> Result<us
         }
     }
     Ok(got)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_header_that_was_read_shows_no_stored_context() {
+        let header = HeaderBuf(b"CANARY".to_vec());
+        assert_eq!(format!("{header:?}"), "HeaderBuf(6 bytes)");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::algorithm::WrapAlgorithm;
 use super::wrap_section::{WrapRef, WrapSection, check_kek};
 use super::{DekId, KIND_ATTACHED, KIND_DETACHED, MAGIC, PREFIX_FIXED, VERSION};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, fmt_kek};
 use crate::limits;
 
 /// Names one KEK: provider, id as its backend resolved it (an ARN, not an alias), and exact version.
@@ -64,16 +64,7 @@ impl KekRef {
 
 impl fmt::Display for KekRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = if self.id().is_empty() {
-            "(hidden id)"
-        } else {
-            self.id()
-        };
-        write!(f, "{} {id}", self.provider())?;
-        if !self.version().is_empty() {
-            write!(f, " version {}", self.version())?;
-        }
-        Ok(())
+        fmt_kek(f, self.provider(), self.id(), self.version())
     }
 }
 

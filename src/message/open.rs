@@ -1,5 +1,7 @@
 //! Opening whole messages.
 
+use std::fmt;
+
 use zeroize::Zeroize;
 
 use super::chunk_nonces;
@@ -112,8 +114,7 @@ fn open_chunk(key: &AeadKey, nonce: &[u8; 12], aad: &[u8], chunk: &mut [u8]) -> 
 
 /// Plaintext that was opened where its envelope lay, in the caller's buffer.
 ///
-/// It is not wiped when dropped: the buffer is the caller's.
-#[derive(Debug)]
+/// It is not wiped when dropped: the buffer is the caller's. `Debug` gives the length only.
 pub struct OpenedInPlace<'b> {
     bytes: &'b mut [u8],
     cut: Cut,
@@ -149,5 +150,28 @@ impl<'b> OpenedInPlace<'b> {
             end += len;
         }
         self.bytes.get_mut(..end).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for OpenedInPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenedInPlace({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::ChunkSize;
+
+    #[test]
+    fn debug_of_what_was_opened_in_place_gives_lengths_only() {
+        let mut bytes = [0xab; 20];
+        let cut = Cut::of_plaintext(ChunkSize::default(), 4).unwrap();
+        let opened = OpenedInPlace {
+            bytes: &mut bytes,
+            cut,
+        };
+        assert_eq!(format!("{opened:?}"), "OpenedInPlace(4 bytes)");
     }
 }

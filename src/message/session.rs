@@ -84,8 +84,12 @@ impl Session {
 
     /// Whether it has ended: its messages are used up, or the process has forked.
     pub(crate) fn is_over(&self) -> bool {
-        self.messages.load(Ordering::Relaxed) >= limits::SESSION_MESSAGES.max
-            || self.generation != entropy::generation()
+        self.messages.load(Ordering::Relaxed) >= limits::SESSION_MESSAGES.max || self.has_forked()
+    }
+
+    /// Whether the process has forked since this session was started.
+    pub(crate) fn has_forked(&self) -> bool {
+        self.generation != entropy::generation()
     }
 
     #[cfg(test)]
@@ -98,7 +102,7 @@ impl Session {
     pub(crate) fn begin(&self, nonce: &mut [u8; 12]) -> Result<()> {
         // The count may pass the limit by the number of calls that are refused; 64 bits do not come round.
         let count = self.messages.fetch_add(1, Ordering::Relaxed);
-        if count >= limits::SESSION_MESSAGES.max || self.generation != entropy::generation() {
+        if count >= limits::SESSION_MESSAGES.max || self.has_forked() {
             return Err(Error::new(ErrorKind::BudgetExhausted {
                 budget: limits::SESSION_MESSAGES.name,
             }));
@@ -116,6 +120,11 @@ impl Session {
     #[cfg(test)]
     pub(crate) fn body_head(&self) -> &[u8; BODY_HEAD] {
         &self.body_head
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pretend_to_have_forked(&mut self) {
+        self.generation -= 1;
     }
 
     pub(crate) fn keys(&self) -> &SessionKeys {
@@ -392,7 +401,7 @@ mod tests {
     #[test]
     fn ends_at_a_fork() {
         let mut session = session();
-        session.generation -= 1;
+        session.pretend_to_have_forked();
         assert!(session.is_over());
         assert!(session.begin(&mut [0; 12]).is_err());
     }

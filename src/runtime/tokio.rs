@@ -6,7 +6,11 @@ use tokio::runtime::Handle;
 
 use super::{BoxFuture, Monotonic, Runtime, thread};
 
-/// A tokio runtime, by its handle.
+/// A tokio runtime, by its handle. It needs tokio's timer (`enable_time`) for
+/// [`sleep`](Runtime::sleep), which panics without.
+///
+/// [`now`](Runtime::now) is the clock of [`ThreadRuntime`](super::ThreadRuntime), not tokio's: pausing tokio's
+/// time does not stop it.
 #[derive(Clone, Debug)]
 pub struct TokioRuntime(Handle);
 

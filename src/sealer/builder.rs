@@ -47,7 +47,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Wraps under this key manager, and opens with it. Called again: wraps under each, any of which opens.
+    /// Wraps under this key manager, and opens with it. Called again: wraps under each, any of which opens; at
+    /// most 16.
     pub fn wrap_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
         self.source = self.source.wrap_with(key_manager);
         self
@@ -91,7 +92,8 @@ impl Builder {
         self
     }
 
-    /// Reserves `bytes` of zeros in each wrap section, so that large objects can be re-wrapped in place.
+    /// Reserves `bytes` of zeros in each wrap section, so that large objects can be re-wrapped in place. None by
+    /// default. A re-wrap pads as this says too, whatever the old wrap section had.
     pub fn padding(mut self, bytes: usize) -> Self {
         self.settings.padding = bytes;
         self
@@ -103,7 +105,8 @@ impl Builder {
         self
     }
 
-    /// The deadline that each request to a key manager carries. None by default.
+    /// The deadline that each request to a key manager carries, from the moment of the call. None by default.
+    /// To keep it is the key manager's duty; nothing here gives up by itself.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = Some(timeout);
         self
@@ -115,7 +118,8 @@ impl Builder {
         self
     }
 
-    /// Where time comes from. [`ThreadRuntime`] by default.
+    /// Where time comes from. [`ThreadRuntime`] by default. Leases of a source are held against this clock, so
+    /// it has to be the source's too.
     pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.settings.runtime = runtime;
         self

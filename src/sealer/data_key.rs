@@ -37,8 +37,9 @@ impl Opener {
     /// Opens an envelope. Plaintext is released only after all of it was verified.
     ///
     /// # Errors
-    /// `CannotOpen` for an envelope of another DEK or context, another AAD, or altered bytes; `KeyRevoked`
-    /// or `LeaseExpired`; as [`Envelope::parse`].
+    /// `CannotOpen` for an envelope of another DEK or context, another AAD, or altered bytes; `ContextMismatch`
+    /// where another context is stored in it; `KeyRevoked` or `LeaseExpired`; `OverLimit` for an AAD above 65,536
+    /// bytes; as [`Envelope::parse`].
     pub fn open(&self, envelope: &[u8], aad: &[u8]) -> Result<Plaintext> {
         let mut out = Vec::new();
         self.open_into(envelope, aad, &mut out)?;
@@ -75,7 +76,8 @@ impl Opener {
     /// read from.
     ///
     /// # Errors
-    /// `CannotOpen` for the header of another DEK or context; `KeyRevoked` or `LeaseExpired`.
+    /// `CannotOpen` for the header of another DEK or context; `ContextMismatch`; `KeyRevoked` or
+    /// `LeaseExpired`; `OverLimit` for an AAD above 65,536 bytes.
     pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
         during(Operation::Open, || {
             self.lease.check(self.runtime.now())?;
@@ -130,7 +132,10 @@ impl DataKey {
     }
 
     /// A data key of a lease whose wraps are known or kept elsewhere: for stores of DEKs, which write
-    /// detached envelopes. Seals with the default suite and chunk size, until `end`.
+    /// detached envelopes. Seals with the default suite and chunk size, until `end` in the time of `runtime`.
+    ///
+    /// `wraps` must be those of the lease's DEK, and `context` the one that they were made for. Neither can be
+    /// checked here, and with others the envelopes never open.
     ///
     /// # Errors
     /// `InvalidArgument` for a lease that may not seal; `BudgetExhausted`; `KeyRevoked`.
@@ -241,7 +246,7 @@ impl DataKey {
     /// finished with [`SealWriter::finish`].
     ///
     /// # Errors
-    /// As [`seal`](Self::seal).
+    /// As [`seal`](Self::seal). `writer` is dropped with an error.
     pub fn writer<W: Write>(&self, writer: W, aad: &[u8]) -> Result<SealWriter<W>> {
         during(Operation::Seal, || {
             let mut writer = Some(writer);

@@ -94,6 +94,9 @@ impl Sealer {
 
     /// Seals `plaintext` to an envelope under a DEK of the source.
     ///
+    /// With key managers alone that is a fresh DEK, and a call to each of them, for every value. To seal many
+    /// values of one context, ask for a [`data_key`](Self::data_key).
+    ///
     /// # Errors
     /// What the key manager says, by kind; `OverLimit` for an AAD above 65,536 bytes or a payload above
     /// 2^46 bytes, before any key manager is called.
@@ -126,8 +129,9 @@ impl Sealer {
     ///
     /// # Errors
     /// `Malformed`, `Unsupported`, `UnsupportedVersion`, `OverLimit` and `ContextMismatch` before any key
-    /// manager is called; `NoUsableKey` where no configured KEK is among its wraps; `CannotOpen` for a wrong
-    /// key, context or AAD or altered bytes; what the key managers say, by kind, with every attempt listed.
+    /// manager is called; `NoUsableKey` where no configured KEK is among its wraps, and what the key managers
+    /// say, by kind, both with every attempt listed; `CannotOpen`, with nothing else, for a wrong key, context
+    /// or AAD or altered bytes.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -162,7 +166,9 @@ impl Sealer {
     /// A re-wrap is no revocation: whoever had the DEK still has it.
     ///
     /// # Errors
-    /// As [`open`](Self::open) for the old wraps, and as [`seal`](Self::seal) for the new ones.
+    /// As [`open`](Self::open) for the old wraps, and as [`seal`](Self::seal) for the new ones; `Configuration`
+    /// where nothing is configured to wrap with; `OverLimit` where the wraps that are kept and the new ones
+    /// together are more than 16.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing: the new wraps come into force when the caller stores them.
@@ -189,7 +195,7 @@ impl Sealer {
     /// everything after it is synchronous. The wraps are the same in all of its envelopes.
     ///
     /// # Errors
-    /// What the key manager says, by kind.
+    /// What the key manager says, by kind; `Configuration` where nothing is configured to wrap with.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.

@@ -1,5 +1,7 @@
 //! What a re-wrap gives.
 
+use std::fmt;
+
 use crate::envelope::{Header, WrapSet, Wraps};
 use crate::error::{Error, Result};
 
@@ -8,7 +10,7 @@ use crate::error::{Error, Result};
 /// Nothing has changed until they are stored: [`splice`](Self::splice) gives a whole new envelope,
 /// [`prefix`](Self::prefix) and [`replaces`](Self::replaces) let a store do that itself, and
 /// [`in_place`](Self::in_place) gives bytes of the old length, where they fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NewWraps {
     wraps: Wraps,
     prefix: Vec<u8>,
@@ -69,5 +71,36 @@ impl NewWraps {
         let bare = self.wraps.prefix(0).ok()?;
         let padding = self.replaces.checked_sub(bare.len())?;
         self.wraps.prefix(padding).ok()
+    }
+}
+
+impl fmt::Debug for NewWraps {
+    // Not the old header: it may hold a stored context.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewWraps")
+            .field("wraps", &self.wraps)
+            .field("replaces", &self.replaces)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::local::LocalKeys;
+    use crate::{EncryptionContext, Kek, Sealer, blocking};
+
+    #[test]
+    fn debug_shows_no_bytes_of_the_old_header_nor_of_the_new() {
+        let builder = Sealer::builder().wrap_with(LocalKeys::new(&Kek::generate().unwrap()));
+        let sealer = blocking::Sealer::from(builder.store_context().build().unwrap());
+        let context = EncryptionContext::new([("tenant", "CANARY")]).unwrap();
+        let sealed = sealer.seal(b"x", &context).unwrap();
+        let shown = format!("{:?}", sealer.rewrap(&sealed, &context).unwrap());
+        assert!(shown.contains("local"), "{shown}");
+        assert!(
+            !shown.contains(&format!("{:?}", b"CANARY").replace(['[', ']'], "")),
+            "{shown}"
+        );
+        assert!(!shown.contains("87, 65, 88"), "{shown}");
     }
 }

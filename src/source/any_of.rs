@@ -9,6 +9,7 @@ use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::error::{Attempt, Error, ErrorKind, Operation, Result};
 use crate::key_manager::{KeyManager, Request};
+use crate::secret::Dek;
 
 /// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or another.
 ///
@@ -16,7 +17,7 @@ use crate::key_manager::{KeyManager, Request};
 ///
 /// *Re-wrap* replaces the stanzas of every KEK that is configured here. Stanzas of KEKs that are not (another
 /// recipient's) are kept as they are, so that nobody loses access; [`dropping_unknown`](Self::dropping_unknown)
-/// leaves them out.
+/// leaves them out. A stanza whose KEK id is hidden counts as configured here only if a KEK of this list opens it.
 #[derive(Clone, Debug, Default)]
 pub struct AnyOf {
     wrap_with: Vec<Arc<dyn KeyManager>>,
@@ -81,6 +82,34 @@ impl AnyOf {
         WrapSet::any_of(wraps)
     }
 
+    /// Those who know the stanza and can unwrap. A public key knows its stanzas and cannot.
+    fn unwrapping<'a>(&'a self, stanza: WrapRef<'a>) -> impl Iterator<Item = &'a Arc<dyn KeyManager>> {
+        self.managers()
+            .filter(move |manager| manager.capabilities().unwraps && manager.recognizes(stanza))
+    }
+
+    /// Whether a stanza that did not have to open is under a KEK of this list, so that a re-wrap replaces it.
+    ///
+    /// A hidden id matches every KEK of its provider and algorithm, another recipient's too: then only an
+    /// unwrap tells.
+    async fn owns(&self, stanza: WrapRef<'_>, dek: &Dek, request: &Request<'_>) -> Result<bool> {
+        if !stanza.kek_id.is_empty() {
+            return Ok(self.managers().any(|manager| manager.recognizes(stanza)));
+        }
+        if stanza.checked_wrapped().is_err() {
+            return Ok(false);
+        }
+        for manager in self.unwrapping(stanza) {
+            match manager.as_ref().unwrap(stanza, request).await {
+                Ok(unwrapped) if unwrapped.ct_eq(dek) => return Ok(true),
+                // An outage must not turn into a wrap that should be gone and stays.
+                Err(error) if error.is_retryable() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
     /// Unwraps one stanza with one manager, and holds the DEK against the body.
     async fn attempt(
         manager: &Arc<dyn KeyManager>,
@@ -100,17 +129,17 @@ impl AnyOf {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Result<DekLease> {
+    ) -> Result<(usize, DekLease)> {
         if wraps.threshold() != 1 {
             return Err(Error::unsupported("an envelope that needs several keys to open"));
         }
         let mut failures = Failures::default();
-        for stanza in wraps.stanzas() {
+        for (index, stanza) in wraps.stanzas().enumerate() {
             let mut known = false;
-            for manager in self.managers().filter(|manager| manager.recognizes(stanza)) {
+            for manager in self.unwrapping(stanza) {
                 known = true;
                 match Self::attempt(manager, stanza, body, request).await {
-                    Ok(lease) => return Ok(lease),
+                    Ok(lease) => return Ok((index, lease)),
                     Err(error) => failures.add(stanza, error),
                 }
             }
@@ -125,10 +154,7 @@ impl AnyOf {
 #[async_trait]
 impl DekSource for AnyOf {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
-        let (first, others) = self
-            .wrap_with
-            .split_first()
-            .ok_or_else(|| Error::configuration("no key manager is configured to wrap with"))?;
+        let (first, others) = self.wrap_with.split_first().ok_or_else(nothing_to_wrap_with)?;
         let (dek, wrapped) = first.as_ref().generate(request).await?;
         let mut keks = Vec::with_capacity(self.wrap_with.len());
         let mut wraps = Vec::with_capacity(self.wrap_with.len());
@@ -148,7 +174,8 @@ impl DekSource for AnyOf {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
-        self.open(wraps, body, request).await.map(Arc::new)
+        let (_, lease) = self.open(wraps, body, request).await?;
+        Ok(Arc::new(lease))
     }
 
     async fn rewrap(
@@ -157,6 +184,9 @@ impl DekSource for AnyOf {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<WrapSet> {
+        if self.wrap_with.is_empty() {
+            return Err(nothing_to_wrap_with());
+        }
         // Where the only stanza is known, a KMS that can does it on its own side, and the DEK stays there.
         // With several stanzas one of them may be planted: only the commitment tells, and for that the DEK
         // has to come out.
@@ -174,22 +204,25 @@ impl DekSource for AnyOf {
                 }
             }
         }
-        let lease = self.open(wraps, body, request).await?;
+        let (opened, lease) = self.open(wraps, body, request).await?;
         let mut new = Vec::with_capacity(self.wrap_with.len());
         for manager in &self.wrap_with {
             new.push(manager.as_ref().wrap(lease.dek(), request).await?);
         }
         let mut new = self.set_of(new)?.into_wraps();
         if !self.drop_unknown {
-            new.extend(
-                wraps
-                    .stanzas()
-                    .filter(|stanza| !self.managers().any(|manager| manager.recognizes(*stanza)))
-                    .map(|stanza| WrappedDek::from_ref(&stanza)),
-            );
+            for (index, stanza) in wraps.stanzas().enumerate() {
+                if index != opened && !self.owns(stanza, lease.dek(), request).await? {
+                    new.push(WrappedDek::from_ref(&stanza));
+                }
+            }
         }
         WrapSet::any_of(new)
     }
+}
+
+fn nothing_to_wrap_with() -> Error {
+    Error::configuration("no key manager is configured to wrap with")
 }
 
 /// What was tried in vain.
@@ -211,11 +244,6 @@ impl Failures {
     }
 
     fn add(&mut self, stanza: WrapRef<'_>, error: Error) {
-        // A failed unwrap and a failed commitment are one and the same error, with the same words.
-        let error = match error.kind() {
-            ErrorKind::CannotOpen => Error::cannot_open().with_operation(Operation::Open),
-            _ => error,
-        };
         let kind = error.kind();
         self.attempts.push(Attempt::new(
             stanza.provider,
@@ -240,6 +268,11 @@ impl Failures {
                 .with_detail("configure one of the keys it is wrapped under")
                 .with_attempts(self.attempts);
         };
+        if worst.kind() == ErrorKind::CannotOpen {
+            // As bare as the error of a chunk that does not open: whoever feeds a reader altered envelopes does
+            // not learn how far they came.
+            return Error::cannot_open();
+        }
         worst.with_retryable(self.retryable).with_attempts(self.attempts)
     }
 }
@@ -254,3 +287,6 @@ fn weight(error: &Error) -> u8 {
         _ => 2,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,8 +94,8 @@ impl LocalKeys {
     /// The KEK in a file: 32 random bytes as base64 or hex.
     ///
     /// # Errors
-    /// `Configuration` where the file cannot be read, holds anything else, or can be read by the group or by
-    /// others.
+    /// `Configuration` where the path is no regular file or cannot be read, holds anything else, or, on Unix,
+    /// gives the group or others any right.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::new(&kek_from_file(path.as_ref(), false)?))
     }

@@ -183,7 +183,8 @@ fn within(value: u32, least: u32, most: &Limit) -> Result<()> {
 /// block, see [`Runtime::spawn_blocking`].
 ///
 /// The KEK's id in an envelope is a name that is given here, `passphrase` by default. It opens wraps of its
-/// own kind of [`Kdf`] only, at any cost within the limits.
+/// own kind of [`Kdf`] only, at any cost within the limits. The cost is the envelope's, and is paid before
+/// anything is verified: up to 10,000,000 iterations, or 1 GiB and 16 passes, for each of up to two wraps.
 #[derive(Clone)]
 pub struct PassphraseKeys(Arc<Inner>);
 

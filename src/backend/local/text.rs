@@ -20,8 +20,14 @@ const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or he
 /// passed over. Decoded in constant time.
 ///
 /// # Errors
-/// `Configuration` for anything else; the error says what is expected and never what was found.
+/// `Configuration` for anything else, and for one byte repeated 32 times; the error says what is expected and
+/// never what was found.
 pub fn kek_from_text(text: &SecretString) -> Result<Kek> {
+    decode(text).map_err(Error::configuration)
+}
+
+/// The same; where it is no key, says why.
+fn decode(text: &SecretString) -> Result<Kek, &'static str> {
     let text = text.expose_secret().trim_ascii();
     let mut bytes = Zeroizing::new([0; KEY_LEN]);
     let out = bytes.as_mut_slice();
@@ -34,12 +40,10 @@ pub fn kek_from_text(text: &SecretString) -> Result<Kek> {
         _ => None,
     };
     if decoded != Some(KEY_LEN) {
-        return Err(Error::configuration(EXPECTED));
+        return Err(EXPECTED);
     }
     if bytes.iter().all(|byte| *byte == bytes[0]) {
-        return Err(Error::configuration(
-            "the key is one byte repeated; make one with `waxseal keygen`",
-        ));
+        return Err("the key is one byte repeated; make one with `waxseal keygen`");
     }
     Ok(Kek::from_bytes(&bytes))
 }
@@ -56,11 +60,8 @@ pub(super) fn required_var(environment: &dyn Environment, name: &str) -> Result<
 
 /// A KEK from a variable.
 pub(super) fn kek_from_var(environment: &dyn Environment, name: &str) -> Result<Kek> {
-    kek_from_text(&required_var(environment, name)?).map_err(|_| {
-        Error::configuration(format!(
-            "the environment variable {name} holds no key: {EXPECTED}"
-        ))
-    })
+    decode(&required_var(environment, name)?)
+        .map_err(|why| Error::configuration(format!("the environment variable {name} holds no key: {why}")))
 }
 
 /// A KEK from a file, in the form of [`kek_from_text`].
@@ -91,9 +92,9 @@ pub(super) fn kek_from_file(path: &Path, allow_shared: bool) -> Result<Kek> {
             )));
         }
     };
-    let kek = kek_from_text(&SecretString::from(text.as_str()));
+    let kek = decode(&SecretString::from(text.as_str()));
     text.zeroize();
-    kek.map_err(|_| Error::configuration(format!("the key file {shown} holds no key: {EXPECTED}")))
+    kek.map_err(|why| Error::configuration(format!("the key file {shown} holds no key: {why}")))
 }
 
 #[cfg(unix)]
@@ -159,6 +160,22 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_variable_with_a_bad_key_says_what_is_bad_about_it() {
+        #[derive(Debug)]
+        struct Zeros;
+        impl Environment for Zeros {
+            fn var(&self, _: &str) -> Result<Option<SecretString>> {
+                Ok(Some(hex::encode([0; 32]).into()))
+            }
+        }
+        let error = kek_from_var(&Zeros, "KEK").unwrap_err().to_string();
+        assert!(
+            error.contains("KEK") && error.contains("one byte repeated"),
+            "{error}"
+        );
     }
 
     #[cfg(unix)]

@@ -18,8 +18,13 @@ use crate::message::{SessionKeys, StopFlag, chunk_nonce};
 /// stream has ended only after the final chunk was: a stream that is cut off anywhere ends in an error, never
 /// in an end of file. What was read before the error was authentic, in order, and is not all there is.
 ///
-/// Errors come as [`io::Error`] around an [`Error`]; [`io::Error::downcast`] gets it back. After an error
-/// every read fails with the same kind.
+/// It reads the other reader to its end, since an envelope ends where its bytes do: bytes after the final chunk
+/// are an error. Where an envelope lies inside something longer, limit the other reader with [`Read::take`].
+///
+/// Errors come as [`io::Error`] around an [`Error`]; [`io::Error::downcast`] gets it back. Their kinds are
+/// `CannotOpen` and `Malformed` for bytes that were altered or cut off, `KeyRevoked` at the next chunk after the
+/// DEK's lease was revoked, `OverLimit`, and `Io` where the other reader fails (`WouldBlock` included, so it has
+/// to block). After an error every read fails with the same kind.
 pub struct OpenReader<R: Read> {
     inner: R,
     keys: Arc<SessionKeys>,

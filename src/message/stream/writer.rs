@@ -17,8 +17,13 @@ use crate::message::{Session, StopFlag, chunk_nonce};
 /// Holds one chunk in memory. [`finish`](SealWriter::finish) must be called: it seals the final chunk, and
 /// without it what was written is a truncated envelope that does not open.
 ///
-/// A write that fails ends the stream: every later call fails too. `flush` flushes the other writer, and
+/// A write that fails ends the stream: every later write fails too, and what was written is of no use. That
+/// holds for `WouldBlock` as well, so the other writer has to block. `flush` flushes the other writer, and
 /// keeps the chunk that is not full, since a chunk is sealed once.
+///
+/// Errors come as [`io::Error`] around an [`Error`]; `io::Error::downcast` gets it back. Revocation of the DEK's
+/// lease reaches the stream at the next chunk; expiry does not, so a stream that was begun may be finished. A
+/// child that was forked meanwhile is refused: the stream is finished by the process that began it.
 #[must_use = "a stream that is not finished does not open"]
 pub struct SealWriter<W: Write> {
     /// There until the stream is finished.
@@ -66,8 +71,9 @@ impl<W: Write> SealWriter<W> {
     /// Seals the final chunk and gives the other writer back, flushed.
     ///
     /// # Errors
-    /// `Io` where the other writer fails; `KeyRevoked` where the DEK's lease was revoked meanwhile;
-    /// `OverLimit` beyond 2^46 bytes or 2^32 chunks.
+    /// `Io` where the other writer fails, or failed before; `KeyRevoked` where the DEK's lease was revoked
+    /// meanwhile; `OverLimit` beyond 2^46 bytes or 2^32 chunks; `InvalidArgument` in a process that was forked
+    /// after the stream was begun.
     pub fn finish(mut self) -> Result<W> {
         self.seal_buffer(true)
             .map_err(|error| error.with_operation(Operation::Seal))?;
@@ -88,6 +94,12 @@ impl<W: Write> SealWriter<W> {
         // Until it has gone well: a chunk that was half written is not written again.
         self.failed = true;
         self.stop.check()?;
+        if self.session.has_forked() {
+            // Its other half may go on with this message: the same key and nonces, and other bytes.
+            return Err(Error::argument(
+                "the process has forked; a stream is finished by the process that began it",
+            ));
+        }
         if self.index >= limits::CHUNKS.max {
             return Err(limits::CHUNKS.error());
         }
@@ -155,5 +167,58 @@ impl<W: Write> fmt::Debug for SealWriter<W> {
         f.debug_struct("SealWriter")
             .field("chunks", &self.index)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::EncryptionContext;
+    use crate::message::Sealing;
+    use crate::secret::Dek;
+
+    /// Parent and child would seal different bytes under one key and the same nonces.
+    #[test]
+    fn a_stream_that_came_through_a_fork_seals_nothing_more() {
+        for len in [5, 200_000] {
+            let dek = Dek::generate().unwrap();
+            let session = Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap();
+            let mut nonce = [0; 12];
+            session.begin(&mut nonce).unwrap();
+            let key = session.message_key(&dek, &nonce).unwrap();
+            let stop = StopFlag::default();
+            let mut sealed = Vec::new();
+            let mut writer = SealWriter::new(
+                &mut sealed,
+                Arc::new(session),
+                key,
+                stop,
+                nonce,
+                Vec::new(),
+                vec![1],
+            );
+            writer.write_all(&vec![7; len]).unwrap();
+            let before = writer.index;
+            Arc::get_mut(&mut writer.session)
+                .unwrap()
+                .pretend_to_have_forked();
+            let more = writer.write_all(&[8; 65_537]);
+            assert_eq!(
+                Error::io(more.unwrap_err()).kind(),
+                ErrorKind::InvalidArgument,
+                "{len}"
+            );
+            assert_eq!(writer.index, before);
+            assert!(writer.finish().is_err());
+            let chunks = usize::try_from(before).unwrap();
+            assert_eq!(
+                sealed.len(),
+                if chunks == 0 {
+                    0
+                } else {
+                    1 + chunks * (65_536 + TAG)
+                }
+            );
+        }
     }
 }

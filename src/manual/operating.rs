@@ -1,0 +1,172 @@
+//! Using it day by day: contexts, data keys, rotation, streams, what to log.
+//!
+//! # Context or AAD
+//! Both have to be the same when opening. They differ in cost and in who sees them.
+//!
+//! | | [encryption context](crate::EncryptionContext) | AAD |
+//! |---|---|---|
+//! | says | whose it is and what for: tenant, table, purpose | where it is: row id, column, version |
+//! | how many | few; each has DEKs of its own | one for each value |
+//! | goes to the KMS | yes; it may show in its log and be demanded by its policy | never leaves the process |
+//! | is stored | on request, in the clear | no |
+//! | costs | a call to the key manager for each | nothing |
+//! | wrong | `CannotOpen`, or `ContextMismatch` where it is stored | `CannotOpen` |
+//!
+//! A row id in the context means a KMS call for every row. No AAD at all means that values of one context can be
+//! swapped by whoever can write to the store. Neither is secret, neither is normalised: `Acme` and `acme` are two
+//! tenants. Build both in one function that writer and reader share.
+//!
+//! ```
+//! use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+//!
+//! let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! let users = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+//! let sealed = sealer.seal(b"alice@example.com", users.with_aad(b"row 7, email"))?;
+//! assert!(sealer.open(&sealed, users.with_aad(b"row 8, email")).is_err());
+//! # Ok::<(), waxseal::Error>(())
+//! ```
+//!
+//! # Data keys and budgets
+//! [`Sealer::seal`](crate::Sealer::seal) gets a fresh DEK from its source each time: one call to the key manager
+//! for each value. To seal many values of one context, take a [`DataKey`](crate::DataKey): one call, and from
+//! then on everything is synchronous and local. Opening goes the same way with
+//! [`Sealer::opener`](crate::Sealer::opener), which opens every envelope of one DEK.
+//!
+//! ```
+//! # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+//! # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! # let users = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+//! let key = sealer.data_key(&users)?;
+//! let rows: Vec<Vec<u8>> = (0..1000)
+//!     .map(|row: u32| key.seal(b"value", &row.to_be_bytes()))
+//!     .collect::<Result<_, _>>()?;
+//! assert_eq!(key.open(&rows[7], &7u32.to_be_bytes())?, b"value");
+//! # Ok::<(), waxseal::Error>(())
+//! ```
+//!
+//! A data key ends with its age ([`data_key_age`](crate::Builder::data_key_age), one hour by default), with its
+//! lease, or with its budget: 2^24 sessions of 2^20 messages ([`limits`](crate::limits)), which no program reaches
+//! in an hour. It then gives `LeaseExpired`, `KeyRevoked` or `BudgetExhausted`, having sealed nothing; ask the
+//! sealer for another. A shorter age means that fewer values hang on one DEK; it costs calls and nothing else.
+//!
+//! # Rotation by hand
+//! With a KEK in an environment variable:
+//!
+//! 1. Make a key (`waxseal keygen`), and give it to every process in a *second* variable.
+//! 2. Deploy readers and writers with the new KEK to wrap and the old one to open. Where readers and writers
+//!    deploy apart, readers first: with the new KEK in `open_with`.
+//! 3. Re-wrap everything that is stored. Only the front of each value changes.
+//! 4. When [nothing is under the old KEK](#which-kek-a-row-is-under) any more, in backups too, take the old
+//!    variable away.
+//!
+//! ```no_run
+//! use waxseal::{Sealer, local::LocalKeys};
+//! # fn main() -> waxseal::Result<()> {
+//! let sealer = Sealer::builder()
+//!     .wrap_with(LocalKeys::from_env("WAXSEAL_KEK_2027")?)
+//!     .open_with(LocalKeys::from_env("WAXSEAL_KEK_2026")?)
+//!     .build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Moving to another backend is the same with another key manager in `wrap_with`. A rotation does not help
+//! against someone who has the old KEK and an old copy of the data, see
+//! [what is not promised](crate::manual::threat_model#what-is-not-promised).
+//!
+//! # Re-wrapping what is stored
+//! [`Sealer::rewrap`](crate::Sealer::rewrap) reads the header only. Store its result in one of three ways:
+//!
+//! ```
+//! # use waxseal::{EncryptionContext, Kek, Sealer, blocking, local::LocalKeys};
+//! # let (old, new) = (Kek::generate()?, Kek::generate()?);
+//! # let context = EncryptionContext::new([("purpose", "archive")])?;
+//! // Room for another recipient, so that large objects can be re-wrapped where they are.
+//! let roomy = Sealer::builder().wrap_with(LocalKeys::new(&old)).padding(256).build()?;
+//! let sealed = blocking::Sealer::from(roomy).seal(b"a large object", &context)?;
+//!
+//! let builder = Sealer::builder().wrap_with(LocalKeys::new(&new)).open_with(LocalKeys::new(&old));
+//! let sealer = blocking::Sealer::from(builder.build()?);
+//! let wraps = sealer.rewrap(&sealed, &context)?;
+//!
+//! // 1. A whole new value, for a row: replace it only if it has not changed since it was read.
+//! let value = wraps.splice(&sealed)?;
+//! // 2. The front alone, for stores that can concatenate.
+//! let (front, body) = (wraps.prefix(), &sealed[wraps.replaces()..]);
+//! assert_eq!(value, [front, body].concat());
+//! // 3. The front at its old length, for stores that replace bytes atomically.
+//! if let Some(front) = wraps.in_place() {
+//!     assert_eq!(front.len(), wraps.replaces());
+//! }
+//! # Ok::<(), waxseal::Error>(())
+//! ```
+//!
+//! Writing in place is safe only where all of the front is replaced at once, or through a journal: half a front
+//! is refused, and the DEK is then lost. A new front is padded as the sealer says, not as the old one was.
+//!
+//! # Streams
+//! [`blocking::Sealer::writer`](crate::blocking::Sealer::writer) and
+//! [`reader`](crate::blocking::Sealer::reader) hold one chunk in memory, 64 KiB by default. Three things to know:
+//!
+//! - [`finish`](crate::SealWriter::finish) must be called. A writer that is merely dropped leaves an envelope that
+//!   does not open.
+//! - A reader gives out verified chunks before it has seen the end. Until it has said that the stream is over,
+//!   hold back whatever cannot be taken back: write to a temporary name and rename at the end.
+//! - A reader reads to the end of what is under it: an envelope inside something longer needs its length from
+//!   elsewhere ([`Read::take`](std::io::Read::take)).
+//!
+//! # Leases and revocation
+//! A [`DekLease`](crate::DekLease) stands behind each data key, opener and stream.
+//! [`DekLease::revoke`](crate::DekLease::revoke) makes all of them refuse with `KeyRevoked`: data keys and openers
+//! at the next call, streams at the next chunk. Expiry reaches data keys and openers at the next call; a stream
+//! that has begun may finish.
+//!
+//! ```
+//! # use waxseal::{EncryptionContext, ErrorKind, Kek, blocking::Sealer, local::LocalKeys};
+//! # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! # let context = EncryptionContext::new([("tenant", "acme")])?;
+//! let key = sealer.data_key(&context)?;
+//! key.lease().revoke();
+//! assert_eq!(key.seal(b"too late", b"").unwrap_err().kind(), ErrorKind::KeyRevoked);
+//! # Ok::<(), waxseal::Error>(())
+//! ```
+//!
+//! # Which KEK a row is under
+//! The envelope names them, without any key and without the payload:
+//!
+//! ```
+//! # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+//! # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! # let sealed = sealer.seal(b"row", &EncryptionContext::empty())?;
+//! use waxseal::{Header, envelope::WrapsRef};
+//!
+//! match Header::parse(&sealed)?.wraps() {
+//!     WrapsRef::Attached(section) => {
+//!         for wrap in section.stanzas() {
+//!             println!("{} {} {} {}", wrap.algorithm, wrap.provider, wrap.kek_id, wrap.kek_version);
+//!         }
+//!     }
+//!     WrapsRef::Detached(id) => println!("in the DEK store: {id:?}"),
+//!     _ => {}
+//! }
+//! # Ok::<(), waxseal::Error>(())
+//! ```
+//!
+//! For a local KEK the id is a fingerprint, which [`LocalKeys::kek_id`](crate::local::LocalKeys::kek_id) gives for
+//! the key at hand. What an envelope says here is a claim until it has opened; to find out what is *lost* if a KEK
+//! goes, open, do not read labels. Where ids are hidden the envelope does not say.
+//!
+//! # What to log, and when to wake someone
+//!
+//! | see | take it for |
+//! |---|---|
+//! | `CannotOpen` on data that opened before | tampering or damage; never a reason to try another context |
+//! | `CannotOpen` on everything since a deployment | reader and writer build context or AAD differently |
+//! | `NoUsableKey` since a deployment | a KEK was taken away too early: put it back |
+//! | `ContextMismatch` | a row in the wrong place, or one tenant's code at another's data |
+//! | `KeyDisabled`, `KeyDestroyed`, `Denied` that is new | someone changed the key or its policy |
+//! | `Throttled` | contexts too fine, or `seal` where a data key belongs |
+//! | the warning that a local KEK is in use | a production process on a development configuration |
+//!
+//! Errors are safe to log. The KEK ids in [`attempts`](crate::Error::attempts) are taken from the envelope, so
+//! whoever writes to the store chooses them: up to 2,048 bytes each. What would break or rearrange a line is escaped.
