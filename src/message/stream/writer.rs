@@ -19,6 +19,29 @@ use crate::message::{Session, StopFlag, chunk_nonce};
 ///
 /// A write that fails ends the stream: every later call fails too. `flush` flushes the other writer, and
 /// keeps the chunk that is not full, since a chunk is sealed once.
+///
+/// ```
+/// # use std::io::Write;
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let mut writer = sealer.writer(Vec::new(), &context)?;
+/// writer.write_all(b"hello")?;
+/// let envelope = writer.finish()?;
+/// # assert_eq!(sealer.open(&envelope, &context)?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// One that is made and not used is warned of:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// sealer.writer(Vec::new(), &context)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a stream that is not finished does not open"]
 pub struct SealWriter<W: Write> {
     /// There until the stream is finished.
