@@ -143,12 +143,16 @@ impl<'a> Header<'a> {
             return Ok(Some(PREFIX_FIXED));
         }
         let mut cursor = Cursor::new(prefix, 0);
-        let (_, len) = parse_prefix(&mut cursor)?;
+        let (kind, len) = parse_prefix(&mut cursor)?;
         let fixed = PREFIX_FIXED + len + BODY_FIXED;
         if prefix.len() < fixed {
             return Ok(Some(fixed));
         }
-        cursor.take(len, "wrap section")?;
+        let section = cursor.take(len, "wrap section")?;
+        if matches!(kind, Kind::Attached) {
+            // In the order in which parsing checks: a wrong W must not be told as a fault of the body.
+            WrapSection::parse_at(section, PREFIX_FIXED)?;
+        }
         let body = BodyHead::read(&mut cursor)?;
         if !body.has_stored_context() {
             return Ok(None);

@@ -100,8 +100,12 @@ impl<'a> WrapSection<'a> {
         let mut seen = [0_u64; 4];
         let mut passphrases = 0;
         for _ in 0..count {
-            let index_at = cursor.offset() + 1;
+            let at = cursor.offset();
             let stanza = parse_stanza(&mut cursor)?;
+            if threshold != 1 && stanza.algorithm == WrapAlgorithm::AWS_KMS {
+                // It is bound to the context's pairs and not to the index of a share.
+                return Err(Error::malformed("wrap algorithm", at));
+            }
             passphrases += usize::from(stanza.algorithm.is_passphrase());
             let index_is_good = if threshold == 1 {
                 stanza.share_index == 0
@@ -116,7 +120,7 @@ impl<'a> WrapSection<'a> {
                 stanza.share_index != 0 && fresh
             };
             if !index_is_good {
-                return Err(Error::malformed("share index", index_at));
+                return Err(Error::malformed("share index", at + 1));
             }
         }
         limits::PASSPHRASE_STANZAS.check(passphrases)?;

@@ -311,6 +311,15 @@ impl DataKey {
         })
     }
 
+    /// Opens the chunks that `reader` gives, see [`Opener::reader`].
+    ///
+    /// # Errors
+    /// As there, and `LeaseExpired` where the data key has ended.
+    pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
+        during(Operation::Open, || self.check())?;
+        self.opener.reader(header, reader, aad)
+    }
+
     /// The lease, to look at or to revoke.
     #[must_use]
     pub fn lease(&self) -> &Arc<DekLease> {

@@ -44,6 +44,7 @@ AES_256_GCM, CHACHA20_POLY1305 = 1, 2
 FLAG_STORED_CONTEXT = 0x01
 KNOWN_FLAGS = FLAG_STORED_CONTEXT
 XAES, PBKDF2, ARGON2ID = 1, 2, 3
+AWS_KMS = 16
 LOCAL = b"local"
 PROVIDER_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 
@@ -372,6 +373,8 @@ def parse_wrap_section(section: bytes) -> WrapSection:
     if any(padding):
         raise malformed("the padding is not all zeros")
     check_shares(threshold, [stanza.share for stanza in stanzas])
+    if threshold > 1 and any(stanza.algorithm == AWS_KMS for stanza in stanzas):
+        raise malformed("a share under an algorithm that does not bind its index")
     if sum(stanza.algorithm in (PBKDF2, ARGON2ID) for stanza in stanzas) > MAX_PASSPHRASE_STANZAS:
         raise over_limit(f"more than {MAX_PASSPHRASE_STANZAS} passphrase stanzas")
     return WrapSection(threshold, stanzas, len(padding))
@@ -390,15 +393,14 @@ def parse_stanza(cursor: Cursor) -> Stanza:
     wrapped = cursor.sized(2, MAX_WRAPPED, "a wrapped key")
     if not wrapped:
         raise malformed("a wrapped key is empty")
-    stanza = Stanza(algorithm, share, provider, kek_id, version, wrapped)
-    check_local_wrap(stanza)
-    return stanza
+    return Stanza(algorithm, share, provider, kek_id, version, wrapped)
 
 
 def check_local_wrap(stanza: Stanza) -> None:
-    """The length of a local wrap, and its cost, both before any of it is worked on."""
-    if stanza.algorithm not in WRAPPED_LENGTH:
-        return
+    """The length of a local wrap, and its cost, both before any of it is worked on.
+
+    Content, not structure: a fault here is that of one stanza, and never of the section.
+    """
     expected = WRAPPED_LENGTH[stanza.algorithm]
     if len(stanza.wrapped) != expected:
         raise malformed(f"a wrap of {len(stanza.wrapped)} bytes, not {expected}")
@@ -550,6 +552,7 @@ class Key(ABC):
         return Stanza(self.algorithm, 0, LOCAL, kek_id, b"", parameters + nonce + box)
 
     def unwrap(self, stanza: Stanza, digest: bytes) -> bytes | None:
+        check_local_wrap(stanza)
         cursor = Cursor(stanza.wrapped)
         parameters = cursor.take(len(stanza.wrapped) - XAES_WRAPPED, "the parameters")
         nonce = cursor.take(XAES_NONCE_LENGTH, "the nonce")
@@ -713,27 +716,31 @@ def find_dek(envelope: Envelope, keys: Sequence[Key], digest: bytes) -> tuple[by
     """The DEK and session key from the first stanza that reproduces the commitment.
 
     A stanza no key serves costs nothing; one that fails is passed over, and a failed
-    unwrap is not told from a DEK that the body does not commit to.
+    unwrap is not told from a DEK that the body does not commit to. Where every attempt
+    failed on the length or cost of its stanza, the first of them says why.
     """
     if envelope.wraps is None:
         raise unsupported("a detached envelope opens by its DEK only")
     if envelope.wraps.threshold > 1:
         raise unsupported("shares")
-    failure = EnvelopeError(Kind.NO_USABLE_KEY, "no stanza is for a configured key")
+    failures: list[EnvelopeError] = []
     for stanza in envelope.wraps.stanzas:
         for key in keys:
             if not key.serves(stanza):
                 continue
-            failure = EnvelopeError(Kind.CANNOT_OPEN, "no stanza opened")
             try:
                 dek = key.unwrap(stanza, digest)
             except EnvelopeError as error:
-                failure = error
+                failures.append(error)
                 continue
             session_key = None if dek is None else committed_session_key(envelope, dek, digest)
             if dek is not None and session_key is not None:
                 return dek, session_key
-    raise failure
+            failures.append(EnvelopeError(Kind.CANNOT_OPEN, "no stanza opened"))
+    if not failures:
+        raise EnvelopeError(Kind.NO_USABLE_KEY, "no stanza is for a configured key")
+    # Something that does not open outweighs something that is broken.
+    raise max(failures, key=lambda failure: failure.kind == Kind.CANNOT_OPEN)
 
 
 # --- Command line --------------------------------------------------------------------
@@ -769,6 +776,7 @@ def describe(envelope: Envelope) -> dict[str, object]:
 
 
 def describe_stanza(stanza: Stanza) -> dict[str, object]:
+    broken = WRAPPED_LENGTH.get(stanza.algorithm, 0) > len(stanza.wrapped)
     return {
         "algorithm": stanza.algorithm,
         "share-index": stanza.share,
@@ -776,7 +784,7 @@ def describe_stanza(stanza: Stanza) -> dict[str, object]:
         "kek-id": stanza.kek_id.decode(),
         "kek-version": stanza.version.decode(),
         "wrapped-length": len(stanza.wrapped),
-    } | cost(stanza.algorithm, stanza.wrapped)
+    } | ({} if broken else cost(stanza.algorithm, stanza.wrapped))
 
 
 def _hex32(text: str) -> bytes:

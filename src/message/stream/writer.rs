@@ -24,6 +24,29 @@ use crate::message::{Session, StopFlag, chunk_nonce};
 /// Errors come as [`io::Error`] around an [`Error`]; `io::Error::downcast` gets it back. Revocation of the DEK's
 /// lease reaches the stream at the next chunk; expiry does not, so a stream that was begun may be finished. A
 /// child that was forked meanwhile is refused: the stream is finished by the process that began it.
+///
+/// ```
+/// # use std::io::Write;
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let mut writer = sealer.writer(Vec::new(), &context)?;
+/// writer.write_all(b"hello")?;
+/// let envelope = writer.finish()?;
+/// # assert_eq!(sealer.open(&envelope, &context)?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// One that is made and not used is warned of:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// sealer.writer(Vec::new(), &context)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a stream that is not finished does not open"]
 pub struct SealWriter<W: Write> {
     /// There until the stream is finished.
