@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use waxseal::{Error, ErrorKind};
@@ -60,7 +60,8 @@ impl Failure {
 
     /// Prints the line, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("waxseal: {}", printable(&self.line));
+        // The exit code says it, too, where nobody listens.
+        let _ = writeln!(io::stderr(), "waxseal: {}", printable(&self.line));
         ExitCode::from(self.code)
     }
 }

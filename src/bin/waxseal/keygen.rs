@@ -34,7 +34,8 @@ pub(crate) fn run(options: &Keygen) -> Result<()> {
         .map_err(|error| Failure::of_io("write", name, error))?;
     output.finish()?;
     if options.print_id {
-        eprintln!("{}", LocalKeys::new(&kek).kek_id());
+        writeln!(std::io::stderr(), "{}", LocalKeys::new(&kek).kek_id())
+            .map_err(|error| Failure::of_io("write", "standard error", error))?;
     }
     Ok(())
 }
