@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::tool::{AAD, KEY, PAIR, Tool, bytes, end};
+use crate::tool::{AAD, CHEAP, KEY, PAIR, Tool, bytes, end};
 
 const SEAL: [&str; 3] = ["seal", "--kek", "env:K"];
 const OPEN: [&str; 3] = ["open", "--kek", "env:K"];
@@ -221,8 +221,8 @@ fn wrong_keys_do_not_open() {
     let line = tool.refused(&["open", "--kek", "env:NEW"], &hidden);
     assert!(line.contains("does not open"), "{line}");
 
-    let sealed = tool.done(&["seal", "--kek", "passphrase-env:P"], b"hello");
-    let mut command = tool.command(&["open", "--kek", "passphrase-env:P"]);
+    let sealed = tool.done(&["seal", "--kek", CHEAP], b"hello");
+    let mut command = tool.command(&["open", "--kek", CHEAP]);
     let run = end(
         command.env("P", "CANARY of other words").spawn().unwrap(),
         &sealed,

@@ -2,7 +2,7 @@
 
 use waxseal::Envelope;
 
-use crate::tool::{AAD, NEW_KEY, PAIR, Tool, bytes};
+use crate::tool::{AAD, CHEAP, NEW_KEY, PAIR, Tool, bytes};
 
 const REWRAP: [&str; 5] = ["rewrap", "--kek", "env:K", "--to", "env:NEW"];
 
@@ -63,8 +63,8 @@ fn a_stored_context_is_taken_only_where_told() {
 fn any_of_several_new_keys_opens() {
     let tool = Tool::new();
     let sealed = seal(&tool, &[], 5);
-    let new = tool.done(&[&REWRAP[..], &["--to", "passphrase-env:P"]].concat(), &sealed);
-    for kek in ["env:NEW", "passphrase-env:P"] {
+    let new = tool.done(&[&REWRAP[..], &["--to", CHEAP]].concat(), &sealed);
+    for kek in ["env:NEW", CHEAP] {
         assert_eq!(tool.done(&["open", "--kek", kek], &new), bytes(5));
     }
     tool.refused(&["open", "--kek", "env:K"], &new);
@@ -88,16 +88,13 @@ fn wraps_of_other_keys_stay_unless_told() {
     let sealed = seal(&tool, &[], 5);
     let both = ["rewrap", "--kek", "env:K", "--to", "env:K", "--to", "env:NEW"];
     let both = tool.done(&both, &sealed);
-    let to_passphrase = ["rewrap", "--kek", "env:K", "--to", "passphrase-env:P"];
+    let to_passphrase = ["rewrap", "--kek", "env:K", "--to", CHEAP];
     let kept = tool.done(&to_passphrase, &both);
     assert_eq!(tool.done(&["open", "--kek", "env:NEW"], &kept), bytes(5));
     let dropped = tool.done(&[&to_passphrase[..], &["--drop-unknown"]].concat(), &both);
     tool.refused(&["open", "--kek", "env:NEW"], &dropped);
     for envelope in [kept, dropped] {
-        assert_eq!(
-            tool.done(&["open", "--kek", "passphrase-env:P"], &envelope),
-            bytes(5)
-        );
+        assert_eq!(tool.done(&["open", "--kek", CHEAP], &envelope), bytes(5));
         tool.refused(&["open", "--kek", "env:K"], &envelope);
         assert_eq!(body(&envelope), body(&sealed));
     }
@@ -135,7 +132,7 @@ fn in_place_replaces_the_file_or_leaves_it() {
 fn reserved_bytes_keep_the_length() {
     let tool = Tool::new();
     let sealed = seal(&tool, &["--padding", "500"], 5);
-    let to_both = [&REWRAP[..], &["--to", "passphrase-env:P"]].concat();
+    let to_both = [&REWRAP[..], &["--to", CHEAP]].concat();
     let new = tool.done(&to_both, &sealed);
     assert_eq!(new.len(), sealed.len());
     assert_eq!(tool.done(&["open", "--kek", "env:NEW"], &new), bytes(5));

@@ -1,6 +1,6 @@
 //! What is sealed is opened.
 
-use crate::tool::{AAD, KEY, PAIR, PASSPHRASE, SIZES, Tool, bytes};
+use crate::tool::{AAD, CHEAP, KEY, PAIR, PASSPHRASE, SIZES, Tool, bytes};
 
 #[test]
 fn every_size_through_pipes_and_files() {
@@ -46,10 +46,7 @@ fn every_kind_of_key() {
         ("file:odd?name?", "xaes-256-gcm"),
         ("passphrase-env:P", "pbkdf2"),
         ("passphrase-env:P?kdf=pbkdf2&iterations=600001&name=ops", "pbkdf2"),
-        (
-            "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1",
-            "argon2id",
-        ),
+        (CHEAP, "argon2id"),
     ] {
         let sealed = tool.done(&["seal", "--kek", kek, "--context", PAIR], b"hello");
         let opened = tool.done(&["open", "--kek", kek, "--context", PAIR], &sealed);
@@ -65,8 +62,7 @@ fn every_kind_of_key() {
 #[test]
 fn a_passphrase_without_a_kdf_opens_both_kinds_and_with_one_its_own() {
     let tool = Tool::new();
-    let argon = "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1";
-    let sealed = tool.done(&["seal", "--kek", argon], b"hello");
+    let sealed = tool.done(&["seal", "--kek", CHEAP], b"hello");
     assert_eq!(
         tool.done(&["open", "--kek", "passphrase-env:P"], &sealed),
         b"hello"
@@ -75,7 +71,7 @@ fn a_passphrase_without_a_kdf_opens_both_kinds_and_with_one_its_own() {
     assert!(line.contains("no configured key"), "{line}");
 
     let sealed = tool.done(&["seal", "--kek", "passphrase-env:P"], b"hello");
-    let line = tool.refused(&["open", "--kek", argon], &sealed);
+    let line = tool.refused(&["open", "--kek", CHEAP], &sealed);
     assert!(line.contains("no configured key"), "{line}");
     let line = tool.refused(&["open", "--kek", "passphrase-env:P?name=other"], &sealed);
     assert!(line.contains("local passphrase: not configured"), "{line}");
@@ -180,14 +176,20 @@ fn settings_are_seen_in_the_envelope() {
 #[test]
 fn the_library_opens_what_the_tool_seals_and_the_reverse() {
     use waxseal::blocking::Sealer;
-    use waxseal::local::{LocalKeys, PassphraseKeys, kek_from_text};
+    use waxseal::local::{Kdf, LocalKeys, PassphraseKeys, kek_from_text};
 
     let tool = Tool::new();
     let context = waxseal::EncryptionContext::new([("tenant", "CANARY-value")]).unwrap();
     let kek = kek_from_text(&KEY.to_owned().into()).unwrap();
     let local = Sealer::new(LocalKeys::new(&kek));
-    let passphrase = Sealer::new(PassphraseKeys::new(PASSPHRASE.to_owned().into()).unwrap());
-    for (sealer, kek) in [(local, "env:K"), (passphrase, "passphrase-env:P")] {
+    let cost = Kdf::Argon2id {
+        memory: 19_456,
+        passes: 2,
+        lanes: 1,
+    };
+    let passphrase = PassphraseKeys::new(PASSPHRASE.to_owned().into()).unwrap();
+    let passphrase = Sealer::new(passphrase.with_kdf(cost).unwrap());
+    for (sealer, kek) in [(local, "env:K"), (passphrase, CHEAP)] {
         let bound = ["--kek", kek, "--context", PAIR, "--aad", AAD];
         let sealed = tool.done(&[&["seal"][..], &bound].concat(), b"hello");
         let binding = context.with_aad(AAD.as_bytes());

@@ -14,6 +14,8 @@ pub(crate) const KEY: &str = "3f9a1c5be07d42886615bb0f93c2ade4718259fc06e1d3b7a8
 pub(crate) const NEW_KEY: &str = "c1d2e3f405162738495a6b7c8d9eafb0c2d4e6f80a1b2c3d4e5f60718293a4b5";
 /// The passphrase in the variable `P`.
 pub(crate) const PASSPHRASE: &str = "CANARY of three words";
+/// That passphrase at the least cost there is. PBKDF2 at its least takes seconds in a debug build.
+pub(crate) const CHEAP: &str = "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1";
 /// A context pair with a value that must not show.
 pub(crate) const PAIR: &str = "tenant=CANARY-value";
 /// An AAD that must not show.
