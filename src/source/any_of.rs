@@ -9,6 +9,7 @@ use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::error::{Attempt, Error, ErrorKind, Operation, Result};
 use crate::key_manager::{KeyManager, Request};
+use crate::secret::Dek;
 
 /// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or another.
 ///
@@ -93,6 +94,26 @@ impl AnyOf {
         let dek = manager.unwrap(stanza, request).await?;
         let kek = KekRef::new(stanza.provider, stanza.kek_id, stanza.kek_version)?;
         DekLease::for_opening(dek, vec![kek], body, request.context())
+    }
+
+    /// Whether a stanza is of a KEK that is configured here. A hidden id tells nobody: the stanza may be
+    /// another recipient's, who is not to lose access, and only unwrapping it shows.
+    async fn holds(&self, stanza: WrapRef<'_>, dek: &Dek, request: &Request<'_>) -> Result<bool> {
+        for manager in self.managers().filter(|manager| manager.recognizes(stanza)) {
+            if !stanza.kek_id.is_empty() {
+                return Ok(true);
+            }
+            if stanza.checked_wrapped().is_err() {
+                continue;
+            }
+            match manager.unwrap(stanza, request).await {
+                Ok(unwrapped) if unwrapped.ct_eq(dek) => return Ok(true),
+                // Neither keeping an old wrap nor dropping another's would be right.
+                Err(error) if error.is_retryable() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 
     async fn open(
@@ -181,12 +202,11 @@ impl DekSource for AnyOf {
         }
         let mut new = self.set_of(new)?.into_wraps();
         if !self.drop_unknown {
-            new.extend(
-                wraps
-                    .stanzas()
-                    .filter(|stanza| !self.managers().any(|manager| manager.recognizes(*stanza)))
-                    .map(|stanza| WrappedDek::from_ref(&stanza)),
-            );
+            for stanza in wraps.stanzas() {
+                if !self.holds(stanza, lease.dek(), request).await? {
+                    new.push(WrappedDek::from_ref(&stanza));
+                }
+            }
         }
         WrapSet::any_of(new)
     }
@@ -247,5 +267,50 @@ fn weight(error: &Error) -> u8 {
         ErrorKind::CannotOpen => 1,
         ErrorKind::Malformed { .. } | ErrorKind::OverLimit { .. } | ErrorKind::Unsupported { .. } => 0,
         _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::EncryptionContext;
+    use crate::envelope::Envelope;
+    use crate::local::LocalKeys;
+    use crate::sealer::Sealer;
+    use crate::secret::Kek;
+
+    fn keys(byte: u8) -> LocalKeys {
+        LocalKeys::new(&Kek::from_bytes(&[byte; 32]))
+    }
+
+    /// An envelope for two recipients with hidden ids, re-wrapped by the first to a third key.
+    fn rewrapped(rewrapping: AnyOf) -> Vec<u8> {
+        let context = EncryptionContext::empty();
+        let both = AnyOf::new(keys(1)).wrap_with(keys(2)).hiding_ids();
+        let sealed = pollster::block_on(Sealer::from_source(both).seal(b"hello", &context)).unwrap();
+        let sealer = Sealer::from_source(rewrapping.wrap_with(keys(3)).open_with(keys(1)));
+        let new = pollster::block_on(sealer.rewrap(&sealed, &context)).unwrap();
+        new.splice(&sealed).unwrap()
+    }
+
+    fn opens(byte: u8, envelope: &[u8]) -> bool {
+        let sealer = Sealer::new(keys(byte));
+        pollster::block_on(sealer.open(envelope, &EncryptionContext::empty())).is_ok()
+    }
+
+    #[test]
+    fn a_rewrap_keeps_the_hidden_wrap_of_another_recipient() {
+        let new = rewrapped(AnyOf::default());
+        assert!(opens(2, &new) && opens(3, &new));
+        assert!(!opens(1, &new), "the wrap of the old key is replaced");
+        let section = Envelope::parse(&new).unwrap().header().wrap_section().unwrap();
+        assert_eq!(section.count(), 2);
+    }
+
+    #[test]
+    fn a_rewrap_drops_the_hidden_wrap_of_another_recipient_where_told() {
+        let new = rewrapped(AnyOf::default().dropping_unknown());
+        assert!(opens(3, &new));
+        assert!(!opens(1, &new) && !opens(2, &new));
     }
 }
