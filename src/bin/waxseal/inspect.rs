@@ -170,7 +170,7 @@ impl Shown<'_> {
         match &self.stored {
             None => lines.put("stored context", "none"),
             Some(context) => {
-                lines.put("stored context", format_args!("{} pairs", context.len()));
+                lines.put("stored context", format_args!("pairs: {}", context.len()));
                 for (key, value) in context.pairs() {
                     let value = if self.show_values { value } else { "(hidden)" };
                     lines.put("", format_args!("{}={}", printable(key), printable(value)));
