@@ -1,2 +1,42 @@
-//! x
-fn main() {}
+//! `waxseal`: seals, opens, re-wraps and inspects envelopes from the command line.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 usage. A command that fails says why in one line on standard
+//! error, without key material, AAD or context values, and leaves no output file behind.
+
+mod arguments;
+mod binding;
+mod copy;
+mod failure;
+mod input;
+mod inspect;
+mod kek;
+mod keygen;
+mod open;
+mod output;
+mod progress;
+mod rewrap;
+mod seal;
+mod usage;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::report(&error),
+    };
+    let result = match arguments.command {
+        Command::Keygen(options) => keygen::run(&options),
+        Command::Seal(options) => seal::run(&options),
+        Command::Open(options) => open::run(&options),
+        Command::Rewrap(options) => rewrap::run(&options),
+        Command::Inspect(options) => inspect::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

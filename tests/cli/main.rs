@@ -1,0 +1,19 @@
+//! The command-line tool, as a process: what it reads, writes, says and leaves behind.
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod files;
+mod inspect;
+mod keys;
+#[cfg(target_os = "linux")]
+mod memory;
+mod refused;
+mod rewrap;
+mod round_trip;
+mod tool;

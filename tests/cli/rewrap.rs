@@ -1,0 +1,162 @@
+//! `waxseal rewrap`: other wraps, and the same body.
+
+use waxseal::Envelope;
+
+use crate::tool::{AAD, CHEAP, NEW_KEY, PAIR, Tool, bytes};
+
+const REWRAP: [&str; 5] = ["rewrap", "--kek", "env:K", "--to", "env:NEW"];
+
+fn seal(tool: &Tool, options: &[&str], len: usize) -> Vec<u8> {
+    tool.done(&[&["seal", "--kek", "env:K"], options].concat(), &bytes(len))
+}
+
+fn body(envelope: &[u8]) -> &[u8] {
+    let header = *Envelope::parse(envelope).unwrap().header();
+    &envelope[header.body_offset()..]
+}
+
+#[test]
+fn the_new_key_opens_and_the_old_one_does_not() {
+    let tool = Tool::new();
+    for len in [0, 1, 65_536, 200_000] {
+        let sealed = seal(&tool, &["--context", PAIR, "--aad", AAD], len);
+        let new = tool.done(&[&REWRAP[..], &["--context", PAIR]].concat(), &sealed);
+        assert!(body(&new) == body(&sealed), "{len}");
+        let open = |kek| ["open", "--kek", kek, "--context", PAIR, "--aad", AAD];
+        assert!(tool.done(&open("env:NEW"), &new) == bytes(len), "{len}");
+        let line = tool.refused(&open("env:K"), &new);
+        assert!(line.contains("no configured key"), "{line}");
+    }
+}
+
+#[test]
+fn the_context_must_be_right() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &["--context", PAIR], 5);
+    for bad in [&[][..], &["--context", "tenant=CANARY"]] {
+        let line = tool.refused(&[&REWRAP[..], bad].concat(), &sealed);
+        assert!(line.contains("does not open"), "{line}");
+    }
+    let line = tool.refused(&[&REWRAP[..], &["--use-stored-context"]].concat(), &sealed);
+    assert!(line.contains("stores no context"), "{line}");
+    let line = tool.refused(&["rewrap", "--kek", "env:NEW", "--context", PAIR], &sealed);
+    assert!(line.contains("no configured key"), "{line}");
+}
+
+#[test]
+fn a_stored_context_is_taken_only_where_told() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &["--context", PAIR, "--store-context"], 5);
+    let line = tool.refused(&REWRAP, &sealed);
+    assert!(line.contains("--use-stored-context"), "{line}");
+    let line = tool.refused(&[&REWRAP[..], &["--context", "tenant=CANARY"]].concat(), &sealed);
+    assert!(line.contains("context stored"), "{line}");
+    for good in [&["--use-stored-context"][..], &["--context", PAIR]] {
+        let new = tool.done(&[&REWRAP[..], good].concat(), &sealed);
+        assert_eq!(body(&new), body(&sealed));
+        let open = ["open", "--kek", "env:NEW", "--context", PAIR];
+        assert_eq!(tool.done(&open, &new), bytes(5));
+    }
+}
+
+#[test]
+fn any_of_several_new_keys_opens() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &[], 5);
+    let new = tool.done(&[&REWRAP[..], &["--to", CHEAP]].concat(), &sealed);
+    for kek in ["env:NEW", CHEAP] {
+        assert_eq!(tool.done(&["open", "--kek", kek], &new), bytes(5));
+    }
+    tool.refused(&["open", "--kek", "env:K"], &new);
+}
+
+#[test]
+fn without_to_the_first_key_wraps_anew() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &[], 5);
+    let same = tool.done(&["rewrap", "--kek", "env:K"], &sealed);
+    assert_ne!(same, sealed);
+    assert_eq!(tool.done(&["open", "--kek", "env:K"], &same), bytes(5));
+    let new = tool.done(&["rewrap", "--kek", "env:NEW", "--kek", "env:K"], &sealed);
+    assert_eq!(tool.done(&["open", "--kek", "env:NEW"], &new), bytes(5));
+    tool.refused(&["open", "--kek", "env:K"], &new);
+}
+
+#[test]
+fn wraps_of_other_keys_stay_unless_told() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &[], 5);
+    let both = ["rewrap", "--kek", "env:K", "--to", "env:K", "--to", "env:NEW"];
+    let both = tool.done(&both, &sealed);
+    let to_passphrase = ["rewrap", "--kek", "env:K", "--to", CHEAP];
+    let kept = tool.done(&to_passphrase, &both);
+    assert_eq!(tool.done(&["open", "--kek", "env:NEW"], &kept), bytes(5));
+    let dropped = tool.done(&[&to_passphrase[..], &["--drop-unknown"]].concat(), &both);
+    tool.refused(&["open", "--kek", "env:NEW"], &dropped);
+    for envelope in [kept, dropped] {
+        assert_eq!(tool.done(&["open", "--kek", CHEAP], &envelope), bytes(5));
+        tool.refused(&["open", "--kek", "env:K"], &envelope);
+        assert_eq!(body(&envelope), body(&sealed));
+    }
+}
+
+#[test]
+fn in_place_replaces_the_file_or_leaves_it() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &[], 200_000);
+    tool.write("e", &sealed);
+    tool.set_mode("e", 0o640);
+    tool.refused(&["rewrap", "--kek", "env:NEW", "--in-place", "e"], b"");
+    assert!(tool.read("e") == sealed);
+    assert!(
+        tool.done(&[&REWRAP[..], &["--in-place", "e"]].concat(), b"")
+            .is_empty()
+    );
+    assert!(body(&tool.read("e")) == body(&sealed));
+    tool.done(&["open", "--kek", "env:NEW", "e", "-o", "opened"], b"");
+    assert!(tool.read("opened") == bytes(200_000));
+    assert_eq!(tool.listing(), ["e", "opened"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(tool.path("e")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+    }
+
+    tool.write("f", &sealed);
+    tool.done(&[&REWRAP[..], &["f", "-o", "g"]].concat(), b"");
+    assert!(tool.read("f") == sealed && tool.read("g") != sealed);
+}
+
+#[test]
+fn reserved_bytes_keep_the_length() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &["--padding", "500"], 5);
+    let to_both = [&REWRAP[..], &["--to", CHEAP]].concat();
+    let new = tool.done(&to_both, &sealed);
+    assert_eq!(new.len(), sealed.len());
+    assert_eq!(tool.done(&["open", "--kek", "env:NEW"], &new), bytes(5));
+    let without = tool.done(&[&REWRAP[..], &["--padding", "0"]].concat(), &new);
+    assert_eq!(
+        Envelope::parse(&without)
+            .unwrap()
+            .header()
+            .wrap_section()
+            .unwrap()
+            .padding(),
+        0
+    );
+    assert_eq!(body(&without), body(&sealed));
+}
+
+#[test]
+fn ids_are_hidden_on_request() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &[], 5);
+    let new = tool.done(&[&REWRAP[..], &["--hide-kek-id"]].concat(), &sealed);
+    let section = Envelope::parse(&new).unwrap().header().wrap_section().unwrap();
+    assert!(section.stanzas().all(|stanza| stanza.kek_id.is_empty()));
+    tool.write_private("new", NEW_KEY);
+    let open = ["open", "--kek", "env:K", "--kek", "file:new"];
+    assert_eq!(tool.done(&open, &new), bytes(5));
+}
