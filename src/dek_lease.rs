@@ -461,14 +461,19 @@ mod tests {
     #[test]
     fn a_lease_verifies_the_bodies_of_its_dek_only() {
         let context = EncryptionContext::empty();
-        let session = |key| Session::start(&Dek::from_bytes(&[key; 32]), Sealing::default(), &context).unwrap();
+        let session =
+            |key| Session::start(&Dek::from_bytes(&[key; 32]), Sealing::default(), &context).unwrap();
         let lease = DekLease::for_sealing(Dek::from_bytes(&[1; 32]), Vec::new());
         let (own, foreign) = (session(1), session(2));
         let body = |session: &Session| lease.verify(BodyHead::parse(session.body_head()).unwrap(), &context);
         assert!(body(&own).is_ok());
         assert_eq!(body(&foreign).unwrap_err().kind(), ErrorKind::CannotOpen);
         let other = EncryptionContext::new([("a", "b")]).unwrap();
-        assert!(lease.verify(BodyHead::parse(own.body_head()).unwrap(), &other).is_err());
+        assert!(
+            lease
+                .verify(BodyHead::parse(own.body_head()).unwrap(), &other)
+                .is_err()
+        );
         lease.revoke();
         assert_eq!(body(&own).unwrap_err().kind(), ErrorKind::KeyRevoked);
     }

@@ -17,7 +17,8 @@ fn both_libraries_write_the_same_bytes() {
             let tag_b = pure.seal_in_place(&[3; 12], b"aad", &mut b).unwrap();
             assert_eq!((&a, tag_a), (&b, tag_b), "{suite} {len}");
             let (mut c, mut tag_c, mut d) = (vec![0; len], [0; TAG], vec![0; len]);
-            pure.seal_to(&[3; 12], b"aad", &plaintext, &mut c, &mut tag_c).unwrap();
+            pure.seal_to(&[3; 12], b"aad", &plaintext, &mut c, &mut tag_c)
+                .unwrap();
             assert_eq!((&c, tag_c), (&a, tag_a));
             pure.open_to(&[3; 12], b"aad", &c, &tag_c, &mut d).unwrap();
             assert_eq!(d, plaintext);
