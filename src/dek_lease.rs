@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::context::EncryptionContext;
 use crate::entropy;
@@ -20,6 +21,8 @@ use crate::secret::{Dek, Plaintext};
 const SEALING_SLOTS: usize = 4;
 /// Session keys that one lease keeps for opening.
 const OPENING_SLOTS: usize = 8;
+/// An expiry that never comes: 584 years after the runtime's origin.
+const NEVER: u64 = u64::MAX;
 
 /// A DEK together with everything that bounds its use: the KEKs it came from, the budget of sessions, an
 /// expiry, and a flag that revokes it.
@@ -32,7 +35,8 @@ pub struct DekLease {
     dek: Dek,
     keks: Vec<KekRef>,
     seals: bool,
-    expires_at: Option<Monotonic>,
+    /// In nanoseconds; `NEVER` where it does not end by itself.
+    expires_at: AtomicU64,
     stop: StopFlag,
     generation: u64,
     sessions: AtomicU64,
@@ -110,7 +114,7 @@ impl DekLease {
             dek,
             keks,
             seals,
-            expires_at: None,
+            expires_at: AtomicU64::new(NEVER),
             stop: StopFlag::default(),
             generation: entropy::generation(),
             sessions: AtomicU64::new(0),
@@ -121,15 +125,26 @@ impl DekLease {
 
     /// Sets when the lease ends, in the time of the runtime that asks it.
     #[must_use]
-    pub fn with_expiry(mut self, expires_at: Monotonic) -> Self {
-        self.expires_at = Some(expires_at);
+    pub fn with_expiry(self, expires_at: Monotonic) -> Self {
+        self.end_by(expires_at);
         self
+    }
+
+    /// Ends the lease at `end`, in every handle and cache that shares it, unless it ends before that. For
+    /// decorators of a [`DekSource`](crate::DekSource), which are given leases that others made: they can
+    /// shorten one and never prolong it.
+    pub fn end_by(&self, end: Monotonic) {
+        let nanos = u64::try_from(end.0.as_nanos()).unwrap_or(NEVER);
+        self.expires_at.fetch_min(nanos, Ordering::Relaxed);
     }
 
     /// When the lease ends, if it does by itself.
     #[must_use]
     pub fn expires_at(&self) -> Option<Monotonic> {
-        self.expires_at
+        match self.expires_at.load(Ordering::Relaxed) {
+            NEVER => None,
+            nanos => Some(Monotonic(Duration::from_nanos(nanos))),
+        }
     }
 
     /// The KEKs that the DEK is wrapped under, or the one that unwrapped it, as the stanza names it: with an
@@ -166,10 +181,19 @@ impl DekLease {
     /// `KeyRevoked` or `LeaseExpired`.
     pub fn check(&self, now: Monotonic) -> Result<()> {
         self.stop.check()?;
-        match self.expires_at {
+        match self.expires_at() {
             Some(end) if now >= end => Err(Error::new(ErrorKind::LeaseExpired)),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a body that this DEK does not open in this context: its commitment is compared, in constant
+    /// time. For sources that hand out a lease again, which owe that to every body they are asked about.
+    ///
+    /// # Errors
+    /// `CannotOpen`; `KeyRevoked`.
+    pub fn verify(&self, body: BodyHead<'_>, context: &EncryptionContext) -> Result<()> {
+        self.session_keys(body, context.digest()).map(|_| ())
     }
 
     /// The DEK, for a [`DekSource`](crate::DekSource) that wraps it anew.
@@ -348,7 +372,7 @@ impl fmt::Debug for DekLease {
         f.debug_struct("DekLease")
             .field("keks", &self.keks)
             .field("may_seal", &self.seals)
-            .field("expires_at", &self.expires_at)
+            .field("expires_at", &self.expires_at())
             .field("is_revoked", &self.is_revoked())
             .finish_non_exhaustive()
     }
@@ -357,7 +381,6 @@ impl fmt::Debug for DekLease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn lease() -> DekLease {
         DekLease::for_sealing(Dek::generate().unwrap(), Vec::new())
@@ -423,6 +446,40 @@ mod tests {
             .err()
             .unwrap();
         assert_eq!(refused.kind(), ErrorKind::KeyRevoked);
+    }
+
+    #[test]
+    fn a_shared_lease_can_be_shortened_and_never_prolonged() {
+        let at = |seconds| Monotonic(Duration::from_secs(seconds));
+        let lease = lease();
+        assert_eq!(lease.expires_at(), None);
+        assert!(lease.check(Monotonic(Duration::MAX)).is_ok());
+        for (end, expected) in [(10, 10), (20, 10), (5, 5)] {
+            lease.end_by(at(end));
+            assert_eq!(lease.expires_at(), Some(at(expected)));
+        }
+        lease.end_by(Monotonic(Duration::MAX));
+        assert_eq!(lease.check(at(5)).unwrap_err().kind(), ErrorKind::LeaseExpired);
+    }
+
+    #[test]
+    fn a_lease_verifies_the_bodies_of_its_dek_only() {
+        let context = EncryptionContext::empty();
+        let session =
+            |key| Session::start(&Dek::from_bytes(&[key; 32]), Sealing::default(), &context).unwrap();
+        let lease = DekLease::for_sealing(Dek::from_bytes(&[1; 32]), Vec::new());
+        let (own, foreign) = (session(1), session(2));
+        let body = |session: &Session| lease.verify(BodyHead::parse(session.body_head()).unwrap(), &context);
+        assert!(body(&own).is_ok());
+        assert_eq!(body(&foreign).unwrap_err().kind(), ErrorKind::CannotOpen);
+        let other = EncryptionContext::new([("a", "b")]).unwrap();
+        assert!(
+            lease
+                .verify(BodyHead::parse(own.body_head()).unwrap(), &other)
+                .is_err()
+        );
+        lease.revoke();
+        assert_eq!(body(&own).unwrap_err().kind(), ErrorKind::KeyRevoked);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Sealer, Settings};
+use crate::dek_source::DekSource;
 use crate::envelope::ChunkSize;
 use crate::error::{Error, Result};
 use crate::key_manager::KeyManager;
@@ -42,7 +43,8 @@ impl Default for Settings {
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
-    source: AnyOf,
+    any_of: AnyOf,
+    source: Option<Arc<dyn DekSource>>,
     settings: Settings,
 }
 
@@ -50,25 +52,32 @@ impl Builder {
     /// Wraps under this key manager, and opens with it. Called again: wraps under each, any of which opens; at
     /// most 16.
     pub fn wrap_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
-        self.source = self.source.wrap_with(key_manager);
+        self.any_of = self.any_of.wrap_with(key_manager);
         self
     }
 
     /// Opens with this key manager, and never wraps under it.
     pub fn open_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
-        self.source = self.source.open_with(key_manager);
+        self.any_of = self.any_of.open_with(key_manager);
+        self
+    }
+
+    /// Seals and opens with the DEKs of this source, in place of key managers: a key ring, a cache. Which KEKs
+    /// wrap and open is then the source's affair.
+    pub fn source(mut self, source: impl DekSource + 'static) -> Self {
+        self.source = Some(Arc::new(source));
         self
     }
 
     /// Leaves KEK ids out of envelopes, see [`AnyOf::hiding_ids`].
     pub fn hide_kek_ids(mut self) -> Self {
-        self.source = self.source.hiding_ids();
+        self.any_of = self.any_of.hiding_ids();
         self
     }
 
     /// Re-wrap leaves out the wraps of KEKs that are not configured here, see [`AnyOf::dropping_unknown`].
     pub fn drop_unknown_wraps(mut self) -> Self {
-        self.source = self.source.dropping_unknown();
+        self.any_of = self.any_of.dropping_unknown();
         self
     }
 
@@ -128,18 +137,29 @@ impl Builder {
     /// The sealer.
     ///
     /// # Errors
-    /// `Configuration` without any key manager; `OverLimit` for more than 16 that wrap, or padding that
-    /// leaves no room for a wrap section.
+    /// `Configuration` without any key manager or source, or with both; `OverLimit` for more than 16 that
+    /// wrap, or padding that leaves no room for a wrap section.
     pub fn build(self) -> Result<Sealer> {
-        if self.source.is_empty() {
-            return Err(Error::configuration(
-                "a sealer needs a key manager: wrap_with or open_with",
-            ));
-        }
-        limits::STANZAS.check(self.source.wraps())?;
+        let source = match self.source {
+            Some(source) if self.any_of.is_default() => source,
+            Some(_) => {
+                return Err(Error::configuration(
+                    "a sealer takes key managers and their settings, or a source, and not both",
+                ));
+            }
+            None if self.any_of.is_empty() => {
+                return Err(Error::configuration(
+                    "a sealer needs a key manager: wrap_with or open_with",
+                ));
+            }
+            None => {
+                limits::STANZAS.check(self.any_of.wraps())?;
+                Arc::new(self.any_of)
+            }
+        };
         limits::WRAP_SECTION.check(self.settings.padding)?;
         Ok(Sealer {
-            source: Arc::new(self.source),
+            source,
             settings: self.settings,
         })
     }

@@ -66,6 +66,11 @@ impl AnyOf {
         self.managers().next().is_none()
     }
 
+    /// Whether nothing was configured at all.
+    pub(crate) fn is_default(&self) -> bool {
+        self.is_empty() && !self.hide_ids && !self.drop_unknown
+    }
+
     /// How many KEKs wrap each DEK.
     pub(crate) fn wraps(&self) -> usize {
         self.wrap_with.len()

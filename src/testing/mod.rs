@@ -1,1 +1,23 @@
-//! Test support.
+//! For tests: of this crate, of applications, and of key managers outside this crate.
+//!
+//! | to | take |
+//! |---|---|
+//! | test a [`KeyManager`](crate::KeyManager) of your own against its contract | [`conformance`] |
+//! | see what a sealer asks of a KMS, and make the KMS fail | [`FakeKeyManager`] |
+//! | test what depends on time, without waiting | [`SimulatedRuntime`] |
+//! | test what reads variables, without touching the process | [`FakeEnvironment`] |
+//! | see how decorators and policies of your own can look | [`sketch`] |
+//!
+//! Nothing here is for production: a [`FakeKeyManager`] keeps its keys in memory and derives them from a
+//! name.
+
+pub mod conformance;
+mod environment;
+mod fake;
+mod join;
+mod runtime;
+pub mod sketch;
+
+pub use environment::FakeEnvironment;
+pub use fake::{Call, FakeKeyManager, Fault, Method};
+pub use runtime::SimulatedRuntime;

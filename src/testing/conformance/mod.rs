@@ -1,0 +1,204 @@
+//! Everything a [`KeyManager`] must do and must refuse, as checks that any implementation can be put to.
+//!
+//! ```
+//! use waxseal::{Kek, local::LocalKeys, testing::conformance::{self, Subject}};
+//!
+//! let (own, other) = (LocalKeys::new(&Kek::generate()?), LocalKeys::new(&Kek::generate()?));
+//! let subject = Subject::new(own).against(other);
+//! // Or `.await`, in the runtime that the key manager needs.
+//! let report = pollster::block_on(conformance::run(&subject))?;
+//! assert!(report.skipped().is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The suite wraps DEKs that it makes up and asks the backend some hundreds of times (some dozens where the
+//! subject is [`slow`](Subject::slow)). It never asks a backend to change a key.
+
+mod altered;
+mod answers;
+mod batches;
+mod bound;
+mod probe;
+mod stanzas;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::key_manager::KeyManager;
+use crate::runtime::BoxFuture;
+use probe::{Outcome, Verdict};
+
+/// The key manager that is tested, and what has to be known about it.
+#[derive(Clone, Debug)]
+#[must_use = "a subject is tested by `run`"]
+pub struct Subject {
+    manager: Arc<dyn KeyManager>,
+    opener: Option<Arc<dyn KeyManager>>,
+    other: Option<Arc<dyn KeyManager>>,
+    slow: bool,
+    deterministic: bool,
+    canaries: Vec<String>,
+}
+
+impl Subject {
+    /// Tests this key manager.
+    pub fn new(manager: impl KeyManager + 'static) -> Self {
+        Self {
+            manager: Arc::new(manager),
+            opener: None,
+            other: None,
+            slow: false,
+            deterministic: false,
+            canaries: Vec::new(),
+        }
+    }
+
+    /// Unwraps with this one: for a manager that only wraps, the holder of the private key.
+    pub fn opened_by(mut self, opener: impl KeyManager + 'static) -> Self {
+        self.opener = Some(Arc::new(opener));
+        self
+    }
+
+    /// Has another KEK of the same provider and algorithm at hand. Neither may open what the other wraps.
+    pub fn against(mut self, other: impl KeyManager + 'static) -> Self {
+        self.other = Some(Arc::new(other));
+        self
+    }
+
+    /// Asks a sample only, since each call takes time or money.
+    pub fn slow(mut self) -> Self {
+        self.slow = true;
+        self
+    }
+
+    /// Wraps of one DEK in one context are equal, by the nature of the algorithm (AES key wrap).
+    pub fn wrapping_deterministically(mut self) -> Self {
+        self.deterministic = true;
+        self
+    }
+
+    /// This text (a token, a passphrase, a key in hex) must be in no error and no `Debug` output.
+    pub fn with_canary(mut self, secret: impl Into<String>) -> Self {
+        self.canaries.push(secret.into());
+        self
+    }
+}
+
+/// What was found: every check with its verdict, where none has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a report says what was skipped"]
+pub struct Report {
+    checks: Vec<(&'static str, Option<&'static str>)>,
+}
+
+impl Report {
+    /// The names of the checks that passed.
+    #[must_use]
+    pub fn passed(&self) -> Vec<&'static str> {
+        let passed = self.checks.iter().filter(|(_, skipped)| skipped.is_none());
+        passed.map(|(name, _)| *name).collect()
+    }
+
+    /// The checks that do not apply to the subject, with the reason.
+    #[must_use]
+    pub fn skipped(&self) -> Vec<(&'static str, &'static str)> {
+        let skipped = self.checks.iter();
+        skipped
+            .filter_map(|(name, reason)| reason.map(|reason| (*name, reason)))
+            .collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, skipped) in &self.checks {
+            match skipped {
+                None => writeln!(f, "passed   {name}")?,
+                Some(reason) => writeln!(f, "skipped  {name}: {reason}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first check that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{check}: {why}")]
+pub struct Failure {
+    check: &'static str,
+    why: String,
+}
+
+impl Failure {
+    /// The name of the check.
+    #[must_use]
+    pub fn check(&self) -> &'static str {
+        self.check
+    }
+
+    /// What the key manager did and should not have done.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+type Check = for<'a> fn(&'a Subject) -> BoxFuture<'a, Outcome>;
+
+macro_rules! checks {
+    ($($module:ident::$name:ident,)*) => {
+        &[$((stringify!($name), |subject| Box::pin($module::$name(subject)))),*]
+    };
+}
+
+/// In an order in which the first to fail is close to the cause.
+const CHECKS: &[(&str, Check)] = checks![
+    answers::names_are_valid,
+    answers::a_wrap_says_what_it_is,
+    answers::a_wrap_opens,
+    answers::a_generated_dek_is_the_wrapped_one,
+    answers::generated_deks_are_unique,
+    answers::wraps_are_randomised,
+    answers::no_wrap_shows_its_dek,
+    answers::a_manager_that_only_wraps_refuses_to_unwrap,
+    bound::every_context_opens,
+    bound::another_context_does_not_open,
+    bound::another_binding_does_not_open,
+    bound::swapped_wraps_do_not_open,
+    stanzas::foreign_stanzas_are_not_recognised,
+    stanzas::names_in_a_stanza_are_not_followed,
+    stanzas::a_hidden_id_opens,
+    stanzas::another_kek_does_not_open,
+    altered::no_altered_byte_opens,
+    altered::no_other_length_opens,
+    altered::no_spliced_wrap_opens,
+    batches::a_batch_wraps_as_single_calls_do,
+    batches::a_batch_unwraps_as_single_calls_do,
+    batches::a_batch_rewraps_as_single_calls_do,
+    batches::an_empty_batch_is_empty,
+    answers::a_rewrap_keeps_dek_and_binding,
+    answers::several_calls_at_once_do_not_mix,
+    answers::a_call_may_be_dropped,
+    answers::nothing_printed_shows_secrets,
+];
+
+/// Runs every check, one after the other, until one fails.
+///
+/// Needs no runtime of its own: whatever the key manager needs.
+///
+/// # Errors
+/// The first [`Failure`].
+///
+/// # Cancel safety
+/// Dropping the future leaves nothing behind.
+pub async fn run(subject: &Subject) -> Result<Report, Failure> {
+    let mut checks = Vec::with_capacity(CHECKS.len());
+    for (name, check) in CHECKS {
+        match check(subject).await {
+            Ok(Verdict::Passed) => checks.push((*name, None)),
+            Ok(Verdict::Skipped(reason)) => checks.push((*name, Some(reason))),
+            Err(why) => return Err(Failure { check: name, why }),
+        }
+    }
+    Ok(Report { checks })
+}

@@ -1,0 +1,160 @@
+//! A policy: two wraps, and both have to open.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::dek_lease::DekLease;
+use crate::dek_source::DekSource;
+use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet, WrappedDek};
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::key_manager::{KeyManager, Request};
+use crate::secret::Dek;
+
+/// Wraps under two KEKs and opens only what both of them open (a classical and a post-quantum one, say, or
+/// two clouds): a sketch.
+///
+/// The envelope is an ordinary any-of one, so anybody with one of the KEKs can open it with another source. The
+/// policy holds for those who read through this one: a stanza counts if it *did open*, to the DEK that the
+/// body commits to. What an envelope claims of algorithms and KEKs counts for nothing.
+#[derive(Clone, Debug)]
+pub struct TwoWraps {
+    managers: [Arc<dyn KeyManager>; 2],
+}
+
+/// A stanza that did open.
+struct Opened {
+    index: usize,
+    kek: KekRef,
+    lease: DekLease,
+}
+
+impl TwoWraps {
+    /// Demands wraps under both.
+    #[must_use]
+    pub fn new(first: impl KeyManager + 'static, second: impl KeyManager + 'static) -> Self {
+        Self {
+            managers: [Arc::new(first), Arc::new(second)],
+        }
+    }
+
+    /// The first stanza that this manager opens to the DEK of the body, other than the one `taken`; or the
+    /// error to report for it.
+    async fn opened_by(
+        manager: &dyn KeyManager,
+        taken: Option<usize>,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+        attempts: &mut Vec<Attempt>,
+    ) -> Result<Opened> {
+        let mut worst: Option<Error> = None;
+        for (index, stanza) in wraps.stanzas().enumerate() {
+            if taken == Some(index) || !manager.recognizes(stanza) {
+                continue;
+            }
+            let opened = async {
+                stanza.checked_wrapped()?;
+                let dek = manager.unwrap(stanza, request).await?;
+                let kek = KekRef::new(stanza.provider, stanza.kek_id, stanza.kek_version)?;
+                let lease = DekLease::for_opening(dek, vec![kek.clone()], body, request.context())?;
+                Ok::<_, Error>(Opened { index, kek, lease })
+            };
+            match opened.await {
+                Ok(opened) => return Ok(opened),
+                Err(error) => {
+                    attempts.push(Attempt::new(
+                        stanza.provider,
+                        stanza.kek_id,
+                        stanza.kek_version,
+                        Some(error.kind()),
+                    ));
+                    // What may pass by itself is worth more than what will not.
+                    if worst.as_ref().is_none_or(|worst| !worst.is_retryable()) {
+                        worst = Some(error);
+                    }
+                }
+            }
+        }
+        Err(worst.unwrap_or_else(|| Error::new(ErrorKind::NoUsableKey)))
+    }
+
+    async fn open(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<DekLease> {
+        if wraps.threshold() != 1 {
+            return Err(Error::unsupported("an envelope that needs several keys to open"));
+        }
+        let [first, second] = &self.managers;
+        let mut attempts = Vec::new();
+        let one = Self::opened_by(&**first, None, wraps, body, request, &mut attempts).await;
+        let taken = one.as_ref().ok().map(|opened| opened.index);
+        let two = Self::opened_by(&**second, taken, wraps, body, request, &mut attempts).await;
+        match (one, two) {
+            (Ok(one), Ok(two)) => {
+                // Both DEKs are the body's. The lease is made anew so that it names both KEKs: revoking
+                // either has to reach it.
+                let dek = Dek::from_bytes(one.lease.dek().expose_bytes());
+                DekLease::for_opening(dek, vec![one.kek, two.kek], body, request.context())
+            }
+            (Err(one), Err(two)) => {
+                let error = if two.is_retryable() || one.kind() == ErrorKind::NoUsableKey {
+                    two
+                } else {
+                    one
+                };
+                Err(error.with_attempts(attempts))
+            }
+            (Ok(_), Err(error)) | (Err(error), Ok(_)) => {
+                let retryable = error.is_retryable();
+                Err(Error::new(ErrorKind::PolicyRefused)
+                    .with_detail("one of the two wraps that are demanded did not open")
+                    .with_retryable(retryable)
+                    .with_source(error)
+                    .with_attempts(attempts))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl DekSource for TwoWraps {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        let [first, second] = &self.managers;
+        let (dek, one) = first.as_ref().generate(request).await?;
+        let two = second.as_ref().wrap(&dek, request).await?;
+        let keks = vec![one.kek().clone(), two.kek().clone()];
+        let wraps = WrapSet::any_of(vec![one, two])?;
+        Ok((Arc::new(DekLease::for_sealing(dek, keks)), wraps))
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        self.open(wraps, body, request).await.map(Arc::new)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<WrapSet> {
+        // What does not fulfil the policy is not made to look as if it did.
+        let lease = self.open(wraps, body, request).await?;
+        let mut new = Vec::with_capacity(2);
+        for manager in &self.managers {
+            new.push(manager.as_ref().wrap(lease.dek(), request).await?);
+        }
+        let is_foreign = |stanza: &_| !self.managers.iter().any(|manager| manager.recognizes(*stanza));
+        let foreign = wraps.stanzas().filter(is_foreign);
+        new.extend(foreign.map(|stanza| WrappedDek::from_ref(&stanza)));
+        WrapSet::any_of(new)
+    }
+}
