@@ -26,10 +26,10 @@ use crate::key_manager::Request;
 /// *Order.* Stanzas that nobody configured here knows are passed over without any work; each of the others
 /// is tried once, and one that fails never keeps the next from being tried.
 ///
-/// *Errors.* Where no stanza is known, the kind is `NoUsableKey`; where a key manager could not do its work,
-/// the kind is that of its error. Both list the [`attempts`](crate::Error::attempts), and are retryable if any
-/// of them was. Where every attempt was made and none opened, the error is a bare `CannotOpen`, the same as for
-/// an altered chunk: nothing tells how far an envelope came.
+/// *Errors.* Where no stanza opens, the error lists the [`attempts`](crate::Error::attempts) and is retryable if
+/// any of them was. Its kind is `NoUsableKey` where no stanza is known; that of a key manager which could not do
+/// its work, if there is one; else `CannotOpen`. Nothing tells a failed unwrap from a commitment that does not
+/// match.
 ///
 /// *Cancel safety.* Every future may be dropped at any await; what was not stored is harmless.
 #[async_trait]

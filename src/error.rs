@@ -340,8 +340,7 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Every stanza that was tried or passed over, where no stanza opened. Empty for `CannotOpen`, which tells
-    /// nothing but that.
+    /// Every stanza that was tried or passed over, where no stanza opened. Empty where one did and a chunk did not.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts

@@ -90,7 +90,7 @@
 //! # Several keys
 //! Where an envelope has several wraps and none opens, one error stands for all attempts: one that may pass by
 //! itself first, then one that somebody can mend, then `CannotOpen`. It is retryable if any attempt was, so an
-//! outage of one KMS is not taken for tampering. `CannotOpen` comes bare.
+//! outage of one KMS is not taken for tampering. `CannotOpen` says which wraps were tried and nothing of why they did not open.
 //!
 //! # Streams
 //! [`OpenReader`](crate::OpenReader) and [`SealWriter`](crate::SealWriter) speak [`std::io`], so their errors are

@@ -129,9 +129,9 @@ impl Sealer {
     ///
     /// # Errors
     /// `Malformed`, `Unsupported`, `UnsupportedVersion`, `OverLimit` and `ContextMismatch` before any key
-    /// manager is called; `NoUsableKey` where no configured KEK is among its wraps, and what the key managers
-    /// say, by kind, both with every attempt listed; `CannotOpen`, with nothing else, for a wrong key, context
-    /// or AAD or altered bytes.
+    /// manager is called; `NoUsableKey` where no configured KEK is among its wraps; `CannotOpen` for a wrong
+    /// key, context or AAD or altered bytes; what the key managers say, by kind. Where no wrap opened, every
+    /// attempt is listed.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.

@@ -249,6 +249,12 @@ impl Failures {
     }
 
     fn add(&mut self, stanza: WrapRef<'_>, error: Error) {
+        // A failed unwrap and a failed commitment are one and the same error, to the letter: a reader that is
+        // fed altered wraps answers no guesses.
+        let error = match error.kind() {
+            ErrorKind::CannotOpen => Error::cannot_open(),
+            _ => error,
+        };
         let kind = error.kind();
         self.attempts.push(Attempt::new(
             stanza.provider,
@@ -273,11 +279,6 @@ impl Failures {
                 .with_detail("configure one of the keys it is wrapped under")
                 .with_attempts(self.attempts);
         };
-        if worst.kind() == ErrorKind::CannotOpen {
-            // As bare as the error of a chunk that does not open: whoever feeds a reader altered envelopes does
-            // not learn how far they came.
-            return Error::cannot_open();
-        }
         worst.with_retryable(self.retryable).with_attempts(self.attempts)
     }
 }

@@ -75,7 +75,7 @@ impl KeyManager for Counting {
 }
 
 #[test]
-fn nothing_tells_why_an_envelope_does_not_open() {
+fn nothing_tells_a_failed_unwrap_from_a_failed_commitment() {
     let sealer = Sealer::new(LocalKeys::new(&kek(1)));
     let context = context();
     let one = sealer.seal(b"one", &context).unwrap();
@@ -84,18 +84,16 @@ fn nothing_tells_why_an_envelope_does_not_open() {
 
     let mut altered_wrap = one.clone();
     altered_wrap[body - 1] ^= 1;
-    let mut altered_chunk = one.clone();
-    *altered_chunk.last_mut().unwrap() ^= 1;
     let wrap_of_another_dek = [&two[..body], &one[body..]].concat();
 
-    let errors = [altered_wrap, altered_chunk, wrap_of_another_dek].map(|envelope| {
+    let errors = [altered_wrap, wrap_of_another_dek].map(|envelope| {
         let error = sealer.open(&envelope, &context).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotOpen);
         assert_eq!(error.operation(), Some(Operation::Open));
+        assert_eq!(error.attempts().len(), 1);
         format!("{error:?} {error}")
     });
     assert_eq!(errors[0], errors[1]);
-    assert_eq!(errors[0], errors[2]);
 }
 
 #[test]
