@@ -231,13 +231,15 @@ fn chunks_of_the_messages_of_one_session_do_not_mix() {
     }
 }
 
+type Exchange = fn(&mut Parts, &Parts);
+
 #[test]
 fn parts_of_two_envelopes_do_not_go_together() {
     let sealer = sealer(Suite::Aes256Gcm);
     for len in [40, 2 * CHUNK + 9] {
         let seal = || Parts::of(&sealer.seal(&plaintext(len), context().with_aad(AAD)).unwrap());
         let (first, second) = (seal(), seal());
-        let exchanges: [(&str, fn(&mut Parts, &Parts)); 7] = [
+        let exchanges: [(&str, Exchange); 7] = [
             ("wraps", |a, b| a.prefix.clone_from(&b.prefix)),
             ("head", |a, b| a.head.clone_from(&b.head)),
             ("commitment", |a, b| a.commitment.clone_from(&b.commitment)),

@@ -295,6 +295,48 @@ fn the_examples_of_the_specification_open() {
     }
 }
 
+/// The table of measured single-bit flips in the specification, which the other reader gives too.
+#[test]
+fn every_single_bit_flip_of_the_examples_has_the_kind_that_the_specification_counts() {
+    let text = std::fs::read_to_string(root().join("docs/spec/examples.json")).unwrap();
+    let examples: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let spec = std::fs::read_to_string(root().join("docs/spec/envelope-v1.md")).unwrap();
+    for (example, letter) in examples.as_array().unwrap().iter().zip(["A", "B"]) {
+        let bytes = |key: &str| hex::decode(example[key].as_str().unwrap()).unwrap();
+        let pairs = example["context"].as_array().unwrap().iter();
+        let pairs = pairs.map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
+        let context = EncryptionContext::new(pairs).unwrap();
+        let kek = Kek::from_bytes(bytes("kek").as_slice().try_into().unwrap());
+        let sealer = blocking::Sealer::new(LocalKeys::new(&kek));
+        let (envelope, aad) = (bytes("envelope"), bytes("aad"));
+        let columns = [
+            "malformed",
+            "unsupported-version",
+            "unsupported",
+            "over-limit",
+            "context-mismatch",
+            "no-usable-key",
+            "cannot-open",
+        ];
+        let mut counts = [0_usize; 7];
+        for bit in 0..8 * envelope.len() {
+            let mut flipped = envelope.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let error = sealer.open(&flipped, context.with_aad(&aad)).unwrap_err();
+            let column = columns.iter().position(|name| *name == kind_name(error.kind()));
+            counts[column.unwrap()] += 1;
+        }
+        let row = spec.lines().find(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            cells.len() == 12 && cells[1] == letter
+        });
+        let cells = row.unwrap().split('|').map(|cell| cell.trim().replace(',', ""));
+        let cells: Vec<usize> = cells.filter_map(|cell| cell.parse().ok()).collect();
+        let expected = [&[8 * envelope.len()][..], &counts, &[0]].concat();
+        assert_eq!(cells, expected, "example {letter}");
+    }
+}
+
 #[test]
 fn a_data_key_that_has_ended_opens_no_stream() {
     let context = EncryptionContext::empty();

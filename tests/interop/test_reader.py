@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import make_corpus  # noqa: E402
 import make_vectors  # noqa: E402
 import vector_draft  # noqa: E402
 import waxseal_reader as wax  # noqa: E402
@@ -271,6 +272,11 @@ class Vectors(RefusalTestCase):
         self.assertEqual(sorted(made), sorted(there))
         for name, text in made.items():
             self.assertEqual(text, there[name], name)
+
+    def test_corpus_is_current(self):
+        for target, seeds in make_corpus.TARGETS.items():
+            files = (make_corpus.FOLDER / target).iterdir()
+            self.assertEqual({path.name: path.read_bytes() for path in files}, dict(seeds()))
 
     def test_reader_agrees(self):
         for path in sorted(make_vectors.FOLDER.glob("*.txt")):

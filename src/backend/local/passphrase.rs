@@ -378,3 +378,6 @@ impl fmt::Debug for PassphraseKeys {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
