@@ -75,6 +75,12 @@ impl AnyOf {
         self.wrap_with.len()
     }
 
+    fn first_to_wrap(&self) -> Result<(&Arc<dyn KeyManager>, &[Arc<dyn KeyManager>])> {
+        self.wrap_with
+            .split_first()
+            .ok_or_else(|| Error::configuration("no key manager is configured to wrap with"))
+    }
+
     fn managers(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
         self.wrap_with.iter().chain(&self.open_with)
     }
@@ -130,10 +136,7 @@ impl AnyOf {
 #[async_trait]
 impl DekSource for AnyOf {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
-        let (first, others) = self
-            .wrap_with
-            .split_first()
-            .ok_or_else(|| Error::configuration("no key manager is configured to wrap with"))?;
+        let (first, others) = self.first_to_wrap()?;
         let (dek, wrapped) = first.generate(request).await?;
         let mut keks = Vec::with_capacity(self.wrap_with.len());
         let mut wraps = Vec::with_capacity(self.wrap_with.len());
@@ -162,6 +165,7 @@ impl DekSource for AnyOf {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<WrapSet> {
+        self.first_to_wrap()?;
         // Where the only stanza is known, a KMS that can does it on its own side, and the DEK stays there.
         // With several stanzas one of them may be planted: only the commitment tells, and for that the DEK
         // has to come out.
