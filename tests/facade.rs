@@ -539,26 +539,44 @@ fn everything_that_is_wrong_is_one_and_the_same_error() {
         let error = sealer.open(&envelope, context.with_aad(aad)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotOpen, "{what}");
         assert!(!error.is_retryable(), "{what}");
-        assert_eq!(error.operation().unwrap().to_string().is_empty(), false);
+        assert_eq!(error.operation(), Some(Operation::Open), "{what}");
+        assert_eq!(error.provider(), None, "{what}");
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{what}");
     }
     assert_eq!(sealer.open(&sealed, here.with_aad(b"row 7")).unwrap(), b"x");
+}
 
-    // A key manager that hands back a wrong DEK.
+#[test]
+fn a_failed_unwrap_and_a_failed_commitment_cannot_be_told_apart() {
+    let [kms] = fakes();
+    let sealer = Sealer::new(kms.clone());
+    let sealed = sealer.seal(b"x", &context()).unwrap();
+    let body = Envelope::parse(&sealed).unwrap().header().body_offset();
+    let told = |envelope: &[u8]| {
+        let error = sealer.open(envelope, &context()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotOpen);
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        (format!("{error} {error:?}"), cause)
+    };
+    // The unwrap fails.
+    let mut altered = sealed.clone();
+    altered[body - 1] ^= 1;
+    let unwrap = told(&altered);
+    // The commitment fails: of the body, and of the DEK that a wrap or a key manager gives.
+    let mut altered = sealed.clone();
+    altered[body + 20] ^= 1;
+    assert_eq!(told(&altered), unwrap);
+    let other_dek = with_wraps(&sealed, wraps(&sealer.seal(b"x", &context()).unwrap()));
+    assert_eq!(told(&other_dek), unwrap);
     kms.script_for(Method::Unwrap, Fault::WrongDek);
-    assert_eq!(
-        kind(sealer.open(&sealed, here.with_aad(b"row 7"))),
-        ErrorKind::CannotOpen
-    );
-    // Another KEK of the same name.
-    let impostor = FakeKeyManager::new("kek-0 of somebody else");
+    assert_eq!(told(&sealed), unwrap);
+    // Another KEK under the name of this one.
+    let impostor = FakeKeyManager::new("somebody else's");
+    let here = context();
     let (_, foreign) = pollster::block_on(impostor.generate(&waxseal::Request::new(&here))).unwrap();
     let claimed = WrappedDek::new(foreign.algorithm(), kms.kek(), foreign.wrapped().to_vec()).unwrap();
-    let envelope = with_wraps(&sealed, vec![claimed]);
-    assert_eq!(
-        kind(sealer.open(&envelope, here.with_aad(b"row 7"))),
-        ErrorKind::CannotOpen
-    );
+    assert_eq!(told(&with_wraps(&sealed, vec![claimed])), unwrap);
+    assert_eq!(sealer.open(&sealed, &context()).unwrap(), b"x");
 }
 
 #[test]

@@ -75,12 +75,6 @@ impl AnyOf {
         self.wrap_with.len()
     }
 
-    fn first_to_wrap(&self) -> Result<(&Arc<dyn KeyManager>, &[Arc<dyn KeyManager>])> {
-        self.wrap_with
-            .split_first()
-            .ok_or_else(|| Error::configuration("no key manager is configured to wrap with"))
-    }
-
     fn managers(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
         self.wrap_with.iter().chain(&self.open_with)
     }
@@ -136,7 +130,7 @@ impl AnyOf {
 #[async_trait]
 impl DekSource for AnyOf {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
-        let (first, others) = self.first_to_wrap()?;
+        let (first, others) = self.wrap_with.split_first().ok_or_else(nothing_to_wrap_with)?;
         let (dek, wrapped) = first.generate(request).await?;
         let mut keks = Vec::with_capacity(self.wrap_with.len());
         let mut wraps = Vec::with_capacity(self.wrap_with.len());
@@ -165,7 +159,9 @@ impl DekSource for AnyOf {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<WrapSet> {
-        self.first_to_wrap()?;
+        if self.wrap_with.is_empty() {
+            return Err(nothing_to_wrap_with());
+        }
         // Where the only stanza is known, a KMS that can does it on its own side, and the DEK stays there.
         // With several stanzas one of them may be planted: only the commitment tells, and for that the DEK
         // has to come out.
@@ -201,6 +197,10 @@ impl DekSource for AnyOf {
     }
 }
 
+fn nothing_to_wrap_with() -> Error {
+    Error::configuration("no key manager is configured to wrap with")
+}
+
 /// What was tried in vain.
 #[derive(Default)]
 struct Failures {
@@ -220,6 +220,11 @@ impl Failures {
     }
 
     fn add(&mut self, stanza: WrapRef<'_>, error: Error) {
+        // A failed unwrap and a failed commitment are one and the same error, with the same words.
+        let error = match error.kind() {
+            ErrorKind::CannotOpen => Error::cannot_open().with_operation(Operation::Open),
+            _ => error,
+        };
         let kind = error.kind();
         self.attempts.push(Attempt::new(
             stanza.provider,
