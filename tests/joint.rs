@@ -83,6 +83,12 @@ fn one_off_seals_over_a_cache_share_dek_wraps_and_session() {
     altered[body + 20] ^= 1;
     assert_eq!(kind(sealer.open(&altered, &acme)), ErrorKind::CannotOpen);
     assert_eq!(kind(sealer.open(&first, &other)), ErrorKind::CannotOpen);
+    // What is kept is held against each body before it is handed out, as a miss would be.
+    let foreign = Envelope::parse(&altered).unwrap();
+    assert_eq!(
+        kind(sealer.opener(foreign.header(), &acme)),
+        ErrorKind::CannotOpen
+    );
 }
 
 #[test]
