@@ -31,6 +31,7 @@ pub(super) fn context(name: &str) -> Finding<EncryptionContext> {
 }
 
 /// An error of the suite's own making.
+#[allow(clippy::needless_pass_by_value, reason = "given to map_err")]
 pub(super) fn own(error: Error) -> String {
     format!("the suite could not go on: {error}")
 }

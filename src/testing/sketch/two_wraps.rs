@@ -63,6 +63,11 @@ impl TwoWraps {
             match opened.await {
                 Ok(opened) => return Ok(opened),
                 Err(error) => {
+                    // A failed unwrap and a failed commitment are one and the same error.
+                    let error = match error.kind() {
+                        ErrorKind::CannotOpen => Error::cannot_open(),
+                        _ => error,
+                    };
                     attempts.push(Attempt::new(
                         stanza.provider,
                         stanza.kek_id,

@@ -1,0 +1,149 @@
+//! Parent and child of a `fork` never draw the same randomness, and never seal in the same session.
+//!
+//! In a process of its own with one thread, since a forked copy of a process with threads may do next to
+//! nothing.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[cfg(unix)]
+fn main() {
+    unix::test();
+    println!("fork: parent and child share neither randomness nor sessions ... ok");
+}
+
+#[cfg(not(unix))]
+fn main() {
+    println!("fork: skipped, this platform has no fork");
+}
+
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "the standard library has no fork without exec")]
+mod unix {
+    use std::io::{PipeWriter, Read, Write};
+
+    use waxseal::testing::FakeKeyManager;
+    use waxseal::{EncryptionContext, Envelope, blocking::Sealer, entropy};
+
+    const SEALS: usize = 3;
+
+    /// What one side makes: random bytes of each length, then envelopes of the key from before the fork.
+    struct Made {
+        random: Vec<[u8; 32]>,
+        envelopes: Vec<Vec<u8>>,
+    }
+
+    fn make(key: &waxseal::DataKey) -> Made {
+        Made {
+            random: (0..SEALS).map(|_| entropy::array().unwrap()).collect(),
+            envelopes: (0..SEALS)
+                .map(|_| key.seal(b"hello", b"row 7").unwrap())
+                .collect(),
+        }
+    }
+
+    fn send(made: &Made, mut pipe: PipeWriter) {
+        for random in &made.random {
+            pipe.write_all(random).unwrap();
+        }
+        for envelope in &made.envelopes {
+            pipe.write_all(&u32::try_from(envelope.len()).unwrap().to_be_bytes())
+                .unwrap();
+            pipe.write_all(envelope).unwrap();
+        }
+    }
+
+    fn receive(mut pipe: impl Read) -> Made {
+        let mut made = Made {
+            random: Vec::new(),
+            envelopes: Vec::new(),
+        };
+        for _ in 0..SEALS {
+            let mut random = [0; 32];
+            pipe.read_exact(&mut random).unwrap();
+            made.random.push(random);
+        }
+        for _ in 0..SEALS {
+            let mut len = [0; 4];
+            pipe.read_exact(&mut len).unwrap();
+            let mut envelope = vec![0; u32::from_be_bytes(len) as usize];
+            pipe.read_exact(&mut envelope).unwrap();
+            made.envelopes.push(envelope);
+        }
+        made
+    }
+
+    /// What a forked copy of this process makes.
+    fn in_child(key: &waxseal::DataKey) -> Made {
+        let (reader, writer) = std::io::pipe().unwrap();
+        // SAFETY: this process has one thread (`harness = false`), so the child may do anything. It ends by
+        // `_exit` below and never returns into the parent's code.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0, "fork failed");
+        if child == 0 {
+            drop(reader);
+            let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(&make(key), writer)));
+            // SAFETY: ends this process and does nothing else.
+            unsafe { libc::_exit(i32::from(sent.is_err())) }
+        }
+        drop(writer);
+        let made = receive(reader);
+        let mut status = 0;
+        // SAFETY: `child` is a child of this process that nobody waits for elsewhere; `status` outlives the call.
+        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!((waited, status), (child, 0), "the child failed");
+        made
+    }
+
+    pub(super) fn test() {
+        let kms = FakeKeyManager::new("kek");
+        let sealer = Sealer::new(kms.clone());
+        let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
+        let key = sealer.data_key(&context).unwrap();
+        // The buffer of randomness and the session are there before the fork.
+        let before = make(&key);
+        let left = key.lease().sessions_left();
+        let children = [in_child(&key), in_child(&key)];
+        let parent = make(&key);
+        let all = [&before, &children[0], &children[1], &parent];
+
+        let mut random: Vec<_> = all.iter().flat_map(|made| &made.random).collect();
+        let count = random.len();
+        random.sort();
+        random.dedup();
+        assert_eq!(random.len(), count, "the same random bytes came twice");
+
+        let sealed = || all.iter().flat_map(|made| &made.envelopes);
+        let mut nonces: Vec<_> = sealed()
+            .map(|envelope| *Envelope::parse(envelope).unwrap().header().nonce())
+            .collect();
+        nonces.sort_unstable();
+        nonces.dedup();
+        assert_eq!(nonces.len(), all.len() * SEALS, "the same nonce came twice");
+
+        let session_of = |made: &Made| {
+            let mut ids: Vec<_> = made
+                .envelopes
+                .iter()
+                .map(|envelope| *Envelope::parse(envelope).unwrap().header().body().session_id())
+                .collect();
+            ids.dedup();
+            let [id] = ids.try_into().unwrap();
+            id
+        };
+        // The parent goes on in its session; each child has begun one of its own.
+        let [first, a, b, last] = all.map(session_of);
+        assert_eq!(first, last);
+        assert!(
+            a != first && b != first && a != b,
+            "a child sealed in another's session"
+        );
+        assert_eq!(key.lease().sessions_left(), left);
+
+        for envelope in sealed() {
+            assert_eq!(
+                sealer.open(envelope, context.with_aad(b"row 7")).unwrap(),
+                b"hello"
+            );
+        }
+        assert_eq!(kms.calls().len(), 1 + all.len() * SEALS);
+    }
+}
