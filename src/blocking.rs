@@ -39,6 +39,12 @@ impl Sealer {
         Self(crate::Sealer::from_source(source))
     }
 
+    /// See [`Sealer::acting_as`](crate::Sealer::acting_as).
+    #[must_use]
+    pub fn acting_as(&self, actor: &str) -> Self {
+        Self(self.0.acting_as(actor))
+    }
+
     /// See [`Sealer::seal`](crate::Sealer::seal).
     ///
     /// # Errors

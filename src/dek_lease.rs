@@ -1,7 +1,7 @@
 //! A DEK in use: who may use it, for how much, and until when.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::message::{
-    Message, OpenReader, OpenedInPlace, SealWriter, Sealing, Session, SessionKeys, StopFlag,
+    Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
 use crate::runtime::Monotonic;
 use crate::secret::{Dek, Plaintext};
@@ -34,6 +34,8 @@ const NEVER: u64 = u64::MAX;
 pub struct DekLease {
     dek: Dek,
     keks: Vec<KekRef>,
+    /// The context that the wraps are bound to.
+    digest: [u8; 32],
     seals: bool,
     /// In nanoseconds; `NEVER` where it does not end by itself.
     expires_at: AtomicU64,
@@ -86,11 +88,11 @@ struct OpenSession {
 impl DekLease {
     /// A lease of a fresh DEK: it seals and opens. `keks` are those it is wrapped under.
     ///
-    /// Only for a DEK that was just generated, or that a DEK store counts sessions for, and for use in the one
-    /// context that its wraps were made for: under another it seals what no wrap opens.
+    /// Only for a DEK that was just generated, or that a DEK store counts sessions for. `context` is the one that
+    /// the wraps were made for: the lease seals in no other, where no wrap would open what it seals.
     #[must_use]
-    pub fn for_sealing(dek: Dek, keks: Vec<KekRef>) -> Self {
-        Self::new(dek, keks, true)
+    pub fn for_sealing(dek: Dek, keks: Vec<KekRef>, context: &EncryptionContext) -> Self {
+        Self::new(dek, keks, context, true)
     }
 
     /// A lease of a DEK out of an envelope: it opens and never seals. Given only if the DEK reproduces the
@@ -104,15 +106,16 @@ impl DekLease {
         body: BodyHead<'_>,
         context: &EncryptionContext,
     ) -> Result<Self> {
-        let lease = Self::new(dek, keks, false);
+        let lease = Self::new(dek, keks, context, false);
         lease.session_keys(body, context.digest())?;
         Ok(lease)
     }
 
-    fn new(dek: Dek, keks: Vec<KekRef>, seals: bool) -> Self {
+    fn new(dek: Dek, keks: Vec<KekRef>, context: &EncryptionContext, seals: bool) -> Self {
         Self {
             dek,
             keks,
+            digest: *context.digest(),
             seals,
             expires_at: AtomicU64::new(NEVER),
             stop: StopFlag::default(),
@@ -231,6 +234,11 @@ impl DekLease {
                 "a data key out of an envelope opens and never seals",
             ));
         }
+        if *context.digest() != self.digest {
+            return Err(Error::argument(
+                "the data key's wraps are bound to another context",
+            ));
+        }
         let mut slots = lock(&self.sealing);
         if let Some(session) = slots.find(|session| session.serves(sealing, context) && !session.is_over()) {
             return Ok(session);
@@ -335,30 +343,28 @@ impl DekLease {
         ))
     }
 
-    /// A writer that seals to an envelope with this front.
-    pub(crate) fn writer<W: Write>(
+    /// Begins a stream that seals to an envelope with this front.
+    pub(crate) fn begin_stream(
         &self,
         session: &Arc<Session>,
         prefix: &[u8],
         aad: &[u8],
-        inner: W,
-    ) -> Result<SealWriter<W>> {
+    ) -> Result<SealStart> {
         limits::AAD.check(aad.len())?;
         let mut nonce = [0; 12];
         session.begin(&mut nonce)?;
         let message_key = session.message_key(&self.dek, &nonce)?;
         let mut header = Vec::new();
         session.push_header(prefix, &nonce, &mut header);
-        let stop = self.stop.clone();
-        Ok(SealWriter::new(
-            inner,
-            Arc::clone(session),
+        let (session, stop) = (Arc::clone(session), self.stop.clone());
+        Ok(SealStart {
+            session,
             message_key,
             stop,
             nonce,
-            aad.to_vec(),
+            aad: aad.to_vec(),
             header,
-        ))
+        })
     }
 }
 
@@ -383,7 +389,7 @@ mod tests {
     use super::*;
 
     fn lease() -> DekLease {
-        DekLease::for_sealing(Dek::generate().unwrap(), Vec::new())
+        DekLease::for_sealing(Dek::generate().unwrap(), Vec::new(), &EncryptionContext::empty())
     }
 
     #[test]
@@ -393,10 +399,20 @@ mod tests {
         let a = lease.session(Sealing::default(), &context).unwrap();
         let b = lease.session(Sealing::default(), &context).unwrap();
         assert!(Arc::ptr_eq(&a, &b));
-        let other = EncryptionContext::new([("a", "b")]).unwrap();
-        let c = lease.session(Sealing::default(), &other).unwrap();
+        let other = Sealing {
+            store_context: true,
+            ..Sealing::default()
+        };
+        let c = lease.session(other, &context).unwrap();
         assert!(!Arc::ptr_eq(&a, &c));
         assert_eq!(lease.sessions_left(), limits::DEK_SESSIONS.max - 2);
+    }
+
+    #[test]
+    fn a_lease_seals_in_the_context_of_its_wraps_only() {
+        let other = EncryptionContext::new([("a", "b")]).unwrap();
+        let refused = lease().session(Sealing::default(), &other).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     }
 
     #[test]
@@ -467,7 +483,7 @@ mod tests {
         let context = EncryptionContext::empty();
         let session =
             |key| Session::start(&Dek::from_bytes(&[key; 32]), Sealing::default(), &context).unwrap();
-        let lease = DekLease::for_sealing(Dek::from_bytes(&[1; 32]), Vec::new());
+        let lease = DekLease::for_sealing(Dek::from_bytes(&[1; 32]), Vec::new(), &context);
         let (own, foreign) = (session(1), session(2));
         let body = |session: &Session| lease.verify(BodyHead::parse(session.body_head()).unwrap(), &context);
         assert!(body(&own).is_ok());
@@ -499,7 +515,7 @@ mod tests {
     fn session_keys_are_bounded_and_still_compare_the_commitment() {
         let dek = || Dek::from_bytes(&[1; 32]);
         let context = EncryptionContext::empty();
-        let lease = DekLease::for_sealing(dek(), Vec::new());
+        let lease = DekLease::for_sealing(dek(), Vec::new(), &context);
         for _ in 0..3 * OPENING_SLOTS {
             let session = Session::start(&dek(), Sealing::default(), &context).unwrap();
             let mut bytes = *session.body_head();

@@ -57,12 +57,13 @@ pub use context::{Binding, EncryptionContext};
 pub use dek_lease::DekLease;
 pub use dek_source::DekSource;
 pub use envelope::{
-    ChunkSize, Envelope, Header, KekRef, WrapAlgorithm, WrapRef, WrapSection, WrapSet, WrappedDek,
+    BodyHead, ChunkSize, Envelope, Header, HeaderBuf, KekRef, WrapAlgorithm, WrapRef, WrapSection, WrapSet,
+    WrappedDek, Wraps,
 };
 pub use error::{Attempt, Error, ErrorKind, Operation, Result};
 pub use key_manager::{
     Authorisation, Binds, Capabilities, KekAdmin, KekDescription, KekState, KekTemplate, KeyManager, Purpose,
-    Request,
+    Request, Unwrapped,
 };
 pub use message::{Layout, OpenReader, OpenedInPlace, SealWriter};
 pub use sealer::{Builder, DataKey, NewWraps, Opener, Sealer};

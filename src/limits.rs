@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// One limit: its name as errors give it, its greatest value, and why it is that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limit {
     /// The name, as in [`ErrorKind::OverLimit`].
     pub name: &'static str,

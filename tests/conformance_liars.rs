@@ -9,7 +9,7 @@ use pollster::block_on;
 use waxseal::testing::FakeKeyManager;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{
-    Capabilities, Dek, EncryptionContext, Error, ErrorKind, KekRef, KeyManager, Request, Result,
+    Capabilities, Dek, EncryptionContext, Error, ErrorKind, KekRef, KeyManager, Request, Result, Unwrapped,
     WrapAlgorithm, WrapRef, WrappedDek,
 };
 
@@ -26,6 +26,7 @@ enum Lie {
     RefusesHiddenIds,
     UnwrapsUnrecognised,
     TrustsTheStanzasId,
+    NamesTheClaimedKek,
     WrapsTheSameWay,
     SameDekAgain,
     GeneratesAnotherDek,
@@ -113,12 +114,15 @@ impl Liar {
         }
     }
 
-    fn tampered(&self, request: &Request<'_>, error: Error) -> Result<Dek> {
+    fn tampered(&self, request: &Request<'_>, error: Error) -> Result<Unwrapped> {
         if error.kind() != ErrorKind::CannotOpen {
             return Err(error);
         }
         match self.lie {
-            Lie::GivesWrongDekOnTamper => Ok(Dek::from_bytes(&[3; 32])),
+            Lie::GivesWrongDekOnTamper => {
+                let kek = KekRef::new("fake", "a", "1")?;
+                Ok(Unwrapped::new(Dek::from_bytes(&[3; 32]), kek))
+            }
             Lie::SaysTamperingIsRetryable => Err(error.with_retryable(true)),
             Lie::SaysTamperingIsDenied => Err(Error::new(ErrorKind::Denied)),
             Lie::PutsTheContextInErrors => {
@@ -212,7 +216,7 @@ impl KeyManager for Liar {
         }
     }
 
-    async fn unwrap(&self, wrapped: WrapRef<'_>, asked: &Request<'_>) -> Result<Dek> {
+    async fn unwrap(&self, wrapped: WrapRef<'_>, asked: &Request<'_>) -> Result<Unwrapped> {
         let (context, binding) = self.minded(asked);
         let minded = request(&context, binding);
         let mut stanza = wrapped;
@@ -230,7 +234,12 @@ impl KeyManager for Liar {
             }
             _ => {}
         }
-        let opened = self.inner.unwrap(stanza, &minded).await;
+        let mut opened = self.inner.unwrap(stanza, &minded).await;
+        if self.is(Lie::NamesTheClaimedKek)
+            && let Ok(opened) = &mut opened
+        {
+            opened.kek = KekRef::new(wrapped.provider, wrapped.kek_id, wrapped.kek_version)?;
+        }
         opened.or_else(|error| self.tampered(asked, error))
     }
 
@@ -248,7 +257,7 @@ impl KeyManager for Liar {
                 let made = self.inner.calls();
                 for call in made.iter().rev() {
                     if let Ok(dek) = self.inner.unwrap(wrapped, &Request::new(&call.context)).await {
-                        return self.inner.wrap(&dek, asked).await.map(Some);
+                        return self.inner.wrap(&dek.dek, asked).await.map(Some);
                     }
                 }
                 Ok(None)
@@ -268,7 +277,7 @@ impl KeyManager for Liar {
         results
     }
 
-    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Dek>> {
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
         let mut results = Vec::new();
         for (wrapped, request) in items {
             results.push(self.unwrap(*wrapped, request).await);
@@ -319,6 +328,7 @@ fn every_liar_is_found_by_the_check_for_it() {
         (Lie::ClaimsAnotherAlgorithm, "a_wrap_says_what_it_is"),
         (Lie::RefusesHiddenIds, "a_hidden_id_opens"),
         (Lie::TrustsTheStanzasId, "foreign_stanzas_are_not_recognised"),
+        (Lie::NamesTheClaimedKek, "names_in_a_stanza_are_not_followed"),
         (Lie::WrapsTheSameWay, "wraps_are_randomised"),
         (Lie::SameDekAgain, "generated_deks_are_unique"),
         (Lie::GeneratesAnotherDek, "a_generated_dek_is_the_wrapped_one"),
@@ -370,7 +380,7 @@ impl KeyManager for Chatty {
         self.1.wrap(dek, request).await
     }
 
-    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         self.1.unwrap(wrapped, request).await
     }
 }

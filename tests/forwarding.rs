@@ -49,6 +49,7 @@ fn forwards(what: &str, counting: &FakeKeyManager, decorated: &dyn KeyManager) {
     assert!(
         block_on(decorated.unwrap(wrapped.as_wrap_ref(), &request))
             .unwrap()
+            .dek
             .ct_eq(&dek)
     );
     assert!(block_on(decorated.rewrap(stanza, &request)).unwrap().is_some());
@@ -62,7 +63,7 @@ fn forwards(what: &str, counting: &FakeKeyManager, decorated: &dyn KeyManager) {
     let opened = block_on(decorated.unwrap_batch(&items));
     let opened: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
     assert!(
-        matches!(opened.as_slice(), [a, b] if a.ct_eq(&dek) && b.ct_eq(&other)),
+        matches!(opened.as_slice(), [a, b] if a.dek.ct_eq(&dek) && b.dek.ct_eq(&other)),
         "{what}"
     );
     let moved = block_on(decorated.rewrap_batch(&items));

@@ -373,7 +373,11 @@ proptest! {
 
 #[test]
 fn a_layout_of_another_key_seals_nothing() {
-    let lease = Arc::new(DekLease::for_sealing(Dek::generate().unwrap(), Vec::new()));
+    let lease = Arc::new(DekLease::for_sealing(
+        Dek::generate().unwrap(),
+        Vec::new(),
+        &EncryptionContext::empty(),
+    ));
     let (wraps, runtime) = (Wraps::Detached(DekId([1; 16])), Arc::new(ThreadRuntime));
     let context = EncryptionContext::empty();
     let end = Monotonic(Duration::MAX);

@@ -130,7 +130,7 @@ impl Keys {
 
 /// A store that has this DEK opens with it, whatever id an envelope names.
 fn data_key(dek: &[u8; 32], context: &EncryptionContext) -> DataKey {
-    let lease = Arc::new(DekLease::for_sealing(Dek::from_bytes(dek), Vec::new()));
+    let lease = Arc::new(DekLease::for_sealing(Dek::from_bytes(dek), Vec::new(), context));
     let end = ThreadRuntime.now() + Duration::from_secs(3600);
     let wraps = Wraps::Detached(DekId([0; 16]));
     DataKey::from_lease(lease, &wraps, context, Arc::new(ThreadRuntime), end).unwrap()
@@ -340,7 +340,11 @@ fn every_single_bit_flip_of_the_examples_has_the_kind_that_the_specification_cou
 #[test]
 fn a_data_key_that_has_ended_opens_no_stream() {
     let context = EncryptionContext::empty();
-    let lease = Arc::new(DekLease::for_sealing(Dek::from_bytes(&[7; 32]), Vec::new()));
+    let lease = Arc::new(DekLease::for_sealing(
+        Dek::from_bytes(&[7; 32]),
+        Vec::new(),
+        &context,
+    ));
     let wraps = Wraps::Detached(DekId([0; 16]));
     let (runtime, end) = (Arc::new(ThreadRuntime), Monotonic(Duration::MAX));
     let key = DataKey::from_lease(Arc::clone(&lease), &wraps, &context, runtime, end).unwrap();

@@ -48,6 +48,8 @@ struct Buffer {
 impl Buffer {
     fn take(&mut self, out: &mut [u8], generation: u64) -> Result<()> {
         if self.generation != generation || self.bytes.len() - self.used < out.len() {
+            // Nothing is handed out of a buffer that was filled in part.
+            self.used = self.bytes.len();
             system(self.bytes.as_mut_slice())?;
             self.used = 0;
             self.generation = generation;

@@ -36,7 +36,7 @@
 //! use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 //! use async_trait::async_trait;
 //! use waxseal::{
-//!     Binds, Capabilities, Dek, Error, ErrorKind, KekRef, KeyManager, Operation, Request, Result, WrapAlgorithm,
+//!     Binds, Capabilities, Dek, Error, ErrorKind, KekRef, KeyManager, Operation, Request, Result, Unwrapped, WrapAlgorithm,
 //!     WrapRef, WrappedDek, entropy,
 //! };
 //! use zeroize::Zeroizing;
@@ -66,7 +66,7 @@
 //!         WrappedDek::new(ALGORITHM, self.kek.clone(), [&nonce, secret.as_slice(), &tag].concat())
 //!     }
 //!
-//!     fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+//!     fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
 //!         if !self.recognizes(wrapped) {
 //!             return Err(Error::new(ErrorKind::NoUsableKey));
 //!         }
@@ -83,7 +83,7 @@
 //!         self.cipher
 //!             .decrypt_inout_detached(nonce.into(), &request.wrap_aad(), secret.as_mut_slice().into(), tag.into())
 //!             .map_err(|_| cannot_open())?;
-//!         Ok(Dek::from_bytes(&secret))
+//!         Ok(Unwrapped::new(Dek::from_bytes(&secret), self.kek.clone()))
 //!     }
 //! }
 //!
@@ -107,7 +107,7 @@
 //!             .map_err(|error| error.with_operation(Operation::Wrap).with_provider(PROVIDER))
 //!     }
 //!
-//!     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+//!     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
 //!         self.try_unwrap(wrapped, request)
 //!             .map_err(|error| error.with_operation(Operation::Unwrap).with_provider(PROVIDER))
 //!     }

@@ -5,6 +5,7 @@
 
 mod environment;
 mod thread;
+mod timeout;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 pub use environment::{Environment, ProcessEnvironment};
 pub use thread::ThreadRuntime;
+pub(crate) use timeout::with_timeout;
 #[cfg(feature = "tokio")]
 pub use tokio::TokioRuntime;
 

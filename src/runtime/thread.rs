@@ -26,10 +26,10 @@ impl Runtime for ThreadRuntime {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         let (done, woken) = futures_channel::oneshot::channel::<()>();
         let spawned = spawn_thread("waxseal-sleep", move || {
-            let until = Instant::now() + duration;
+            let start = Instant::now();
             // Ends early when nobody waits any more.
             while !done.is_canceled() {
-                let left = until.saturating_duration_since(Instant::now());
+                let left = duration.saturating_sub(start.elapsed());
                 if left.is_zero() {
                     break;
                 }

@@ -114,8 +114,8 @@ impl Builder {
         self
     }
 
-    /// The deadline that each request to a key manager carries, from the moment of the call. None by default.
-    /// To keep it is the key manager's duty; nothing here gives up by itself.
+    /// How long each request to the key managers may take, all of it together; then it gives `TimedOut`, which is
+    /// retryable. Key managers see it as the request's deadline. None by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = Some(timeout);
         self

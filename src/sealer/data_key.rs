@@ -34,6 +34,12 @@ impl Opener {
         }
     }
 
+    /// An opener of a lease that the caller has: for stores of DEKs, whose envelopes are detached.
+    #[must_use]
+    pub fn from_lease(lease: Arc<DekLease>, context: &EncryptionContext, runtime: Arc<dyn Runtime>) -> Self {
+        Self::new(lease, context.clone(), runtime)
+    }
+
     /// Opens an envelope. Plaintext is released only after all of it was verified.
     ///
     /// # Errors
@@ -155,6 +161,15 @@ impl DataKey {
         )
     }
 
+    /// When it ends, in the time of its runtime, unless its lease is revoked or its budget used up before.
+    #[must_use]
+    pub fn expires_at(&self) -> Monotonic {
+        self.opener
+            .lease
+            .expires_at()
+            .map_or(self.end, |lease| lease.min(self.end))
+    }
+
     fn check(&self) -> Result<()> {
         let now = self.opener.runtime.now();
         self.opener.lease.check(now)?;
@@ -249,19 +264,9 @@ impl DataKey {
     /// As [`seal`](Self::seal). `writer` is dropped with an error.
     pub fn writer<W: Write>(&self, writer: W, aad: &[u8]) -> Result<SealWriter<W>> {
         during(Operation::Seal, || {
-            let mut writer = Some(writer);
-            self.in_session(|session| {
-                // Whether the session has ended is known before the writer is taken.
-                if session.is_over() {
-                    return Err(Error::new(ErrorKind::BudgetExhausted {
-                        budget: limits::SESSION_MESSAGES.name,
-                    }));
-                }
-                let writer = writer
-                    .take()
-                    .ok_or_else(|| Error::argument("the writer was used up"))?;
-                self.opener.lease.writer(session, &self.prefix, aad, writer)
-            })
+            let lease = &self.opener.lease;
+            let start = self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))?;
+            Ok(SealWriter::new(writer, start))
         })
     }
 

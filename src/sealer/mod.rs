@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::key_manager::{KeyManager, Purpose, Request};
 use crate::limits;
 use crate::message::{Layout, Sealing, Session};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, with_timeout};
 use crate::secret::Plaintext;
 use crate::source::AnyOf;
 
@@ -184,9 +184,7 @@ impl Sealer {
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Rewrap);
         let wraps = self
-            .source
-            .as_ref()
-            .rewrap(section, header.body(), &request)
+            .bounded(self.source.as_ref().rewrap(section, header.body(), &request))
             .await?;
         NewWraps::new(&header, wraps, self.settings.padding)
     }
@@ -250,12 +248,14 @@ impl Sealer {
         request
     }
 
+    /// Holds a source to the timeout, whatever it makes of the request's deadline.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        with_timeout(&*self.settings.runtime, self.settings.timeout, work).await
+    }
+
     async fn seal_dek(&self, context: &EncryptionContext) -> Result<(Arc<DekLease>, WrapSet)> {
-        let (lease, wraps) = self
-            .source
-            .as_ref()
-            .seal_dek(&self.request(context, Purpose::Seal))
-            .await?;
+        let request = self.request(context, Purpose::Seal);
+        let (lease, wraps) = self.bounded(self.source.as_ref().seal_dek(&request)).await?;
         lease.check(self.settings.runtime.now())?;
         Ok((lease, wraps))
     }
@@ -264,10 +264,9 @@ impl Sealer {
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Open);
+        let source = self.source.as_ref();
         let lease = self
-            .source
-            .as_ref()
-            .open_dek(section, header.body(), &request)
+            .bounded(source.open_dek(section, header.body(), &request))
             .await?;
         lease.check(self.settings.runtime.now())?;
         Ok(lease)

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use crate::dek_lease::DekLease;
 use crate::dek_source::DekSource;
-use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
+use crate::envelope::{BodyHead, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::error::{Attempt, Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KeyManager, Request};
+use crate::key_manager::{KeyManager, Request, Unwrapped};
 use crate::secret::Dek;
 
 /// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or another.
@@ -106,7 +106,7 @@ impl AnyOf {
         }
         for manager in self.unwrapping(stanza) {
             match manager.as_ref().unwrap(stanza, request).await {
-                Ok(unwrapped) if unwrapped.ct_eq(dek) => return Ok(true),
+                Ok(unwrapped) if unwrapped.dek.ct_eq(dek) => return Ok(true),
                 // An outage must not turn into a wrap that should be gone and stays.
                 Err(error) if error.is_retryable() => return Err(error),
                 _ => {}
@@ -124,8 +124,7 @@ impl AnyOf {
     ) -> Result<DekLease> {
         // Exact lengths are checked here and not when parsing: a broken stanza must not stop a good one.
         stanza.checked_wrapped()?;
-        let dek = manager.as_ref().unwrap(stanza, request).await?;
-        let kek = KekRef::new(stanza.provider, stanza.kek_id, stanza.kek_version)?;
+        let Unwrapped { dek, kek } = manager.as_ref().unwrap(stanza, request).await?;
         DekLease::for_opening(dek, vec![kek], body, request.context())
     }
 
@@ -161,16 +160,20 @@ impl DekSource for AnyOf {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let (first, others) = self.wrap_with.split_first().ok_or_else(nothing_to_wrap_with)?;
         let (dek, wrapped) = first.as_ref().generate(request).await?;
+        let wrapped = own(first, wrapped)?;
         let mut keks = Vec::with_capacity(self.wrap_with.len());
         let mut wraps = Vec::with_capacity(self.wrap_with.len());
         keks.push(wrapped.kek().clone());
         wraps.push(wrapped);
         for manager in others {
-            let wrapped = manager.as_ref().wrap(&dek, request).await?;
+            let wrapped = own(manager, manager.as_ref().wrap(&dek, request).await?)?;
             keks.push(wrapped.kek().clone());
             wraps.push(wrapped);
         }
-        Ok((Arc::new(DekLease::for_sealing(dek, keks)), self.set_of(wraps)?))
+        Ok((
+            Arc::new(DekLease::for_sealing(dek, keks, request.context())),
+            self.set_of(wraps)?,
+        ))
     }
 
     async fn open_dek(
@@ -205,14 +208,14 @@ impl DekSource for AnyOf {
                     && destination.capabilities().rewraps
                     && let Some(wrapped) = destination.as_ref().rewrap(stanza, request).await?
                 {
-                    return self.set_of(vec![wrapped]);
+                    return self.set_of(vec![own(destination, wrapped)?]);
                 }
             }
         }
         let (opened, lease) = self.open(wraps, body, request).await?;
         let mut new = Vec::with_capacity(self.wrap_with.len());
         for manager in &self.wrap_with {
-            new.push(manager.as_ref().wrap(lease.dek(), request).await?);
+            new.push(own(manager, manager.as_ref().wrap(lease.dek(), request).await?)?);
         }
         let mut new = self.set_of(new)?.into_wraps();
         if !self.drop_unknown {
@@ -224,6 +227,16 @@ impl DekSource for AnyOf {
         }
         WrapSet::any_of(new)
     }
+}
+
+/// Refuses a wrap that its own maker does not recognise: under another name nobody would ever try it.
+fn own(manager: &Arc<dyn KeyManager>, wrapped: WrappedDek) -> Result<WrappedDek> {
+    if manager.recognizes(wrapped.as_wrap_ref()) && wrapped.as_wrap_ref().share_index == 0 {
+        return Ok(wrapped);
+    }
+    Err(Error::new(ErrorKind::InvalidAnswer)
+        .with_provider(manager.provider().to_owned())
+        .with_detail("it does not recognise the wrap that it made"))
 }
 
 fn nothing_to_wrap_with() -> Error {

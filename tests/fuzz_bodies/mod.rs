@@ -86,7 +86,11 @@ pub(crate) fn fixed_context() -> &'static EncryptionContext {
 /// The DEK of the corpus's detached envelopes.
 pub(crate) fn fixed_data_key() -> &'static DataKey {
     static KEY: LazyLock<DataKey> = LazyLock::new(|| {
-        let lease = Arc::new(DekLease::for_sealing(Dek::from_bytes(&[2; 32]), Vec::new()));
+        let lease = Arc::new(DekLease::for_sealing(
+            Dek::from_bytes(&[2; 32]),
+            Vec::new(),
+            fixed_context(),
+        ));
         let (wraps, runtime) = (Wraps::Detached(DekId([3; 16])), Arc::new(ThreadRuntime));
         assert!(runtime.now() < Monotonic(Duration::MAX));
         DataKey::from_lease(lease, &wraps, fixed_context(), runtime, Monotonic(Duration::MAX)).unwrap()

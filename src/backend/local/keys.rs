@@ -14,7 +14,7 @@ use super::warning::warn_once;
 use super::xaes::Xaes;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
 use crate::error::{Error, Operation, Result};
-use crate::key_manager::{Binds, Capabilities, KeyManager, Request, not_recognized};
+use crate::key_manager::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
 use crate::runtime::{Environment, ProcessEnvironment};
 use crate::secret::{Dek, Kek};
 
@@ -158,11 +158,12 @@ impl KeyManager for LocalKeys {
             .map_err(|error| context(error, Operation::Wrap))
     }
 
-    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let mut result = Err(not_recognized(&wrapped));
         for key in self.prepared() {
             if wrapped.is_under(WrapAlgorithm::XAES_256_GCM, PROVIDER, key.kek.id()) {
-                result = key.xaes.unwrap(wrapped.wrapped, request);
+                let dek = key.xaes.unwrap(wrapped.wrapped, request);
+                result = dek.map(|dek| Unwrapped::new(dek, key.kek.clone()));
                 if result.is_ok() {
                     break;
                 }

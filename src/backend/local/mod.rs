@@ -11,14 +11,17 @@
 //!
 //! Both bind a wrap to its context as AAD.
 
+mod derived;
+mod kdf;
 mod keys;
 mod passphrase;
 mod text;
 mod warning;
 mod xaes;
 
+pub use kdf::Kdf;
 pub use keys::LocalKeys;
-pub use passphrase::{Kdf, PassphraseKeys};
+pub use passphrase::PassphraseKeys;
 pub use text::kek_from_text;
 
 /// The provider name in stanzas.

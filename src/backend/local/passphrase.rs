@@ -1,186 +1,29 @@
 //! KEKs derived from a passphrase.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use super::PROVIDER;
+use super::derived::{Derivation, DerivedKeks};
+use super::kdf::{Kdf, SALT};
 use super::text::required_var;
 use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
 use crate::entropy;
-use crate::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{Binds, Capabilities, KeyManager, Request, not_recognized};
-use crate::limits::{self, Limit};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::error::{Error, Operation, Result};
+use crate::key_manager::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
 use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime, run_blocking};
-use crate::secret::{Dek, Kek};
-
-const SALT: usize = 16;
-/// Derived KEKs that are kept: one for each salt that was met.
-const DERIVED_KEPT: usize = 16;
-
-/// How a KEK is derived from a passphrase, and at what cost.
-///
-/// The cost is part of each wrap, so it can be raised later without losing what was sealed before. Costs
-/// outside the limits are refused before any work, in configuration and in envelopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Kdf {
-    /// PBKDF2-HMAC-SHA256 (RFC 8018).
-    Pbkdf2 {
-        /// 600,000 to 10,000,000.
-        iterations: u32,
-    },
-    /// Argon2id version 0x13 (RFC 9106).
-    Argon2id {
-        /// KiB: 19,456 to 1,048,576.
-        memory: u32,
-        /// 2 to 16.
-        passes: u32,
-        /// 1 to 16. Not run in parallel here.
-        lanes: u32,
-    },
-}
-
-impl Kdf {
-    /// PBKDF2 with 600,000 iterations (OWASP Password Storage Cheat Sheet): 60 to 80 ms. The default.
-    pub const PBKDF2: Self = Self::Pbkdf2 {
-        iterations: limits::PBKDF2_ITERATIONS_MIN,
-    };
-    /// Argon2id with 64 MiB, 3 passes and 4 lanes (RFC 9106, second recommended option).
-    pub const ARGON2ID: Self = Self::Argon2id {
-        memory: 65_536,
-        passes: 3,
-        lanes: 4,
-    };
-
-    fn algorithm(self) -> WrapAlgorithm {
-        match self {
-            Self::Pbkdf2 { .. } => WrapAlgorithm::PBKDF2_XAES_256_GCM,
-            Self::Argon2id { .. } => WrapAlgorithm::ARGON2ID_XAES_256_GCM,
-        }
-    }
-
-    fn check(self) -> Result<()> {
-        match self {
-            Self::Pbkdf2 { iterations } => within(
-                iterations,
-                limits::PBKDF2_ITERATIONS_MIN,
-                &limits::PBKDF2_ITERATIONS,
-            ),
-            Self::Argon2id {
-                memory,
-                passes,
-                lanes,
-            } => {
-                within(memory, limits::ARGON2_MEMORY_MIN, &limits::ARGON2_MEMORY)?;
-                within(passes, limits::ARGON2_PASSES_MIN, &limits::ARGON2_PASSES)?;
-                within(lanes, 1, &limits::ARGON2_LANES)
-            }
-        }
-    }
-
-    /// The cost as it stands in front of a wrap.
-    fn write(self, out: &mut Vec<u8>) {
-        match self {
-            Self::Pbkdf2 { iterations } => out.extend_from_slice(&iterations.to_be_bytes()),
-            Self::Argon2id {
-                memory,
-                passes,
-                lanes,
-            } => {
-                for cost in [memory, passes, lanes] {
-                    out.extend_from_slice(&cost.to_be_bytes());
-                }
-            }
-        }
-    }
-
-    /// The cost of a wrap of this kind, within the limits, and the bytes after it.
-    fn read(self, wrapped: &[u8]) -> Result<(Self, &[u8])> {
-        let malformed = || Error::malformed("wrapped DEK", 0);
-        let u32_of = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes);
-        let (kdf, rest) = match self {
-            Self::Pbkdf2 { .. } => {
-                let (iterations, rest) = wrapped.split_first_chunk().ok_or_else(malformed)?;
-                (
-                    Self::Pbkdf2 {
-                        iterations: u32_of(iterations),
-                    },
-                    rest,
-                )
-            }
-            Self::Argon2id { .. } => {
-                let (memory, rest) = wrapped.split_first_chunk().ok_or_else(malformed)?;
-                let (passes, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-                let (lanes, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
-                let (memory, passes, lanes) = (u32_of(memory), u32_of(passes), u32_of(lanes));
-                (
-                    Self::Argon2id {
-                        memory,
-                        passes,
-                        lanes,
-                    },
-                    rest,
-                )
-            }
-        };
-        kdf.check()?;
-        Ok((kdf, rest))
-    }
-
-    fn derive(self, passphrase: &SecretString, salt: &[u8; SALT]) -> Result<Kek> {
-        let passphrase = passphrase.expose_secret().as_bytes();
-        let mut key = Zeroizing::new([0; 32]);
-        match self {
-            Self::Pbkdf2 { iterations } => {
-                pbkdf2::pbkdf2_hmac::<Sha256>(passphrase, salt, iterations, key.as_mut_slice());
-            }
-            Self::Argon2id {
-                memory,
-                passes,
-                lanes,
-            } => {
-                let failed =
-                    |error: argon2::Error| Error::argument("Argon2id refused its cost").with_source(error);
-                let params = Params::new(memory, passes, lanes, Some(32)).map_err(failed)?;
-                Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                    .hash_password_into(passphrase, salt, key.as_mut_slice())
-                    .map_err(failed)?;
-            }
-        }
-        Ok(Kek::from_bytes(&key))
-    }
-}
-
-impl Default for Kdf {
-    fn default() -> Self {
-        Self::PBKDF2
-    }
-}
-
-fn within(value: u32, least: u32, most: &Limit) -> Result<()> {
-    if value < least {
-        return Err(Error::new(ErrorKind::OverLimit {
-            limit: most.name,
-            max: most.max,
-        })
-        .with_detail(format!("{value} is below the least that is accepted, {least}")));
-    }
-    most.check(value as usize)
-}
+use crate::secret::Dek;
 
 /// A KEK from a passphrase.
 ///
 /// Each manager draws one salt when it first wraps, and keeps the KEKs it has derived (at most 16, wiped when
 /// dropped), so a derivation is paid once for each salt and not for each seal. Derivations run where they may
-/// block, see [`Runtime::spawn_blocking`].
+/// block, see [`Runtime::spawn_blocking`], and one at a time, since each may take a gigabyte.
 ///
 /// The KEK's id in an envelope is a name that is given here, `passphrase` by default. It opens wraps of its
 /// own kind of [`Kdf`] only, at any cost within the limits. The cost is the envelope's, and is paid before
@@ -189,16 +32,12 @@ fn within(value: u32, least: u32, most: &Limit) -> Result<()> {
 pub struct PassphraseKeys(Arc<Inner>);
 
 struct Inner {
-    passphrase: Arc<SecretString>,
     kek: KekRef,
     kdf: Kdf,
     runtime: Arc<dyn Runtime>,
     salt: OnceLock<[u8; SALT]>,
-    derived: Mutex<Vec<(Derivation, Arc<OnceLock<Derived>>)>>,
+    derived: Arc<DerivedKeks>,
 }
-
-type Derivation = (Kdf, [u8; SALT]);
-type Derived = Option<Xaes>;
 
 impl PassphraseKeys {
     /// A key manager of this passphrase, with PBKDF2 at 600,000 iterations.
@@ -215,12 +54,11 @@ impl PassphraseKeys {
         }
         warn_once(environment);
         Ok(Self(Arc::new(Inner {
-            passphrase: Arc::new(passphrase),
             kek: KekRef::trusted(PROVIDER, "passphrase", ""),
             kdf: Kdf::default(),
             runtime: Arc::new(ThreadRuntime),
             salt: OnceLock::new(),
-            derived: Mutex::new(Vec::new()),
+            derived: Arc::new(DerivedKeks::new(Arc::new(passphrase))),
         })))
     }
 
@@ -243,12 +81,11 @@ impl PassphraseKeys {
     fn rebuild(self, change: impl FnOnce(&mut Inner)) -> Self {
         // A setter starts a manager of its own: no salt and no derived KEK is shared with another.
         let mut inner = Inner {
-            passphrase: Arc::clone(&self.0.passphrase),
             kek: self.0.kek.clone(),
             kdf: self.0.kdf,
             runtime: Arc::clone(&self.0.runtime),
             salt: OnceLock::new(),
-            derived: Mutex::new(Vec::new()),
+            derived: Arc::new(DerivedKeks::new(Arc::clone(self.0.derived.passphrase()))),
         };
         change(&mut inner);
         Self(Arc::new(inner))
@@ -281,38 +118,14 @@ impl PassphraseKeys {
         self.rebuild(|inner| inner.runtime = runtime)
     }
 
-    /// The slot of a derivation, made if it is not there. The least recently used makes room.
-    fn slot(&self, derivation: Derivation) -> Arc<OnceLock<Derived>> {
-        let mut derived = self.0.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match derived.iter().position(|(kept, _)| *kept == derivation) {
-            Some(at) => derived.remove(at),
-            None => {
-                if derived.len() >= DERIVED_KEPT {
-                    derived.remove(0);
-                }
-                (derivation, Arc::new(OnceLock::new()))
-            }
-        };
-        let slot = Arc::clone(&entry.1);
-        derived.push(entry);
-        slot
-    }
-
-    /// The KEK of a derivation. Derived at most once at a time, however many ask.
+    /// Does something with the KEK of a derivation, which is derived where it may block if it is not kept.
     async fn derived<T>(&self, derivation: Derivation, then: impl FnOnce(&Xaes) -> Result<T>) -> Result<T> {
-        let slot = self.slot(derivation);
-        if slot.get().is_none() {
-            let (kdf, salt) = derivation;
-            let (passphrase, slot) = (Arc::clone(&self.0.passphrase), Arc::clone(&slot));
-            run_blocking(&*self.0.runtime, move || {
-                slot.get_or_init(|| kdf.derive(&passphrase, &salt).ok().map(|kek| Xaes::new(&kek)));
-            })
-            .await?;
+        if let Some(xaes) = self.0.derived.find(&derivation) {
+            return then(&xaes);
         }
-        match slot.get() {
-            Some(Some(xaes)) => then(xaes),
-            _ => Err(Error::argument("the key could not be derived: out of memory?")),
-        }
+        let derived = Arc::clone(&self.0.derived);
+        let xaes = run_blocking(&*self.0.runtime, move || derived.find_or_derive(&derivation)).await??;
+        then(&xaes)
     }
 
     async fn wrap_inner(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
@@ -332,7 +145,7 @@ impl PassphraseKeys {
         WrappedDek::new(kdf.algorithm(), self.0.kek.clone(), wrapped)
     }
 
-    async fn unwrap_inner(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap_inner(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         if !self.recognizes(wrapped) {
             return Err(not_recognized(&wrapped));
         }
@@ -340,8 +153,10 @@ impl PassphraseKeys {
         let (salt, rest) = rest
             .split_first_chunk()
             .ok_or_else(|| Error::malformed("wrapped DEK", 0))?;
-        self.derived((kdf, *salt), |xaes| xaes.unwrap(rest, request))
-            .await
+        let dek = self
+            .derived((kdf, *salt), |xaes| xaes.unwrap(rest, request))
+            .await?;
+        Ok(Unwrapped::new(dek, self.0.kek.clone()))
     }
 }
 
@@ -364,7 +179,7 @@ impl KeyManager for PassphraseKeys {
         result.map_err(|error| error.with_operation(Operation::Wrap).with_provider(PROVIDER))
     }
 
-    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let result = self.unwrap_inner(wrapped, request).await;
         result.map_err(|error| error.with_operation(Operation::Unwrap).with_provider(PROVIDER))
     }

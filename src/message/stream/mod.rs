@@ -4,4 +4,5 @@ mod reader;
 mod writer;
 
 pub use reader::OpenReader;
+pub(crate) use writer::SealStart;
 pub use writer::SealWriter;

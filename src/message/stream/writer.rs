@@ -12,6 +12,17 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
 use crate::message::{Session, StopFlag, chunk_nonce};
 
+/// What a stream begins with: a message of a session, counted and with its own nonce and key.
+pub(crate) struct SealStart {
+    pub(crate) session: Arc<Session>,
+    pub(crate) message_key: AeadKey,
+    pub(crate) stop: StopFlag,
+    pub(crate) nonce: [u8; 12],
+    pub(crate) aad: Vec<u8>,
+    /// Everything before the chunks.
+    pub(crate) header: Vec<u8>,
+}
+
 /// Seals what is written to it, and writes the envelope to another writer.
 ///
 /// Holds one chunk in memory. [`finish`](SealWriter::finish) must be called: it seals the final chunk, and
@@ -66,16 +77,16 @@ pub struct SealWriter<W: Write> {
 }
 
 impl<W: Write> SealWriter<W> {
-    pub(crate) fn new(
-        inner: W,
-        session: Arc<Session>,
-        message_key: AeadKey,
-        stop: StopFlag,
-        nonce: [u8; 12],
-        aad: Vec<u8>,
-        header: Vec<u8>,
-    ) -> Self {
-        let buffer = Vec::with_capacity(session.sealing().chunk_size.bytes() + TAG);
+    pub(crate) fn new(inner: W, start: SealStart) -> Self {
+        let buffer = Vec::with_capacity(start.session.sealing().chunk_size.bytes() + TAG);
+        let SealStart {
+            session,
+            message_key,
+            stop,
+            nonce,
+            aad,
+            header,
+        } = start;
         let inner = Some(inner);
         Self {
             inner,
@@ -181,6 +192,9 @@ fn finished() -> Error {
 
 impl<W: Write> Drop for SealWriter<W> {
     fn drop(&mut self) {
+        if self.inner.is_some() && !self.failed && !std::thread::panicking() {
+            tracing::warn!("a SealWriter was dropped without finish(): what it has written does not open");
+        }
         self.buffer.zeroize();
     }
 }
@@ -208,18 +222,16 @@ mod tests {
             let session = Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap();
             let mut nonce = [0; 12];
             session.begin(&mut nonce).unwrap();
-            let key = session.message_key(&dek, &nonce).unwrap();
-            let stop = StopFlag::default();
-            let mut sealed = Vec::new();
-            let mut writer = SealWriter::new(
-                &mut sealed,
-                Arc::new(session),
-                key,
-                stop,
+            let start = SealStart {
+                message_key: session.message_key(&dek, &nonce).unwrap(),
+                session: Arc::new(session),
+                stop: StopFlag::default(),
                 nonce,
-                Vec::new(),
-                vec![1],
-            );
+                aad: Vec::new(),
+                header: vec![1],
+            };
+            let mut sealed = Vec::new();
+            let mut writer = SealWriter::new(&mut sealed, start);
             writer.write_all(&vec![7; len]).unwrap();
             let before = writer.index;
             Arc::get_mut(&mut writer.session)

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 
 use crate::blocking::Sealer;
 use crate::envelope::{Envelope, WrapRef, WrappedDek, Wraps};
-use crate::key_manager::{Capabilities, KeyManager, Request};
+use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
 use crate::local::LocalKeys;
 use crate::{AnyOf, Dek, EncryptionContext, Error, ErrorKind, Kek, NewWraps, Operation, Result};
 
@@ -65,7 +65,7 @@ impl KeyManager for Counting {
         self.keys.wrap(dek, request).await
     }
 
-    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         self.unwraps.fetch_add(1, Ordering::Relaxed);
         if self.wrap_only {
             return Err(Error::new(ErrorKind::Denied));

@@ -108,7 +108,7 @@ pub(super) async fn a_batch_unwraps_as_single_calls_do(subject: &Subject) -> Out
                 Some(_) => "unwrapping in a batch with a bad item",
                 None => "unwrapping in a batch",
             };
-            if !subject.good(what, result)?.ct_eq(dek) {
+            if !subject.good(what, result)?.dek.ct_eq(dek) {
                 return fail(format!(
                     "{what}: item {i} is another DEK; are the results in order?"
                 ));

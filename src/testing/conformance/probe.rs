@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::Subject;
 use crate::context::EncryptionContext;
-use crate::envelope::{WrapRef, WrappedDek};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_manager::{Capabilities, KeyManager, Request};
 use crate::secret::Dek;
@@ -105,7 +105,14 @@ impl Subject {
         dek: &Dek,
     ) -> Finding<()> {
         let opened = self.good(what, opener.unwrap(wrapped.as_wrap_ref(), request).await)?;
-        if opened.ct_eq(dek) {
+        if !names(&opened.kek, wrapped.kek()) {
+            return fail(format!(
+                "{what}: unwrapped by {}, and wrapped under {}",
+                opened.kek,
+                wrapped.kek()
+            ));
+        }
+        if opened.dek.ct_eq(dek) {
             Ok(())
         } else {
             fail(format!("{what}: unwrapped to another DEK than was wrapped"))
@@ -191,4 +198,17 @@ pub(super) fn with_bytes<'a>(wrapped: &'a WrappedDek, bytes: &'a [u8]) -> WrapRe
     let mut stanza = wrapped.as_wrap_ref();
     stanza.wrapped = bytes;
     stanza
+}
+
+/// Whether a KEK is named as the one that wrapped. A backend that does not say which version unwrapped leaves the
+/// version out; where the stanza hides the id, there only has to be one.
+pub(super) fn names(opened: &KekRef, wrapped: &KekRef) -> bool {
+    let hidden = wrapped.id().is_empty();
+    let id = if hidden {
+        !opened.id().is_empty()
+    } else {
+        opened.id() == wrapped.id()
+    };
+    let version = hidden || opened.version() == wrapped.version() || opened.version().is_empty();
+    opened.provider() == wrapped.provider() && id && version
 }

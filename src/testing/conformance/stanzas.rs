@@ -1,7 +1,7 @@
 //! What a stanza says of itself is a claim.
 
 use super::Subject;
-use super::probe::{Outcome, Verdict, WRAPS_ONLY, context, fail};
+use super::probe::{Outcome, Verdict, WRAPS_ONLY, context, fail, names};
 use crate::envelope::{WrapAlgorithm, WrapRef};
 use crate::error::ErrorKind;
 use crate::key_manager::Request;
@@ -101,10 +101,10 @@ pub(super) async fn names_in_a_stanza_are_not_followed(subject: &Subject) -> Out
     }
     for stanza in claims {
         if let Ok(opened) = opener.unwrap(stanza, &request).await
-            && !opened.ct_eq(&dek)
+            && (!opened.dek.ct_eq(&dek) || !names(&opened.kek, wrapped.kek()))
         {
             return fail(format!(
-                "a stanza that claims something else gave another DEK: {stanza:?}"
+                "a stanza that claims something else gave another DEK, or named another KEK: {stanza:?}"
             ));
         }
     }

@@ -8,7 +8,7 @@ use super::script::{Call, Fault, Method};
 use super::{FakeKeyManager, cipher::FakeKey};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{Binds, Capabilities, KeyManager, Request, not_recognized};
+use crate::key_manager::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
 use crate::secret::{Dek, KEY_LEN};
 
 /// What is left of a fault once the call goes on.
@@ -117,7 +117,7 @@ impl FakeKeyManager {
     }
 
     /// Unwraps with the version that the backend's own bytes name. `id` comes from configuration.
-    fn open(&self, id: &str, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    fn open(&self, id: &str, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let version = version_of(wrapped.wrapped).ok_or_else(Error::cannot_open)?;
         let key = {
             let now = self.runtime.wall_clock();
@@ -126,10 +126,14 @@ impl FakeKeyManager {
             kek.ok_or_else(|| Error::new(ErrorKind::KeyNotFound))?
                 .key(version, now)?
         };
-        match self.capabilities.binds {
-            Binds::Aad => Dek::from_slice(&key.unwrap(&request.wrap_aad(), wrapped.wrapped)?),
-            Binds::Embedded => request.extract(&key.unwrap(&[], wrapped.wrapped)?),
-        }
+        let dek = match self.capabilities.binds {
+            Binds::Aad => Dek::from_slice(&key.unwrap(&request.wrap_aad(), wrapped.wrapped)?)?,
+            Binds::Embedded => request.extract(&key.unwrap(&[], wrapped.wrapped)?)?,
+        };
+        Ok(Unwrapped::new(
+            dek,
+            KekRef::new(&self.provider, id, &version.to_string())?,
+        ))
     }
 
     async fn generate_one(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
@@ -144,18 +148,22 @@ impl FakeKeyManager {
         twist.answer(self.seal(dek, request, &twist))
     }
 
-    async fn unwrap_one(&self, method: Method, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap_one(
+        &self,
+        method: Method,
+        wrapped: WrapRef<'_>,
+        request: &Request<'_>,
+    ) -> Result<Unwrapped> {
         if !self.capabilities.unwraps {
             return Err(Error::unsupported("unwrapping with a key that only wraps"));
         }
         let kek = Self::stanza_kek(&wrapped);
         let twist = self.arrive(method, request, kek).await?;
-        let dek = self.open(&self.id, wrapped, request)?;
-        twist.answer(if twist.wrong_dek {
-            self.stray_dek()
-        } else {
-            Ok(dek)
-        })
+        let mut unwrapped = self.open(&self.id, wrapped, request)?;
+        if twist.wrong_dek {
+            unwrapped.dek = self.stray_dek()?;
+        }
+        twist.answer(Ok(unwrapped))
     }
 
     /// The KEK of this KMS that a stanza is under, of those that this manager may re-wrap from.
@@ -176,8 +184,8 @@ impl FakeKeyManager {
         let Some(source) = source else { return Ok(None) };
         let kek = Self::stanza_kek(&wrapped);
         let twist = self.arrive(method, request, kek).await?;
-        let dek = self.open(source, wrapped, request)?;
-        twist.answer(self.seal(&dek, request, &twist).map(Some))
+        let unwrapped = self.open(source, wrapped, request)?;
+        twist.answer(self.seal(&unwrapped.dek, request, &twist).map(Some))
     }
 
     fn begin(&self, method: Method) {
@@ -219,7 +227,7 @@ impl KeyManager for FakeKeyManager {
         result.map_err(self.error(Operation::Wrap))
     }
 
-    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         if !self.recognizes(wrapped) {
             return Err(not_recognized(&wrapped).with_operation(Operation::Unwrap));
         }
@@ -244,7 +252,7 @@ impl KeyManager for FakeKeyManager {
         results
     }
 
-    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Dek>> {
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
         self.begin(Method::UnwrapBatch);
         let mut results = Vec::with_capacity(items.len());
         for (wrapped, request) in items {

@@ -70,8 +70,8 @@ fn faults_happen_once_in_order_and_to_their_method() {
     }
     let good = block_on(fake.wrap(&dek, &request)).unwrap();
     let unwrap = || block_on(fake.unwrap(good.as_wrap_ref(), &request)).unwrap();
-    assert!(!unwrap().ct_eq(&dek));
-    assert!(unwrap().ct_eq(&dek));
+    assert!(!unwrap().dek.ct_eq(&dek));
+    assert!(unwrap().dek.ct_eq(&dek));
 
     fake.script(Fault::GarbageWrap);
     let garbage = block_on(fake.wrap(&dek, &request)).unwrap();
@@ -135,7 +135,7 @@ fn versions_go_on_opening_until_they_are_disabled_or_destroyed() {
     let new = block_on(fake.wrap(&dek, &request)).unwrap();
     assert_eq!((old.kek().version(), new.kek().version()), ("1", "2"));
     let unwrap = |wrap: &crate::WrappedDek| block_on(fake.unwrap(wrap.as_wrap_ref(), &request));
-    assert!(unwrap(&old).unwrap().ct_eq(&dek));
+    assert!(unwrap(&old).unwrap().dek.ct_eq(&dek));
     for (state, kind) in [
         (KekState::Disabled, ErrorKind::KeyDisabled),
         (KekState::PendingDestruction, ErrorKind::KeyDisabled),
@@ -143,7 +143,7 @@ fn versions_go_on_opening_until_they_are_disabled_or_destroyed() {
     ] {
         fake.set_state(1, state);
         assert_eq!(unwrap(&old).unwrap_err().kind(), kind);
-        assert!(unwrap(&new).unwrap().ct_eq(&dek));
+        assert!(unwrap(&new).unwrap().dek.ct_eq(&dek));
     }
     fake.set_state(2, KekState::Disabled);
     assert_eq!(
@@ -231,6 +231,7 @@ fn rewraps_what_it_was_configured_for_and_nothing_else() {
     assert!(
         block_on(new.unwrap(moved.as_wrap_ref(), &request))
             .unwrap()
+            .dek
             .ct_eq(&dek)
     );
     let (_, foreign) = block_on(stranger.generate(&request)).unwrap();

@@ -10,7 +10,7 @@ use crate::dek_lease::DekLease;
 use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{Capabilities, KeyManager, Purpose, Request};
+use crate::key_manager::{Capabilities, KeyManager, Purpose, Request, Unwrapped};
 use crate::secret::Dek;
 
 /// One access to a key. No plaintext, no key, no context value.
@@ -221,9 +221,16 @@ impl<K: KeyManager> AuditedKeys<K> {
         })
     }
 
-    fn unwrapped(&self, stanza: WrapRef<'_>, request: &Request<'_>, result: Result<Dek>) -> Result<Dek> {
-        self.audit.release(Operation::Unwrap, request, result, |_| {
-            claimed(stanza).into_iter().collect()
+    fn unwrapped(
+        &self,
+        stanza: WrapRef<'_>,
+        request: &Request<'_>,
+        result: Result<Unwrapped>,
+    ) -> Result<Unwrapped> {
+        self.audit.release(Operation::Unwrap, request, result, |given| {
+            // Who did it, where somebody did; else what the stanza claims.
+            let kek = given.map(|unwrapped| unwrapped.kek.clone());
+            kek.or_else(|| claimed(stanza)).into_iter().collect()
         })
     }
 
@@ -269,7 +276,7 @@ impl<K: KeyManager> KeyManager for AuditedKeys<K> {
         self.wrapped(request, result)
     }
 
-    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Dek> {
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let result = self.inner.unwrap(wrapped, request).await;
         self.unwrapped(wrapped, request, result)
     }
@@ -286,7 +293,7 @@ impl<K: KeyManager> KeyManager for AuditedKeys<K> {
             .collect()
     }
 
-    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Dek>> {
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
         let results = self.inner.unwrap_batch(items).await;
         let both = results.into_iter().zip(items);
         both.map(|(result, (stanza, request))| self.unwrapped(*stanza, request, result))

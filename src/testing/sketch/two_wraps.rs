@@ -8,7 +8,7 @@ use crate::dek_lease::DekLease;
 use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet, WrappedDek};
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::key_manager::{KeyManager, Request};
+use crate::key_manager::{KeyManager, Request, Unwrapped};
 use crate::secret::Dek;
 
 /// Wraps under two KEKs and opens only what both of them open (a classical and a post-quantum one, say, or
@@ -55,8 +55,7 @@ impl TwoWraps {
             }
             let opened = async {
                 stanza.checked_wrapped()?;
-                let dek = manager.unwrap(stanza, request).await?;
-                let kek = KekRef::new(stanza.provider, stanza.kek_id, stanza.kek_version)?;
+                let Unwrapped { dek, kek } = manager.unwrap(stanza, request).await?;
                 let lease = DekLease::for_opening(dek, vec![kek.clone()], body, request.context())?;
                 Ok::<_, Error>(Opened { index, kek, lease })
             };
@@ -133,7 +132,10 @@ impl DekSource for TwoWraps {
         let two = second.as_ref().wrap(&dek, request).await?;
         let keks = vec![one.kek().clone(), two.kek().clone()];
         let wraps = WrapSet::any_of(vec![one, two])?;
-        Ok((Arc::new(DekLease::for_sealing(dek, keks)), wraps))
+        Ok((
+            Arc::new(DekLease::for_sealing(dek, keks, request.context())),
+            wraps,
+        ))
     }
 
     async fn open_dek(

@@ -1,0 +1,60 @@
+//! A bound on how long something may take.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::Runtime;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What `work` gives, or `TimedOut` where it does not end within `timeout`: it is then dropped where it stands.
+pub(crate) async fn with_timeout<T>(
+    runtime: &dyn Runtime,
+    timeout: Option<Duration>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(timeout) = timeout else { return work.await };
+    let mut work = pin!(work);
+    let mut sleep = None;
+    poll_fn(|task| {
+        if let Poll::Ready(result) = work.as_mut().poll(task) {
+            return Poll::Ready(result);
+        }
+        // Made only now: what is ready at once needs no timer.
+        let sleep = sleep.get_or_insert_with(|| runtime.sleep(timeout));
+        sleep
+            .as_mut()
+            .poll(task)
+            .map(|()| Err(Error::new(ErrorKind::TimedOut)))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::ThreadRuntime;
+
+    #[test]
+    fn what_does_not_end_times_out() {
+        let never = std::future::pending::<Result<()>>();
+        let timeout = Some(Duration::from_millis(20));
+        let error = pollster::block_on(with_timeout(&ThreadRuntime, timeout, never)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn what_ends_gives_its_result() {
+        let slow = async {
+            ThreadRuntime.sleep(Duration::from_millis(20)).await;
+            Ok(7)
+        };
+        let timeout = Some(Duration::from_secs(60));
+        assert_eq!(
+            pollster::block_on(with_timeout(&ThreadRuntime, timeout, slow)).unwrap(),
+            7
+        );
+    }
+}
