@@ -86,10 +86,10 @@ impl KekDescription {
 ///
 /// *Cancel safety.* A call that was dropped may have happened; calling again with the same key is safe.
 ///
-/// *Errors by kind* as in [`KeyManager`], and `Unsupported` for what the backend does not have.
+/// *Errors by kind* as in [`KeyManager`](super::KeyManager), and `Unsupported` for what the backend does not have.
 #[async_trait]
 pub trait KekAdmin: Debug + Send + Sync {
-    /// The provider name, as in [`KeyManager::provider`].
+    /// The provider name, as in [`KeyManager::provider`](super::KeyManager::provider).
     fn provider(&self) -> &str;
 
     /// Makes a KEK.
