@@ -320,6 +320,12 @@ impl Error {
         self.0.operation
     }
 
+    /// What was wrong and what to do, for a person, where there is more to say than the kind does.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
     /// The provider (`"aws-kms"`, `"local"`) that failed, where one did.
     #[must_use]
     pub fn provider(&self) -> Option<&str> {

@@ -40,6 +40,7 @@ pub mod envelope;
 mod error;
 #[cfg(all(feature = "hardening", target_os = "linux"))]
 pub mod hardening;
+pub mod kek_uri;
 mod key_manager;
 pub mod limits;
 pub mod manual;

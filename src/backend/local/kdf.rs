@@ -42,11 +42,17 @@ impl Kdf {
         iterations: limits::PBKDF2_ITERATIONS_MIN,
     };
     /// Argon2id with 64 MiB, 3 passes and 4 lanes (RFC 9106, second recommended option).
-    pub const ARGON2ID: Self = Self::Argon2id {
-        memory: 65_536,
-        passes: 3,
-        lanes: 4,
+    pub const ARGON2ID: Self = {
+        let (memory, passes, lanes) = Self::ARGON2ID_COST;
+        Self::Argon2id {
+            memory,
+            passes,
+            lanes,
+        }
     };
+
+    /// Memory, passes and lanes of [`ARGON2ID`](Self::ARGON2ID).
+    pub(crate) const ARGON2ID_COST: (u32, u32, u32) = (65_536, 3, 4);
 
     pub(super) fn algorithm(self) -> WrapAlgorithm {
         match self {
@@ -55,7 +61,7 @@ impl Kdf {
         }
     }
 
-    pub(super) fn check(self) -> Result<()> {
+    pub(crate) fn check(self) -> Result<()> {
         match self {
             Self::Pbkdf2 { iterations } => within(
                 iterations,

@@ -75,7 +75,7 @@ impl PassphraseKeys {
     /// # Errors
     /// As [`from_env`](Self::from_env).
     pub fn from_environment(environment: &dyn Environment, name: &str) -> Result<Self> {
-        Self::with_environment(required_var(environment, name)?, environment)
+        Self::with_environment(required_var(environment, name, "the passphrase")?, environment)
     }
 
     fn rebuild(self, change: impl FnOnce(&mut Inner)) -> Self {

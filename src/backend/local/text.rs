@@ -48,19 +48,20 @@ fn decode(text: &SecretString) -> Result<Kek, &'static str> {
     Ok(Kek::from_bytes(&bytes))
 }
 
-/// The value of a variable that must be set and not empty.
-pub(super) fn required_var(environment: &dyn Environment, name: &str) -> Result<SecretString> {
+/// The value of a variable that must be set, to `what`, and not empty.
+pub(super) fn required_var(environment: &dyn Environment, name: &str, what: &str) -> Result<SecretString> {
     match environment.var(name)? {
         Some(value) if !value.expose_secret().is_empty() => Ok(value),
         _ => Err(Error::configuration(format!(
-            "the environment variable {name} is not set"
+            "the environment variable {name} is not set; set it to {what}"
         ))),
     }
 }
 
 /// A KEK from a variable.
 pub(super) fn kek_from_var(environment: &dyn Environment, name: &str) -> Result<Kek> {
-    decode(&required_var(environment, name)?)
+    let what = "32 random bytes as base64 or hex: `waxseal keygen` makes a key";
+    decode(&required_var(environment, name, what)?)
         .map_err(|why| Error::configuration(format!("the environment variable {name} holds no key: {why}")))
 }
 

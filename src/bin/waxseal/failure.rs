@@ -34,7 +34,13 @@ impl Failure {
 
     /// The same, for an error that a value of the command line caused.
     pub(crate) fn usage_of(option: &str, error: &Error) -> Self {
-        Self::usage(format!("{option}: {error}"))
+        match error.detail() {
+            // The option says already that it is an argument.
+            Some(detail) if error.kind() == ErrorKind::InvalidArgument => {
+                Self::usage(format!("{option}: {detail}"))
+            }
+            _ => Self::usage(format!("{option}: {error}")),
+        }
     }
 
     /// Reading or writing `name` failed, or the cryptography above it did.

@@ -1,0 +1,151 @@
+//! Key managers by configuration: one line of text names a KEK, wherever it is kept.
+//!
+//! | URI | KEK |
+//! |---|---|
+//! | `env:NAME` | 32 random bytes in an environment variable, as base64 or hex |
+//! | `file:PATH[?allow-shared=true]` | the same in a file; one that the group or others can read only if told so |
+//! | `passphrase-env:NAME[?kdf=pbkdf2\|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT]` | derived from a passphrase in an environment variable |
+//!
+//! No URI holds a secret: it names where one is. Options follow the last `?`, each once. Without `kdf` a
+//! passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
+
+mod local;
+mod options;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use options::Options;
+use secrecy::SecretString;
+
+use crate::error::{Error, Result};
+use crate::key_manager::KeyManager;
+use crate::local::kek_from_text;
+use crate::runtime::{Environment, ProcessEnvironment};
+
+const SCHEMES: &str = "env:NAME, file:PATH or passphrase-env:NAME";
+
+/// A parsed key URI: it names a KEK, and nothing was read yet. The grammar is that of [`kek_uri`](self).
+///
+/// ```
+/// use waxseal::kek_uri::KekUri;
+///
+/// let uri: KekUri = "env:WAXSEAL_KEK".parse()?;
+/// assert!("env:WAXSEAL KEK".parse::<KekUri>().is_err());
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KekUri(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Local(local::LocalUri),
+}
+
+/// What a URI leads to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyManagers {
+    /// Wraps, and opens what it has wrapped.
+    pub active: Arc<dyn KeyManager>,
+    /// Open, and never wrap: other algorithms of the same KEK.
+    pub also_open: Vec<Arc<dyn KeyManager>>,
+}
+
+impl KeyManagers {
+    fn one(active: impl KeyManager + 'static) -> Self {
+        Self {
+            active: Arc::new(active),
+            also_open: Vec::new(),
+        }
+    }
+}
+
+impl FromStr for KekUri {
+    type Err = Error;
+
+    /// Parses a URI. The error names the part that is wrong and quotes nothing that may be a secret by mistake.
+    fn from_str(uri: &str) -> Result<Self> {
+        let (scheme, rest) = uri
+            .split_once(':')
+            .ok_or_else(|| Error::argument(format!("a key is named as {SCHEMES}")))?;
+        let (place, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
+        if kek_from_text(&SecretString::from(place)).is_ok() {
+            return Err(Error::argument(format!(
+                "a key itself stands where the name of its place belongs; keep keys off command lines and out of \
+                 configuration, and use {SCHEMES}"
+            )));
+        }
+        let mut options = Options::parse(options)?;
+        let parsed = match local::LocalUri::parse(scheme, place, &mut options)? {
+            Some(local) => Place::Local(local),
+            // A passphrase can have a colon in it, so only what looks like a scheme is quoted.
+            None if looks_like_a_scheme(scheme) => {
+                return Err(Error::argument(format!(
+                    "the scheme {scheme}: is not known; use {SCHEMES}"
+                )));
+            }
+            None => {
+                return Err(Error::argument(format!(
+                    "the part before ':' is no scheme; use {SCHEMES}"
+                )));
+            }
+        };
+        options.end(scheme)?;
+        Ok(Self(parsed))
+    }
+}
+
+fn looks_like_a_scheme(text: &str) -> bool {
+    text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}
+
+impl KekUri {
+    /// Opens the key manager: reads variables and files now.
+    ///
+    /// # Errors
+    /// `Configuration` where a variable is not set or a file cannot be read, with what to do about it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        match &self.0 {
+            Place::Local(local) => local.open(environment),
+        }
+    }
+}
+
+impl fmt::Display for KekUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Local(local) => local.fmt(f),
+        }
+    }
+}
+
+/// Opens the key manager that a URI names, with the environment of this process.
+///
+/// One that opens more than it wraps (a passphrase of which no KDF is named) gives the one that wraps; use
+/// [`KekUri::open`] for all.
+///
+/// ```
+/// # use waxseal::{Sealer, kek_uri::open_key_manager};
+/// # async fn example() -> waxseal::Result<()> {
+/// let sealer = Sealer::new(open_key_manager("env:WAXSEAL_KEK").await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// `InvalidArgument` for a URI that is wrong; as [`KekUri::open`].
+///
+/// # Cancel safety
+/// Dropping the future leaves nothing behind.
+pub async fn open_key_manager(uri: &str) -> Result<Arc<dyn KeyManager>> {
+    let opened = uri.parse::<KekUri>()?.open(&ProcessEnvironment).await?;
+    Ok(opened.active)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! What follows the `?` of a URI.
+
+use crate::error::{Error, Result};
+
+/// Every option of every scheme: what is none of these is not quoted.
+const KNOWN: &[&str] = &[
+    "allow-shared",
+    "kdf",
+    "iterations",
+    "memory",
+    "passes",
+    "lanes",
+    "name",
+];
+
+/// `a=1&b=2`, each taken once.
+pub(super) struct Options<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Options<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self> {
+        let mut options: Vec<(&str, &str)> = Vec::new();
+        for option in text.split('&').filter(|option| !option.is_empty()) {
+            let (key, value) = option
+                .split_once('=')
+                .filter(|(key, _)| KNOWN.contains(key))
+                .ok_or_else(|| {
+                    Error::argument(format!("after '?' stand {} with a value each", KNOWN.join(", ")))
+                })?;
+            if options.iter().any(|(other, _)| *other == key) {
+                return Err(Error::argument(format!("{key} is given twice")));
+            }
+            options.push((key, value));
+        }
+        Ok(Self(options))
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(other, _)| *other == key)
+    }
+
+    pub(super) fn take(&mut self, key: &str) -> Option<&'a str> {
+        let at = self.0.iter().position(|(other, _)| *other == key)?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub(super) fn number(&mut self, key: &str) -> Result<Option<u32>> {
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_| Error::argument(format!("{key} is a number")))
+        };
+        self.take(key).map(parse).transpose()
+    }
+
+    /// Refuses what the scheme has not taken.
+    pub(super) fn end(&self, scheme: &str) -> Result<()> {
+        match self.0.first() {
+            Some((key, _)) => Err(Error::argument(format!("{scheme}: does not take {key} here"))),
+            None => Ok(()),
+        }
+    }
+}

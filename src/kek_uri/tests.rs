@@ -1,0 +1,70 @@
+use super::*;
+
+fn parse(uri: &str) -> Result<KekUri> {
+    uri.parse()
+}
+
+#[test]
+fn every_scheme_and_option_is_taken() {
+    for good in [
+        "env:KEY",
+        "env:_k1",
+        "file:/run/kek",
+        "file:kek?allow-shared=true",
+        "file:what?allow-shared=false?",
+        "passphrase-env:P",
+        "passphrase-env:P?iterations=700000",
+        "passphrase-env:P?kdf=pbkdf2&iterations=700000&name=ops",
+        "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1",
+    ] {
+        assert!(parse(good).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
+    for (bad, named) in [
+        ("CANARY", SCHEMES),
+        ("no-kms:CANARY", "no-kms:"),
+        ("hunter2CANARY:x", SCHEMES),
+        ("env:", "letters"),
+        ("env:1CANARY", "letters"),
+        ("env:CANARY=", "letters"),
+        ("env:KEY?CANARY", "after '?'"),
+        ("env:KEY?CANARY=1", "after '?'"),
+        ("env:KEY?allow-shared=true", "does not take allow-shared"),
+        ("file:", "no path"),
+        ("file:?allow-shared=true", "no path"),
+        ("file:k?allow-shared=CANARY", "allow-shared is"),
+        ("passphrase-env:P?kdf=CANARY", "kdf is"),
+        ("passphrase-env:P?kdf=pbkdf2&kdf=pbkdf2", "twice"),
+        ("passphrase-env:P?kdf=pbkdf2&memory=65536", "does not take memory"),
+        ("passphrase-env:P?memory=65536", "does not take memory"),
+        (
+            "passphrase-env:P?kdf=argon2id&iterations=600000",
+            "does not take iterations",
+        ),
+        ("passphrase-env:P?iterations=CANARY", "iterations is a number"),
+        ("passphrase-env:P?iterations=1000", "600000"),
+        ("passphrase-env:P?name=", "name of a passphrase is empty"),
+    ] {
+        let error = parse(bad).unwrap_err().to_string();
+        assert!(error.contains(named), "{bad}: {error}");
+        assert!(!error.contains("CANARY"), "{error}");
+    }
+}
+
+#[test]
+fn a_key_in_the_place_of_its_name_is_refused_and_not_quoted() {
+    let hex: String = (1..=32)
+        .map(|i| format!("a{i:x}"))
+        .map(|s| s[..2].to_owned())
+        .collect();
+    let base64 = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA";
+    for scheme in ["env", "file", "passphrase-env"] {
+        for key in [hex.as_str(), base64] {
+            let error = parse(&format!("{scheme}:{key}")).unwrap_err().to_string();
+            assert!(error.contains("a key itself") && !error.contains(key), "{error}");
+        }
+    }
+}
