@@ -42,6 +42,7 @@ mod error;
 pub mod hardening;
 pub mod kek_uri;
 mod key_manager;
+pub mod layer;
 pub mod limits;
 pub mod manual;
 mod message;

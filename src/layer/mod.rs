@@ -1,0 +1,21 @@
+//! Layers around a [`KeyManager`](crate::KeyManager), each one a key manager again.
+//!
+//! | layer | what it adds |
+//! |---|---|
+//! | `Resilient` (feature `resilience`) | a deadline, retries with backoff, a circuit breaker, a bound on calls at once |
+//! | [`Failover`] | other managers of the same KEK to unwrap with when one is down |
+//! | [`Verified`] | the first wrap under each KEK version is read back before it is used |
+//!
+//! Around one manager put `Verified` outermost and `Resilient` innermost:
+//! `Verified::new(Failover::new(Resilient::new(near)).or(Resilient::new(far)))`. No backend of this crate retries
+//! by itself, so no retry is done twice.
+
+mod failover;
+#[cfg(feature = "resilience")]
+mod resilient;
+mod verified;
+
+pub use failover::Failover;
+#[cfg(feature = "resilience")]
+pub use resilient::{Resilience, Resilient};
+pub use verified::Verified;

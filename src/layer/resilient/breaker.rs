@@ -1,0 +1,79 @@
+//! A circuit breaker.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::policy::Resilience;
+use crate::runtime::Monotonic;
+
+#[derive(Default)]
+pub(super) struct Breaker(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Outages in a row.
+    failures: u32,
+    /// Calls fail until then.
+    open_until: Option<Monotonic>,
+    /// One call is on its way to see whether the backend is back.
+    probing: bool,
+}
+
+/// The right to make one call. Dropped without an answer, the call counts as none.
+pub(super) struct Permit<'b> {
+    breaker: &'b Breaker,
+    probes: bool,
+}
+
+impl Breaker {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is one assignment: nothing is half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a call through, or says how long to wait.
+    pub(super) fn enter(&self, now: Monotonic) -> Result<Permit<'_>, Duration> {
+        let mut state = self.lock();
+        let Some(until) = state.open_until else {
+            return Ok(Permit {
+                breaker: self,
+                probes: false,
+            });
+        };
+        if now < until {
+            return Err(until.0.saturating_sub(now.0));
+        }
+        if state.probing {
+            return Err(Duration::ZERO);
+        }
+        state.probing = true;
+        Ok(Permit {
+            breaker: self,
+            probes: true,
+        })
+    }
+}
+
+impl Permit<'_> {
+    /// The call has ended: with an outage, or with any answer.
+    pub(super) fn leave(self, is_outage: bool, now: Monotonic, policy: &Resilience) {
+        let mut state = self.breaker.lock();
+        if !is_outage {
+            state.failures = 0;
+            state.open_until = None;
+            return;
+        }
+        state.failures = state.failures.saturating_add(1);
+        if policy.breaker > 0 && (self.probes || state.failures >= policy.breaker) {
+            state.open_until = Some(now + policy.breaker_open);
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.probes {
+            self.breaker.lock().probing = false;
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Deadlines, retries, a circuit breaker, and a bound on calls at once.
+
+mod breaker;
+mod policy;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use breaker::Breaker;
+pub use policy::Resilience;
+
+use crate::envelope::{WrapRef, WrappedDek};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
+use crate::runtime::{BoxFuture, Monotonic, Runtime, ThreadRuntime, with_timeout};
+use crate::secret::Dek;
+
+/// A key manager that gives up in time, tries again what may pass, and leaves a backend alone that is down.
+///
+/// *Deadline.* A call ends within [`Resilience::deadline`], or by the request's own deadline where that is earlier,
+/// with `TimedOut`; each try within [`Resilience::attempt`].
+///
+/// *Retries.* Only errors that are retryable are tried again, after a delay that doubles each time, of which a
+/// random part is waited ("full jitter", AWS Architecture Blog, 2015), or for as long as the backend asked for. A
+/// retry that could not end before the deadline is not begun. The methods of a key manager may all be repeated.
+///
+/// *Circuit breaker.* After [`Resilience::breaker`] failures in a row that speak of an outage (`Unavailable`,
+/// `TimedOut`), calls fail at once with `Unavailable` for a while; then one is let through to see. Any answer of the
+/// backend, also a refusal or a wrap that does not open, closes it.
+///
+/// *Calls at once.* At most [`Resilience::calls`]; the others wait for their turn, within their deadline.
+///
+/// # Cancel safety
+/// A call that is dropped gives back its turn. The try that was under way is dropped where it stands.
+pub struct Resilient<K> {
+    inner: K,
+    policy: Resilience,
+    runtime: Arc<dyn Runtime>,
+    breaker: Breaker,
+    turns: Arc<async_lock::Semaphore>,
+}
+
+impl<K: KeyManager> Resilient<K> {
+    /// `inner` with the default [`Resilience`], on the threads of the standard library.
+    #[must_use]
+    pub fn new(inner: K) -> Self {
+        Self::with_policy(inner, Resilience::default(), Arc::new(ThreadRuntime))
+    }
+
+    /// `inner` under this policy, with the clocks and sleep of this runtime.
+    #[must_use]
+    pub fn with_policy(inner: K, policy: Resilience, runtime: Arc<dyn Runtime>) -> Self {
+        let turns = Arc::new(async_lock::Semaphore::new(policy.calls.max(1)));
+        Self {
+            inner,
+            policy,
+            runtime,
+            breaker: Breaker::default(),
+            turns,
+        }
+    }
+
+    /// When a call that begins now must have ended.
+    fn deadline(&self, requests: &[&Request<'_>]) -> Monotonic {
+        let own = self.runtime.now() + self.policy.deadline;
+        requests
+            .iter()
+            .filter_map(|request| request.deadline())
+            .fold(own, Monotonic::min)
+    }
+
+    fn left(&self, deadline: Monotonic) -> Result<Duration> {
+        let left = deadline.0.saturating_sub(self.runtime.now().0);
+        if left.is_zero() {
+            Err(self.timed_out())
+        } else {
+            Ok(left)
+        }
+    }
+
+    fn timed_out(&self) -> Error {
+        Error::new(ErrorKind::TimedOut).with_provider(self.inner.provider().to_owned())
+    }
+
+    /// One try: in its turn, within its time, and only while the breaker lets it.
+    async fn attempt<T>(
+        &self,
+        deadline: Monotonic,
+        work: BoxFuture<'_, T>,
+        failed: fn(&T) -> Option<ErrorKind>,
+    ) -> Result<T> {
+        let left = self.left(deadline)?;
+        let turn = with_timeout(&*self.runtime, Some(left), async {
+            Ok(self.turns.acquire_arc().await)
+        });
+        let _turn = turn.await.map_err(|_| self.timed_out())?;
+        let permit = self.breaker.enter(self.runtime.now()).map_err(|wait| {
+            Error::new(ErrorKind::Unavailable)
+                .with_provider(self.inner.provider().to_owned())
+                .with_detail("it was down, and is left alone for a while")
+                .with_retry_after(wait)
+        })?;
+        let left = self.left(deadline)?.min(self.policy.attempt);
+        let answer = with_timeout(&*self.runtime, Some(left), async { Ok(work.await) }).await;
+        let kind = match &answer {
+            Ok(answer) => failed(answer),
+            Err(_) => Some(ErrorKind::TimedOut),
+        };
+        let is_outage = matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::TimedOut));
+        permit.leave(is_outage, self.runtime.now(), &self.policy);
+        answer.map_err(|_| self.timed_out())
+    }
+
+    /// Waits before try number `retry` (from 1), unless that would pass the deadline.
+    async fn back_off(&self, retry: u32, error: Error, deadline: Monotonic) -> Result<()> {
+        let delay = self
+            .policy
+            .delay(retry)
+            .max(error.retry_after().unwrap_or_default());
+        match self.left(deadline) {
+            Ok(left) if left > delay => {
+                self.runtime.sleep(delay).await;
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Tries until it works, the error is one that stays, or there is no more time or try.
+    async fn call<'a, T>(
+        &'a self,
+        request: &Request<'_>,
+        work: impl Fn() -> BoxFuture<'a, Result<T>>,
+    ) -> Result<T> {
+        let deadline = self.deadline(&[request]);
+        let mut retry = 0;
+        loop {
+            let answer = self
+                .attempt(deadline, work(), |answer| answer.as_ref().err().map(Error::kind))
+                .await;
+            let error = match answer.and_then(|answer| answer) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            retry += 1;
+            if !error.is_retryable() || retry > self.policy.retries {
+                return Err(error);
+            }
+            self.back_off(retry, error, deadline).await?;
+        }
+    }
+
+    /// The same for a batch: what failed and may pass is tried again, together and without the rest.
+    async fn call_batch<'a, I: Copy, T>(
+        &'a self,
+        items: &[I],
+        requests: &[&Request<'_>],
+        work: impl for<'b> Fn(&'b [I]) -> BoxFuture<'b, Vec<Result<T>>>,
+    ) -> Vec<Result<T>> {
+        let deadline = self.deadline(requests);
+        let mut results: Vec<Option<Result<T>>> = items.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..items.len()).collect();
+        let mut retry = 0;
+        while !open.is_empty() {
+            let chosen: Vec<I> = open.iter().filter_map(|at| items.get(*at).copied()).collect();
+            let failed = |answers: &Vec<Result<T>>| {
+                let mut kinds = answers
+                    .iter()
+                    .map(|answer| answer.as_ref().err().map(Error::kind));
+                // One answer is enough to know that somebody is there.
+                kinds
+                    .clone()
+                    .all(|kind| kind.is_some())
+                    .then(|| kinds.next().flatten())
+                    .flatten()
+            };
+            let answers = match self.attempt(deadline, work(&chosen), failed).await {
+                Ok(answers) => answers,
+                Err(error) => open.iter().map(|_| Err(same(&error))).collect(),
+            };
+            let mut again = Vec::new();
+            let mut last = None;
+            let mut answers = answers.into_iter();
+            for at in open {
+                let answer = answers
+                    .next()
+                    .unwrap_or_else(|| Err(Error::new(ErrorKind::InvalidAnswer)));
+                if let Err(error) = &answer
+                    && error.is_retryable()
+                {
+                    again.push(at);
+                    last = Some(same(error));
+                }
+                if let Some(result) = results.get_mut(at) {
+                    *result = Some(answer);
+                }
+            }
+            open = again;
+            retry += 1;
+            let Some(error) = last.filter(|_| retry <= self.policy.retries) else {
+                break;
+            };
+            if self.back_off(retry, error, deadline).await.is_err() {
+                break;
+            }
+        }
+        let missing = || Err(Error::new(ErrorKind::InvalidAnswer));
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(missing))
+            .collect()
+    }
+}
+
+/// An error for each item of a batch that failed as a whole.
+fn same(error: &Error) -> Error {
+    let mut copy = Error::new(error.kind()).with_retryable(error.is_retryable());
+    if let Some(provider) = error.provider() {
+        copy = copy.with_provider(provider.to_owned());
+    }
+    if let Some(detail) = error.detail() {
+        copy = copy.with_detail(detail.to_owned());
+    }
+    if let Some(after) = error.retry_after() {
+        copy = copy.with_retry_after(after);
+    }
+    copy
+}
+
+#[async_trait]
+impl<K: KeyManager> KeyManager for Resilient<K> {
+    fn provider(&self) -> &str {
+        self.inner.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+        self.inner.recognizes(wrapped)
+    }
+
+    async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        self.call(request, || self.inner.generate(request)).await
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        self.call(request, || self.inner.wrap(dek, request)).await
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        self.call(request, || self.inner.unwrap(wrapped, request)).await
+    }
+
+    async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        self.call(request, || self.inner.rewrap(wrapped, request)).await
+    }
+
+    async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        let requests: Vec<_> = items.iter().map(|(_, request)| *request).collect();
+        self.call_batch(items, &requests, |items| self.inner.wrap_batch(items))
+            .await
+    }
+
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
+        let requests: Vec<_> = items.iter().map(|(_, request)| *request).collect();
+        self.call_batch(items, &requests, |items| self.inner.unwrap_batch(items))
+            .await
+    }
+
+    async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
+        let requests: Vec<_> = items.iter().map(|(_, request)| *request).collect();
+        self.call_batch(items, &requests, |items| self.inner.rewrap_batch(items))
+            .await
+    }
+}
+
+impl<K: fmt::Debug> fmt::Debug for Resilient<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resilient")
+            .field("inner", &self.inner)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

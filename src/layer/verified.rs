@@ -1,0 +1,159 @@
+//! The first wrap under each KEK version is read back.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
+use crate::secret::Dek;
+
+/// KEK versions that are remembered as read back. One that is forgotten is read back again.
+const KEPT: usize = 64;
+
+/// A key manager whose wraps are known to open: the first one under each KEK version is unwrapped again, in the same
+/// context, and compared, before anything is sealed with it.
+///
+/// So "may encrypt, may not decrypt", and a manager that wraps another DEK than it was given, are found before data
+/// depends on it, for one more call for each KEK version and process. A wrap that does not read back is an error:
+/// what the unwrap gave, with a word about when it happened, or `InvalidAnswer`. One that only wraps (a public key)
+/// cannot be read back and is passed through.
+#[derive(Debug)]
+pub struct Verified<K> {
+    inner: K,
+    /// The oldest first.
+    good: Mutex<VecDeque<KekRef>>,
+}
+
+impl<K: KeyManager> Verified<K> {
+    /// Reads back what `inner` wraps.
+    #[must_use]
+    pub fn new(inner: K) -> Self {
+        Self {
+            inner,
+            good: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    fn is_good(&self, kek: &KekRef) -> bool {
+        self.good
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(kek)
+    }
+
+    /// Unwraps a wrap of a KEK version that was not met yet, and compares it where the DEK is at hand.
+    async fn read_back(&self, wrapped: &WrappedDek, dek: Option<&Dek>, request: &Request<'_>) -> Result<()> {
+        if !self.inner.capabilities().unwraps || self.is_good(wrapped.kek()) {
+            return Ok(());
+        }
+        let when =
+            "the first wrap under this key was read back, so that nothing is sealed that does not open";
+        let opened = self.inner.unwrap(wrapped.as_wrap_ref(), request).await;
+        let opened = opened.map_err(|error| error.with_detail(when))?;
+        if dek.is_some_and(|dek| !dek.ct_eq(&opened.dek)) {
+            return Err(Error::new(ErrorKind::InvalidAnswer)
+                .with_provider(self.inner.provider().to_owned())
+                .with_detail("what it wrapped is not the DEK that it was given"));
+        }
+        if dek.is_none() {
+            // That it opens is all that is known of it.
+            return Ok(());
+        }
+        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if !good.contains(wrapped.kek()) {
+            if good.len() >= KEPT {
+                good.pop_front();
+            }
+            good.push_back(wrapped.kek().clone());
+        }
+        Ok(())
+    }
+
+    /// After a re-wrap the DEK is not at hand: it comes out of the old wrap, where this manager opens it. Else that
+    /// the new wrap opens is found out, and not what it holds.
+    async fn read_back_rewrapped(
+        &self,
+        old: WrapRef<'_>,
+        new: &WrappedDek,
+        request: &Request<'_>,
+    ) -> Result<()> {
+        if !self.inner.capabilities().unwraps || self.is_good(new.kek()) {
+            return Ok(());
+        }
+        if self.inner.recognizes(old) {
+            let Unwrapped { dek, .. } = self.inner.unwrap(old, request).await?;
+            return self.read_back(new, Some(&dek), request).await;
+        }
+        self.read_back(new, None, request).await
+    }
+}
+
+#[async_trait]
+impl<K: KeyManager> KeyManager for Verified<K> {
+    fn provider(&self) -> &str {
+        self.inner.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+        self.inner.recognizes(wrapped)
+    }
+
+    async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        let (dek, wrapped) = self.inner.generate(request).await?;
+        self.read_back(&wrapped, Some(&dek), request).await?;
+        Ok((dek, wrapped))
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        let wrapped = self.inner.wrap(dek, request).await?;
+        self.read_back(&wrapped, Some(dek), request).await?;
+        Ok(wrapped)
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        self.inner.unwrap(wrapped, request).await
+    }
+
+    async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        let new = self.inner.rewrap(wrapped, request).await?;
+        if let Some(new) = &new {
+            self.read_back_rewrapped(wrapped, new, request).await?;
+        }
+        Ok(new)
+    }
+
+    async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        let mut results = self.inner.wrap_batch(items).await;
+        for (result, (dek, request)) in results.iter_mut().zip(items) {
+            if let Ok(wrapped) = result
+                && let Err(error) = self.read_back(wrapped, Some(dek), request).await
+            {
+                *result = Err(error);
+            }
+        }
+        results
+    }
+
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
+        self.inner.unwrap_batch(items).await
+    }
+
+    async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
+        let mut results = self.inner.rewrap_batch(items).await;
+        for (result, (wrapped, request)) in results.iter_mut().zip(items) {
+            if let Ok(Some(new)) = result
+                && let Err(error) = self.read_back_rewrapped(*wrapped, new, request).await
+            {
+                *result = Err(error);
+            }
+        }
+        results
+    }
+}

@@ -1,0 +1,301 @@
+//! What the layers around a key manager do, and what the KMS behind them saw.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pollster::block_on;
+use waxseal::layer::{Failover, Resilience, Resilient, Verified};
+use waxseal::runtime::Runtime;
+use waxseal::testing::conformance::{Subject, run};
+use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
+use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request};
+
+struct Bench {
+    kms: FakeKeyManager,
+    runtime: Arc<SimulatedRuntime>,
+    context: EncryptionContext,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            kms: FakeKeyManager::new("orders"),
+            runtime: Arc::new(SimulatedRuntime::new()),
+            context: EncryptionContext::new([("tenant", "acme")]).unwrap(),
+        }
+    }
+
+    fn resilient(&self, policy: Resilience) -> Resilient<FakeKeyManager> {
+        Resilient::with_policy(self.kms.clone(), policy, self.runtime.clone())
+    }
+
+    fn hangs(&self, seconds: u64) -> Fault {
+        Fault::Hangs(self.runtime.clone(), Duration::from_secs(seconds))
+    }
+}
+
+#[test]
+fn what_passes_is_tried_again_and_what_stays_is_not() {
+    let bench = Bench::new();
+    let layer = bench.resilient(Resilience::default());
+    let request = Request::new(&bench.context);
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
+        bench.kms.script(Fault::Fails(kind));
+    }
+    bench.runtime.run(layer.generate(&request)).unwrap().unwrap();
+    assert_eq!(bench.kms.count(Method::Generate), 3);
+
+    for kind in [ErrorKind::Denied, ErrorKind::KeyDisabled, ErrorKind::CannotOpen] {
+        let before = bench.kms.count(Method::Generate);
+        bench.kms.script(Fault::Fails(kind));
+        let error = bench.runtime.run(layer.generate(&request)).unwrap().unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert_eq!(bench.kms.count(Method::Generate), before + 1);
+    }
+}
+
+#[test]
+fn retries_end_with_their_number_and_give_the_last_error() {
+    let bench = Bench::new();
+    let layer = bench.resilient(Resilience {
+        retries: 2,
+        breaker: 0,
+        ..Resilience::default()
+    });
+    for _ in 0..9 {
+        bench.kms.script(Fault::Fails(ErrorKind::Throttled));
+    }
+    let request = Request::new(&bench.context);
+    let error = bench.runtime.run(layer.generate(&request)).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert_eq!(bench.kms.count(Method::Generate), 3);
+}
+
+#[test]
+fn a_call_ends_by_its_deadline_whatever_the_backend_does() {
+    let bench = Bench::new();
+    let policy = Resilience {
+        attempt: Duration::from_secs(2),
+        deadline: Duration::from_secs(5),
+        breaker: 0,
+        ..Resilience::default()
+    };
+    let layer = bench.resilient(policy);
+    for _ in 0..9 {
+        bench.kms.script(bench.hangs(3600));
+    }
+    let request = Request::new(&bench.context);
+    let error = bench.runtime.run(layer.generate(&request)).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.is_retryable());
+    assert!(
+        bench.runtime.elapsed() <= Duration::from_secs(5),
+        "{:?}",
+        bench.runtime.elapsed()
+    );
+    assert!(
+        bench.kms.count(Method::Generate) >= 2,
+        "a try that hangs is not the only one"
+    );
+
+    // A request's own deadline is kept where it is earlier.
+    let start = bench.runtime.elapsed();
+    let soon = request.with_deadline(bench.runtime.now() + Duration::from_millis(500));
+    assert!(bench.runtime.run(layer.generate(&soon)).unwrap().is_err());
+    assert!(bench.runtime.elapsed() - start <= Duration::from_millis(500));
+}
+
+#[test]
+fn a_backend_that_is_down_is_left_alone_and_found_again() {
+    let bench = Bench::new();
+    let policy = Resilience {
+        retries: 0,
+        breaker: 3,
+        breaker_open: Duration::from_secs(5),
+        ..Resilience::default()
+    };
+    let layer = bench.resilient(policy);
+    let request = Request::new(&bench.context);
+    let call = || bench.runtime.run(layer.generate(&request)).unwrap();
+    for _ in 0..3 {
+        bench.kms.script(Fault::Fails(ErrorKind::Unavailable));
+        assert!(call().is_err());
+    }
+    let error = call().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.retry_after().unwrap() <= Duration::from_secs(5));
+    assert_eq!(bench.kms.count(Method::Generate), 3, "it was not called");
+
+    // One call looks whether it is back; it is not.
+    bench.runtime.advance(Duration::from_secs(5));
+    bench.kms.script(Fault::Fails(ErrorKind::Unavailable));
+    assert!(call().is_err());
+    assert!(call().is_err());
+    assert_eq!(bench.kms.count(Method::Generate), 4);
+    // Then it is.
+    bench.runtime.advance(Duration::from_secs(5));
+    call().unwrap();
+    call().unwrap();
+    assert_eq!(bench.kms.count(Method::Generate), 6);
+}
+
+#[test]
+fn refusals_do_not_open_the_breaker() {
+    let bench = Bench::new();
+    let layer = bench.resilient(Resilience {
+        retries: 0,
+        breaker: 2,
+        ..Resilience::default()
+    });
+    let request = Request::new(&bench.context);
+    for kind in [
+        ErrorKind::Denied,
+        ErrorKind::CannotOpen,
+        ErrorKind::Throttled,
+        ErrorKind::Denied,
+    ] {
+        bench.kms.script(Fault::Fails(kind));
+        assert_eq!(
+            bench
+                .runtime
+                .run(layer.generate(&request))
+                .unwrap()
+                .unwrap_err()
+                .kind(),
+            kind
+        );
+    }
+    bench.runtime.run(layer.generate(&request)).unwrap().unwrap();
+}
+
+#[test]
+fn a_dropped_call_gives_back_its_turn() {
+    let bench = Bench::new();
+    let layer = bench.resilient(Resilience {
+        calls: 1,
+        ..Resilience::default()
+    });
+    let request = Request::new(&bench.context);
+    bench.kms.script(bench.hangs(1));
+    drop(layer.generate(&request));
+    let mut begun = Box::pin(layer.generate(&request));
+    let waker = std::task::Waker::noop();
+    assert!(
+        begun
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(waker))
+            .is_pending()
+    );
+    drop(begun);
+    bench.runtime.run(layer.generate(&request)).unwrap().unwrap();
+}
+
+#[test]
+fn of_a_batch_only_what_may_pass_is_tried_again() {
+    let bench = Bench::new();
+    let kms = bench.kms.clone().batching(10);
+    let layer = Resilient::with_policy(kms.clone(), Resilience::default(), bench.runtime.clone());
+    let request = Request::new(&bench.context);
+    let deks: Vec<Dek> = (0..4).map(|_| Dek::generate().unwrap()).collect();
+    let items: Vec<_> = deks.iter().map(|dek| (dek, &request)).collect();
+    // The first item is refused for good, the second for now.
+    kms.script(Fault::Fails(ErrorKind::Denied));
+    kms.script(Fault::Fails(ErrorKind::Throttled));
+    let wrapped = bench.runtime.run(layer.wrap_batch(&items)).unwrap();
+    assert_eq!(wrapped[0].as_ref().unwrap_err().kind(), ErrorKind::Denied);
+    assert!(wrapped[1..].iter().all(Result::is_ok));
+    assert_eq!(kms.calls().len(), 5, "four items and one of them again");
+    for (wrapped, dek) in wrapped[1..].iter().zip(&deks[1..]) {
+        let opened = block_on(kms.unwrap(wrapped.as_ref().unwrap().as_wrap_ref(), &request)).unwrap();
+        assert!(opened.dek.ct_eq(dek));
+    }
+}
+
+#[test]
+fn another_replica_unwraps_and_never_wraps_unless_told() {
+    let bench = Bench::new();
+    let request = Request::new(&bench.context);
+    // Two doors to one KEK, each of which fails on its own.
+    let (near, far) = (FakeKeyManager::new("orders"), FakeKeyManager::new("orders"));
+    let (dek, wrapped) = block_on(far.generate(&request)).unwrap();
+    let layer = Failover::new(near.clone()).or(far.clone());
+
+    near.script(Fault::Fails(ErrorKind::Unavailable));
+    let opened = block_on(layer.unwrap(wrapped.as_wrap_ref(), &request)).unwrap();
+    assert!(opened.dek.ct_eq(&dek));
+    assert_eq!((near.count(Method::Unwrap), far.count(Method::Unwrap)), (1, 1));
+
+    near.script(Fault::Fails(ErrorKind::Denied));
+    let error = block_on(layer.unwrap(wrapped.as_wrap_ref(), &request)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(far.count(Method::Unwrap), 1, "a refusal is an answer");
+
+    near.script(Fault::Fails(ErrorKind::Unavailable));
+    assert_eq!(
+        block_on(layer.wrap(&dek, &request)).unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(far.count(Method::Wrap), 0);
+    near.script(Fault::Fails(ErrorKind::Unavailable));
+    block_on(layer.wrapping_anywhere().wrap(&dek, &request)).unwrap();
+    assert_eq!(far.count(Method::Wrap), 1);
+}
+
+#[test]
+fn a_key_that_wraps_and_does_not_unwrap_is_found_before_anything_is_sealed() {
+    let bench = Bench::new();
+    let request = Request::new(&bench.context);
+    let layer = Verified::new(bench.kms.clone());
+    bench
+        .kms
+        .script_for(Method::Unwrap, Fault::Fails(ErrorKind::Denied));
+    let error = block_on(layer.generate(&request)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.to_string().contains("read back"), "{error}");
+    // It is not remembered as good: the next is read back, and those after it are not.
+    for _ in 0..3 {
+        block_on(layer.generate(&request)).unwrap();
+    }
+    assert_eq!(bench.kms.count(Method::Unwrap), 2);
+    // A new version is.
+    bench.kms.rotate_now();
+    block_on(layer.generate(&request)).unwrap();
+    block_on(layer.generate(&request)).unwrap();
+    assert_eq!(bench.kms.count(Method::Unwrap), 3);
+}
+
+#[test]
+fn a_manager_that_wraps_another_dek_is_found() {
+    let bench = Bench::new();
+    let layer = Verified::new(bench.kms.clone());
+    bench.kms.script_for(Method::Wrap, Fault::WrongDek);
+    let error = block_on(layer.wrap(&Dek::generate().unwrap(), &Request::new(&bench.context))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAnswer);
+}
+
+#[test]
+fn every_layer_keeps_the_contract() {
+    let kms = || {
+        FakeKeyManager::new("orders")
+            .generating()
+            .rewrapping()
+            .batching(10)
+    };
+    let passes = |subject: Subject| {
+        let report = block_on(run(&subject)).unwrap_or_else(|failure| panic!("{failure}"));
+        drop(report);
+    };
+    passes(Subject::new(Resilient::new(kms())));
+    passes(Subject::new(
+        Failover::new(kms()).or(FakeKeyManager::new("other")),
+    ));
+    passes(Subject::new(Verified::new(kms())));
+    passes(Subject::new(Verified::new(Failover::new(Resilient::new(kms())))));
+}
