@@ -11,6 +11,7 @@
 
 mod local;
 mod options;
+mod variables;
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use options::Options;
 use secrecy::SecretString;
+pub use variables::open_from_environment;
 
 use crate::error::{Error, Result};
 use crate::key_manager::KeyManager;
@@ -94,6 +96,14 @@ impl FromStr for KekUri {
         };
         options.end(scheme)?;
         Ok(Self(parsed))
+    }
+}
+
+/// What a backend calls the address of its server.
+fn endpoint_option(backend: &str) -> &'static str {
+    match backend {
+        "vault-transit" => "addr",
+        _ => "endpoint",
     }
 }
 

@@ -18,10 +18,11 @@ use crate::dek_lease::DekLease;
 use crate::dek_source::DekSource;
 use crate::envelope::{Envelope, Header, WrapSet, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::kek_uri::open_from_environment;
 use crate::key_manager::{KeyManager, Purpose, Request};
 use crate::limits;
 use crate::message::{Layout, Sealing, Session};
-use crate::runtime::{Runtime, with_timeout};
+use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
 use crate::secret::Plaintext;
 use crate::source::AnyOf;
 
@@ -68,6 +69,24 @@ impl Sealer {
     #[must_use]
     pub fn new(key_manager: impl KeyManager + 'static) -> Self {
         Self::from_source(AnyOf::new(key_manager))
+    }
+
+    /// Seals and opens under the key managers that environment variables name: see
+    /// [`open_from_environment`](crate::kek_uri::open_from_environment).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn from_env() -> Result<Self> {
+        let opened = open_from_environment(&ProcessEnvironment).await?;
+        let builder = Self::builder().wrap_with(opened.active);
+        opened
+            .also_open
+            .into_iter()
+            .fold(builder, Builder::open_with)
+            .build()
     }
 
     /// Several key managers, and settings.
