@@ -159,8 +159,8 @@ impl<'a> WrapSection<'a> {
     /// The stanzas, in their order.
     pub fn stanzas(&self) -> impl Iterator<Item = WrapRef<'a>> + use<'a> {
         let mut cursor = Cursor::new(self.stanzas, 0);
-        // They were parsed once, so this ends where they end.
-        std::iter::from_fn(move || parse_stanza(&mut cursor).ok())
+        // They were parsed once. Counted, since an error at their end would be allocated.
+        (0..self.count).map_while(move |_| parse_stanza(&mut cursor).ok())
     }
 }
 

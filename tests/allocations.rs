@@ -1,0 +1,83 @@
+//! The paths that promise to allocate nothing, or once, do.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use allocation_counter::measure;
+use waxseal::local::LocalKeys;
+use waxseal::{DataKey, EncryptionContext, Envelope, Kek, blocking::Sealer};
+
+fn data_key() -> DataKey {
+    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    sealer
+        .data_key(&EncryptionContext::new([("tenant", "acme")]).unwrap())
+        .unwrap()
+}
+
+/// What happens once in a thread: its buffer of randomness.
+fn warm_up(key: &DataKey) {
+    key.open(&key.seal(b"warm", b"").unwrap(), b"").unwrap();
+}
+
+const LENS: [usize; 4] = [0, 100, 65_536, 65_537];
+
+#[test]
+fn sealing_into_a_buffer_with_room_allocates_nothing() {
+    let key = data_key();
+    warm_up(&key);
+    for len in LENS {
+        let plaintext = vec![7; len];
+        let mut out = Vec::with_capacity(key.layout(len).unwrap().envelope_len());
+        let counted = measure(|| key.seal_into(&plaintext, b"row 7", &mut out).unwrap());
+        // A message of several chunks has a key of its own, which the AEAD library allocates.
+        let own_keys = u64::from(len > 65_536);
+        assert!(
+            counted.count_total <= own_keys * 2,
+            "{len}: {}",
+            counted.count_total
+        );
+    }
+}
+
+#[test]
+fn sealing_to_a_new_vector_allocates_once() {
+    let key = data_key();
+    warm_up(&key);
+    let counted = measure(|| drop(key.seal(&[7; 100], b"row 7").unwrap()));
+    assert_eq!(counted.count_total, 1);
+}
+
+#[test]
+fn opening_into_a_buffer_with_room_allocates_nothing() {
+    let key = data_key();
+    warm_up(&key);
+    let sealed = key.seal(&[7; 100], b"row 7").unwrap();
+    let mut out = Vec::with_capacity(100);
+    let counted = measure(|| key.open_into(&sealed, b"row 7", &mut out).unwrap());
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn in_place_allocates_nothing() {
+    let key = data_key();
+    warm_up(&key);
+    let layout = key.layout(60_000).unwrap();
+    let mut buffer = vec![7; layout.envelope_len()];
+    let counted = measure(|| key.seal_in_place(&mut buffer, layout, b"row 7").unwrap());
+    assert_eq!(counted.count_total, 0);
+    // Opening derives the session's key the first time, and keeps it.
+    let mut again = buffer.clone();
+    key.open_in_place(&mut buffer, b"row 7").unwrap();
+    let counted = measure(|| assert_eq!(key.open_in_place(&mut again, b"row 7").unwrap().len(), 60_000));
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn parsing_allocates_nothing() {
+    let sealed = data_key().seal(&[7; 100], b"").unwrap();
+    let counted = measure(|| {
+        let envelope = Envelope::parse(&sealed).unwrap();
+        let section = envelope.header().wrap_section().unwrap();
+        assert_eq!(section.stanzas().count(), 1);
+        assert_eq!(envelope.plaintext_len(), 100);
+    });
+    assert_eq!(counted.count_total, 0);
+}
