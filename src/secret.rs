@@ -113,23 +113,31 @@ impl fmt::Debug for Kek {
 /// Use it as a byte slice. [`into_vec`](Plaintext::into_vec) takes the bytes out, and the duty to wipe them
 /// with it.
 #[derive(Default)]
-pub struct Plaintext(Zeroizing<Vec<u8>>);
+pub struct Plaintext(Vec<u8>);
 
 impl Plaintext {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes)
     }
 
     /// The bytes, no longer wiped when dropped.
     #[must_use]
     pub fn into_vec(mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.0)
+        std::mem::take(&mut self.0)
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        // As a slice: wiping a vector goes byte by byte and would cost more than opening it did. What lies behind
+        // its length never held plaintext.
+        self.0.as_mut_slice().zeroize();
     }
 }
 

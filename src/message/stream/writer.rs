@@ -195,7 +195,7 @@ impl<W: Write> Drop for SealWriter<W> {
         if self.inner.is_some() && !self.failed && !std::thread::panicking() {
             tracing::warn!("a SealWriter was dropped without finish(): what it has written does not open");
         }
-        self.buffer.zeroize();
+        self.buffer.as_mut_slice().zeroize();
     }
 }
 
