@@ -95,10 +95,13 @@ impl AnyOf {
 
     /// Whether a stanza that did not have to open is under a KEK of this list, so that a re-wrap replaces it.
     ///
-    /// A hidden id matches every KEK of its provider and algorithm, another recipient's too: then only an
+    /// A hidden id matches every KEK of its provider and algorithm, another recipient's too; so may the name of a
+    /// passphrase. Then only an
     /// unwrap tells.
     async fn owns(&self, stanza: WrapRef<'_>, dek: &Dek, request: &Request<'_>) -> Result<bool> {
-        if !stanza.kek_id.is_empty() {
+        // The name of a passphrase is no fingerprint: two recipients may have chosen the same, and so may have left it
+        // at `passphrase`.
+        if !stanza.kek_id.is_empty() && !stanza.algorithm.is_passphrase() {
             return Ok(self.managers().any(|manager| manager.recognizes(stanza)));
         }
         if stanza.checked_wrapped().is_err() {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use crate::blocking::Sealer;
 use crate::envelope::{Envelope, WrapRef, WrappedDek, Wraps};
 use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
-use crate::local::LocalKeys;
+use crate::local::{LocalKeys, PassphraseKeys};
 use crate::{AnyOf, Dek, EncryptionContext, Error, ErrorKind, Kek, NewWraps, Operation, Result};
 
 fn kek(byte: u8) -> Kek {
@@ -136,4 +136,26 @@ fn a_rewrap_without_a_destination_is_refused_before_any_work() {
     let error = sealer.rewrap(&sealed, &context()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert_eq!(manager.unwraps.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_rewrap_keeps_the_wrap_of_another_passphrase_of_the_same_name() {
+    let passphrase = |text: &str| PassphraseKeys::new(text.into()).unwrap();
+    let context = context();
+    let both = AnyOf::new(passphrase("ours")).wrap_with(passphrase("theirs"));
+    let sealed = Sealer::from_source(both).seal(b"hello", &context).unwrap();
+
+    let rewrapping = AnyOf::new(LocalKeys::new(&kek(1))).open_with(passphrase("ours"));
+    let new = Sealer::from_source(rewrapping)
+        .rewrap(&sealed, &context)
+        .unwrap()
+        .splice(&sealed)
+        .unwrap();
+    let opens = |source: AnyOf| Sealer::from_source(source).open(&new, &context).is_ok();
+    assert!(opens(AnyOf::new(passphrase("theirs"))), "they lost access");
+    assert!(opens(AnyOf::new(LocalKeys::new(&kek(1)))));
+    assert!(
+        !opens(AnyOf::new(passphrase("ours"))),
+        "the wrap of the old key is replaced"
+    );
 }
