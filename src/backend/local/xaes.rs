@@ -1,7 +1,7 @@
 //! XAES-256-GCM (C2SP): AES-256-GCM with a 192-bit nonce, so that random nonces never run out under a KEK.
 
 use aes::Aes256;
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use zeroize::Zeroizing;
 
 use super::PROVIDER;
@@ -38,16 +38,16 @@ impl Xaes {
     /// The AES-256-GCM key that a nonce selects.
     fn key(&self, nonce: &[u8; NONCE]) -> AeadKey {
         let mut key = Zeroizing::new([0; 32]);
-        for (counter, half) in [1, 2].into_iter().zip(key.chunks_exact_mut(16)) {
-            let mut block = Zeroizing::new([0; 16]);
-            block[..4].copy_from_slice(&[0, counter, b'X', 0]);
-            block[4..].copy_from_slice(&nonce[..12]);
-            for (byte, k1) in block.iter_mut().zip(self.k1.iter()) {
+        let (halves, _) = key.as_chunks_mut::<16>();
+        for (half, counter) in halves.iter_mut().zip([1, 2]) {
+            half[..4].copy_from_slice(&[0, counter, b'X', 0]);
+            half[4..].copy_from_slice(&nonce[..12]);
+            for (byte, k1) in half.iter_mut().zip(self.k1.iter()) {
                 *byte ^= k1;
             }
-            self.aes.encrypt_block((&mut *block).into());
-            half.copy_from_slice(block.as_slice());
         }
+        // Both at once: they do not depend on each other.
+        self.aes.encrypt_blocks(Array::cast_slice_from_core_mut(halves));
         AeadKey::new(Suite::Aes256Gcm, &key)
     }
 
