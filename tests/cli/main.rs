@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod doctor;
 mod files;
 mod inspect;
 mod keys;

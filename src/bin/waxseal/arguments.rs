@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// Show what an envelope says of itself.
     #[command(after_long_help = ABOUT_INSPECT)]
     Inspect(Inspect),
+    /// Wrap and unwrap a canary under each key, and show what works.
+    #[command(after_long_help = ABOUT_KEKS)]
+    Doctor(Doctor),
 }
 
 #[derive(Args)]
@@ -157,6 +160,15 @@ pub(crate) struct Inspect {
     /// The envelope; standard input where absent or '-'.
     #[arg(value_name = "INPUT")]
     pub(crate) input: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// A key to try; may be repeated.
+    #[arg(long, value_name = "URI", required = true, action = ArgAction::Append)]
+    pub(crate) kek: Vec<String>,
+    #[command(flatten)]
+    pub(crate) context: Context,
 }
 
 #[derive(Args)]

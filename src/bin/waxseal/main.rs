@@ -6,6 +6,7 @@
 mod arguments;
 mod binding;
 mod copy;
+mod doctor;
 mod failure;
 mod input;
 mod inspect;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Open(options) => open::run(&options),
         Command::Rewrap(options) => rewrap::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
