@@ -145,7 +145,11 @@ impl TransitKeys {
     ) -> Vec<Result<T>> {
         match self.call(action, bodies, self.earliest(requests), take).await {
             Ok(results) => results,
-            Err(error) => bodies.iter().map(|_| Err(again(&error))).collect(),
+            Err(error) => {
+                // The first has all that is known of it.
+                let others: Vec<_> = bodies.iter().skip(1).map(|_| Err(again(&error))).collect();
+                std::iter::once(Err(error)).chain(others).collect()
+            }
         }
     }
 
