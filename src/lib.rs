@@ -55,6 +55,8 @@ mod suite;
 pub mod testing;
 
 pub use backend::local;
+#[cfg(feature = "vault-transit")]
+pub use backend::vault_transit;
 pub use context::{Binding, EncryptionContext};
 pub use dek_lease::DekLease;
 pub use dek_source::DekSource;

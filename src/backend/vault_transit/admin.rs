@@ -1,0 +1,300 @@
+//! Administering the keys of one mount.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use reqwest::{Method, StatusCode};
+use zeroize::Zeroizing;
+
+use super::client::{Answered, Client};
+use super::key::{Key, data, id_prefix};
+use super::keys::context;
+use super::names::check_path;
+use super::wire::{Body, KeyInfo};
+use super::{Mode, PROVIDER, map};
+use crate::envelope::KekRef;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::key_manager::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::runtime::Monotonic;
+
+/// Idempotency keys that are remembered.
+const REMEMBERED: usize = 1024;
+
+/// Administers the keys of one Transit engine. Give its client a token of its own, so that the application's has
+/// no right to any of this.
+///
+/// What the servers have, and have not:
+/// - *Labels and hardware*: none; a template that asks for them is refused.
+/// - *Idempotency keys*: none, and no place to keep them. Creating what exists, and is as the mode needs it, describes it.
+///   An idempotency key of a rotation is remembered by this value alone. To be safe beyond it, name the
+///   version to rotate away from, as `describe` gives it: where that is no longer the active one, nothing is done.
+/// - *Disabling a key*: OpenBao does it by soft deletion, which `keys/NAME/soft-delete-restore` takes back. On a server without that,
+///   it is `Unsupported`.
+/// - *Disabling a version*: by `min_decryption_version`, so only from the oldest upwards, and never the active one; else
+///   `Unsupported`.
+/// - *Destruction*: at once or not at all, so there is nothing to schedule: `Unsupported`. To destroy a key, disable it,
+///   wait, set `deletion_allowed` and delete it by the server's own means.
+pub struct TransitAdmin {
+    client: Client,
+    mount: String,
+    mode: Mode,
+    rotated: Mutex<VecDeque<(String, KekRef)>>,
+}
+
+impl TransitAdmin {
+    /// Administers the keys of the Transit engine at `mount`, and makes those that `mode` needs.
+    ///
+    /// # Errors
+    /// `Configuration` for a mount that is none.
+    pub fn new(client: &Client, mount: &str, mode: Mode) -> Result<Self> {
+        Ok(Self {
+            client: client.clone(),
+            mount: check_path(mount, "a mount")?,
+            mode,
+            rotated: Mutex::default(),
+        })
+    }
+
+    /// The key of a reference. One of another provider, namespace or mount is not followed.
+    fn key(&self, kek: &KekRef) -> Result<Key> {
+        let name = kek.id().strip_prefix(&id_prefix(&self.client, &self.mount));
+        match name {
+            Some(name) if kek.provider() == PROVIDER => Key::new(&self.client, &self.mount, name, self.mode),
+            _ => Err(Error::argument("the KEK is not one of this mount").with_provider(PROVIDER)),
+        }
+    }
+
+    /// The time by which a call must be over.
+    fn deadline(&self) -> Monotonic {
+        self.client.deadline(None)
+    }
+
+    async fn try_create(&self, template: &KekTemplate) -> Result<KekDescription> {
+        if template.hardware {
+            return Err(unsupported("a Transit key in hardware"));
+        }
+        if !template.labels.is_empty() {
+            return Err(unsupported("a label on a Transit key"));
+        }
+        let key = Key::new(&self.client, &self.mount, &template.name, self.mode)?;
+        let deadline = self.deadline();
+        match key.read(deadline).await {
+            Ok(info) => {
+                key.suits(&info)?;
+                return describe(&key, &info, None);
+            }
+            Err(error) if error.kind() == ErrorKind::KeyNotFound => {}
+            Err(error) => return Err(error),
+        }
+        let derived = self.mode == Mode::DataKey;
+        let body = format!(
+            r#"{{"type":"aes256-gcm96","derived":{derived},"exportable":false,"allow_plaintext_backup":false}}"#
+        );
+        let answered = key.manage(Method::POST, "", Some(text(&body)), deadline).await?;
+        done(&answered)?;
+        // What came of it, and not what was asked for: unknown parameters are only warned of.
+        let info = key.read(deadline).await?;
+        key.suits(&info)?;
+        describe(&key, &info, None)
+    }
+
+    async fn try_describe(&self, kek: &KekRef) -> Result<KekDescription> {
+        let key = self.key(kek)?;
+        let info = key.read(self.deadline()).await?;
+        describe(&key, &info, version_of(kek)?)
+    }
+
+    async fn try_rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
+        let key = self.key(kek)?;
+        let deadline = self.deadline();
+        if let Some(done) = self.remembered(idempotency_key, key.id()) {
+            return describe(&key, &key.read(deadline).await?, version_of(&done)?);
+        }
+        let before = key.read(deadline).await?;
+        key.suits(&before)?;
+        let rotated = match version_of(kek)? {
+            // Done already, by a call whose answer was lost or by somebody else.
+            Some(version) if version < before.latest_version => before,
+            Some(version) if version > before.latest_version => return Err(no_version()),
+            _ => {
+                done(
+                    &key.manage(Method::POST, "/rotate", Some(text("{}")), deadline)
+                        .await?,
+                )?;
+                let after = key.read(deadline).await?;
+                if after.latest_version <= before.latest_version {
+                    return Err(map::nonsense("the rotation made no new version").with_retryable(true));
+                }
+                after
+            }
+        };
+        self.remember(idempotency_key, key.kek(rotated.latest_version));
+        describe(&key, &rotated, None)
+    }
+
+    async fn try_disable(&self, kek: &KekRef) -> Result<()> {
+        let key = self.key(kek)?;
+        let deadline = self.deadline();
+        let info = key.read(deadline).await?;
+        let Some(version) = version_of(kek)? else {
+            if info.soft_deleted {
+                return Ok(());
+            }
+            let answered = key.manage(Method::DELETE, "/soft-delete", None, deadline).await?;
+            return match answered.status {
+                // The key is there, so the way to soft-delete it is what is not.
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => {
+                    Err(unsupported("disabling a whole Transit key on this server"))
+                }
+                _ => done(&answered),
+            };
+        };
+        if version > info.latest_version || version == 0 {
+            return Err(no_version());
+        }
+        if version < info.min_decryption_version {
+            return Ok(());
+        }
+        if version == info.latest_version {
+            return Err(unsupported("disabling the active version of a Transit key"));
+        }
+        if version != info.min_decryption_version {
+            return Err(unsupported(
+                "disabling a version of a Transit key before the older ones",
+            ));
+        }
+        let body = format!(r#"{{"min_decryption_version":{}}}"#, version + 1);
+        done(
+            &key.manage(Method::POST, "/config", Some(text(&body)), deadline)
+                .await?,
+        )?;
+        if key.read(deadline).await?.min_decryption_version <= version {
+            return Err(
+                map::nonsense("min_decryption_version is not what it was set to").with_retryable(true)
+            );
+        }
+        Ok(())
+    }
+
+    fn remembered(&self, idempotency_key: &str, id: &str) -> Option<KekRef> {
+        let rotated = self.rotated.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = rotated
+            .iter()
+            .filter(|(key, kek)| key == idempotency_key && kek.id() == id);
+        found.next().map(|(_, kek)| kek.clone())
+    }
+
+    fn remember(&self, idempotency_key: &str, kek: KekRef) {
+        let mut rotated = self.rotated.lock().unwrap_or_else(PoisonError::into_inner);
+        if rotated.len() >= REMEMBERED {
+            rotated.pop_front();
+        }
+        rotated.push_back((idempotency_key.to_owned(), kek));
+    }
+}
+
+#[async_trait]
+impl KekAdmin for TransitAdmin {
+    fn provider(&self) -> &str {
+        PROVIDER
+    }
+
+    async fn create(&self, template: &KekTemplate, _idempotency_key: &str) -> Result<KekDescription> {
+        administered(self.try_create(template).await)
+    }
+
+    async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
+        administered(self.try_describe(kek).await)
+    }
+
+    async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
+        administered(self.try_rotate(kek, idempotency_key).await)
+    }
+
+    async fn disable(&self, kek: &KekRef) -> Result<()> {
+        administered(self.try_disable(kek).await)
+    }
+
+    async fn schedule_destroy(&self, kek: &KekRef, _delay: Duration) -> Result<SystemTime> {
+        administered(self.key(kek).and_then(|_| {
+            Err(
+                unsupported("destroying a Transit key at a later time").with_detail(
+                    "a server deletes at once: disable the key, and delete it when the time has come",
+                ),
+            )
+        }))
+    }
+}
+
+fn administered<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| context(error, Operation::Administer))
+}
+
+fn describe(key: &Key, info: &KeyInfo, version: Option<u64>) -> Result<KekDescription> {
+    let version = version.unwrap_or(info.latest_version);
+    if version == 0 || version > info.latest_version {
+        return Err(no_version());
+    }
+    let state = if version < info.min_available_version {
+        KekState::Destroyed
+    } else if info.soft_deleted || version < info.min_decryption_version {
+        KekState::Disabled
+    } else {
+        KekState::Enabled
+    };
+    let mut description = KekDescription::new(key.kek(version), state, key.mode.algorithm());
+    description.created = info
+        .keys
+        .get(&version.to_string())
+        .and_then(serde_json::Value::as_u64)
+        .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    Ok(description)
+}
+
+/// The version of a reference, where it names one.
+fn version_of(kek: &KekRef) -> Result<Option<u64>> {
+    match kek.version() {
+        "" => Ok(None),
+        version => version.parse().map(Some).map_err(|_| no_version()),
+    }
+}
+
+fn done(answered: &Answered) -> Result<()> {
+    match answered.status {
+        StatusCode::NO_CONTENT => Ok(()),
+        _ => {
+            let (_, warned) = data::<serde::de::IgnoredAny>(answered)?;
+            if warned {
+                return Err(map::nonsense("the server warns of how it took the parameters"));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn text(body: &str) -> Body {
+    Zeroizing::new(body.as_bytes().to_vec())
+}
+
+fn no_version() -> Error {
+    Error::new(ErrorKind::KeyNotFound)
+        .with_provider(PROVIDER)
+        .with_detail("the key has no such version")
+}
+
+fn unsupported(feature: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported { feature }).with_provider(PROVIDER)
+}
+
+impl fmt::Debug for TransitAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransitAdmin")
+            .field("mount", &self.mount)
+            .field("mode", &self.mode)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}

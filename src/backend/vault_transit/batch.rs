@@ -1,0 +1,205 @@
+//! Several at once.
+
+use reqwest::StatusCode;
+
+use super::key::{data, why_refused};
+use super::keys::TransitKeys;
+use super::map;
+use super::wire::{self, Body, Ciphertext, Item, Items};
+use crate::envelope::{WrapRef, WrappedDek};
+use crate::error::{Error, Result};
+use crate::key_manager::{KeyManager, Request, Unwrapped, not_recognized};
+use crate::runtime::Monotonic;
+use crate::secret::Dek;
+
+impl TransitKeys {
+    pub(super) async fn try_wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        let mut results = Vec::with_capacity(items.len());
+        for part in items.chunks(self.0.mode.batch()) {
+            let bodies: Vec<Body> = part
+                .iter()
+                .map(|(dek, request)| self.encrypt_body(dek, request))
+                .collect();
+            let take = |_: usize, item: &Item<'_>| {
+                if item.failed() {
+                    // Nothing of a caller's is in it that could be wrong.
+                    return Err(map::nonsense("one item of a batch was refused"));
+                }
+                self.wrapped_of(item)
+            };
+            let requests = part.iter().map(|(_, request)| *request);
+            results.extend(self.run("encrypt", &bodies, requests, take).await);
+        }
+        results
+    }
+
+    pub(super) async fn try_unwrap_batch(
+        &self,
+        items: &[(WrapRef<'_>, &Request<'_>)],
+    ) -> Vec<Result<Unwrapped>> {
+        self.stanzas(
+            "decrypt",
+            items,
+            |_| Err(None),
+            |item, version, request| Ok(Unwrapped::new(self.dek_of(item, request)?, self.0.kek(version))),
+        )
+        .await
+    }
+
+    pub(super) async fn try_rewrap_batch(
+        &self,
+        items: &[(WrapRef<'_>, &Request<'_>)],
+    ) -> Vec<Result<Option<WrappedDek>>> {
+        self.stanzas(
+            "rewrap",
+            items,
+            |_| Ok(None),
+            |item, version, _| self.rewrapped_of(item, version).map(Some),
+        )
+        .await
+    }
+
+    /// Decrypt and rewrap: what is not recognised or not well formed is answered here, and the rest is asked for.
+    async fn stanzas<T>(
+        &self,
+        action: &str,
+        items: &[(WrapRef<'_>, &Request<'_>)],
+        foreign: impl Fn(&WrapRef<'_>) -> Result<T, Option<Error>>,
+        take: impl Fn(&Item<'_>, u64, &Request<'_>) -> Result<T>,
+    ) -> Vec<Result<T>> {
+        let mut results: Vec<Option<Result<T>>> = Vec::with_capacity(items.len());
+        let mut asked = Vec::with_capacity(items.len());
+        for (index, (wrapped, request)) in items.iter().enumerate() {
+            if !self.recognizes(*wrapped) {
+                let answer =
+                    foreign(wrapped).map_err(|error| error.unwrap_or_else(|| not_recognized(wrapped)));
+                results.push(Some(answer));
+                continue;
+            }
+            match Ciphertext::of_stanza(wrapped, self.0.mode) {
+                Ok(ciphertext) => {
+                    results.push(None);
+                    asked.push((index, ciphertext, *request));
+                }
+                Err(error) => results.push(Some(Err(error))),
+            }
+        }
+        for part in asked.chunks(self.0.mode.batch()) {
+            let bodies: Vec<Body> = part
+                .iter()
+                .map(|(_, ciphertext, request)| self.decrypt_body(ciphertext, request))
+                .collect();
+            let answers = self
+                .run(
+                    action,
+                    &bodies,
+                    part.iter().map(|(_, _, request)| *request),
+                    |at, item| {
+                        if item.failed() {
+                            return Ok(None);
+                        }
+                        match part.get(at) {
+                            Some((_, ciphertext, request)) => {
+                                take(item, ciphertext.version, request).map(Some)
+                            }
+                            None => Err(map::nonsense("the batch has too many answers")),
+                        }
+                    },
+                )
+                .await;
+            // Why those were refused is asked once for all.
+            let refused = answers.iter().any(|answer| matches!(answer, Ok(None)));
+            let deadline = self.earliest(part.iter().map(|(_, _, request)| *request));
+            let info = if refused {
+                Some(self.0.after_refusal(deadline).await)
+            } else {
+                None
+            };
+            for ((index, ciphertext, _), answer) in part.iter().zip(answers) {
+                let answer = match (answer, &info) {
+                    (Ok(Some(value)), _) => Ok(value),
+                    (Ok(None), Some(Ok(info))) => Err(why_refused(info, ciphertext.version)),
+                    (Ok(None), Some(Err(error))) => Err(again(error)),
+                    (Ok(None), None) => Err(Error::cannot_open()),
+                    (Err(error), _) => Err(error),
+                };
+                if let Some(place) = results.get_mut(*index) {
+                    *place = Some(answer);
+                }
+            }
+        }
+        let missing = || Err(map::nonsense("the batch has too few answers"));
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(missing))
+            .collect()
+    }
+
+    /// One call for `bodies`, at most as many as a batch may have; one result for each.
+    async fn run<'r, T>(
+        &self,
+        action: &str,
+        bodies: &[Body],
+        requests: impl Iterator<Item = &'r Request<'r>>,
+        take: impl Fn(usize, &Item<'_>) -> Result<T>,
+    ) -> Vec<Result<T>> {
+        match self.call(action, bodies, self.earliest(requests), take).await {
+            Ok(results) => results,
+            Err(error) => {
+                // The first has all that is known of it.
+                let others: Vec<_> = bodies.iter().skip(1).map(|_| Err(again(&error))).collect();
+                std::iter::once(Err(error)).chain(others).collect()
+            }
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        action: &str,
+        bodies: &[Body],
+        deadline: Monotonic,
+        take: impl Fn(usize, &Item<'_>) -> Result<T>,
+    ) -> Result<Vec<Result<T>>> {
+        self.0.check(deadline).await?;
+        let mut answered = self.0.act(action, wire::batch(bodies), deadline).await?;
+        // Where an item is bad the status is, too, and the answers are there all the same.
+        let bad = answered.status == StatusCode::BAD_REQUEST;
+        if bad {
+            answered.status = StatusCode::OK;
+        }
+        let (items, warned) = match data::<Items<'_>>(&answered) {
+            Ok(read) => read,
+            Err(error) if bad => {
+                // Not about one item: about the key, then.
+                self.0.after_refusal(deadline).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        self.heed(warned)?;
+        if items.batch_results.len() != bodies.len() {
+            return Err(map::nonsense(
+                "a batch has another number of answers than of items",
+            ));
+        }
+        let results = items.batch_results.iter().enumerate();
+        Ok(results.map(|(at, item)| take(at, item)).collect())
+    }
+
+    fn earliest<'r>(&self, requests: impl Iterator<Item = &'r Request<'r>>) -> Monotonic {
+        let none = self.0.client.deadline(None);
+        requests
+            .map(|request| self.0.client.deadline(Some(request)))
+            .fold(none, Monotonic::min)
+    }
+}
+
+/// The error of a call, for each of its items.
+fn again(error: &Error) -> Error {
+    let copy = Error::new(error.kind()).with_retryable(error.is_retryable());
+    match error.retry_after() {
+        Some(after) => copy.with_retry_after(after),
+        None => copy,
+    }
+    .with_detail("the whole batch failed")
+}

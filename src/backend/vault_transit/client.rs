@@ -1,0 +1,317 @@
+//! The connection to one server, and the one place where requests are made.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, StatusCode, Url};
+use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
+use zeroize::Zeroizing;
+
+use super::config::{Auth, Ca, Config};
+use super::names::check_path;
+use super::session::{Session, Sessions};
+use super::wire::Body;
+use super::{PROVIDER, map};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key_manager::Request;
+use crate::runtime::{Monotonic, Runtime, TokioRuntime};
+
+/// The greatest answer that is read. A full batch has a tenth of it.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// A server, with connections and a login that all its key managers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    http: reqwest::Client,
+    address: Url,
+    namespace: Option<String>,
+    timeout: Duration,
+    runtime: TokioRuntime,
+    handle: Handle,
+    sessions: Sessions,
+}
+
+/// An answer: the status, and a body that is wiped.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) body: Zeroizing<Vec<u8>>,
+    retry_after: Option<Duration>,
+}
+
+impl Answered {
+    pub(super) fn error(&self) -> Error {
+        map::status(self.status.as_u16(), self.retry_after)
+    }
+}
+
+impl Client {
+    /// A client of this server. Makes no call.
+    ///
+    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it
+    /// later from wherever.
+    ///
+    /// # Errors
+    /// `Configuration` outside a tokio runtime, and for an address, namespace, mount or CA that is none.
+    pub fn new(config: Config) -> Result<Self> {
+        Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    fn build(config: Config) -> Result<Self> {
+        let address = parse_address(&config.address)?;
+        let namespace = config
+            .namespace
+            .map(|namespace| check_path(&namespace, "a namespace"))
+            .transpose()?;
+        match &config.auth {
+            Auth::Token(token) => {
+                bearer(token.expose_secret())?;
+            }
+            Auth::AppRole { mount, .. } | Auth::Kubernetes { mount, .. } | Auth::Jwt { mount, .. } => {
+                check_path(mount, "the mount of an auth method")?;
+            }
+        }
+        let handle = match config.handle {
+            Some(handle) => handle,
+            None => Handle::try_current().map_err(|_| {
+                Error::configuration(
+                    "make the client inside a tokio runtime, or give it one by `with_handle`",
+                )
+            })?,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-vault-request", HeaderValue::from_static("true"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(namespace) = &namespace {
+            let value =
+                HeaderValue::from_str(namespace).map_err(|_| Error::configuration("a namespace is ASCII"))?;
+            headers.insert("x-vault-namespace", value);
+        }
+        let mut http = reqwest::Client::builder()
+            .default_headers(headers)
+            // A redirect would take the token and the DEK along.
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            // Variables of the process do not choose who sees DEKs.
+            .no_proxy()
+            .connect_timeout(config.connect_timeout)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .tcp_nodelay(true);
+        if let Some(ca) = config.ca {
+            http = http.tls_certs_only(certificates(ca)?);
+        }
+        let http = http
+            .build()
+            .map_err(|error| Error::configuration("the TLS settings are refused").with_source(error))?;
+        if address.scheme() == "http" && !is_loopback(&address) {
+            tracing::warn!(
+                provider = PROVIDER,
+                "the server is addressed by http: whoever is on the way reads DEKs"
+            );
+        }
+        Ok(Self(Arc::new(Inner {
+            http,
+            address,
+            namespace,
+            timeout: config.timeout,
+            runtime: TokioRuntime::new(handle.clone()),
+            handle,
+            sessions: Sessions::new(config.auth),
+        })))
+    }
+
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.0.namespace.as_deref()
+    }
+
+    pub(super) fn runtime(&self) -> &TokioRuntime {
+        &self.0.runtime
+    }
+
+    /// Until when a call that begins now must be over.
+    pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
+        let own = self.0.runtime.now() + self.0.timeout;
+        match request.and_then(Request::deadline) {
+            Some(deadline) => deadline.min(own),
+            None => own,
+        }
+    }
+
+    /// What is left until then.
+    pub(super) fn left(&self, deadline: Monotonic) -> Result<Duration> {
+        let left = deadline.0.saturating_sub(self.0.runtime.now().0);
+        if left.is_zero() {
+            Err(map::timed_out())
+        } else {
+            Ok(left)
+        }
+    }
+
+    /// One call with the token of the session. Where the token is found to be over it logs in again, once.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Body>,
+        deadline: Monotonic,
+    ) -> Result<Answered> {
+        // Bytes, so that a second try does not copy what is to be wiped.
+        let body = body.map(Bytes::from_owner);
+        let session = self.0.sessions.current(self, deadline).await?;
+        let answered = self
+            .send(method.clone(), path, body.clone(), Some(&session), deadline)
+            .await?;
+        if answered.status != StatusCode::FORBIDDEN {
+            return Ok(answered);
+        }
+        // Denied or expired: the status is the same. A token that is alive is denied.
+        if self.is_alive(&session, deadline).await? {
+            return Ok(answered);
+        }
+        let session = self.0.sessions.replace(self, &session, deadline).await?;
+        self.send(method, path, body, Some(&session), deadline).await
+    }
+
+    async fn is_alive(&self, session: &Session, deadline: Monotonic) -> Result<bool> {
+        let path = "auth/token/lookup-self";
+        let answered = self
+            .send(Method::GET, path, None, Some(session), deadline)
+            .await?;
+        match answered.status {
+            StatusCode::OK => Ok(true),
+            StatusCode::FORBIDDEN => Ok(false),
+            _ => Err(answered.error()),
+        }
+    }
+
+    /// One request and its answer, whatever its status, by `deadline`.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+        session: Option<&Session>,
+        deadline: Monotonic,
+    ) -> Result<Answered> {
+        let left = self.left(deadline)?;
+        let mut url = self.0.address.clone();
+        url.set_path(&format!(
+            "{}/v1/{path}",
+            self.0.address.path().trim_end_matches('/')
+        ));
+        let mut request = self.0.http.request(method, url).timeout(left);
+        if let Some(session) = session {
+            request = request.header(AUTHORIZATION, bearer(session.token())?);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        // On the client's own runtime: the caller may have none.
+        let mut task = AbortOnDrop(self.0.handle.spawn(async move {
+            let response = request.send().await.map_err(map::transport)?;
+            read(response).await
+        }));
+        (&mut task.0)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Unavailable).with_detail("the tokio runtime lost a request"))?
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<Result<Answered>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Answered> {
+    let status = response.status();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| {
+        let seconds = value.to_str().ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    });
+    let mut body = Zeroizing::new(Vec::with_capacity(1024));
+    while let Some(part) = response.chunk().await.map_err(map::transport)? {
+        let len = body.len() + part.len();
+        if len > MAX_ANSWER {
+            return Err(map::nonsense("the answer is too long"));
+        }
+        if len > body.capacity() {
+            // Growing in place would leave the old allocation as it was.
+            let mut larger = Zeroizing::new(Vec::with_capacity(len.max(2 * body.capacity())));
+            larger.extend_from_slice(&body);
+            body = larger;
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Answered {
+        status,
+        body,
+        retry_after,
+    })
+}
+
+fn bearer(token: &str) -> Result<HeaderValue> {
+    let value = Zeroizing::new(format!("Bearer {token}"));
+    let mut value = HeaderValue::from_str(&value)
+        .ok()
+        .filter(|_| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()))
+        .ok_or_else(|| {
+            Error::configuration("a token is printable ASCII without spaces").with_provider(PROVIDER)
+        })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn parse_address(address: &str) -> Result<Url> {
+    let refused = |detail: &'static str| Error::configuration(detail);
+    let url = Url::parse(address).map_err(|_| refused("the address of the server is no URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(refused("the address of the server is an https URL (or http)"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refused("no credentials belong into the address of the server"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refused("the address of the server has no query and no fragment"));
+    }
+    Ok(url)
+}
+
+fn is_loopback(address: &Url) -> bool {
+    let host = address.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn certificates(ca: Ca) -> Result<Vec<reqwest::Certificate>> {
+    let pem = match ca {
+        Ca::Pem(pem) => pem,
+        Ca::File(path) => std::fs::read(&path).map_err(|error| {
+            Error::configuration(format!("the CA file {} cannot be read", path.display())).with_source(error)
+        })?,
+    };
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+        .map_err(|error| Error::configuration("the CA is not PEM").with_source(error))?;
+    if certificates.is_empty() {
+        return Err(Error::configuration("the CA has no certificate in it"));
+    }
+    Ok(certificates)
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.0.address.as_str())
+            .field("namespace", &self.0.namespace)
+            .field("auth", self.0.sessions.auth())
+            .finish_non_exhaustive()
+    }
+}

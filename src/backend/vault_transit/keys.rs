@@ -1,0 +1,268 @@
+//! The key manager of one Transit key.
+
+use async_trait::async_trait;
+use reqwest::StatusCode;
+
+use super::client::{Answered, Client};
+use super::key::{Key, data, why_refused};
+use super::wire::{self, Body, Ciphertext, Item};
+use super::{Mode, PROVIDER, map};
+use crate::envelope::{WrapRef, WrappedDek};
+use crate::error::{Error, Operation, Result};
+use crate::key_manager::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::runtime::Monotonic;
+use crate::secret::Dek;
+
+/// One Transit key, with all the versions that it still opens. Cheap: clients are shared.
+#[derive(Clone, Debug)]
+pub struct TransitKeys(pub(super) Key);
+
+impl TransitKeys {
+    /// The key `name` of the Transit engine at `mount` (usually `transit`), used as `mode` says. Makes no call; the
+    /// first use reads the key, as [`check`](Self::check) does at once.
+    ///
+    /// # Errors
+    /// `Configuration` for a name or mount that is none.
+    pub fn new(client: &Client, mount: &str, name: &str, mode: Mode) -> Result<Self> {
+        Key::new(client, mount, name, mode).map(Self)
+    }
+
+    /// Sees to it now that the key exists and suits the mode, unless that was done within five minutes.
+    ///
+    /// # Errors
+    /// `KeyNotFound`; `Configuration` for a key of another type or derivation; what the server says, by kind.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn check(&self) -> Result<()> {
+        let result = self.0.check(self.0.client.deadline(None)).await;
+        result.map_err(|error| context(error, Operation::Configure))
+    }
+
+    /// The id of the KEK: `MOUNT/keys/NAME`, with the namespace in front if there is one.
+    #[must_use]
+    pub fn kek_id(&self) -> &str {
+        self.0.id()
+    }
+
+    /// The body of an encrypt.
+    pub(super) fn encrypt_body(&self, dek: &Dek, request: &Request<'_>) -> Body {
+        match self.0.mode {
+            Mode::Encrypt => wire::object(&[("plaintext", &wire::encode(request.embed(dek).as_slice()))]),
+            Mode::DataKey => wire::object(&[
+                ("plaintext", &wire::encode(dek.expose_bytes())),
+                ("context", &wire::encode(&request.wrap_aad())),
+            ]),
+        }
+    }
+
+    /// The body of a decrypt or rewrap.
+    pub(super) fn decrypt_body(&self, ciphertext: &Ciphertext<'_>, request: &Request<'_>) -> Body {
+        match self.0.mode {
+            Mode::Encrypt => wire::object(&[("ciphertext", ciphertext.text)]),
+            Mode::DataKey => wire::object(&[
+                ("ciphertext", ciphertext.text),
+                ("context", &wire::encode(&request.wrap_aad())),
+            ]),
+        }
+    }
+
+    /// The wrap in an answer, whatever made it.
+    pub(super) fn wrapped_of(&self, item: &Item<'_>) -> Result<WrappedDek> {
+        let text = item
+            .ciphertext
+            .ok_or_else(|| map::nonsense("the answer has no ciphertext"))?;
+        let parsed = Ciphertext::parse(text.as_bytes(), self.0.mode)
+            .ok_or_else(|| map::nonsense("the ciphertext is not what the key makes"))?;
+        WrappedDek::new(
+            self.0.mode.algorithm(),
+            self.0.kek(parsed.version),
+            text.as_bytes().to_vec(),
+        )
+    }
+
+    /// The wrap that a rewrap of `version` gave.
+    pub(super) fn rewrapped_of(&self, item: &Item<'_>, version: u64) -> Result<WrappedDek> {
+        let wrapped = self.wrapped_of(item)?;
+        let new = Ciphertext::parse(wrapped.wrapped(), self.0.mode).map_or(0, |parsed| parsed.version);
+        if new < version {
+            // A standby that has not caught up answers like this.
+            return Err(map::nonsense("a re-wrap gave a lower version than there was").with_retryable(true));
+        }
+        Ok(wrapped)
+    }
+
+    /// The DEK in the answer to a decrypt.
+    pub(super) fn dek_of(&self, item: &Item<'_>, request: &Request<'_>) -> Result<Dek> {
+        let text = item
+            .plaintext
+            .ok_or_else(|| map::nonsense("the answer has no plaintext"))?;
+        match self.0.mode {
+            Mode::Encrypt => request.extract(wire::decode::<64>(text)?.as_slice()),
+            Mode::DataKey => Ok(Dek::from_bytes(&*wire::decode::<32>(text)?)),
+        }
+    }
+
+    /// Where the server binds the context, a warning can mean that it did not.
+    pub(super) fn heed(&self, warned: bool) -> Result<()> {
+        match self.0.mode {
+            Mode::DataKey if warned => Err(map::nonsense("the server warns of how it took the parameters")),
+            Mode::Encrypt if warned => {
+                tracing::warn!(
+                    provider = PROVIDER,
+                    kek = self.0.id(),
+                    "the server's answer came with warnings"
+                );
+                Ok(())
+            }
+            Mode::Encrypt | Mode::DataKey => Ok(()),
+        }
+    }
+
+    /// The one item of an answer. A 400 to what wraps is of the key; the server has nothing else to refuse.
+    async fn made<'a>(&self, answered: &'a Answered, deadline: Monotonic) -> Result<Item<'a>> {
+        if answered.status == StatusCode::BAD_REQUEST {
+            self.0.after_refusal(deadline).await?;
+            return Err(answered.error());
+        }
+        let (item, warned) = data(answered)?;
+        self.heed(warned)?;
+        Ok(item)
+    }
+
+    async fn try_wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        let deadline = self.0.client.deadline(Some(request));
+        self.0.check(deadline).await?;
+        let answered = self
+            .0
+            .act("encrypt", self.encrypt_body(dek, request), deadline)
+            .await?;
+        self.wrapped_of(&self.made(&answered, deadline).await?)
+    }
+
+    async fn try_generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        if self.0.mode == Mode::Encrypt {
+            // The binding is wrapped with the DEK, so the DEK is made here.
+            let dek = Dek::generate()?;
+            let wrapped = self.try_wrap(&dek, request).await?;
+            return Ok((dek, wrapped));
+        }
+        let deadline = self.0.client.deadline(Some(request));
+        self.0.check(deadline).await?;
+        let context = wire::encode(&request.wrap_aad());
+        // 256 bits, which is what the server makes unless it is told otherwise.
+        let body = wire::object(&[("context", &context)]);
+        let answered = self.0.act("datakey/plaintext", body, deadline).await?;
+        let item = self.made(&answered, deadline).await?;
+        let wrapped = self.wrapped_of(&item)?;
+        Ok((self.dek_of(&item, request)?, wrapped))
+    }
+
+    /// Asks for a decrypt or a rewrap.
+    async fn ask<'w>(
+        &self,
+        action: &str,
+        wrapped: &WrapRef<'w>,
+        request: &Request<'_>,
+    ) -> Result<(Ciphertext<'w>, Answered)> {
+        let ciphertext = Ciphertext::of_stanza(wrapped, self.0.mode)?;
+        let deadline = self.0.client.deadline(Some(request));
+        self.0.check(deadline).await?;
+        let body = self.decrypt_body(&ciphertext, request);
+        let answered = self.0.act(action, body, deadline).await?;
+        if answered.status == StatusCode::BAD_REQUEST {
+            let info = self.0.after_refusal(deadline).await?;
+            return Err(why_refused(&info, ciphertext.version));
+        }
+        Ok((ciphertext, answered))
+    }
+
+    async fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        if !self.recognizes(wrapped) {
+            return Err(not_recognized(&wrapped));
+        }
+        let (ciphertext, answered) = self.ask("decrypt", &wrapped, request).await?;
+        let (item, warned) = data(&answered)?;
+        self.heed(warned)?;
+        // The version is the server's too: by it, and by nothing else, it chose the key.
+        Ok(Unwrapped::new(
+            self.dek_of(&item, request)?,
+            self.0.kek(ciphertext.version),
+        ))
+    }
+
+    async fn try_rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        if !self.recognizes(wrapped) {
+            // Of another key or backend: the caller unwraps and wraps.
+            return Ok(None);
+        }
+        let (ciphertext, answered) = self.ask("rewrap", &wrapped, request).await?;
+        let (item, warned) = data(&answered)?;
+        self.heed(warned)?;
+        self.rewrapped_of(&item, ciphertext.version).map(Some)
+    }
+}
+
+#[async_trait]
+impl KeyManager for TransitKeys {
+    fn provider(&self) -> &str {
+        PROVIDER
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mode = self.0.mode;
+        match mode {
+            Mode::Encrypt => Capabilities::new(mode.algorithm(), Binds::Embedded),
+            Mode::DataKey => Capabilities::new(mode.algorithm(), Binds::Aad).generating(),
+        }
+        .rewrapping()
+        .batching(mode.batch())
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+        wrapped.is_under(self.0.mode.algorithm(), PROVIDER, self.0.id())
+    }
+
+    async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        let result = self.try_generate(request).await;
+        result.map_err(|error| context(error, Operation::Generate))
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        let result = self.try_wrap(dek, request).await;
+        result.map_err(|error| context(error, Operation::Wrap))
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        let result = self.try_unwrap(wrapped, request).await;
+        result.map_err(|error| context(error, Operation::Unwrap))
+    }
+
+    async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        let result = self.try_rewrap(wrapped, request).await;
+        result.map_err(|error| context(error, Operation::Rewrap))
+    }
+
+    async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        named(self.try_wrap_batch(items).await, Operation::Wrap)
+    }
+
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
+        named(self.try_unwrap_batch(items).await, Operation::Unwrap)
+    }
+
+    async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
+        named(self.try_rewrap_batch(items).await, Operation::Rewrap)
+    }
+}
+
+fn named<T>(results: Vec<Result<T>>, operation: Operation) -> Vec<Result<T>> {
+    let named = results.into_iter();
+    named
+        .map(|result| result.map_err(|error| context(error, operation)))
+        .collect()
+}
+
+pub(super) fn context(error: Error, operation: Operation) -> Error {
+    error.with_operation(operation).with_provider(PROVIDER)
+}

@@ -1,0 +1,112 @@
+//! What an answer that is no answer means: by status and cause, never by text.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use super::PROVIDER;
+use crate::error::{Error, ErrorKind};
+
+/// The error of an HTTP status. What a 400 or 403 means more exactly only the caller can find out.
+pub(super) fn status(status: u16, retry_after: Option<Duration>) -> Error {
+    let kind = match status {
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::Denied,
+        404 => ErrorKind::KeyNotFound,
+        429 => ErrorKind::Throttled,
+        // A standby that has not caught up, a fault of the server, or one that is sealed.
+        412 | 500 | 502..=504 => ErrorKind::Unavailable,
+        // A standby that sends to another address, which is never followed.
+        301..=303 | 307 | 308 => ErrorKind::Unavailable,
+        _ => ErrorKind::InvalidAnswer,
+    };
+    let error = Error::new(kind).with_provider(PROVIDER);
+    let error = match status {
+        301..=303 | 307 | 308 => error.with_detail(format!(
+            "HTTP status {status}: a redirect, which is not followed; give the address of the active server"
+        )),
+        404 => error.with_detail("HTTP status 404: no such key, mount or namespace"),
+        _ => error.with_detail(format!("HTTP status {status}")),
+    };
+    match retry_after {
+        Some(after) => error.with_retry_after(after),
+        None => error,
+    }
+}
+
+/// The error of a request that got no whole answer.
+pub(super) fn transport(error: reqwest::Error) -> Error {
+    let kind = if error.is_timeout() {
+        ErrorKind::TimedOut
+    } else if error.is_builder() {
+        ErrorKind::Configuration
+    } else {
+        ErrorKind::Unavailable
+    };
+    let mapped = Error::new(kind).with_provider(PROVIDER);
+    let mapped = if is_certificate(&error) {
+        // It will be as wrong the next time.
+        mapped
+            .with_retryable(false)
+            .with_detail("the server's certificate is not one to trust: check the CA and the host name")
+    } else {
+        mapped
+    };
+    // The address is the configured one; the cause needs none.
+    mapped.with_source(error.without_url())
+}
+
+fn is_certificate(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return matches!(tls, rustls::Error::InvalidCertificate(_));
+        }
+        // An I/O error gives the source of what is in it, not what is in it.
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// An answer that is not what was asked for.
+pub(super) fn nonsense(detail: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidAnswer)
+        .with_provider(PROVIDER)
+        .with_detail(detail)
+}
+
+pub(super) fn timed_out() -> Error {
+    Error::new(ErrorKind::TimedOut).with_provider(PROVIDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_one_kind() {
+        for (code, kind, retryable) in [
+            (400, ErrorKind::InvalidAnswer, false),
+            (401, ErrorKind::Unauthenticated, false),
+            (403, ErrorKind::Denied, false),
+            (404, ErrorKind::KeyNotFound, false),
+            (405, ErrorKind::InvalidAnswer, false),
+            (307, ErrorKind::Unavailable, true),
+            (412, ErrorKind::Unavailable, true),
+            (429, ErrorKind::Throttled, true),
+            (500, ErrorKind::Unavailable, true),
+            (502, ErrorKind::Unavailable, true),
+            (503, ErrorKind::Unavailable, true),
+        ] {
+            let error = status(code, None);
+            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{code}");
+        }
+        let after = Duration::from_secs(7);
+        assert_eq!(status(429, Some(after)).retry_after(), Some(after));
+    }
+}

@@ -1,0 +1,273 @@
+//! A server that is away, hangs, or answers with half of it or with nonsense.
+
+use std::time::Duration;
+
+use waxseal::runtime::{Runtime, TokioRuntime};
+use waxseal::vault_transit::{Auth, Client, Mode, TransitKeys};
+use waxseal::{Dek, ErrorKind, KeyManager, Request};
+
+use crate::proxy::{Fault, Proxy};
+use crate::server::{Server, acme, round_trip, server, unwrap_kind};
+
+/// Generous: what is asserted is that an answer comes at all.
+const BOUND: Duration = Duration::from_secs(60);
+
+async fn behind(server: &Server, mode: Mode, timeout: Duration) -> (Proxy, TransitKeys) {
+    let proxy = Proxy::new(&server.address).await;
+    let name = server.key("faults", mode).await;
+    let config = waxseal::vault_transit::Config::new(&proxy.address, Auth::token(server.root.clone()));
+    let client = Client::new(config.with_timeout(timeout)).unwrap();
+    (proxy, TransitKeys::new(&client, "transit", &name, mode).unwrap())
+}
+
+#[tokio::test]
+async fn each_fault_is_typed_and_passes() {
+    let Some(server) = server().await else { return };
+    for mode in [Mode::Encrypt, Mode::DataKey] {
+        let (proxy, keys) = behind(&server, mode, Duration::from_millis(600)).await;
+        let wrapped = round_trip(&keys).await.unwrap();
+        let answer = |status, headers| Fault::Answer(status, headers, r#"{"errors":["CANARY"]}"#.to_owned());
+        for (fault, kind, retryable) in [
+            (Fault::Close, ErrorKind::Unavailable, true),
+            (Fault::Hang, ErrorKind::TimedOut, true),
+            (Fault::Cut(1), ErrorKind::Unavailable, true),
+            (Fault::Cut(150), ErrorKind::Unavailable, true),
+            (answer(429, "Retry-After: 7\r\n"), ErrorKind::Throttled, true),
+            (answer(429, ""), ErrorKind::Throttled, true),
+            (answer(412, ""), ErrorKind::Unavailable, true),
+            (answer(500, ""), ErrorKind::Unavailable, true),
+            (answer(502, ""), ErrorKind::Unavailable, true),
+            (answer(503, ""), ErrorKind::Unavailable, true),
+            (answer(418, ""), ErrorKind::InvalidAnswer, false),
+            (answer(200, ""), ErrorKind::InvalidAnswer, false),
+            (
+                Fault::Answer(200, "", "<CANARY>".to_owned()),
+                ErrorKind::InvalidAnswer,
+                false,
+            ),
+            (
+                Fault::Answer(200, "", "A".repeat(2 << 20)),
+                ErrorKind::InvalidAnswer,
+                false,
+            ),
+        ] {
+            proxy.set(fault.clone());
+            let context = acme();
+            let request = Request::new(&context);
+            let opened = tokio::time::timeout(BOUND, keys.unwrap(wrapped.as_wrap_ref(), &request)).await;
+            let made = tokio::time::timeout(BOUND, keys.generate(&request))
+                .await
+                .unwrap()
+                .map(drop);
+            let batch = keys.unwrap_batch(&[(wrapped.as_wrap_ref(), &request)]).await;
+            for result in [
+                opened.unwrap().map(drop),
+                made,
+                batch.into_iter().next().unwrap().map(drop),
+            ] {
+                let error = result.unwrap_err();
+                assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
+                assert!(!format!("{error} {error:?}").contains("CANARY"), "{error:?}");
+                let after = matches!(&fault, Fault::Answer(_, headers, _) if headers.starts_with("Retry"));
+                assert_eq!(error.retry_after(), after.then_some(Duration::from_secs(7)));
+            }
+            proxy.set(Fault::Forward);
+            round_trip(&keys).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_listens_and_then_somebody_does() {
+    let Some(server) = server().await else { return };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let name = server.key("down", Mode::Encrypt).await;
+    let config =
+        waxseal::vault_transit::Config::new(format!("http://{address}"), Auth::token(server.root.clone()));
+    let keys = TransitKeys::new(&Client::new(config).unwrap(), "transit", &name, Mode::Encrypt).unwrap();
+    let error = round_trip(&keys).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Unavailable, true)
+    );
+    // At the same place, and with the same key manager.
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let upstream = server.address.trim_start_matches("http://").to_owned();
+    let relay = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = tokio::net::TcpStream::connect(&upstream).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    round_trip(&keys).await.unwrap();
+    relay.abort();
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_request_holds() {
+    let Some(server) = server().await else { return };
+    let (proxy, keys) = behind(&server, Mode::Encrypt, Duration::from_secs(3600)).await;
+    round_trip(&keys).await.unwrap();
+    proxy.set(Fault::Hang);
+    let context = acme();
+    let now = TokioRuntime::current().now();
+    let dek = Dek::generate().unwrap();
+    let soon = Request::new(&context).with_deadline(now + Duration::from_millis(200));
+    let result = tokio::time::timeout(BOUND, keys.wrap(&dek, &soon)).await.unwrap();
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+    // Over already: nobody is asked.
+    proxy.seen();
+    let over = Request::new(&context).with_deadline(now);
+    assert_eq!(
+        keys.wrap(&dek, &over).await.unwrap_err().kind(),
+        ErrorKind::TimedOut
+    );
+    assert!(proxy.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let Some(server) = server().await else { return };
+    let (proxy, keys) = behind(&server, Mode::Encrypt, Duration::from_secs(10)).await;
+    let other = Proxy::new(&server.address).await;
+    for status in [301, 302, 303, 307, 308] {
+        let location: &'static str = format!("Location: {}/v1/x\r\n", other.address).leak();
+        proxy.set(Fault::Answer(status, location, String::new()));
+        let error = round_trip(&keys).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (ErrorKind::Unavailable, true),
+            "{status}"
+        );
+    }
+    assert!(other.seen().is_empty());
+    // The token is in the header that no client takes along.
+    for seen in proxy.seen() {
+        let head = seen.head.to_ascii_lowercase();
+        assert!(head.contains("authorization: bearer root"), "{head}");
+        assert!(!head.contains("x-vault-token"), "{head}");
+    }
+}
+
+/// Answers of `action` are these; everything else is the server's.
+fn instead(proxy: &Proxy, action: &'static str, data: String, warnings: &'static str) {
+    proxy.set_rule(move |seen| {
+        if seen.head.contains(&format!("/{action}/")) {
+            Fault::Answer(200, "", format!(r#"{{"data":{data},"warnings":{warnings}}}"#))
+        } else {
+            Fault::Forward
+        }
+    });
+}
+
+#[tokio::test]
+async fn answers_that_are_not_what_was_asked_for() {
+    let Some(server) = server().await else { return };
+    let (proxy, keys) = behind(&server, Mode::Encrypt, Duration::from_secs(10)).await;
+    let old = round_trip(&keys).await.unwrap();
+    let name = keys.kek_id().rsplit('/').next().unwrap().to_owned();
+    server
+        .post(&format!("transit/keys/{name}/rotate"), serde_json::json!({}))
+        .await;
+    let new = round_trip(&keys).await.unwrap();
+    assert_eq!(new.kek().version(), "2");
+    let context = acme();
+    let request = Request::new(&context);
+
+    // A standby that has not caught up.
+    let lower = format!(
+        r#"{{"ciphertext":"{}"}}"#,
+        std::str::from_utf8(old.wrapped()).unwrap()
+    );
+    instead(&proxy, "rewrap", lower.clone(), "null");
+    let error = keys.rewrap(new.as_wrap_ref(), &request).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::InvalidAnswer, true)
+    );
+    instead(
+        &proxy,
+        "rewrap",
+        format!(r#"{{"batch_results":[{lower}]}}"#),
+        "null",
+    );
+    let results = keys.rewrap_batch(&[(new.as_wrap_ref(), &request)]).await;
+    assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::InvalidAnswer);
+
+    // Batches with too few and too many.
+    for data in [
+        r#"{"batch_results":[]}"#,
+        r#"{"batch_results":[{},{}]}"#,
+        r#"{"batch_results":[{}]}"#,
+    ] {
+        for action in ["encrypt", "decrypt"] {
+            instead(&proxy, action, data.to_owned(), "null");
+            let dek = Dek::generate().unwrap();
+            let error = if action == "encrypt" {
+                keys.wrap_batch(&[(&dek, &request)]).await.remove(0).map(drop)
+            } else {
+                keys.unwrap_batch(&[(new.as_wrap_ref(), &request)])
+                    .await
+                    .remove(0)
+                    .map(drop)
+            };
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidAnswer);
+        }
+    }
+
+    // Another secret in the place of ours: of another length, or bound to nothing.
+    for (plaintext, kind) in [
+        ("AAAA", ErrorKind::InvalidAnswer),
+        (&*"A".repeat(86), ErrorKind::InvalidAnswer),
+        (&*format!("{}==", "A".repeat(86)), ErrorKind::CannotOpen),
+    ] {
+        instead(
+            &proxy,
+            "decrypt",
+            format!(r#"{{"plaintext":"{plaintext}"}}"#),
+            "null",
+        );
+        assert_eq!(unwrap_kind(&keys, new.as_wrap_ref()).await, kind);
+    }
+    instead(
+        &proxy,
+        "encrypt",
+        r#"{"ciphertext":"vault:v1:AAAA"}"#.to_owned(),
+        "null",
+    );
+    assert_eq!(
+        round_trip(&keys).await.unwrap_err().kind(),
+        ErrorKind::InvalidAnswer
+    );
+}
+
+#[tokio::test]
+async fn a_warning_where_the_server_binds_is_an_error() {
+    let Some(server) = server().await else { return };
+    let (proxy, keys) = behind(&server, Mode::DataKey, Duration::from_secs(10)).await;
+    let good = round_trip(&keys).await.unwrap();
+    let text = std::str::from_utf8(good.wrapped()).unwrap().to_owned();
+    let data = format!(r#"{{"plaintext":"{}=","ciphertext":"{text}"}}"#, "A".repeat(43));
+    let context = acme();
+    let request = Request::new(&context);
+    let dek = Dek::generate().unwrap();
+    for (warnings, fails) in [
+        ("null", false),
+        ("[]", false),
+        (r#"["ignored these parameters"]"#, true),
+    ] {
+        instead(&proxy, "datakey/plaintext", data.clone(), warnings);
+        let generated = keys.generate(&request).await.map(drop);
+        instead(&proxy, "encrypt", data.clone(), warnings);
+        let wrapped = keys.wrap(&dek, &request).await.map(drop);
+        for result in [generated, wrapped] {
+            match result {
+                Ok(()) => assert!(!fails),
+                Err(error) => assert!(fails && error.kind() == ErrorKind::InvalidAnswer, "{error}"),
+            }
+        }
+    }
+}

