@@ -5,6 +5,11 @@
 //! | `env:NAME` | 32 random bytes in an environment variable, as base64 or hex |
 //! | `file:PATH[?allow-shared=true]` | the same in a file; one that the group or others can read only if told so |
 //! | `passphrase-env:NAME[?kdf=pbkdf2\|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT]` | derived from a passphrase in an environment variable |
+//! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
+//!
+//! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
+//! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
+//! token. It is opened inside a tokio runtime.
 //!
 //! No URI holds a secret: it names where one is. Options follow the last `?`, each once. Without `kdf` a
 //! passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
@@ -12,6 +17,7 @@
 mod local;
 mod options;
 mod variables;
+mod vault_transit;
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +32,7 @@ use crate::key_manager::KeyManager;
 use crate::local::kek_from_text;
 use crate::runtime::{Environment, ProcessEnvironment};
 
-const SCHEMES: &str = "env:NAME, file:PATH or passphrase-env:NAME";
+const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME or vault-transit:KEY";
 
 /// A parsed key URI: it names a KEK, and nothing was read yet. The grammar is that of [`kek_uri`](self).
 ///
@@ -43,6 +49,7 @@ pub struct KekUri(Place);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Local(local::LocalUri),
+    VaultTransit(vault_transit::VaultUri),
 }
 
 /// What a URI leads to.
@@ -82,6 +89,9 @@ impl FromStr for KekUri {
         let mut options = Options::parse(options)?;
         let parsed = match local::LocalUri::parse(scheme, place, &mut options)? {
             Some(local) => Place::Local(local),
+            None if scheme == "vault-transit" => {
+                Place::VaultTransit(vault_transit::VaultUri::parse(place, &mut options)?)
+            }
             // A passphrase can have a colon in it, so only what looks like a scheme is quoted.
             None if looks_like_a_scheme(scheme) => {
                 return Err(Error::argument(format!(
@@ -107,6 +117,13 @@ fn endpoint_option(backend: &str) -> &'static str {
     }
 }
 
+#[cfg(not(feature = "vault-transit"))]
+fn not_compiled_in(feature: &'static str) -> Error {
+    Error::unsupported("a key of this backend").with_detail(format!(
+        "it was not compiled in; add the feature `{feature}` of waxseal"
+    ))
+}
+
 fn looks_like_a_scheme(text: &str) -> bool {
     text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
@@ -122,6 +139,10 @@ impl KekUri {
     pub async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         match &self.0 {
             Place::Local(local) => local.open(environment),
+            #[cfg(feature = "vault-transit")]
+            Place::VaultTransit(vault) => vault.open(environment),
+            #[cfg(not(feature = "vault-transit"))]
+            Place::VaultTransit(_) => Err(not_compiled_in("vault-transit")),
         }
     }
 }
@@ -130,6 +151,7 @@ impl fmt::Display for KekUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Local(local) => local.fmt(f),
+            Place::VaultTransit(vault) => vault.fmt(f),
         }
     }
 }

@@ -11,6 +11,12 @@ const KNOWN: &[&str] = &[
     "passes",
     "lanes",
     "name",
+    "mount",
+    "addr",
+    "namespace",
+    "auth",
+    "role",
+    "mode",
 ];
 
 /// `a=1&b=2`, each taken once.

@@ -16,6 +16,11 @@ fn every_scheme_and_option_is_taken() {
         "passphrase-env:P?iterations=700000",
         "passphrase-env:P?kdf=pbkdf2&iterations=700000&name=ops",
         "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1",
+        "vault-transit:orders",
+        "vault-transit:orders?addr=https://vault:8200&mount=kms/transit&namespace=a/b&mode=datakey",
+        "vault-transit:orders?auth=approle&role=r-1",
+        "vault-transit:orders?auth=kubernetes&role=app",
+        "vault-transit:orders?auth=jwt&role=app",
     ] {
         assert!(parse(good).is_ok(), "{good}");
     }
@@ -45,6 +50,12 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "does not take iterations",
         ),
         ("passphrase-env:P?iterations=CANARY", "iterations is a number"),
+        ("vault-transit:", "no key name"),
+        ("vault-transit:orders?auth=CANARY", "auth is"),
+        ("vault-transit:orders?auth=approle", "role is missing"),
+        ("vault-transit:orders?role=app", "role does not go"),
+        ("vault-transit:orders?mode=CANARY", "mode is"),
+        ("vault-transit:orders?kdf=pbkdf2", "does not take kdf"),
         ("passphrase-env:P?iterations=1000", "600000"),
         ("passphrase-env:P?name=", "name of a passphrase is empty"),
     ] {

@@ -12,6 +12,7 @@ mod doctor;
 mod files;
 mod inspect;
 mod keys;
+mod live;
 #[cfg(target_os = "linux")]
 mod memory;
 mod refused;

@@ -13,6 +13,11 @@ Keys (--kek, --to):
   passphrase-env:NAME  a passphrase in the environment variable NAME
                          ?kdf=pbkdf2|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT
                        Without kdf it wraps with PBKDF2 and opens PBKDF2 and Argon2id.
+  vault-transit:KEY    a key of Vault or OpenBao Transit, at VAULT_ADDR with VAULT_TOKEN
+                         ?addr=URL&mount=PATH&namespace=N&mode=encrypt|datakey
+                         &auth=token|approle|kubernetes|jwt&role=R
+  Without --kek: WAXSEAL_KMS_URI and WAXSEAL_KMS_ALSO_OPEN, or WAXSEAL_KMS_BACKEND with
+  WAXSEAL_KMS_KEY_ID or WAXSEAL_MASTER_KEY, name the keys.
   Options begin at the last '?': write another '?' behind a path that has one.
 
 Streams:
@@ -87,7 +92,7 @@ pub(crate) enum KeyFormat {
 #[derive(Args)]
 pub(crate) struct Seal {
     /// The key that wraps. Given again: checked, and not used for sealing.
-    #[arg(long, value_name = "URI", required = true, action = ArgAction::Append)]
+    #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
     #[command(flatten)]
     pub(crate) context: Context,
@@ -111,7 +116,7 @@ pub(crate) struct Seal {
 #[derive(Args)]
 pub(crate) struct Open {
     /// A key to open with; may be repeated.
-    #[arg(long, value_name = "URI", required = true, action = ArgAction::Append)]
+    #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
     #[command(flatten)]
     pub(crate) context: Context,
@@ -124,7 +129,7 @@ pub(crate) struct Open {
 #[derive(Args)]
 pub(crate) struct Rewrap {
     /// A key to open with; may be repeated. Without --to the first one wraps, too.
-    #[arg(long, value_name = "URI", required = true, action = ArgAction::Append)]
+    #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
     /// A key to wrap with. Given again: each wraps, and any of them opens.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]

@@ -29,6 +29,18 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage::report(&error),
     };
+    // What waits for a network does so on this runtime; nothing else needs one.
+    #[cfg(feature = "tokio")]
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::Failure::refused(format!("cannot start: {error}")).report(),
+    };
+    #[cfg(feature = "tokio")]
+    let _inside = runtime.enter();
     let result = match arguments.command {
         Command::Keygen(options) => keygen::run(&options),
         Command::Seal(options) => seal::run(&options),

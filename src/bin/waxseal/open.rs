@@ -6,17 +6,16 @@ use crate::arguments::Open;
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
 use crate::input::Input;
-use crate::kek::Role;
 use crate::output::{Access, Output};
 use crate::progress::Progress;
 use crate::{binding, kek};
 
 /// Opens a stream. A pipe gets each chunk once it was verified; a file is there once all of them were.
 pub(crate) fn run(options: &Open) -> Result<()> {
-    let keks = kek::parse_all("--kek", &options.kek)?;
+    let keks = kek::parse(&options.kek)?;
     let context = binding::context(&options.context)?;
     let aad = binding::aad(&options.aad)?;
-    let builder = kek::each(waxseal::Sealer::builder(), &keks, Role::Opens)?;
+    let builder = kek::open_with(waxseal::Sealer::builder(), &keks)?;
     let sealer = Sealer::from(builder.build()?);
 
     let input = Input::open(options.streams.input.as_ref())?;

@@ -17,7 +17,7 @@ use crate::{binding, seal};
 
 /// Makes new wraps, and copies the body behind them.
 pub(crate) fn run(options: &Rewrap) -> Result<()> {
-    let keks = kek::parse_all("--kek", &options.kek)?;
+    let keks = kek::parse(&options.kek)?;
     let to = kek::parse_all("--to", &options.to)?;
     let given = binding::context(&options.context)?;
     let mut builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         kek::first_wraps(builder, &keks)?
     } else {
         let builder = kek::each(builder, &to, Role::Wraps)?;
-        kek::each(builder, &keks, Role::Opens)?
+        kek::open_with(builder, &keks)?
     };
     if options.drop_unknown {
         builder = builder.drop_unknown_wraps();

@@ -13,7 +13,7 @@ use crate::{binding, kek};
 
 /// Seals a stream.
 pub(crate) fn run(options: &Seal) -> Result<()> {
-    let keks = kek::parse_all("--kek", &options.kek)?;
+    let keks = kek::parse(&options.kek)?;
     let context = binding::context(&options.context)?;
     let suite: Suite = options
         .suite

@@ -1,0 +1,154 @@
+//! `vault-transit:KEY`.
+
+use std::fmt;
+
+use super::options::Options;
+use crate::error::{Error, Result};
+
+/// What the URI says; the rest is in the variables that Vault's own tools read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "vault-transit"),
+    allow(dead_code, reason = "parsed to say which feature is missing")
+)]
+pub(super) struct VaultUri {
+    key: String,
+    mount: String,
+    address: Option<String>,
+    namespace: Option<String>,
+    auth: Login,
+    role: Option<String>,
+    derived: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    Token,
+    AppRole,
+    Kubernetes,
+    Jwt,
+}
+
+impl VaultUri {
+    pub(super) fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
+        if key.is_empty() {
+            return Err(Error::argument("vault-transit: has no key name"));
+        }
+        let auth = match options.take("auth") {
+            None | Some("token") => Login::Token,
+            Some("approle") => Login::AppRole,
+            Some("kubernetes") => Login::Kubernetes,
+            Some("jwt") => Login::Jwt,
+            Some(_) => return Err(Error::argument("auth is token, approle, kubernetes or jwt")),
+        };
+        let role = options.take("role").map(str::to_owned);
+        match (auth, &role) {
+            (Login::Token, Some(_)) => return Err(Error::argument("role does not go with auth=token")),
+            (Login::AppRole | Login::Kubernetes | Login::Jwt, None) => {
+                return Err(Error::argument(
+                    "role is missing: auth=approle, kubernetes and jwt need one",
+                ));
+            }
+            _ => {}
+        }
+        let derived = match options.take("mode") {
+            None | Some("encrypt") => false,
+            Some("datakey") => true,
+            Some(_) => return Err(Error::argument("mode is encrypt or datakey")),
+        };
+        Ok(Self {
+            key: key.to_owned(),
+            mount: options.take("mount").unwrap_or("transit").to_owned(),
+            address: options.take("addr").map(str::to_owned),
+            namespace: options.take("namespace").map(str::to_owned),
+            auth,
+            role,
+            derived,
+        })
+    }
+}
+
+#[cfg(feature = "vault-transit")]
+mod opening {
+    use secrecy::{ExposeSecret, SecretString};
+
+    use super::{Login, VaultUri};
+    use crate::error::{Error, Result};
+    use crate::kek_uri::KeyManagers;
+    use crate::runtime::Environment;
+    use crate::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitKeys};
+
+    impl VaultUri {
+        pub(in crate::kek_uri) fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let auth = self.auth(environment)?;
+            let environment = WithAddress {
+                environment,
+                address: self.address.as_deref(),
+            };
+            let mut config = Config::from_environment_with(&environment, auth)?;
+            if let Some(namespace) = &self.namespace {
+                config = config.with_namespace(namespace);
+            }
+            let mode = if self.derived {
+                Mode::DataKey
+            } else {
+                Mode::Encrypt
+            };
+            Ok(KeyManagers::one(TransitKeys::new(
+                &Client::new(config)?,
+                &self.mount,
+                &self.key,
+                mode,
+            )?))
+        }
+
+        fn auth(&self, environment: &dyn Environment) -> Result<Auth> {
+            let role = self.role.clone().unwrap_or_default();
+            Ok(match self.auth {
+                Login::Token => Auth::token(required(environment, "VAULT_TOKEN", "a token")?),
+                Login::AppRole => Auth::approle(
+                    role,
+                    required(environment, "VAULT_SECRET_ID", "the secret id of the role")?,
+                ),
+                Login::Kubernetes => Auth::kubernetes(role),
+                Login::Jwt => Auth::jwt(
+                    role,
+                    JwtSource::Fixed(required(environment, "VAULT_JWT", "the signed token")?),
+                ),
+            })
+        }
+    }
+
+    fn required(environment: &dyn Environment, name: &str, what: &str) -> Result<SecretString> {
+        let value = environment
+            .var(name)?
+            .filter(|value| !value.expose_secret().is_empty());
+        value.ok_or_else(|| {
+            Error::configuration(format!(
+                "the environment variable {name} is not set; set it to {what}"
+            ))
+        })
+    }
+
+    /// The environment, with the address of the URI in front of its own.
+    #[derive(Debug)]
+    struct WithAddress<'e> {
+        environment: &'e dyn Environment,
+        address: Option<&'e str>,
+    }
+
+    impl Environment for WithAddress<'_> {
+        fn var(&self, name: &str) -> Result<Option<SecretString>> {
+            match self.address {
+                Some(address) if name == "VAULT_ADDR" => Ok(Some(address.into())),
+                _ => self.environment.var(name),
+            }
+        }
+    }
+}
+
+impl fmt::Display for VaultUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vault-transit:{}", self.key.escape_debug())
+    }
+}

@@ -1,0 +1,164 @@
+//! Keys in a real server, by URI and by environment variables alone.
+#![cfg(feature = "vault-transit")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::tool::{PAIR, Run, Tool, bytes, end};
+
+struct Vault {
+    address: String,
+    token: String,
+}
+
+impl Vault {
+    /// The server, or `None` (with the reason printed) where there is none and none is demanded.
+    fn new() -> Option<Self> {
+        let variable = |name| std::env::var(name).ok();
+        let Some(address) = variable("WAXSEAL_TEST_OPENBAO") else {
+            assert_ne!(
+                variable("CI").as_deref(),
+                Some("true"),
+                "WAXSEAL_TEST_OPENBAO is not set"
+            );
+            println!("skipped: WAXSEAL_TEST_OPENBAO is not set; run scripts/services up openbao");
+            return None;
+        };
+        let vault = Self {
+            address,
+            token: variable("WAXSEAL_TEST_OPENBAO_TOKEN").unwrap(),
+        };
+        // Refused where the server has it already.
+        vault.post("sys/mounts/transit", r#"{"type":"transit"}"#);
+        Some(vault)
+    }
+
+    fn post(&self, path: &str, body: &str) -> String {
+        let host = self.address.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(host).unwrap();
+        let token = &self.token;
+        write!(
+            stream,
+            "POST /v1/{path} HTTP/1.1\r\nHost: {host}\r\nX-Vault-Token: {token}\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// A key that no other test and no other run has.
+    fn key(&self, what: &str) -> String {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let key = format!("cli-{what}-{now}");
+        let answer = self.post(&format!("transit/keys/{key}"), "{}");
+        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+        key
+    }
+}
+
+fn run(tool: &Tool, variables: &[(&str, &str)], arguments: &[&str], stdin: &[u8]) -> Run {
+    let mut command = tool.command(arguments);
+    command.envs(variables.iter().copied());
+    let run = end(command.spawn().unwrap(), stdin);
+    assert!(
+        variables
+            .iter()
+            .all(|(name, value)| *name != "VAULT_TOKEN" || !run.stderr.contains(value))
+    );
+    run
+}
+
+#[test]
+fn a_key_of_a_server_by_uri_and_by_variables_is_the_same_key() {
+    let Some(vault) = Vault::new() else { return };
+    let tool = Tool::new();
+    let key = vault.key("both");
+    let uri = format!("vault-transit:{key}?addr={}", vault.address);
+    let token = ("VAULT_TOKEN", vault.token.as_str());
+    let sealed = run(
+        &tool,
+        &[token],
+        &["seal", "--kek", &uri, "--context", PAIR],
+        &bytes(200_000),
+    );
+    assert_eq!(sealed.code, 0, "{}", sealed.stderr);
+
+    let selected = [
+        token,
+        ("WAXSEAL_KMS_BACKEND", "vault-transit"),
+        ("WAXSEAL_KMS_KEY_ID", key.as_str()),
+        ("WAXSEAL_KMS_ENDPOINT", vault.address.as_str()),
+    ];
+    let opened = run(&tool, &selected, &["open", "--context", PAIR], &sealed.stdout);
+    assert!(opened.stdout == bytes(200_000), "{}", opened.stderr);
+
+    let named = [
+        ("VAULT_ADDR", vault.address.as_str()),
+        token,
+        ("WAXSEAL_KMS_URI", &uri),
+    ];
+    let wrong = run(
+        &tool,
+        &named,
+        &["open", "--context", "tenant=other"],
+        &sealed.stdout,
+    );
+    assert_eq!((wrong.code, wrong.stdout.len()), (1, 0));
+    assert!(wrong.stderr.contains("does not open"), "{}", wrong.stderr);
+
+    let denied = [("VAULT_TOKEN", "no-such-token"), ("WAXSEAL_KMS_URI", &uri)];
+    let refused = run(&tool, &denied, &["open", "--context", PAIR], &sealed.stdout);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("credentials"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_file_moves_from_a_local_key_to_a_server_and_back() {
+    let Some(vault) = Vault::new() else { return };
+    let tool = Tool::new();
+    let uri = format!("vault-transit:{}?addr={}", vault.key("moves"), vault.address);
+    let variables = [("VAULT_TOKEN", vault.token.as_str())];
+    let local = tool.done(&["seal", "--kek", "env:K", "--context", PAIR], &bytes(70_000));
+    let there = run(
+        &tool,
+        &variables,
+        &["rewrap", "--kek", "env:K", "--to", &uri, "--context", PAIR],
+        &local,
+    );
+    assert_eq!(there.code, 0, "{}", there.stderr);
+    let body = |envelope: &[u8]| {
+        envelope[waxseal::Envelope::parse(envelope).unwrap().header().body_offset()..].to_vec()
+    };
+    assert!(body(&there.stdout) == body(&local));
+    let back = run(
+        &tool,
+        &variables,
+        &["rewrap", "--kek", &uri, "--to", "env:NEW", "--context", PAIR],
+        &there.stdout,
+    );
+    assert!(tool.done(&["open", "--kek", "env:NEW", "--context", PAIR], &back.stdout) == bytes(70_000));
+}
+
+#[test]
+fn doctor_says_whether_a_key_of_a_server_works() {
+    let Some(vault) = Vault::new() else { return };
+    let tool = Tool::new();
+    let good = format!("vault-transit:{}?addr={}", vault.key("doctor"), vault.address);
+    let bad = format!("vault-transit:nobody-made-this?addr={}", vault.address);
+    let variables = [("VAULT_TOKEN", vault.token.as_str())];
+    let found = run(&tool, &variables, &["doctor", "--kek", &good, "--kek", &bad], b"");
+    let table = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(found.code, 1, "{table}");
+    assert_eq!(
+        table.lines().nth(1).unwrap().matches("works").count(),
+        2,
+        "{table}"
+    );
+    assert!(
+        table.contains("vault-transit:nobody-made-this: the key manager has no such key"),
+        "{table}"
+    );
+}
