@@ -265,10 +265,10 @@ async fn an_answer_about_another_key_is_none() {
     let names: [fn(&mut Value); 3] = [
         |body| {
             body["name"] =
-                json!("projects/p/locations/global/keyRings/r/cryptoKeys/other/cryptoKeyVersions/1")
+                json!("projects/p/locations/global/keyRings/r/cryptoKeys/other/cryptoKeyVersions/1");
         },
         |body| {
-            body["name"] = json!("projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/x")
+            body["name"] = json!("projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/x");
         },
         |body| body["name"] = json!("k"),
     ];

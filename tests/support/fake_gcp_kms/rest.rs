@@ -8,6 +8,16 @@ use super::state::{Key, State};
 /// The most that is encrypted, and the most that is authenticated beside it.
 const LIMIT: usize = 64 * 1024;
 
+const PURPOSES: [&str; 2] = ["", "ENCRYPT_DECRYPT"];
+const STATES: [&str; 3] = ["", "ENABLED", "DISABLED"];
+
+/// Name or number: JSON of Protocol Buffers has both.
+pub(super) fn enumerated<'a>(value: &'a Value, names: &[&'a str]) -> &'a str {
+    let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+    let name = number.and_then(|number| names.get(number).copied());
+    name.or_else(|| value.as_str()).unwrap_or_default()
+}
+
 type Answer = Result<Value, (u16, Value)>;
 
 /// An error as Google has it.
@@ -126,7 +136,7 @@ fn route(state: &mut State, method: &str, target: &str, body: &Value) -> Answer 
 }
 
 fn create_key(state: &mut State, path: &str, id: &str, body: &Value) -> Answer {
-    if id.is_empty() || body["purpose"] != "ENCRYPT_DECRYPT" {
+    if id.is_empty() || enumerated(&body["purpose"], &PURPOSES) != "ENCRYPT_DECRYPT" {
         return refused("INVALID_ARGUMENT");
     }
     if let Some(labels) = body.get("labels") {
@@ -172,14 +182,14 @@ fn change(
     let Some(version) = key.version(number) else {
         return refused("NOT_FOUND");
     };
-    let wanted = body["state"].as_str();
+    let wanted = enumerated(&body["state"], &STATES);
     match (method, verb, version.state) {
         ("POST", "destroy", "ENABLED" | "DISABLED") => version.schedule(after),
         ("POST", "restore", "DESTROY_SCHEDULED") => version.restore(),
         ("PATCH", "", "ENABLED" | "DISABLED") if mask == Some("state") => {
             version.state = match wanted {
-                Some("ENABLED") => "ENABLED",
-                Some("DISABLED") => "DISABLED",
+                "ENABLED" => "ENABLED",
+                "DISABLED" => "DISABLED",
                 _ => return refused("INVALID_ARGUMENT"),
             };
         }

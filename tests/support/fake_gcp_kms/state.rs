@@ -8,6 +8,8 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use serde_json::{Value, json};
 use waxseal::entropy;
 
+use super::rest::enumerated;
+
 /// `destroyScheduledDuration` where none is asked for: 30 days.
 const DESTROY_AFTER: u64 = 30 * 24 * 60 * 60;
 
@@ -43,10 +45,10 @@ impl Key {
             versions: Vec::new(),
             primary: 0,
             labels: body.get("labels").cloned().unwrap_or_else(|| json!({})),
-            protection: template["protectionLevel"]
-                .as_str()
-                .unwrap_or("SOFTWARE")
-                .to_owned(),
+            protection: match enumerated(&template["protectionLevel"], &["", "SOFTWARE", "HSM"]) {
+                "" => "SOFTWARE".to_owned(),
+                level => level.to_owned(),
+            },
             destroy_after: seconds
                 .and_then(|text| text.trim_end_matches('s').parse().ok())
                 .unwrap_or(DESTROY_AFTER),
