@@ -22,10 +22,6 @@ use crate::runtime::Monotonic;
 
 /// The label that says by which idempotency key a key was made.
 const CREATED: &str = "waxseal-created";
-/// The labels, one for each, that say which version a rotation made.
-const ROTATED: &str = "waxseal-rotated-";
-/// Rotations that are remembered: a key has room for 64 labels in all.
-const REMEMBERED: usize = 16;
 /// The least that a key of the service waits before it is destroyed.
 const LEAST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -44,7 +40,7 @@ const LEAST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// - *Rotation by schedule*: none is set.
 #[derive(Clone, Debug)]
 pub struct GcpAdmin {
-    client: Client,
+    pub(super) client: Client,
     ring: String,
     destroy_delay: Option<Duration>,
 }
@@ -72,7 +68,7 @@ impl GcpAdmin {
     }
 
     /// The key of a reference. One of another provider or ring is not followed.
-    fn key<'a>(&self, kek: &'a KekRef) -> Result<&'a str> {
+    pub(super) fn key<'a>(&self, kek: &'a KekRef) -> Result<&'a str> {
         let name = kek
             .id()
             .strip_prefix(&self.ring)
@@ -84,7 +80,7 @@ impl GcpAdmin {
     }
 
     /// The version that a reference names, if it names one.
-    fn version<'a>(&self, kek: &'a KekRef) -> Result<Option<&'a str>> {
+    pub(super) fn version<'a>(&self, kek: &'a KekRef) -> Result<Option<&'a str>> {
         match kek.version() {
             "" => Ok(None),
             version if names::is_version(version) => Ok(Some(version)),
@@ -92,7 +88,7 @@ impl GcpAdmin {
         }
     }
 
-    async fn call<T, F>(
+    pub(super) async fn call<T, F>(
         &self,
         deadline: Monotonic,
         work: impl FnOnce(KeyManagementService) -> F + Send + 'static,
@@ -104,7 +100,7 @@ impl GcpAdmin {
         self.client.call(Call::Administer, deadline, work).await
     }
 
-    async fn get(&self, key: &str, deadline: Monotonic) -> Result<CryptoKey> {
+    pub(super) async fn get(&self, key: &str, deadline: Monotonic) -> Result<CryptoKey> {
         let name = key.to_owned();
         let work = move |service: KeyManagementService| service.get_crypto_key().set_name(name).send();
         let found = self.call(deadline, work).await?;
@@ -117,7 +113,12 @@ impl GcpAdmin {
         }
     }
 
-    async fn get_version(&self, key: &str, version: &str, deadline: Monotonic) -> Result<CryptoKeyVersion> {
+    pub(super) async fn get_version(
+        &self,
+        key: &str,
+        version: &str,
+        deadline: Monotonic,
+    ) -> Result<CryptoKeyVersion> {
         let name = names::version_name(key, version);
         let work =
             move |service: KeyManagementService| service.get_crypto_key_version().set_name(name).send();
@@ -206,93 +207,6 @@ impl GcpAdmin {
         }
     }
 
-    async fn try_rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
-        let key = self.key(kek)?;
-        let named = self.version(kek)?;
-        let deadline = self.client.deadline(None);
-        let found = self.get(key, deadline).await?;
-        let primary = found
-            .primary
-            .as_ref()
-            .and_then(|version| names::answered(key, &version.name));
-        let mark = format!("{ROTATED}{}", digest(idempotency_key));
-        let version = if let Some(version) = found
-            .labels
-            .get(&mark)
-            .filter(|version| names::is_version(version))
-        {
-            version.clone()
-        } else if let (Some(named), Some(primary)) = (named, &primary)
-            && primary.version() != named
-        {
-            // Rotated away from it already, by a call whose answer was lost or by somebody else.
-            return describe_key(key, &found);
-        } else {
-            let parent = key.to_owned();
-            let work = move |service: KeyManagementService| {
-                service.create_crypto_key_version().set_parent(parent).send()
-            };
-            let made = self.call(deadline, work).await?;
-            let made = names::answered(key, &made.name).filter(|made| !made.version().is_empty());
-            let version = made
-                .ok_or_else(|| map::nonsense("the answer names no version of the key"))?
-                .version()
-                .to_owned();
-            self.note(key, found.labels.clone(), mark, &version, deadline)
-                .await?;
-            version
-        };
-        // What was noted may not have become the primary one; what is above it was made since.
-        let is_newer = |primary: &KekRef| number(primary.version()) >= number(&version);
-        if !primary.is_some_and(|primary| is_newer(&primary)) {
-            let (name, id) = (key.to_owned(), version.clone());
-            let work = move |service: KeyManagementService| {
-                service
-                    .update_crypto_key_primary_version()
-                    .set_name(name)
-                    .set_crypto_key_version_id(id)
-                    .send()
-            };
-            let after = self.call(deadline, work).await?;
-            let after = after.primary.and_then(|after| names::answered(key, &after.name));
-            if after.is_none_or(|after| after.version() != version) {
-                return Err(map::damaged("the new version did not become the primary one"));
-            }
-        }
-        describe(key, &self.get_version(key, &version, deadline).await?)
-    }
-
-    /// Notes which version a rotation made, and forgets the oldest of too many.
-    async fn note(
-        &self,
-        key: &str,
-        mut labels: HashMap<String, String>,
-        mark: String,
-        version: &str,
-        deadline: Monotonic,
-    ) -> Result<()> {
-        let mut noted: Vec<(u64, String)> = labels
-            .iter()
-            .filter(|(label, _)| label.starts_with(ROTATED))
-            .map(|(label, version)| (number(version), label.clone()))
-            .collect();
-        noted.sort_unstable();
-        let surplus = (noted.len() + 1).saturating_sub(REMEMBERED);
-        for (_, label) in noted.iter().take(surplus) {
-            labels.remove(label);
-        }
-        labels.insert(mark, version.to_owned());
-        let update = CryptoKey::new().set_name(key).set_labels(labels);
-        let work = move |service: KeyManagementService| {
-            service
-                .update_crypto_key()
-                .set_crypto_key(update)
-                .set_update_mask(FieldMask::default().set_paths(["labels"]))
-                .send()
-        };
-        self.call(deadline, work).await.map(|_| ())
-    }
-
     async fn try_disable(&self, kek: &KekRef) -> Result<()> {
         let deadline = self.client.deadline(None);
         for version in self.versions(kek, deadline).await? {
@@ -353,17 +267,13 @@ impl GcpAdmin {
 }
 
 /// 32 characters that a label may have. Keys of callers may hold more than a label does, or what nobody else should see.
-fn digest(idempotency_key: &str) -> String {
+pub(super) fn digest(idempotency_key: &str) -> String {
     let digest = Sha256::digest(idempotency_key);
     base16ct::lower::encode_string(digest.get(..16).unwrap_or_default())
 }
 
-fn number(version: &str) -> u64 {
-    version.parse().unwrap_or(0)
-}
-
 /// A key as it wraps: by its primary version.
-fn describe_key(key: &str, found: &CryptoKey) -> Result<KekDescription> {
+pub(super) fn describe_key(key: &str, found: &CryptoKey) -> Result<KekDescription> {
     match &found.primary {
         Some(primary) => describe(key, primary),
         // Nothing wraps; what older versions do is theirs.
@@ -375,7 +285,7 @@ fn describe_key(key: &str, found: &CryptoKey) -> Result<KekDescription> {
     }
 }
 
-fn describe(key: &str, version: &CryptoKeyVersion) -> Result<KekDescription> {
+pub(super) fn describe(key: &str, version: &CryptoKeyVersion) -> Result<KekDescription> {
     let kek =
         names::answered(key, &version.name).ok_or_else(|| map::nonsense("the answer names another key"))?;
     let state = match version.state {

@@ -54,7 +54,8 @@
 //!
 //! # Credentials
 //! [`Auth::ApplicationDefault`] by default, which covers service accounts, workload identity federation, GKE and Compute Engine, and
-//! `gcloud`. They are looked for at the first call, and tokens are renewed by Google's client.
+//! `gcloud`. They are looked for at the first call, and tokens are renewed by Google's client, which asks for one again where
+//! that fails for now, within the time of the call.
 //!
 //! # Errors
 //! | the service says | kind |
@@ -72,7 +73,7 @@
 //! | another key's name, an answer that is not the service's | `InvalidAnswer` |
 //! | `INVALID_ARGUMENT`, `ALREADY_EXISTS`, `OUT_OF_RANGE` to another call, `FAILED_PRECONDITION` to administration | `InvalidArgument` |
 //!
-//! Nothing is retried here, and no redirect is followed. Errors carry codes and no text of the service.
+//! No call to the service is retried here, and no redirect of it is followed. Errors carry codes and no text of the service.
 //!
 //! # What stays in memory
 //! DEKs are wiped here, before and after a call. What Google's client copies into JSON, and the HTTP and TLS libraries into buffers,
@@ -85,6 +86,7 @@ mod credentials;
 mod keys;
 mod map;
 mod names;
+mod rotate;
 
 pub use admin::GcpAdmin;
 pub use client::Client;
