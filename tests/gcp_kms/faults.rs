@@ -1,6 +1,7 @@
 //! A service that is slow, overloaded, broken or gone.
 
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use waxseal::gcp_kms::{Client, GcpKeys};
@@ -218,4 +219,93 @@ async fn a_call_that_is_dropped_leaves_the_client_as_it_was() {
     assert!(dropped.is_err());
     fake.set(Fault::None);
     wrapped(&keys).await.unwrap();
+}
+
+struct Tls(std::process::Child);
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program `openssl` as a server, whose certificate nobody has signed.
+fn tls(dir: &tempfile::TempDir) -> (Tls, u16) {
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "1",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        ])
+        .args([
+            std::ffi::OsStr::new("-keyout"),
+            key.as_os_str(),
+            "-out".as_ref(),
+            cert.as_os_str(),
+        ])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let child = Command::new("openssl")
+        .args([
+            "s_server",
+            "-quiet",
+            "-www",
+            "-accept",
+            &format!("127.0.0.1:{port}"),
+        ])
+        .args([
+            std::ffi::OsStr::new("-key"),
+            key.as_os_str(),
+            "-cert".as_ref(),
+            cert.as_os_str(),
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Tls(child);
+    for _ in 0..200 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (server, port)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_not_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, port) = tls(&dir);
+    let fake = FakeGcpKms::start();
+    let client = Client::new(config(&fake).with_endpoint(format!("https://127.0.0.1:{port}"))).unwrap();
+    let error = wrapped(&GcpKeys::new(&client, &fake.key("k")).unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Unavailable, false),
+        "{error}"
+    );
+    assert!(error.to_string().contains("certificate"), "{error}");
 }

@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod credentials;
 mod drongo;
 mod faults;
 mod keys;
