@@ -53,6 +53,8 @@ mod suite;
 pub mod testing;
 
 pub use backend::local;
+#[cfg(feature = "pkcs11")]
+pub use backend::pkcs11;
 pub use context::{Binding, EncryptionContext};
 pub use dek_lease::DekLease;
 pub use dek_source::DekSource;

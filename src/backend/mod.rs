@@ -1,3 +1,5 @@
 //! The backends: one folder for each place where KEKs are kept.
 
 pub mod local;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
