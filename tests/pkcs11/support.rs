@@ -7,20 +7,20 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as TokenError, RvError};
 use cryptoki::mechanism::Mechanism as Call;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use waxseal::pkcs11::{Client, Config, Mechanism, TokenKeys, TokenMatch};
 use waxseal::runtime::TokioRuntime;
 
-pub const PIN: &str = "w4x-pin-canary";
+pub(crate) const PIN: &str = "w4x-pin-canary";
 
 /// One token.
-pub struct Token {
-    pub label: String,
-    pub module: PathBuf,
-    pub raw: Pkcs11,
-    pub slot: Slot,
+pub(crate) struct Token {
+    pub(crate) label: String,
+    pub(crate) module: PathBuf,
+    pub(crate) raw: Pkcs11,
+    pub(crate) slot: Slot,
 }
 
 /// Tokens are made one after the other.
@@ -30,7 +30,7 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
 }
 
 /// The module, if it is here. Its configuration has to be in the environment before it is loaded.
-pub fn module() -> Option<PathBuf> {
+pub(crate) fn module() -> Option<PathBuf> {
     let Some(module) = std::env::var_os("WAXSEAL_TEST_SOFTHSM") else {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
@@ -48,7 +48,7 @@ pub fn module() -> Option<PathBuf> {
 
 impl Token {
     /// A fresh token of this label.
-    pub fn fresh(label: &str) -> Option<Self> {
+    pub(crate) fn fresh(label: &str) -> Option<Self> {
         let module = module()?;
         let _one = one_at_a_time();
         let raw = Pkcs11::new(&module).unwrap();
@@ -94,26 +94,26 @@ impl Token {
         })
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config::new(&self.module, TokenMatch::labelled(&self.label))
             .with_pin(PIN.to_owned().into())
             .with_runtime(Arc::new(TokioRuntime::current()))
     }
 
-    pub fn config_of(&self, token: TokenMatch) -> Config {
+    pub(crate) fn config_of(&self, token: TokenMatch) -> Config {
         Config::new(&self.module, token).with_pin(PIN.to_owned().into())
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(self.config())
     }
 
-    pub fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKeys {
+    pub(crate) fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKeys {
         TokenKeys::new(self.client(), label, mechanism).unwrap()
     }
 
     /// A session of our own, logged in.
-    pub fn session(&self) -> Session {
+    pub(crate) fn session(&self) -> Session {
         let session = self.raw.open_rw_session(self.slot).unwrap();
         match session.login(UserType::User, Some(&AuthPin::from(PIN.to_owned()))) {
             Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => session,
@@ -121,8 +121,15 @@ impl Token {
         }
     }
 
+    /// Whether any session that is logged in is open in this process: closing the last one logs out, and a new
+    /// one is logged in only while there are others.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let session = self.raw.open_ro_session(self.slot).unwrap();
+        session.get_session_info().unwrap().session_state() != SessionState::RoPublic
+    }
+
     /// An AES-256 key that was made without the crate, fit for every mechanism.
-    pub fn make_key(&self, label: &str, id: &[u8]) {
+    pub(crate) fn make_key(&self, label: &str, id: &[u8]) {
         let template = [
             Attribute::Label(label.as_bytes().to_vec()),
             Attribute::Id(id.to_vec()),
@@ -140,7 +147,7 @@ impl Token {
     }
 
     /// The secret keys of this label. Their handles are good while this process is logged in.
-    pub fn find(&self, session: &Session, label: &str) -> Vec<ObjectHandle> {
+    pub(crate) fn find(&self, session: &Session, label: &str) -> Vec<ObjectHandle> {
         let template = [
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::Label(label.as_bytes().to_vec()),

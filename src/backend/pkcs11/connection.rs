@@ -25,6 +25,8 @@ pub(super) struct Connection {
 struct State {
     /// Counts what was lost. Handles of keys are good within one generation.
     generation: u64,
+    /// Counts the losses of all sessions. A session is good, and is ours to close, within one epoch.
+    epoch: u64,
     open: Option<Open>,
     /// A token was found once, so its absence is an outage.
     was_open: bool,
@@ -47,6 +49,7 @@ struct Open {
 pub(super) struct Loan {
     pub(super) session: Session,
     pub(super) generation: u64,
+    epoch: u64,
     /// What tells the token from others.
     pub(super) token: Arc<str>,
     slot: Slot,
@@ -54,10 +57,14 @@ pub(super) struct Loan {
 }
 
 impl Loan {
-    /// A session that may write, for the administrator; closed by its caller.
+    /// A session that may write, for the administrator. It closes when it is dropped.
     pub(super) fn writing(&self) -> Result<Session, TokenError> {
-        // Not left open by an error on the way.
         self.module.open_rw_session(self.slot)
+    }
+
+    /// Whether the slot says that it is hardware.
+    pub(super) fn is_hardware(&self) -> Result<bool, TokenError> {
+        Ok(self.module.get_slot_info(self.slot)?.hardware_slot())
     }
 }
 
@@ -88,7 +95,7 @@ impl Connection {
             state.open = Some(open);
             state.was_open = true;
         }
-        let generation = state.generation;
+        let (generation, epoch) = (state.generation, state.epoch);
         let Some(open) = &mut state.open else {
             return Err(Error::new(ErrorKind::Unavailable).into());
         };
@@ -99,6 +106,7 @@ impl Connection {
         Ok(Loan {
             session,
             generation,
+            epoch,
             token: Arc::clone(&open.token),
             slot: open.slot,
             module: open.module.clone(),
@@ -108,39 +116,41 @@ impl Connection {
     /// Takes a session back. Where its work failed it is closed, with whatever the token still has going in it.
     pub(super) fn take_back(&self, loan: Loan, is_good: bool) {
         let mut state = self.state();
-        let is_current = state.generation == loan.generation;
+        if state.epoch != loan.epoch {
+            // Lost: the number may stand for another session by now.
+            return;
+        }
         match &mut state.open {
-            Some(open) if is_current && is_good && open.idle.len() < self.config.sessions => {
-                open.idle.push(loan.session);
-            }
-            // Only of this generation: after a loss the number may stand for another session.
-            Some(_) if is_current => {
-                // Nothing is lost with it where this fails.
-                let _ = loan.session.close();
-            }
-            _ => {}
+            Some(open) if is_good && open.idle.len() < self.config.sessions => open.idle.push(loan.session),
+            // Nothing is lost with it where this fails.
+            _ => drop(loan.session.close()),
         }
     }
 
     /// Does what has to be done for the next try, unless somebody has done it already.
     pub(super) fn recover(&self, loan: Option<Loan>, recovery: Recovery) {
         let mut state = self.state();
-        if loan
-            .as_ref()
-            .is_some_and(|loan| loan.generation != state.generation)
-        {
+        if loan.as_ref().is_some_and(|loan| loan.epoch != state.epoch) {
             return;
         }
-        state.generation += 1;
-        let is_alive = |open: &Open| open.anchor.get_session_info().is_ok();
-        if recovery == Recovery::Reopen || !state.open.as_ref().is_some_and(is_alive) {
-            tracing::info!(
-                provider = PROVIDER,
-                "the sessions with the token were lost; opening new ones"
-            );
-            state.open = None;
-        } else if let Some(loan) = loan {
-            let _ = loan.session.close();
+        if loan
+            .as_ref()
+            .is_none_or(|loan| loan.generation == state.generation)
+        {
+            state.generation += 1;
+            let is_alive = |open: &Open| open.anchor.get_session_info().is_ok();
+            if recovery == Recovery::Reopen || !state.open.as_ref().is_some_and(is_alive) {
+                tracing::info!(
+                    provider = PROVIDER,
+                    "the sessions with the token were lost; new ones will be opened"
+                );
+                state.epoch += 1;
+                state.open = None;
+                return;
+            }
+        }
+        if let Some(loan) = loan {
+            drop(loan.session.close());
         }
     }
 
@@ -188,7 +198,7 @@ impl Connection {
         if info.login_required()
             && let Err(fault) = log_in(state, &anchor, self.config.pin.as_ref())
         {
-            let _ = anchor.close();
+            drop(anchor.close());
             return Err(fault);
         }
         let token = format!(
@@ -257,9 +267,9 @@ impl Drop for Connection {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = state.open.take() {
             for session in open.idle {
-                let _ = session.close();
+                drop(session.close());
             }
-            let _ = open.anchor.close();
+            drop(open.anchor.close());
         }
     }
 }

@@ -47,15 +47,15 @@ pub(super) fn recovery(error: &TokenError) -> Option<Recovery> {
         | RvError::ObjectHandleInvalid
         | RvError::WrappingKeyHandleInvalid
         | RvError::UnwrappingKeyHandleInvalid
-        | RvError::UserNotLoggedIn => Some(Recovery::Find),
+        | RvError::UserNotLoggedIn
+        | RvError::DeviceError => Some(Recovery::Find),
         RvError::SessionHandleInvalid
         | RvError::SessionClosed
         | RvError::CryptokiNotInitialized
         | RvError::SlotIdInvalid
         | RvError::TokenNotPresent
         | RvError::TokenNotRecognized
-        | RvError::DeviceRemoved
-        | RvError::DeviceError => Some(Recovery::Reopen),
+        | RvError::DeviceRemoved => Some(Recovery::Reopen),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! KEKs on a PKCS#11 token.
 
+mod admin;
 mod budget;
 mod cipher;
 mod client;
@@ -14,6 +15,7 @@ mod registry;
 mod semaphore;
 mod uri;
 
+pub use admin::TokenAdmin;
 pub use client::Client;
 pub use config::Config;
 pub use keys::TokenKeys;

@@ -60,6 +60,21 @@ pub(super) fn by_number(a: &[u8], b: &[u8]) -> Ordering {
         .then_with(|| a.len().cmp(&b.len()))
 }
 
+/// The id after this one: the next number, in as many bytes, or in four where there are fewer.
+pub(super) fn next_id(id: &[u8]) -> Vec<u8> {
+    let mut next = vec![0; 4_usize.saturating_sub(id.len())];
+    next.extend_from_slice(id);
+    for byte in next.iter_mut().rev() {
+        let (sum, is_over) = byte.overflowing_add(1);
+        *byte = sum;
+        if !is_over {
+            return next;
+        }
+    }
+    next.insert(0, 1);
+    next
+}
+
 /// A `CKA_ID` as the version in a stanza.
 pub(super) fn version_of(id: &[u8]) -> String {
     base16ct::lower::encode_string(id)
@@ -191,6 +206,14 @@ mod tests {
         let mut ids: Vec<&[u8]> = vec![&[1, 0], &[2], &[], &[0, 2], &[0xff], &[0, 0, 1]];
         ids.sort_by(|a, b| by_number(a, b));
         assert_eq!(ids, [&[][..], &[0, 0, 1], &[2], &[0, 2], &[0xff], &[1, 0]]);
+        assert_eq!(next_id(&[]), [0, 0, 0, 1]);
+        assert_eq!(next_id(&[9]), [0, 0, 0, 10]);
+        assert_eq!(next_id(&[0, 0, 1, 0xff]), [0, 0, 2, 0]);
+        assert_eq!(next_id(&[0xff; 4]), [1, 0, 0, 0, 0]);
+        assert_eq!(next_id(&[1, 2, 3, 4, 5]), [1, 2, 3, 4, 6]);
+        for id in [&[][..], &[7], &[0xff, 0xff], &[0xff; 9]] {
+            assert!(by_number(&next_id(id), id).is_gt());
+        }
         assert_eq!(version_of(&[0, 0xab]), "00ab");
         assert_eq!(version_of(&[]), "");
     }
