@@ -23,7 +23,7 @@ use support::{PIN, Token};
 use waxseal::pkcs11::{Client, Mechanism, TokenKeys};
 use waxseal::runtime::{BoxFuture, Monotonic, Runtime, TokioRuntime};
 use waxseal::testing::conformance::{self, Subject};
-use waxseal::{Dek, EncryptionContext, KeyManager, Request, Sealer};
+use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request, Sealer};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aes_gcm_conforms() {
@@ -59,7 +59,34 @@ async fn aes_key_wrap_pad_conforms() {
         .unwrap_or_else(|failure| panic!("{failure}"));
     println!("{report}");
     assert_eq!(report.skipped().len(), 3, "{report}");
-    // No secret stays behind on the token.
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_wrapping_leaves_no_secret_on_the_token() {
+    let Some(token) = Token::fresh("left") else {
+        return;
+    };
+    token.make_key("kek", &[1]);
+    token.make_key("kek", &[2]);
+    let keys = token.keys("kek", Mechanism::AesKeyWrapPad);
+    let (here, there) = (
+        EncryptionContext::empty(),
+        EncryptionContext::new([("a", "b")]).unwrap(),
+    );
+    for _ in 0..8 {
+        let (_, wrapped) = keys.generate(&Request::new(&here)).await.unwrap();
+        keys.unwrap(wrapped.as_wrap_ref(), &Request::new(&here))
+            .await
+            .unwrap();
+        let moved = keys.unwrap(wrapped.as_wrap_ref(), &Request::new(&there)).await;
+        assert_eq!(moved.unwrap_err().kind(), ErrorKind::CannotOpen);
+        let mut bytes = wrapped.wrapped().to_vec();
+        bytes[40] ^= 1;
+        let mut altered = wrapped.as_wrap_ref();
+        altered.wrapped = &bytes;
+        let altered = keys.unwrap(altered, &Request::new(&here)).await;
+        assert_eq!(altered.unwrap_err().kind(), ErrorKind::CannotOpen);
+    }
     let session = token.session();
     let left = session
         .find_objects(&[
@@ -68,6 +95,16 @@ async fn aes_key_wrap_pad_conforms() {
         ])
         .unwrap();
     assert!(left.is_empty(), "{} objects are left", left.len());
+    // They would have been seen.
+    let template = [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::GENERIC_SECRET),
+        Attribute::Private(true),
+        Attribute::Value(vec![7; 64]),
+    ];
+    let other = token.session();
+    other.create_object(&template).unwrap();
+    assert_eq!(session.find_objects(&template[..2]).unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,6 +237,30 @@ async fn no_more_blocks_at_once_than_there_are_sessions() {
         assert!(!held.is_empty() || done == 64, "nothing goes on after {done}");
         held.into_iter().for_each(|work| work());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_does_not_return_ends_by_the_timeout() {
+    let Some(token) = Token::fresh("hang") else {
+        return;
+    };
+    token.make_key("kek", &[1]);
+    let runtime = Arc::new(Holding(TokioRuntime::current(), Mutex::default()));
+    let config = token
+        .config()
+        .with_sessions(1)
+        .unwrap()
+        .with_runtime(runtime.clone());
+    let client = Client::new(config.with_timeout(Duration::from_millis(50)));
+    let keys = TokenKeys::new(client, "kek", Mechanism::AesGcm).unwrap();
+    let context = EncryptionContext::empty();
+    // The first one hangs in the module, the second one waits for its turn.
+    for _ in 0..2 {
+        let error = keys.generate(&Request::new(&context)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.is_retryable());
+    }
+    assert_eq!(runtime.held().len(), 1);
 }
 
 /// Keeps what blocks until it is told to run.
