@@ -55,6 +55,8 @@ mod suite;
 pub mod testing;
 
 pub use backend::local;
+#[cfg(feature = "pkcs11")]
+pub use backend::pkcs11;
 #[cfg(feature = "vault-transit")]
 pub use backend::vault_transit;
 pub use context::{Binding, EncryptionContext};

@@ -1,5 +1,7 @@
 //! The backends: one folder for each place where KEKs are kept.
 
 pub mod local;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 #[cfg(feature = "vault-transit")]
 pub mod vault_transit;
