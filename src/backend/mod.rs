@@ -3,5 +3,6 @@
 pub mod local;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
+mod secret_file;
 #[cfg(feature = "vault-transit")]
 pub mod vault_transit;

@@ -1,17 +1,12 @@
 //! Where a PIN comes from. Never from a URI.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
-use zeroize::Zeroizing;
 
+use crate::backend::secret_file;
 use crate::error::{Error, Result};
 use crate::runtime::Environment;
-
-/// The most that is read of a PIN file.
-const FILE_MAX: usize = 1024;
 
 /// Where a PIN is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,55 +55,10 @@ impl PinSource {
 }
 
 fn from_file(path: &Path) -> Result<SecretString> {
-    let shown = path.display();
-    let failed = |error: std::io::Error| {
-        Error::configuration(format!(
-            "cannot read the PIN file {shown} (pin-source): {}",
-            error.kind()
-        ))
-        .with_source(error)
-    };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Error::configuration(format!(
-            "the PIN file {shown} (pin-source) is not a regular file"
-        )));
-    }
-    check_mode(&metadata, path)?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX + 1));
-    file.take(FILE_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    let text = std::str::from_utf8(&bytes)
-        .ok()
-        .filter(|_| bytes.len() <= FILE_MAX)
-        .ok_or_else(|| {
-            Error::configuration(format!(
-                "the PIN file {shown} (pin-source) is too long, or not UTF-8"
-            ))
-        })?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).into())
-}
-
-#[cfg(unix)]
-fn check_mode(metadata: &std::fs::Metadata, path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(Error::configuration(format!(
-        "the PIN file {} (pin-source) can be read by others (mode {:03o}); run chmod 600 on it",
-        path.display(),
-        mode & 0o777
-    )))
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &std::fs::Metadata, _: &Path) -> Result<()> {
-    Ok(())
+    let text = secret_file::read(path, "PIN file (pin-source)", false)?;
+    let pin = text.expose_secret();
+    let pin = pin.strip_suffix('\n').unwrap_or(pin);
+    Ok(pin.strip_suffix('\r').unwrap_or(pin).into())
 }
 
 #[cfg(test)]
