@@ -57,6 +57,8 @@ pub mod testing;
 #[cfg(feature = "gcp-kms")]
 pub use backend::gcp_kms;
 pub use backend::local;
+#[cfg(feature = "pkcs11")]
+pub use backend::pkcs11;
 #[cfg(feature = "vault-transit")]
 pub use backend::vault_transit;
 pub use context::{Binding, EncryptionContext};

@@ -3,5 +3,8 @@
 #[cfg(feature = "gcp-kms")]
 pub mod gcp_kms;
 pub mod local;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
+mod secret_file;
 #[cfg(feature = "vault-transit")]
 pub mod vault_transit;

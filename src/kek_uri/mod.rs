@@ -6,6 +6,7 @@
 //! | `file:PATH[?allow-shared=true]` | the same in a file; one that the group or others can read only if told so |
 //! | `passphrase-env:NAME[?kdf=pbkdf2\|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT]` | derived from a passphrase in an environment variable |
 //! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
+//! | `pkcs11:token=T;object=LABEL[;id=%01]?module-path=PATH&pin-source=env:VAR\|file:PATH` | a key on a PKCS#11 token, by an RFC 7512 URI (feature `pkcs11`) |
 //!
 //! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
 //! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
@@ -32,7 +33,7 @@ use crate::key_manager::KeyManager;
 use crate::local::kek_from_text;
 use crate::runtime::{Environment, ProcessEnvironment};
 
-const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME or vault-transit:KEY";
+const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, vault-transit:KEY or pkcs11:…";
 
 /// A parsed key URI: it names a KEK, and nothing was read yet. The grammar is that of [`kek_uri`](self).
 ///
@@ -50,6 +51,8 @@ pub struct KekUri(Place);
 enum Place {
     Local(local::LocalUri),
     VaultTransit(vault_transit::VaultUri),
+    #[cfg(feature = "pkcs11")]
+    Pkcs11(Box<crate::pkcs11::Uri>),
 }
 
 /// What a URI leads to.
@@ -79,6 +82,10 @@ impl FromStr for KekUri {
         let (scheme, rest) = uri
             .split_once(':')
             .ok_or_else(|| Error::argument(format!("a key is named as {SCHEMES}")))?;
+        if scheme == "pkcs11" {
+            // RFC 7512 has a grammar of its own.
+            return pkcs11(uri);
+        }
         let (place, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
         if kek_from_text(&SecretString::from(place)).is_ok() {
             return Err(Error::argument(format!(
@@ -117,7 +124,17 @@ fn endpoint_option(backend: &str) -> &'static str {
     }
 }
 
-#[cfg(not(feature = "vault-transit"))]
+#[cfg(feature = "pkcs11")]
+fn pkcs11(uri: &str) -> Result<KekUri> {
+    Ok(KekUri(Place::Pkcs11(Box::new(crate::pkcs11::Uri::parse(uri)?))))
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn pkcs11(_: &str) -> Result<KekUri> {
+    Err(not_compiled_in("pkcs11"))
+}
+
+#[cfg(not(all(feature = "vault-transit", feature = "pkcs11")))]
 fn not_compiled_in(feature: &'static str) -> Error {
     Error::unsupported("a key of this backend").with_detail(format!(
         "it was not compiled in; add the feature `{feature}` of waxseal"
@@ -143,6 +160,11 @@ impl KekUri {
             Place::VaultTransit(vault) => vault.open(environment),
             #[cfg(not(feature = "vault-transit"))]
             Place::VaultTransit(_) => Err(not_compiled_in("vault-transit")),
+            #[cfg(feature = "pkcs11")]
+            Place::Pkcs11(uri) => Ok(KeyManagers::one(crate::pkcs11::TokenKeys::from_uri_in(
+                uri,
+                environment,
+            )?)),
         }
     }
 }
@@ -152,6 +174,8 @@ impl fmt::Display for KekUri {
         match &self.0 {
             Place::Local(local) => local.fmt(f),
             Place::VaultTransit(vault) => vault.fmt(f),
+            #[cfg(feature = "pkcs11")]
+            Place::Pkcs11(uri) => write!(f, "pkcs11:object={}", uri.object().escape_debug()),
         }
     }
 }

@@ -162,3 +162,111 @@ fn doctor_says_whether_a_key_of_a_server_works() {
         "{table}"
     );
 }
+
+#[cfg(feature = "pkcs11")]
+mod token {
+    use pollster::block_on;
+    use waxseal::pkcs11::{Client, Config, Mechanism, TokenAdmin, TokenMatch};
+    use waxseal::{KekAdmin, KekTemplate};
+
+    use super::*;
+
+    struct Token {
+        /// `SOFTHSM2_CONF`, which says where the token is.
+        config: String,
+        pin: String,
+        module: String,
+        label: String,
+    }
+
+    impl Token {
+        fn new() -> Option<Self> {
+            let variable = |name| std::env::var(name).ok();
+            let Some(module) = variable("WAXSEAL_TEST_SOFTHSM") else {
+                assert_ne!(
+                    variable("CI").as_deref(),
+                    Some("true"),
+                    "WAXSEAL_TEST_SOFTHSM is not set"
+                );
+                println!("skipped: WAXSEAL_TEST_SOFTHSM is not set; run scripts/services up softhsm");
+                return None;
+            };
+            Some(Self {
+                config: variable("SOFTHSM2_CONF").unwrap(),
+                pin: variable("WAXSEAL_TEST_SOFTHSM_PIN").unwrap(),
+                module,
+                label: variable("WAXSEAL_TEST_SOFTHSM_TOKEN").unwrap(),
+            })
+        }
+
+        fn uri(&self, key: &str, algorithm: &str) -> String {
+            let Self { label, module, .. } = self;
+            format!(
+                "pkcs11:token={label};object={key}?module-path={module}&pin-source=env:PIN&algorithm={algorithm}"
+            )
+        }
+
+        fn make_key(&self, mechanism: Mechanism) -> String {
+            let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+            let name = format!("cli-{now}");
+            let config = Config::new(&self.module, TokenMatch::labelled(&self.label));
+            let client = Client::new(config.with_pin(self.pin.as_str().into()));
+            block_on(TokenAdmin::new(client, mechanism).create(&KekTemplate::new(&name), &name)).unwrap();
+            name
+        }
+    }
+
+    #[test]
+    fn a_key_on_a_token_seals_and_opens() {
+        let Some(token) = Token::new() else { return };
+        let tool = Tool::new();
+        for (mechanism, algorithm) in [
+            (Mechanism::AesGcm, "AES-GCM"),
+            (Mechanism::AesKeyWrapPad, "AES-KEY-WRAP-PAD"),
+        ] {
+            let uri = token.uri(&token.make_key(mechanism), algorithm);
+            let variables = [
+                ("SOFTHSM2_CONF", token.config.as_str()),
+                ("PIN", &token.pin),
+                ("WAXSEAL_KMS_URI", &uri),
+            ];
+            let sealed = run(
+                &tool,
+                &variables[..2],
+                &["seal", "--kek", &uri, "--context", PAIR],
+                &bytes(70_000),
+            );
+            assert_eq!(sealed.code, 0, "{}", sealed.stderr);
+            let opened = run(&tool, &variables, &["open", "--context", PAIR], &sealed.stdout);
+            assert!(opened.stdout == bytes(70_000), "{algorithm}: {}", opened.stderr);
+            let wrong = run(
+                &tool,
+                &variables,
+                &["open", "--context", "tenant=other"],
+                &sealed.stdout,
+            );
+            assert_eq!((wrong.code, wrong.stdout.len()), (1, 0));
+            assert!(wrong.stderr.contains("does not open"), "{}", wrong.stderr);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_said_and_no_pin_is_shown() {
+        let Some(token) = Token::new() else { return };
+        let tool = Tool::new();
+        let missing = token.uri("nobody-made-this", "AES-GCM");
+        let good = token.uri(&token.make_key(Mechanism::AesGcm), "AES-GCM");
+        let elsewhere = good.replace(&token.module, "/nowhere.so");
+        for (uri, pin, what) in [
+            (&missing, token.pin.as_str(), "no such key"),
+            (&good, "0000-CANARY", "credentials"),
+            (&elsewhere, &token.pin, "/nowhere.so"),
+        ] {
+            let variables = [("SOFTHSM2_CONF", token.config.as_str()), ("PIN", pin)];
+            let run = run(&tool, &variables, &["seal", "--kek", uri], b"hello");
+            assert_eq!((run.code, run.stdout.len()), (1, 0), "{}", run.stderr);
+            assert!(run.stderr.contains(what), "{}", run.stderr);
+            assert!(!run.stderr.contains(pin), "{}", run.stderr);
+        }
+    }
+}

@@ -1,19 +1,16 @@
 //! KEKs written as text.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
 use secrecy::{ExposeSecret, SecretString};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use crate::backend::secret_file;
 use crate::error::{Error, Result};
 use crate::runtime::Environment;
 use crate::secret::{KEY_LEN, Kek};
 
-/// The most that is read of a key file. A key in base64 has 44 characters.
-const FILE_MAX: usize = 1024;
 const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or hex (64 characters)";
 
 /// A KEK of 32 bytes from base64 (standard or URL-safe, padded or not) or hex. White space around it is
@@ -67,54 +64,9 @@ pub(super) fn kek_from_var(environment: &dyn Environment, name: &str) -> Result<
 
 /// A KEK from a file, in the form of [`kek_from_text`].
 pub(super) fn kek_from_file(path: &Path, allow_shared: bool) -> Result<Kek> {
+    let text = secret_file::read(path, "key file", allow_shared)?;
     let shown = path.display();
-    let failed = |error: std::io::Error| {
-        Error::configuration(format!("cannot read the key file {shown}: {}", error.kind())).with_source(error)
-    };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Error::configuration(format!(
-            "the key file {shown} is not a regular file"
-        )));
-    }
-    if !allow_shared {
-        check_mode(&metadata, path)?;
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX + 1));
-    file.take(FILE_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    let mut text = match std::str::from_utf8(&bytes) {
-        Ok(text) if bytes.len() <= FILE_MAX => text.to_owned(),
-        _ => {
-            return Err(Error::configuration(format!(
-                "the key file {shown} holds no key: {EXPECTED}"
-            )));
-        }
-    };
-    let kek = decode(&SecretString::from(text.as_str()));
-    text.zeroize();
-    kek.map_err(|why| Error::configuration(format!("the key file {shown} holds no key: {why}")))
-}
-
-#[cfg(unix)]
-fn check_mode(metadata: &std::fs::Metadata, path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(Error::configuration(format!(
-        "the key file {} can be read by others (mode {:03o}); run chmod 600 on it",
-        path.display(),
-        mode & 0o777
-    )))
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &std::fs::Metadata, _: &Path) -> Result<()> {
-    Ok(())
+    decode(&text).map_err(|why| Error::configuration(format!("the key file {shown} holds no key: {why}")))
 }
 
 #[cfg(test)]
@@ -198,6 +150,8 @@ mod tests {
             assert!(kek_from_file(&path, true).is_ok());
         }
         assert!(kek_from_file(dir.path(), true).is_err());
+        let device = kek_from_file(Path::new("/dev/zero"), true).unwrap_err();
+        assert!(device.to_string().contains("not a regular file"), "{device}");
         assert!(kek_from_file(&dir.path().join("missing"), true).is_err());
     }
 }

@@ -1,0 +1,195 @@
+//! The calls that wrap and unwrap. Everything here blocks.
+
+use cryptoki::error::Error as TokenError;
+use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism as Call, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::map::{Fault, is_about_the_bytes};
+use super::mechanism::Mechanism;
+use super::objects::Version;
+use crate::entropy;
+use crate::error::{Error, ErrorKind};
+use crate::secret::{Dek, KEY_LEN};
+
+const IV: usize = 12;
+const TAG: usize = 16;
+/// `IV || ciphertext || tag`.
+const GCM: usize = IV + KEY_LEN + TAG;
+/// RFC 5649 over 64 bytes.
+const KWP: usize = 72;
+
+/// What is wrapped: a DEK with what it is bound to, which a token sees in one of two ways.
+pub(super) struct Wrapping {
+    pub(super) mechanism: Mechanism,
+    pub(super) aad: [u8; 47],
+    /// The DEK, or the DEK and the binding.
+    pub(super) secret: Zeroizing<Vec<u8>>,
+}
+
+impl Wrapping {
+    pub(super) fn run(&self, session: &Session, version: &Version) -> Result<Vec<u8>, Fault> {
+        let key = version.checked()?.wraps.ok_or_else(no_such_half)?;
+        let wrapped = match self.mechanism {
+            Mechanism::AesGcm => {
+                version.budget.take()?;
+                self.gcm(session, key)?
+            }
+            Mechanism::AesKeyWrapPad => self.key_wrap(session, key)?,
+            Mechanism::RsaOaep256 => session.encrypt(&oaep(), key, &self.secret)?,
+        };
+        if Some(wrapped.len()) != expected_len(self.mechanism, version) {
+            return Err(nonsense("the token gave a wrap of another length"));
+        }
+        Ok(wrapped)
+    }
+
+    fn gcm(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
+        // A token may put an IV of its own in its place, so it is read after the call.
+        let mut iv: [u8; IV] = entropy::array()?;
+        let sealed = {
+            let params = GcmParams::new(&mut iv, &self.aad, tag_bits())?;
+            session.encrypt(&Call::AesGcm(params), key, &self.secret)?
+        };
+        Ok([iv.as_slice(), &sealed].concat())
+    }
+
+    fn key_wrap(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
+        let mut template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::GENERIC_SECRET),
+            Attribute::Token(false),
+            Attribute::Private(true),
+            Attribute::Sensitive(false),
+            Attribute::Extractable(true),
+            Attribute::Value(self.secret.to_vec()),
+        ];
+        let object = session.create_object(&template);
+        for attribute in &mut template {
+            wipe(attribute);
+        }
+        let object = object?;
+        let wrapped = session.wrap_key(&Call::AesKeyWrapPad, key, object);
+        // The session takes what is left with it: it is closed after an error.
+        session.destroy_object(object)?;
+        let mut wrapped = wrapped?;
+        // The call gives all of its buffer, which may be longer than what the token put in it.
+        if wrapped
+            .get(KWP..)
+            .is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+        {
+            wrapped.truncate(KWP);
+        }
+        Ok(wrapped)
+    }
+}
+
+/// What is unwrapped.
+pub(super) struct Unwrapping {
+    pub(super) mechanism: Mechanism,
+    pub(super) aad: [u8; 47],
+    pub(super) wrapped: Vec<u8>,
+}
+
+impl Unwrapping {
+    /// The DEK, or the DEK and a binding that is still to be compared. `CannotOpen` where this version did not
+    /// wrap it.
+    pub(super) fn run(&self, session: &Session, version: &Version) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let key = version.checked()?.unwraps.ok_or_else(no_such_half)?;
+        if Some(self.wrapped.len()) != expected_len(self.mechanism, version) {
+            return Err(Error::malformed("wrapped DEK", 0).into());
+        }
+        let opened = match self.mechanism {
+            Mechanism::AesGcm => self.gcm(session, key),
+            Mechanism::AesKeyWrapPad => return self.key_unwrap(session, key),
+            Mechanism::RsaOaep256 => session.decrypt(&oaep(), key, &self.wrapped),
+        };
+        opened.map(Zeroizing::new).map_err(cannot_open)
+    }
+
+    fn gcm(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, TokenError> {
+        let (iv, sealed) = self.wrapped.split_at(IV);
+        let mut iv: Vec<u8> = iv.to_vec();
+        let params = GcmParams::new(&mut iv, &self.aad, tag_bits())?;
+        session.decrypt(&Call::AesGcm(params), key, sealed)
+    }
+
+    fn key_unwrap(&self, session: &Session, key: ObjectHandle) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::GENERIC_SECRET),
+            Attribute::Token(false),
+            Attribute::Private(true),
+            Attribute::Sensitive(false),
+            Attribute::Extractable(true),
+        ];
+        let object = session
+            .unwrap_key(&Call::AesKeyWrapPad, key, &self.wrapped, &template)
+            .map_err(cannot_open)?;
+        let values = session.get_attributes(object, &[AttributeType::Value]);
+        // The session takes what is left with it: it is closed after an error.
+        let destroyed = session.destroy_object(object);
+        let mut value = None;
+        for attribute in values? {
+            if let Attribute::Value(bytes) = attribute {
+                value = Some(Zeroizing::new(bytes));
+            }
+        }
+        destroyed?;
+        value.ok_or_else(|| nonsense("the token did not give the value that it unwrapped"))
+    }
+}
+
+/// Length of a wrap under this version.
+fn expected_len(mechanism: Mechanism, version: &Version) -> Option<usize> {
+    match mechanism {
+        Mechanism::AesGcm => Some(GCM),
+        Mechanism::AesKeyWrapPad => Some(KWP),
+        Mechanism::RsaOaep256 => version.modulus,
+    }
+}
+
+fn oaep() -> Call<'static> {
+    Call::RsaPkcsOaep(PkcsOaepParams::new(
+        MechanismType::SHA256,
+        PkcsMgfType::MGF1_SHA256,
+        PkcsOaepSource::empty(),
+    ))
+}
+
+fn tag_bits() -> cryptoki::types::Ulong {
+    cryptoki::types::Ulong::new(128)
+}
+
+fn wipe(attribute: &mut Attribute) {
+    if let Attribute::Value(bytes) = attribute {
+        bytes.zeroize();
+    }
+}
+
+fn cannot_open(error: TokenError) -> Fault {
+    if is_about_the_bytes(&error) {
+        Error::cannot_open().with_source(error).into()
+    } else {
+        error.into()
+    }
+}
+
+fn no_such_half() -> Fault {
+    Error::new(ErrorKind::KeyNotFound)
+        .with_detail("the token has only one half of the key pair")
+        .into()
+}
+
+fn nonsense(what: &'static str) -> Fault {
+    Error::new(ErrorKind::InvalidAnswer).with_detail(what).into()
+}
+
+/// The DEK out of what was unwrapped with an AAD.
+pub(super) fn bare_dek(bytes: &[u8]) -> Result<Dek, Error> {
+    let bytes: &[u8; KEY_LEN] = bytes.try_into().map_err(|_| Error::cannot_open())?;
+    Ok(Dek::from_bytes(bytes))
+}

@@ -1,0 +1,88 @@
+//! KEKs on a PKCS#11 token: an HSM, a smart card, or SoftHSM.
+//!
+//! A [`Client`] is one token: its module, its sessions, its PIN. [`TokenKeys`] are the keys of one label on it, a KEK
+//! with its versions; [`TokenAdmin`] makes and rotates them. A [`Uri`] (RFC 7512) names all of it in one line:
+//!
+//! ```no_run
+//! # async fn example() -> waxseal::Result<()> {
+//! use std::sync::Arc;
+//! use waxseal::pkcs11::{Client, Config, TokenKeys, Uri};
+//!
+//! let uri = Uri::parse("pkcs11:token=payments;object=kek?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:PIN")?;
+//! let client = Client::new(Config::from_uri(&uri)?); // on tokio: .with_runtime(Arc::new(TokioRuntime::current()))
+//! let keys = TokenKeys::new(client, uri.object(), uri.mechanism())?;
+//! println!("wraps under {}", keys.check().await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # KEK id and version
+//! The id is the label (`CKA_LABEL`), the version the `CKA_ID` in lower-case hexadecimal. Among the keys of one class,
+//! label and id have to name exactly one object: two are refused, since nobody could tell which of them wrapped. The
+//! version that wraps is the one that is pinned, else the one whose id is the greatest number. Every version of the
+//! label opens. The version in a stanza is a claim that says which one is tried first.
+//!
+//! # Mechanisms
+//! | [`Mechanism`] | wrap algorithm | key | rights | the context is bound as |
+//! |---|---|---|---|---|
+//! | `AesGcm` | 32 | AES-256 | `CKA_ENCRYPT`, `CKA_DECRYPT` | AAD: the token authenticates it |
+//! | `AesKeyWrapPad` | 33 | AES-256 | `CKA_WRAP`, `CKA_UNWRAP` | wrapped with the DEK, compared here |
+//! | `RsaOaep256` | 34 | RSA, 2048 bits or more | `CKA_ENCRYPT` of the public, `CKA_DECRYPT` of the private half | the same |
+//!
+//! A key serves one mechanism: what opens under one must not be had under another. With `AesGcm` a version makes at
+//! most 2^32 wraps, since its IVs are random (NIST SP 800-38D, 8.3). They are counted for each process, which a process
+//! cannot do for others: rotate long before, wherever many processes wrap under one key. `AesKeyWrapPad` and
+//! `RsaOaep256` have no such bound.
+//!
+//! `AesKeyWrapPad` goes through `C_WrapKey`, the one way to it that tokens share: the DEK becomes a session object for
+//! the length of a call. Of the bytes that the PKCS#11 library reads back from such an object it leaves a copy in freed
+//! memory, which this crate cannot wipe; `AesGcm` has no such copy. Tokens in FIPS mode often refuse
+//! `AesKeyWrapPad` here, since it brings in a secret from outside.
+//!
+//! # What the user of the token needs
+//! To wrap and open: to log in as the normal user (`CKU_USER`), to open read-only sessions, and the rights above on
+//! the keys. `AesKeyWrapPad` also makes and destroys session objects. For [`TokenAdmin`]: read-write sessions, making keys
+//! and private data objects on the token, changing the rights of keys. Most tokens have one user only; where an HSM has
+//! several, give the application one that cannot make keys.
+//!
+//! # What it costs
+//! A wrap or unwrap with `AesGcm` or `RsaOaep256` is one encryption or decryption (three module calls), with
+//! `AesKeyWrapPad` four to six. Finding keys costs more: handles are kept and looked for again every five minutes, after
+//! a loss, or when a stanza claims a version that is not known, at most once a second. A wrap that does not open is
+//! tried under every version.
+//!
+//! # Losses
+//! After a lost session, login, key handle or module a call logs in, finds its key again and tries once more. What is
+//! gone for longer is `Unavailable`, and the next call tries anew: nothing has to be restarted.
+//!
+//! # Errors
+//! By return code alone. `CKR_PIN_…` is `Unauthenticated`; `CKR_KEY_FUNCTION_NOT_PERMITTED` is `KeyDisabled`; no such key
+//! is `KeyNotFound`; tokens and devices that are gone or fail are `Unavailable`; `CKR_SESSION_COUNT` is `Throttled`; a
+//! mechanism that the token does not have is `Unsupported`; a wrong module, token or kind of key is `Configuration`;
+//! refusals are `Denied`. A decryption that fails for its bytes is `CannotOpen`, whichever way the token puts it:
+//! SoftHSM calls a wrong tag a general error, so `CKR_GENERAL_ERROR` *from a decryption or unwrapping* is taken for one.
+
+mod admin;
+mod budget;
+mod cipher;
+mod client;
+mod config;
+mod connection;
+mod keys;
+mod map;
+mod mechanism;
+mod objects;
+mod pin;
+mod registry;
+mod semaphore;
+mod uri;
+
+pub use admin::TokenAdmin;
+pub use client::Client;
+pub use config::Config;
+pub use keys::TokenKeys;
+pub use mechanism::Mechanism;
+pub use pin::PinSource;
+pub use uri::{TokenMatch, Uri};
+
+const PROVIDER: &str = "pkcs11";

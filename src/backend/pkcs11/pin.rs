@@ -1,0 +1,113 @@
+//! Where a PIN comes from. Never from a URI.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::backend::secret_file;
+use crate::error::{Error, Result};
+use crate::runtime::Environment;
+
+/// Where a PIN is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PinSource {
+    /// In an environment variable.
+    Env(String),
+    /// In a file that only its owner can read, less one line end.
+    File(PathBuf),
+}
+
+impl PinSource {
+    /// `env:VAR`, `file:PATH` or `file:///PATH`.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let wrong =
+            || Error::configuration("in the PKCS#11 URI, pin-source is neither env:VAR nor file:PATH");
+        let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
+        match scheme {
+            "env" if !rest.is_empty() => Ok(Self::Env(rest.to_owned())),
+            "file" => match rest.strip_prefix("//") {
+                // With an authority only the empty one: a file of this host.
+                Some(path) if path.starts_with('/') => Ok(Self::File(path.into())),
+                None if !rest.is_empty() => Ok(Self::File(rest.into())),
+                _ => Err(wrong()),
+            },
+            _ => Err(wrong()),
+        }
+    }
+
+    /// The PIN.
+    ///
+    /// # Errors
+    /// `Configuration` where it is not there or empty, or, on Unix, where others than its owner can read the file.
+    pub fn read(&self, environment: &dyn Environment) -> Result<SecretString> {
+        let pin = match self {
+            Self::Env(name) => environment.var(name)?.ok_or_else(|| {
+                Error::configuration(format!("the environment variable {name} (pin-source) is not set"))
+            })?,
+            Self::File(path) => from_file(path)?,
+        };
+        if pin.expose_secret().is_empty() {
+            return Err(Error::configuration("the PIN that pin-source names is empty"));
+        }
+        Ok(pin)
+    }
+}
+
+fn from_file(path: &Path) -> Result<SecretString> {
+    let text = secret_file::read(path, "PIN file (pin-source)", false)?;
+    let pin = text.expose_secret();
+    let pin = pin.strip_suffix('\n').unwrap_or(pin);
+    Ok(pin.strip_suffix('\r').unwrap_or(pin).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::ProcessEnvironment;
+
+    #[test]
+    fn sources_are_told_apart() {
+        assert_eq!(PinSource::parse("env:A").unwrap(), PinSource::Env("A".into()));
+        for file in ["file:/run/pin", "file:///run/pin"] {
+            assert_eq!(
+                PinSource::parse(file).unwrap(),
+                PinSource::File("/run/pin".into())
+            );
+        }
+        for bad in [
+            "",
+            "1234",
+            "env:",
+            "file:",
+            "file://host/pin",
+            "|command",
+            "http://pin",
+        ] {
+            assert!(PinSource::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_refused_and_one_line_end_is_not_the_pin() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pin");
+        std::fs::write(&path, "12 34\n").unwrap();
+        let source = PinSource::File(path.clone());
+        for (mode, good) in [(0o600, true), (0o640, false), (0o604, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(source.read(&ProcessEnvironment).is_ok(), good, "{mode:o}");
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(source.read(&ProcessEnvironment).unwrap().expose_secret(), "12 34");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(source.read(&ProcessEnvironment).is_err());
+        assert!(
+            PinSource::File(dir.path().into())
+                .read(&ProcessEnvironment)
+                .is_err()
+        );
+    }
+}

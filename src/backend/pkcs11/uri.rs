@@ -1,0 +1,299 @@
+//! RFC 7512 URIs that name a key on a token.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::mechanism::Mechanism;
+use super::pin::PinSource;
+use crate::error::{Error, Result};
+
+/// The scheme, with its colon.
+const SCHEME: &str = "pkcs11:";
+
+/// Which token, by what it says of itself. Only what is given is compared; all of it must be as given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenMatch {
+    /// Its label.
+    pub label: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Its model.
+    pub model: Option<String>,
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// The number of the slot it is in.
+    pub slot: Option<u64>,
+}
+
+impl TokenMatch {
+    /// The token of this label.
+    #[must_use]
+    pub fn labelled(label: impl Into<String>) -> Self {
+        Self {
+            label: Some(label.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing is given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A key on a token: an RFC 7512 URI, taken apart.
+///
+/// ```text
+/// pkcs11:token=T;object=LABEL[;id=%01][;type=TYPE][;serial=S][;model=M][;manufacturer=M][;slot-id=N]
+///       ?module-path=PATH[&pin-source=env:VAR|file:PATH][&algorithm=AES-GCM|AES-KEY-WRAP-PAD|RSA-OAEP-256]
+/// ```
+///
+/// - `token`, `serial`, `model`, `manufacturer`, `slot-id`: at least one; together they must match one token.
+/// - `object`: the label of the key, which is the KEK's id.
+/// - `id`: pins the version that wraps. Without it that is the greatest.
+/// - `type`: `secret-key`, or `private` or `public` with `RSA-OAEP-256`; it may be left out.
+/// - `module-path`: the token's PKCS#11 module.
+/// - `pin-source`: where the PIN is: `env:VAR`, a variable, or `file:PATH`, a file that only its owner can
+///   read, less one line end. A `pin-value` is refused, since URIs are logged.
+/// - `algorithm` (ours, as the RFC allows): how to wrap; `AES-GCM` where it is left out.
+///
+/// Values are percent-encoded (`%20`). Each attribute may stand once, and none that is not listed.
+///
+/// ```
+/// use waxseal::pkcs11::Uri;
+///
+/// let uri = Uri::parse("pkcs11:token=payments;object=kek?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:PIN")?;
+/// assert_eq!(uri.object(), "kek");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Uri {
+    token: TokenMatch,
+    object: String,
+    id: Option<Vec<u8>>,
+    module: PathBuf,
+    pin: Option<PinSource>,
+    mechanism: Mechanism,
+}
+
+impl Uri {
+    /// Takes a URI apart.
+    ///
+    /// # Errors
+    /// `Configuration`, naming the part that is wrong and not its value.
+    pub fn parse(text: &str) -> Result<Self> {
+        let rest = text
+            .strip_prefix(SCHEME)
+            .ok_or_else(|| Error::configuration("a PKCS#11 URI begins with \"pkcs11:\""))?;
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let path = Attributes::parse(path, ';', "path")?;
+        let query = Attributes::parse(query, '&', "query")?;
+        if path.has("pin-value") || query.has("pin-value") {
+            return Err(Error::configuration(
+                "the URI has a pin-value; a PIN does not belong in a URI: use pin-source=env:VAR or file:PATH",
+            ));
+        }
+        path.only(&[
+            "token",
+            "object",
+            "id",
+            "type",
+            "serial",
+            "model",
+            "manufacturer",
+            "slot-id",
+        ])?;
+        query.only(&["module-path", "pin-source", "algorithm"])?;
+
+        let token = TokenMatch {
+            label: path.text("token")?,
+            serial: path.text("serial")?,
+            model: path.text("model")?,
+            manufacturer: path.text("manufacturer")?,
+            slot: path.text("slot-id")?.map(|text| slot(&text)).transpose()?,
+        };
+        if token.is_empty() {
+            return Err(missing("token"));
+        }
+        let mechanism = match query.text("algorithm")? {
+            Some(name) => Mechanism::from_name(&name).ok_or_else(|| {
+                wrong(
+                    "algorithm",
+                    "is none of AES-GCM, AES-KEY-WRAP-PAD and RSA-OAEP-256",
+                )
+            })?,
+            None => Mechanism::AesGcm,
+        };
+        if let Some(class) = path.text("type")? {
+            let good = match mechanism {
+                Mechanism::AesGcm | Mechanism::AesKeyWrapPad => class == "secret-key",
+                Mechanism::RsaOaep256 => class == "private" || class == "public",
+            };
+            if !good {
+                return Err(wrong("type", "is not that of a key of this algorithm"));
+            }
+        }
+        let module = query.text("module-path")?.ok_or_else(|| missing("module-path"))?;
+        Ok(Self {
+            token,
+            object: path.text("object")?.ok_or_else(|| missing("object"))?,
+            id: path.bytes("id")?,
+            module: PathBuf::from(module),
+            pin: query
+                .text("pin-source")?
+                .map(|text| PinSource::parse(&text))
+                .transpose()?,
+            mechanism,
+        })
+    }
+
+    /// Which token.
+    #[must_use]
+    pub fn token(&self) -> &TokenMatch {
+        &self.token
+    }
+
+    /// The label of the key.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        &self.object
+    }
+
+    /// The `CKA_ID` that is pinned.
+    #[must_use]
+    pub fn id(&self) -> Option<&[u8]> {
+        self.id.as_deref()
+    }
+
+    /// The path of the module.
+    #[must_use]
+    pub fn module(&self) -> &Path {
+        &self.module
+    }
+
+    /// Where the PIN is.
+    #[must_use]
+    pub fn pin(&self) -> Option<&PinSource> {
+        self.pin.as_ref()
+    }
+
+    /// How to wrap.
+    #[must_use]
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+}
+
+impl fmt::Debug for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uri")
+            .field("token", &self.token)
+            .field("object", &self.object)
+            .field("id", &self.id)
+            .field("module", &self.module)
+            .field("pin", &self.pin)
+            .field("mechanism", &self.mechanism)
+            .finish()
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::configuration(format!("the PKCS#11 URI has no {name}"))
+}
+
+fn wrong(name: &str, why: &str) -> Error {
+    Error::configuration(format!("in the PKCS#11 URI, {name} {why}"))
+}
+
+fn slot(text: &str) -> Result<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| wrong("slot-id", "is not a decimal number"))
+}
+
+/// The attributes of path or query, decoded.
+struct Attributes<'a>(Vec<(&'a str, Vec<u8>)>);
+
+impl<'a> Attributes<'a> {
+    fn parse(text: &'a str, separator: char, part: &str) -> Result<Self> {
+        let mut found: Vec<(&str, Vec<u8>)> = Vec::new();
+        if text.is_empty() {
+            return Ok(Self(found));
+        }
+        for (i, pair) in text.split(separator).enumerate() {
+            let Some((name, value)) = pair.split_once('=') else {
+                return Err(Error::configuration(format!(
+                    "in the {part} of the PKCS#11 URI, attribute {} is not name=value",
+                    i + 1
+                )));
+            };
+            // What is no name may be anything, a PIN too: it is not repeated.
+            let named =
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            if !named {
+                return Err(Error::configuration(format!(
+                    "in the {part} of the PKCS#11 URI, the name of attribute {} is not one of lower-case letters",
+                    i + 1
+                )));
+            }
+            if found.iter().any(|(other, _)| *other == name) {
+                return Err(wrong(name, "stands twice"));
+            }
+            let value = percent_decoded(value).ok_or_else(|| wrong(name, "is not well percent-encoded"))?;
+            found.push((name, value));
+        }
+        Ok(Self(found))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(other, _)| *other == name)
+    }
+
+    fn only(&self, known: &[&str]) -> Result<()> {
+        match self.0.iter().find(|(name, _)| !known.contains(name)) {
+            Some((name, _)) => Err(wrong(name, "stands where it is not known")),
+            None => Ok(()),
+        }
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let found = self.0.iter().find(|(other, _)| *other == name);
+        match found {
+            Some((_, value)) if value.is_empty() => Err(wrong(name, "is empty")),
+            Some((_, value)) => Ok(Some(value.clone())),
+            None => Ok(None),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>> {
+        let Some(bytes) = self.bytes(name)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(bytes).map_err(|_| wrong(name, "is not UTF-8"))?;
+        if text.chars().any(char::is_control) {
+            return Err(wrong(name, "has a control character"));
+        }
+        Ok(Some(text))
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next()?, bytes.next()?];
+            let mut decoded = [0];
+            base16ct::mixed::decode(digits, &mut decoded).ok()?;
+            out.extend_from_slice(&decoded);
+        } else {
+            out.push(byte);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests;

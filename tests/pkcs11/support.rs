@@ -1,0 +1,157 @@
+//! Tokens of SoftHSM, one for each test, and a look at them that does not go through the crate.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error as TokenError, RvError};
+use cryptoki::mechanism::Mechanism as Call;
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use waxseal::pkcs11::{Client, Config, Mechanism, TokenKeys, TokenMatch};
+use waxseal::runtime::TokioRuntime;
+
+pub(crate) const PIN: &str = "w4x-pin-canary";
+
+/// One token.
+pub(crate) struct Token {
+    pub(crate) label: String,
+    pub(crate) module: PathBuf,
+    pub(crate) raw: Pkcs11,
+    pub(crate) slot: Slot,
+}
+
+/// Tokens are made one after the other.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The module, if it is here. Its configuration has to be in the environment before it is loaded.
+pub(crate) fn module() -> Option<PathBuf> {
+    let Some(module) = std::env::var_os("WAXSEAL_TEST_SOFTHSM") else {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "WAXSEAL_TEST_SOFTHSM is not set; run eval \"$(scripts/services env)\""
+        );
+        println!("skipped: WAXSEAL_TEST_SOFTHSM is not set; run scripts/services up softhsm, and its env");
+        return None;
+    };
+    assert!(
+        std::env::var_os("SOFTHSM2_CONF").is_some(),
+        "SOFTHSM2_CONF is not set"
+    );
+    Some(module.into())
+}
+
+impl Token {
+    /// A fresh token of this label.
+    pub(crate) fn fresh(label: &str) -> Option<Self> {
+        let module = module()?;
+        let _one = one_at_a_time();
+        let raw = Pkcs11::new(&module).unwrap();
+        match raw.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) | Err(TokenError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        let info = raw.get_library_info().unwrap();
+        println!(
+            "{} {}, package {}",
+            info.library_description(),
+            info.library_version(),
+            std::env::var("WAXSEAL_TEST_SOFTHSM_VERSION").unwrap_or_default()
+        );
+        // Of another run.
+        let label = format!("{label}-{:x}", std::process::id());
+        let is_free = |slot: &Slot| !raw.get_token_info(*slot).unwrap().token_initialized();
+        let free = raw
+            .get_slots_with_token()
+            .unwrap()
+            .into_iter()
+            .find(is_free)
+            .unwrap();
+        let so_pin = AuthPin::from("87654321".to_owned());
+        raw.init_token(free, &so_pin, &label).unwrap();
+        let is_ours = |slot: &Slot| raw.get_token_info(*slot).unwrap().label() == label;
+        let slot = raw
+            .get_slots_with_token()
+            .unwrap()
+            .into_iter()
+            .find(is_ours)
+            .unwrap();
+        let session = raw.open_rw_session(slot).unwrap();
+        session.login(UserType::So, Some(&so_pin)).unwrap();
+        session.init_pin(&AuthPin::from(PIN.to_owned())).unwrap();
+        session.logout().unwrap();
+        drop(session);
+        Some(Self {
+            label,
+            module,
+            raw,
+            slot,
+        })
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::new(&self.module, TokenMatch::labelled(&self.label))
+            .with_pin(PIN.to_owned().into())
+            .with_runtime(Arc::new(TokioRuntime::current()))
+    }
+
+    pub(crate) fn config_of(&self, token: TokenMatch) -> Config {
+        Config::new(&self.module, token).with_pin(PIN.to_owned().into())
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.config())
+    }
+
+    pub(crate) fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKeys {
+        TokenKeys::new(self.client(), label, mechanism).unwrap()
+    }
+
+    /// A session of our own, logged in.
+    pub(crate) fn session(&self) -> Session {
+        let session = self.raw.open_rw_session(self.slot).unwrap();
+        match session.login(UserType::User, Some(&AuthPin::from(PIN.to_owned()))) {
+            Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => session,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Whether any session that is logged in is open in this process: closing the last one logs out, and a new
+    /// one is logged in only while there are others.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let session = self.raw.open_ro_session(self.slot).unwrap();
+        session.get_session_info().unwrap().session_state() != SessionState::RoPublic
+    }
+
+    /// An AES-256 key that was made without the crate, fit for every mechanism.
+    pub(crate) fn make_key(&self, label: &str, id: &[u8]) {
+        let template = [
+            Attribute::Label(label.as_bytes().to_vec()),
+            Attribute::Id(id.to_vec()),
+            Attribute::Token(true),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::ValueLen(32.into()),
+            Attribute::Encrypt(true),
+            Attribute::Decrypt(true),
+            Attribute::Wrap(true),
+            Attribute::Unwrap(true),
+        ];
+        self.session().generate_key(&Call::AesKeyGen, &template).unwrap();
+    }
+
+    /// The secret keys of this label. Their handles are good while this process is logged in.
+    pub(crate) fn find(&self, session: &Session, label: &str) -> Vec<ObjectHandle> {
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::Label(label.as_bytes().to_vec()),
+        ];
+        session.find_objects(&template).unwrap()
+    }
+}
