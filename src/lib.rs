@@ -54,6 +54,8 @@ mod suite;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "gcp-kms")]
+pub use backend::gcp_kms;
 pub use backend::local;
 #[cfg(feature = "pkcs11")]
 pub use backend::pkcs11;

@@ -1,0 +1,217 @@
+//! The connection to the service, and the one place where calls are made.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use google_cloud_gax::client_builder::internal::with_follow_redirects;
+use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_kms_v1::client::KeyManagementService;
+use http::Uri;
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+
+use super::PROVIDER;
+use super::config::{Auth, Config};
+use super::credentials::credentials;
+use super::map::{self, Call};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key_manager::Request;
+use crate::runtime::{Monotonic, Runtime, TokioRuntime, with_timeout};
+
+/// An account at the service, with connections and a token that all its key managers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    auth: Auth,
+    endpoint: Option<String>,
+    timeout: Duration,
+    runtime: TokioRuntime,
+    handle: Handle,
+    // Made by the first call: that may ask the metadata server.
+    service: OnceCell<KeyManagementService>,
+}
+
+impl Client {
+    /// A client of this account. Makes no call, and looks for no credentials yet.
+    ///
+    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it later
+    /// from wherever.
+    ///
+    /// # Errors
+    /// `Configuration` outside a tokio runtime, and for an endpoint that is none.
+    pub fn new(config: Config) -> Result<Self> {
+        Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    fn build(config: Config) -> Result<Self> {
+        if let Some(endpoint) = &config.endpoint {
+            check_endpoint(endpoint)?;
+        }
+        let handle = match config.handle {
+            Some(handle) => handle,
+            None => Handle::try_current().map_err(|_| {
+                Error::configuration(
+                    "make the client inside a tokio runtime, or give it one by `with_handle`",
+                )
+            })?,
+        };
+        Ok(Self(Arc::new(Inner {
+            auth: config.auth,
+            endpoint: config.endpoint,
+            timeout: config.timeout,
+            runtime: TokioRuntime::new(handle.clone()),
+            handle,
+            service: OnceCell::new(),
+        })))
+    }
+
+    /// Google's own service always answers with checksums, and never answers nobody.
+    pub(super) fn demands_checksums(&self) -> bool {
+        !matches!(self.0.auth, Auth::Anonymous)
+    }
+
+    /// Until when a call that begins now must be over.
+    pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
+        let own = self.0.runtime.now() + self.0.timeout;
+        match request.and_then(Request::deadline) {
+            Some(deadline) => deadline.min(own),
+            None => own,
+        }
+    }
+
+    /// One call by `deadline`, on the client's own runtime: the caller may have none.
+    pub(super) async fn call<T, F>(
+        &self,
+        call: Call,
+        deadline: Monotonic,
+        work: impl FnOnce(KeyManagementService) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = google_cloud_gax::Result<T>> + Send + 'static,
+    {
+        let left = deadline.0.saturating_sub(self.0.runtime.now().0);
+        if left.is_zero() {
+            return Err(map::timed_out());
+        }
+        let inner = Arc::clone(&self.0);
+        let mut task = AbortOnDrop(self.0.handle.spawn(async move {
+            let answer = async {
+                let service = inner.service.get_or_try_init(|| inner.connect()).await?;
+                work(service.clone())
+                    .await
+                    .map_err(|error| map::error(error, call))
+            };
+            with_timeout(&inner.runtime, Some(left), answer)
+                .await
+                .map_err(|error| error.with_provider(PROVIDER))
+        }));
+        (&mut task.0).await.map_err(|_| {
+            Error::new(ErrorKind::Unavailable)
+                .with_provider(PROVIDER)
+                .with_detail("the tokio runtime lost a request")
+        })?
+    }
+}
+
+impl Inner {
+    async fn connect(&self) -> Result<KeyManagementService> {
+        let mut builder = KeyManagementService::builder()
+            .with_credentials(credentials(&self.auth)?)
+            .with_retry_policy(NeverRetry)
+            .with_attempt_timeout(self.timeout);
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        // A redirect would take the DEK along.
+        let builder = with_follow_redirects(builder, false);
+        builder
+            .build()
+            .await
+            .map_err(|error| Error::configuration("the client cannot be made").with_source(error))
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<Result<T>>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &self.0.endpoint)
+            .field("auth", &self.0.auth)
+            .field("timeout", &self.0.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `https://HOST[:PORT]`, or `http://` for what listens nearby.
+fn check_endpoint(endpoint: &str) -> Result<()> {
+    let uri: Option<Uri> = endpoint.parse().ok();
+    let is_bare = |uri: &Uri| {
+        matches!(uri.path(), "" | "/")
+            && uri.query().is_none()
+            && uri
+                .authority()
+                .is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    match uri.as_ref().map(|uri| (uri.scheme_str(), uri)) {
+        Some((Some("https"), uri)) if is_bare(uri) => Ok(()),
+        Some((Some("http"), uri)) if is_bare(uri) => {
+            if !matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+                tracing::warn!(
+                    provider = PROVIDER,
+                    "the endpoint is addressed by http: whoever is on the way reads DEKs"
+                );
+            }
+            Ok(())
+        }
+        // Not what was given: it may hold a password.
+        _ => Err(Error::configuration(
+            "the endpoint is https://HOST or http://HOST:PORT, without a path",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_scheme_and_host() {
+        for good in [
+            "https://cloudkms.googleapis.com",
+            "http://127.0.0.1:80/",
+            "http://[::1]:8080",
+        ] {
+            check_endpoint(good).unwrap();
+        }
+        for bad in [
+            "",
+            "cloudkms.googleapis.com",
+            "ftp://h",
+            "https://h/v1",
+            "https://h?x=CANARY",
+            "https://u:CANARY@h",
+        ] {
+            let error = check_endpoint(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");
+            assert!(!format!("{error} {error:?}").contains("CANARY"));
+        }
+    }
+
+    #[test]
+    fn a_client_needs_a_runtime_or_says_so() {
+        let error = Client::new(Config::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("with_handle"), "{error}");
+    }
+}

@@ -1,0 +1,90 @@
+//! Where the service is, and who asks.
+
+use std::fmt;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::runtime::Handle;
+
+/// How long one call of a key manager may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who asks.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Auth {
+    /// Application Default Credentials: the file that `GOOGLE_APPLICATION_CREDENTIALS` names (a service account,
+    /// or workload identity federation), else what `gcloud auth application-default login` left, else the service
+    /// account of the machine or pod that this runs on (the metadata server).
+    #[default]
+    ApplicationDefault,
+    /// An access token that was made elsewhere, for as long as it lives.
+    AccessToken(SecretString),
+    /// Nobody: for emulators. Google's own service refuses it. Answers without checksums are then accepted, since not
+    /// every emulator has them.
+    Anonymous,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ApplicationDefault => "ApplicationDefault",
+            Self::AccessToken(_) => "AccessToken(..)",
+            Self::Anonymous => "Anonymous",
+        })
+    }
+}
+
+/// Where the service is, who asks, and how long to wait. By default Google's own, with Application Default
+/// Credentials.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Config {
+    pub(super) auth: Auth,
+    pub(super) endpoint: Option<String>,
+    pub(super) timeout: Duration,
+    pub(super) handle: Option<Handle>,
+}
+
+impl Config {
+    /// Google's own service, with Application Default Credentials.
+    pub fn new() -> Self {
+        Self {
+            auth: Auth::default(),
+            endpoint: None,
+            timeout: TIMEOUT,
+            handle: None,
+        }
+    }
+
+    /// Asks as somebody else.
+    pub fn with_auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Asks at this address (`https://HOST` or `http://HOST:PORT`): a regional or private endpoint, or an emulator.
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// How long one call of a key manager may take, from end to end, getting a token included: 10 s by default. A
+    /// deadline of the request that comes earlier holds.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Does its I/O on this tokio runtime, instead of the one that the client is made in.
+    pub fn with_handle(mut self, handle: Handle) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
