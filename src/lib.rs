@@ -52,6 +52,8 @@ mod suite;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "aws-kms")]
+pub use backend::aws_kms;
 pub use backend::local;
 pub use context::{Binding, EncryptionContext};
 pub use dek_lease::DekLease;
