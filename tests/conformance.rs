@@ -9,7 +9,8 @@ use waxseal::local::{Kdf, LocalKeys, PassphraseKeys};
 use waxseal::testing::conformance::{Report, Subject, run};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
-    Capabilities, Dek, Error, ErrorKind, Kek, KekRef, KeyManager, Request, Result, Unwrapped, WrapRef, WrappedDek,
+    Capabilities, Dek, Error, ErrorKind, Kek, KekRef, KeyManager, Request, Result, Unwrapped, WrapRef,
+    WrappedDek,
 };
 
 fn passes(subject: &Subject) -> Report {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::PROVIDER;
 use super::bind::ContextForm;
 use super::client::Client;
-use super::reactor::unlogged;
+use super::quiet::unlogged;
 use super::resolve::Key;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::error::{Error, ErrorKind, Operation, Result};

@@ -114,6 +114,7 @@ mod keys;
 mod map;
 mod names;
 mod once;
+mod quiet;
 mod reactor;
 mod resolve;
 

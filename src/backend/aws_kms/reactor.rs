@@ -59,13 +59,6 @@ impl Drop for Reactor {
     }
 }
 
-/// Polls with no log at all.
-pub(super) async fn unlogged<T>(work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|task| tracing::dispatcher::with_default(&tracing::Dispatch::none(), || work.as_mut().poll(task)))
-        .await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
