@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 use super::PROVIDER;
 use super::bind::ContextForm;
 use super::client::Client;
-use super::quiet::unlogged;
 use super::resolve::Key;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -138,7 +137,7 @@ impl Keys {
             .plaintext(Blob::new(dek.expose_bytes().as_slice()))
             .set_encryption_context(context)
             .set_grant_tokens(self.tokens());
-        let answer = unlogged(self.client.call(request.deadline(), call.send())).await?;
+        let answer = self.client.call(request.deadline(), call.send()).await?;
         let kek = self.active.answered(&target, answer.key_id.as_deref(), None)?;
         self.wrapped(kek, answer.ciphertext_blob)
     }

@@ -161,6 +161,9 @@ fn about_credentials(error: &(dyn StdError + 'static)) -> Option<(ErrorKind, boo
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_kms::error::ConnectorError;
+    use aws_sdk_kms::operation::decrypt::DecryptError;
+
     use super::*;
 
     #[test]
@@ -174,6 +177,38 @@ mod tests {
         // Said with a good status, or with a bad one and nothing else: no answer at all.
         assert_eq!(kind(None, 200), ErrorKind::InvalidAnswer);
         assert_eq!(kind(Some("Unheard"), 400), ErrorKind::InvalidAnswer);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_from_what_is_down() {
+        use CredentialsError as Cause;
+        let failed = |cause: Cause| {
+            let failure = ConnectorError::other(cause.into(), None);
+            error(SdkError::<DecryptError, HttpResponse>::dispatch_failure(failure))
+        };
+        for (cause, kind, retryable) in [
+            (Cause::not_loaded("CANARY"), ErrorKind::Unauthenticated, false),
+            (Cause::provider_error("CANARY"), ErrorKind::Unauthenticated, true),
+            (
+                Cause::invalid_configuration("CANARY"),
+                ErrorKind::Configuration,
+                false,
+            ),
+            (
+                Cause::provider_timed_out(Duration::from_secs(1)),
+                ErrorKind::TimedOut,
+                true,
+            ),
+        ] {
+            let error = failed(cause);
+            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
+            assert!(error.source().is_some());
+            assert!(!format!("{error} {error:?}").contains("CANARY"));
+        }
+        // A host that is not there is not about credentials.
+        let failure = ConnectorError::io("CANARY".into());
+        let error = error(SdkError::<DecryptError, HttpResponse>::dispatch_failure(failure));
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
 
     #[test]

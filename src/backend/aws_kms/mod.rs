@@ -103,8 +103,8 @@
 //!
 //! # What stays in memory
 //! DEKs that come from AWS are wiped here. The SDK and the TLS library keep copies of a request or answer in
-//! buffers that nobody wipes, and free them after the call. `Encrypt` is called with the log of the SDK off, since
-//! the SDK prints that request, and with it the DEK, at level `TRACE`.
+//! buffers that nobody wipes, and free them after the call. No level of the SDK's log shows a DEK, unless the variable
+//! `LOG_SENSITIVE_BODIES` is `true`, which has it print whole answers at `TRACE`: never set it.
 
 mod admin;
 mod bind;
@@ -114,7 +114,6 @@ mod keys;
 mod map;
 mod names;
 mod once;
-mod quiet;
 mod reactor;
 mod resolve;
 
