@@ -54,6 +54,8 @@ mod suite;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "aws-kms")]
+pub use backend::aws_kms;
 #[cfg(feature = "gcp-kms")]
 pub use backend::gcp_kms;
 pub use backend::local;

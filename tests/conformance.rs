@@ -3,11 +3,15 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use pollster::block_on;
 use waxseal::local::{Kdf, LocalKeys, PassphraseKeys};
 use waxseal::testing::conformance::{Report, Subject, run};
 use waxseal::testing::{FakeKeyManager, Method};
-use waxseal::{Kek, KeyManager};
+use waxseal::{
+    Capabilities, Dek, Error, ErrorKind, Kek, KekRef, KeyManager, Request, Result, Unwrapped, WrapRef,
+    WrappedDek,
+};
 
 fn passes(subject: &Subject) -> Report {
     block_on(run(subject)).unwrap_or_else(|failure| panic!("{failure}"))
@@ -136,6 +140,62 @@ fn the_fake_that_only_wraps() {
             .against(private.sibling("b")),
     );
     assert_eq!(skipped(&report), ["a_rewrap_keeps_dek_and_binding"]);
+}
+
+/// A KMS that takes contexts pair by pair: none with an empty value, and nothing that is bound to more. Only its
+/// unwrap tells the version of the KEK.
+#[derive(Debug)]
+struct Choosy(FakeKeyManager);
+
+impl Choosy {
+    fn check(request: &Request<'_>) -> Result<()> {
+        let context = request.context();
+        if request.binding() != context.digest() || context.pairs().any(|(_, value)| value.is_empty()) {
+            return Err(Error::new(ErrorKind::Unsupported { feature: "this" }));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyManager for Choosy {
+    fn provider(&self) -> &str {
+        self.0.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+        self.0.recognizes(wrapped)
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        Self::check(request)?;
+        let wrapped = self.0.wrap(dek, request).await?;
+        let kek = KekRef::new(wrapped.kek().provider(), wrapped.kek().id(), "")?;
+        WrappedDek::new(wrapped.algorithm(), kek, wrapped.wrapped().to_vec())
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        self.0.unwrap(wrapped, request).await
+    }
+}
+
+#[test]
+fn one_that_says_what_it_cannot_bind_to_is_not_asked_to() {
+    let fake = FakeKeyManager::new("a");
+    let report = passes(&Subject::new(Choosy(fake.clone())).against(Choosy(fake.sibling("b"))));
+    assert_eq!(
+        skipped(&report),
+        [
+            "a_manager_that_only_wraps_refuses_to_unwrap",
+            "a_context_with_an_empty_value_opens",
+            "another_binding_does_not_open",
+            "a_rewrap_keeps_dek_and_binding",
+        ]
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The backends: one folder for each place where KEKs are kept.
 
+#[cfg(feature = "aws-kms")]
+pub mod aws_kms;
 #[cfg(feature = "gcp-kms")]
 pub mod gcp_kms;
 pub mod local;

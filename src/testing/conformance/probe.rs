@@ -88,6 +88,22 @@ impl Subject {
         self.good("wrapping", wrapped)
     }
 
+    /// Whether it says, in every way of wrapping, that it cannot wrap for this request.
+    pub(super) async fn cannot_wrap_for(&self, request: &Request<'_>) -> Finding<bool> {
+        let unsupported = |kind| matches!(kind, ErrorKind::Unsupported { .. });
+        let dek = Dek::generate().map_err(own)?;
+        match self.manager().wrap(&dek, request).await {
+            Err(error) if unsupported(error.kind()) => {
+                self.check_printed("refusing to wrap", &error)?;
+                let generated = self.manager().generate(request).await;
+                let what = "generating what it does not wrap";
+                self.refused(what, generated, unsupported)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// A fresh DEK and its wrap.
     pub(super) async fn wrapped(&self, request: &Request<'_>) -> Finding<(Dek, WrappedDek)> {
         let dek = Dek::generate().map_err(own)?;
@@ -200,8 +216,8 @@ pub(super) fn with_bytes<'a>(wrapped: &'a WrappedDek, bytes: &'a [u8]) -> WrapRe
     stanza
 }
 
-/// Whether a KEK is named as the one that wrapped. A backend that does not say which version unwrapped leaves the
-/// version out; where the stanza hides the id, there only has to be one.
+/// Whether a KEK is named as the one that wrapped. A backend that does not say which version wrapped, or unwrapped,
+/// leaves the version out; where the stanza hides the id, there only has to be one.
 pub(super) fn names(opened: &KekRef, wrapped: &KekRef) -> bool {
     let hidden = wrapped.id().is_empty();
     let id = if hidden {
@@ -209,6 +225,7 @@ pub(super) fn names(opened: &KekRef, wrapped: &KekRef) -> bool {
     } else {
         opened.id() == wrapped.id()
     };
-    let version = hidden || opened.version() == wrapped.version() || opened.version().is_empty();
+    let unsaid = opened.version().is_empty() || wrapped.version().is_empty();
+    let version = hidden || unsaid || opened.version() == wrapped.version();
     opened.provider() == wrapped.provider() && id && version
 }

@@ -1,0 +1,164 @@
+//! One region of one account.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_kms::config::Credentials;
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use secrecy::ExposeSecret;
+
+use super::admin::Admin;
+use super::config::Config;
+use super::keys::Keys;
+use super::map;
+use super::reactor::Reactor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{Monotonic, Runtime};
+
+/// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`Keys`] share one.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    kms: aws_sdk_kms::Client,
+    region: String,
+    endpoint: Option<String>,
+    operation_timeout: Duration,
+    refresh: Duration,
+    runtime: Arc<dyn Runtime>,
+    // After the client, whose connections run in it.
+    reactor: Reactor,
+}
+
+impl Client {
+    /// Reads what the configuration leaves open from the usual places. Calls KMS only when a key is used, and
+    /// fetches credentials only then.
+    ///
+    /// Runs in the tokio runtime of its caller, which needs time and I/O enabled and must outlive the client; where
+    /// there is none, in one of its own with one thread. It can then be used from anywhere.
+    ///
+    /// # Errors
+    /// `Configuration` where no region is found, or what is set is not acceptable; `TimedOut` where the usual
+    /// places do not answer.
+    pub async fn connect(config: Config) -> Result<Self> {
+        config
+            .check()
+            .map_err(|error| error.with_provider(super::PROVIDER))?;
+        let reactor = Reactor::new()?;
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(config.connect_timeout)
+            .read_timeout(config.read_timeout)
+            .operation_timeout(config.operation_timeout)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts);
+        if let Some(region) = &config.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &config.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(given) = &config.credentials {
+            loader = loader.credentials_provider(Credentials::new(
+                given.access_key.clone(),
+                given.secret.expose_secret(),
+                given
+                    .session_token
+                    .as_ref()
+                    .map(|token| token.expose_secret().to_owned()),
+                None,
+                "waxseal",
+            ));
+        }
+        let loaded = reactor
+            .run(config.operation_timeout, loader.load())
+            .await
+            .ok_or_else(|| Error::new(ErrorKind::TimedOut).with_provider(super::PROVIDER))?;
+        let region = loaded.region().map(ToString::to_string).ok_or_else(|| {
+            Error::configuration("no region: set it, or AWS_REGION").with_provider(super::PROVIDER)
+        })?;
+        let mut kms = aws_sdk_kms::config::Builder::from(&loaded);
+        // For KMS alone, not for the services that give credentials.
+        if let Some(endpoint) = &config.endpoint {
+            kms = kms.endpoint_url(endpoint);
+        }
+        Ok(Self(Arc::new(Inner {
+            kms: aws_sdk_kms::Client::from_conf(kms.build()),
+            region,
+            endpoint: config.endpoint,
+            operation_timeout: config.operation_timeout,
+            refresh: config.refresh,
+            runtime: config.runtime,
+            reactor,
+        })))
+    }
+
+    /// The KEK of this key id, key ARN, alias (`alias/NAME`) or alias ARN. Calls nothing.
+    ///
+    /// # Errors
+    /// `Configuration` for what is none of these, or is in another region and no multi-region key.
+    pub fn keys(&self, key: &str) -> Result<Keys> {
+        Keys::new(self.clone(), key)
+    }
+
+    /// The administration of KEKs, with this client's credentials.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// The region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    pub(super) fn kms(&self) -> &aws_sdk_kms::Client {
+        &self.0.kms
+    }
+
+    pub(super) fn now(&self) -> Monotonic {
+        self.0.runtime.now()
+    }
+
+    pub(super) fn refresh(&self) -> Duration {
+        self.0.refresh
+    }
+
+    /// The answer to one call, which is over by the deadline and the operation timeout.
+    pub(super) async fn call<T, E>(
+        &self,
+        deadline: Option<Monotonic>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let mut limit = self.0.operation_timeout;
+        if let Some(deadline) = deadline {
+            let left = deadline.0.saturating_sub(self.now().0);
+            if left.is_zero() {
+                return Err(Error::new(ErrorKind::TimedOut).with_detail("the deadline is over"));
+            }
+            limit = limit.min(left);
+        }
+        match self.0.reactor.run(limit, call).await {
+            Some(answer) => answer.map_err(map::error),
+            None => Err(Error::new(ErrorKind::TimedOut)),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("region", &self.0.region)
+            .field("endpoint", &self.0.endpoint)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! What a client is made from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::error::{Error, Result};
+use crate::runtime::{Runtime, ThreadRuntime};
+
+/// The longest timeout that can be set.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Region, endpoint, credentials and timeouts of a [`Client`](super::Client).
+///
+/// Whatever is not set here comes from the usual places: `AWS_*` variables, the shared configuration files, and
+/// the services that give roles to containers and instances.
+#[derive(Clone)]
+pub struct Config {
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) profile: Option<String>,
+    pub(super) credentials: Option<StaticCredentials>,
+    pub(super) connect_timeout: Duration,
+    pub(super) read_timeout: Duration,
+    pub(super) operation_timeout: Duration,
+    pub(super) refresh: Duration,
+    pub(super) runtime: Arc<dyn Runtime>,
+}
+
+#[derive(Clone)]
+pub(super) struct StaticCredentials {
+    pub(super) access_key: String,
+    pub(super) secret: SecretString,
+    pub(super) session_token: Option<SecretString>,
+}
+
+impl Config {
+    /// Everything from the usual places. 2 s to connect, 5 s to the first byte of an answer, 10 s for a call;
+    /// aliases resolved every 5 minutes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            region: None,
+            endpoint: None,
+            profile: None,
+            credentials: None,
+            connect_timeout: Duration::from_secs(2),
+            read_timeout: Duration::from_secs(5),
+            operation_timeout: Duration::from_secs(10),
+            refresh: Duration::from_secs(300),
+            runtime: Arc::new(ThreadRuntime),
+        }
+    }
+
+    /// The region, such as `eu-central-1`.
+    #[must_use]
+    pub fn with_region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
+        self
+    }
+
+    /// Another endpoint than the region's: a VPC endpoint, a FIPS endpoint, an emulator. An `http` or `https` URL.
+    #[must_use]
+    pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// A profile of the shared configuration files, instead of the one that `AWS_PROFILE` names.
+    #[must_use]
+    pub fn with_profile(mut self, name: impl Into<String>) -> Self {
+        self.profile = Some(name.into());
+        self
+    }
+
+    /// These credentials, and none from anywhere else: for tests, and for who gets them in a way of their own.
+    #[must_use]
+    pub fn with_credentials(
+        mut self,
+        access_key: impl Into<String>,
+        secret: SecretString,
+        session_token: Option<SecretString>,
+    ) -> Self {
+        self.credentials = Some(StaticCredentials {
+            access_key: access_key.into(),
+            secret,
+            session_token,
+        });
+        self
+    }
+
+    /// How long connecting may take.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the first byte of an answer may take, once the request is sent.
+    #[must_use]
+    pub fn with_read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout;
+        self
+    }
+
+    /// How long one call may take from first to last, credentials included. A request's deadline can only make
+    /// it shorter.
+    #[must_use]
+    pub fn with_operation_timeout(mut self, timeout: Duration) -> Self {
+        self.operation_timeout = timeout;
+        self
+    }
+
+    /// How often an alias is resolved again.
+    #[must_use]
+    pub fn with_refresh(mut self, every: Duration) -> Self {
+        self.refresh = every;
+        self
+    }
+
+    /// The clock for deadlines and [`with_refresh`](Self::with_refresh). Timeouts are kept by tokio's.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, timeout) in [
+            ("connect", self.connect_timeout),
+            ("read", self.read_timeout),
+            ("operation", self.operation_timeout),
+        ] {
+            if timeout.is_zero() || timeout > LONGEST {
+                return Err(Error::configuration(format!(
+                    "the {name} timeout is more than nothing and at most {} s",
+                    LONGEST.as_secs()
+                )));
+            }
+        }
+        if let Some(url) = &self.endpoint
+            && !["http://", "https://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+        {
+            return Err(Error::configuration("the endpoint is an http or https URL"));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("region", &self.region)
+            .field("endpoint", &self.endpoint)
+            .field("profile", &self.profile)
+            .field("credentials", &self.credentials.as_ref().map(|_| ".."))
+            .field("connect_timeout", &self.connect_timeout)
+            .field("read_timeout", &self.read_timeout)
+            .field("operation_timeout", &self.operation_timeout)
+            .field("refresh", &self.refresh)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let config = Config::new().with_region("eu-west-1").with_credentials(
+            "CANARY-id",
+            "CANARY".into(),
+            Some("CANARY".into()),
+        );
+        let shown = format!("{config:?}");
+        assert!(
+            shown.contains("eu-west-1") && !shown.contains("CANARY"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn timeouts_are_bounded_and_the_endpoint_is_a_url() {
+        let none = Duration::ZERO;
+        let long = LONGEST + Duration::from_millis(1);
+        for bad in [
+            Config::new().with_connect_timeout(none),
+            Config::new().with_read_timeout(long),
+            Config::new().with_operation_timeout(none),
+            Config::new().with_endpoint("kms.example.com"),
+        ] {
+            assert_eq!(
+                bad.check().unwrap_err().kind(),
+                ErrorKind::Configuration,
+                "{bad:?}"
+            );
+        }
+        let good = Config::new().with_operation_timeout(LONGEST);
+        assert!(good.with_endpoint("http://127.0.0.1:1").check().is_ok());
+    }
+}

@@ -1,0 +1,114 @@
+//! Doing something once: tags on a key that say what was done for which idempotency key.
+
+use aws_sdk_kms::types::Tag;
+use base64ct::{Base64UrlUnpadded, Encoding};
+use sha2::{Digest, Sha256};
+
+use super::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The tag of a key that was created, with the idempotency key's digest.
+pub(super) const CREATED: &str = "waxseal-created";
+/// The front of the tags of rotations; behind it the idempotency key's digest.
+const ROTATED: &str = "waxseal-rotated:";
+
+/// An idempotency key as a tag can hold it: whatever it is made of, and of one length.
+pub(super) fn digest(idempotency_key: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(idempotency_key).into();
+    Base64UrlUnpadded::encode_string(&digest)
+}
+
+/// The name of the tag of one rotation.
+pub(super) fn rotation(idempotency_key: &str) -> String {
+    format!("{ROTATED}{}", digest(idempotency_key))
+}
+
+pub(super) fn tag(key: &str, value: &str) -> Result<Tag> {
+    Tag::builder()
+        .tag_key(key)
+        .tag_value(value)
+        .build()
+        .map_err(|error| Error::argument("not a tag as AWS KMS has them").with_source(error))
+}
+
+/// All tags of a key.
+pub(super) async fn tags(client: &Client, key_id: &str) -> Result<Vec<Tag>> {
+    let mut all = Vec::new();
+    let mut marker = None;
+    loop {
+        let call = client
+            .kms()
+            .list_resource_tags()
+            .key_id(key_id)
+            .set_marker(marker);
+        let page = client.call(None, call.send()).await?;
+        all.extend(page.tags.unwrap_or_default());
+        marker = next(page.truncated, page.next_marker)?;
+        if marker.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+/// How often a key was rotated.
+pub(super) async fn rotations(client: &Client, key_id: &str) -> Result<usize> {
+    let mut count = 0;
+    let mut marker = None;
+    loop {
+        let call = client
+            .kms()
+            .list_key_rotations()
+            .key_id(key_id)
+            .set_marker(marker);
+        let page = client.call(None, call.send()).await?;
+        count += page.rotations.unwrap_or_default().len();
+        marker = next(page.truncated, page.next_marker)?;
+        if marker.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+/// The key that was created for an idempotency key and has no alias yet, since the call broke off between the two.
+/// Asks about every key of the region.
+pub(super) async fn find_created(client: &Client, idempotency_key: &str) -> Result<Option<String>> {
+    let wanted = digest(idempotency_key);
+    let mut marker = None;
+    loop {
+        let call = client.kms().list_keys().set_marker(marker);
+        let page = client.call(None, call.send()).await?;
+        for id in page
+            .keys
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|key| key.key_id)
+        {
+            let found = match tags(client, &id).await {
+                Ok(tags) => tags,
+                // Keys of AWS and of others: not made here.
+                Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::KeyNotFound) => continue,
+                Err(error) => return Err(error),
+            };
+            if has(&found, CREATED, &wanted) {
+                return Ok(Some(id));
+            }
+        }
+        marker = next(page.truncated, page.next_marker)?;
+        if marker.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+pub(super) fn has(tags: &[Tag], key: &str, value: &str) -> bool {
+    tags.iter()
+        .any(|tag| tag.tag_key == key && tag.tag_value == value)
+}
+
+fn next(truncated: bool, marker: Option<String>) -> Result<Option<String>> {
+    match marker.filter(|marker| !marker.is_empty()) {
+        _ if !truncated => Ok(None),
+        Some(marker) => Ok(Some(marker)),
+        None => Err(Error::new(ErrorKind::InvalidAnswer).with_detail("a list breaks off")),
+    }
+}

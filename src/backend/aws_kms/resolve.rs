@@ -1,0 +1,189 @@
+//! One configured key, and what it stands for.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
+
+use super::PROVIDER;
+use super::client::Client;
+use super::names::{KeyArn, Name};
+use crate::envelope::KekRef;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Monotonic;
+
+/// When to resolve again after that failed, unless it is sooner anyway.
+const AGAIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Key {
+    client: Client,
+    name: Name,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The ARN, once it is known.
+    arn: Option<String>,
+    /// When an alias is to be resolved again.
+    due: Option<Monotonic>,
+}
+
+impl Key {
+    pub(super) fn new(client: Client, name: &str) -> Result<Self> {
+        let name = Name::parse(name, client.region())?;
+        let arn = match &name {
+            Name::Arn(arn) => Some(arn.clone()),
+            _ => None,
+        };
+        Ok(Self {
+            client,
+            name,
+            known: Mutex::new(Known { arn, due: None }),
+        })
+    }
+
+    /// Whether a KEK id is this key's, as far as is known without a call: of an alias that is not resolved, or is
+    /// to be resolved again, it may be any key of the region.
+    pub(super) fn may_be(&self, kek_id: &str) -> bool {
+        if kek_id.is_empty() {
+            return true;
+        }
+        let Some(arn) = KeyArn::parse(kek_id) else {
+            return false;
+        };
+        let known = self.lock();
+        if known.arn.as_deref().is_some_and(|known| is_same(known, &arn)) {
+            return true;
+        }
+        let region = self.client.region();
+        match &self.name {
+            Name::Arn(_) => false,
+            Name::Id(id) => known.arn.is_none() && arn.id == id && arn.is_usable_in(region),
+            Name::Alias(_) => self.is_due(&known) && arn.is_usable_in(region),
+        }
+    }
+
+    /// Whether a KEK id is this key's, now that a [`target`](Self::target) is known.
+    pub(super) fn is(&self, kek_id: &str, target: &str) -> bool {
+        if kek_id.is_empty() {
+            return true;
+        }
+        KeyArn::parse(kek_id).is_some_and(|arn| is_same(target, &arn) || arn.id == target)
+    }
+
+    /// What to ask AWS for: the key's ARN or id, never an alias.
+    pub(super) async fn target(&self, deadline: Option<Monotonic>, tokens: &[String]) -> Result<String> {
+        let former = {
+            let mut known = self.lock();
+            match (&known.arn, &self.name) {
+                (Some(arn), Name::Alias(_)) if !self.is_due(&known) => return Ok(arn.clone()),
+                (Some(arn), Name::Alias(_)) => {
+                    let arn = arn.clone();
+                    // Whoever comes meanwhile goes on with what is known.
+                    known.due = Some(self.client.now() + AGAIN.min(self.client.refresh()));
+                    Some(arn)
+                }
+                (Some(arn), _) => return Ok(arn.clone()),
+                (None, Name::Alias(_)) => None,
+                (None, name) => return Ok(name.as_str().to_owned()),
+            }
+        };
+        match self.describe(deadline, tokens).await {
+            Ok(arn) => {
+                let mut known = self.lock();
+                if former.as_ref().is_some_and(|former| *former != arn) {
+                    tracing::info!(alias = self.name.as_str(), kek = %arn, "an AWS KMS alias has moved");
+                }
+                known.arn = Some(arn.clone());
+                known.due = Some(self.client.now() + self.client.refresh());
+                Ok(arn)
+            }
+            Err(error) => match former {
+                Some(former) if error.is_retryable() => {
+                    tracing::warn!(
+                        alias = self.name.as_str(),
+                        error = %error,
+                        "an AWS KMS alias could not be resolved again; it is taken for what it was"
+                    );
+                    Ok(former)
+                }
+                _ => {
+                    self.lock().due = None;
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// The KEK that AWS says it used, if it is the one that was asked for.
+    pub(super) fn answered(
+        &self,
+        target: &str,
+        key_id: Option<&str>,
+        material: Option<&str>,
+    ) -> Result<KekRef> {
+        let other = || {
+            Error::new(ErrorKind::InvalidAnswer)
+                .with_detail("the answer is about another key than was asked for")
+        };
+        let key_id = key_id.ok_or_else(other)?;
+        let arn = KeyArn::parse(key_id).ok_or_else(other)?;
+        if key_id != target && arn.id != target {
+            return Err(other());
+        }
+        if matches!(self.name, Name::Id(_)) {
+            self.lock().arn.get_or_insert_with(|| key_id.to_owned());
+        }
+        KekRef::new(PROVIDER, key_id, material.unwrap_or_default())
+            .map_err(|error| Error::new(ErrorKind::InvalidAnswer).with_source(error))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    async fn describe(&self, deadline: Option<Monotonic>, tokens: &[String]) -> Result<String> {
+        let mut call = self.client.kms().describe_key().key_id(self.name.as_str());
+        if !tokens.is_empty() {
+            call = call.set_grant_tokens(Some(tokens.to_vec()));
+        }
+        let answer = self.client.call(deadline, call.send()).await?;
+        let invalid =
+            || Error::new(ErrorKind::InvalidAnswer).with_detail("the answer does not describe a key");
+        let key = answer.key_metadata.ok_or_else(invalid)?;
+        let is_symmetric = !matches!(&key.key_spec, Some(spec) if *spec != KeySpec::SymmetricDefault)
+            && !matches!(&key.key_usage, Some(usage) if *usage != KeyUsageType::EncryptDecrypt);
+        if !is_symmetric {
+            return Err(Error::new(ErrorKind::Configuration)
+                .with_detail("the AWS KMS key is not one for symmetric encryption"));
+        }
+        key.arn
+            .filter(|arn| KeyArn::parse(arn).is_some())
+            .ok_or_else(invalid)
+    }
+
+    fn is_due(&self, known: &Known) -> bool {
+        known.due.is_none_or(|due| due <= self.client.now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing under it panics half-way.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_same(known: &str, other: &KeyArn<'_>) -> bool {
+    KeyArn::parse(known).is_some_and(|known| known.is_same_key(other))
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.lock();
+        f.debug_struct("Key")
+            .field("name", &self.name.as_str())
+            .field("arn", &known.arn)
+            .finish_non_exhaustive()
+    }
+}

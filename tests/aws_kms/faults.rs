@@ -1,0 +1,236 @@
+//! Answers that no well server gives, and none at all: a typed error, in bounded time, and no wrong key.
+
+use std::future::Future;
+use std::time::Duration;
+
+use base64ct::{Base64, Encoding};
+use waxseal::aws_kms::{Client, Keys};
+use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request};
+
+use crate::proxy::{Mode, Proxy};
+use crate::server::{SECRET, config, moto};
+
+const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+async fn keys(proxy: &Proxy, arn: &str) -> Keys {
+    let config = config(&proxy.url())
+        .with_connect_timeout(Duration::from_millis(500))
+        .with_read_timeout(Duration::from_millis(500))
+        .with_operation_timeout(Duration::from_secs(1));
+    Client::connect(config).await.unwrap().keys(arn).unwrap()
+}
+
+/// What comes, however long the machine takes; not for ever.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let most = Duration::from_secs(60);
+    tokio::time::timeout(most, work)
+        .await
+        .expect("the call does not end")
+}
+
+async fn fails(keys: &Keys) -> Error {
+    let context = EncryptionContext::new([("tenant", "c4n4ry-c0nt3xt")]).unwrap();
+    let error = in_time(keys.generate(&Request::new(&context))).await.unwrap_err();
+    let mut text = format!("{error} {error:?}");
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text += &format!(" {error} {error:?}");
+        cause = error.source();
+    }
+    for canary in [SECRET, "c4n4ry-c0nt3xt", "c4n4ry-b0dy"] {
+        assert!(!text.contains(canary), "{error}");
+    }
+    assert_eq!(error.provider(), Some("aws-kms"));
+    error
+}
+
+#[tokio::test]
+async fn every_code_has_its_kind() {
+    use ErrorKind as Kind;
+    let proxy = Proxy::answering(500, "");
+    let keys = keys(&proxy, ARN).await;
+    for (status, code, kind, retryable) in [
+        (400, "ThrottlingException", Kind::Throttled, true),
+        (400, "AccessDeniedException", Kind::Denied, false),
+        (400, "UnrecognizedClientException", Kind::Unauthenticated, false),
+        (403, "InvalidSignatureException", Kind::Unauthenticated, false),
+        (400, "ExpiredTokenException", Kind::Unauthenticated, false),
+        (400, "NotFoundException", Kind::KeyNotFound, false),
+        (400, "DisabledException", Kind::KeyDisabled, false),
+        (400, "KMSInvalidStateException", Kind::KeyDisabled, false),
+        (400, "ValidationException", Kind::InvalidArgument, false),
+        (400, "InvalidKeyUsageException", Kind::Configuration, false),
+        (400, "InvalidGrantTokenException", Kind::Configuration, false),
+        (500, "KMSInternalException", Kind::Unavailable, true),
+        (500, "KeyUnavailableException", Kind::Unavailable, true),
+        (500, "DependencyTimeoutException", Kind::Unavailable, true),
+        (503, "ServiceUnavailableException", Kind::Unavailable, true),
+        (502, "", Kind::Unavailable, true),
+        (429, "", Kind::Throttled, true),
+        (403, "", Kind::Denied, false),
+        (418, "", Kind::InvalidAnswer, false),
+    ] {
+        let body = format!(r#"{{"__type":"{code}","message":"c4n4ry-b0dy {SECRET}"}}"#);
+        proxy.set(Mode::Answer(
+            status,
+            if code.is_empty() {
+                "c4n4ry-b0dy".into()
+            } else {
+                body
+            },
+        ));
+        let before = proxy.seen().len();
+        let error = fails(&keys).await;
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (kind, retryable),
+            "{status} {code}: {error}"
+        );
+        assert!(
+            error.to_string().contains(code) && error.to_string().contains("test-request"),
+            "{error}"
+        );
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        // No retry of the SDK's.
+        assert_eq!(proxy.seen().len(), before + 1, "{status} {code}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_none() {
+    let proxy = Proxy::answering(200, "");
+    let keys = keys(&proxy, ARN).await;
+    let answer = |key: &str, dek: &[u8], blob: &str| {
+        let dek = Base64::encode_string(dek);
+        format!(r#"{{"KeyId":"{key}","Plaintext":"{dek}","CiphertextBlob":"{blob}"}}"#)
+    };
+    proxy.set(Mode::Answer(200, answer(ARN, &[7; 32], "AQID")));
+    let context = EncryptionContext::empty();
+    let (dek, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
+    assert_eq!(
+        (dek.expose_bytes(), wrapped.wrapped()),
+        (&[7; 32], &[1, 2, 3][..])
+    );
+
+    let other = ARN.replace("1234abcd", "00000000");
+    for bad in [
+        String::new(),
+        "{}".into(),
+        "<html>c4n4ry-b0dy</html>".into(),
+        r#"{"Plaintext":"c4n4ry-b0dy"#.into(),
+        answer(ARN, &[7; 31], "AQID"),
+        answer(ARN, &[7; 33], "AQID"),
+        answer(ARN, &[7; 32], ""),
+        answer(ARN, &[7; 32], &"AQID".repeat(2_049)),
+        answer(&other, &[7; 32], "AQID"),
+        answer("alias/a", &[7; 32], "AQID"),
+        answer("", &[7; 32], "AQID"),
+    ] {
+        proxy.set(Mode::Answer(200, bad.clone()));
+        let error = fails(&keys).await;
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (ErrorKind::InvalidAnswer, false),
+            "{bad}"
+        );
+    }
+    // An unwrap by another key than was asked for is no unwrap, and no DEK has another length.
+    for (bad, kind) in [
+        (answer(&other, &[7; 32], "AQID"), ErrorKind::InvalidAnswer),
+        (answer(ARN, &[7; 31], "AQID"), ErrorKind::CannotOpen),
+    ] {
+        proxy.set(Mode::Answer(200, bad));
+        let error = keys
+            .unwrap(wrapped.as_wrap_ref(), &Request::new(&context))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), kind);
+    }
+    // A re-wrap from or to another key is no re-wrap.
+    for (source, key, good) in [(ARN, ARN, true), (&other, ARN, false), (ARN, &*other, false)] {
+        let body = format!(r#"{{"KeyId":"{key}","SourceKeyId":"{source}","CiphertextBlob":"AQID"}}"#);
+        proxy.set(Mode::Answer(200, body));
+        let answer = keys.rewrap(wrapped.as_wrap_ref(), &Request::new(&context)).await;
+        assert_eq!(answer.is_ok(), good, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_or_breaks_off_and_is_well_again() {
+    let Some(moto) = moto() else { return };
+    let proxy = Proxy::new(&moto.url);
+    let keys = keys(&proxy, &moto.key().await).await;
+    let context = EncryptionContext::empty();
+    let request = Request::new(&context);
+    let (dek, wrapped) = keys.generate(&request).await.unwrap();
+    for (mode, kind) in [
+        (Mode::Hang, ErrorKind::TimedOut),
+        (Mode::Stall(5), ErrorKind::TimedOut),
+        (Mode::Close, ErrorKind::Unavailable),
+        (Mode::Cut(5), ErrorKind::Unavailable),
+    ] {
+        proxy.set(mode.clone());
+        let error = fails(&keys).await;
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (kind, true),
+            "{mode:?}: {error}"
+        );
+        let error = in_time(keys.unwrap(wrapped.as_wrap_ref(), &request))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (kind, true),
+            "{mode:?}: {error}"
+        );
+        proxy.set(Mode::Forward);
+        let opened = in_time(keys.unwrap(wrapped.as_wrap_ref(), &request))
+            .await
+            .unwrap();
+        assert!(opened.dek.ct_eq(&dek));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_and_back() {
+    let Some(moto) = moto() else { return };
+    let mut proxy = Proxy::new(&moto.url);
+    let keys = keys(&proxy, &moto.key().await).await;
+    let context = EncryptionContext::empty();
+    let request = Request::new(&context);
+    let (dek, wrapped) = keys.generate(&request).await.unwrap();
+    proxy.take_down();
+    let error = fails(&keys).await;
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Unavailable, true),
+        "{error}"
+    );
+    let error = in_time(keys.unwrap(wrapped.as_wrap_ref(), &request))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    proxy.bring_up();
+    let opened = in_time(keys.unwrap(wrapped.as_wrap_ref(), &request))
+        .await
+        .unwrap();
+    assert!(opened.dek.ct_eq(&dek));
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_call_before_its_timeout() {
+    let proxy = Proxy::new("");
+    proxy.set(Mode::Hang);
+    let most = Duration::from_secs(300);
+    let config = config(&proxy.url())
+        .with_read_timeout(most)
+        .with_operation_timeout(most);
+    let keys = Client::connect(config).await.unwrap().keys(ARN).unwrap();
+    let context = EncryptionContext::empty();
+    use waxseal::runtime::{Runtime, ThreadRuntime};
+    let soon = ThreadRuntime.now() + Duration::from_millis(200);
+    let request = Request::new(&context).with_deadline(soon);
+    let error = in_time(keys.generate(&request)).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::TimedOut, true));
+}

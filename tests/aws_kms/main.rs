@@ -1,0 +1,20 @@
+//! AWS KMS, against moto and ministack (`scripts/services up moto ministack`), which nobody here wrote, and against
+//! answers that no such server gives.
+#![cfg(feature = "aws-kms")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod admin;
+mod faults;
+mod keys;
+mod names;
+mod proxy;
+mod refused;
+mod saw;
+mod server;
+mod states;

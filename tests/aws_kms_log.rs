@@ -1,0 +1,95 @@
+//! What ends up in a log that takes everything. The log is the process's, so this is a program of its own.
+#![cfg(feature = "aws-kms")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "aws_kms/server.rs"]
+#[allow(dead_code, reason = "shared with the other tests of AWS KMS")]
+mod server;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use base64ct::{Base64, Encoding};
+use tracing_subscriber::fmt::MakeWriter;
+use waxseal::aws_kms::Client;
+use waxseal::{Dek, EncryptionContext, KeyManager, Request};
+
+use server::{SECRET, moto};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn no_dek_and_no_secret_at_any_level() {
+    let Some(moto) = moto() else { return };
+    let arn = moto.key().await;
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let keys = Client::connect(moto.config()).await.unwrap().keys(&arn).unwrap();
+    let context = EncryptionContext::empty();
+    let request = Request::new(&context);
+    let dek = Dek::generate().unwrap();
+    let wrapped = keys.wrap(&dek, &request).await.unwrap();
+    keys.rewrap(wrapped.as_wrap_ref(), &request)
+        .await
+        .unwrap()
+        .unwrap();
+    let (generated, wrapped_too) = keys.generate(&request).await.unwrap();
+    keys.unwrap(wrapped_too.as_wrap_ref(), &request).await.unwrap();
+    keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
+
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    if std::env::var_os("SHOW").is_some() {
+        println!("{text}");
+    }
+    // It does take everything: the request of an unwrap is in it.
+    assert!(
+        text.contains("TrentService.Decrypt"),
+        "the log of the SDK is not seen"
+    );
+    for dek in [&dek, &generated] {
+        let bytes = dek.expose_bytes();
+        for shown in [
+            Base64::encode_string(bytes),
+            hex::encode(bytes),
+            format!("{bytes:?}").trim_matches(['[', ']']).to_owned(),
+            // As part of a body that is shown as bytes.
+            format!("{:?}", Base64::encode_string(bytes).as_bytes())
+                .trim_matches(['[', ']'])
+                .to_owned(),
+        ] {
+            assert!(!text.contains(&shown), "a DEK is in the log");
+        }
+    }
+    assert!(!text.contains(SECRET));
+}
