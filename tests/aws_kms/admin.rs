@@ -1,6 +1,6 @@
 //! Making and rotating KEKs.
 
-use waxseal::aws_kms::{Admin, Client};
+use waxseal::aws_kms::{AwsAdmin, Client};
 use waxseal::{EncryptionContext, ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, KeyManager, Request};
 
 use crate::proxy::{Mode, Proxy};
@@ -10,7 +10,7 @@ fn count(proxy: &Proxy, operation: &str) -> usize {
     proxy.seen().iter().filter(|(seen, _)| seen == operation).count()
 }
 
-async fn admin(proxy: &Proxy) -> Admin {
+async fn admin(proxy: &Proxy) -> AwsAdmin {
     Client::connect(config(&proxy.url())).await.unwrap().admin()
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
-use waxseal::aws_kms::{Client, Keys};
+use waxseal::aws_kms::{AwsKeys, Client};
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request};
 
 use crate::proxy::{Mode, Proxy};
@@ -12,7 +12,7 @@ use crate::server::{SECRET, config, moto};
 
 const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-async fn keys(proxy: &Proxy, arn: &str) -> Keys {
+async fn keys(proxy: &Proxy, arn: &str) -> AwsKeys {
     let config = config(&proxy.url())
         .with_connect_timeout(Duration::from_millis(500))
         .with_read_timeout(Duration::from_millis(500))
@@ -28,7 +28,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
         .expect("the call does not end")
 }
 
-async fn fails(keys: &Keys) -> Error {
+async fn fails(keys: &AwsKeys) -> Error {
     let context = EncryptionContext::new([("tenant", "c4n4ry-c0nt3xt")]).unwrap();
     let error = in_time(keys.generate(&Request::new(&context))).await.unwrap_err();
     let mut text = format!("{error} {error:?}");

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
-use waxseal::aws_kms::{Client, Config, Keys};
+use waxseal::aws_kms::{AwsKeys, Client, Config};
 use waxseal::{
     Capabilities, Dek, EncryptionContext, Error, ErrorKind, KeyManager, Request, Result, Unwrapped,
     WrapAlgorithm, WrapRef, WrappedDek,
@@ -90,7 +90,7 @@ impl Server {
     }
 
     /// The key manager of a new key, and its ARN.
-    pub(crate) async fn keys(&self) -> (Keys, String) {
+    pub(crate) async fn keys(&self) -> (AwsKeys, String) {
         let arn = self.key().await;
         (self.client().await.keys(&arn).unwrap(), arn)
     }
@@ -115,13 +115,13 @@ pub(crate) fn unique(front: &str) -> String {
 /// values without their lengths, so that `ab=c` opens what was wrapped for `a=bc`; AWS demands the same pairs.
 #[derive(Debug)]
 pub(crate) struct AsAws {
-    keys: Keys,
+    keys: AwsKeys,
     /// The contexts of what was wrapped, by the bytes of the wrap.
     wrapped: Mutex<HashMap<Vec<u8>, EncryptionContext>>,
 }
 
 impl AsAws {
-    pub(crate) fn new(keys: Keys) -> Self {
+    pub(crate) fn new(keys: AwsKeys) -> Self {
         Self {
             keys,
             wrapped: Mutex::default(),

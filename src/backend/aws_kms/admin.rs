@@ -33,7 +33,7 @@ const WAIT: std::ops::RangeInclusive<u64> = 7..=30;
 /// - *Disable* and *schedule destruction* are about the whole key; AWS cannot do either to one version. AWS waits 7
 ///   to 30 days; meanwhile the key does not unwrap.
 #[derive(Clone)]
-pub struct Admin {
+pub struct AwsAdmin {
     client: Client,
     form: ContextForm,
     multi_region: bool,
@@ -55,7 +55,7 @@ pub struct RotationStatus {
     pub completed: usize,
 }
 
-impl Admin {
+impl AwsAdmin {
     pub(super) fn new(client: Client) -> Self {
         Self {
             client,
@@ -283,7 +283,7 @@ fn named(error: Error) -> Error {
 }
 
 #[async_trait]
-impl KekAdmin for Admin {
+impl KekAdmin for AwsAdmin {
     fn provider(&self) -> &str {
         PROVIDER
     }
@@ -316,9 +316,9 @@ impl KekAdmin for Admin {
     }
 }
 
-impl fmt::Debug for Admin {
+impl fmt::Debug for AwsAdmin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin")
+        f.debug_struct("AwsAdmin")
             .field("client", &self.client)
             .field("form", &self.form)
             .field("multi_region", &self.multi_region)

@@ -11,15 +11,15 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use secrecy::ExposeSecret;
 
-use super::admin::Admin;
+use super::admin::AwsAdmin;
 use super::config::Config;
-use super::keys::Keys;
+use super::keys::AwsKeys;
 use super::map;
 use super::reactor::Reactor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Monotonic, Runtime};
 
-/// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`Keys`] share one.
+/// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`AwsKeys`] share one.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -102,14 +102,14 @@ impl Client {
     ///
     /// # Errors
     /// `Configuration` for what is none of these, or is in another region and no multi-region key.
-    pub fn keys(&self, key: &str) -> Result<Keys> {
-        Keys::new(self.clone(), key)
+    pub fn keys(&self, key: &str) -> Result<AwsKeys> {
+        AwsKeys::new(self.clone(), key)
     }
 
     /// The administration of KEKs, with this client's credentials.
     #[must_use]
-    pub fn admin(&self) -> Admin {
-        Admin::new(self.clone())
+    pub fn admin(&self) -> AwsAdmin {
+        AwsAdmin::new(self.clone())
     }
 
     /// The region.

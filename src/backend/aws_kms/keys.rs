@@ -24,7 +24,7 @@ const LONGEST_CIPHERTEXT: usize = 6_144;
 ///
 /// Made by [`Client::keys`]; cheap to clone. See the [module](super) for what it binds, records, costs and needs.
 #[derive(Clone)]
-pub struct Keys {
+pub struct AwsKeys {
     client: Client,
     active: Arc<Key>,
     former: Vec<Arc<Key>>,
@@ -32,7 +32,7 @@ pub struct Keys {
     grant_tokens: Arc<[String]>,
 }
 
-impl Keys {
+impl AwsKeys {
     pub(super) fn new(client: Client, key: &str) -> Result<Self> {
         Ok(Self {
             active: Arc::new(Key::new(client.clone(), key)?),
@@ -199,7 +199,7 @@ impl Keys {
 }
 
 #[async_trait]
-impl KeyManager for Keys {
+impl KeyManager for AwsKeys {
     fn provider(&self) -> &str {
         PROVIDER
     }
@@ -282,10 +282,10 @@ fn named(error: Error, operation: Operation) -> Error {
     error.with_operation(operation).with_provider(PROVIDER)
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for AwsKeys {
     // Not the grant tokens: whoever shows one may use the grant.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
+        f.debug_struct("AwsKeys")
             .field("region", &self.client.region())
             .field("active", &self.active)
             .field(

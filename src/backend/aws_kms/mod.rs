@@ -12,8 +12,8 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is one region of one account: credentials, connections, timeouts. [`Keys`] is one KEK, cheap to
-//! make from it, and [`Admin`] makes, rotates and ends KEKs, meant for other credentials. Region and credentials
+//! A [`Client`] is one region of one account: credentials, connections, timeouts. [`AwsKeys`] is one KEK, cheap to
+//! make from it, and [`AwsAdmin`] makes, rotates and ends KEKs, meant for other credentials. Region and credentials
 //! come from where every AWS program looks for them: the `AWS_*` variables, the shared configuration files and
 //! their profiles (with `role_arn`), web identity (IRSA), the container and the instance role. Profiles that sign
 //! on by SSO or by an outside process are not compiled in.
@@ -26,7 +26,7 @@
 //!
 //! An alias is resolved by `DescribeKey` when it is first needed, and again every five minutes
 //! ([`Config::with_refresh`]). While that fails for a reason that may pass, what it stood for before is used. Once
-//! it has moved, what was wrapped under its former target opens where that is named by [`Keys::also_opening`]:
+//! it has moved, what was wrapped under its former target opens where that is named by [`AwsKeys::also_opening`]:
 //! name it before the alias is moved.
 //!
 //! A multi-region key (`mrk-…`) is the same key in each of its regions: a wrap made in one opens in another.
@@ -53,7 +53,7 @@
 //! There are no batches. The SDK's retries are off.
 //!
 //! # Permissions
-//! For [`Keys`]:
+//! For [`AwsKeys`]:
 //!
 //! ```json
 //! {
@@ -71,7 +71,7 @@
 //! alias. With `Pairs`, a condition such as `"StringEquals": {"kms:EncryptionContext:tenant": "acme"}` ties a role
 //! to a tenant.
 //!
-//! For [`Admin`], and for no application that seals:
+//! For [`AwsAdmin`], and for no application that seals:
 //!
 //! ```json
 //! {
@@ -117,11 +117,11 @@ mod once;
 mod reactor;
 mod resolve;
 
-pub use admin::{Admin, RotationStatus};
+pub use admin::{AwsAdmin, RotationStatus};
 pub use bind::ContextForm;
 pub use client::Client;
 pub use config::Config;
-pub use keys::Keys;
+pub use keys::AwsKeys;
 
 /// The provider name in stanzas.
 const PROVIDER: &str = "aws-kms";
