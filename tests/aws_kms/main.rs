@@ -13,8 +13,10 @@ mod admin;
 mod faults;
 mod keys;
 mod names;
-mod proxy;
 mod refused;
 mod saw;
 mod server;
 mod states;
+
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;

@@ -17,6 +17,8 @@ mod refused;
 
 #[path = "../support/fake_gcp_kms/mod.rs"]
 mod fake_gcp_kms;
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
 
 use fake_gcp_kms::FakeGcpKms;
 use waxseal::gcp_kms::{Auth, Client, Config, GcpKeys};

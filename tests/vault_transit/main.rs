@@ -12,7 +12,9 @@ mod admin;
 mod faults;
 mod keys;
 mod login;
-mod proxy;
 mod refused;
 mod server;
 mod tls;
+
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use waxseal::ErrorKind;
 use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
 
-use crate::server::{round_trip, server, unique};
+use crate::server::{round_trip, server};
 
 struct Tls {
     child: Child,
@@ -120,7 +120,7 @@ impl Tls {
 }
 
 #[tokio::test]
-async fn only_the_configured_ca_is_trusted_and_only_for_its_host() {
+async fn only_the_configured_ca_is_trusted() {
     let Some(tls) = start().await else { return };
     tls.mount().await;
     round_trip(&tls.keys("127.0.0.1", |config| config.with_ca_file(tls.ca())))
@@ -131,10 +131,9 @@ async fn only_the_configured_ca_is_trusted_and_only_for_its_host() {
         .await
         .unwrap();
 
-    // Another CA, of another server; none of our own; and a name that is not in the certificate.
+    // Another CA, of another server, and none of our own.
     let other = start().await.unwrap();
     other.mount().await;
-    let wrong_host = "127.0.0.2";
     for (what, keys) in [
         (
             "another CA",
@@ -150,24 +149,4 @@ async fn only_the_configured_ca_is_trusted_and_only_for_its_host() {
         );
         assert!(error.to_string().contains("certificate"), "{error}");
     }
-    // The server listens at one address: what comes for the other is passed on.
-    let listener = tokio::net::TcpListener::bind((wrong_host, 0)).await.unwrap();
-    let address = format!("https://{}", listener.local_addr().unwrap());
-    let port = tls.port;
-    let relay = tokio::spawn(async move {
-        loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
-        }
-    });
-    let client = Client::new(Config::new(address, Auth::token("root")).with_ca_file(tls.ca())).unwrap();
-    let keys = TransitKeys::new(&client, "transit", &unique("host"), Mode::Encrypt).unwrap();
-    let error = round_trip(&keys).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.is_retryable()),
-        (ErrorKind::Unavailable, false),
-        "{error}"
-    );
-    relay.abort();
 }
