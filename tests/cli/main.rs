@@ -20,4 +20,6 @@ mod memory;
 mod refused;
 mod rewrap;
 mod round_trip;
+#[path = "../support/live.rs"]
+mod servers;
 mod tool;
