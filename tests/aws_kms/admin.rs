@@ -4,7 +4,8 @@ use waxseal::aws_kms::{AwsAdmin, Client};
 use waxseal::{EncryptionContext, ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, KeyManager, Request};
 
 use crate::fault_proxy::{Fault, FaultProxy};
-use crate::server::{aws, calls, config, moto, only, unique};
+use crate::server::{config, moto, unique};
+use crate::wire::{aws, calls, only};
 
 fn count(proxy: &FaultProxy, operation: &str) -> usize {
     calls(proxy).iter().filter(|(seen, _)| seen == operation).count()

@@ -8,7 +8,8 @@ use waxseal::aws_kms::{AwsKeys, Client};
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request};
 
 use crate::fault_proxy::{Certified, Fault, FaultProxy};
-use crate::server::{SECRET, aws, config, moto};
+use crate::server::{SECRET, config, moto};
+use crate::wire::aws;
 
 const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 

@@ -20,6 +20,7 @@ mod refused;
 mod saw;
 mod server;
 mod states;
+mod wire;
 
 #[path = "../support/fault_proxy.rs"]
 mod fault_proxy;

@@ -9,7 +9,8 @@ use waxseal::testing::SimulatedRuntime;
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Request};
 
 use crate::fault_proxy::{Fault, FaultProxy};
-use crate::server::{REGION, aws, calls, config, ministack, moto};
+use crate::server::{REGION, config, ministack, moto};
+use crate::wire::{aws, calls};
 
 #[tokio::test]
 async fn the_arn_is_recorded_whatever_was_configured() {

@@ -9,7 +9,8 @@ use waxseal::aws_kms::{Client, ContextForm};
 use waxseal::{Dek, EncryptionContext, KeyManager, Request, WrappedDek};
 
 use crate::fault_proxy::FaultProxy;
-use crate::server::{Server, calls, config, moto};
+use crate::server::{Server, config, moto};
+use crate::wire::calls;
 
 /// What a raw client gets for a wrap, if anything.
 async fn decrypt(server: &Server, wrapped: &WrappedDek, pairs: &[(&str, &str)]) -> Option<Vec<u8>> {

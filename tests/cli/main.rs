@@ -8,6 +8,8 @@
     missing_docs
 )]
 
+#[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
+mod cloud;
 mod doctor;
 mod files;
 mod inspect;
@@ -18,4 +20,6 @@ mod memory;
 mod refused;
 mod rewrap;
 mod round_trip;
+#[path = "../support/live.rs"]
+mod servers;
 mod tool;
