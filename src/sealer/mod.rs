@@ -133,7 +133,7 @@ impl Sealer {
         limits::AAD.check(binding.aad().len())?;
         let (sealing, context) = (self.settings.sealing, binding.context());
         Layout::new(sealing, context, 0, plaintext.len())?;
-        let (lease, wraps) = self.seal_dek(context).await?;
+        let (lease, wraps) = self.seal_dek(context, Some(plaintext.len())).await?;
         let prefix = Wraps::Attached(wraps).prefix(self.settings.padding)?;
         let mut out = Vec::new();
         in_session(&lease, sealing, context, |session| {
@@ -223,7 +223,7 @@ impl Sealer {
     }
 
     async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
-        let (lease, wraps) = self.seal_dek(context).await?;
+        let (lease, wraps) = self.seal_dek(context, None).await?;
         let prefix = Wraps::Attached(wraps).prefix(self.settings.padding)?;
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
@@ -272,8 +272,15 @@ impl Sealer {
         with_timeout(&*self.settings.runtime, self.settings.timeout, work).await
     }
 
-    async fn seal_dek(&self, context: &EncryptionContext) -> Result<(Arc<DekLease>, WrapSet)> {
-        let request = self.request(context, Purpose::Seal);
+    async fn seal_dek(
+        &self,
+        context: &EncryptionContext,
+        message: Option<usize>,
+    ) -> Result<(Arc<DekLease>, WrapSet)> {
+        let mut request = self.request(context, Purpose::Seal);
+        if let Some(bytes) = message {
+            request = request.with_message_len(bytes as u64);
+        }
         let (lease, wraps) = self.bounded(self.source.as_ref().seal_dek(&request)).await?;
         lease.check(self.settings.runtime.now())?;
         Ok((lease, wraps))
