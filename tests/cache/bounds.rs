@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use waxseal::layer::Caching;
-use waxseal::{EncryptionContext, ErrorKind};
+use waxseal::layer::{Cached, Caching};
+use waxseal::runtime::Monotonic;
+use waxseal::{BodyHead, DekLease, DekSource, EncryptionContext, ErrorKind, Request, WrapSection, WrapSet};
 
 use crate::bench::{Bench, MINUTE, SECOND, context, kind};
 
@@ -150,4 +151,101 @@ fn a_data_key_counts_as_one_message() {
     assert_eq!(bench.generates(), 1);
     bench.seal("acme").unwrap();
     assert_eq!(bench.generates(), 2);
+}
+
+#[test]
+fn an_answer_that_took_longer_than_its_age_is_used_by_those_who_waited() {
+    let bench = Bench::with(Caching {
+        fetch: 20 * MINUTE,
+        ..Caching::default()
+    });
+    let sealed = bench.stored("acme");
+    bench.takes(10 * MINUTE);
+    let opened = bench.all((0..10).map(|_| bench.opens(&sealed, "acme")));
+    assert!(opened.iter().all(Result::is_ok));
+    assert_eq!(bench.unwraps(), 1);
+    let end = bench.lease(&sealed, "acme").expires_at().unwrap().0;
+    assert_eq!(end, 10 * MINUTE + 5 * MINUTE / 4);
+}
+
+/// Gives a lease that has ended so many times, then one that lasts.
+#[derive(Debug)]
+struct EndsAtOnce(waxseal::AnyOf, std::sync::atomic::AtomicUsize);
+
+impl EndsAtOnce {
+    fn ended(&self, lease: Arc<DekLease>) -> Arc<DekLease> {
+        use std::sync::atomic::Ordering;
+        let left = self
+            .1
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            lease.end_by(Monotonic(Duration::ZERO));
+        }
+        lease
+    }
+}
+
+#[async_trait::async_trait]
+impl DekSource for EndsAtOnce {
+    async fn seal_dek(&self, request: &Request<'_>) -> waxseal::Result<(Arc<DekLease>, WrapSet)> {
+        let (lease, wraps) = self.0.seal_dek(request).await?;
+        Ok((self.ended(lease), wraps))
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Arc<DekLease>> {
+        Ok(self.ended(self.0.open_dek(wraps, body, request).await?))
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<WrapSet> {
+        self.0.rewrap(wraps, body, request).await
+    }
+}
+
+#[test]
+fn a_lease_that_ended_on_its_way_is_asked_for_once_more_and_no_oftener() {
+    let acme = context("acme");
+    for (cached, ends, works) in [
+        (false, 1, true),
+        (false, 2, false),
+        (true, 1, true),
+        (true, 1000, false),
+    ] {
+        let bench = Bench::new();
+        let sealed = bench.stored("acme");
+        let source = || EndsAtOnce(waxseal::AnyOf::new(bench.kms.clone()), ends.into());
+        let sealer = |source: EndsAtOnce| {
+            let builder = waxseal::Sealer::builder().runtime(Arc::new(bench.runtime.clone()));
+            let runtime = Arc::new(bench.runtime.clone());
+            if cached {
+                builder
+                    .source(Cached::with_policy(source, Caching::default(), runtime))
+                    .build()
+                    .unwrap()
+            } else {
+                builder.source(source).build().unwrap()
+            }
+        };
+        let opened = bench.run(sealer(source()).open(&sealed, &acme));
+        let sealed = bench.run(sealer(source()).seal(b"x", &acme));
+        assert_eq!(
+            (opened.is_ok(), sealed.is_ok()),
+            (works, works),
+            "{cached} {ends}"
+        );
+        if !works {
+            assert_eq!(kind(opened), ErrorKind::LeaseExpired);
+            assert_eq!(kind(sealed), ErrorKind::LeaseExpired);
+            assert!(bench.kms.total() <= 12, "{}", bench.kms.total());
+        }
+    }
 }

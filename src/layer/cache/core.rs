@@ -122,7 +122,8 @@ impl Core {
         if seals { &self.sealing } else { &self.opening }
     }
 
-    /// Keeps what a flight brought. It ends when it would if the answer had come at once.
+    /// Keeps what a flight brought. It ends when it would if the answer had come at once; where that took so long that it
+    /// would have ended by now, or soon, it is used for a quarter of its age.
     fn keep(self: &Arc<Self>, id: FlightId, key: Arc<Key>, given: Given, started: Monotonic) -> Landing {
         let seals = given.sealing.is_some();
         let (age, outage) = if seals {
@@ -130,7 +131,9 @@ impl Core {
         } else {
             (self.policy.open_age, self.policy.outage)
         };
-        given.lease.end_by(started + age);
+        given
+            .lease
+            .end_by((started + age).max(self.runtime.now() + age / 4));
         // It may end before that by its own.
         let end = given.lease.expires_at().unwrap_or(NEVER);
         let fresh_until = earlier(end, margin(age));

@@ -16,8 +16,9 @@ use std::time::Duration;
 pub struct Caching {
     /// DEKs kept for opening. 1,000 by default: about 2 MB, with the session keys of each.
     pub open_entries: usize,
-    /// For how long each may open what it was fetched for, from when it was asked for: the longest that a permission
-    /// which was taken away is still in use here. 5 minutes by default, in which CloudTrail and IAM have caught up too.
+    /// For how long each may open, from when it was asked for: the longest that a permission which was taken away is
+    /// still in use here. (An answer that took nearly as long as that is used for a quarter of it.) 5 minutes by default,
+    /// about what it takes for such a change to reach every corner of a cloud.
     pub open_age: Duration,
     /// DEKs kept for sealing: one for each context in use. 1,000 by default.
     pub seal_entries: usize,
