@@ -24,7 +24,7 @@ fn ten_thousand_tasks_on_a_hundred_wraps_are_a_hundred_calls() {
 
 #[test]
 fn with_entries_that_end_meanwhile_nothing_fails_and_nothing_storms() {
-    // Each task opens for three seconds, in which an entry ends many times.
+    // Each task opens for more than a second, in which an entry ends a few times.
     let age = Duration::from_millis(400);
     for refresh_ahead in [Duration::ZERO, age / 4] {
         let bench = Bench::with(Caching {
@@ -38,7 +38,7 @@ fn with_entries_that_end_meanwhile_nothing_fails_and_nothing_storms() {
             let (sealer, runtime) = (bench.sealer.clone(), bench.runtime.clone());
             let (sealed, context) = (sealed[i % WRAPS].clone(), context(&(i % WRAPS).to_string()));
             Box::pin(async move {
-                for round in 0..30 {
+                for round in 0..12 {
                     runtime
                         .sleep(Duration::from_millis(97 + (i as u64 + round) % 7))
                         .await;
@@ -47,13 +47,13 @@ fn with_entries_that_end_meanwhile_nothing_fails_and_nothing_storms() {
             }) as waxseal::runtime::BoxFuture<'static, ()>
         });
         assert_eq!(bench.all(tasks).len(), TASKS);
-        // Each wrap at most once for each time its entry is to be fetched again: three seconds and a bit, by what is left
+        // Each wrap at most once for each time its entry is to be fetched again: all that time, by what is left
         // of the age without margin and refresh, and a quarter of that ahead.
         let elapsed = bench.runtime.elapsed();
         let period = age - age / 8 - refresh_ahead - refresh_ahead / 4;
-        let periods = elapsed.as_millis().div_ceil(period.as_millis()) as usize + 1;
+        let periods = usize::try_from(elapsed.as_millis().div_ceil(period.as_millis())).unwrap() + 1;
         let calls = bench.kms.total();
-        assert!(calls > WRAPS * 5, "nothing has ended: {calls}");
+        assert!(calls > WRAPS * 3, "nothing has ended: {calls}");
         assert!(calls <= WRAPS * periods, "{calls} calls, {periods} periods");
     }
 }
