@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The result of every fallible operation in this crate.
@@ -232,6 +233,7 @@ impl fmt::Display for Attempt {
 /// An error of this crate. Opaque: ask it for its [`kind`](Error::kind).
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     operation: Option<Operation>,
@@ -240,7 +242,8 @@ struct Inner {
     retryable: Option<bool>,
     retry_after: Option<Duration>,
     attempts: Vec<Attempt>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Shared by the copies of one error.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -283,7 +286,7 @@ impl Error {
     /// Keeps the cause. It is printed only by those who walk [`source`](StdError::source).
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -350,6 +353,12 @@ impl Error {
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
+    }
+
+    /// The same error once more, for each of several who waited for one answer.
+    #[cfg(feature = "cache")]
+    pub(crate) fn copy(&self) -> Self {
+        Self(Box::new(self.0.as_ref().clone()))
     }
 
     // Shorthands for this crate.

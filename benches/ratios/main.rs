@@ -22,8 +22,9 @@ use std::time::Duration;
 use primitives::sum_of_fresh_seal;
 use raw_aead::RawAead;
 use stopwatch::Stopwatch;
+use waxseal::layer::Cached;
 use waxseal::local::LocalKeys;
-use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer};
+use waxseal::{AnyOf, EncryptionContext, Envelope, Kek, blocking::Sealer};
 
 /// A case: its name, and a closure that does it `n` times.
 struct Case<'a> {
@@ -152,6 +153,39 @@ fn fresh(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
     ));
 }
 
+fn warm_cache(rows: &mut Vec<Row>, keys: LocalKeys, context: &EncryptionContext) {
+    let sealer = Sealer::from_source(Cached::new(AnyOf::new(keys)));
+    let plaintext = [7; 100];
+    let key = sealer.data_key(context).unwrap();
+    let sealed = sealer.seal(&plaintext, context.with_aad(b"row 7")).unwrap();
+    let mut cases = [
+        Case::new("data key held, seal", 2000, || {
+            black_box(key.seal(black_box(&plaintext), b"row 7").unwrap());
+        }),
+        Case::new("data key held, open", 2000, || {
+            black_box(key.open(black_box(&sealed), b"row 7").unwrap());
+        }),
+        Case::new("one-off seal, warm cache", 2000, || {
+            let binding = context.with_aad(b"row 7");
+            black_box(sealer.seal(black_box(&plaintext), binding).unwrap());
+        }),
+        Case::new("one-off open, warm cache", 2000, || {
+            let binding = context.with_aad(b"row 7");
+            black_box(sealer.open(black_box(&sealed), binding).unwrap());
+        }),
+    ];
+    measure(&mut cases, 300);
+    let [held_seal, held_open, seal, open] = &cases;
+    for (what, ours, base) in [("seal", seal, held_seal), ("open", open, held_open)] {
+        rows.push(row(
+            format!("100 B, one-off through a warm cache, {what} / data key held"),
+            ours,
+            base,
+            3.0,
+        ));
+    }
+}
+
 fn in_place(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
     for (len, name) in [(65_536, "64 KiB"), (1 << 20, "1 MiB")] {
         let key = sealer.data_key(context).unwrap();
@@ -223,11 +257,13 @@ fn headers(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
 fn main() {
     // `cargo bench` adds `--bench`.
     let write = std::env::args().any(|argument| argument == "--write");
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let kek = Kek::generate().unwrap();
+    let sealer = Sealer::new(LocalKeys::new(&kek));
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")]).unwrap();
     let mut rows = Vec::new();
     held_key(&mut rows, &sealer, &context);
     fresh(&mut rows, &sealer, &context);
+    warm_cache(&mut rows, LocalKeys::new(&kek), &context);
     in_place(&mut rows, &sealer, &context);
     headers(&mut rows, &sealer, &context);
 
