@@ -14,6 +14,7 @@ use crate::limits;
 use crate::message::{
     Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
+use crate::parallel::Parallel;
 use crate::runtime::Monotonic;
 use crate::secret::{Dek, Plaintext};
 
@@ -281,11 +282,14 @@ impl DekLease {
         context: &EncryptionContext,
         aad: &[u8],
         out: &mut Vec<u8>,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         let header = envelope.header();
         let keys = self.session_keys(header.body(), context.digest())?;
         let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
-        message.open_to(envelope.chunks(), envelope.cut(), out)
+        message
+            .on(parallel)
+            .open_to(envelope.chunks(), envelope.cut(), out)
     }
 
     /// Opens a whole envelope.
@@ -294,9 +298,10 @@ impl DekLease {
         envelope: &Envelope<'_>,
         context: &EncryptionContext,
         aad: &[u8],
+        parallel: Option<&Parallel>,
     ) -> Result<Plaintext> {
         let mut out = Vec::new();
-        self.open_to(envelope, context, aad, &mut out)?;
+        self.open_to(envelope, context, aad, &mut out, parallel)?;
         Ok(Plaintext::new(out))
     }
 
@@ -306,6 +311,7 @@ impl DekLease {
         bytes: &'b mut [u8],
         context: &EncryptionContext,
         aad: &[u8],
+        parallel: Option<&Parallel>,
     ) -> Result<OpenedInPlace<'b>> {
         let (len, cut) = {
             let envelope = Envelope::parse(bytes)?;
@@ -316,7 +322,7 @@ impl DekLease {
         header.check_stored_context(context.digest())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message = Message::new(&self.dek, &keys, &header, context.digest(), aad);
-        message.open_in_place(chunks, cut)
+        message.on(parallel).open_in_place(chunks, cut)
     }
 
     /// A reader that opens the chunks behind a header.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::chunk_nonces;
+use super::chunks::{Chunks, Run, refused, seal_chunk};
 use super::keys::{SessionKeys, message_key};
 use super::open::Message;
 use crate::aead::{AeadKey, TAG};
@@ -14,6 +14,7 @@ use crate::envelope::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::parallel::{self, Parallel};
 use crate::secret::Dek;
 use crate::suite::Suite;
 
@@ -165,6 +166,7 @@ impl Session {
         aad: &[u8],
         plaintext: &[u8],
         out: &mut Vec<u8>,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         let layout = self.layout(prefix.len(), plaintext.len())?;
         let mut nonce = [0; 12];
@@ -180,7 +182,7 @@ impl Session {
             out.resize(at + layout.cut().sealed_len(), 0);
             out.get_mut(at..).unwrap_or_default()
         };
-        let sealed = self.seal_chunks(dek, &nonce, aad, plaintext, layout.cut(), chunks);
+        let sealed = self.seal_chunks(dek, &nonce, aad, plaintext, layout.cut(), chunks, parallel);
         if sealed.is_err() {
             out.truncate(start);
         }
@@ -195,6 +197,7 @@ impl Session {
         aad: &[u8],
         buffer: &mut [u8],
         layout: Layout,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         if buffer.len() != layout.envelope_len() {
             return Err(Error::argument(
@@ -204,7 +207,7 @@ impl Session {
         let mut nonce = [0; 12];
         self.begin(&mut nonce)?;
         let chunks = self.put_header(prefix, &nonce, buffer)?;
-        self.seal_in_place(dek, &nonce, aad, chunks, layout.cut())
+        self.seal_in_place(dek, &nonce, aad, chunks, layout.cut(), parallel)
     }
 
     /// Nonce and chunks of an envelope of this very session behind this prefix. The commitment is compared in
@@ -238,6 +241,7 @@ impl Session {
         aad: &[u8],
         chunks: &[u8],
         out: &mut Vec<u8>,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         let body = BodyHead::parse(&self.body_head)?;
         let cut = Cut::of_sealed(self.sealing.chunk_size, chunks.len(), 0)?;
@@ -248,6 +252,7 @@ impl Session {
             nonce,
             digest: self.context.digest(),
             aad,
+            parallel,
         };
         message.open_to(chunks, cut, out)
     }
@@ -259,6 +264,7 @@ impl Session {
     }
 
     /// Seals `plaintext` to `out`, which has the length that its cut gives.
+    #[allow(clippy::too_many_arguments, reason = "what one message is made of")]
     fn seal_chunks(
         &self,
         dek: &Dek,
@@ -267,6 +273,7 @@ impl Session {
         plaintext: &[u8],
         cut: Cut,
         out: &mut [u8],
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         if cut.is_single() {
             let (body, tag) = out.split_at_mut_checked(plaintext.len()).ok_or_else(refused)?;
@@ -277,46 +284,45 @@ impl Session {
                 .map_err(|_| refused());
         }
         let key = self.message_key(dek, nonce)?;
-        let size = self.sealing.chunk_size.bytes();
-        let pairs = plaintext.chunks(size).zip(out.chunks_mut(size + TAG));
-        for (nonce, (chunk, out)) in chunk_nonces(cut.count()).zip(pairs) {
-            let (body, tag) = out.split_at_mut_checked(chunk.len()).ok_or_else(refused)?;
-            key.seal_to(&nonce, aad, chunk, body, tag)
-                .map_err(|_| refused())?;
-        }
-        Ok(())
+        let chunks = self.chunks(&key, aad);
+        let piece = chunks.per_piece();
+        let pairs = plaintext
+            .chunks(chunks.size * piece)
+            .zip(out.chunks_mut((chunks.size + TAG) * piece));
+        parallel::each(
+            parallel,
+            plaintext.len(),
+            pairs.enumerate(),
+            |(at, (plaintext, out))| chunks.seal(Run::new(at * piece, cut.count()), plaintext, out),
+        )
     }
 
-    /// Seals in place: `chunks` hold the plaintext where the cut's ranges say, with room for the tags.
+    /// Seals in place: `buffer` holds the plaintext where the cut's ranges say, with room for the tags.
     fn seal_in_place(
         &self,
         dek: &Dek,
         nonce: &[u8; 12],
         aad: &[u8],
-        chunks: &mut [u8],
+        buffer: &mut [u8],
         cut: Cut,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         if cut.is_single() {
-            return seal_chunk(&self.keys.aead, nonce, aad, chunks);
+            return seal_chunk(&self.keys.aead, nonce, aad, buffer);
         }
         let key = self.message_key(dek, nonce)?;
-        let chunks = chunks.chunks_mut(self.sealing.chunk_size.bytes() + TAG);
-        for (nonce, chunk) in chunk_nonces(cut.count()).zip(chunks) {
-            seal_chunk(&key, &nonce, aad, chunk)?;
-        }
-        Ok(())
+        let chunks = self.chunks(&key, aad);
+        let piece = chunks.per_piece();
+        let pieces = buffer.chunks_mut((chunks.size + TAG) * piece).enumerate();
+        parallel::each(parallel, cut.plaintext_len(), pieces, |(at, buffer)| {
+            chunks.seal_in_place(Run::new(at * piece, cut.count()), buffer)
+        })
     }
-}
 
-fn seal_chunk(key: &AeadKey, nonce: &[u8; 12], aad: &[u8], chunk: &mut [u8]) -> Result<()> {
-    let (body, tag) = chunk.split_last_chunk_mut::<TAG>().ok_or_else(refused)?;
-    *tag = key.seal_in_place(nonce, aad, body).map_err(|_| refused())?;
-    Ok(())
-}
-
-/// No AEAD library refuses a chunk of at most 16 MiB, short of running out of memory.
-fn refused() -> Error {
-    Error::argument("the AEAD refused to seal")
+    fn chunks<'k>(&self, key: &'k AeadKey, aad: &'k [u8]) -> Chunks<'k> {
+        let size = self.sealing.chunk_size.bytes();
+        Chunks { key, aad, size }
+    }
 }
 
 /// Where things lie in an envelope that is sealed in place.

@@ -12,6 +12,7 @@ use crate::envelope::{Envelope, Header, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
 use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
+use crate::parallel::Parallel;
 use crate::runtime::{Monotonic, Runtime};
 use crate::secret::Plaintext;
 
@@ -23,6 +24,7 @@ pub struct Opener {
     lease: Arc<DekLease>,
     context: EncryptionContext,
     runtime: Arc<dyn Runtime>,
+    parallel: Option<Parallel>,
 }
 
 impl Opener {
@@ -31,6 +33,7 @@ impl Opener {
             lease,
             context,
             runtime,
+            parallel: None,
         }
     }
 
@@ -38,6 +41,13 @@ impl Opener {
     #[must_use]
     pub fn from_lease(lease: Arc<DekLease>, context: &EncryptionContext, runtime: Arc<dyn Runtime>) -> Self {
         Self::new(lease, context.clone(), runtime)
+    }
+
+    /// Opens large payloads and streams on several threads; on the calling one alone with `None`.
+    #[must_use]
+    pub fn with_parallel(mut self, parallel: impl Into<Option<Parallel>>) -> Self {
+        self.parallel = parallel.into();
+        self
     }
 
     /// Opens an envelope. Plaintext is released only after all of it was verified.
@@ -61,7 +71,8 @@ impl Opener {
             self.lease.check(self.runtime.now())?;
             let envelope = Envelope::parse(envelope)?;
             envelope.header().check_stored_context(self.context.digest())?;
-            self.lease.open_to(&envelope, &self.context, aad, out)
+            self.lease
+                .open_to(&envelope, &self.context, aad, out, self.parallel.as_ref())
         };
         during(Operation::Open, open)
     }
@@ -74,7 +85,8 @@ impl Opener {
     pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: &[u8]) -> Result<OpenedInPlace<'b>> {
         during(Operation::Open, || {
             self.lease.check(self.runtime.now())?;
-            self.lease.open_in_place(envelope, &self.context, aad)
+            self.lease
+                .open_in_place(envelope, &self.context, aad, self.parallel.as_ref())
         })
     }
 
@@ -194,6 +206,17 @@ impl DataKey {
         in_session(&self.opener.lease, self.sealing, &self.opener.context, work)
     }
 
+    /// Seals and opens large payloads and streams on several threads; on the calling one alone with `None`.
+    #[must_use]
+    pub fn with_parallel(mut self, parallel: impl Into<Option<Parallel>>) -> Self {
+        self.opener = self.opener.with_parallel(parallel);
+        self
+    }
+
+    fn parallel(&self) -> Option<&Parallel> {
+        self.opener.parallel.as_ref()
+    }
+
     /// Seals `plaintext` to a new envelope. One allocation.
     ///
     /// # Errors
@@ -214,7 +237,9 @@ impl DataKey {
         during(Operation::Seal, || {
             limits::AAD.check(aad.len())?;
             let dek = self.opener.lease.dek();
-            self.in_session(|session| session.seal_to_vec(dek, &self.prefix, aad, plaintext, out))
+            self.in_session(|session| {
+                session.seal_to_vec(dek, &self.prefix, aad, plaintext, out, self.parallel())
+            })
         })
     }
 
@@ -253,7 +278,9 @@ impl DataKey {
                 return Err(Error::argument("the layout is of another data key"));
             }
             let dek = self.opener.lease.dek();
-            self.in_session(|session| session.seal_buffer(dek, &self.prefix, aad, buffer, layout))
+            self.in_session(|session| {
+                session.seal_buffer(dek, &self.prefix, aad, buffer, layout, self.parallel())
+            })
         })
     }
 
@@ -291,7 +318,8 @@ impl DataKey {
             if let Some(session) = self.sessions.current()
                 && let Some((nonce, chunks)) = session.own_message(&self.prefix, envelope)
             {
-                return session.open_own(self.opener.lease.dek(), nonce, aad, chunks, out);
+                let dek = self.opener.lease.dek();
+                return session.open_own(dek, nonce, aad, chunks, out, self.parallel());
             }
             let envelope = Envelope::parse(envelope)?;
             envelope
@@ -299,7 +327,7 @@ impl DataKey {
                 .check_stored_context(self.opener.context.digest())?;
             self.opener
                 .lease
-                .open_to(&envelope, &self.opener.context, aad, out)
+                .open_to(&envelope, &self.opener.context, aad, out, self.parallel())
         })
     }
 
@@ -312,7 +340,7 @@ impl DataKey {
             self.check()?;
             self.opener
                 .lease
-                .open_in_place(envelope, &self.opener.context, aad)
+                .open_in_place(envelope, &self.opener.context, aad, self.parallel())
         })
     }
 
