@@ -12,7 +12,7 @@ use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::message::{
-    Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
+    Message, OpenKeys, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
 use crate::parallel::Parallel;
 use crate::runtime::Monotonic;
@@ -332,21 +332,19 @@ impl DekLease {
         context: &EncryptionContext,
         aad: &[u8],
         inner: R,
+        parallel: Option<&Parallel>,
     ) -> Result<OpenReader<R>> {
         limits::AAD.check(aad.len())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        let size = header.body().chunk_size().bytes();
-        let stop = self.stop.clone();
-        Ok(OpenReader::new(
-            inner,
-            keys,
+        let keys = OpenKeys {
+            session: keys,
             message_key,
-            stop,
-            *header.nonce(),
-            aad.to_vec(),
-            size,
-        ))
+            nonce: *header.nonce(),
+            aad: aad.to_vec(),
+            chunk_size: header.body().chunk_size().bytes(),
+        };
+        Ok(OpenReader::new(inner, keys, self.stop.clone(), parallel))
     }
 
     /// Begins a stream that seals to an envelope with this front.

@@ -32,6 +32,17 @@ impl Run {
         }
     }
 
+    /// Beginning at `first`, `len` bytes of sealed chunks, of which the last is the message's final one or not.
+    pub(super) fn of(first: u64, is_last: bool, len: usize, size: usize) -> Self {
+        let count = len.div_ceil(size + TAG) as u64;
+        let last = if is_last {
+            first.saturating_add(count).wrapping_sub(1)
+        } else {
+            u64::MAX
+        };
+        Self { first, last }
+    }
+
     fn nonces(self) -> impl Iterator<Item = [u8; 12]> {
         (self.first..=self.last).map(move |index| chunk_nonce(index, index == self.last))
     }

@@ -14,7 +14,7 @@ pub(crate) use open::Message;
 pub use open::OpenedInPlace;
 pub use session::Layout;
 pub(crate) use session::{Sealing, Session};
-pub(crate) use stream::SealStart;
+pub(crate) use stream::{OpenKeys, SealStart};
 pub use stream::{OpenReader, SealWriter};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -138,6 +138,11 @@ impl Parallel {
         self.generation != entropy::generation()
     }
 
+    #[cfg(test)]
+    pub(crate) fn pretend_to_have_forked(&mut self) {
+        self.generation -= 1;
+    }
+
     /// Units of `unit` bytes that a stream has in flight.
     pub(crate) fn units(&self, unit: usize) -> usize {
         let threads = self.pool.threads();

@@ -100,7 +100,8 @@ impl Opener {
         during(Operation::Open, || {
             self.lease.check(self.runtime.now())?;
             header.check_stored_context(self.context.digest())?;
-            self.lease.reader(header, &self.context, aad, reader)
+            self.lease
+                .reader(header, &self.context, aad, reader, self.parallel.as_ref())
         })
     }
 
@@ -293,7 +294,7 @@ impl DataKey {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
             let start = self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))?;
-            Ok(SealWriter::new(writer, start))
+            Ok(SealWriter::new(writer, start, self.parallel()))
         })
     }
 
