@@ -256,7 +256,7 @@ impl DekLease {
     }
 
     /// The keys of a body, derived or kept from before; its commitment is compared either way.
-    fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
+    pub(crate) fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
         self.stop.check()?;
         let found = lock(&self.opening)
             .find(|open| open.head == *body.head() && open.digest == *digest)
@@ -290,6 +290,23 @@ impl DekLease {
         message
             .on(parallel)
             .open_to(envelope.chunks(), envelope.cut(), out)
+    }
+
+    /// Opens a whole envelope to `out`, which has the length of its plaintext. On an error that is wiped.
+    pub(crate) fn open_to_slice(
+        &self,
+        envelope: &Envelope<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+        out: &mut [u8],
+        parallel: Option<&Parallel>,
+    ) -> Result<()> {
+        let header = envelope.header();
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
+        message
+            .on(parallel)
+            .open_to_slice(envelope.chunks(), envelope.cut(), out)
     }
 
     /// Opens a whole envelope.

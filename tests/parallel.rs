@@ -48,7 +48,7 @@ fn opener(key: &DataKey, envelope: &[u8]) -> Opener {
 }
 
 /// Each way to seal.
-fn seal_all_ways(key: &DataKey, payload: &[u8]) -> [Vec<u8>; 3] {
+fn seal_all_ways(key: &DataKey, payload: &[u8]) -> [Vec<u8>; 4] {
     let mut into = b"before".to_vec();
     key.seal_into(payload, AAD, &mut into).unwrap();
     assert!(into.starts_with(b"before"));
@@ -58,7 +58,14 @@ fn seal_all_ways(key: &DataKey, payload: &[u8]) -> [Vec<u8>; 3] {
         in_place[range].copy_from_slice(chunk);
     }
     key.seal_in_place(&mut in_place, layout, AAD).unwrap();
-    [key.seal(payload, AAD).unwrap(), into.split_off(6), in_place]
+    let mut slice = vec![0xee; layout.envelope_len()];
+    key.seal_to_slice(payload, AAD, &mut slice).unwrap();
+    [
+        key.seal(payload, AAD).unwrap(),
+        into.split_off(6),
+        in_place,
+        slice,
+    ]
 }
 
 fn assert_opens_all_ways(key: &DataKey, opener: &Opener, envelope: &[u8], payload: &[u8]) {
@@ -67,6 +74,12 @@ fn assert_opens_all_ways(key: &DataKey, opener: &Opener, envelope: &[u8], payloa
     assert!(into.strip_prefix(b"before").unwrap() == payload);
     assert!(key.open(envelope, AAD).unwrap() == payload);
     assert!(opener.open(envelope, AAD).unwrap() == payload);
+    let mut slice = vec![0xee; payload.len() + 3];
+    assert_eq!(
+        key.open_to_slice(envelope, AAD, &mut slice).unwrap(),
+        payload.len()
+    );
+    assert!(slice.strip_prefix(payload).unwrap() == [0xee; 3]);
     for in_place in [
         key.open_in_place(&mut envelope.to_vec(), AAD).unwrap(),
         opener.open_in_place(&mut envelope.to_vec(), AAD).unwrap(),
@@ -158,6 +171,10 @@ fn one_bad_bit_anywhere_fails_the_whole_and_releases_nothing() {
             let error = parallel.open_into(&bad, AAD, &mut out).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
             assert_eq!(out, b"before");
+            let mut slice = vec![0x5a; payload.len() + 1];
+            let error = parallel.open_to_slice(&bad, AAD, &mut slice).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
+            assert!(slice[..payload.len()].iter().all(|byte| *byte == 0), "{chunk}");
             let error = parallel.open_in_place(&mut bad, AAD).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
             assert!(bad[header..].iter().all(|byte| *byte == 0), "{chunk}");
@@ -202,6 +219,24 @@ fn a_pool_that_panics_leaves_no_plaintext() {
     }));
     assert!(panicked.is_err());
     assert!(sealed[header..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn slices_of_another_length_are_refused_and_left_alone() {
+    let key = key(Suite::Aes256Gcm);
+    let payload = plaintext(3 * CHUNK);
+    let len = key.layout(payload.len()).unwrap().envelope_len();
+    for wrong in [0, len - 1, len + 1] {
+        let mut out = vec![0xee; wrong];
+        let error = key.seal_to_slice(&payload, AAD, &mut out).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(out, vec![0xee; wrong]);
+    }
+    let sealed = key.seal(&payload, AAD).unwrap();
+    let mut out = vec![0xee; payload.len() - 1];
+    let error = key.open_to_slice(&sealed, AAD, &mut out).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(out, vec![0xee; payload.len() - 1]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(crate) use keys::SessionKeys;
 pub(crate) use open::Message;
 pub use open::OpenedInPlace;
 pub use session::Layout;
-pub(crate) use session::{Sealing, Session};
+pub(crate) use session::{Nonces, Sealing, Session};
 pub(crate) use stream::{OpenKeys, SealStart};
 pub use stream::{OpenReader, SealWriter};
 

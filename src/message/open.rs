@@ -81,6 +81,12 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Opens the chunks to `out`, which has the length that their cut gives. On an error it is wiped.
+    pub(crate) fn open_to_slice(&self, chunks: &[u8], cut: Cut, out: &mut [u8]) -> Result<()> {
+        limits::AAD.check(self.aad.len())?;
+        self.open_chunks(chunks, cut, Unverified(out))
+    }
+
     fn open_chunks(&self, chunks: &[u8], cut: Cut, mut out: Unverified<'_>) -> Result<()> {
         if cut.is_single() {
             let (body, tag) = chunks.split_last_chunk::<TAG>().ok_or_else(Error::cannot_open)?;

@@ -42,6 +42,36 @@ pub(crate) struct Session {
     generation: u64,
 }
 
+/// Nonces that are drawn at a time: no more than the generator gives out of its buffer.
+const NONCES: usize = 16;
+
+/// Nonces of messages that a session has counted.
+#[derive(Default)]
+pub(crate) struct Nonces {
+    drawn: [[u8; 12]; NONCES],
+    left: usize,
+}
+
+impl Nonces {
+    fn draw(&mut self, count: usize) -> Result<()> {
+        self.left = 0;
+        let drawn = self.drawn.get_mut(..count).unwrap_or_default();
+        entropy::fill(drawn.as_flattened_mut())?;
+        self.left = drawn.len();
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// One that was not given before.
+    pub(crate) fn next(&mut self) -> Option<[u8; 12]> {
+        self.left = self.left.checked_sub(1)?;
+        self.drawn.get(self.left).copied()
+    }
+}
+
 impl Session {
     /// Derives the keys of a new session with a random id.
     pub(crate) fn start(dek: &Dek, sealing: Sealing, context: &EncryptionContext) -> Result<Self> {
@@ -95,8 +125,14 @@ impl Session {
 
     #[cfg(test)]
     pub(crate) fn use_up(&self) {
+        self.use_up_to(0);
+    }
+
+    /// Leaves so many messages.
+    #[cfg(test)]
+    pub(crate) fn use_up_to(&self, left: u64) {
         self.messages
-            .store(limits::SESSION_MESSAGES.max, Ordering::Relaxed);
+            .store(limits::SESSION_MESSAGES.max - left, Ordering::Relaxed);
     }
 
     /// Counts one message and draws its nonce. Refused once the session has ended.
@@ -110,6 +146,20 @@ impl Session {
         }
         // Into the caller's own: a nonce that is moved about costs more than the count.
         entropy::fill(nonce)
+    }
+
+    /// Counts up to `want` messages, as many as there is room for, and draws their nonces. Refused once the session
+    /// has ended.
+    pub(crate) fn begin_many(&self, want: usize, nonces: &mut Nonces) -> Result<()> {
+        let want = want.clamp(1, NONCES);
+        let count = self.messages.fetch_add(want as u64, Ordering::Relaxed);
+        let left = limits::SESSION_MESSAGES.max.saturating_sub(count);
+        if left == 0 || self.has_forked() {
+            return Err(Error::new(ErrorKind::BudgetExhausted {
+                budget: limits::SESSION_MESSAGES.name,
+            }));
+        }
+        nonces.draw(usize::try_from(left).map_or(want, |left| left.min(want)))
     }
 
     /// Where things lie in an envelope of this session with a front of `prefix` bytes.
@@ -199,15 +249,28 @@ impl Session {
         layout: Layout,
         parallel: Option<&Parallel>,
     ) -> Result<()> {
-        if buffer.len() != layout.envelope_len() {
-            return Err(Error::argument(
-                "the buffer has not the length of the envelope's layout",
-            ));
-        }
+        layout.check(buffer)?;
         let mut nonce = [0; 12];
         self.begin(&mut nonce)?;
         let chunks = self.put_header(prefix, &nonce, buffer)?;
         self.seal_in_place(dek, &nonce, aad, chunks, layout.cut(), parallel)
+    }
+
+    /// Seals a message that was begun to `out`, which has the length of its layout.
+    #[allow(clippy::too_many_arguments, reason = "what one message is made of")]
+    pub(crate) fn seal_to_slice(
+        &self,
+        dek: &Dek,
+        prefix: &[u8],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+        layout: Layout,
+        parallel: Option<&Parallel>,
+    ) -> Result<()> {
+        let chunks = self.put_header(prefix, nonce, out)?;
+        self.seal_chunks(dek, nonce, aad, plaintext, layout.cut(), chunks, parallel)
     }
 
     /// Nonce and chunks of an envelope of this very session behind this prefix. The commitment is compared in
@@ -375,6 +438,16 @@ impl Layout {
     pub(crate) fn cut(&self) -> Cut {
         self.cut
     }
+
+    pub(crate) fn check(&self, buffer: &[u8]) -> Result<()> {
+        if buffer.len() == self.envelope_len() {
+            Ok(())
+        } else {
+            Err(Error::argument(
+                "the buffer has not the length of the envelope's layout",
+            ))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -405,10 +478,37 @@ mod tests {
     }
 
     #[test]
+    fn many_messages_begin_at_once_within_the_budget_and_with_nonces_of_their_own() {
+        let (session, mut nonces) = (session(), Nonces::default());
+        let mut seen = std::collections::HashSet::new();
+        let mut take = |nonces: &mut Nonces| {
+            let mut taken = 0;
+            while let Some(nonce) = nonces.next() {
+                assert!(seen.insert(nonce));
+                taken += 1;
+            }
+            assert!(nonces.is_empty());
+            taken
+        };
+        for (want, given) in [(1, 1), (5, 5), (16, 16), (17, 16), (1000, 16)] {
+            session.begin_many(want, &mut nonces).unwrap();
+            assert_eq!(take(&mut nonces), given);
+        }
+        assert_eq!(session.messages.load(Ordering::Relaxed), 1 + 5 + 16 * 3);
+        session.use_up_to(7);
+        session.begin_many(100, &mut nonces).unwrap();
+        assert_eq!(take(&mut nonces), 7);
+        assert!(session.is_over());
+        assert!(session.begin_many(1, &mut nonces).is_err());
+        assert_eq!(take(&mut nonces), 0);
+    }
+
+    #[test]
     fn ends_at_a_fork() {
         let mut session = session();
         session.pretend_to_have_forked();
         assert!(session.is_over());
         assert!(session.begin(&mut [0; 12]).is_err());
+        assert!(session.begin_many(1, &mut Nonces::default()).is_err());
     }
 }
