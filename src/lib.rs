@@ -23,6 +23,7 @@
 //! |---|---|
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
+//! | seal and open a column at once | [`DataKey::seal_batch`] |
 //! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`] |
 //! | use several threads for large payloads | [`Parallel`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
@@ -79,7 +80,7 @@ pub use key_manager::{
 };
 pub use message::{Layout, OpenReader, OpenedInPlace, SealWriter};
 pub use parallel::{Parallel, Pool};
-pub use sealer::{Builder, DataKey, NewWraps, Opener, Sealer};
+pub use sealer::{Builder, DataKey, NewWraps, OpenedBatch, Opener, SealedBatch, Sealer};
 pub use secret::{Dek, KEY_LEN, Kek, Plaintext};
 pub use source::AnyOf;
 pub use suite::Suite;

@@ -1,5 +1,6 @@
 //! What an application sees: seal, open, inspect, re-wrap.
 
+mod batch;
 mod builder;
 mod data_key;
 mod new_wraps;
@@ -9,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use batch::{OpenedBatch, SealedBatch};
 pub use builder::Builder;
 pub use data_key::{DataKey, Opener};
 pub use new_wraps::NewWraps;
