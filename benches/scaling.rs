@@ -49,6 +49,8 @@ fn ways(key: &DataKey, len: usize) -> Vec<Way<'_>> {
     let (again, to_open) = (sealed.clone(), sealed.clone());
     let streamed = sealed.clone();
     let (for_new, for_stream) = (plaintext.clone(), plaintext.clone());
+    let (for_slice, slice_to_open) = (plaintext.clone(), sealed.clone());
+    let (mut slice, mut opened_slice) = (sealed.clone(), plaintext.clone());
     let mut buffer = vec![7; layout.envelope_len()];
     let mut in_place = sealed.clone();
     let mut out = Vec::with_capacity(layout.envelope_len());
@@ -62,6 +64,9 @@ fn ways(key: &DataKey, len: usize) -> Vec<Way<'_>> {
         way("seal, into a buffer", move || {
             out.clear();
             key.seal_into(black_box(&plaintext), b"", &mut out).unwrap();
+        }),
+        way("seal, to a slice", move || {
+            key.seal_to_slice(black_box(&for_slice), b"", &mut slice).unwrap();
         }),
         way("seal, new", move || {
             black_box(key.seal(black_box(&for_new), b"").unwrap());
@@ -79,6 +84,10 @@ fn ways(key: &DataKey, len: usize) -> Vec<Way<'_>> {
         way("open, into a buffer", move || {
             opened.clear();
             key.open_into(black_box(&sealed), b"", &mut opened).unwrap();
+        }),
+        way("open, to a slice", move || {
+            key.open_to_slice(black_box(&slice_to_open), b"", &mut opened_slice)
+                .unwrap();
         }),
         way("open, new", move || {
             black_box(key.open(black_box(&to_open), b"").unwrap());

@@ -155,7 +155,11 @@ impl<'b> Unverified<'b> {
 
 impl Drop for Unverified<'_> {
     fn drop(&mut self) {
-        self.0.zeroize();
+        // Not left to the wiping: the C library's masked stores to the address of an empty slice cost more than
+        // opening a small value.
+        if !self.0.is_empty() {
+            self.0.zeroize();
+        }
     }
 }
 

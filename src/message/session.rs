@@ -66,9 +66,9 @@ impl Nonces {
     }
 
     /// One that was not given before.
-    pub(crate) fn next(&mut self) -> Option<[u8; 12]> {
+    pub(crate) fn next(&mut self) -> Option<&[u8; 12]> {
         self.left = self.left.checked_sub(1)?;
-        self.drawn.get(self.left).copied()
+        self.drawn.get(self.left)
     }
 }
 
@@ -484,7 +484,7 @@ mod tests {
         let mut take = |nonces: &mut Nonces| {
             let mut taken = 0;
             while let Some(nonce) = nonces.next() {
-                assert!(seen.insert(nonce));
+                assert!(seen.insert(*nonce));
                 taken += 1;
             }
             assert!(nonces.is_empty());

@@ -91,7 +91,7 @@ impl DataKey {
                     return Err(changed());
                 };
                 let parallel = self.parallel();
-                session.seal_to_slice(dek, &self.prefix, &nonce, aad, value, envelope, layout, parallel)?;
+                session.seal_to_slice(dek, &self.prefix, nonce, aad, value, envelope, layout, parallel)?;
             }
             room.finish().ok_or_else(changed)
         })
