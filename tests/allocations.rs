@@ -78,7 +78,7 @@ fn a_batch_allocates_for_all_of_its_rows_at_once() {
     let (mut sealed, mut opened) = (SealedBatch::new(), OpenedBatch::new());
     let aad = |row: usize| row.to_be_bytes();
     // Bytes and ends.
-    let counted = measure(|| key.seal_batch(&values, aad, &mut sealed).unwrap());
+    let counted = measure(|| key.seal_batch(values, aad, &mut sealed).unwrap());
     assert_eq!(counted.count_total, 2);
     let counted = measure(|| key.open_batch(sealed.iter(), aad, &mut opened).unwrap());
     assert_eq!(counted.count_total, 2);
@@ -86,7 +86,7 @@ fn a_batch_allocates_for_all_of_its_rows_at_once() {
     let counted = measure(|| key.open_batch(sealed.iter(), aad, &mut opened).unwrap());
     assert_eq!(counted.count_total, 0);
     sealed.clear();
-    let counted = measure(|| key.seal_batch(&values, aad, &mut sealed).unwrap());
+    let counted = measure(|| key.seal_batch(values, aad, &mut sealed).unwrap());
     assert_eq!(counted.count_total, 0);
 }
 

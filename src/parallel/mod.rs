@@ -17,7 +17,7 @@ const IN_FLIGHT: usize = 1024 * 1024;
 
 /// Threads that help the one that calls.
 ///
-/// With feature `rayon` a `rayon::ThreadPool` is one. To bring another, implement both methods; neither can
+/// With feature `rayon` a `rayon::ThreadPool` is one. To bring another, implement its methods; none can
 /// make what is sealed or opened wrong. What a pool does not do, the calling thread does itself, and work that
 /// a pool began and lost (its thread panicked) makes the whole operation fail.
 ///
