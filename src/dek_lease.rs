@@ -12,8 +12,9 @@ use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::message::{
-    Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
+    Message, OpenKeys, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
+use crate::parallel::Parallel;
 use crate::runtime::Monotonic;
 use crate::secret::{Dek, Plaintext};
 
@@ -255,7 +256,7 @@ impl DekLease {
     }
 
     /// The keys of a body, derived or kept from before; its commitment is compared either way.
-    fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
+    pub(crate) fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
         self.stop.check()?;
         let found = lock(&self.opening)
             .find(|open| open.head == *body.head() && open.digest == *digest)
@@ -281,11 +282,31 @@ impl DekLease {
         context: &EncryptionContext,
         aad: &[u8],
         out: &mut Vec<u8>,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         let header = envelope.header();
         let keys = self.session_keys(header.body(), context.digest())?;
         let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
-        message.open_to(envelope.chunks(), envelope.cut(), out)
+        message
+            .on(parallel)
+            .open_to(envelope.chunks(), envelope.cut(), out)
+    }
+
+    /// Opens a whole envelope to `out`, which has the length of its plaintext. On an error that is wiped.
+    pub(crate) fn open_to_slice(
+        &self,
+        envelope: &Envelope<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+        out: &mut [u8],
+        parallel: Option<&Parallel>,
+    ) -> Result<()> {
+        let header = envelope.header();
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
+        message
+            .on(parallel)
+            .open_to_slice(envelope.chunks(), envelope.cut(), out)
     }
 
     /// Opens a whole envelope.
@@ -294,9 +315,10 @@ impl DekLease {
         envelope: &Envelope<'_>,
         context: &EncryptionContext,
         aad: &[u8],
+        parallel: Option<&Parallel>,
     ) -> Result<Plaintext> {
         let mut out = Vec::new();
-        self.open_to(envelope, context, aad, &mut out)?;
+        self.open_to(envelope, context, aad, &mut out, parallel)?;
         Ok(Plaintext::new(out))
     }
 
@@ -306,6 +328,7 @@ impl DekLease {
         bytes: &'b mut [u8],
         context: &EncryptionContext,
         aad: &[u8],
+        parallel: Option<&Parallel>,
     ) -> Result<OpenedInPlace<'b>> {
         let (len, cut) = {
             let envelope = Envelope::parse(bytes)?;
@@ -316,7 +339,7 @@ impl DekLease {
         header.check_stored_context(context.digest())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message = Message::new(&self.dek, &keys, &header, context.digest(), aad);
-        message.open_in_place(chunks, cut)
+        message.on(parallel).open_in_place(chunks, cut)
     }
 
     /// A reader that opens the chunks behind a header.
@@ -326,21 +349,19 @@ impl DekLease {
         context: &EncryptionContext,
         aad: &[u8],
         inner: R,
+        parallel: Option<&Parallel>,
     ) -> Result<OpenReader<R>> {
         limits::AAD.check(aad.len())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        let size = header.body().chunk_size().bytes();
-        let stop = self.stop.clone();
-        Ok(OpenReader::new(
-            inner,
-            keys,
+        let keys = OpenKeys {
+            session: keys,
             message_key,
-            stop,
-            *header.nonce(),
-            aad.to_vec(),
-            size,
-        ))
+            nonce: *header.nonce(),
+            aad: aad.to_vec(),
+            chunk_size: header.body().chunk_size().bytes(),
+        };
+        Ok(OpenReader::new(inner, keys, self.stop.clone(), parallel))
     }
 
     /// Begins a stream that seals to an envelope with this front.

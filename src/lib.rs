@@ -23,7 +23,9 @@
 //! |---|---|
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
+//! | seal and open a column at once | [`DataKey::seal_batch`] |
 //! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`] |
+//! | use several threads for large payloads | [`Parallel`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
 //! | bring a KMS of your own | [`KeyManager`], `testing::conformance` |
@@ -46,6 +48,7 @@ pub mod layer;
 pub mod limits;
 pub mod manual;
 mod message;
+mod parallel;
 pub mod runtime;
 mod sealer;
 mod secret;
@@ -76,7 +79,8 @@ pub use key_manager::{
     Request, Unwrapped,
 };
 pub use message::{Layout, OpenReader, OpenedInPlace, SealWriter};
-pub use sealer::{Builder, DataKey, NewWraps, Opener, Sealer};
+pub use parallel::{Parallel, Pool};
+pub use sealer::{Builder, DataKey, NewWraps, OpenedBatch, Opener, SealedBatch, Sealer};
 pub use secret::{Dek, KEY_LEN, Kek, Plaintext};
 pub use source::AnyOf;
 pub use suite::Suite;

@@ -30,7 +30,7 @@ mod unix {
     use waxseal::layer::{Cached, Caching};
     use waxseal::runtime::{BoxFuture, Runtime};
     use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
-    use waxseal::{AnyOf, EncryptionContext, Envelope, blocking::Sealer, entropy};
+    use waxseal::{AnyOf, EncryptionContext, Envelope, SealedBatch, blocking::Sealer, entropy};
 
     const SEALS: usize = 3;
 
@@ -87,23 +87,70 @@ mod unix {
         receive: impl FnOnce(PipeReader) -> T,
     ) -> T {
         let (reader, writer) = std::io::pipe().unwrap();
-        // SAFETY: this process has one thread (`harness = false`), so the child may do anything. It ends by
-        // `_exit` below and never returns into the parent's code.
-        let child = unsafe { libc::fork() };
-        assert!(child >= 0, "fork failed");
+        let child = fork();
         if child == 0 {
             drop(reader);
-            let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(&make(), writer)));
-            // SAFETY: ends this process and does nothing else.
-            unsafe { libc::_exit(i32::from(sent.is_err())) }
+            end_child(|| send(&make(), writer));
         }
         drop(writer);
         let made = receive(reader);
+        wait_for(child);
+        made
+    }
+
+    /// 0 in the child, which has to end by [`end_child`].
+    fn fork() -> libc::pid_t {
+        // SAFETY: this process has one thread (`harness = false`), so the child may do anything. It ends by
+        // `_exit` and never returns into the parent's code.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0, "fork failed");
+        child
+    }
+
+    fn end_child(work: impl FnOnce()) -> ! {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        // SAFETY: ends this process and does nothing else.
+        unsafe { libc::_exit(i32::from(done.is_err())) }
+    }
+
+    fn wait_for(child: libc::pid_t) {
         let mut status = 0;
         // SAFETY: `child` is a child of this process that nobody waits for elsewhere; `status` outlives the call.
         let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
         assert_eq!((waited, status), (child, 0), "the child failed");
-        made
+    }
+
+    /// Nonces were drawn for both when the caller's code forks in the middle of a batch.
+    fn fork_inside_a_batch(key: &waxseal::DataKey) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut child = None;
+        let mut sealed = SealedBatch::new();
+        let aad = |row: usize| {
+            if row == 1 {
+                child = Some(fork());
+            }
+            b"row 7"
+        };
+        key.seal_batch([b"hello"; 1 + SEALS], aad, &mut sealed).unwrap();
+        let made = Made {
+            random: vec![[0; 32]; SEALS],
+            envelopes: sealed.iter().skip(1).map(<[u8]>::to_vec).collect(),
+        };
+        let child = child.unwrap();
+        if child == 0 {
+            drop(reader);
+            end_child(|| send(&made, writer));
+        }
+        drop(writer);
+        let theirs = receive(reader);
+        wait_for(child);
+        let session = |envelope: &[u8]| *Envelope::parse(envelope).unwrap().header().body().session_id();
+        let first = session(sealed.get(0).unwrap());
+        assert!(made.envelopes.iter().all(|envelope| session(envelope) == first));
+        assert!(theirs.envelopes.iter().all(|envelope| session(envelope) != first));
+        for envelope in &theirs.envelopes {
+            assert_eq!(key.open(envelope, b"row 7").unwrap(), b"hello");
+        }
     }
 
     /// What a process saw of the KMS once it had sealed and opened: calls to generate and to unwrap.
@@ -204,6 +251,8 @@ mod unix {
             "a child sealed in another's session"
         );
         assert_eq!(key.lease().sessions_left(), left);
+
+        fork_inside_a_batch(&key);
 
         for envelope in sealed() {
             assert_eq!(

@@ -24,7 +24,7 @@ use raw_aead::RawAead;
 use stopwatch::Stopwatch;
 use waxseal::layer::Cached;
 use waxseal::local::LocalKeys;
-use waxseal::{AnyOf, EncryptionContext, Envelope, Kek, blocking::Sealer};
+use waxseal::{AnyOf, EncryptionContext, Envelope, Header, Kek, OpenedBatch, SealedBatch, blocking::Sealer};
 
 /// A case: its name, and a closure that does it `n` times.
 struct Case<'a> {
@@ -125,6 +125,66 @@ fn held_key(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
             open,
             raw_open,
             1.3,
+        ));
+    }
+}
+
+/// A column of 1,000 rows, beside as many single calls into a buffer that is used again.
+fn batch(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
+    const ROWS: usize = 1000;
+    for len in [16, 100, 1024] {
+        let key = sealer.data_key(context).unwrap();
+        let values = vec![vec![7; len]; ROWS];
+        let (mut sealed, mut opened) = (SealedBatch::new(), OpenedBatch::new());
+        let mut batch = SealedBatch::new();
+        key.seal_batch(&values, |_| b"row 7", &mut sealed).unwrap();
+        let opener = {
+            let header = Header::parse(sealed.get(0).unwrap()).unwrap();
+            sealer.opener(&header, context).unwrap()
+        };
+        let mut opened_singly = Vec::with_capacity(ROWS * len);
+        let mut sealed_singly = Vec::with_capacity(sealed.as_bytes().len());
+        let mut cases = [
+            Case::new("1,000 seals", 1, || {
+                sealed_singly.clear();
+                for value in &values {
+                    key.seal_into(black_box(value), b"row 7", &mut sealed_singly)
+                        .unwrap();
+                }
+            }),
+            Case::new("seal_batch", 1, || {
+                batch.clear();
+                key.seal_batch(black_box(&values), |_| b"row 7", &mut batch)
+                    .unwrap();
+            }),
+            Case::new("1,000 opens by an opener", 1, || {
+                opened_singly.clear();
+                for envelope in sealed.iter() {
+                    opener
+                        .open_into(black_box(envelope), b"row 7", &mut opened_singly)
+                        .unwrap();
+                }
+            }),
+            Case::new("open_batch of an opener", 1, || {
+                opened.clear();
+                opener
+                    .open_batch(black_box(sealed.iter()), |_| b"row 7", &mut opened)
+                    .unwrap();
+            }),
+        ];
+        measure(&mut cases, 300);
+        let [seals, seal_batch, opens, open_batch] = &cases;
+        rows.push(row(
+            format!("{len} B, a batch of 1,000, seal / single calls"),
+            seal_batch,
+            seals,
+            1.0,
+        ));
+        rows.push(row(
+            format!("{len} B, a batch of 1,000, open by an opener / single calls"),
+            open_batch,
+            opens,
+            1.0,
         ));
     }
 }
@@ -262,6 +322,7 @@ fn main() {
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")]).unwrap();
     let mut rows = Vec::new();
     held_key(&mut rows, &sealer, &context);
+    batch(&mut rows, &sealer, &context);
     fresh(&mut rows, &sealer, &context);
     warm_cache(&mut rows, LocalKeys::new(&kek), &context);
     in_place(&mut rows, &sealer, &context);

@@ -29,7 +29,6 @@ pub use chunks::ChunkSize;
 pub(crate) use chunks::Cut;
 use cursor::Cursor;
 pub use read::HeaderBuf;
-pub(crate) use read::read_full;
 pub use wrap_section::{WrapRef, WrapSection};
 pub(crate) use write::push_stored_context;
 pub use write::{KekRef, WrapSet, WrappedDek, Wraps};

@@ -60,7 +60,7 @@ impl fmt::Debug for HeaderBuf {
 const _: () = assert!(PREFIX_FIXED == 8);
 
 /// Reads until `out` is full or the reader ends, and says how much it read.
-pub(crate) fn read_full(reader: &mut impl Read, mut out: &mut [u8]) -> Result<usize> {
+fn read_full(reader: &mut impl Read, mut out: &mut [u8]) -> Result<usize> {
     let mut got = 0;
     while !out.is_empty() {
         match reader.read(out) {

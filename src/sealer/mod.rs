@@ -1,5 +1,6 @@
 //! What an application sees: seal, open, inspect, re-wrap.
 
+mod batch;
 mod builder;
 mod data_key;
 mod new_wraps;
@@ -9,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use batch::{OpenedBatch, SealedBatch};
 pub use builder::Builder;
 pub use data_key::{DataKey, Opener};
 pub use new_wraps::NewWraps;
@@ -22,6 +24,7 @@ use crate::kek_uri::open_from_environment;
 use crate::key_manager::{KeyManager, Purpose, Request};
 use crate::limits;
 use crate::message::{Layout, Sealing, Session};
+use crate::parallel::Parallel;
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
 use crate::secret::Plaintext;
 use crate::source::AnyOf;
@@ -62,6 +65,7 @@ struct Settings {
     timeout: Option<Duration>,
     profile: Option<Arc<str>>,
     actor: Option<Arc<str>>,
+    parallel: Option<Parallel>,
 }
 
 impl Sealer {
@@ -137,7 +141,8 @@ impl Sealer {
         let prefix = wraps.prefix(self.settings.padding)?;
         let mut out = Vec::new();
         in_session(&lease, sealing, context, |session| {
-            session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out)
+            let parallel = self.settings.parallel.as_ref();
+            session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out, parallel)
         })?;
         Ok(out)
     }
@@ -165,7 +170,8 @@ impl Sealer {
         limits::AAD.check(binding.aad().len())?;
         let envelope = Envelope::parse(envelope)?;
         let lease = self.open_dek(envelope.header(), binding.context()).await?;
-        lease.open(&envelope, binding.context(), binding.aad())
+        let parallel = self.settings.parallel.as_ref();
+        lease.open(&envelope, binding.context(), binding.aad(), parallel)
     }
 
     /// Parses an envelope: who can open it, how it was sealed, how long it is. No key, no network.
@@ -228,7 +234,7 @@ impl Sealer {
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
         DataKey::new(
-            Opener::new(lease, context.clone(), runtime),
+            Opener::new(lease, context.clone(), runtime).with_parallel(self.settings.parallel.clone()),
             prefix,
             self.settings.sealing,
             end,
@@ -246,11 +252,8 @@ impl Sealer {
     pub async fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
         let lease = self.open_dek(header, context).await;
         let lease = lease.map_err(|error| error.with_operation(Operation::Open))?;
-        Ok(Opener::new(
-            lease,
-            context.clone(),
-            Arc::clone(&self.settings.runtime),
-        ))
+        let opener = Opener::new(lease, context.clone(), Arc::clone(&self.settings.runtime));
+        Ok(opener.with_parallel(self.settings.parallel.clone()))
     }
 
     fn request<'r>(&'r self, context: &'r EncryptionContext, purpose: Purpose) -> Request<'r> {

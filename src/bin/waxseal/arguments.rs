@@ -117,6 +117,8 @@ pub(crate) struct Seal {
     #[command(flatten)]
     pub(crate) wraps: NewWraps,
     #[command(flatten)]
+    pub(crate) threads: Threads,
+    #[command(flatten)]
     pub(crate) streams: Streams,
 }
 
@@ -129,6 +131,8 @@ pub(crate) struct Open {
     pub(crate) context: Context,
     #[command(flatten)]
     pub(crate) aad: Aad,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     #[command(flatten)]
     pub(crate) streams: Streams,
 }
@@ -208,6 +212,14 @@ pub(crate) struct NewWraps {
     /// Leave the key's id out of the envelope. Opening then tries every key it is given.
     #[arg(long)]
     pub(crate) hide_kek_id: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Threads {
+    /// Use this many threads, 1 to 1024. More than one keeps some megabytes more in memory, or two chunks for each
+    /// thread where that is more.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) threads: String,
 }
 
 #[derive(Args)]
