@@ -156,29 +156,32 @@ fn a_sealer_hands_its_setting_on() {
 #[test]
 fn one_bad_bit_anywhere_fails_the_whole_and_releases_nothing() {
     let serial = key(Suite::Aes256Gcm);
-    let payload = vec![0x5a; 200 * CHUNK + 7];
+    let payload = vec![0x5a; 130 * CHUNK + 7];
     let sealed = serial.seal(&payload, AAD).unwrap();
     let header = Header::parse(&sealed).unwrap().len();
     let chunks = (sealed.len() - header).div_ceil(SEALED_CHUNK);
     let parallel = opener(&serial, &sealed).with_parallel(on(3, Manner::Threads));
-    // Body and tag of every chunk.
+    // Body or tag of every chunk.
     for chunk in 0..chunks {
-        for at in [(chunk * 31) % CHUNK, CHUNK + chunk % 16] {
-            let mut bad = sealed.clone();
-            let at = (header + chunk * SEALED_CHUNK + at).min(sealed.len() - 1 - chunk % 16);
-            bad[at] ^= 1 << (chunk % 8);
-            let mut out = b"before".to_vec();
-            let error = parallel.open_into(&bad, AAD, &mut out).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
-            assert_eq!(out, b"before");
-            let mut slice = vec![0x5a; payload.len() + 1];
-            let error = parallel.open_to_slice(&bad, AAD, &mut slice).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
-            assert!(slice[..payload.len()].iter().all(|byte| *byte == 0), "{chunk}");
-            let error = parallel.open_in_place(&mut bad, AAD).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
-            assert!(bad[header..].iter().all(|byte| *byte == 0), "{chunk}");
-        }
+        let at = if chunk % 2 == 0 {
+            CHUNK + chunk % 16
+        } else {
+            chunk * 31 % CHUNK
+        };
+        let mut bad = sealed.clone();
+        let at = (header + chunk * SEALED_CHUNK + at).min(sealed.len() - 1 - chunk % 16);
+        bad[at] ^= 1 << (chunk % 8);
+        let mut out = b"before".to_vec();
+        let error = parallel.open_into(&bad, AAD, &mut out).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
+        assert_eq!(out, b"before");
+        let mut slice = vec![0x5a; payload.len() + 1];
+        let error = parallel.open_to_slice(&bad, AAD, &mut slice).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
+        assert!(slice[..payload.len()].iter().all(|byte| *byte == 0), "{chunk}");
+        let error = parallel.open_in_place(&mut bad, AAD).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
+        assert!(bad[header..].iter().all(|byte| *byte == 0), "{chunk}");
     }
     // Two chunks that have changed places, a chunk that is missing, and one that is there twice.
     let (front, body) = sealed.split_at(header);

@@ -87,8 +87,9 @@ pub trait Pool: fmt::Debug + Send + Sync {
 ///   [`in_flight`](Self::in_flight) on the pool while the calling thread reads or writes, and passes them on in
 ///   order. Memory stays constant.
 ///
-/// In a process that was forked after it was made there are no threads of the pool any more: payloads are then
-/// sealed and opened on the calling thread alone.
+/// In a process that was forked after it was made there are no threads of the pool any more: payloads and new streams
+/// are then sealed and opened on the calling thread alone. A stream that was begun before the fork ends there with
+/// `InvalidArgument`, to read as well as to write.
 #[derive(Clone, Debug)]
 pub struct Parallel {
     pool: Arc<dyn Pool>,

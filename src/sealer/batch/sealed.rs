@@ -93,7 +93,8 @@ impl SealedBatch {
         if self.bytes.capacity() == 0 && len >= FRESH_PAGES {
             self.bytes = vec![0; len];
         } else {
-            self.bytes.reserve_exact(len);
+            // Not exactly: many small batches one after another would move all of it each time.
+            self.bytes.reserve(len);
             self.bytes.resize(end, 0);
         }
         self.ends.reserve(rows);
