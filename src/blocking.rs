@@ -1,14 +1,14 @@
 //! The same for code without an async runtime.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 
 use crate::context::{Binding, EncryptionContext};
 use crate::dek_source::DekSource;
 use crate::envelope::{Envelope, Header, HeaderBuf};
 use crate::error::{Operation, Result};
 use crate::key_manager::KeyManager;
-use crate::message::{OpenReader, SealWriter};
-use crate::sealer::{DataKey, NewWraps, Opener};
+use crate::message::{OpenReader, RangeReader, SealWriter};
+use crate::sealer::{DataKey, NewWraps, Opener, rewound};
 use crate::secret::Plaintext;
 
 /// [`Sealer`](crate::Sealer) for code without an async runtime.
@@ -101,6 +101,24 @@ impl Sealer {
     pub fn writer<'a, W: Write>(&self, writer: W, binding: impl Into<Binding<'a>>) -> Result<SealWriter<W>> {
         let binding = binding.into();
         self.data_key(binding.context())?.writer(writer, binding.aad())
+    }
+
+    /// Reads the payload of the envelope that `reader` holds from first byte to last, from anywhere, and opens
+    /// only the chunks that are read. Reads header and final chunk now. See [`RangeReader`] for what is promised.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`](crate::Sealer::open); `Io` where the reader fails.
+    pub fn range_reader<'a, R: Read + Seek>(
+        &self,
+        mut reader: R,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<RangeReader<R>> {
+        let binding = binding.into();
+        let header = rewound(&mut reader).and_then(|()| HeaderBuf::read_from(&mut reader));
+        let header = header.map_err(|error| error.with_operation(Operation::Open))?;
+        let header = header.header()?;
+        self.opener(&header, binding.context())?
+            .range_reader(&header, reader, binding.aad())
     }
 
     /// Opens the envelope that `reader` gives, in constant memory: reads its header now and its chunks as

@@ -1,7 +1,6 @@
 //! A DEK in use: who may use it, for how much, and until when.
 
 use std::fmt;
-use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::message::{
-    Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
+    ChunkOpener, ChunkSealer, Message, OpenedInPlace, Sealing, Session, SessionKeys, StopFlag,
 };
 use crate::runtime::Monotonic;
 use crate::secret::{Dek, Plaintext};
@@ -319,27 +318,23 @@ impl DekLease {
         message.open_in_place(chunks, cut)
     }
 
-    /// A reader that opens the chunks behind a header.
-    pub(crate) fn reader<R: Read>(
+    /// What opens the chunks behind a header.
+    pub(crate) fn chunk_opener(
         &self,
         header: &Header<'_>,
         context: &EncryptionContext,
         aad: &[u8],
-        inner: R,
-    ) -> Result<OpenReader<R>> {
+    ) -> Result<ChunkOpener> {
         limits::AAD.check(aad.len())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        let size = header.body().chunk_size().bytes();
-        let stop = self.stop.clone();
-        Ok(OpenReader::new(
-            inner,
+        Ok(ChunkOpener::new(
             keys,
             message_key,
-            stop,
+            self.stop.clone(),
             *header.nonce(),
             aad.to_vec(),
-            size,
+            header.body().chunk_size(),
         ))
     }
 
@@ -349,22 +344,21 @@ impl DekLease {
         session: &Arc<Session>,
         prefix: &[u8],
         aad: &[u8],
-    ) -> Result<SealStart> {
+    ) -> Result<ChunkSealer> {
         limits::AAD.check(aad.len())?;
         let mut nonce = [0; 12];
         session.begin(&mut nonce)?;
         let message_key = session.message_key(&self.dek, &nonce)?;
         let mut header = Vec::new();
         session.push_header(prefix, &nonce, &mut header);
-        let (session, stop) = (Arc::clone(session), self.stop.clone());
-        Ok(SealStart {
-            session,
+        Ok(ChunkSealer::new(
+            Arc::clone(session),
             message_key,
-            stop,
+            self.stop.clone(),
             nonce,
-            aad: aad.to_vec(),
+            aad.to_vec(),
             header,
-        })
+        ))
     }
 }
 

@@ -131,6 +131,12 @@ pub enum ErrorKind {
     /// An argument is not acceptable.
     #[error("invalid argument")]
     InvalidArgument,
+    /// The range asked for is not within the plaintext.
+    #[error("the range is not within the {len} bytes of plaintext")]
+    OutOfRange {
+        /// Length of the plaintext, in bytes, as far as it is known.
+        len: u64,
+    },
     /// The configuration (variable, file, URI) is missing or not acceptable.
     #[error("invalid configuration")]
     Configuration,
@@ -450,7 +456,9 @@ impl From<Error> for std::io::Error {
             ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::KeyRevoked => {
                 std::io::ErrorKind::PermissionDenied
             }
-            ErrorKind::InvalidArgument | ErrorKind::Configuration => std::io::ErrorKind::InvalidInput,
+            ErrorKind::InvalidArgument | ErrorKind::OutOfRange { .. } | ErrorKind::Configuration => {
+                std::io::ErrorKind::InvalidInput
+            }
             ErrorKind::Io => error
                 .source()
                 .and_then(|source| source.downcast_ref::<Self>())

@@ -24,6 +24,7 @@
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
 //! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`] |
+//! | read a part of a large payload | [`blocking::Sealer::range_reader`], [`RangePlan`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
 //! | bring a KMS of your own | [`KeyManager`], `testing::conformance` |
@@ -75,7 +76,7 @@ pub use key_manager::{
     Authorisation, Binds, Capabilities, KekAdmin, KekDescription, KekState, KekTemplate, KeyManager, Purpose,
     Request, Unwrapped,
 };
-pub use message::{Layout, OpenReader, OpenedInPlace, SealWriter};
+pub use message::{Layout, OpenReader, OpenedInPlace, RangePlan, RangeReader, SealWriter};
 pub use sealer::{Builder, DataKey, NewWraps, Opener, Sealer};
 pub use secret::{Dek, KEY_LEN, Kek, Plaintext};
 pub use source::AnyOf;

@@ -85,6 +85,7 @@
 //! | kind | means | do |
 //! |---|---|---|
 //! | `InvalidArgument` | a bug in the calling code | mend the call |
+//! | `OutOfRange` | a range that ends behind the plaintext; the length is as whoever holds the object says | ask for less |
 //! | `Configuration` | a variable, file or setting is missing or not acceptable; the message says what is expected | mend the configuration |
 //!
 //! # Several keys

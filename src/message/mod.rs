@@ -2,6 +2,7 @@
 
 mod keys;
 mod open;
+mod range;
 mod session;
 mod stream;
 
@@ -11,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use keys::SessionKeys;
 pub(crate) use open::Message;
 pub use open::OpenedInPlace;
+pub use range::{RangePlan, RangeReader};
 pub use session::Layout;
 pub(crate) use session::{Sealing, Session};
-pub(crate) use stream::SealStart;
+pub(crate) use stream::{ChunkOpener, ChunkSealer};
 pub use stream::{OpenReader, SealWriter};
 
 use crate::error::{Error, ErrorKind, Result};

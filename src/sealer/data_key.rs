@@ -11,7 +11,9 @@ use crate::dek_lease::DekLease;
 use crate::envelope::{Envelope, Header, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
-use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
+use crate::message::{
+    ChunkOpener, ChunkSealer, Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session,
+};
 use crate::runtime::{Monotonic, Runtime};
 use crate::secret::Plaintext;
 
@@ -85,11 +87,20 @@ impl Opener {
     /// `CannotOpen` for the header of another DEK or context; `ContextMismatch`; `KeyRevoked` or
     /// `LeaseExpired`; `OverLimit` for an AAD above 65,536 bytes.
     pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
+        Ok(OpenReader::new(reader, self.chunk_opener(header, aad)?))
+    }
+
+    /// What opens the chunks behind `header`.
+    pub(super) fn chunk_opener(&self, header: &Header<'_>, aad: &[u8]) -> Result<ChunkOpener> {
         during(Operation::Open, || {
             self.lease.check(self.runtime.now())?;
             header.check_stored_context(self.context.digest())?;
-            self.lease.reader(header, &self.context, aad, reader)
+            self.lease.chunk_opener(header, &self.context, aad)
         })
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
     }
 
     /// The lease, to look at or to revoke.
@@ -170,7 +181,11 @@ impl DataKey {
             .map_or(self.end, |lease| lease.min(self.end))
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
         let now = self.opener.runtime.now();
         self.opener.lease.check(now)?;
         if now >= self.end {
@@ -263,10 +278,14 @@ impl DataKey {
     /// # Errors
     /// As [`seal`](Self::seal). `writer` is dropped with an error.
     pub fn writer<W: Write>(&self, writer: W, aad: &[u8]) -> Result<SealWriter<W>> {
+        Ok(SealWriter::new(writer, self.chunk_sealer(aad)?))
+    }
+
+    /// Begins a message that is sealed chunk by chunk.
+    pub(super) fn chunk_sealer(&self, aad: &[u8]) -> Result<ChunkSealer> {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
-            let start = self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))?;
-            Ok(SealWriter::new(writer, start))
+            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))
         })
     }
 
@@ -341,6 +360,6 @@ impl fmt::Debug for DataKey {
     }
 }
 
-fn during<T>(operation: Operation, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn during<T>(operation: Operation, work: impl FnOnce() -> Result<T>) -> Result<T> {
     work().map_err(|error| error.with_operation(operation))
 }

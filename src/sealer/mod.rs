@@ -3,6 +3,7 @@
 mod builder;
 mod data_key;
 mod new_wraps;
+mod ranges;
 mod sessions;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use builder::Builder;
 pub use data_key::{DataKey, Opener};
 pub use new_wraps::NewWraps;
+pub(crate) use ranges::rewound;
 
 use crate::context::{Binding, EncryptionContext};
 use crate::dek_lease::DekLease;

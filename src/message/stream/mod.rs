@@ -1,8 +1,9 @@
 //! Sealing and opening streams in constant memory: one chunk and a little more.
 
+mod chunks;
 mod reader;
 mod writer;
 
+pub(crate) use chunks::{ChunkOpener, ChunkSealer};
 pub use reader::OpenReader;
-pub(crate) use writer::SealStart;
 pub use writer::SealWriter;
