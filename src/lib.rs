@@ -23,7 +23,7 @@
 //! |---|---|
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
-//! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`] |
+//! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`], async: [`AsyncSealWriter`], [`AsyncOpenReader`] |
 //! | read a part of a large payload | [`blocking::Sealer::range_reader`], [`RangePlan`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
@@ -76,6 +76,8 @@ pub use key_manager::{
     Authorisation, Binds, Capabilities, KekAdmin, KekDescription, KekState, KekTemplate, KeyManager, Purpose,
     Request, Unwrapped,
 };
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub use message::{AsyncOpenReader, AsyncSealWriter};
 pub use message::{Layout, OpenReader, OpenedInPlace, RangePlan, RangeReader, SealWriter};
 pub use sealer::{Builder, DataKey, NewWraps, Opener, Sealer};
 pub use secret::{Dek, KEY_LEN, Kek, Plaintext};

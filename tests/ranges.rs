@@ -202,7 +202,9 @@ fn a_plan_opens_what_it_was_made_for() {
                     };
                     let plan =
                         RangePlan::new(&header, sealed.len() as u64, start as u64..end as u64).unwrap();
-                    for plan in [plan.clone(), plan.with_end()] {
+                    let with_end = plan.clone().with_end();
+                    assert_eq!(with_end.ranges().last().unwrap().end, sealed.len() as u64);
+                    for plan in [plan, with_end] {
                         let pieces = fetch(&plan, &sealed);
                         let opened = opener.open_range(&plan, &pieces, AAD).unwrap();
                         assert!(opened == part, "{start}..{end} of {len}");

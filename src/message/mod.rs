@@ -15,6 +15,8 @@ pub use open::OpenedInPlace;
 pub use range::{RangePlan, RangeReader};
 pub use session::Layout;
 pub(crate) use session::{Sealing, Session};
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub use stream::{AsyncOpenReader, AsyncSealWriter};
 pub(crate) use stream::{ChunkOpener, ChunkSealer};
 pub use stream::{OpenReader, SealWriter};
 

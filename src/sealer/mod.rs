@@ -5,6 +5,8 @@ mod data_key;
 mod new_wraps;
 mod ranges;
 mod sessions;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod streams;
 
 use std::fmt;
 use std::sync::Arc;

@@ -102,7 +102,6 @@ impl<R: Read + Seek> RangeReader<R> {
     }
 
     fn open(&mut self, index: u64) -> Result<usize> {
-        self.held = None;
         let sealed = self.cut.sealed_range(index);
         let at = self.header + sealed.start;
         let len = usize::try_from(sealed.end - sealed.start).map_err(|_| Error::cannot_open())?;

@@ -1,9 +1,13 @@
 //! Sealing and opening streams in constant memory: one chunk and a little more.
 
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod async_io;
 mod chunks;
 mod reader;
 mod writer;
 
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub use async_io::{AsyncOpenReader, AsyncSealWriter};
 pub(crate) use chunks::{ChunkOpener, ChunkSealer};
 pub use reader::OpenReader;
 pub use writer::SealWriter;
