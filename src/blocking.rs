@@ -1,11 +1,14 @@
 //! The same for code without an async runtime.
 
+use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::path::Path;
 
 use crate::context::{Binding, EncryptionContext};
 use crate::dek_source::DekSource;
 use crate::envelope::{Envelope, Header, HeaderBuf};
-use crate::error::{Operation, Result};
+use crate::error::{Error, Operation, Result};
+use crate::in_place;
 use crate::key_manager::KeyManager;
 use crate::message::{OpenReader, RangeReader, SealWriter};
 use crate::sealer::{DataKey, NewWraps, Opener, rewound};
@@ -75,6 +78,24 @@ impl Sealer {
     /// As there.
     pub fn rewrap(&self, prefix: &[u8], context: &EncryptionContext) -> Result<NewWraps> {
         pollster::block_on(self.0.rewrap(prefix, context))
+    }
+
+    /// Makes new wraps for the envelope that the file at `path` holds, and puts them in the place of the old ones:
+    /// the body is neither read nor written, and a crash leaves a file that opens. See [`in_place`].
+    ///
+    /// # Errors
+    /// As [`Sealer::rewrap`](crate::Sealer::rewrap) and [`in_place::rewrap_file`]; `NoRoom` where the new wraps do not
+    /// fit, and the file is as it was.
+    pub fn rewrap_file(&self, path: impl AsRef<Path>, context: &EncryptionContext) -> Result<NewWraps> {
+        let path = path.as_ref();
+        in_place::recover(path)?;
+        let header = File::open(path)
+            .map_err(Error::io)
+            .and_then(|mut file| HeaderBuf::read_from(&mut file))
+            .map_err(|error| error.with_operation(Operation::Rewrap))?;
+        let wraps = self.rewrap(header.as_bytes(), context)?;
+        in_place::rewrap_file(path, &wraps)?;
+        Ok(wraps)
     }
 
     /// See [`Sealer::data_key`](crate::Sealer::data_key).

@@ -66,6 +66,14 @@ pub enum ErrorKind {
     /// None of the wraps is under a KEK that is configured here.
     #[error("no configured key opens this envelope")]
     NoUsableKey,
+    /// The new wraps do not fit into the room that the envelope has for its wraps. Write the whole envelope anew.
+    #[error("the new wraps need {needed} bytes, and there is room for {room}")]
+    NoRoom {
+        /// Length of everything before the body with the new wraps and no padding, in bytes.
+        needed: u64,
+        /// Length of everything before the body, in bytes.
+        room: u64,
+    },
     /// The KEK is retired: its overlap window is over.
     #[error("the key is retired")]
     KeyRetired,

@@ -26,6 +26,7 @@
 //! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`], async: [`AsyncSealWriter`], [`AsyncOpenReader`] |
 //! | read a part of a large payload | [`blocking::Sealer::range_reader`], [`RangePlan`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
+//! | re-wrap a large file where it is | [`in_place`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
 //! | bring a KMS of your own | [`KeyManager`], `testing::conformance` |
 //! | know what it protects from and what not | [`manual`] |
@@ -41,6 +42,7 @@ pub mod envelope;
 mod error;
 #[cfg(all(feature = "hardening", target_os = "linux"))]
 pub mod hardening;
+pub mod in_place;
 pub mod kek_uri;
 mod key_manager;
 pub mod layer;
