@@ -23,7 +23,7 @@
 //! |---|---|
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
-//! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`], async: [`AsyncSealWriter`], [`AsyncOpenReader`] |
+//! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`], async: `AsyncSealWriter`, `AsyncOpenReader` |
 //! | read a part of a large payload | [`blocking::Sealer::range_reader`], [`RangePlan`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | re-wrap a large file where it is | [`in_place`] |

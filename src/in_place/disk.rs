@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind as IoKind, Read, Seek, Write};
+use std::io::{ErrorKind as IoKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::journal;
@@ -217,7 +217,7 @@ fn give_to_owner(journal: &File, file: &Metadata) -> Result<()> {
     if journal.metadata().map_err(Error::io)?.uid() == file.uid() {
         return Ok(());
     }
-    fchown(journal, Some(file.uid()), None).map_err(|error: io::Error| {
+    fchown(journal, Some(file.uid()), None).map_err(|error| {
         Error::unsupported("re-wrapping a file of another owner in place").with_source(error)
     })
 }

@@ -48,6 +48,7 @@
 //! | kind | means | do |
 //! |---|---|---|
 //! | `NoUsableKey` | none of its KEKs is configured here; [`attempts`](crate::Error::attempts) names them | add the KEK with `open_with`, or re-wrap where it is known |
+//! | `NoRoom` | the new wraps are longer than the room for them, so they cannot be written [in place](crate::in_place) | write the whole envelope anew, with more [room](crate::Builder::padding) |
 //! | `KeyRetired`, `KeyRevoked`, `KeyDestroyed` | the KEK, or for `KeyRevoked` the lease of a data key, was taken out of use | deliberate somewhere: find out by whom before working around it |
 //!
 //! # The key manager

@@ -35,6 +35,29 @@ use crate::message::ChunkSealer;
 ///
 /// The other writer must be `Unpin`; put one that is not into a `Box::pin`.
 ///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, Sealer, local::LocalKeys};
+/// # #[cfg(feature = "tokio")]
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let mut writer = sealer.async_writer(Vec::new(), &context).await?;
+/// writer.write_all(b"hello").await?;
+/// writer.shutdown().await?;
+/// let envelope = writer.into_inner()?;
+///
+/// let mut reader = sealer.tokio_reader(envelope.as_slice(), &context).await?;
+/// let mut opened = String::new();
+/// reader.read_to_string(&mut opened).await?;
+/// assert_eq!(opened, "hello");
+/// # Ok(())
+/// # }
+/// # #[cfg(feature = "tokio")]
+/// # pollster::block_on(example()).unwrap();
+/// ```
+///
 /// # Cancel safety
 /// Dropping the future of a write, flush or close loses nothing and repeats nothing: a write that was pending has
 /// taken none of its bytes, and closing goes on where it was. `write_all` is as safe as it is elsewhere: after it was
