@@ -10,7 +10,7 @@ use crate::envelope::{Envelope, Header, HeaderBuf};
 use crate::error::{Error, Operation, Result};
 use crate::in_place;
 use crate::key_manager::KeyManager;
-use crate::message::{OpenReader, RangeReader, SealWriter};
+use crate::message::{OpenReader, RangePlan, RangeReader, SealWriter};
 use crate::sealer::{DataKey, NewWraps, Opener, rewound};
 use crate::secret::Plaintext;
 
@@ -140,6 +140,19 @@ impl Sealer {
         let header = header.header()?;
         self.opener(&header, binding.context())?
             .range_reader(&header, reader, binding.aad())
+    }
+
+    /// See [`Sealer::open_range`](crate::Sealer::open_range).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_range<'a, P: AsRef<[u8]>>(
+        &self,
+        plan: &RangePlan,
+        pieces: &[P],
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<Plaintext> {
+        pollster::block_on(self.0.open_range(plan, pieces, binding))
     }
 
     /// Opens the envelope that `reader` gives, in constant memory: reads its header now and its chunks as

@@ -46,8 +46,11 @@ impl FileDisk {
         if !fs::metadata(&path).map_err(Error::io)?.is_file() {
             return Err(Error::unsupported("re-wrapping in place what is no file"));
         }
-        let file = File::options().read(true).write(true).open(&path);
-        let file = file.map_err(Error::io)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+        let file = options.open(&path).map_err(Error::io)?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => busy(),
             TryLockError::Error(error) => Error::io(error),

@@ -21,6 +21,7 @@ use crate::secret::Plaintext;
 ///
 /// Checks on every call that its lease was neither revoked nor has expired. A reader checks for revocation
 /// at every chunk, and may finish its message after the lease expired.
+/// A [`RangeReader`](crate::RangeReader) asks for both at every read.
 pub struct Opener {
     lease: Arc<DekLease>,
     context: EncryptionContext,

@@ -3,7 +3,9 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
+use super::Sealer;
 use super::data_key::{DataKey, Opener, during};
+use crate::context::Binding;
 use crate::envelope::Header;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::message::{RangePlan, RangeReader};
@@ -89,6 +91,27 @@ impl DataKey {
     ) -> Result<Plaintext> {
         during(Operation::Open, || self.check())?;
         self.opener().open_range(plan, pieces, aad)
+    }
+}
+
+impl Sealer {
+    /// Opens what was fetched by a plan, see [`Opener::open_range`]. This asks the source for the DEK: for many parts of
+    /// one envelope, take its [`opener`](Self::opener) once.
+    ///
+    /// # Errors
+    /// As there, and as [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn open_range<'a, P: AsRef<[u8]>>(
+        &self,
+        plan: &RangePlan,
+        pieces: &[P],
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<Plaintext> {
+        let binding = binding.into();
+        let opener = self.opener(&plan.header()?, binding.context()).await?;
+        opener.open_range(plan, pieces, binding.aad())
     }
 }
 

@@ -15,6 +15,9 @@ use crate::message::ChunkOpener;
 /// It names whole chunks, so up to two chunks more than were asked for. The pieces are then opened by
 /// [`Opener::open_range`](crate::Opener::open_range).
 ///
+/// Fetch all of it from one version of the object (`If-Match`): a re-wrap in between can move the body, and then it
+/// does not open.
+///
 /// What is promised: whatever opens is authentic, and stands in the sealed payload at just that position.
 ///
 /// What is not: until the final chunk was verified, the length of the payload is as whoever holds the object says,
