@@ -1,6 +1,7 @@
 //! A DEK in use: who may use it, for how much, and until when.
 
 use std::fmt;
+use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::message::{
-    ChunkOpener, ChunkSealer, Message, OpenedInPlace, Sealing, Session, SessionKeys, StopFlag,
+    ChunkOpener, Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
 use crate::runtime::Monotonic;
 use crate::secret::{Dek, Plaintext};
@@ -318,23 +319,27 @@ impl DekLease {
         message.open_in_place(chunks, cut)
     }
 
-    /// What opens the chunks behind a header.
-    pub(crate) fn chunk_opener(
+    /// A reader that opens the chunks behind a header.
+    pub(crate) fn reader<R: Read>(
         &self,
         header: &Header<'_>,
         context: &EncryptionContext,
         aad: &[u8],
-    ) -> Result<ChunkOpener> {
+        inner: R,
+    ) -> Result<OpenReader<R>> {
         limits::AAD.check(aad.len())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        Ok(ChunkOpener::new(
+        let size = header.body().chunk_size().bytes();
+        let stop = self.stop.clone();
+        Ok(OpenReader::new(
+            inner,
             keys,
             message_key,
-            self.stop.clone(),
+            stop,
             *header.nonce(),
             aad.to_vec(),
-            header.body().chunk_size(),
+            size,
         ))
     }
 
@@ -344,21 +349,37 @@ impl DekLease {
         session: &Arc<Session>,
         prefix: &[u8],
         aad: &[u8],
-    ) -> Result<ChunkSealer> {
+    ) -> Result<SealStart> {
         limits::AAD.check(aad.len())?;
         let mut nonce = [0; 12];
         session.begin(&mut nonce)?;
         let message_key = session.message_key(&self.dek, &nonce)?;
         let mut header = Vec::new();
         session.push_header(prefix, &nonce, &mut header);
-        Ok(ChunkSealer::new(
-            Arc::clone(session),
+        let (session, stop) = (Arc::clone(session), self.stop.clone());
+        Ok(SealStart {
+            session,
             message_key,
-            self.stop.clone(),
+            stop,
             nonce,
-            aad.to_vec(),
+            aad: aad.to_vec(),
             header,
-        ))
+        })
+    }
+
+    /// What opens the chunks behind a header, in any order.
+    pub(crate) fn chunk_opener(
+        &self,
+        header: &Header<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+    ) -> Result<ChunkOpener> {
+        limits::AAD.check(aad.len())?;
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
+        let (stop, chunk_size) = (self.stop.clone(), header.body().chunk_size());
+        let (nonce, aad) = (*header.nonce(), aad.to_vec());
+        Ok(ChunkOpener::new(keys, message_key, stop, nonce, aad, chunk_size))
     }
 }
 

@@ -18,7 +18,7 @@ mod chunks;
 mod cursor;
 mod read;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
-mod read_async;
+pub(crate) mod read_async;
 mod wrap_section;
 mod write;
 
@@ -32,10 +32,6 @@ pub(crate) use chunks::Cut;
 use cursor::Cursor;
 pub use read::HeaderBuf;
 pub(crate) use read::read_full;
-#[cfg(any(feature = "futures-io", feature = "tokio"))]
-pub(crate) use read_async::PollRead;
-#[cfg(feature = "tokio")]
-pub(crate) use read_async::poll_tokio;
 pub use wrap_section::{WrapRef, WrapSection};
 pub(crate) use write::push_stored_context;
 pub use write::{KekRef, WrapSet, WrappedDek, Wraps};

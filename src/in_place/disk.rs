@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use super::journal;
 use super::protocol::{Disk, busy};
-use crate::envelope::read_full;
 use crate::error::{Error, Result};
 
 const SUFFIX: &str = ".waxseal-journal";
@@ -80,9 +79,9 @@ impl Disk for FileDisk {
 
     fn front(&mut self, len: usize) -> Result<Vec<u8>> {
         self.file.rewind().map_err(Error::io)?;
-        let mut front = vec![0; len];
-        let got = read_full(&mut self.file, &mut front)?;
-        front.truncate(got);
+        let mut front = Vec::with_capacity(len);
+        let read = (&self.file).take(len as u64).read_to_end(&mut front);
+        read.map_err(Error::io)?;
         Ok(front)
     }
 

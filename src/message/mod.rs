@@ -17,7 +17,7 @@ pub use session::Layout;
 pub(crate) use session::{Sealing, Session};
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 pub use stream::{AsyncOpenReader, AsyncSealWriter};
-pub(crate) use stream::{ChunkOpener, ChunkSealer};
+pub(crate) use stream::{ChunkOpener, SealStart};
 pub use stream::{OpenReader, SealWriter};
 
 use crate::error::{Error, ErrorKind, Result};

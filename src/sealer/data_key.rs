@@ -11,9 +11,9 @@ use crate::dek_lease::DekLease;
 use crate::envelope::{Envelope, Header, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
-use crate::message::{
-    ChunkOpener, ChunkSealer, Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session,
-};
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use crate::message::SealStart;
+use crate::message::{ChunkOpener, Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
 use crate::runtime::{Monotonic, Runtime};
 use crate::secret::Plaintext;
 
@@ -88,20 +88,11 @@ impl Opener {
     /// `CannotOpen` for the header of another DEK or context; `ContextMismatch`; `KeyRevoked` or
     /// `LeaseExpired`; `OverLimit` for an AAD above 65,536 bytes.
     pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
-        Ok(OpenReader::new(reader, self.chunk_opener(header, aad)?))
-    }
-
-    /// What opens the chunks behind `header`.
-    pub(super) fn chunk_opener(&self, header: &Header<'_>, aad: &[u8]) -> Result<ChunkOpener> {
         during(Operation::Open, || {
             self.lease.check(self.runtime.now())?;
             header.check_stored_context(self.context.digest())?;
-            self.lease.chunk_opener(header, &self.context, aad)
+            self.lease.reader(header, &self.context, aad, reader)
         })
-    }
-
-    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
-        &self.runtime
     }
 
     /// The lease, to look at or to revoke.
@@ -180,10 +171,6 @@ impl DataKey {
             .lease
             .expires_at()
             .map_or(self.end, |lease| lease.min(self.end))
-    }
-
-    pub(super) fn opener(&self) -> &Opener {
-        &self.opener
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -279,14 +266,10 @@ impl DataKey {
     /// # Errors
     /// As [`seal`](Self::seal). `writer` is dropped with an error.
     pub fn writer<W: Write>(&self, writer: W, aad: &[u8]) -> Result<SealWriter<W>> {
-        Ok(SealWriter::new(writer, self.chunk_sealer(aad)?))
-    }
-
-    /// Begins a message that is sealed chunk by chunk.
-    pub(super) fn chunk_sealer(&self, aad: &[u8]) -> Result<ChunkSealer> {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
-            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))
+            let start = self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))?;
+            Ok(SealWriter::new(writer, start))
         })
     }
 
@@ -358,6 +341,38 @@ impl fmt::Debug for DataKey {
             .field("lease", self.lease())
             .field("context", &self.opener.context)
             .finish_non_exhaustive()
+    }
+}
+
+// For streams and ranges, which stand in files of their own.
+
+impl Opener {
+    /// What opens the chunks behind `header`.
+    pub(super) fn chunk_opener(&self, header: &Header<'_>, aad: &[u8]) -> Result<ChunkOpener> {
+        during(Operation::Open, || {
+            self.lease.check(self.runtime.now())?;
+            header.check_stored_context(self.context.digest())?;
+            self.lease.chunk_opener(header, &self.context, aad)
+        })
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+}
+
+impl DataKey {
+    /// Begins a message that is sealed chunk by chunk.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(super) fn begin_stream(&self, aad: &[u8]) -> Result<SealStart> {
+        during(Operation::Seal, || {
+            let lease = &self.opener.lease;
+            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))
+        })
+    }
+
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
     }
 }
 

@@ -23,7 +23,7 @@ impl DataKey {
     /// # Errors
     /// As there.
     pub fn async_writer<W>(&self, writer: W, aad: &[u8]) -> Result<AsyncSealWriter<W>> {
-        Ok(AsyncSealWriter::new(writer, self.chunk_sealer(aad)?))
+        Ok(AsyncSealWriter::new(writer, self.begin_stream(aad)?))
     }
 
     /// [`reader`](Self::reader) over an asynchronous reader.

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use zeroize::Zeroize;
 
-use crate::envelope::{Cut, read_full};
+use crate::envelope::Cut;
 use crate::error::{Error, Operation, Result};
 use crate::message::ChunkOpener;
 
@@ -118,12 +118,12 @@ impl<R: Read + Seek> RangeReader<R> {
         // Nothing of a longer chunk stays behind a shorter one.
         self.buffer.get_mut(len..).unwrap_or_default().zeroize();
         let chunk = self.buffer.get_mut(..len).unwrap_or_default();
-        if read_full(&mut self.inner, chunk)? < len {
-            return Err(Error::malformed(
-                "chunks",
-                usize::try_from(at).unwrap_or(usize::MAX),
-            ));
-        }
+        self.inner.read_exact(chunk).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::malformed("chunks", usize::try_from(at).unwrap_or(usize::MAX))
+            }
+            _ => Error::io(error),
+        })?;
         self.inner_at = Some(at + len as u64);
         let last = index + 1 == self.cut.count() as u64;
         self.chunks.open(index, last, chunk)

@@ -6,43 +6,26 @@ use crate::aead::{AeadKey, TAG};
 use crate::envelope::ChunkSize;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::message::{Session, SessionKeys, StopFlag, chunk_nonce};
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use crate::message::SealStart;
+use crate::message::{SessionKeys, StopFlag, chunk_nonce};
 
-/// Seals the chunks of one message in order: a message of a session, counted and with its own nonce and key.
-pub(crate) struct ChunkSealer {
-    session: Arc<Session>,
-    message_key: AeadKey,
-    stop: StopFlag,
-    nonce: [u8; 12],
-    aad: Vec<u8>,
-    /// Everything before the chunks, until it is taken.
-    header: Vec<u8>,
+/// Seals the chunks of one message, in order.
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub(super) struct ChunkSealer {
+    start: SealStart,
     /// Chunks sealed.
     index: u64,
 }
 
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
 impl ChunkSealer {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        message_key: AeadKey,
-        stop: StopFlag,
-        nonce: [u8; 12],
-        aad: Vec<u8>,
-        header: Vec<u8>,
-    ) -> Self {
-        Self {
-            session,
-            message_key,
-            stop,
-            nonce,
-            aad,
-            header,
-            index: 0,
-        }
+    pub(super) fn new(start: SealStart) -> Self {
+        Self { start, index: 0 }
     }
 
     pub(super) fn chunk_size(&self) -> ChunkSize {
-        self.session.sealing().chunk_size
+        self.start.session.sealing().chunk_size
     }
 
     /// How many chunks were sealed.
@@ -52,14 +35,22 @@ impl ChunkSealer {
 
     /// What goes out before the first chunk. Empty when it is asked for again.
     pub(super) fn take_header(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.header)
+        std::mem::take(&mut self.start.header)
     }
 
     /// Seals the plaintext in `buffer` as the next chunk, and appends its tag. Never the same chunk twice: after
     /// an error the stream is over.
     pub(super) fn seal(&mut self, buffer: &mut Vec<u8>, last: bool) -> Result<()> {
-        self.stop.check()?;
-        if self.session.has_forked() {
+        let SealStart {
+            session,
+            message_key,
+            stop,
+            nonce,
+            aad,
+            ..
+        } = &self.start;
+        stop.check()?;
+        if session.has_forked() {
             // Its other half may go on with this message: the same key and nonces, and other bytes.
             return Err(Error::argument(
                 "the process has forked; a stream is finished by the process that began it",
@@ -73,13 +64,9 @@ impl ChunkSealer {
             return Err(limits::MESSAGE.error());
         }
         let tag = if last && self.index == 0 {
-            self.session
-                .keys()
-                .aead
-                .seal_in_place(&self.nonce, &self.aad, buffer)?
+            session.keys().aead.seal_in_place(nonce, aad, buffer)?
         } else {
-            let nonce = chunk_nonce(self.index, last);
-            self.message_key.seal_in_place(&nonce, &self.aad, buffer)?
+            message_key.seal_in_place(&chunk_nonce(self.index, last), aad, buffer)?
         };
         buffer.extend_from_slice(&tag);
         self.index += 1;
@@ -88,7 +75,9 @@ impl ChunkSealer {
 
     #[cfg(test)]
     pub(super) fn pretend_to_have_forked(&mut self) {
-        Arc::get_mut(&mut self.session).unwrap().pretend_to_have_forked();
+        Arc::get_mut(&mut self.start.session)
+            .unwrap()
+            .pretend_to_have_forked();
     }
 }
 
@@ -126,6 +115,7 @@ impl ChunkOpener {
     }
 
     /// Refuses to go on once the lease is revoked.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
     pub(crate) fn check(&self) -> Result<()> {
         self.stop.check()
     }

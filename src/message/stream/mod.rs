@@ -8,6 +8,7 @@ mod writer;
 
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 pub use async_io::{AsyncOpenReader, AsyncSealWriter};
-pub(crate) use chunks::{ChunkOpener, ChunkSealer};
+pub(crate) use chunks::ChunkOpener;
 pub use reader::OpenReader;
+pub(crate) use writer::SealStart;
 pub use writer::SealWriter;

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use super::chunks::ChunkOpener;
-use crate::aead::TAG;
+use crate::aead::{AeadKey, TAG};
 use crate::envelope::read_full;
 use crate::error::{Error, Operation, Result};
+use crate::limits;
+use crate::message::{SessionKeys, StopFlag, chunk_nonce};
 
 /// Opens the chunks of an envelope that it reads from another reader, whose header was read already.
 ///
@@ -25,7 +27,12 @@ use crate::error::{Error, Operation, Result};
 /// to block). After an error every read fails with the same kind.
 pub struct OpenReader<R: Read> {
     inner: R,
-    chunks: ChunkOpener,
+    keys: Arc<SessionKeys>,
+    message_key: AeadKey,
+    stop: StopFlag,
+    nonce: [u8; 12],
+    aad: Vec<u8>,
+    chunk_size: usize,
     /// One sealed chunk, and the first byte after it, which tells whether the chunk is the final one.
     buffer: Vec<u8>,
     /// Sealed bytes in the buffer that are not yet opened.
@@ -44,10 +51,24 @@ enum State {
 }
 
 impl<R: Read> OpenReader<R> {
-    pub(crate) fn new(inner: R, chunks: ChunkOpener) -> Self {
+    #[allow(clippy::too_many_arguments, reason = "one caller, in the lease")]
+    pub(crate) fn new(
+        inner: R,
+        keys: Arc<SessionKeys>,
+        message_key: AeadKey,
+        stop: StopFlag,
+        nonce: [u8; 12],
+        aad: Vec<u8>,
+        chunk_size: usize,
+    ) -> Self {
         Self {
             inner,
-            chunks,
+            keys,
+            message_key,
+            stop,
+            nonce,
+            aad,
+            chunk_size,
             buffer: Vec::new(),
             sealed: 0,
             ready: 0..0,
@@ -58,8 +79,8 @@ impl<R: Read> OpenReader<R> {
 
     /// Reads and opens the next chunk.
     fn next_chunk(&mut self) -> Result<()> {
-        self.chunks.check()?;
-        let whole = self.chunks.chunk_size().bytes() + TAG;
+        self.stop.check()?;
+        let whole = self.chunk_size + TAG;
         if self.buffer.is_empty() {
             // Not before the commitment was verified, which covers the chunk size.
             self.buffer.resize(whole + 1, 0);
@@ -71,8 +92,31 @@ impl<R: Read> OpenReader<R> {
         let room = self.buffer.get_mut(self.sealed..).unwrap_or_default();
         self.sealed += read_full(&mut self.inner, room)?;
         let last = self.sealed <= whole;
-        let chunk = self.buffer.get_mut(..self.sealed.min(whole)).unwrap_or_default();
-        self.ready = 0..self.chunks.open(self.index, last, chunk)?;
+        let len = self.sealed.min(whole);
+        if self.index >= limits::CHUNKS.max {
+            return Err(limits::CHUNKS.error());
+        }
+        if (self.index + 1).saturating_mul(self.chunk_size as u64) > limits::MESSAGE.max {
+            return Err(limits::MESSAGE.error());
+        }
+        let chunk = self.buffer.get_mut(..len).unwrap_or_default();
+        let chunk = chunk.split_last_chunk_mut::<TAG>();
+        let Some((body, tag)) = chunk.filter(|(body, _)| self.index == 0 || !body.is_empty()) else {
+            // Fewer bytes than a tag, or an empty final chunk after a full one. Where it lies among the
+            // chunks is what the offset says here.
+            let at = self.index.saturating_mul(whole as u64);
+            return Err(Error::malformed(
+                "chunks",
+                usize::try_from(at).unwrap_or(usize::MAX),
+            ));
+        };
+        if last && self.index == 0 {
+            self.keys.aead.open_in_place(&self.nonce, &self.aad, body, tag)?;
+        } else {
+            self.message_key
+                .open_in_place(&chunk_nonce(self.index, last), &self.aad, body, tag)?;
+        }
+        self.ready = 0..body.len();
         self.index += 1;
         if last {
             self.state = State::Done;

@@ -2,12 +2,26 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use super::chunks::ChunkSealer;
-use crate::aead::TAG;
+use crate::aead::{AeadKey, TAG};
+use crate::envelope::ChunkSize;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::limits;
+use crate::message::{Session, StopFlag, chunk_nonce};
+
+/// What a stream begins with: a message of a session, counted and with its own nonce and key.
+pub(crate) struct SealStart {
+    pub(crate) session: Arc<Session>,
+    pub(crate) message_key: AeadKey,
+    pub(crate) stop: StopFlag,
+    pub(crate) nonce: [u8; 12],
+    pub(crate) aad: Vec<u8>,
+    /// Everything before the chunks.
+    pub(crate) header: Vec<u8>,
+}
 
 /// Seals what is written to it, and writes the envelope to another writer.
 ///
@@ -48,18 +62,42 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 pub struct SealWriter<W: Write> {
     /// There until the stream is finished.
     inner: Option<W>,
-    chunks: ChunkSealer,
+    session: Arc<Session>,
+    message_key: AeadKey,
+    stop: StopFlag,
+    nonce: [u8; 12],
+    aad: Vec<u8>,
+    /// What stands before the chunks, until it is written.
+    header: Vec<u8>,
     /// Plaintext of the chunk that is being filled.
     buffer: Vec<u8>,
+    /// Full chunks written.
+    index: u64,
     failed: bool,
 }
 
 impl<W: Write> SealWriter<W> {
-    pub(crate) fn new(inner: W, chunks: ChunkSealer) -> Self {
+    pub(crate) fn new(inner: W, start: SealStart) -> Self {
+        let buffer = Vec::with_capacity(start.session.sealing().chunk_size.bytes() + TAG);
+        let SealStart {
+            session,
+            message_key,
+            stop,
+            nonce,
+            aad,
+            header,
+        } = start;
+        let inner = Some(inner);
         Self {
-            inner: Some(inner),
-            buffer: Vec::with_capacity(chunks.chunk_size().bytes() + TAG),
-            chunks,
+            inner,
+            session,
+            message_key,
+            stop,
+            nonce,
+            aad,
+            header,
+            buffer,
+            index: 0,
             failed: false,
         }
     }
@@ -78,6 +116,10 @@ impl<W: Write> SealWriter<W> {
         Ok(inner)
     }
 
+    fn chunk_size(&self) -> ChunkSize {
+        self.session.sealing().chunk_size
+    }
+
     /// Seals and writes what is buffered.
     fn seal_buffer(&mut self, last: bool) -> Result<()> {
         if self.failed {
@@ -85,14 +127,39 @@ impl<W: Write> SealWriter<W> {
         }
         // Until it has gone well: a chunk that was half written is not written again.
         self.failed = true;
-        self.chunks.seal(&mut self.buffer, last)?;
+        self.stop.check()?;
+        if self.session.has_forked() {
+            // Its other half may go on with this message: the same key and nonces, and other bytes.
+            return Err(Error::argument(
+                "the process has forked; a stream is finished by the process that began it",
+            ));
+        }
+        if self.index >= limits::CHUNKS.max {
+            return Err(limits::CHUNKS.error());
+        }
+        let before = self.index.saturating_mul(self.chunk_size().bytes() as u64);
+        if before.saturating_add(self.buffer.len() as u64) > limits::MESSAGE.max {
+            return Err(limits::MESSAGE.error());
+        }
+        let tag = if last && self.index == 0 {
+            self.session
+                .keys()
+                .aead
+                .seal_in_place(&self.nonce, &self.aad, &mut self.buffer)?
+        } else {
+            let nonce = chunk_nonce(self.index, last);
+            self.message_key
+                .seal_in_place(&nonce, &self.aad, &mut self.buffer)?
+        };
+        self.buffer.extend_from_slice(&tag);
         let inner = self.inner.as_mut().ok_or_else(finished)?;
-        let header = self.chunks.take_header();
-        if !header.is_empty() {
-            inner.write_all(&header).map_err(Error::io)?;
+        if !self.header.is_empty() {
+            inner.write_all(&self.header).map_err(Error::io)?;
+            self.header = Vec::new();
         }
         inner.write_all(&self.buffer).map_err(Error::io)?;
         self.buffer.clear();
+        self.index += 1;
         self.failed = false;
         Ok(())
     }
@@ -104,12 +171,11 @@ impl<W: Write> Write for SealWriter<W> {
             return Ok(0);
         }
         // A full chunk is sealed only when more follows it: the final chunk is sealed as such.
-        let size = self.chunks.chunk_size().bytes();
-        if self.buffer.len() == size || self.failed {
+        if self.buffer.len() == self.chunk_size().bytes() || self.failed {
             self.seal_buffer(false)
                 .map_err(|error| error.with_operation(Operation::Seal))?;
         }
-        let room = size - self.buffer.len();
+        let room = self.chunk_size().bytes() - self.buffer.len();
         let taken = data.get(..room).unwrap_or(data);
         self.buffer.extend_from_slice(taken);
         Ok(taken.len())
@@ -136,18 +202,16 @@ impl<W: Write> Drop for SealWriter<W> {
 impl<W: Write> fmt::Debug for SealWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealWriter")
-            .field("chunks", &self.chunks.index())
+            .field("chunks", &self.index)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::context::EncryptionContext;
-    use crate::message::{Sealing, Session, StopFlag};
+    use crate::message::Sealing;
     use crate::secret::Dek;
 
     /// Parent and child would seal different bytes under one key and the same nonces.
@@ -158,21 +222,28 @@ mod tests {
             let session = Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap();
             let mut nonce = [0; 12];
             session.begin(&mut nonce).unwrap();
-            let message_key = session.message_key(&dek, &nonce).unwrap();
-            let stop = StopFlag::default();
-            let chunks = ChunkSealer::new(Arc::new(session), message_key, stop, nonce, Vec::new(), vec![1]);
+            let start = SealStart {
+                message_key: session.message_key(&dek, &nonce).unwrap(),
+                session: Arc::new(session),
+                stop: StopFlag::default(),
+                nonce,
+                aad: Vec::new(),
+                header: vec![1],
+            };
             let mut sealed = Vec::new();
-            let mut writer = SealWriter::new(&mut sealed, chunks);
+            let mut writer = SealWriter::new(&mut sealed, start);
             writer.write_all(&vec![7; len]).unwrap();
-            let before = writer.chunks.index();
-            writer.chunks.pretend_to_have_forked();
+            let before = writer.index;
+            Arc::get_mut(&mut writer.session)
+                .unwrap()
+                .pretend_to_have_forked();
             let more = writer.write_all(&[8; 65_537]);
             assert_eq!(
                 Error::io(more.unwrap_err()).kind(),
                 ErrorKind::InvalidArgument,
                 "{len}"
             );
-            assert_eq!(writer.chunks.index(), before);
+            assert_eq!(writer.index, before);
             assert!(writer.finish().is_err());
             let chunks = usize::try_from(before).unwrap();
             assert_eq!(

@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use super::too_many;
 use crate::aead::TAG;
-use crate::envelope::PollRead;
+use crate::envelope::read_async::PollRead;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::message::ChunkOpener;
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{AsyncOpenReader, AsyncSealWriter};
-use crate::envelope::poll_tokio;
+use crate::envelope::read_async::poll_tokio;
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncSealWriter<W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {

@@ -10,7 +10,8 @@ use zeroize::Zeroize;
 use super::{PollDone, PollWrite, too_many};
 use crate::aead::TAG;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::message::ChunkSealer;
+use crate::message::SealStart;
+use crate::message::stream::chunks::ChunkSealer;
 
 /// Seals what is written to it, and writes the envelope to another asynchronous writer: the same bytes as
 /// [`SealWriter`](crate::SealWriter). It is an `AsyncWrite` of `futures-io` (feature `futures-io`) over one, and an
@@ -90,7 +91,8 @@ enum State {
 }
 
 impl<W> AsyncSealWriter<W> {
-    pub(crate) fn new(inner: W, chunks: ChunkSealer) -> Self {
+    pub(crate) fn new(inner: W, start: SealStart) -> Self {
+        let chunks = ChunkSealer::new(start);
         Self {
             inner: Some(inner),
             buffer: Vec::with_capacity(chunks.chunk_size().bytes() + TAG),
@@ -300,5 +302,53 @@ impl<W> fmt::Debug for AsyncSealWriter<W> {
         f.debug_struct("AsyncSealWriter")
             .field("chunks", &self.chunks.index())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::context::EncryptionContext;
+    use crate::message::{Sealing, Session, StopFlag};
+    use crate::secret::Dek;
+
+    fn write(inner: Pin<&mut Vec<u8>>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        inner.get_mut().extend_from_slice(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn done(_: Pin<&mut Vec<u8>>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Parent and child would seal different bytes under one key and the same nonces.
+    #[test]
+    fn a_stream_that_came_through_a_fork_seals_nothing_more() {
+        let dek = Dek::generate().unwrap();
+        let session = Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap();
+        let mut nonce = [0; 12];
+        session.begin(&mut nonce).unwrap();
+        let start = SealStart {
+            message_key: session.message_key(&dek, &nonce).unwrap(),
+            session: Arc::new(session),
+            stop: StopFlag::default(),
+            nonce,
+            aad: Vec::new(),
+            header: vec![1],
+        };
+        let mut writer = AsyncSealWriter::new(Vec::new(), start);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(5)) = writer.poll_write_with(cx, b"hello", write) else {
+            panic!("nothing here is pending or fails")
+        };
+        writer.chunks.pretend_to_have_forked();
+        let Poll::Ready(Err(error)) = writer.poll_close_with(cx, write, done, done) else {
+            panic!("closed")
+        };
+        assert_eq!(Error::io(error).kind(), ErrorKind::InvalidArgument);
+        assert_eq!(writer.inner.as_deref(), Some([].as_slice()));
     }
 }
