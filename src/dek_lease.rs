@@ -11,8 +11,9 @@ use crate::entropy;
 use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::message::ChunkOpener;
 use crate::message::{
-    ChunkOpener, Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
+    Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
 use crate::runtime::Monotonic;
 use crate::secret::{Dek, Plaintext};

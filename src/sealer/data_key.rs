@@ -11,9 +11,10 @@ use crate::dek_lease::DekLease;
 use crate::envelope::{Envelope, Header, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
+use crate::message::ChunkOpener;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 use crate::message::SealStart;
-use crate::message::{ChunkOpener, Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
+use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
 use crate::runtime::{Monotonic, Runtime};
 use crate::secret::Plaintext;
 
