@@ -336,15 +336,6 @@ impl DataKey {
     }
 }
 
-impl fmt::Debug for DataKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DataKey")
-            .field("lease", self.lease())
-            .field("context", &self.opener.context)
-            .finish_non_exhaustive()
-    }
-}
-
 // For streams and ranges, which stand in files of their own.
 
 impl Opener {
@@ -374,6 +365,15 @@ impl DataKey {
 
     pub(super) fn opener(&self) -> &Opener {
         &self.opener
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataKey")
+            .field("lease", self.lease())
+            .field("context", &self.opener.context)
+            .finish_non_exhaustive()
     }
 }
 
