@@ -9,111 +9,17 @@
     missing_docs
 )]
 
+mod slow;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use slow::Slow;
 use support::{AAD, CHUNK, SEALED_CHUNK, context, ours, plaintext, sealer};
 use waxseal::{Envelope, ErrorKind, Header, Suite, blocking};
-
-/// A source or sink that moves up to `step` bytes at a time, is pending before each, and fails or lies when told.
-#[derive(Default)]
-struct Slow {
-    bytes: Vec<u8>,
-    at: usize,
-    step: usize,
-    /// Never pending.
-    eager: bool,
-    was_pending: bool,
-    /// Bytes after which it fails, once.
-    fails_at: Option<usize>,
-    lies: bool,
-    calls_after_fault: usize,
-    flushes: usize,
-    closes: usize,
-}
-
-impl Slow {
-    fn new(step: usize) -> Self {
-        let step = step.max(1);
-        Self {
-            step,
-            ..Self::default()
-        }
-    }
-
-    fn source(bytes: &[u8], step: usize) -> Self {
-        Self {
-            bytes: bytes.to_vec(),
-            ..Self::new(step)
-        }
-    }
-
-    fn failing(self, at: usize) -> Self {
-        Self {
-            fails_at: Some(at),
-            ..self
-        }
-    }
-
-    /// Pending every second time.
-    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.eager {
-            self.was_pending = !self.was_pending;
-            if self.was_pending {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
-        if self.fails_at.is_some_and(|at| self.at >= at) {
-            self.fails_at = Some(usize::MAX);
-            self.calls_after_fault = 1;
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if self.fails_at == Some(usize::MAX) {
-            self.calls_after_fault += 1;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn give(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        std::task::ready!(self.turn(cx))?;
-        if self.lies {
-            return Poll::Ready(Ok(out.len() + 1));
-        }
-        let end = self.fails_at.unwrap_or(usize::MAX).min(self.bytes.len());
-        let len = out.len().min(self.step).min(end - self.at);
-        out[..len].copy_from_slice(&self.bytes[self.at..self.at + len]);
-        self.at += len;
-        Poll::Ready(Ok(len))
-    }
-
-    fn take(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        std::task::ready!(self.turn(cx))?;
-        if self.lies {
-            return Poll::Ready(Ok(data.len() + 1));
-        }
-        let end = self.fails_at.unwrap_or(usize::MAX);
-        let len = data.len().min(self.step).min(end - self.at);
-        self.bytes.extend_from_slice(&data[..len]);
-        self.at += len;
-        Poll::Ready(Ok(len))
-    }
-
-    fn flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        std::task::ready!(self.turn(cx))?;
-        self.flushes += 1;
-        Poll::Ready(Ok(()))
-    }
-
-    fn closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        std::task::ready!(self.turn(cx))?;
-        self.closes += 1;
-        Poll::Ready(Ok(()))
-    }
-}
 
 const LENGTHS: [usize; 8] = [
     0,
@@ -625,23 +531,3 @@ family!(
         Poll::Ready(Ok(out.filled().len()))
     }
 );
-
-#[cfg(feature = "futures-io")]
-impl futures_io::AsyncRead for Slow {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().give(cx, out)
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl ::tokio::io::AsyncRead for Slow {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ::tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let got = std::task::ready!(self.get_mut().give(cx, out.initialize_unfilled()))?;
-        out.set_filled((out.filled().len() + got).min(out.capacity()));
-        Poll::Ready(Ok(()))
-    }
-}
