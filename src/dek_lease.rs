@@ -11,6 +11,7 @@ use crate::entropy;
 use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::message::ChunkOpener;
 use crate::message::{
     Message, OpenKeys, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
@@ -386,6 +387,21 @@ impl DekLease {
             aad: aad.to_vec(),
             header,
         })
+    }
+
+    /// What opens the chunks behind a header, in any order.
+    pub(crate) fn chunk_opener(
+        &self,
+        header: &Header<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+    ) -> Result<ChunkOpener> {
+        limits::AAD.check(aad.len())?;
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
+        let (stop, chunk_size) = (self.stop.clone(), header.body().chunk_size());
+        let (nonce, aad) = (*header.nonce(), aad.to_vec());
+        Ok(ChunkOpener::new(keys, message_key, stop, nonce, aad, chunk_size))
     }
 }
 

@@ -67,6 +67,14 @@ pub enum ErrorKind {
     /// None of the wraps is under a KEK that is configured here.
     #[error("no configured key opens this envelope")]
     NoUsableKey,
+    /// The new wraps do not fit into the room that the envelope has for its wraps. Write the whole envelope anew.
+    #[error("the new wraps need {needed} bytes, and there is room for {room}")]
+    NoRoom {
+        /// Length of everything before the body with the new wraps and no padding, in bytes.
+        needed: u64,
+        /// Length of everything before the body, in bytes.
+        room: u64,
+    },
     /// The KEK is retired: its overlap window is over.
     #[error("the key is retired")]
     KeyRetired,
@@ -132,6 +140,12 @@ pub enum ErrorKind {
     /// An argument is not acceptable.
     #[error("invalid argument")]
     InvalidArgument,
+    /// The range asked for is not within the plaintext.
+    #[error("the range is not within the {len} bytes of plaintext")]
+    OutOfRange {
+        /// Length of the plaintext, in bytes, as far as it is known.
+        len: u64,
+    },
     /// The configuration (variable, file, URI) is missing or not acceptable.
     #[error("invalid configuration")]
     Configuration,
@@ -459,7 +473,9 @@ impl From<Error> for std::io::Error {
             ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::KeyRevoked => {
                 std::io::ErrorKind::PermissionDenied
             }
-            ErrorKind::InvalidArgument | ErrorKind::Configuration => std::io::ErrorKind::InvalidInput,
+            ErrorKind::InvalidArgument | ErrorKind::OutOfRange { .. } | ErrorKind::Configuration => {
+                std::io::ErrorKind::InvalidInput
+            }
             ErrorKind::Io => error
                 .source()
                 .and_then(|source| source.downcast_ref::<Self>())

@@ -3,6 +3,7 @@
 mod chunks;
 mod keys;
 mod open;
+mod range;
 mod session;
 mod stream;
 
@@ -12,9 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use keys::SessionKeys;
 pub(crate) use open::Message;
 pub use open::OpenedInPlace;
+pub use range::{RangePlan, RangeReader};
 pub use session::Layout;
 pub(crate) use session::{Nonces, Sealing, Session};
-pub(crate) use stream::{OpenKeys, SealStart};
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub use stream::{AsyncOpenReader, AsyncSealWriter};
+pub(crate) use stream::{ChunkOpener, OpenKeys, SealStart};
 pub use stream::{OpenReader, SealWriter};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -11,6 +11,9 @@ use crate::dek_lease::DekLease;
 use crate::envelope::{Envelope, Header, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
+use crate::message::ChunkOpener;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use crate::message::SealStart;
 use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
 use crate::parallel::Parallel;
 use crate::runtime::{Monotonic, Runtime};
@@ -20,6 +23,7 @@ use crate::secret::Plaintext;
 ///
 /// Checks on every call that its lease was neither revoked nor has expired. A reader checks for revocation
 /// at every chunk, and may finish its message after the lease expired.
+/// A [`RangeReader`](crate::RangeReader) asks for both at every read.
 pub struct Opener {
     pub(super) lease: Arc<DekLease>,
     pub(super) context: EncryptionContext,
@@ -426,6 +430,38 @@ impl DataKey {
     #[must_use]
     pub fn lease(&self) -> &Arc<DekLease> {
         self.opener.lease()
+    }
+}
+
+// For streams and ranges, which stand in files of their own.
+
+impl Opener {
+    /// What opens the chunks behind `header`.
+    pub(super) fn chunk_opener(&self, header: &Header<'_>, aad: &[u8]) -> Result<ChunkOpener> {
+        during(Operation::Open, || {
+            self.lease.check(self.runtime.now())?;
+            header.check_stored_context(self.context.digest())?;
+            self.lease.chunk_opener(header, &self.context, aad)
+        })
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+}
+
+impl DataKey {
+    /// Begins a message that is sealed chunk by chunk.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(super) fn begin_stream(&self, aad: &[u8]) -> Result<SealStart> {
+        during(Operation::Seal, || {
+            let lease = &self.opener.lease;
+            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))
+        })
+    }
+
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
     }
 }
 

@@ -4,7 +4,10 @@ mod batch;
 mod builder;
 mod data_key;
 mod new_wraps;
+mod ranges;
 mod sessions;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod streams;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ pub use batch::{OpenedBatch, SealedBatch};
 pub use builder::Builder;
 pub use data_key::{DataKey, Opener};
 pub use new_wraps::NewWraps;
+pub(crate) use ranges::rewound;
 
 use crate::context::{Binding, EncryptionContext};
 use crate::dek_lease::DekLease;
