@@ -5,8 +5,14 @@
 //! | `env:NAME` | 32 random bytes in an environment variable, as base64 or hex |
 //! | `file:PATH[?allow-shared=true]` | the same in a file; one that the group or others can read only if told so |
 //! | `passphrase-env:NAME[?kdf=pbkdf2\|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT]` | derived from a passphrase in an environment variable |
+//! | `azure-key-vault:https://HOST/keys/NAME[/VERSION][?algorithm=RSA-OAEP-256\|A256KW&credential=workload\|managed\|secret\|developer&ca=PATH&verify-challenge=on\|off&refresh=SECONDS]` | a key of Azure Key Vault or Managed HSM (feature `azure-key-vault`) |
 //! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
 //! | `pkcs11:token=T;object=LABEL[;id=%01]?module-path=PATH&pin-source=env:VAR\|file:PATH` | a key on a PKCS#11 token, by an RFC 7512 URI (feature `pkcs11`) |
+//!
+//! `azure-key-vault:` reads the variables of Azure's own tools: `AZURE_CLIENT_ID`,
+//! `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`, `IDENTITY_ENDPOINT` with
+//! `IDENTITY_HEADER`; and `SSL_CERT_FILE` where `ca` is absent. `verify-challenge=off` is for vaults outside Azure's domains.
+//! With `endpoint=https://HOST` the key may be a bare `NAME`. It is opened inside a tokio runtime.
 //!
 //! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
 //! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
@@ -15,6 +21,7 @@
 //! No URI holds a secret: it names where one is. Options follow the last `?`, each once. Without `kdf` a
 //! passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
 
+mod azure_key_vault;
 mod local;
 mod options;
 mod variables;
@@ -33,7 +40,7 @@ use crate::key_manager::KeyManager;
 use crate::local::kek_from_text;
 use crate::runtime::{Environment, ProcessEnvironment};
 
-const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, vault-transit:KEY or pkcs11:…";
+const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, azure-key-vault:https://HOST/keys/NAME, vault-transit:KEY or pkcs11:…";
 
 /// A parsed key URI: it names a KEK, and nothing was read yet. The grammar is that of [`kek_uri`](self).
 ///
@@ -49,6 +56,7 @@ pub struct KekUri(Place);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
+    AzureKeyVault(azure_key_vault::AzureUri),
     Local(local::LocalUri),
     VaultTransit(vault_transit::VaultUri),
     #[cfg(feature = "pkcs11")]
@@ -96,6 +104,9 @@ impl FromStr for KekUri {
         let mut options = Options::parse(options)?;
         let parsed = match local::LocalUri::parse(scheme, place, &mut options)? {
             Some(local) => Place::Local(local),
+            None if scheme == "azure-key-vault" => {
+                Place::AzureKeyVault(azure_key_vault::AzureUri::parse(place, &mut options)?)
+            }
             None if scheme == "vault-transit" => {
                 Place::VaultTransit(vault_transit::VaultUri::parse(place, &mut options)?)
             }
@@ -134,7 +145,7 @@ fn pkcs11(_: &str) -> Result<KekUri> {
     Err(not_compiled_in("pkcs11"))
 }
 
-#[cfg(not(all(feature = "vault-transit", feature = "pkcs11")))]
+#[cfg(not(all(feature = "azure-key-vault", feature = "vault-transit", feature = "pkcs11")))]
 fn not_compiled_in(feature: &'static str) -> Error {
     Error::unsupported("a key of this backend").with_detail(format!(
         "it was not compiled in; add the feature `{feature}` of waxseal"
@@ -156,6 +167,10 @@ impl KekUri {
     pub async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         match &self.0 {
             Place::Local(local) => local.open(environment),
+            #[cfg(feature = "azure-key-vault")]
+            Place::AzureKeyVault(azure) => azure.open(environment),
+            #[cfg(not(feature = "azure-key-vault"))]
+            Place::AzureKeyVault(_) => Err(not_compiled_in("azure-key-vault")),
             #[cfg(feature = "vault-transit")]
             Place::VaultTransit(vault) => vault.open(environment),
             #[cfg(not(feature = "vault-transit"))]
@@ -173,6 +188,7 @@ impl fmt::Display for KekUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Local(local) => local.fmt(f),
+            Place::AzureKeyVault(azure) => azure.fmt(f),
             Place::VaultTransit(vault) => vault.fmt(f),
             #[cfg(feature = "pkcs11")]
             Place::Pkcs11(uri) => write!(f, "pkcs11:object={}", uri.object().escape_debug()),

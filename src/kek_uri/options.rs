@@ -17,6 +17,12 @@ const KNOWN: &[&str] = &[
     "auth",
     "role",
     "mode",
+    "algorithm",
+    "ca",
+    "credential",
+    "endpoint",
+    "refresh",
+    "verify-challenge",
 ];
 
 /// `a=1&b=2`, each taken once.

@@ -21,6 +21,12 @@ fn every_scheme_and_option_is_taken() {
         "vault-transit:orders?auth=approle&role=r-1",
         "vault-transit:orders?auth=kubernetes&role=app",
         "vault-transit:orders?auth=jwt&role=app",
+        "azure-key-vault:https://v.vault.azure.net/keys/orders",
+        "azure-key-vault:https://127.0.0.1:8443/keys/o-1/0a1b?algorithm=A256KW&credential=managed",
+        "azure-key-vault:https://h/keys/k?ca=/ca.pem&verify-challenge=off&refresh=60&credential=workload",
+        "azure-key-vault:https://h/keys/k?algorithm=RSA-OAEP-256&verify-challenge=on&credential=secret",
+        "azure-key-vault:orders?endpoint=https://v.vault.azure.net/&credential=developer",
+        "azure-key-vault:https://h/keys/k?endpoint=https://h",
     ] {
         assert!(parse(good).is_ok(), "{good}");
     }
@@ -50,6 +56,45 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "does not take iterations",
         ),
         ("passphrase-env:P?iterations=CANARY", "iterations is a number"),
+        ("azure-key-vault:", "the address of a key"),
+        ("azure-key-vault:CANARY", "the address of a key"),
+        ("azure-key-vault:http://h/keys/CANARY", "the address of a key"),
+        ("azure-key-vault:https://h/secrets/CANARY", "the address of a key"),
+        (
+            "azure-key-vault:https://u:CANARY@h/keys/k",
+            "the address of a key",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k/v/CANARY",
+            "the address of a key",
+        ),
+        ("azure-key-vault:https://h/keys/../CANARY", "the address of a key"),
+        (
+            "azure-key-vault:https://h/keys/k?algorithm=CANARY",
+            "algorithm is",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k?credential=CANARY",
+            "credential is",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k?verify-challenge=CANARY",
+            "verify-challenge is",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k?refresh=CANARY",
+            "refresh is a number",
+        ),
+        ("azure-key-vault:https://h/keys/k?ca=", "ca is"),
+        (
+            "azure-key-vault:https://h/keys/k?mode=encrypt",
+            "does not take mode",
+        ),
+        ("azure-key-vault:k?endpoint=http://CANARY", "endpoint is"),
+        (
+            "azure-key-vault:https://h/keys/k?endpoint=https://CANARY",
+            "different vaults",
+        ),
         ("vault-transit:", "no key name"),
         ("vault-transit:orders?auth=CANARY", "auth is"),
         ("vault-transit:orders?auth=approle", "role is missing"),

@@ -28,7 +28,7 @@ const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 /// |---|---|
 /// | `WAXSEAL_KMS_BACKEND` | `local`, or the name of a KMS backend |
 /// | `WAXSEAL_MASTER_KEY` | for `local`: the KEK, 32 random bytes as base64 or hex |
-/// | `WAXSEAL_KMS_KEY_ID` | for a KMS: the key |
+/// | `WAXSEAL_KMS_KEY_ID` | for a KMS: the key, as it follows the scheme in a URI; options may follow it, too |
 /// | `WAXSEAL_KMS_MOUNT`, `WAXSEAL_KMS_ENDPOINT` | for a KMS, where it has such a thing |
 ///
 /// What was chosen is logged once, through `tracing`, as backend and URI.
@@ -82,7 +82,12 @@ fn selected(environment: &dyn Environment, backend: &str) -> Result<KekUri> {
             options.push(format!("{option}={value}"));
         }
     }
-    let question = if options.is_empty() { "" } else { "?" };
+    // A key may bring options of its own.
+    let question = match options.is_empty() {
+        true => "",
+        false if key.contains('?') => "&",
+        false => "?",
+    };
     let uri = format!("{backend}:{key}{question}{}", options.join("&"));
     uri.parse().map_err(|error: Error| within(BACKEND, &error))
 }

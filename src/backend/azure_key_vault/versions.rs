@@ -19,6 +19,22 @@ const MOST: usize = 512;
 
 /// All versions, the newest first.
 pub(super) async fn all(client: &Client, name: &str, call: Call, deadline: Monotonic) -> Result<Vec<String>> {
+    let version = |properties: &KeyProperties| {
+        let kid = KeyId::parse(properties.kid.as_deref()?)?;
+        let version = kid.version.filter(|_| kid.name.eq_ignore_ascii_case(name))?;
+        Some(version.to_owned())
+    };
+    let found = properties(client, name, call, deadline).await?;
+    Ok(found.iter().filter_map(version).collect())
+}
+
+/// What the vault says of each version, the newest first.
+pub(super) async fn properties(
+    client: &Client,
+    name: &str,
+    call: Call,
+    deadline: Monotonic,
+) -> Result<Vec<KeyProperties>> {
     let asked = name.to_owned();
     let work = move |sdk: Arc<KeyClient>| {
         let name = asked.clone();
@@ -32,12 +48,7 @@ pub(super) async fn all(client: &Client, name: &str, call: Call, deadline: Monot
         let created = properties.attributes.as_ref().and_then(|of| of.created);
         std::cmp::Reverse(created)
     });
-    let version = |properties: &KeyProperties| {
-        let kid = KeyId::parse(properties.kid.as_deref()?)?;
-        let version = kid.version.filter(|_| kid.name.eq_ignore_ascii_case(name))?;
-        Some(version.to_owned())
-    };
-    Ok(found.iter().filter_map(version).collect())
+    Ok(found)
 }
 
 /// Page by page. Wherever a link to the next one leads, the transport asks the configured vault.
