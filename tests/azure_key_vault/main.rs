@@ -9,7 +9,10 @@
     missing_docs
 )]
 
+mod admin;
+mod faults;
 mod keys;
+mod refused;
 
 #[path = "../support/fake_azure_key_vault/mod.rs"]
 mod fake_azure_key_vault;
