@@ -10,8 +10,10 @@
 )]
 
 mod admin;
+mod credentials;
 mod faults;
 mod keys;
+mod others;
 mod refused;
 
 #[path = "../support/fake_azure_key_vault/mod.rs"]

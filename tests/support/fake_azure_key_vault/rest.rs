@@ -123,9 +123,7 @@ fn get(state: &State, name: &str, version: Option<&str>) -> Answer {
 fn list(state: &State, name: &str, query: &str) -> Answer {
     let key = found(state, name)?;
     let query = query.replace("%24", "$");
-    let skip = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("$skiptoken="));
+    let skip = query.split('&').find_map(|pair| pair.strip_prefix("$skiptoken="));
     let skip: usize = skip.and_then(|skip| skip.parse().ok()).unwrap_or(0);
     let of = |version: &Version| json!({"kid": state.kid(name, &version.id), "attributes": version.attributes(), "tags": version.tags});
     let page: Vec<Value> = key.versions.iter().skip(skip).take(PAGE).map(of).collect();
