@@ -1,6 +1,7 @@
 //! `azure-key-vault:https://HOST/keys/NAME[/VERSION]`.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::options::Options;
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ pub(super) struct AzureUri {
     credential: Option<Credential>,
     ca: Option<String>,
     verify_challenge: bool,
-    refresh: Option<u32>,
+    refresh: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +52,6 @@ impl AzureUri {
                 ));
             }
         };
-        let ca = options.take("ca").map(str::to_owned);
-        if ca.as_deref() == Some("") {
-            return Err(Error::argument("ca is the path of a PEM file"));
-        }
         let verify_challenge = match options.take("verify-challenge") {
             None | Some("on") => true,
             Some("off") => false,
@@ -65,9 +62,9 @@ impl AzureUri {
             key,
             is_symmetric,
             credential,
-            ca,
+            ca: options.text("ca")?,
             verify_challenge,
-            refresh: options.number("refresh")?,
+            refresh: options.seconds("refresh")?,
         })
     }
 }
@@ -117,10 +114,8 @@ fn is_key(text: &str) -> bool {
 
 #[cfg(feature = "azure-key-vault")]
 mod opening {
-    use std::time::Duration;
-
     use super::{AzureUri, Credential};
-    use crate::azure_key_vault::{Algorithm, Auth, AzureKeys, Client, Config};
+    use crate::azure_key_vault::{Algorithm, Auth, AzureAdmin, AzureKeys, Client, Config};
     use crate::error::Result;
     use crate::kek_uri::KeyManagers;
     use crate::runtime::Environment;
@@ -141,18 +136,17 @@ mod opening {
             if !self.verify_challenge {
                 config = config.without_challenge_check();
             }
-            if let Some(seconds) = self.refresh {
-                config = config.with_refresh(Duration::from_secs(seconds.into()));
+            if let Some(every) = self.refresh {
+                config = config.with_refresh(every);
             }
             let algorithm = match self.is_symmetric {
                 true => Algorithm::A256Kw,
                 false => Algorithm::RsaOaep256,
             };
-            Ok(KeyManagers::one(AzureKeys::new(
-                &Client::new(config)?,
-                &self.key,
-                algorithm,
-            )?))
+            let client = Client::new(config)?;
+            let keys = AzureKeys::new(&client, &self.key, algorithm)?;
+            let id = keys.kek_id();
+            KeyManagers::one(keys).administered(&id, AzureAdmin::new(&client, algorithm))
         }
     }
 }

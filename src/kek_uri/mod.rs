@@ -6,22 +6,32 @@
 //! | `file:PATH[?allow-shared=true]` | the same in a file; one that the group or others can read only if told so |
 //! | `passphrase-env:NAME[?kdf=pbkdf2\|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT]` | derived from a passphrase in an environment variable |
 //! | `azure-key-vault:https://HOST/keys/NAME[/VERSION][?algorithm=RSA-OAEP-256\|A256KW&credential=workload\|managed\|secret\|developer&ca=PATH&verify-challenge=on\|off&refresh=SECONDS]` | a key of Azure Key Vault or Managed HSM (feature `azure-key-vault`) |
+//! | `aws-kms:KEY[?region=R&endpoint=URL&context=pairs\|digest&refresh=SECONDS]` | a key of AWS KMS, by id, ARN or `alias/NAME` (feature `aws-kms`) |
+//! | `gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K[?endpoint=URL&credentials=default\|anonymous]` | a key of Google Cloud KMS (feature `gcp-kms`) |
 //! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
 //! | `pkcs11:token=T;object=LABEL[;id=%01]?module-path=PATH&pin-source=env:VAR\|file:PATH` | a key on a PKCS#11 token, by an RFC 7512 URI (feature `pkcs11`) |
 //!
 //! `azure-key-vault:` reads the variables of Azure's own tools: `AZURE_CLIENT_ID`,
 //! `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`, `IDENTITY_ENDPOINT` with
 //! `IDENTITY_HEADER`; and `SSL_CERT_FILE` where `ca` is absent. `verify-challenge=off` is for vaults outside Azure's domains.
-//! With `endpoint=https://HOST` the key may be a bare `NAME`. It is opened inside a tokio runtime.
+//! With `endpoint=https://HOST` the key may be a bare `NAME`.
 //!
 //! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
 //! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
-//! token. It is opened inside a tokio runtime.
+//! token.
+//!
+//! `aws-kms:` finds credentials, and the region where neither `region` nor an ARN says it, where every AWS program does:
+//! the `AWS_*` variables of the process, the shared files with their profiles, web identity, the role of the container or
+//! machine. `gcp-kms:` uses Application Default Credentials; `credentials=anonymous` is for emulators.
+//!
+//! The KMS backends are opened inside a tokio runtime.
 //!
 //! No URI holds a secret: it names where one is. Options follow the last `?`, each once. Without `kdf` a
 //! passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
 
+mod aws_kms;
 mod azure_key_vault;
+mod gcp_kms;
 mod local;
 mod options;
 mod variables;
@@ -35,12 +45,14 @@ use options::Options;
 use secrecy::SecretString;
 pub use variables::open_from_environment;
 
+use crate::envelope::KekRef;
 use crate::error::{Error, Result};
-use crate::key_manager::KeyManager;
+use crate::key_manager::{KekAdmin, KeyManager};
 use crate::local::kek_from_text;
 use crate::runtime::{Environment, ProcessEnvironment};
 
-const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, azure-key-vault:https://HOST/keys/NAME, vault-transit:KEY or pkcs11:…";
+const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, aws-kms:KEY, azure-key-vault:https://HOST/keys/NAME, \
+                       gcp-kms:KEY, vault-transit:KEY or pkcs11:…";
 
 /// A parsed key URI: it names a KEK, and nothing was read yet. The grammar is that of [`kek_uri`](self).
 ///
@@ -58,6 +70,8 @@ pub struct KekUri(Place);
 enum Place {
     AzureKeyVault(azure_key_vault::AzureUri),
     Local(local::LocalUri),
+    AwsKms(aws_kms::AwsUri),
+    GcpKms(gcp_kms::GcpUri),
     VaultTransit(vault_transit::VaultUri),
     #[cfg(feature = "pkcs11")]
     Pkcs11(Box<crate::pkcs11::Uri>),
@@ -71,6 +85,19 @@ pub struct KeyManagers {
     pub active: Arc<dyn KeyManager>,
     /// Open, and never wrap: other algorithms of the same KEK.
     pub also_open: Vec<Arc<dyn KeyManager>>,
+    /// Where `active`'s KEK can be asked about; `None` for one that is local.
+    pub administered: Option<Administered>,
+}
+
+/// A KEK and what describes it, with the credentials of an application: they often may do less than that, and should
+/// not be allowed more.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Administered {
+    /// The KEK as it was configured: an alias is not resolved.
+    pub kek: KekRef,
+    /// Administers KEKs where that one is.
+    pub admin: Arc<dyn KekAdmin>,
 }
 
 impl KeyManagers {
@@ -78,7 +105,23 @@ impl KeyManagers {
         Self {
             active: Arc::new(active),
             also_open: Vec::new(),
+            administered: None,
         }
+    }
+
+    #[cfg(any(
+        feature = "aws-kms",
+        feature = "azure-key-vault",
+        feature = "gcp-kms",
+        feature = "pkcs11",
+        feature = "vault-transit"
+    ))]
+    fn administered(mut self, kek_id: &str, admin: impl KekAdmin + 'static) -> Result<Self> {
+        self.administered = Some(Administered {
+            kek: KekRef::new(admin.provider(), kek_id, "")?,
+            admin: Arc::new(admin),
+        });
+        Ok(self)
     }
 }
 
@@ -95,7 +138,8 @@ impl FromStr for KekUri {
             return pkcs11(uri);
         }
         let (place, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
-        if kek_from_text(&SecretString::from(place)).is_ok() {
+        // The alphabet of base64 has letters and the slash, so an alias can look like a key.
+        if !place.starts_with("alias/") && kek_from_text(&SecretString::from(place)).is_ok() {
             return Err(Error::argument(format!(
                 "a key itself stands where the name of its place belongs; keep keys off command lines and out of \
                  configuration, and use {SCHEMES}"
@@ -104,23 +148,25 @@ impl FromStr for KekUri {
         let mut options = Options::parse(options)?;
         let parsed = match local::LocalUri::parse(scheme, place, &mut options)? {
             Some(local) => Place::Local(local),
-            None if scheme == "azure-key-vault" => {
-                Place::AzureKeyVault(azure_key_vault::AzureUri::parse(place, &mut options)?)
-            }
-            None if scheme == "vault-transit" => {
-                Place::VaultTransit(vault_transit::VaultUri::parse(place, &mut options)?)
-            }
-            // A passphrase can have a colon in it, so only what looks like a scheme is quoted.
-            None if looks_like_a_scheme(scheme) => {
-                return Err(Error::argument(format!(
-                    "the scheme {scheme}: is not known; use {SCHEMES}"
-                )));
-            }
-            None => {
-                return Err(Error::argument(format!(
-                    "the part before ':' is no scheme; use {SCHEMES}"
-                )));
-            }
+            None => match scheme {
+                "aws-kms" => Place::AwsKms(aws_kms::AwsUri::parse(place, &mut options)?),
+                "azure-key-vault" => {
+                    Place::AzureKeyVault(azure_key_vault::AzureUri::parse(place, &mut options)?)
+                }
+                "gcp-kms" => Place::GcpKms(gcp_kms::GcpUri::parse(place, &mut options)?),
+                "vault-transit" => Place::VaultTransit(vault_transit::VaultUri::parse(place, &mut options)?),
+                // A passphrase can have a colon in it, so only what looks like a scheme is quoted.
+                _ if looks_like_a_scheme(scheme) => {
+                    return Err(Error::argument(format!(
+                        "the scheme {scheme}: is not known; use {SCHEMES}"
+                    )));
+                }
+                _ => {
+                    return Err(Error::argument(format!(
+                        "the part before ':' is no scheme; use {SCHEMES}"
+                    )));
+                }
+            },
         };
         options.end(scheme)?;
         Ok(Self(parsed))
@@ -145,7 +191,13 @@ fn pkcs11(_: &str) -> Result<KekUri> {
     Err(not_compiled_in("pkcs11"))
 }
 
-#[cfg(not(all(feature = "azure-key-vault", feature = "vault-transit", feature = "pkcs11")))]
+#[cfg(not(all(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "pkcs11",
+    feature = "vault-transit"
+)))]
 fn not_compiled_in(feature: &'static str) -> Error {
     Error::unsupported("a key of this backend").with_detail(format!(
         "it was not compiled in; add the feature `{feature}` of waxseal"
@@ -171,15 +223,24 @@ impl KekUri {
             Place::AzureKeyVault(azure) => azure.open(environment),
             #[cfg(not(feature = "azure-key-vault"))]
             Place::AzureKeyVault(_) => Err(not_compiled_in("azure-key-vault")),
+            #[cfg(feature = "aws-kms")]
+            Place::AwsKms(aws) => aws.open().await,
+            #[cfg(not(feature = "aws-kms"))]
+            Place::AwsKms(_) => Err(not_compiled_in("aws-kms")),
+            #[cfg(feature = "gcp-kms")]
+            Place::GcpKms(gcp) => gcp.open(),
+            #[cfg(not(feature = "gcp-kms"))]
+            Place::GcpKms(_) => Err(not_compiled_in("gcp-kms")),
             #[cfg(feature = "vault-transit")]
             Place::VaultTransit(vault) => vault.open(environment),
             #[cfg(not(feature = "vault-transit"))]
             Place::VaultTransit(_) => Err(not_compiled_in("vault-transit")),
             #[cfg(feature = "pkcs11")]
-            Place::Pkcs11(uri) => Ok(KeyManagers::one(crate::pkcs11::TokenKeys::from_uri_in(
-                uri,
-                environment,
-            )?)),
+            Place::Pkcs11(uri) => {
+                let keys = crate::pkcs11::TokenKeys::from_uri_in(uri, environment)?;
+                let admin = keys.admin();
+                KeyManagers::one(keys).administered(uri.object(), admin)
+            }
         }
     }
 }
@@ -189,6 +250,8 @@ impl fmt::Display for KekUri {
         match &self.0 {
             Place::Local(local) => local.fmt(f),
             Place::AzureKeyVault(azure) => azure.fmt(f),
+            Place::AwsKms(aws) => aws.fmt(f),
+            Place::GcpKms(gcp) => gcp.fmt(f),
             Place::VaultTransit(vault) => vault.fmt(f),
             #[cfg(feature = "pkcs11")]
             Place::Pkcs11(uri) => write!(f, "pkcs11:object={}", uri.object().escape_debug()),

@@ -1,5 +1,7 @@
 //! What follows the `?` of a URI.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 
 /// Every option of every scheme: what is none of these is not quoted.
@@ -17,11 +19,14 @@ const KNOWN: &[&str] = &[
     "auth",
     "role",
     "mode",
+    "region",
+    "endpoint",
+    "context",
+    "refresh",
+    "credentials",
     "algorithm",
     "ca",
     "credential",
-    "endpoint",
-    "refresh",
     "verify-challenge",
 ];
 
@@ -61,6 +66,22 @@ impl<'a> Options<'a> {
                 .map_err(|_| Error::argument(format!("{key} is a number")))
         };
         self.take(key).map(parse).transpose()
+    }
+
+    /// An option that is not empty where it is given.
+    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>> {
+        match self.take(key) {
+            Some("") => Err(Error::argument(format!("{key} is empty"))),
+            value => Ok(value.map(str::to_owned)),
+        }
+    }
+
+    /// A number of seconds, from 1 on.
+    pub(super) fn seconds(&mut self, key: &str) -> Result<Option<Duration>> {
+        match self.number(key)? {
+            Some(0) => Err(Error::argument(format!("{key} is at least 1 second"))),
+            seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+        }
     }
 
     /// Refuses what the scheme has not taken.

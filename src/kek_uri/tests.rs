@@ -27,6 +27,12 @@ fn every_scheme_and_option_is_taken() {
         "azure-key-vault:https://h/keys/k?algorithm=RSA-OAEP-256&verify-challenge=on&credential=secret",
         "azure-key-vault:orders?endpoint=https://v.vault.azure.net/&credential=developer",
         "azure-key-vault:https://h/keys/k?endpoint=https://h",
+        "aws-kms:1234abcd-12ab-34cd-56ef-1234567890ab?region=eu-west-1",
+        "aws-kms:arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "aws-kms:alias/a/b?endpoint=http://127.0.0.1:4566&context=digest&refresh=60",
+        "aws-kms:alias/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk?context=pairs",
+        "gcp-kms:projects/p/locations/global/keyRings/r/cryptoKeys/k",
+        "gcp-kms:projects/p/locations/global/keyRings/r/cryptoKeys/k?endpoint=http://127.0.0.1:1&credentials=anonymous",
     ] {
         assert!(parse(good).is_ok(), "{good}");
     }
@@ -85,7 +91,7 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "azure-key-vault:https://h/keys/k?refresh=CANARY",
             "refresh is a number",
         ),
-        ("azure-key-vault:https://h/keys/k?ca=", "ca is"),
+        ("azure-key-vault:https://h/keys/k?ca=", "ca is empty"),
         (
             "azure-key-vault:https://h/keys/k?mode=encrypt",
             "does not take mode",
@@ -101,6 +107,15 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
         ("vault-transit:orders?role=app", "role does not go"),
         ("vault-transit:orders?mode=CANARY", "mode is"),
         ("vault-transit:orders?kdf=pbkdf2", "does not take kdf"),
+        ("aws-kms:", "no key"),
+        ("aws-kms:alias/a?context=CANARY", "context is"),
+        ("aws-kms:alias/a?refresh=0", "refresh is at least"),
+        ("aws-kms:alias/a?region=", "region is empty"),
+        ("aws-kms:alias/a?mount=CANARY", "does not take mount"),
+        ("gcp-kms:", "no key"),
+        ("gcp-kms:projects/p?credentials=CANARY", "credentials is"),
+        ("gcp-kms:projects/p?credentials=anonymous", "needs their endpoint"),
+        ("gcp-kms:projects/p?region=CANARY", "does not take region"),
         ("passphrase-env:P?iterations=1000", "600000"),
         ("passphrase-env:P?name=", "name of a passphrase is empty"),
     ] {

@@ -29,7 +29,8 @@ const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 /// | `WAXSEAL_KMS_BACKEND` | `local`, or the name of a KMS backend |
 /// | `WAXSEAL_MASTER_KEY` | for `local`: the KEK, 32 random bytes as base64 or hex |
 /// | `WAXSEAL_KMS_KEY_ID` | for a KMS: the key, as it follows the scheme in a URI; options may follow it, too |
-/// | `WAXSEAL_KMS_MOUNT`, `WAXSEAL_KMS_ENDPOINT` | for a KMS, where it has such a thing |
+/// | `WAXSEAL_KMS_ENDPOINT` | for a KMS: the address of its server, where that is not the usual one |
+/// | `WAXSEAL_KMS_MOUNT` | for `vault-transit`, which alone reads it: the mount, `transit` by default |
 ///
 /// What was chosen is logged once, through `tracing`, as backend and URI.
 ///
@@ -76,19 +77,16 @@ fn selected(environment: &dyn Environment, backend: &str) -> Result<KekUri> {
             "{KEY_ID} is not set; with another {BACKEND} than local it names the key"
         ))
     })?;
-    let mut options = Vec::new();
-    for (variable, option) in [(MOUNT, "mount"), (ENDPOINT, super::endpoint_option(backend))] {
+    let mut uri = format!("{backend}:{key}");
+    // A deployment that moves from one backend to another leaves the variables of the other in place.
+    let mount = (backend == "vault-transit").then_some((MOUNT, "mount"));
+    let endpoint = (ENDPOINT, super::endpoint_option(backend));
+    for (variable, option) in mount.into_iter().chain([endpoint]) {
         if let Some(value) = var(environment, variable)? {
-            options.push(format!("{option}={value}"));
+            let sign = if uri.contains('?') { '&' } else { '?' };
+            uri.push_str(&format!("{sign}{option}={value}"));
         }
     }
-    // A key may bring options of its own.
-    let question = match options.is_empty() {
-        true => "",
-        false if key.contains('?') => "&",
-        false => "?",
-    };
-    let uri = format!("{backend}:{key}{question}{}", options.join("&"));
     uri.parse().map_err(|error: Error| within(BACKEND, &error))
 }
 

@@ -76,7 +76,7 @@ mod opening {
     use crate::error::{Error, Result};
     use crate::kek_uri::KeyManagers;
     use crate::runtime::Environment;
-    use crate::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitKeys};
+    use crate::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitAdmin, TransitKeys};
 
     impl VaultUri {
         pub(in crate::kek_uri) fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
@@ -94,12 +94,10 @@ mod opening {
             } else {
                 Mode::Encrypt
             };
-            Ok(KeyManagers::one(TransitKeys::new(
-                &Client::new(config)?,
-                &self.mount,
-                &self.key,
-                mode,
-            )?))
+            let client = Client::new(config)?;
+            let keys = TransitKeys::new(&client, &self.mount, &self.key, mode)?;
+            let id = keys.kek_id().to_owned();
+            KeyManagers::one(keys).administered(&id, TransitAdmin::new(&client, &self.mount, mode)?)
         }
 
         fn auth(&self, environment: &dyn Environment) -> Result<Auth> {

@@ -99,6 +99,15 @@ pub trait KekAdmin: Debug + Send + Sync {
     /// [`KekState::Destroyed`] where the backend still knows it, else `KeyNotFound`.
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription>;
 
+    /// Describes every version of a KEK that the backend tells of, the newest first. By default only what
+    /// [`describe`](Self::describe) gives, as for a backend that keeps its versions to itself.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        Ok(vec![self.describe(kek).await?])
+    }
+
     /// Makes a new version the active one and describes it. Older versions go on unwrapping.
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription>;
 

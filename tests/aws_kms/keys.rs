@@ -24,7 +24,6 @@ async fn conforms_with_the_context_as_pairs() {
         ContextForm::Pairs,
         &[
             "a_manager_that_only_wraps_refuses_to_unwrap",
-            "a_context_with_an_empty_value_opens",
             "another_binding_does_not_open",
         ],
     )

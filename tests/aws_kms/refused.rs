@@ -21,15 +21,15 @@ async fn client(proxy: &Proxy) -> Client {
 }
 
 #[tokio::test]
-async fn what_aws_does_not_take_as_pairs() {
+async fn what_pairs_cannot_say() {
     let proxy = Proxy::answering(500, "");
     let keys = client(&proxy).await.keys(ARN).unwrap();
-    let context = EncryptionContext::new([("tenant", "acme"), ("note", "")]).unwrap();
+    let context = EncryptionContext::new([("tenant", "acme"), ("waxseal-context", "x")]).unwrap();
     let plain = EncryptionContext::new([("tenant", "acme")]).unwrap();
-    let (empty_value, share) = (Request::new(&context), Request::new(&plain).with_binding([1; 32]));
+    let (look_alike, share) = (Request::new(&context), Request::new(&plain).with_binding([1; 32]));
     let dek = Dek::generate().unwrap();
     let stanza = stanza(WrapAlgorithm::AWS_KMS);
-    for request in [&empty_value, &share] {
+    for request in [&look_alike, &share] {
         for error in [
             keys.generate(request).await.unwrap_err(),
             keys.wrap(&dek, request).await.unwrap_err(),

@@ -32,7 +32,17 @@ fn a_key_that_does_not_work_is_named_and_the_exit_code_says_so() {
     let bad = table.lines().nth(2).unwrap();
     assert!(bad.contains("fails") && !bad.contains("works"), "{table}");
     assert!(table.contains("variable NOBODY_SETS_THIS is not set"), "{table}");
-    assert!(run.stderr.contains("1 of 2 keys do not work"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("1 of 2 keys need attention"),
+        "{}",
+        run.stderr
+    );
     tool.fails_with(2, &["doctor", "--kek", "what:K"], b"");
     tool.fails_with(2, &["doctor"], b"");
+
+    let variables = [("WAXSEAL_KMS_URI", "env:K"), ("WAXSEAL_KMS_ALSO_OPEN", "env:NEW")];
+    let run = tool.run_with(&variables, &["doctor"], b"");
+    let table = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(run.code, 0, "{table}");
+    assert_eq!(table.matches("works").count(), 4, "{table}");
 }

@@ -8,6 +8,8 @@
     missing_docs
 )]
 
+#[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
+mod cloud;
 mod doctor;
 mod files;
 mod inspect;

@@ -101,6 +101,13 @@ impl Tool {
         end(self.command(arguments).spawn().unwrap(), stdin).checked(arguments)
     }
 
+    /// Runs it with more variables in its environment.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str], stdin: &[u8]) -> Run {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        end(command.spawn().unwrap(), stdin).checked(arguments)
+    }
+
     /// Runs it, which must succeed, and gives its standard output.
     pub(crate) fn done(&self, arguments: &[&str], stdin: &[u8]) -> Vec<u8> {
         let run = self.run(arguments, stdin);

@@ -164,6 +164,21 @@ async fn a_version_is_disabled_alone_and_a_key_with_all_of_them() {
     opens(&keys, &newest, &last).await.unwrap();
 
     // More versions than stand on one page of the fake's list.
+    let versions = admin.describe_versions(&kek(&key, "")).await.unwrap();
+    let shown: Vec<_> = versions
+        .iter()
+        .map(|one| (one.kek.version(), one.state))
+        .collect();
+    let enabled = |version| (version, KekState::Enabled);
+    assert_eq!(
+        shown,
+        [
+            enabled("4"),
+            enabled("3"),
+            enabled("2"),
+            ("1", KekState::Disabled)
+        ]
+    );
     admin.disable(&kek(&key, "")).await.unwrap();
     for version in ["1", "2", "3", "4"] {
         assert_eq!(

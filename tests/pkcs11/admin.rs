@@ -197,11 +197,13 @@ async fn a_disabled_version_does_nothing_and_the_others_go_on() {
     keys.unwrap(new.as_wrap_ref(), &request).await.unwrap();
     let error = keys.unwrap(old.as_wrap_ref(), &request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyDisabled);
+    let whole = KekRef::new("pkcs11", "kek", "").unwrap();
+    let versions = admin.describe_versions(&whole).await.unwrap();
+    let states: Vec<_> = versions.iter().map(|one| one.state).collect();
+    assert_eq!(states, [KekState::Enabled, KekState::Disabled]);
+    assert_eq!(versions[1].kek, first.kek);
     // The whole KEK.
-    admin
-        .disable(&KekRef::new("pkcs11", "kek", "").unwrap())
-        .await
-        .unwrap();
+    admin.disable(&whole).await.unwrap();
     assert_eq!(
         keys.generate(&request).await.unwrap_err().kind(),
         ErrorKind::KeyDisabled

@@ -196,6 +196,36 @@ async fn many_tasks_at_once_share_few_sessions() {
     assert!(!token.is_in_use(), "a session was left open");
 }
 
+/// Turns that are given back at the very moment when somebody gives up waiting for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_are_given_up_leave_their_turn_to_others() {
+    let Some(token) = Token::fresh("given-up") else {
+        return;
+    };
+    token.make_key("kek", &[1]);
+    let config = token.config().with_sessions(2).unwrap();
+    let keys = TokenKeys::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let context = EncryptionContext::empty();
+    let (_, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
+    let tasks: Vec<_> = (0..10_000_u32)
+        .map(|i| {
+            let (keys, wrapped) = (keys.clone(), wrapped.clone());
+            tokio::spawn(async move {
+                let context = EncryptionContext::empty();
+                let request = Request::new(&context);
+                let patience = Duration::from_micros(u64::from(i % 97) * 20);
+                let unwrap = keys.unwrap(wrapped.as_wrap_ref(), &request);
+                let _ = tokio::time::timeout(patience, unwrap).await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let opened = keys.unwrap(wrapped.as_wrap_ref(), &Request::new(&context)).await;
+    opened.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_blocks_at_once_than_there_are_sessions() {
     let Some(token) = Token::fresh("turns") else {

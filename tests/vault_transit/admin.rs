@@ -73,6 +73,21 @@ async fn administers(mode: Mode) {
         admin.describe(&kek(name, "2")).await.unwrap().state,
         KekState::Enabled
     );
+    let versions = admin.describe_versions(&kek(name, "")).await.unwrap();
+    let shown: Vec<_> = versions
+        .iter()
+        .map(|one| (one.kek.version(), one.state))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("3", KekState::Enabled),
+            ("2", KekState::Enabled),
+            ("1", KekState::Disabled)
+        ]
+    );
+    let one = admin.describe_versions(&kek(name, "1")).await.unwrap();
+    assert_eq!(one, versions[2..]);
     assert_eq!(
         crate::server::unwrap_kind(&keys, old.as_wrap_ref()).await,
         ErrorKind::KeyDisabled

@@ -41,8 +41,9 @@ impl ContextForm {
             Self::Pairs if request.binding() != request.context().digest() => Err(Error::unsupported(
                 "a share of a DEK under AWS KMS with the context as pairs",
             )),
-            Self::Pairs if request.context().pairs().any(|(_, value)| value.is_empty()) => Err(
-                Error::unsupported("an empty value in a context that AWS KMS gets as pairs"),
+            // To AWS it would look like the other form.
+            Self::Pairs if request.context().pairs().any(|(key, _)| key == DIGEST_KEY) => Err(
+                Error::unsupported("the key waxseal-context in a context that AWS KMS gets as pairs"),
             ),
             Self::Pairs => {
                 let pairs = request.context().pairs();
@@ -61,13 +62,13 @@ mod tests {
 
     #[test]
     fn pairs_go_as_they_are_and_an_empty_context_as_none() {
-        let context = EncryptionContext::new([("tenant", "acme"), ("a", "b c")]).unwrap();
+        let context = EncryptionContext::new([("tenant", ""), ("a", "b c")]).unwrap();
         let pairs = ContextForm::Pairs
             .encryption_context(&Request::new(&context))
             .unwrap();
         let pairs = pairs.unwrap();
         assert_eq!(pairs.len(), 2);
-        assert_eq!((&*pairs["tenant"], &*pairs["a"]), ("acme", "b c"));
+        assert_eq!((&*pairs["tenant"], &*pairs["a"]), ("", "b c"));
         let empty = EncryptionContext::empty();
         let none = ContextForm::Pairs
             .encryption_context(&Request::new(&empty))
@@ -85,8 +86,8 @@ mod tests {
     }
 
     #[test]
-    fn pairs_carry_no_share_and_no_empty_value() {
-        let context = EncryptionContext::new([("tenant", "")]).unwrap();
+    fn pairs_carry_no_share_and_nothing_that_looks_like_a_digest() {
+        let context = EncryptionContext::new([("a", "b"), ("waxseal-context", "c")]).unwrap();
         let share = EncryptionContext::empty();
         for request in [Request::new(&context), Request::new(&share).with_binding([1; 32])] {
             let error = ContextForm::Pairs.encryption_context(&request).unwrap_err();

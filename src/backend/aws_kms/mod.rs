@@ -38,8 +38,9 @@
 //! | `Digest` | 22 | `waxseal-context`: base64url of the 32 bytes that the wrap is bound to |
 //!
 //! AWS authenticates it beside the DEK and demands an exact match. Without pairs that is a match too: a wrap of the
-//! empty context opens in the empty context only. AWS takes no pair with an empty value, and pairs cannot say to
-//! which share of a DEK a wrap belongs: with `Pairs`, wrapping either is refused as `Unsupported` before any call.
+//! empty context opens in the empty context only. Pairs cannot say to which share of a DEK a
+//! wrap belongs, and the key `waxseal-context` would look like the other form: with `Pairs`, wrapping for either is
+//! refused as `Unsupported` before any call. An empty value is sent as it is.
 //!
 //! # Calls
 //! | what | calls |

@@ -93,8 +93,14 @@ impl Key {
         match self.describe(deadline, tokens).await {
             Ok(arn) => {
                 let mut known = self.lock();
-                if former.as_ref().is_some_and(|former| *former != arn) {
-                    tracing::info!(alias = self.name.as_str(), kek = %arn, "an AWS KMS alias has moved");
+                match &former {
+                    None => {
+                        tracing::info!(alias = self.name.as_str(), kek = %arn, "an AWS KMS alias was resolved")
+                    }
+                    Some(former) if *former != arn => {
+                        tracing::info!(alias = self.name.as_str(), kek = %arn, "an AWS KMS alias has moved");
+                    }
+                    Some(_) => {}
                 }
                 known.arn = Some(arn.clone());
                 known.due = Some(self.client.now() + self.client.refresh());

@@ -67,7 +67,7 @@ impl AzureAdmin {
         let id = KeyId::parse(kek.id()).filter(|id| id.version.is_none() && kek.provider() == PROVIDER);
         let id = id.ok_or_else(refused)?;
         let key = Key::new(&self.client, id.name, self.algorithm)?;
-        if !key.may_be(kek.id()) {
+        if !key.is_meant_by(kek.id()) {
             return Err(refused());
         }
         match kek.version() {
@@ -92,17 +92,20 @@ impl AzureAdmin {
     ) -> Result<KekDescription> {
         let kid = found.key.as_ref().and_then(|key| key.kid.as_deref());
         let answered = key.answered(kid, version)?;
-        if kek.is_some_and(|kek| !key.may_be(kek.id())) {
+        if kek.is_some_and(|kek| !key.is_meant_by(kek.id())) {
             return Err(Error::argument("the KEK is not one of this vault"));
         }
-        let attributes = found.attributes.clone().unwrap_or_default();
+        Ok(self.described(answered, &found.attributes.clone().unwrap_or_default()))
+    }
+
+    fn described(&self, kek: KekRef, attributes: &KeyAttributes) -> KekDescription {
         let state = match attributes.enabled {
             Some(false) => KekState::Disabled,
             _ => KekState::Enabled,
         };
-        let mut description = KekDescription::new(answered, state, self.algorithm.wrap_algorithm());
+        let mut description = KekDescription::new(kek, state, self.algorithm.wrap_algorithm());
         description.created = attributes.created.map(SystemTime::from);
-        Ok(description)
+        description
     }
 
     async fn try_create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription> {
@@ -169,6 +172,28 @@ impl AzureAdmin {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The current version, then the others.
+    async fn try_describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        let current = self.try_describe(kek).await?;
+        if !kek.version().is_empty() || current.state == KekState::PendingDestruction {
+            return Ok(vec![current]);
+        }
+        let (key, _) = self.key(kek)?;
+        let deadline = self.client.deadline(None);
+        let listed = versions::properties(&self.client, &key.name, Call::Administer, deadline).await?;
+        let mut all = vec![current];
+        for of in listed {
+            let described = self.described(
+                key.answered(of.kid.as_deref(), None)?,
+                &of.attributes.unwrap_or_default(),
+            );
+            if all.first().is_some_and(|current| current.kek != described.kek) {
+                all.push(described);
+            }
+        }
+        Ok(all)
     }
 
     async fn try_disable(&self, kek: &KekRef) -> Result<()> {
@@ -269,7 +294,7 @@ impl AzureAdmin {
         let time = found.scheduled_purge_date.map(SystemTime::from);
         let time = time.ok_or_else(|| map::nonsense("the answer does not say when"))?;
         let kek = key.answered(kid, None)?;
-        if !key.may_be(asked.id()) {
+        if !key.is_meant_by(asked.id()) {
             return Err(Error::argument("the KEK is not one of this vault"));
         }
         Ok((kek, time))
@@ -304,6 +329,10 @@ impl KekAdmin for AzureAdmin {
 
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
         self.try_describe(kek).await.map_err(context)
+    }
+
+    async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        self.try_describe_versions(kek).await.map_err(context)
     }
 
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {

@@ -75,6 +75,12 @@ impl Key {
         }
     }
 
+    /// Whether a reference to administer is to this key: by its id, or by the address that it was configured with.
+    pub(super) fn is_meant_by(&self, kek_id: &str) -> bool {
+        let configured = names::kek_id(&names::origin(self.client.vault()), &self.name);
+        configured.eq_ignore_ascii_case(kek_id) || self.may_be(kek_id)
+    }
+
     /// The KEK that an answer names, if it is the key, and the version, that was asked.
     pub(super) fn answered(&self, kid: Option<&str>, asked: Option<&str>) -> Result<KekRef> {
         let other = || map::nonsense("the answer is about another key or version than was asked for");

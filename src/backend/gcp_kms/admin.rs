@@ -1,5 +1,6 @@
 //! Administering the keys of one key ring.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::client::Client;
 use super::keys::ALGORITHM;
 use super::map::{self, Call};
+use super::rotate::number;
 use super::{PROVIDER, names};
 use crate::envelope::KekRef;
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -207,6 +209,15 @@ impl GcpAdmin {
         }
     }
 
+    async fn try_describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        let key = self.key(kek)?;
+        let versions = self.versions(kek, self.client.deadline(None)).await?;
+        let described: Result<Vec<_>> = versions.iter().map(|version| describe(key, version)).collect();
+        let mut described = described?;
+        described.sort_by_key(|version| Reverse(number(version.kek.version())));
+        Ok(described)
+    }
+
     async fn try_disable(&self, kek: &KekRef) -> Result<()> {
         let deadline = self.client.deadline(None);
         for version in self.versions(kek, deadline).await? {
@@ -322,6 +333,10 @@ impl KekAdmin for GcpAdmin {
 
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
         self.try_describe(kek).await.map_err(context)
+    }
+
+    async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        self.try_describe_versions(kek).await.map_err(context)
     }
 
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {

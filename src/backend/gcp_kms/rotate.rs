@@ -107,6 +107,6 @@ impl GcpAdmin {
     }
 }
 
-fn number(version: &str) -> u64 {
+pub(super) fn number(version: &str) -> u64 {
     version.parse().unwrap_or(0)
 }

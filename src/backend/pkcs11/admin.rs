@@ -144,6 +144,17 @@ impl KekAdmin for TokenAdmin {
         .await
     }
 
+    async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        let mechanism = self.mechanism;
+        self.with_versions(kek, move |session, versions| {
+            versions
+                .iter()
+                .map(|version| describe(session, mechanism, version.checked()?))
+                .collect()
+        })
+        .await
+    }
+
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
         if kek.provider() != PROVIDER {
             return Err(

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_lock::Semaphore;
+
 use super::PROVIDER;
 use super::config::Config;
 use super::connection::{Connection, Loan};
 use super::map::{self, Fault};
 use super::mechanism::Mechanism;
-use super::semaphore::Semaphore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout};
 
@@ -41,7 +42,7 @@ impl Client {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self(Arc::new(Inner {
-            turns: Semaphore::new(config.sessions),
+            turns: Arc::new(Semaphore::new(config.sessions)),
             connection: Connection::new(config),
         }))
     }
@@ -71,7 +72,7 @@ impl Client {
             }
         }
         with_timeout(runtime, Some(timeout), async {
-            let turn = self.0.turns.acquire().await?;
+            let turn = self.0.turns.acquire_arc().await;
             let inner = Arc::clone(&self.0);
             run_blocking(runtime, move || {
                 let result = inner.connection.run(mechanism, work);

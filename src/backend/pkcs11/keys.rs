@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use super::PROVIDER;
+use super::admin::TokenAdmin;
 use super::cipher::{Unwrapping, Wrapping, bare_dek};
 use super::client::{Client, Token};
 use super::config::Config;
@@ -92,6 +93,13 @@ impl TokenKeys {
             Some(id) => keys.pinned(id),
             None => keys,
         })
+    }
+
+    /// The administration of keys like this one, with the same client: it can describe, and change what the client's
+    /// user may change.
+    #[must_use]
+    pub fn admin(&self) -> TokenAdmin {
+        TokenAdmin::new(self.0.client.clone(), self.0.mechanism)
     }
 
     /// Wraps under the version of this `CKA_ID` and no other.

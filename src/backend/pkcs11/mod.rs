@@ -74,7 +74,6 @@ mod mechanism;
 mod objects;
 mod pin;
 mod registry;
-mod semaphore;
 mod uri;
 
 pub use admin::TokenAdmin;

@@ -107,6 +107,20 @@ impl TransitAdmin {
         describe(&key, &info, version_of(kek)?)
     }
 
+    async fn try_describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        let key = self.key(kek)?;
+        let info = key.read(self.deadline()).await?;
+        let versions = match version_of(kek)? {
+            Some(version) => version..=version,
+            // Those below were trimmed.
+            None => info.min_available_version.max(1)..=info.latest_version,
+        };
+        versions
+            .rev()
+            .map(|version| describe(&key, &info, Some(version)))
+            .collect()
+    }
+
     async fn try_rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
         let key = self.key(kek)?;
         let deadline = self.deadline();
@@ -208,6 +222,10 @@ impl KekAdmin for TransitAdmin {
 
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
         administered(self.try_describe(kek).await)
+    }
+
+    async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        administered(self.try_describe_versions(kek).await)
     }
 
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {

@@ -171,8 +171,8 @@ pub(crate) struct Inspect {
 
 #[derive(Args)]
 pub(crate) struct Doctor {
-    /// A key to try; may be repeated.
-    #[arg(long, value_name = "URI", required = true, action = ArgAction::Append)]
+    /// A key to try; may be repeated. By default those of the environment.
+    #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
     #[command(flatten)]
     pub(crate) context: Context,

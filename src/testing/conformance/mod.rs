@@ -163,7 +163,6 @@ const CHECKS: &[(&str, Check)] = checks![
     answers::no_wrap_shows_its_dek,
     answers::a_manager_that_only_wraps_refuses_to_unwrap,
     bound::every_context_opens,
-    bound::a_context_with_an_empty_value_opens,
     bound::another_context_does_not_open,
     bound::another_binding_does_not_open,
     bound::swapped_wraps_do_not_open,

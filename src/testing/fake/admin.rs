@@ -110,6 +110,16 @@ impl KekAdmin for FakeKeyManager {
         })
     }
 
+    async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
+        self.administer(Method::Describe, |kms| {
+            let versions = self.versions_in(kms, kek)?;
+            let newest_first = versions.into_iter().rev();
+            newest_first
+                .map(|version| self.describe_in(kms, kek.id(), version))
+                .collect()
+        })
+    }
+
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
         self.administer(Method::Rotate, |kms| {
             let once = (Method::Rotate, format!("{} {idempotency_key}", kek.id()));
