@@ -8,6 +8,8 @@
     missing_docs
 )]
 
+#[cfg(feature = "azure-key-vault")]
+mod azure;
 #[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
 mod cloud;
 mod doctor;
@@ -21,3 +23,7 @@ mod refused;
 mod rewrap;
 mod round_trip;
 mod tool;
+
+#[cfg(feature = "azure-key-vault")]
+#[path = "../support/fake_azure_key_vault/mod.rs"]
+mod fake_azure_key_vault;
