@@ -241,7 +241,8 @@ async fn an_answer_about_another_key_or_without_a_wrap_is_none() {
             is_json_error,
         );
     }
-    let values: [(fn(&mut Value), bool); 4] = [
+    type Lie = fn(&mut Value);
+    let values: [(Lie, bool); 4] = [
         (|body| body["value"] = Value::Null, false),
         (|body| body["value"] = json!("AAAA"), false),
         (|body| body["value"] = json!("A".repeat(170)), false),

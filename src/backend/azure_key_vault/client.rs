@@ -41,14 +41,14 @@ impl Client {
     /// # Errors
     /// `Configuration` outside a tokio runtime, and for an address, CA, proxy or credential that is none.
     pub fn new(config: Config) -> Result<Self> {
-        Self::build(&config, config.handle.clone()).map_err(|error| error.with_provider(PROVIDER))
+        Self::build(config).map_err(|error| error.with_provider(PROVIDER))
     }
 
-    fn build(config: &Config, handle: Option<Handle>) -> Result<Self> {
+    fn build(config: Config) -> Result<Self> {
         let vault = names::parse_vault(&config.vault)?;
         let host = vault.host_str().unwrap_or_default();
-        let handle = match handle {
-            Some(handle) => handle,
+        let handle = match &config.handle {
+            Some(handle) => handle.clone(),
             None => Handle::try_current().map_err(|_| {
                 Error::configuration(
                     "make the client inside a tokio runtime, or give it one by `with_handle`",
@@ -70,21 +70,22 @@ impl Client {
                 );
             }
         }
-        let guard = Arc::new(Guard::new(config, &vault)?);
         let sdk = KeyClientOptions {
-            client_options: options(config, Peer::Vault)?,
+            client_options: options(&config, Peer::Vault)?,
             // The guard checks it, with an error of its own.
             verify_challenge_resource: Some(false),
             ..KeyClientOptions::default()
         };
+        let (timeout, refresh) = (config.timeout, config.refresh);
+        let guard = Arc::new(Guard::new(config, &vault)?);
         let sdk = KeyClient::new(vault.as_str(), guard.clone(), Some(sdk))
             .map_err(|_| Error::configuration("the address of the vault is refused"))?;
         Ok(Self(Arc::new(Inner {
             vault,
             guard,
             sdk: Arc::new(sdk),
-            timeout: config.timeout,
-            refresh: config.refresh,
+            timeout,
+            refresh,
             runtime: TokioRuntime::new(handle.clone()),
             handle,
         })))

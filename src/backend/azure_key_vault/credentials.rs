@@ -32,10 +32,10 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(config: &Config, vault: &Url) -> Result<Self> {
+    pub(super) fn new(config: Config, vault: &Url) -> Result<Self> {
         Ok(Self {
-            inner: Mutex::new(credential(&config.auth, config)?),
-            config: config.clone(),
+            inner: Mutex::new(credential(&config.auth, &config)?),
+            config,
             host: vault.host_str().unwrap_or_default().to_owned(),
         })
     }
@@ -206,7 +206,7 @@ mod tests {
     fn guard(vault: &str, verify: bool) -> Guard {
         let mut config = Config::new(vault, Auth::DeveloperTools);
         config.verify_challenge = verify;
-        Guard::new(&config, &names::parse_vault(vault).unwrap()).unwrap()
+        Guard::new(config, &names::parse_vault(vault).unwrap()).unwrap()
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) use http::Seen;
 use state::State;
 pub(crate) use tls::Validity;
 use tokens::Tokens;
+#[allow(unused_imports, reason = "no test program uses all of it")]
 pub(crate) use tokens::{ASSERTION, CLIENT_SECRET, IDENTITY_HEADER, TENANT};
 
 /// What goes wrong.
