@@ -22,6 +22,7 @@ pub(super) struct AzureUri {
     ca: Option<String>,
     verify_challenge: bool,
     refresh: Option<Duration>,
+    api_version: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,7 @@ impl AzureUri {
             ca: options.text("ca")?,
             verify_challenge,
             refresh: options.seconds("refresh")?,
+            api_version: options.text("api-version")?,
         })
     }
 }
@@ -138,6 +140,9 @@ mod opening {
             }
             if let Some(every) = self.refresh {
                 config = config.with_refresh(every);
+            }
+            if let Some(version) = &self.api_version {
+                config = config.with_api_version(version);
             }
             let algorithm = match self.is_symmetric {
                 true => Algorithm::A256Kw,

@@ -25,6 +25,7 @@ const KNOWN: &[&str] = &[
     "refresh",
     "credentials",
     "algorithm",
+    "api-version",
     "ca",
     "credential",
     "verify-challenge",

@@ -24,7 +24,7 @@ fn every_scheme_and_option_is_taken() {
         "azure-key-vault:https://v.vault.azure.net/keys/orders",
         "azure-key-vault:https://127.0.0.1:8443/keys/o-1/0a1b?algorithm=A256KW&credential=managed",
         "azure-key-vault:https://h/keys/k?ca=/ca.pem&verify-challenge=off&refresh=60&credential=workload",
-        "azure-key-vault:https://h/keys/k?algorithm=RSA-OAEP-256&verify-challenge=on&credential=secret",
+        "azure-key-vault:https://h/keys/k?algorithm=RSA-OAEP-256&verify-challenge=on&credential=secret&api-version=7.4",
         "azure-key-vault:orders?endpoint=https://v.vault.azure.net/&credential=developer",
         "azure-key-vault:https://h/keys/k?endpoint=https://h",
         "aws-kms:1234abcd-12ab-34cd-56ef-1234567890ab?region=eu-west-1",

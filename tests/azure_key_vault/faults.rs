@@ -131,6 +131,23 @@ async fn a_token_that_is_refused_is_asked_for_anew_once() {
     opens(&keys, &dek, &wrap).await.unwrap();
     assert_eq!(fake.tokens_given(), 2, "and kept");
 
+    // Many at once: not one token for each.
+    fake.end_tokens();
+    let all: Vec<_> = (0..8)
+        .map(|_| {
+            let (keys, wrap) = (keys.clone(), wrap.clone());
+            tokio::spawn(async move {
+                keys.unwrap(wrap.as_wrap_ref(), &Request::new(&acme()))
+                    .await
+                    .map(|_| ())
+            })
+        })
+        .collect();
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    assert!(fake.tokens_given() <= 4, "{}", fake.tokens_given());
+
     fake.set_token_life(0);
     fake.end_tokens();
     let error = opens(&keys, &dek, &wrap).await.unwrap_err();

@@ -113,6 +113,27 @@ async fn no_dek_is_sent_without_a_token() {
 }
 
 #[tokio::test]
+async fn the_version_of_the_interface_can_be_chosen() {
+    let fake = FakeKeyVault::start();
+    let client = Client::new(config(&fake).with_api_version("7.4")).unwrap();
+    let keys = AzureKeys::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
+    wrapped(&keys).await.unwrap();
+    wrapped(&crate::keys(&fake, "k")).await.unwrap();
+    let targets: Vec<String> = fake.seen().into_iter().map(|seen| seen.target).collect();
+    let (chosen, usual) = targets.split_at(3);
+    assert!(
+        chosen.iter().all(|target| target.ends_with("?api-version=7.4")),
+        "{chosen:?}"
+    );
+    assert!(
+        usual
+            .iter()
+            .all(|target| target.ends_with("?api-version=2025-07-01")),
+        "{usual:?}"
+    );
+}
+
+#[tokio::test]
 async fn versions_are_asked_for_again_and_old_ones_open() {
     let fake = FakeKeyVault::start();
     fake.key("k");

@@ -138,6 +138,23 @@ async fn disabled_and_denied_are_told_apart() {
         false,
     );
     fake.set_enabled("k", &version, true);
+    for attribute in [json!({"exp": 1}), json!({"nbf": 4_000_000_000_u64})] {
+        fake.call(
+            "PATCH",
+            &format!("/keys/k/{version}"),
+            &json!({"attributes": attribute}),
+        );
+        check(
+            &opens(&keys, &dek, &wrap).await.unwrap_err(),
+            ErrorKind::KeyDisabled,
+            false,
+        );
+    }
+    fake.call(
+        "PATCH",
+        &format!("/keys/k/{version}"),
+        &json!({"attributes": {"exp": null, "nbf": null}}),
+    );
     check(
         &opens(&keys, &dek, &wrap).await.unwrap_err(),
         ErrorKind::Denied,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use azure_core::http::Url;
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
@@ -74,10 +74,14 @@ impl Client {
             client_options: options(&config, Peer::Vault)?,
             // The guard checks it, with an error of its own.
             verify_challenge_resource: Some(false),
-            ..KeyClientOptions::default()
+            api_version: config
+                .api_version
+                .clone()
+                .unwrap_or_else(|| KeyClientOptions::default().api_version),
         };
         let (timeout, refresh) = (config.timeout, config.refresh);
-        let guard = Arc::new(Guard::new(config, &vault)?);
+        let runtime = TokioRuntime::new(handle.clone());
+        let guard = Arc::new(Guard::new(config, &vault, runtime.clone())?);
         let sdk = KeyClient::new(vault.as_str(), guard.clone(), Some(sdk))
             .map_err(|_| Error::configuration("the address of the vault is refused"))?;
         Ok(Self(Arc::new(Inner {
@@ -86,7 +90,7 @@ impl Client {
             sdk: Arc::new(sdk),
             timeout,
             refresh,
-            runtime: TokioRuntime::new(handle.clone()),
+            runtime,
             handle,
         })))
     }
@@ -97,6 +101,11 @@ impl Client {
 
     pub(super) fn now(&self) -> Monotonic {
         self.0.runtime.now()
+    }
+
+    /// Now, by the calendar.
+    pub(super) fn wall_clock(&self) -> SystemTime {
+        self.0.runtime.wall_clock()
     }
 
     pub(super) fn refresh(&self) -> Duration {
@@ -131,9 +140,10 @@ impl Client {
         let inner = Arc::clone(&self.0);
         let mut task = AbortOnDrop(self.0.handle.spawn(async move {
             let answer = async {
+                let generation = inner.guard.generation();
                 match work(Arc::clone(&inner.sdk)).await {
                     Err(error) if map::is_token_refused(&error) => {
-                        inner.guard.renew()?;
+                        inner.guard.renew(generation)?;
                         work(Arc::clone(&inner.sdk)).await
                     }
                     answer => answer,

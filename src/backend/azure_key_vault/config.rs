@@ -159,6 +159,7 @@ pub struct Config {
     pub(super) authority: Option<String>,
     pub(super) ca: Option<Ca>,
     pub(super) verify_challenge: bool,
+    pub(super) api_version: Option<String>,
     pub(super) proxy: Option<Proxy>,
     pub(super) connect_timeout: Duration,
     pub(super) timeout: Duration,
@@ -194,6 +195,7 @@ impl Config {
             authority: None,
             ca: None,
             verify_challenge: true,
+            api_version: None,
             proxy: None,
             connect_timeout: CONNECT_TIMEOUT,
             timeout: TIMEOUT,
@@ -268,6 +270,13 @@ impl Config {
     /// itself, and loopback hosts (any audience where the address is a loopback one).
     pub fn without_challenge_check(mut self) -> Self {
         self.verify_challenge = false;
+        self
+    }
+
+    /// Speaks this version of the REST interface (`7.4`), instead of the one that Microsoft's client was made for:
+    /// for servers that have not that one yet.
+    pub fn with_api_version(mut self, version: impl Into<String>) -> Self {
+        self.api_version = Some(version.into());
         self
     }
 

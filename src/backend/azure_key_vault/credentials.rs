@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
@@ -17,38 +18,69 @@ use azure_identity::{
 use secrecy::ExposeSecret;
 
 use super::config::{Auth, Config};
-use super::names;
 use super::transport::{Fault, Http, Peer, Why};
-use crate::error::{Error, Result};
+use super::{map, names};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{TokioRuntime, with_timeout};
 
 /// Where Entra ID is, in the public cloud.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
+/// How long one of several credentials may take, before the next is asked.
+const EACH: Duration = Duration::from_secs(3);
 
 /// Gives tokens for one vault and for nothing else. Asks anew when told that what it gave is refused.
 pub(super) struct Guard {
     config: Config,
     host: String,
-    inner: Mutex<Arc<dyn TokenCredential>>,
+    runtime: TokioRuntime,
+    inner: Mutex<Current>,
+}
+
+struct Current {
+    credential: Arc<dyn TokenCredential>,
+    /// Counts how often it was made anew.
+    generation: u64,
 }
 
 impl Guard {
-    pub(super) fn new(config: Config, vault: &Url) -> Result<Self> {
+    pub(super) fn new(config: Config, vault: &Url, runtime: TokioRuntime) -> Result<Self> {
         Ok(Self {
-            inner: Mutex::new(credential(&config.auth, &config)?),
+            inner: Mutex::new(Current {
+                credential: credential(&config.auth, &config, &runtime)?,
+                generation: 0,
+            }),
             config,
+            runtime,
             host: vault.host_str().unwrap_or_default().to_owned(),
         })
     }
 
-    /// Forgets the tokens it has: Microsoft's client keeps each until it is about to expire.
-    pub(super) fn renew(&self) -> Result<()> {
-        let fresh = credential(&self.config.auth, &self.config)?;
-        *self.lock() = fresh;
+    /// Which tokens a call that begins now is made with.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Forgets the tokens of that generation: Microsoft's client keeps each until it is about to expire. Of several calls
+    /// that were refused with them, one makes it anew.
+    pub(super) fn renew(&self, refused: u64) -> Result<()> {
+        if self.lock().generation != refused {
+            return Ok(());
+        }
+        let fresh = credential(&self.config.auth, &self.config, &self.runtime)?;
+        let mut current = self.lock();
+        if current.generation == refused {
+            current.credential = fresh;
+            current.generation += 1;
+        }
         Ok(())
     }
 
     /// Whether a token for this scope (`https://AUDIENCE/.default`) may be shown to the vault.
     fn may_ask(&self, scope: &str) -> bool {
+        let is_unchecked = !self.config.verify_challenge && !names::is_azure(&self.host);
+        if is_unchecked && names::is_loopback(&self.host) {
+            return true;
+        }
         let Some(audience) = Url::parse(scope)
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned))
@@ -59,15 +91,13 @@ impl Guard {
         if names::is_below(&self.host, &audience) {
             return true;
         }
-        !self.config.verify_challenge
-            && !names::is_azure(&self.host)
+        is_unchecked
             && (self.host.eq_ignore_ascii_case(&audience)
                 || names::is_audience(&audience)
-                || names::is_loopback(&audience)
-                || names::is_loopback(&self.host))
+                || names::is_loopback(&audience))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<dyn TokenCredential>> {
+    fn lock(&self) -> MutexGuard<'_, Current> {
         // Nothing under it panics half-way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,7 +113,7 @@ impl TokenCredential for Guard {
         if !scopes.iter().all(|scope| self.may_ask(scope)) {
             return Err(Fault::new(Why::Challenge).into_sdk());
         }
-        let inner = Arc::clone(&self.lock());
+        let inner = Arc::clone(&self.lock().credential);
         inner.get_token(scopes, options).await
     }
 }
@@ -108,7 +138,7 @@ pub(super) fn options(config: &Config, peer: Peer) -> Result<ClientOptions> {
     })
 }
 
-fn credential(auth: &Auth, config: &Config) -> Result<Arc<dyn TokenCredential>> {
+fn credential(auth: &Auth, config: &Config, runtime: &TokioRuntime) -> Result<Arc<dyn TokenCredential>> {
     let made: azure_core::Result<Arc<dyn TokenCredential>> = match auth {
         Auth::WorkloadIdentity {
             tenant_id,
@@ -154,10 +184,11 @@ fn credential(auth: &Auth, config: &Config) -> Result<Arc<dyn TokenCredential>> 
         }
         Auth::DeveloperTools => DeveloperToolsCredential::new(None).map(|made| made as _),
         Auth::FirstOf(all) => {
-            let all: Result<Vec<_>> = all.iter().map(|auth| credential(auth, config)).collect();
+            let all: Result<Vec<_>> = all.iter().map(|auth| credential(auth, config, runtime)).collect();
             Ok(Arc::new(FirstOf {
                 all: all?,
                 known: AtomicUsize::new(usize::MAX),
+                runtime: runtime.clone(),
             }) as _)
         }
     };
@@ -174,6 +205,7 @@ fn credential(auth: &Auth, config: &Config) -> Result<Arc<dyn TokenCredential>> 
 struct FirstOf {
     all: Vec<Arc<dyn TokenCredential>>,
     known: AtomicUsize,
+    runtime: TokioRuntime,
 }
 
 #[async_trait]
@@ -186,16 +218,33 @@ impl TokenCredential for FirstOf {
         if let Some(known) = self.all.get(self.known.load(Ordering::Relaxed)) {
             return known.get_token(scopes, options).await;
         }
+        let mut passing = None;
         for (index, one) in self.all.iter().enumerate() {
-            if let Ok(token) = one.get_token(scopes, options.clone()).await {
+            // Microsoft's client asks a metadata service that is another's again and again.
+            let limit = (index + 1 < self.all.len()).then_some(EACH);
+            let options = options.clone();
+            let mut refused = None;
+            let asked = async {
+                one.get_token(scopes, options).await.map_err(|error| {
+                    refused = Some(error);
+                    Error::new(ErrorKind::Unauthenticated)
+                })
+            };
+            if let Ok(token) = with_timeout(&self.runtime, limit, asked).await {
                 self.known.store(index, Ordering::Relaxed);
                 return Ok(token);
             }
+            // One that is there and has trouble is not one that is not there.
+            let refused = refused.unwrap_or_else(|| Fault::new(Why::TimedOut).into_sdk());
+            if passing.is_none() && map::may_pass(&refused) {
+                passing = Some(refused);
+            }
         }
-        Err(SdkError::with_message(
-            SdkKind::Credential,
-            "none of the credentials gave a token",
-        ))
+        let nobody = "none of the credentials gave a token";
+        Err(match passing {
+            Some(passing) => SdkError::with_error(SdkKind::Credential, passing, nobody),
+            None => SdkError::with_message(SdkKind::Credential, nobody),
+        })
     }
 }
 
@@ -206,11 +255,12 @@ mod tests {
     fn guard(vault: &str, verify: bool) -> Guard {
         let mut config = Config::new(vault, Auth::DeveloperTools);
         config.verify_challenge = verify;
-        Guard::new(config, &names::parse_vault(vault).unwrap()).unwrap()
+        let runtime = TokioRuntime::current();
+        Guard::new(config, &names::parse_vault(vault).unwrap(), runtime).unwrap()
     }
 
-    #[test]
-    fn a_token_is_asked_for_the_vault_alone() {
+    #[tokio::test]
+    async fn a_token_is_asked_for_the_vault_alone() {
         let azure = "https://v.vault.azure.net";
         for (vault, verify, audience, may) in [
             (azure, true, "vault.azure.net", true),

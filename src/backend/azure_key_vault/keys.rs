@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use azure_core::http::{Body, RequestContent};
@@ -198,11 +199,26 @@ impl AzureKeys {
             return error;
         }
         let found = self.key.get(Some(version), deadline).await.ok();
-        match found.and_then(|found| found.attributes) {
-            Some(attributes) if attributes.enabled == Some(false) => {
-                Error::new(ErrorKind::KeyDisabled).with_provider(PROVIDER)
-            }
-            _ => error,
+        let Some(attributes) = found.and_then(|found| found.attributes) else {
+            return error;
+        };
+        let now = self.key.client.wall_clock();
+        let disabled = |detail: &'static str| {
+            Error::new(ErrorKind::KeyDisabled)
+                .with_provider(PROVIDER)
+                .with_detail(detail)
+        };
+        if attributes.enabled == Some(false) {
+            disabled("the version is disabled")
+        } else if attributes.expires.is_some_and(|end| SystemTime::from(end) <= now) {
+            disabled("the version has expired")
+        } else if attributes
+            .not_before
+            .is_some_and(|start| SystemTime::from(start) > now)
+        {
+            disabled("the version is not valid yet")
+        } else {
+            error
         }
     }
 

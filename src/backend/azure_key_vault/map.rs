@@ -47,6 +47,19 @@ pub(super) fn is_token_refused(error: &SdkError) -> bool {
     matches!(error.kind(), SdkKind::HttpResponse { status, .. } if u16::from(*status) == 401)
 }
 
+/// Whether what gives tokens is there, and has trouble that may pass.
+pub(super) fn may_pass(error: &SdkError) -> bool {
+    let is_slow = causes(error)
+        .filter_map(<dyn StdError>::downcast_ref::<Fault>)
+        .any(|fault| fault.why == Why::TimedOut);
+    is_slow || (causes(error).any(is_http) && of_credential(error).is_retryable())
+}
+
+fn is_http(cause: &(dyn StdError + 'static)) -> bool {
+    let error = cause.downcast_ref::<SdkError>();
+    error.is_some_and(|error| matches!(error.kind(), SdkKind::HttpResponse { .. }))
+}
+
 /// The error of a call that failed. Its cause is kept only where it quotes no answer.
 pub(super) fn error(error: &SdkError, call: Call) -> Error {
     let mapped = if let SdkKind::HttpResponse {

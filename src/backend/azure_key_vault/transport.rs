@@ -188,10 +188,10 @@ impl HttpClient for Http {
 
 impl From<reqwest::Error> for Fault {
     fn from(error: reqwest::Error) -> Self {
-        let why = if error.is_timeout() {
-            Why::TimedOut
-        } else if is_certificate(&error) {
+        let why = if is_certificate(&error) {
             Why::Certificate
+        } else if error.is_timeout() && !error.is_connect() {
+            Why::TimedOut
         } else {
             Why::Broken
         };

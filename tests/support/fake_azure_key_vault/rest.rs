@@ -143,6 +143,13 @@ fn update(state: &mut State, name: &str, version: Option<&str>, body: &Value) ->
     if let Some(enabled) = body["attributes"]["enabled"].as_bool() {
         of.enabled = enabled;
     }
+    for name in ["exp", "nbf"] {
+        match body["attributes"].get(name) {
+            Some(Value::Null) => drop(of.times.remove(name)),
+            Some(time) => drop(of.times.insert(name.to_owned(), time.clone())),
+            None => {}
+        }
+    }
     if !body["tags"].is_null() {
         of.tags = tags(&body["tags"]);
     }

@@ -18,6 +18,8 @@ pub(super) struct Version {
     pub(super) ops: Vec<String>,
     pub(super) enabled: bool,
     pub(super) created: u64,
+    /// `exp` and `nbf`, where they are set. That the time is over changes nothing here.
+    pub(super) times: Map<String, Value>,
     pub(super) tags: Map<String, Value>,
 }
 
@@ -114,18 +116,23 @@ impl Version {
             },
             enabled: true,
             created: now(),
+            times: Map::new(),
             tags,
         }
     }
 
     pub(super) fn attributes(&self) -> Value {
-        json!({
+        let mut attributes = json!({
             "enabled": self.enabled,
             "created": self.created,
             "updated": self.created,
             "recoveryLevel": "CustomizedRecoverable+Purgeable",
             "recoverableDays": RECOVERABLE_DAYS,
             "exportable": false,
-        })
+        });
+        for (name, time) in &self.times {
+            attributes[name] = time.clone();
+        }
+        attributes
     }
 }
