@@ -8,6 +8,7 @@ use pollster::block_on;
 use waxseal::aws_kms::{AwsAdmin, Client, Config};
 use waxseal::{KekAdmin, KekTemplate};
 
+use crate::servers::{address, unique};
 use crate::tool::{PAIR, Run, Tool, bytes};
 
 const REGION: &str = "eu-central-1";
@@ -18,28 +19,6 @@ const AWS: [(&str, &str); 3] = [
     ("AWS_SECRET_ACCESS_KEY", SECRET),
     ("AWS_REGION", REGION),
 ];
-
-/// The address of a server, or `None` (with the reason printed) where there is none and none is demanded.
-fn server(name: &str) -> Option<String> {
-    let variable = format!("WAXSEAL_TEST_{}", name.to_uppercase());
-    let Ok(address) = std::env::var(&variable) else {
-        assert_ne!(
-            std::env::var("CI").as_deref(),
-            Ok("true"),
-            "{variable} is not set"
-        );
-        println!("skipped: {variable} is not set; run scripts/services up {name}");
-        return None;
-    };
-    let version = std::env::var(format!("{variable}_VERSION")).unwrap_or_default();
-    println!("{name} {version} at {address}");
-    Some(address)
-}
-
-fn unique(what: &str) -> String {
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    format!("cli-{what}-{now}")
-}
 
 fn aws_admin(endpoint: &str) -> AwsAdmin {
     let config = Config::new()
@@ -101,7 +80,7 @@ fn kek_id(envelope: &[u8]) -> String {
 
 #[test]
 fn a_key_of_aws_by_uri_and_by_variables_is_the_same_key() {
-    let Some(moto) = server("moto") else { return };
+    let Some(moto) = address("moto") else { return };
     let (alias, arn) = aws_key(&moto, "aws");
     for form in ["pairs", "digest"] {
         let uri = format!("aws-kms:{alias}?endpoint={moto}&context={form}");
@@ -124,7 +103,7 @@ fn a_key_of_aws_by_uri_and_by_variables_is_the_same_key() {
 
 #[test]
 fn what_is_missing_for_aws_is_said() {
-    let Some(moto) = server("moto") else { return };
+    let Some(moto) = address("moto") else { return };
     let tool = Tool::new();
     let (alias, _) = aws_key(&moto, "missing");
     let nowhere = [("AWS_EC2_METADATA_DISABLED", "true")];
@@ -149,7 +128,7 @@ fn what_is_missing_for_aws_is_said() {
 
 #[test]
 fn doctor_tells_what_is_disabled_and_what_is_about_to_be_deleted() {
-    let Some(ministack) = server("ministack") else {
+    let Some(ministack) = address("ministack") else {
         return;
     };
     let tool = Tool::new();
@@ -220,7 +199,7 @@ fn gcp_key(address: &str) -> String {
 
 #[test]
 fn a_key_of_google_cloud_by_uri_and_by_variables_is_the_same_key() {
-    let Some(drongo) = server("drongo") else { return };
+    let Some(drongo) = address("drongo") else { return };
     let key = gcp_key(&drongo);
     let uri = format!("gcp-kms:{key}?endpoint={drongo}&credentials=anonymous");
     let named = format!("{key}?credentials=anonymous");
@@ -235,7 +214,7 @@ fn a_key_of_google_cloud_by_uri_and_by_variables_is_the_same_key() {
 
 #[test]
 fn a_former_target_of_an_alias_opens_while_it_is_named() {
-    let Some(moto) = server("moto") else { return };
+    let Some(moto) = address("moto") else { return };
     let tool = Tool::new();
     let (alias, old) = aws_key(&moto, "old");
     let (_, new) = aws_key(&moto, "new");

@@ -22,6 +22,8 @@ mod memory;
 mod refused;
 mod rewrap;
 mod round_trip;
+#[path = "../support/live.rs"]
+mod servers;
 mod tool;
 
 #[cfg(feature = "azure-key-vault")]

@@ -120,8 +120,12 @@ impl Key {
         };
         match self.resolve(deadline).await {
             Ok(version) => {
-                if former.as_ref().is_some_and(|former| *former != version) {
-                    tracing::info!(kek = %self.id(), version = %version, "an Azure key has a new version");
+                match former {
+                    None => tracing::info!(kek = %self.id(), version = %version, "an Azure key was resolved"),
+                    Some(former) if former != version => {
+                        tracing::info!(kek = %self.id(), version = %version, "an Azure key has a new version");
+                    }
+                    Some(_) => {}
                 }
                 Ok(version)
             }

@@ -13,6 +13,11 @@ Keys (--kek, --to):
   passphrase-env:NAME  a passphrase in the environment variable NAME
                          ?kdf=pbkdf2|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT
                        Without kdf it wraps with PBKDF2 and opens PBKDF2 and Argon2id.
+  aws-kms:KEY          a key of AWS KMS by id, ARN or alias/NAME, with AWS's usual credentials
+                         ?region=R&endpoint=URL&context=pairs|digest&refresh=SECONDS
+  gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K
+                       a key of Google Cloud KMS, with Application Default Credentials
+                         ?endpoint=URL&credentials=anonymous
   vault-transit:KEY    a key of Vault or OpenBao Transit, at VAULT_ADDR with VAULT_TOKEN
                          ?addr=URL&mount=PATH&namespace=N&mode=encrypt|datakey
                          &auth=token|approle|kubernetes|jwt&role=R
