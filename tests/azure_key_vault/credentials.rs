@@ -137,14 +137,14 @@ fn what_is_missing_is_named() {
 }
 
 /// Microsoft's client reads these variables from the process: a process of its own.
-fn in_a_process(test: &str, fake: &FakeKeyVault, header: &str) -> String {
+fn in_a_process(test: &str, fake: &FakeKeyVault, variables: &[(&str, &str)]) {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, fake.ca()).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])
         .env("IDENTITY_ENDPOINT", fake.identity_endpoint())
-        .env("IDENTITY_HEADER", header)
+        .env("IDENTITY_HEADER", IDENTITY_HEADER)
         .env("SSL_CERT_FILE", &ca)
         .env("WAXSEAL_TEST_FAKE", fake.url())
         // Nobody listens there: what is near by is asked without.
@@ -152,20 +152,20 @@ fn in_a_process(test: &str, fake: &FakeKeyVault, header: &str) -> String {
         .env("HTTPS_PROXY", "http://127.0.0.1:9")
         .env_remove("NO_PROXY")
         .env_remove("no_proxy")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
     assert!(!text.contains("CANARY"), "{text}");
-    text
 }
 
 #[tokio::test]
 async fn managed_identity_by_environment() {
     let fake = FakeKeyVault::start();
     fake.key("k");
-    in_a_process("credentials::child_works", &fake, IDENTITY_HEADER);
+    in_a_process("credentials::child_works", &fake, &[]);
     let asked = fake.asked_for_tokens();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].path(), "/msi/token");
@@ -176,16 +176,101 @@ async fn managed_identity_by_environment() {
     );
     assert_eq!(asked[0].headers["x-identity-header"], IDENTITY_HEADER);
 
-    in_a_process("credentials::child_is_unauthenticated", &fake, "another");
+    in_a_process(
+        "credentials::child_is_unauthenticated",
+        &fake,
+        &[("IDENTITY_HEADER", "another")],
+    );
     fake.set_rule(|seen| match seen.is_vault {
         true => Fault::None,
         false => Fault::Answer(503, String::new(), "CANARY".to_owned()),
     });
-    in_a_process("credentials::child_is_unavailable", &fake, IDENTITY_HEADER);
+    in_a_process("credentials::child_is_unavailable", &fake, &[]);
     assert!(
         fake.seen()
             .iter()
             .all(|seen| !seen.headers.contains_key("authorization"))
+    );
+}
+
+/// `az`, and a place where nobody gives tokens to machines.
+#[tokio::test]
+async fn the_first_credential_that_gives_a_token_is_taken() {
+    let fake = FakeKeyVault::start();
+    fake.key("k");
+    let dir = tempfile::tempdir().unwrap();
+    let (az, calls) = (dir.path().join("az"), dir.path().join("calls"));
+    let token = fake.shared().tokens.give_away("app");
+    let answer =
+        serde_json::json!({"accessToken": token, "expires_on": 4_000_000_000_u64, "tokenType": "Bearer"});
+    std::fs::write(
+        &az,
+        format!("#!/bin/sh\necho \"$@\" >> {}\necho '{answer}'\n", calls.display()),
+    )
+    .unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&az, mode).unwrap();
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = format!("http://{nowhere}/msi/token");
+    let (there, none) = (dir.path().to_str().unwrap(), "/nowhere");
+    let machine = ("IDENTITY_ENDPOINT", nowhere.as_str());
+
+    in_a_process(
+        "credentials::child_takes_the_first",
+        &fake,
+        &[machine, ("PATH", there)],
+    );
+    let called = std::fs::read_to_string(&calls).unwrap();
+    assert_eq!(called.lines().count(), 1, "{called}");
+    assert!(
+        called.contains("get-access-token") && called.contains("https://vault.azure.net/.default"),
+        "{called}"
+    );
+    // The machine's is the first, where there is one.
+    in_a_process("credentials::child_takes_the_first", &fake, &[("PATH", there)]);
+    assert_eq!(std::fs::read_to_string(&calls).unwrap(), called);
+    in_a_process("credentials::child_finds_none", &fake, &[machine, ("PATH", none)]);
+    // Trouble of one that is there is not taken for its absence.
+    fake.set_rule(|seen| match seen.is_vault {
+        true => Fault::None,
+        false => Fault::Answer(503, String::new(), "CANARY".to_owned()),
+    });
+    in_a_process("credentials::child_finds_trouble", &fake, &[("PATH", none)]);
+}
+
+fn first_of() -> AzureKeys {
+    let managed = Auth::managed_identity(&ProcessEnvironment).unwrap();
+    let auth = Auth::FirstOf(vec![managed, Auth::DeveloperTools]);
+    let vault = std::env::var("WAXSEAL_TEST_FAKE").unwrap();
+    let config = Config::from_environment(vault, auth, &ProcessEnvironment).unwrap();
+    let client = Client::new(config.without_challenge_check()).unwrap();
+    AzureKeys::new(&client, "k", Algorithm::RsaOaep256).unwrap()
+}
+
+#[tokio::test]
+#[ignore = "runs in a process of its own"]
+async fn child_takes_the_first() {
+    let keys = first_of();
+    let (dek, wrap) = wrapped(&keys).await.unwrap();
+    opens(&keys, &dek, &wrap).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "runs in a process of its own"]
+async fn child_finds_none() {
+    let error = wrapped(&first_of()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    assert!(error.to_string().contains("az login"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "runs in a process of its own"]
+async fn child_finds_trouble() {
+    let error = wrapped(&first_of()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Unavailable, true),
+        "{error}"
     );
 }
 

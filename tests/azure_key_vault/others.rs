@@ -115,3 +115,32 @@ fn microsofts_own_client_gets_from_the_fake_what_it_expects() {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
 }
+
+/// For trying things by hand: `cargo test --features azure-key-vault,testing --test azure_key_vault -- --ignored
+/// others::serve --nocapture`. Prints what a client is to have, and ends with its standard input.
+#[test]
+#[ignore = "serves until its standard input ends"]
+fn serve() {
+    let (vault, hsm) = (FakeKeyVault::start(), FakeKeyVault::start_hsm());
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, [vault.ca(), hsm.ca()].concat()).unwrap();
+    for (fake, algorithm) in [(&vault, "RSA-OAEP-256"), (&hsm, "A256KW")] {
+        fake.key("k");
+        println!(
+            "azure-key-vault:{}/keys/k?algorithm={algorithm}&verify-challenge=off",
+            fake.url()
+        );
+    }
+    println!("export SSL_CERT_FILE={}", ca.display());
+    println!(
+        "export AZURE_AUTHORITY_HOST={} # the vault's; the HSM has its own",
+        vault.url()
+    );
+    println!("export AZURE_TENANT_ID={TENANT} AZURE_CLIENT_ID=app AZURE_CLIENT_SECRET={CLIENT_SECRET}");
+    println!(
+        "or: export IDENTITY_ENDPOINT={} IDENTITY_HEADER={IDENTITY_HEADER}",
+        vault.identity_endpoint()
+    );
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+}

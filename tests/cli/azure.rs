@@ -200,6 +200,19 @@ fn what_is_wrong_is_said_with_what_to_set() {
         assert_eq!((run.code, run.stdout.len()), (1, 0), "{what}: {}", run.stderr);
         assert!(run.stderr.contains(what), "{what}: {}", run.stderr);
     }
+    // For the vault, the option's CA alone is trusted: not the system's, which SSL_CERT_FILE makes up.
+    let other = FakeKeyVault::start();
+    tool.write("other.pem", other.ca());
+    let mut variables = good.clone();
+    variables.push(("SSL_CERT_FILE", "ca.pem".to_owned()));
+    let only = uri.replace("ca.pem", "other.pem");
+    let refused = run(&tool, &borrowed(&variables), &["seal", "--kek", &only], b"hello");
+    assert!(
+        refused.code == 1 && refused.stderr.contains("certificate"),
+        "{}",
+        refused.stderr
+    );
+
     let nothing = [("WAXSEAL_KMS_BACKEND", "azure-key-vault")];
     let run = run(&tool, &nothing, &["seal"], b"hello");
     assert!(

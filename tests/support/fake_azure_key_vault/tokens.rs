@@ -48,6 +48,11 @@ impl Tokens {
         }
     }
 
+    /// A token as Azure CLI would get it.
+    pub(crate) fn give_away(&mut self, client: &str) -> String {
+        self.give(&self.audience.clone(), client)
+    }
+
     fn give(&mut self, audience: &str, client: &str) -> String {
         let text = format!("eyJ.CANARY-{}", hex(16));
         self.given += 1;
