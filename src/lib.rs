@@ -62,6 +62,8 @@ pub mod testing;
 
 #[cfg(feature = "aws-kms")]
 pub use backend::aws_kms;
+#[cfg(feature = "azure-key-vault")]
+pub use backend::azure_key_vault;
 #[cfg(feature = "gcp-kms")]
 pub use backend::gcp_kms;
 pub use backend::local;

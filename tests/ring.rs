@@ -2,6 +2,7 @@
 //! at each stop.
 #![cfg(all(
     feature = "aws-kms",
+    feature = "azure-key-vault",
     feature = "gcp-kms",
     feature = "pkcs11",
     feature = "vault-transit"
@@ -14,6 +15,8 @@
     missing_docs
 )]
 
+#[path = "support/fake_azure_key_vault/mod.rs"]
+mod fake_azure_key_vault;
 #[path = "support/live.rs"]
 mod live;
 #[allow(dead_code, reason = "its main is not called")]
@@ -22,13 +25,15 @@ mod switch_kms;
 
 use std::sync::Arc;
 
+use fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};
 use live::{address, unique, variable};
 use serde_json::json;
 use switch_kms::{Stop, travel};
 use waxseal::aws_kms::ContextForm;
 use waxseal::local::{LocalKeys, PassphraseKeys};
 use waxseal::{
-    EncryptionContext, Kek, KekAdmin, KekTemplate, KeyManager, aws_kms, gcp_kms, pkcs11, vault_transit,
+    EncryptionContext, Kek, KekAdmin, KekTemplate, KeyManager, aws_kms, azure_key_vault, gcp_kms, pkcs11,
+    vault_transit,
 };
 
 fn stop(name: &str, manager: impl KeyManager + 'static) -> Stop {
@@ -112,6 +117,43 @@ async fn google(stops: &mut Vec<Stop>) -> Option<()> {
     Some(())
 }
 
+/// Fakes of our own, for as long as they are kept.
+fn azure(stops: &mut Vec<Stop>) -> Vec<FakeKeyVault> {
+    use azure_key_vault::{Algorithm, Auth, AzureKeys, Client, Config};
+    let fakes = [
+        (
+            "Azure, RSA (a fake)",
+            Algorithm::RsaOaep256,
+            FakeKeyVault::start(),
+        ),
+        (
+            "Azure, HSM (a fake)",
+            Algorithm::A256Kw,
+            FakeKeyVault::start_hsm(),
+        ),
+    ];
+    fakes
+        .into_iter()
+        .map(|(name, algorithm, fake)| {
+            let auth = Auth::ClientSecret {
+                tenant_id: TENANT.to_owned(),
+                client_id: "app".to_owned(),
+                secret: CLIENT_SECRET.into(),
+            };
+            let config = Config::new(fake.url(), auth)
+                .with_authority_host(fake.url())
+                .with_ca_pem(fake.ca())
+                .without_challenge_check();
+            let client = Client::new(config).unwrap();
+            stops.push(stop(
+                name,
+                AzureKeys::new(&client, &fake.key("ring"), algorithm).unwrap(),
+            ));
+            fake
+        })
+        .collect()
+}
+
 async fn token(stops: &mut Vec<Stop>) -> Option<()> {
     let module = address("softhsm")?;
     let token = pkcs11::TokenMatch::labelled(variable("WAXSEAL_TEST_SOFTHSM_TOKEN").unwrap());
@@ -131,21 +173,24 @@ async fn token(stops: &mut Vec<Stop>) -> Option<()> {
 }
 
 /// Every kind of key, or `None` where a server is missing.
-async fn all() -> Option<Vec<Stop>> {
+async fn all() -> Option<(Vec<Stop>, Vec<FakeKeyVault>)> {
     let mut stops = vec![stop("local", LocalKeys::new(&Kek::generate().unwrap()))];
     vault(&mut stops).await?;
     aws(&mut stops).await?;
     google(&mut stops).await?;
+    let fakes = azure(&mut stops);
     token(&mut stops).await?;
     let passphrase = PassphraseKeys::new("correct horse battery staple".into()).unwrap();
     stops.push(stop("passphrase", passphrase));
-    Some(stops)
+    Some((stops, fakes))
 }
 
 /// From each kind of key in turn, through all others and back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ring_through_every_backend_changes_no_byte_of_a_body() {
-    let Some(mut stops) = all().await else { return };
+    let Some((mut stops, _fakes)) = all().await else {
+        return;
+    };
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "orders")]).unwrap();
     let payload = vec![0x5a; 200_000];
     for _ in 0..stops.len() {

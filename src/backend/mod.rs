@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws-kms")]
 pub mod aws_kms;
+#[cfg(feature = "azure-key-vault")]
+pub mod azure_key_vault;
 #[cfg(feature = "gcp-kms")]
 pub mod gcp_kms;
 pub mod local;

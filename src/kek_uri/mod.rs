@@ -5,10 +5,16 @@
 //! | `env:NAME` | 32 random bytes in an environment variable, as base64 or hex |
 //! | `file:PATH[?allow-shared=true]` | the same in a file; one that the group or others can read only if told so |
 //! | `passphrase-env:NAME[?kdf=pbkdf2\|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT]` | derived from a passphrase in an environment variable |
+//! | `azure-key-vault:https://HOST/keys/NAME[/VERSION][?algorithm=RSA-OAEP-256\|A256KW&credential=workload\|managed\|secret\|developer&ca=PATH&verify-challenge=on\|off&refresh=SECONDS&api-version=V]` | a key of Azure Key Vault or Managed HSM (feature `azure-key-vault`) |
 //! | `aws-kms:KEY[?region=R&endpoint=URL&context=pairs\|digest&refresh=SECONDS]` | a key of AWS KMS, by id, ARN or `alias/NAME` (feature `aws-kms`) |
 //! | `gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K[?endpoint=URL&credentials=default\|anonymous]` | a key of Google Cloud KMS (feature `gcp-kms`) |
 //! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
 //! | `pkcs11:token=T;object=LABEL[;id=%01]?module-path=PATH&pin-source=env:VAR\|file:PATH` | a key on a PKCS#11 token, by an RFC 7512 URI (feature `pkcs11`) |
+//!
+//! `azure-key-vault:` reads the variables of Azure's own tools: `AZURE_CLIENT_ID`,
+//! `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`, `IDENTITY_ENDPOINT` with
+//! `IDENTITY_HEADER`; and `SSL_CERT_FILE` where `ca` is absent. `verify-challenge=off` is for vaults outside Azure's domains.
+//! With `endpoint=https://HOST` the key may be a bare `NAME`.
 //!
 //! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
 //! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
@@ -24,6 +30,7 @@
 //! passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
 
 mod aws_kms;
+mod azure_key_vault;
 mod gcp_kms;
 mod local;
 mod options;
@@ -44,8 +51,8 @@ use crate::key_manager::{KekAdmin, KeyManager};
 use crate::local::kek_from_text;
 use crate::runtime::{Environment, ProcessEnvironment};
 
-const SCHEMES: &str =
-    "env:NAME, file:PATH, passphrase-env:NAME, aws-kms:KEY, gcp-kms:KEY, vault-transit:KEY or pkcs11:…";
+const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, aws-kms:KEY, azure-key-vault:https://HOST/keys/NAME, \
+                       gcp-kms:KEY, vault-transit:KEY or pkcs11:…";
 
 /// A parsed key URI: it names a KEK, and nothing was read yet. The grammar is that of [`kek_uri`](self).
 ///
@@ -61,6 +68,7 @@ pub struct KekUri(Place);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
+    AzureKeyVault(azure_key_vault::AzureUri),
     Local(local::LocalUri),
     AwsKms(aws_kms::AwsUri),
     GcpKms(gcp_kms::GcpUri),
@@ -103,6 +111,7 @@ impl KeyManagers {
 
     #[cfg(any(
         feature = "aws-kms",
+        feature = "azure-key-vault",
         feature = "gcp-kms",
         feature = "pkcs11",
         feature = "vault-transit"
@@ -141,6 +150,9 @@ impl FromStr for KekUri {
             Some(local) => Place::Local(local),
             None => match scheme {
                 "aws-kms" => Place::AwsKms(aws_kms::AwsUri::parse(place, &mut options)?),
+                "azure-key-vault" => {
+                    Place::AzureKeyVault(azure_key_vault::AzureUri::parse(place, &mut options)?)
+                }
                 "gcp-kms" => Place::GcpKms(gcp_kms::GcpUri::parse(place, &mut options)?),
                 "vault-transit" => Place::VaultTransit(vault_transit::VaultUri::parse(place, &mut options)?),
                 // A passphrase can have a colon in it, so only what looks like a scheme is quoted.
@@ -181,6 +193,7 @@ fn pkcs11(_: &str) -> Result<KekUri> {
 
 #[cfg(not(all(
     feature = "aws-kms",
+    feature = "azure-key-vault",
     feature = "gcp-kms",
     feature = "pkcs11",
     feature = "vault-transit"
@@ -206,6 +219,10 @@ impl KekUri {
     pub async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         match &self.0 {
             Place::Local(local) => local.open(environment),
+            #[cfg(feature = "azure-key-vault")]
+            Place::AzureKeyVault(azure) => azure.open(environment),
+            #[cfg(not(feature = "azure-key-vault"))]
+            Place::AzureKeyVault(_) => Err(not_compiled_in("azure-key-vault")),
             #[cfg(feature = "aws-kms")]
             Place::AwsKms(aws) => aws.open().await,
             #[cfg(not(feature = "aws-kms"))]
@@ -232,6 +249,7 @@ impl fmt::Display for KekUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Local(local) => local.fmt(f),
+            Place::AzureKeyVault(azure) => azure.fmt(f),
             Place::AwsKms(aws) => aws.fmt(f),
             Place::GcpKms(gcp) => gcp.fmt(f),
             Place::VaultTransit(vault) => vault.fmt(f),

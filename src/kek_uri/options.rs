@@ -24,6 +24,11 @@ const KNOWN: &[&str] = &[
     "context",
     "refresh",
     "credentials",
+    "algorithm",
+    "api-version",
+    "ca",
+    "credential",
+    "verify-challenge",
 ];
 
 /// `a=1&b=2`, each taken once.

@@ -28,7 +28,7 @@ const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 /// |---|---|
 /// | `WAXSEAL_KMS_BACKEND` | `local`, or the name of a KMS backend |
 /// | `WAXSEAL_MASTER_KEY` | for `local`: the KEK, 32 random bytes as base64 or hex |
-/// | `WAXSEAL_KMS_KEY_ID` | for a KMS: the key |
+/// | `WAXSEAL_KMS_KEY_ID` | for a KMS: the key, as it follows the scheme in a URI; options may follow it, too |
 /// | `WAXSEAL_KMS_ENDPOINT` | for a KMS: the address of its server, where that is not the usual one |
 /// | `WAXSEAL_KMS_MOUNT` | for `vault-transit`, which alone reads it: the mount, `transit` by default |
 ///

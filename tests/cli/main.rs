@@ -8,6 +8,8 @@
     missing_docs
 )]
 
+#[cfg(feature = "azure-key-vault")]
+mod azure;
 #[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
 mod cloud;
 mod doctor;
@@ -23,3 +25,7 @@ mod round_trip;
 #[path = "../support/live.rs"]
 mod servers;
 mod tool;
+
+#[cfg(feature = "azure-key-vault")]
+#[path = "../support/fake_azure_key_vault/mod.rs"]
+mod fake_azure_key_vault;

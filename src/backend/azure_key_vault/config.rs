@@ -1,0 +1,336 @@
+//! Where the vault is, who asks, and whom to trust.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
+
+use super::PROVIDER;
+use crate::error::{Error, Result};
+use crate::runtime::{Environment, ProcessEnvironment};
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long one call of a key manager may take, getting a token before it included.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the current version of a key is taken for the current one.
+const REFRESH: Duration = Duration::from_secs(300);
+
+/// Who asks.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Auth {
+    /// Workload identity: the token that Kubernetes projects into a file is shown to Entra ID. The file is read again
+    /// every 10 minutes, and after a token of Entra ID was refused.
+    WorkloadIdentity {
+        /// The tenant's id.
+        tenant_id: String,
+        /// The client id of the application or managed identity.
+        client_id: String,
+        /// Where the projected token is.
+        token_file: PathBuf,
+    },
+    /// Managed identity: what App Service, Functions or Container Apps offer by `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`
+    /// (read by Microsoft's client, from the process environment), else the metadata service of the machine.
+    ManagedIdentity {
+        /// The client id of a user-assigned identity; `None` for the one that the system assigned.
+        client_id: Option<String>,
+    },
+    /// The secret of an application.
+    ClientSecret {
+        /// The tenant's id.
+        tenant_id: String,
+        /// The application's client id.
+        client_id: String,
+        /// The secret.
+        secret: SecretString,
+    },
+    /// Whoever is logged in to the Azure CLI (`az login`), else to the Azure Developer CLI. Runs them.
+    DeveloperTools,
+    /// The first of these that gives a token, from then on.
+    FirstOf(Vec<Auth>),
+}
+
+impl Auth {
+    /// What the environment says, in the order of Microsoft's other clients: a client secret where
+    /// `AZURE_CLIENT_SECRET` is set, workload identity where `AZURE_FEDERATED_TOKEN_FILE` is, managed identity where
+    /// `IDENTITY_ENDPOINT` is; else the machine's managed identity, then developer tools.
+    ///
+    /// # Errors
+    /// `Configuration` where a variable that goes with one of them is not set.
+    pub fn from_environment(environment: &dyn Environment) -> Result<Self> {
+        if variable(environment, "AZURE_CLIENT_SECRET")?.is_some() {
+            return Self::client_secret(environment);
+        }
+        if variable(environment, "AZURE_FEDERATED_TOKEN_FILE")?.is_some() {
+            return Self::workload_identity(environment);
+        }
+        let managed = Self::managed_identity(environment)?;
+        if variable(environment, "IDENTITY_ENDPOINT")?.is_some() {
+            return Ok(managed);
+        }
+        Ok(Self::FirstOf(vec![managed, Self::DeveloperTools]))
+    }
+
+    /// Workload identity by `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_FEDERATED_TOKEN_FILE`.
+    ///
+    /// # Errors
+    /// `Configuration` where one of them is not set.
+    pub fn workload_identity(environment: &dyn Environment) -> Result<Self> {
+        Ok(Self::WorkloadIdentity {
+            tenant_id: required(environment, "AZURE_TENANT_ID", "the id of the tenant")?,
+            client_id: required(environment, "AZURE_CLIENT_ID", "the client id of the identity")?,
+            token_file: required(
+                environment,
+                "AZURE_FEDERATED_TOKEN_FILE",
+                "the path of the projected token",
+            )?
+            .into(),
+        })
+    }
+
+    /// Managed identity: the user-assigned one of `AZURE_CLIENT_ID`, or else the system's.
+    ///
+    /// # Errors
+    /// `Configuration` where the variable is not UTF-8.
+    pub fn managed_identity(environment: &dyn Environment) -> Result<Self> {
+        let client_id = variable(environment, "AZURE_CLIENT_ID")?;
+        Ok(Self::ManagedIdentity {
+            client_id: client_id.map(|id| id.expose_secret().to_owned()),
+        })
+    }
+
+    /// A client secret by `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET`.
+    ///
+    /// # Errors
+    /// `Configuration` where one of them is not set.
+    pub fn client_secret(environment: &dyn Environment) -> Result<Self> {
+        Ok(Self::ClientSecret {
+            tenant_id: required(environment, "AZURE_TENANT_ID", "the id of the tenant")?,
+            client_id: required(environment, "AZURE_CLIENT_ID", "the client id of the application")?,
+            secret: required(
+                environment,
+                "AZURE_CLIENT_SECRET",
+                "the secret of the application",
+            )?
+            .into(),
+        })
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkloadIdentity {
+                tenant_id,
+                client_id,
+                token_file,
+            } => f
+                .debug_struct("WorkloadIdentity")
+                .field("tenant_id", tenant_id)
+                .field("client_id", client_id)
+                .field("token_file", token_file)
+                .finish(),
+            Self::ManagedIdentity { client_id } => f
+                .debug_struct("ManagedIdentity")
+                .field("client_id", client_id)
+                .finish(),
+            Self::ClientSecret {
+                tenant_id, client_id, ..
+            } => f
+                .debug_struct("ClientSecret")
+                .field("tenant_id", tenant_id)
+                .field("client_id", client_id)
+                .finish_non_exhaustive(),
+            Self::DeveloperTools => f.write_str("DeveloperTools"),
+            Self::FirstOf(all) => f.debug_tuple("FirstOf").field(all).finish(),
+        }
+    }
+}
+
+/// Where the vault is, who asks, whom to trust, and how long to wait.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Config {
+    pub(super) vault: String,
+    pub(super) auth: Auth,
+    pub(super) authority: Option<String>,
+    pub(super) ca: Option<Ca>,
+    pub(super) verify_challenge: bool,
+    pub(super) api_version: Option<String>,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) connect_timeout: Duration,
+    pub(super) timeout: Duration,
+    pub(super) refresh: Duration,
+    pub(super) handle: Option<Handle>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Ca {
+    File(PathBuf),
+    Pem(Vec<u8>),
+}
+
+/// A proxy, and the hosts that are reached without it. May have a password in its URL.
+#[derive(Clone)]
+pub(super) struct Proxy {
+    pub(super) url: SecretString,
+    pub(super) except: String,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proxy(..)")
+    }
+}
+
+impl Config {
+    /// A vault or managed HSM at this address (`https://NAME.vault.azure.net`), and who asks.
+    pub fn new(vault: impl Into<String>, auth: Auth) -> Self {
+        Self {
+            vault: vault.into(),
+            auth,
+            authority: None,
+            ca: None,
+            verify_challenge: true,
+            api_version: None,
+            proxy: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: TIMEOUT,
+            refresh: REFRESH,
+            handle: None,
+        }
+    }
+
+    /// The same, with what the process environment says: who asks, by [`Auth::from_environment`].
+    ///
+    /// # Errors
+    /// As [`from_environment`](Self::from_environment).
+    pub fn from_env(vault: impl Into<String>) -> Result<Self> {
+        let auth = Auth::from_environment(&ProcessEnvironment).map_err(named)?;
+        Self::from_environment(vault, auth, &ProcessEnvironment)
+    }
+
+    /// The same, with what this environment says: `AZURE_AUTHORITY_HOST` (where Entra ID is), `SSL_CERT_FILE` (whose
+    /// certificates to trust) and `HTTPS_PROXY` with `NO_PROXY`, each where it is set.
+    ///
+    /// # Errors
+    /// `Configuration` where one of them is not UTF-8.
+    pub fn from_environment(
+        vault: impl Into<String>,
+        auth: Auth,
+        environment: &dyn Environment,
+    ) -> Result<Self> {
+        let read = |name: &str| variable(environment, name).map_err(named);
+        let mut config = Self::new(vault, auth);
+        if let Some(host) = read("AZURE_AUTHORITY_HOST")? {
+            config = config.with_authority_host(host.expose_secret());
+        }
+        if let Some(file) = read("SSL_CERT_FILE")? {
+            config = config.with_ca_file(file.expose_secret());
+        }
+        let either = |upper: &str, lower: &str| Ok::<_, Error>(read(lower)?.or(read(upper)?));
+        if let Some(url) = either("HTTPS_PROXY", "https_proxy")? {
+            let except = either("NO_PROXY", "no_proxy")?;
+            config.proxy = Some(Proxy {
+                url,
+                except: except
+                    .map(|hosts| hosts.expose_secret().to_owned())
+                    .unwrap_or_default(),
+            });
+        }
+        Ok(config)
+    }
+
+    /// Gets tokens from Entra ID at this address, instead of `https://login.microsoftonline.com`: another cloud's, or a
+    /// test's. Managed identity and developer tools do not ask it.
+    pub fn with_authority_host(mut self, url: impl Into<String>) -> Self {
+        self.authority = Some(url.into());
+        self
+    }
+
+    /// Trusts the certificates in this PEM file and no others for the vault, and beside the system's for Entra ID.
+    pub fn with_ca_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.ca = Some(Ca::File(path.as_ref().to_owned()));
+        self
+    }
+
+    /// Trusts these certificates (PEM), as [`with_ca_file`](Self::with_ca_file).
+    pub fn with_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca = Some(Ca::Pem(pem.into()));
+        self
+    }
+
+    /// Asks for the token that the vault names even where that is for another host than the vault's: for addresses
+    /// outside Azure's own domains, such as an emulator's. Logged as a warning. A vault inside them is always checked.
+    ///
+    /// Whoever answers at the address then chooses what the token is good for, within Key Vault's audiences, the address
+    /// itself, and loopback hosts (any audience where the address is a loopback one).
+    pub fn without_challenge_check(mut self) -> Self {
+        self.verify_challenge = false;
+        self
+    }
+
+    /// Speaks this version of the REST interface (`7.4`), instead of the one that Microsoft's client was made for:
+    /// for servers that have not that one yet.
+    pub fn with_api_version(mut self, version: impl Into<String>) -> Self {
+        self.api_version = Some(version.into());
+        self
+    }
+
+    /// Reaches vault and Entra ID through this HTTP proxy (which sees no more than TLS shows). The hosts, names or
+    /// networks of `except` (separated by commas, as in `NO_PROXY`), loopback ones and managed identity are reached without.
+    pub fn with_proxy(mut self, url: impl Into<SecretString>, except: &str) -> Self {
+        self.proxy = Some(Proxy {
+            url: url.into(),
+            except: except.to_owned(),
+        });
+        self
+    }
+
+    /// How long a connection may take to come up: 3 s by default.
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one call of a key manager may take, from end to end, getting a token included: 10 s by default. A
+    /// deadline of the request that comes earlier holds.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How often the current version of a key without a pinned one is asked for again: 5 minutes by default.
+    pub fn with_refresh(mut self, every: Duration) -> Self {
+        self.refresh = every;
+        self
+    }
+
+    /// Does its I/O on this tokio runtime, instead of the one that the client is made in.
+    pub fn with_handle(mut self, handle: Handle) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+}
+
+/// A variable that is set and not empty.
+fn variable(environment: &dyn Environment, name: &str) -> Result<Option<SecretString>> {
+    let value = environment.var(name)?;
+    Ok(value.filter(|value| !value.expose_secret().is_empty()))
+}
+
+fn required(environment: &dyn Environment, name: &str, what: &str) -> Result<String> {
+    let value = variable(environment, name)?.ok_or_else(|| {
+        named(Error::configuration(format!(
+            "the environment variable {name} is not set; set it to {what}"
+        )))
+    })?;
+    Ok(value.expose_secret().to_owned())
+}
+
+fn named(error: Error) -> Error {
+    error.with_provider(PROVIDER)
+}

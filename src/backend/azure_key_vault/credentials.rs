@@ -1,0 +1,297 @@
+//! Who asks, in the terms of Microsoft's client; and for what a token may be asked.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
+use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
+use azure_core::error::{Error as SdkError, ErrorKind as SdkKind};
+use azure_core::http::{ClientOptions, RetryOptions, Transport, Url};
+use azure_identity::{
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+use secrecy::ExposeSecret;
+
+use super::config::{Auth, Config};
+use super::transport::{Fault, Http, Peer, Why};
+use super::{map, names};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{TokioRuntime, with_timeout};
+
+/// Where Entra ID is, in the public cloud.
+const AUTHORITY: &str = "https://login.microsoftonline.com";
+/// How long one of several credentials may take, before the next is asked.
+const EACH: Duration = Duration::from_secs(3);
+
+/// Gives tokens for one vault and for nothing else. Asks anew when told that what it gave is refused.
+pub(super) struct Guard {
+    config: Config,
+    host: String,
+    runtime: TokioRuntime,
+    inner: Mutex<Current>,
+}
+
+struct Current {
+    credential: Arc<dyn TokenCredential>,
+    /// Counts how often it was made anew.
+    generation: u64,
+}
+
+impl Guard {
+    pub(super) fn new(config: Config, vault: &Url, runtime: TokioRuntime) -> Result<Self> {
+        Ok(Self {
+            inner: Mutex::new(Current {
+                credential: credential(&config.auth, &config, &runtime)?,
+                generation: 0,
+            }),
+            config,
+            runtime,
+            host: vault.host_str().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Which tokens a call that begins now is made with.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Forgets the tokens of that generation: Microsoft's client keeps each until it is about to expire. Of several calls
+    /// that were refused with them, one makes it anew.
+    pub(super) fn renew(&self, refused: u64) -> Result<()> {
+        if self.lock().generation != refused {
+            return Ok(());
+        }
+        let fresh = credential(&self.config.auth, &self.config, &self.runtime)?;
+        let mut current = self.lock();
+        if current.generation == refused {
+            current.credential = fresh;
+            current.generation += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether a token for this scope (`https://AUDIENCE/.default`) may be shown to the vault.
+    fn may_ask(&self, scope: &str) -> bool {
+        let is_unchecked = !self.config.verify_challenge && !names::is_azure(&self.host);
+        if is_unchecked && names::is_loopback(&self.host) {
+            return true;
+        }
+        let Some(audience) = Url::parse(scope)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned))
+        else {
+            return false;
+        };
+        // As Microsoft's own check, whose error cannot be told from others.
+        if names::is_below(&self.host, &audience) {
+            return true;
+        }
+        is_unchecked
+            && (self.host.eq_ignore_ascii_case(&audience)
+                || names::is_audience(&audience)
+                || names::is_loopback(&audience))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        // Nothing under it panics half-way.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl TokenCredential for Guard {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        if !scopes.iter().all(|scope| self.may_ask(scope)) {
+            return Err(Fault::new(Why::Challenge).into_sdk());
+        }
+        let inner = Arc::clone(&self.lock().credential);
+        inner.get_token(scopes, options).await
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("auth", &self.config.auth)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How calls are made: by our transport, once.
+pub(super) fn options(config: &Config, peer: Peer) -> Result<ClientOptions> {
+    let mut cloud = CustomConfiguration::default();
+    cloud.authority_host = config.authority.clone().unwrap_or_else(|| AUTHORITY.to_owned());
+    Ok(ClientOptions {
+        transport: Some(Transport::new(Arc::new(Http::new(config, peer)?))),
+        retry: RetryOptions::none(),
+        cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
+        ..ClientOptions::default()
+    })
+}
+
+fn credential(auth: &Auth, config: &Config, runtime: &TokioRuntime) -> Result<Arc<dyn TokenCredential>> {
+    let made: azure_core::Result<Arc<dyn TokenCredential>> = match auth {
+        Auth::WorkloadIdentity {
+            tenant_id,
+            client_id,
+            token_file,
+        } => {
+            // The client's error would quote nothing, but would not say which variable it is.
+            if let Err(error) = std::fs::metadata(token_file) {
+                return Err(Error::configuration(format!(
+                    "the projected token {} cannot be read; see AZURE_FEDERATED_TOKEN_FILE",
+                    token_file.display()
+                ))
+                .with_source(error));
+            }
+            let options = WorkloadIdentityCredentialOptions {
+                credential_options: ClientAssertionCredentialOptions {
+                    client_options: options(config, Peer::Entra)?,
+                },
+                client_id: Some(client_id.clone()),
+                tenant_id: Some(tenant_id.clone()),
+                token_file_path: Some(token_file.clone()),
+            };
+            WorkloadIdentityCredential::new(Some(options)).map(|made| made as _)
+        }
+        Auth::ManagedIdentity { client_id } => {
+            let options = ManagedIdentityCredentialOptions {
+                user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
+                client_options: options(config, Peer::Machine)?,
+            };
+            ManagedIdentityCredential::new(Some(options)).map(|made| made as _)
+        }
+        Auth::ClientSecret {
+            tenant_id,
+            client_id,
+            secret,
+        } => {
+            let options = ClientSecretCredentialOptions {
+                client_options: options(config, Peer::Entra)?,
+            };
+            let secret = Secret::new(secret.expose_secret().to_owned());
+            ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options))
+                .map(|made| made as _)
+        }
+        Auth::DeveloperTools => DeveloperToolsCredential::new(None).map(|made| made as _),
+        Auth::FirstOf(all) => {
+            let all: Result<Vec<_>> = all.iter().map(|auth| credential(auth, config, runtime)).collect();
+            Ok(Arc::new(FirstOf {
+                all: all?,
+                known: AtomicUsize::new(usize::MAX),
+                runtime: runtime.clone(),
+            }) as _)
+        }
+    };
+    made.map_err(|_| {
+        Error::configuration(
+            "the credentials are incomplete or malformed: check the tenant id, the client id, the token file or secret, and \
+             that AZURE_AUTHORITY_HOST, where set, is an https URL",
+        )
+    })
+}
+
+/// Asks one after the other, and stays with the first that gave a token.
+#[derive(Debug)]
+struct FirstOf {
+    all: Vec<Arc<dyn TokenCredential>>,
+    known: AtomicUsize,
+    runtime: TokioRuntime,
+}
+
+#[async_trait]
+impl TokenCredential for FirstOf {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        if let Some(known) = self.all.get(self.known.load(Ordering::Relaxed)) {
+            return known.get_token(scopes, options).await;
+        }
+        let mut passing = None;
+        for (index, one) in self.all.iter().enumerate() {
+            // Microsoft's client asks a metadata service that is another's again and again.
+            let limit = (index + 1 < self.all.len()).then_some(EACH);
+            let options = options.clone();
+            let mut refused = None;
+            let asked = async {
+                one.get_token(scopes, options).await.map_err(|error| {
+                    refused = Some(error);
+                    Error::new(ErrorKind::Unauthenticated)
+                })
+            };
+            if let Ok(token) = with_timeout(&self.runtime, limit, asked).await {
+                self.known.store(index, Ordering::Relaxed);
+                return Ok(token);
+            }
+            // One that is there and has trouble is not one that is not there.
+            let refused = refused.unwrap_or_else(|| Fault::new(Why::TimedOut).into_sdk());
+            if passing.is_none() && map::may_pass(&refused) {
+                passing = Some(refused);
+            }
+        }
+        let nobody = "none of the credentials gave a token";
+        Err(match passing {
+            Some(passing) => SdkError::with_error(SdkKind::Credential, passing, nobody),
+            None => SdkError::with_message(SdkKind::Credential, nobody),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(vault: &str, verify: bool) -> Guard {
+        let mut config = Config::new(vault, Auth::DeveloperTools);
+        config.verify_challenge = verify;
+        let runtime = TokioRuntime::current();
+        Guard::new(config, &names::parse_vault(vault).unwrap(), runtime).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_the_vault_alone() {
+        let azure = "https://v.vault.azure.net";
+        for (vault, verify, audience, may) in [
+            (azure, true, "vault.azure.net", true),
+            (azure, true, "azure.net", true),
+            (azure, true, "management.azure.com", false),
+            (azure, true, "managedhsm.azure.net", false),
+            // A vault of Azure's own is always checked.
+            (azure, false, "management.azure.com", false),
+            (azure, false, "v.vault.azure.net.evil.com", false),
+            (
+                "https://h.managedhsm.azure.net",
+                true,
+                "managedhsm.azure.net",
+                true,
+            ),
+            ("https://kms.corp.example", true, "vault.azure.net", false),
+            ("https://kms.corp.example", false, "vault.azure.net", true),
+            ("https://kms.corp.example", false, "kms.corp.example", true),
+            ("https://kms.corp.example", false, "management.azure.com", false),
+            ("https://127.0.0.1:8443", true, "vault.azure.net", false),
+            ("https://127.0.0.1:8443", true, "127.0.0.1:8443", false),
+            ("https://127.0.0.1:8443", false, "127.0.0.1:8443", true),
+            ("https://127.0.0.1:8443", false, "vault.azure.net", true),
+        ] {
+            let scope = format!("https://{audience}/.default");
+            assert_eq!(
+                guard(vault, verify).may_ask(&scope),
+                may,
+                "{vault} {verify} {audience}"
+            );
+        }
+        assert!(!guard(azure, true).may_ask("vault"));
+    }
+}

@@ -1,0 +1,233 @@
+//! One configured key: its id, and which version is the current one.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use azure_security_keyvault_keys::KeyClient;
+use azure_security_keyvault_keys::models::{Key as Found, KeyClientGetKeyOptions, KeyType};
+
+use super::client::Client;
+use super::map::{self, Call};
+use super::names::{self, KeyId};
+use super::{Algorithm, PROVIDER};
+use crate::envelope::KekRef;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Monotonic;
+
+/// When to ask again after that failed, unless it is sooner anyway.
+const AGAIN: Duration = Duration::from_secs(30);
+/// The least modulus, in bytes.
+pub(super) const LEAST_MODULUS: usize = 256;
+
+pub(super) struct Key {
+    pub(super) client: Client,
+    pub(super) name: String,
+    pub(super) algorithm: Algorithm,
+    pinned: Option<String>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The id of the KEK: known from the start for a vault of Azure's own, else from the first answer.
+    id: Option<String>,
+    /// The version that is the current one.
+    version: Option<String>,
+    /// When to ask for it again.
+    due: Option<Monotonic>,
+}
+
+impl Key {
+    pub(super) fn new(client: &Client, key: &str, algorithm: Algorithm) -> Result<Self> {
+        let (name, version) = names::split_key(key)?;
+        let vault = client.vault();
+        // There a vault has one name; elsewhere it may have another than the one it is reached by.
+        let id = names::is_azure(vault.host_str().unwrap_or_default())
+            .then(|| names::kek_id(&names::origin(vault), name));
+        Ok(Self {
+            client: client.clone(),
+            name: name.to_owned(),
+            algorithm,
+            pinned: version.map(str::to_owned),
+            known: Mutex::new(Known {
+                id,
+                ..Known::default()
+            }),
+        })
+    }
+
+    /// The id of the KEK, or what it is taken for until the vault has said its name.
+    pub(super) fn id(&self) -> String {
+        let known = self.lock().id.clone();
+        known.unwrap_or_else(|| names::kek_id(&names::origin(self.client.vault()), &self.name))
+    }
+
+    /// Whether a KEK id is this key's, as far as is known without a call.
+    pub(super) fn may_be(&self, kek_id: &str) -> bool {
+        if kek_id.is_empty() {
+            return true;
+        }
+        match &self.lock().id {
+            Some(id) => id.eq_ignore_ascii_case(kek_id),
+            None => KeyId::parse(kek_id)
+                .is_some_and(|id| id.version.is_none() && id.name.eq_ignore_ascii_case(&self.name)),
+        }
+    }
+
+    /// Whether a reference to administer is to this key: by its id, or by the address that it was configured with.
+    pub(super) fn is_meant_by(&self, kek_id: &str) -> bool {
+        let configured = names::kek_id(&names::origin(self.client.vault()), &self.name);
+        configured.eq_ignore_ascii_case(kek_id) || self.may_be(kek_id)
+    }
+
+    /// The KEK that an answer names, if it is the key, and the version, that was asked.
+    pub(super) fn answered(&self, kid: Option<&str>, asked: Option<&str>) -> Result<KekRef> {
+        let other = || map::nonsense("the answer is about another key or version than was asked for");
+        let kid = KeyId::parse(kid.ok_or_else(other)?).ok_or_else(other)?;
+        let version = kid.version.ok_or_else(other)?;
+        let is_asked = asked.is_none_or(|asked| asked.eq_ignore_ascii_case(version));
+        if !is_asked || !kid.name.eq_ignore_ascii_case(&self.name) {
+            return Err(other());
+        }
+        let answered = names::kek_id(kid.origin, &self.name);
+        let id = self.lock().id.get_or_insert_with(|| answered.clone()).clone();
+        if !id.eq_ignore_ascii_case(&answered) {
+            return Err(other());
+        }
+        KekRef::new(PROVIDER, &id, version).map_err(|_| other())
+    }
+
+    /// The version to wrap with: the pinned one, or the current one as last asked for.
+    pub(super) async fn version(&self, deadline: Monotonic) -> Result<String> {
+        if let Some(pinned) = &self.pinned {
+            return Ok(pinned.clone());
+        }
+        let former = {
+            let mut known = self.lock();
+            let now = self.client.now();
+            let is_due = known.due.is_none_or(|due| due <= now);
+            match &known.version {
+                Some(version) if !is_due => return Ok(version.clone()),
+                Some(version) => {
+                    let version = version.clone();
+                    // Whoever comes meanwhile goes on with what is known.
+                    known.due = Some(now + AGAIN.min(self.client.refresh()));
+                    Some(version)
+                }
+                None => None,
+            }
+        };
+        match self.resolve(deadline).await {
+            Ok(version) => {
+                match former {
+                    None => tracing::info!(kek = %self.id(), version = %version, "an Azure key was resolved"),
+                    Some(former) if former != version => {
+                        tracing::info!(kek = %self.id(), version = %version, "an Azure key has a new version");
+                    }
+                    Some(_) => {}
+                }
+                Ok(version)
+            }
+            Err(error) => match former {
+                Some(former) if error.is_retryable() => {
+                    tracing::warn!(
+                        kek = %self.id(),
+                        error = %error,
+                        "the current version of an Azure key could not be asked for; it is taken for what it was"
+                    );
+                    Ok(former)
+                }
+                _ => {
+                    self.lock().due = None;
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// Another version than this one, where the vault has one by now: it was disabled or is gone.
+    pub(super) async fn instead_of(&self, version: &str, deadline: Monotonic) -> Option<String> {
+        if self.pinned.is_some() {
+            return None;
+        }
+        self.resolve(deadline).await.ok().filter(|new| new != version)
+    }
+
+    /// Asks which version is the current one.
+    async fn resolve(&self, deadline: Monotonic) -> Result<String> {
+        let found = self.get(None, deadline).await?;
+        let kid = found.key.as_ref().and_then(|key| key.kid.as_deref());
+        let kek = self.answered(kid, None)?;
+        self.check(&found)?;
+        let mut known = self.lock();
+        known.version = Some(kek.version().to_owned());
+        known.due = Some(self.client.now() + self.client.refresh());
+        Ok(kek.version().to_owned())
+    }
+
+    /// Reads the key, or one version of it.
+    pub(super) async fn get(&self, version: Option<&str>, deadline: Monotonic) -> Result<Found> {
+        get(&self.client, &self.name, version, Call::Read, deadline).await
+    }
+
+    /// Refuses a key that the algorithm is not for.
+    fn check(&self, found: &Found) -> Result<()> {
+        let wrong = |detail: &'static str| Err(Error::new(ErrorKind::Configuration).with_detail(detail));
+        let key = found.key.as_ref();
+        match (self.algorithm, key.and_then(|key| key.kty.as_ref())) {
+            (Algorithm::RsaOaep256, Some(KeyType::Rsa | KeyType::RsaHsm)) => {
+                let modulus = key.and_then(|key| key.n.as_ref()).map(Vec::len);
+                if modulus.is_some_and(|len| len < LEAST_MODULUS) {
+                    return wrong("the key has fewer than 2048 bits");
+                }
+                Ok(())
+            }
+            (Algorithm::A256Kw, Some(KeyType::Oct | KeyType::OctHsm)) => Ok(()),
+            (Algorithm::RsaOaep256, _) => {
+                wrong("the key is no RSA key; algorithm=A256KW is for symmetric ones")
+            }
+            (Algorithm::A256Kw, _) => {
+                wrong("the key is no symmetric key; algorithm=RSA-OAEP-256 is for RSA ones")
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing under it panics half-way.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a key, or one version of it.
+pub(super) async fn get(
+    client: &Client,
+    name: &str,
+    version: Option<&str>,
+    call: Call,
+    deadline: Monotonic,
+) -> Result<Found> {
+    let (name, version) = (name.to_owned(), version.map(str::to_owned));
+    let work = move |sdk: std::sync::Arc<KeyClient>| {
+        let (name, version) = (name.clone(), version.clone());
+        async move {
+            let options = KeyClientGetKeyOptions {
+                key_version: version,
+                ..KeyClientGetKeyOptions::default()
+            };
+            sdk.get_key(&name, Some(options)).await?.into_model()
+        }
+    };
+    client.call(call, deadline, work).await
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id())
+            .field("pinned", &self.pinned)
+            .field("version", &self.lock().version)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
