@@ -70,6 +70,30 @@ fn in_place_allocates_nothing() {
     assert_eq!(counted.count_total, 0);
 }
 
+/// Nothing grows with the payload but the one buffer of the result.
+#[test]
+fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
+    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
+    let warm = sealer.seal(b"warm", &context).unwrap();
+    sealer.rewrap(&warm, &context).unwrap();
+    for len in [0, 100, 60_000] {
+        let plaintext = vec![7; len];
+        let mut sealed = Vec::new();
+        let seal = measure(|| sealed = sealer.seal(&plaintext, context.with_aad(b"row 7")).unwrap());
+        assert!(seal.count_total <= 11, "seal {len}: {}", seal.count_total);
+        let open = measure(|| drop(sealer.open(&sealed, context.with_aad(b"row 7")).unwrap()));
+        assert!(open.count_total <= 11, "open {len}: {}", open.count_total);
+        let rewrap = measure(|| drop(sealer.rewrap(&sealed, &context).unwrap()));
+        assert!(rewrap.count_total <= 14, "rewrap {len}: {}", rewrap.count_total);
+        assert!(
+            rewrap.bytes_max < 4096,
+            "rewrap {len}: {} bytes",
+            rewrap.bytes_max
+        );
+    }
+}
+
 #[test]
 fn a_batch_allocates_for_all_of_its_rows_at_once() {
     let key = data_key();

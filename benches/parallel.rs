@@ -1,8 +1,8 @@
 //! One thread and two, from 64 bytes to 64 MiB: wall time.
 //!
 //! ```text
-//! cargo bench --features rayon --bench scaling
-//! cargo bench --features rayon --bench scaling -- 1 MiB     # one size
+//! cargo bench --features rayon --bench parallel
+//! cargo bench --features rayon --bench parallel -- 1 MiB     # one size
 //! ```
 //!
 //! The two are interleaved in one process; each figure is the best of many rounds. It wants a machine with two

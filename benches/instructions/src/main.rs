@@ -1,0 +1,91 @@
+//! Does one hot path a number of times: `waxseal-instructions PATH TIMES`, or lists the paths without arguments.
+//!
+//! `scripts/instructions` runs each under callgrind with two numbers; the difference is what one more time costs,
+//! without start-up and preparation.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use waxseal::local::LocalKeys;
+use waxseal::{DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
+
+const PLAINTEXT: [u8; 100] = [7; 100];
+
+/// What the paths work on.
+struct Subject {
+    sealer: Sealer,
+    context: EncryptionContext,
+    key: DataKey,
+    sealed: Vec<u8>,
+    out: Vec<u8>,
+}
+
+type Path = fn(&mut Subject) -> Result<()>;
+
+/// The paths, by the names they have in `baseline`.
+const PATHS: [(&str, Path); 5] = [
+    ("data-key-seal-100", |subject| {
+        subject.out.clear();
+        subject
+            .key
+            .seal_into(black_box(&PLAINTEXT), b"row 7", &mut subject.out)
+    }),
+    ("data-key-open-100", |subject| {
+        subject.out.clear();
+        subject
+            .key
+            .open_into(black_box(&subject.sealed), b"row 7", &mut subject.out)
+    }),
+    ("parse", |subject| {
+        black_box(Envelope::parse(black_box(&subject.sealed))?.plaintext_len());
+        Ok(())
+    }),
+    ("one-off-seal-100", |subject| {
+        let binding = subject.context.with_aad(b"row 7");
+        black_box(subject.sealer.seal(black_box(&PLAINTEXT), binding)?);
+        Ok(())
+    }),
+    ("rewrap", |subject| {
+        black_box(
+            subject
+                .sealer
+                .rewrap(black_box(&subject.sealed), &subject.context)?,
+        );
+        Ok(())
+    }),
+];
+
+fn run(path: Path, times: u32) -> Result<()> {
+    let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+    let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+    let key = sealer.data_key(&context)?;
+    let sealed = key.seal(&PLAINTEXT, b"row 7")?;
+    let mut subject = Subject {
+        sealer,
+        context,
+        key,
+        sealed,
+        out: Vec::with_capacity(1024),
+    };
+    (0..times).try_for_each(|_| path(&mut subject))
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, times] = arguments.as_slice() else {
+        PATHS.iter().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    };
+    let path = PATHS.iter().find(|(known, _)| known == name);
+    let (Some((_, path)), Ok(times)) = (path, times.parse()) else {
+        eprintln!("no such path, or not a number: {name} {times}");
+        return ExitCode::FAILURE;
+    };
+    match run(*path, times) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What is scaled. A new way of working is one more line in [`WAYS`] and one more function.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use waxseal::local::LocalKeys;
+use waxseal::{DataKey, EncryptionContext, Kek, blocking::Sealer};
+
+use crate::raw_aead::RawAead;
+
+/// Seals or opens one value in buffers of its own.
+pub(crate) type Worker = Box<dyn FnMut() + Send>;
+
+pub(crate) struct Way {
+    pub(crate) name: &'static str,
+    /// The workers that run at once, for a length and a number of threads: one for each thread, or a single one
+    /// that divides a value among that many threads.
+    pub(crate) workers: fn(usize, usize) -> Vec<Worker>,
+}
+
+pub(crate) const WAYS: &[Way] = &[
+    Way {
+        name: "raw AEAD, seal",
+        workers: raw_seal,
+    },
+    Way {
+        name: "raw AEAD, open",
+        workers: raw_open,
+    },
+    Way {
+        name: "one data key shared, seal",
+        workers: key_seal,
+    },
+    Way {
+        name: "one data key shared, open",
+        workers: key_open,
+    },
+    Way {
+        name: "one sealer shared, one-off seal, fresh DEK",
+        workers: one_off_seal,
+    },
+    Way {
+        name: "one sealer shared, one-off open",
+        workers: one_off_open,
+    },
+];
+
+const AAD: &[u8] = b"row 7";
+
+fn context() -> EncryptionContext {
+    EncryptionContext::new([("tenant", "acme"), ("table", "users")]).unwrap()
+}
+
+fn sealer() -> Arc<Sealer> {
+    Arc::new(Sealer::new(LocalKeys::new(&Kek::generate().unwrap())))
+}
+
+fn data_key() -> Arc<DataKey> {
+    Arc::new(sealer().data_key(&context()).unwrap())
+}
+
+/// One worker for each thread.
+fn each(threads: usize, worker: impl Fn() -> Worker) -> Vec<Worker> {
+    (0..threads).map(|_| worker()).collect()
+}
+
+fn raw_seal(len: usize, threads: usize) -> Vec<Worker> {
+    each(threads, || {
+        let (raw, plaintext, mut out) = (RawAead::new(), vec![7; len], vec![0; len]);
+        Box::new(move || raw.seal_to(&waxseal::entropy::array().unwrap(), &plaintext, &mut out))
+    })
+}
+
+fn raw_open(len: usize, threads: usize) -> Vec<Worker> {
+    each(threads, || {
+        let raw = RawAead::new();
+        let (ciphertext, tag) = raw.seal(&[1; 12], AAD, &vec![7; len]);
+        let mut out = vec![0; len];
+        Box::new(move || raw.open_to(&[1; 12], &ciphertext, &tag, &mut out))
+    })
+}
+
+fn key_seal(len: usize, threads: usize) -> Vec<Worker> {
+    let key = data_key();
+    each(threads, || {
+        let (key, plaintext) = (Arc::clone(&key), vec![7; len]);
+        let mut out = Vec::with_capacity(key.layout(len).unwrap().envelope_len());
+        Box::new(move || {
+            out.clear();
+            key.seal_into(black_box(&plaintext), AAD, &mut out).unwrap();
+        })
+    })
+}
+
+fn key_open(len: usize, threads: usize) -> Vec<Worker> {
+    let key = data_key();
+    let sealed: Arc<[u8]> = key.seal(&vec![7; len], AAD).unwrap().into();
+    each(threads, || {
+        let (key, sealed, mut out) = (Arc::clone(&key), Arc::clone(&sealed), Vec::with_capacity(len));
+        Box::new(move || {
+            out.clear();
+            key.open_into(black_box(&sealed), AAD, &mut out).unwrap();
+        })
+    })
+}
+
+fn one_off_seal(len: usize, threads: usize) -> Vec<Worker> {
+    let sealer = sealer();
+    each(threads, || {
+        let (sealer, context, plaintext) = (Arc::clone(&sealer), context(), vec![7; len]);
+        Box::new(move || {
+            black_box(sealer.seal(black_box(&plaintext), context.with_aad(AAD)).unwrap());
+        })
+    })
+}
+
+fn one_off_open(len: usize, threads: usize) -> Vec<Worker> {
+    let sealer = sealer();
+    let sealed = sealer.seal(&vec![7; len], context().with_aad(AAD)).unwrap();
+    let sealed: Arc<[u8]> = sealed.into();
+    each(threads, || {
+        let (sealer, context, sealed) = (Arc::clone(&sealer), context(), Arc::clone(&sealed));
+        Box::new(move || {
+            black_box(sealer.open(black_box(&sealed), context.with_aad(AAD)).unwrap());
+        })
+    })
+}
