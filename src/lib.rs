@@ -24,6 +24,7 @@
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
 //! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`] |
+//! | ask the KMS less | `layer::Cached` (feature `cache`) |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
 //! | bring a KMS of your own | [`KeyManager`], `testing::conformance` |
