@@ -237,6 +237,20 @@ impl DekSource for Cached {
         }
     }
 
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        self.0
+            .find_sealing(request, Some(request.message_len().unwrap_or_default()))
+    }
+
+    fn kept_for_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<Arc<DekLease>> {
+        self.0.find_opening(wraps, body, request)
+    }
+
     async fn rewrap(
         &self,
         wraps: WrapSection<'_>,
