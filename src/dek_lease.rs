@@ -62,8 +62,12 @@ impl<T, const N: usize> Slots<T, N> {
         }
     }
 
-    fn find(&self, mut is_it: impl FnMut(&T) -> bool) -> Option<Arc<T>> {
-        self.values.iter().flatten().find(|value| is_it(value)).cloned()
+    fn get(&self, mut is_it: impl FnMut(&T) -> bool) -> Option<&Arc<T>> {
+        self.values.iter().flatten().find(|value| is_it(value))
+    }
+
+    fn find(&self, is_it: impl FnMut(&T) -> bool) -> Option<Arc<T>> {
+        self.get(is_it).cloned()
     }
 
     /// Keeps a value in the place of one that is `over`, else of the oldest.
@@ -85,6 +89,12 @@ struct OpenSession {
     head: [u8; 20],
     digest: [u8; 32],
     keys: Arc<SessionKeys>,
+}
+
+impl OpenSession {
+    fn is_of(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> bool {
+        self.head == *body.head() && self.digest == *digest
+    }
 }
 
 impl DekLease {
@@ -198,7 +208,12 @@ impl DekLease {
     /// # Errors
     /// `CannotOpen`; `KeyRevoked`.
     pub fn verify(&self, body: BodyHead<'_>, context: &EncryptionContext) -> Result<()> {
-        self.session_keys(body, context.digest()).map(|_| ())
+        self.stop.check()?;
+        let digest = context.digest();
+        if let Some(open) = lock(&self.opening).get(|open| open.is_of(body, digest)) {
+            return open.keys.check(body.commitment());
+        }
+        self.session_keys(body, digest).map(|_| ())
     }
 
     /// The DEK, for a [`DekSource`](crate::DekSource) that wraps it anew.
@@ -260,7 +275,7 @@ impl DekLease {
     pub(crate) fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
         self.stop.check()?;
         let found = lock(&self.opening)
-            .find(|open| open.head == *body.head() && open.digest == *digest)
+            .get(|open| open.is_of(body, digest))
             .map(|open| Arc::clone(&open.keys));
         if let Some(keys) = found {
             keys.check(body.commitment())?;

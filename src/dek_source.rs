@@ -53,6 +53,25 @@ pub trait DekSource: Debug + Send + Sync {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>>;
 
+    /// What [`seal_dek`](Self::seal_dek) would give, if it is at hand and nobody has to be asked or told: for sources
+    /// that keep what they gave. `None`, as it is by default, says to ask. A source around another that checks or records
+    /// requests leaves it at that, or does its part here too.
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        let _ = request;
+        None
+    }
+
+    /// What [`open_dek`](Self::open_dek) would give, in the same way. Verified, as that is.
+    fn kept_for_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<Arc<DekLease>> {
+        let _ = (wraps, body, request);
+        None
+    }
+
     /// New wraps for the DEK of an envelope. The body needs no change, and never gets one.
     ///
     /// # Errors
@@ -79,6 +98,19 @@ impl<T: DekSource + ?Sized> DekSource for Arc<T> {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         (**self).open_dek(wraps, body, request).await
+    }
+
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        (**self).kept_for_sealing(request)
+    }
+
+    fn kept_for_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<Arc<DekLease>> {
+        (**self).kept_for_opening(wraps, body, request)
     }
 
     async fn rewrap(

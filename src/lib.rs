@@ -27,6 +27,7 @@
 //! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`], async: `AsyncSealWriter`, `AsyncOpenReader` |
 //! | read a part of a large payload | [`blocking::Sealer::range_reader`], [`RangePlan`] |
 //! | use several threads for large payloads | [`Parallel`] |
+//! | ask the KMS less | `layer::Cached` (feature `cache`) |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | re-wrap a large file where it is | [`in_place`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |

@@ -145,6 +145,10 @@
 //! # Ok::<(), waxseal::Error>(())
 //! ```
 //!
+//! A cache (`layer::Cached`, feature `cache`) holds the leases that it hands out: `invalidate_kek` and its siblings
+//! revoke all that are in use anywhere in the process, and its ages bound how long a permission that was taken away at the
+//! KMS is in use here.
+//!
 //! # Which KEK a row is under
 //! The envelope names them, without any key and without the payload:
 //!

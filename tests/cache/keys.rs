@@ -178,3 +178,62 @@ fn debug_and_statistics_show_no_context() {
     assert!(shown.contains("seal_entries: 1"), "{shown}");
     assert!(!shown.contains("CANARY"), "{shown}");
 }
+
+#[test]
+fn a_layer_around_the_cache_sees_every_request() {
+    use waxseal::testing::sketch::{AuditMode, AuditedSource, MemorySink};
+    let bench = Bench::new();
+    let sink = MemorySink::new();
+    let audited = AuditedSource::new(
+        bench.cache.clone(),
+        std::sync::Arc::new(sink.clone()),
+        AuditMode::Required,
+    );
+    let runtime = std::sync::Arc::new(bench.runtime.clone());
+    let builder = waxseal::Sealer::builder().source(audited).runtime(runtime);
+    let sealer = builder.build().unwrap();
+    let acme = context("acme");
+    for _ in 0..3 {
+        let sealed = pollster::block_on(sealer.seal(b"x", &acme)).unwrap();
+        pollster::block_on(sealer.open(&sealed, &acme)).unwrap();
+    }
+    assert_eq!((sink.records().len(), bench.kms.total()), (6, 2));
+}
+
+#[test]
+fn what_is_kept_is_given_without_a_future_and_only_then() {
+    let bench = Bench::new();
+    let acme = context("acme");
+    let sealed = bench.stored("acme");
+    let envelope = waxseal::Envelope::parse(&sealed).unwrap();
+    let (section, body) = (
+        envelope.header().wrap_section().unwrap(),
+        envelope.header().body(),
+    );
+    let open = Request::new(&acme).with_purpose(Purpose::Open);
+    let seal = Request::new(&acme);
+    let source: std::sync::Arc<dyn DekSource> = std::sync::Arc::new(bench.cache.clone());
+    assert!(source.kept_for_opening(section, body, &open).is_none());
+    assert!(source.kept_for_sealing(&seal).is_none());
+    bench.open(&sealed, "acme").unwrap();
+    bench.seal("acme").unwrap();
+    let lease = source.kept_for_opening(section, body, &open).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&lease, &bench.lease(&sealed, "acme")));
+    assert!(source.kept_for_sealing(&seal).is_some());
+    let bad = altered(&sealed);
+    let bad = waxseal::Envelope::parse(&bad).unwrap();
+    assert!(
+        source
+            .kept_for_opening(section, bad.header().body(), &open)
+            .is_none()
+    );
+    // A source that keeps nothing has nothing at hand.
+    assert!(
+        waxseal::AnyOf::new(bench.kms.clone())
+            .kept_for_sealing(&seal)
+            .is_none()
+    );
+    bench.cache.invalidate_all();
+    assert!(source.kept_for_opening(section, body, &open).is_none());
+    assert!(source.kept_for_sealing(&seal).is_none());
+}

@@ -183,3 +183,26 @@ fn each_use_is_logged_and_no_context_is() {
     );
     assert!(!text.contains("CANARY"));
 }
+
+#[test]
+fn in_steady_use_the_kms_is_still_asked_whether_it_is_back() {
+    for refresh_ahead in [Caching::default().refresh_ahead, std::time::Duration::ZERO] {
+        let bench = Bench::with(Caching {
+            outage: 10 * MINUTE,
+            refresh_ahead,
+            ..Caching::default()
+        });
+        let sealed = bench.stored("acme");
+        bench.open(&sealed, "acme").unwrap();
+        bench.runtime.advance(6 * MINUTE);
+        bench.kms.forget_calls();
+        bench.fails(ErrorKind::Unavailable);
+        for _ in 0..600 {
+            bench.open(&sealed, "acme").unwrap();
+            bench.runtime.advance(SECOND / 10);
+        }
+        // A minute, once every one to five seconds.
+        assert!((10..=60).contains(&bench.unwraps()), "{}", bench.unwraps());
+        assert_eq!(bench.cache.stats().outage_uses, 600);
+    }
+}

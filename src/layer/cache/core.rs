@@ -222,8 +222,11 @@ impl Core {
                 if !is_usable || entry.given.lease.is_revoked() || self.policy.outage.is_zero() {
                     return None;
                 }
-                entry.is_out = true;
-                entry.ask_at = entry.ask_at.max(now + pause);
+                // Not put off by each use, or it would never be asked again.
+                if !entry.is_out || now >= entry.ask_at {
+                    entry.is_out = true;
+                    entry.ask_at = now + pause;
+                }
                 Some((
                     Arc::clone(&entry.given.lease),
                     entry.kept_until,

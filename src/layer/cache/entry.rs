@@ -68,18 +68,22 @@ pub(super) struct Meter {
     bytes: AtomicU64,
 }
 
+/// More than can ever be sealed.
+const MOST_MESSAGES: u64 = 1 << 62;
+
 impl Meter {
     /// Takes one message out of the budget, if there is room for it. There always is for the first. Where there is none,
     /// the budget ends: a message that is too long for what is left does not wait for shorter ones.
     pub(super) fn take(&self, bytes: u64, policy: &Caching) -> bool {
-        // More than the budget can only be counted by those who are refused: 64 bits do not come round.
+        // Those who are refused are counted too. From half of what 64 bits hold they do not come round.
+        let most = policy.seal_messages.min(MOST_MESSAGES);
         let before = self.messages.fetch_add(1, Ordering::Relaxed);
-        if before > 0 && before >= policy.seal_messages {
+        if before > 0 && before >= most {
             return false;
         }
         let used = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && used.saturating_add(bytes) > policy.seal_bytes {
-            self.messages.fetch_max(policy.seal_messages, Ordering::Relaxed);
+            self.messages.fetch_max(most, Ordering::Relaxed);
             return false;
         }
         true
@@ -136,6 +140,7 @@ mod tests {
         assert_eq!(count(&policy(9, 10), &[4; 9]), 2);
         assert_eq!(count(&policy(9, 10), &[10; 9]), 1);
         assert_eq!(count(&policy(9, 10), &[u64::MAX, 1]), 1);
+        assert_eq!(count(&policy(u64::MAX, 4), &[5; 9]), 1);
         // One that does not fit ends it, also for those that would.
         assert_eq!(count(&policy(9, 10), &[4, 7, 1, 1]), 1);
     }

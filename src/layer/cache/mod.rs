@@ -69,8 +69,9 @@ use crate::runtime::{Monotonic, Runtime, ThreadRuntime, with_timeout};
 /// one that may be due to the body it was asked about is told to those with the same body only.
 ///
 /// # How long
-/// A lease ends at the age of its entry, in every handle and stream that shares it: that is how long a permission
-/// that was taken away stays in use at most. An entry in use is fetched again before that, in the background, and if
+/// A lease ends at the age of its entry, and with it every handle that shares it: a [`DataKey`](crate::DataKey) is asked
+/// for anew. That is how long a permission that was taken away stays in use at most; a stream that was begun goes on to
+/// its end, unless it is revoked. An entry in use is fetched again before that, in the background, and if
 /// the key manager then refuses, the entry goes and [`Caching::on_denial`] says what becomes of its leases. If it
 /// cannot be reached, the entry stays to its end. After that nothing is handed out, unless [`Caching::outage`] says
 /// so; each such use is logged as a warning and counted.
@@ -234,6 +235,20 @@ impl DekSource for Cached {
             Some(found) => Ok(found),
             None => Box::pin(self.0.open_dek(wraps, body, request)).await,
         }
+    }
+
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        self.0
+            .find_sealing(request, Some(request.message_len().unwrap_or_default()))
+    }
+
+    fn kept_for_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<Arc<DekLease>> {
+        self.0.find_opening(wraps, body, request)
     }
 
     async fn rewrap(

@@ -75,11 +75,13 @@ impl Core {
     /// Fetches an entry again, unless that is being done, for a body that it opens.
     pub(super) fn refresh(self: &Arc<Self>, hash: u64, wanted: Wanted<'_>, body: Option<Body>) {
         let table = self.table(body.is_none());
-        let generation = entropy::generation();
+        let (generation, now) = (entropy::generation(), self.runtime.now());
         let ticket = table.fetch_ahead(
             hash,
             generation,
             |key| wanted.is(key),
+            // Asked again: it may have been fetched since it was looked at.
+            |entry| now >= entry.ask_at,
             |id| self.flight(id, wanted, body, true),
         );
         if let Some(ticket) = ticket {

@@ -89,18 +89,21 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
         self.board(&mut shard, hash, generation, is, begin)
     }
 
-    /// A seat in the flight of a key, unless there is one already.
+    /// A seat in a new flight for an entry that is due, unless there is one already.
     pub(super) fn fetch_ahead(
         self: &Arc<Self>,
         hash: u64,
         generation: u64,
         is: impl Fn(&K) -> bool,
+        is_due: impl FnOnce(&mut V) -> bool,
         begin: impl FnOnce(FlightId) -> (Arc<K>, Work<T>),
     ) -> Option<Ticket<K, V, T>> {
         let mut shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = shard.flights.get(&hash)
-            && flight.generation == generation
-        {
+        let flies = shard
+            .flights
+            .get(&hash)
+            .is_some_and(|there| there.generation == generation);
+        if flies || !shard.find(hash, &is).is_some_and(is_due) {
             return None;
         }
         match self.board::<()>(&mut shard, hash, generation, is, begin) {
