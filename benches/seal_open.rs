@@ -14,7 +14,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use raw_aead::RawAead;
 use waxseal::local::LocalKeys;
-use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer};
+use waxseal::{EncryptionContext, Envelope, Kek, OpenedBatch, SealedBatch, blocking::Sealer};
 
 const SIZES: [(usize, &str); 4] = [
     (100, "100 B"),
@@ -102,6 +102,36 @@ fn open(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Columns of 1,000 rows.
+fn batch(criterion: &mut Criterion) {
+    const ROWS: usize = 1000;
+    let (sealer, context) = subject();
+    let key = sealer.data_key(&context).unwrap();
+    let mut group = criterion.benchmark_group("batch of 1,000");
+    for (len, name) in [(16, "16 B"), (100, "100 B"), (1024, "1 KiB")] {
+        let values = vec![vec![7; len]; ROWS];
+        let mut sealed = SealedBatch::new();
+        key.seal_batch(&values, |_| b"row 7", &mut sealed).unwrap();
+        let (mut out, mut opened) = (SealedBatch::new(), OpenedBatch::new());
+        group.throughput(Throughput::Elements(ROWS as u64));
+        group.bench_function(BenchmarkId::new("seal", name), |b| {
+            b.iter(|| {
+                out.clear();
+                key.seal_batch(black_box(&values), |_| b"row 7", &mut out)
+                    .unwrap();
+            });
+        });
+        group.bench_function(BenchmarkId::new("open", name), |b| {
+            b.iter(|| {
+                opened.clear();
+                key.open_batch(black_box(sealed.iter()), |_| b"row 7", &mut opened)
+                    .unwrap();
+            });
+        });
+    }
+    group.finish();
+}
+
 fn header(criterion: &mut Criterion) {
     let (sealer, context) = subject();
     let mut group = criterion.benchmark_group("header");
@@ -117,5 +147,5 @@ fn header(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, seal, open, header);
+criterion_group!(benches, seal, open, batch, header);
 criterion_main!(benches);

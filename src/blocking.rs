@@ -1,14 +1,17 @@
 //! The same for code without an async runtime.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
 
 use crate::context::{Binding, EncryptionContext};
 use crate::dek_source::DekSource;
 use crate::envelope::{Envelope, Header, HeaderBuf};
-use crate::error::{Operation, Result};
+use crate::error::{Error, Operation, Result};
+use crate::in_place;
 use crate::key_manager::KeyManager;
-use crate::message::{OpenReader, SealWriter};
-use crate::sealer::{DataKey, NewWraps, Opener};
+use crate::message::{OpenReader, RangePlan, RangeReader, SealWriter};
+use crate::sealer::{DataKey, NewWraps, Opener, rewound};
 use crate::secret::Plaintext;
 
 /// [`Sealer`](crate::Sealer) for code without an async runtime.
@@ -77,6 +80,24 @@ impl Sealer {
         pollster::block_on(self.0.rewrap(prefix, context))
     }
 
+    /// Makes new wraps for the envelope that the file at `path` holds, and puts them in the place of the old ones:
+    /// the body is neither read nor written, and a crash leaves a file that opens. See [`in_place`].
+    ///
+    /// # Errors
+    /// As [`Sealer::rewrap`](crate::Sealer::rewrap) and [`in_place::rewrap_file`]; `NoRoom` where the new wraps do not
+    /// fit, and the file is as it was.
+    pub fn rewrap_file(&self, path: impl AsRef<Path>, context: &EncryptionContext) -> Result<NewWraps> {
+        let path = path.as_ref();
+        in_place::recover(path)?;
+        let header = File::open(path)
+            .map_err(Error::io)
+            .and_then(|mut file| HeaderBuf::read_from(&mut file))
+            .map_err(|error| error.with_operation(Operation::Rewrap))?;
+        let wraps = self.rewrap(header.as_bytes(), context)?;
+        in_place::rewrap_file(path, &wraps)?;
+        Ok(wraps)
+    }
+
     /// See [`Sealer::data_key`](crate::Sealer::data_key).
     ///
     /// # Errors
@@ -101,6 +122,37 @@ impl Sealer {
     pub fn writer<'a, W: Write>(&self, writer: W, binding: impl Into<Binding<'a>>) -> Result<SealWriter<W>> {
         let binding = binding.into();
         self.data_key(binding.context())?.writer(writer, binding.aad())
+    }
+
+    /// Reads the payload of the envelope that `reader` holds from first byte to last, from anywhere, and opens
+    /// only the chunks that are read. Reads header and final chunk now. See [`RangeReader`] for what is promised.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`](crate::Sealer::open); `Io` where the reader fails.
+    pub fn range_reader<'a, R: Read + Seek>(
+        &self,
+        mut reader: R,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<RangeReader<R>> {
+        let binding = binding.into();
+        let header = rewound(&mut reader).and_then(|()| HeaderBuf::read_from(&mut reader));
+        let header = header.map_err(|error| error.with_operation(Operation::Open))?;
+        let header = header.header()?;
+        self.opener(&header, binding.context())?
+            .range_reader(&header, reader, binding.aad())
+    }
+
+    /// See [`Sealer::open_range`](crate::Sealer::open_range).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_range<'a, P: AsRef<[u8]>>(
+        &self,
+        plan: &RangePlan,
+        pieces: &[P],
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<Plaintext> {
+        pollster::block_on(self.0.open_range(plan, pieces, binding))
     }
 
     /// Opens the envelope that `reader` gives, in constant memory: reads its header now and its chunks as

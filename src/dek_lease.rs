@@ -11,9 +11,11 @@ use crate::entropy;
 use crate::envelope::{BodyHead, Envelope, Header, KekRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::message::ChunkOpener;
 use crate::message::{
-    Message, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
+    Message, OpenKeys, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, StopFlag,
 };
+use crate::parallel::Parallel;
 use crate::runtime::Monotonic;
 use crate::secret::{Dek, Plaintext};
 
@@ -255,7 +257,7 @@ impl DekLease {
     }
 
     /// The keys of a body, derived or kept from before; its commitment is compared either way.
-    fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
+    pub(crate) fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
         self.stop.check()?;
         let found = lock(&self.opening)
             .find(|open| open.head == *body.head() && open.digest == *digest)
@@ -281,11 +283,31 @@ impl DekLease {
         context: &EncryptionContext,
         aad: &[u8],
         out: &mut Vec<u8>,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         let header = envelope.header();
         let keys = self.session_keys(header.body(), context.digest())?;
         let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
-        message.open_to(envelope.chunks(), envelope.cut(), out)
+        message
+            .on(parallel)
+            .open_to(envelope.chunks(), envelope.cut(), out)
+    }
+
+    /// Opens a whole envelope to `out`, which has the length of its plaintext. On an error that is wiped.
+    pub(crate) fn open_to_slice(
+        &self,
+        envelope: &Envelope<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+        out: &mut [u8],
+        parallel: Option<&Parallel>,
+    ) -> Result<()> {
+        let header = envelope.header();
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
+        message
+            .on(parallel)
+            .open_to_slice(envelope.chunks(), envelope.cut(), out)
     }
 
     /// Opens a whole envelope.
@@ -294,9 +316,10 @@ impl DekLease {
         envelope: &Envelope<'_>,
         context: &EncryptionContext,
         aad: &[u8],
+        parallel: Option<&Parallel>,
     ) -> Result<Plaintext> {
         let mut out = Vec::new();
-        self.open_to(envelope, context, aad, &mut out)?;
+        self.open_to(envelope, context, aad, &mut out, parallel)?;
         Ok(Plaintext::new(out))
     }
 
@@ -306,6 +329,7 @@ impl DekLease {
         bytes: &'b mut [u8],
         context: &EncryptionContext,
         aad: &[u8],
+        parallel: Option<&Parallel>,
     ) -> Result<OpenedInPlace<'b>> {
         let (len, cut) = {
             let envelope = Envelope::parse(bytes)?;
@@ -316,7 +340,7 @@ impl DekLease {
         header.check_stored_context(context.digest())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message = Message::new(&self.dek, &keys, &header, context.digest(), aad);
-        message.open_in_place(chunks, cut)
+        message.on(parallel).open_in_place(chunks, cut)
     }
 
     /// A reader that opens the chunks behind a header.
@@ -326,21 +350,19 @@ impl DekLease {
         context: &EncryptionContext,
         aad: &[u8],
         inner: R,
+        parallel: Option<&Parallel>,
     ) -> Result<OpenReader<R>> {
         limits::AAD.check(aad.len())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        let size = header.body().chunk_size().bytes();
-        let stop = self.stop.clone();
-        Ok(OpenReader::new(
-            inner,
-            keys,
+        let keys = OpenKeys {
+            session: keys,
             message_key,
-            stop,
-            *header.nonce(),
-            aad.to_vec(),
-            size,
-        ))
+            nonce: *header.nonce(),
+            aad: aad.to_vec(),
+            chunk_size: header.body().chunk_size().bytes(),
+        };
+        Ok(OpenReader::new(inner, keys, self.stop.clone(), parallel))
     }
 
     /// Begins a stream that seals to an envelope with this front.
@@ -365,6 +387,21 @@ impl DekLease {
             aad: aad.to_vec(),
             header,
         })
+    }
+
+    /// What opens the chunks behind a header, in any order.
+    pub(crate) fn chunk_opener(
+        &self,
+        header: &Header<'_>,
+        context: &EncryptionContext,
+        aad: &[u8],
+    ) -> Result<ChunkOpener> {
+        limits::AAD.check(aad.len())?;
+        let keys = self.session_keys(header.body(), context.digest())?;
+        let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
+        let (stop, chunk_size) = (self.stop.clone(), header.body().chunk_size());
+        let (nonce, aad) = (*header.nonce(), aad.to_vec());
+        Ok(ChunkOpener::new(keys, message_key, stop, nonce, aad, chunk_size))
     }
 }
 

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The result of every fallible operation in this crate.
@@ -66,6 +67,14 @@ pub enum ErrorKind {
     /// None of the wraps is under a KEK that is configured here.
     #[error("no configured key opens this envelope")]
     NoUsableKey,
+    /// The new wraps do not fit into the room that the envelope has for its wraps. Write the whole envelope anew.
+    #[error("the new wraps need {needed} bytes, and there is room for {room}")]
+    NoRoom {
+        /// Length of everything before the body with the new wraps and no padding, in bytes.
+        needed: u64,
+        /// Length of everything before the body, in bytes.
+        room: u64,
+    },
     /// The KEK is retired: its overlap window is over.
     #[error("the key is retired")]
     KeyRetired,
@@ -131,6 +140,12 @@ pub enum ErrorKind {
     /// An argument is not acceptable.
     #[error("invalid argument")]
     InvalidArgument,
+    /// The range asked for is not within the plaintext.
+    #[error("the range is not within the {len} bytes of plaintext")]
+    OutOfRange {
+        /// Length of the plaintext, in bytes, as far as it is known.
+        len: u64,
+    },
     /// The configuration (variable, file, URI) is missing or not acceptable.
     #[error("invalid configuration")]
     Configuration,
@@ -232,6 +247,7 @@ impl fmt::Display for Attempt {
 /// An error of this crate. Opaque: ask it for its [`kind`](Error::kind).
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     operation: Option<Operation>,
@@ -240,7 +256,8 @@ struct Inner {
     retryable: Option<bool>,
     retry_after: Option<Duration>,
     attempts: Vec<Attempt>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Shared by the copies of one error.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -283,7 +300,7 @@ impl Error {
     /// Keeps the cause. It is printed only by those who walk [`source`](StdError::source).
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -350,6 +367,12 @@ impl Error {
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
+    }
+
+    /// The same error once more, for each of several who waited for one answer.
+    #[cfg(feature = "cache")]
+    pub(crate) fn copy(&self) -> Self {
+        Self(Box::new(self.0.as_ref().clone()))
     }
 
     // Shorthands for this crate.
@@ -450,7 +473,9 @@ impl From<Error> for std::io::Error {
             ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::KeyRevoked => {
                 std::io::ErrorKind::PermissionDenied
             }
-            ErrorKind::InvalidArgument | ErrorKind::Configuration => std::io::ErrorKind::InvalidInput,
+            ErrorKind::InvalidArgument | ErrorKind::OutOfRange { .. } | ErrorKind::Configuration => {
+                std::io::ErrorKind::InvalidInput
+            }
             ErrorKind::Io => error
                 .source()
                 .and_then(|source| source.downcast_ref::<Self>())

@@ -23,8 +23,12 @@
 //! |---|---|
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
-//! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`] |
+//! | seal and open a column at once | [`DataKey::seal_batch`] |
+//! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`], async: `AsyncSealWriter`, `AsyncOpenReader` |
+//! | read a part of a large payload | [`blocking::Sealer::range_reader`], [`RangePlan`] |
+//! | use several threads for large payloads | [`Parallel`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
+//! | re-wrap a large file where it is | [`in_place`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
 //! | bring a KMS of your own | [`KeyManager`], `testing::conformance` |
 //! | know what it protects from and what not | [`manual`] |
@@ -40,12 +44,14 @@ pub mod envelope;
 mod error;
 #[cfg(all(feature = "hardening", target_os = "linux"))]
 pub mod hardening;
+pub mod in_place;
 pub mod kek_uri;
 mod key_manager;
 pub mod layer;
 pub mod limits;
 pub mod manual;
 mod message;
+mod parallel;
 pub mod runtime;
 mod sealer;
 mod secret;
@@ -77,8 +83,11 @@ pub use key_manager::{
     Authorisation, Binds, Capabilities, KekAdmin, KekDescription, KekState, KekTemplate, KeyManager, Purpose,
     Request, Unwrapped,
 };
-pub use message::{Layout, OpenReader, OpenedInPlace, SealWriter};
-pub use sealer::{Builder, DataKey, NewWraps, Opener, Sealer};
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub use message::{AsyncOpenReader, AsyncSealWriter};
+pub use message::{Layout, OpenReader, OpenedInPlace, RangePlan, RangeReader, SealWriter};
+pub use parallel::{Parallel, Pool};
+pub use sealer::{Builder, DataKey, NewWraps, OpenedBatch, Opener, SealedBatch, Sealer};
 pub use secret::{Dek, KEY_LEN, Kek, Plaintext};
 pub use source::AnyOf;
 pub use suite::Suite;

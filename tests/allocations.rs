@@ -3,7 +3,7 @@
 
 use allocation_counter::measure;
 use waxseal::local::LocalKeys;
-use waxseal::{DataKey, EncryptionContext, Envelope, Kek, blocking::Sealer};
+use waxseal::{DataKey, EncryptionContext, Envelope, Kek, OpenedBatch, SealedBatch, blocking::Sealer};
 
 fn data_key() -> DataKey {
     let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
@@ -68,6 +68,41 @@ fn in_place_allocates_nothing() {
     key.open_in_place(&mut buffer, b"row 7").unwrap();
     let counted = measure(|| assert_eq!(key.open_in_place(&mut again, b"row 7").unwrap().len(), 60_000));
     assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_batch_allocates_for_all_of_its_rows_at_once() {
+    let key = data_key();
+    warm_up(&key);
+    let values = [[7; 100]; 1000];
+    let (mut sealed, mut opened) = (SealedBatch::new(), OpenedBatch::new());
+    let aad = |row: usize| row.to_be_bytes();
+    // Bytes and ends.
+    let counted = measure(|| key.seal_batch(values, aad, &mut sealed).unwrap());
+    assert_eq!(counted.count_total, 2);
+    let counted = measure(|| key.open_batch(sealed.iter(), aad, &mut opened).unwrap());
+    assert_eq!(counted.count_total, 2);
+    opened.clear();
+    let counted = measure(|| key.open_batch(sealed.iter(), aad, &mut opened).unwrap());
+    assert_eq!(counted.count_total, 0);
+    sealed.clear();
+    let counted = measure(|| key.seal_batch(values, aad, &mut sealed).unwrap());
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn slices_allocate_nothing() {
+    let key = data_key();
+    warm_up(&key);
+    let plaintext = [7; 60_000];
+    let mut sealed = vec![0; key.layout(plaintext.len()).unwrap().envelope_len()];
+    let counted = measure(|| key.seal_to_slice(&plaintext, b"row 7", &mut sealed).unwrap());
+    assert_eq!(counted.count_total, 0);
+    let mut opened = vec![0; plaintext.len()];
+    key.open_to_slice(&sealed, b"row 7", &mut opened).unwrap();
+    let counted = measure(|| assert_eq!(key.open_to_slice(&sealed, b"row 7", &mut opened).unwrap(), 60_000));
+    assert_eq!(counted.count_total, 0);
+    assert_eq!(opened, plaintext);
 }
 
 #[test]

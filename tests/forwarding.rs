@@ -5,12 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pollster::block_on;
 use waxseal::envelope::BodyHead;
-use waxseal::runtime::ThreadRuntime;
-use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, CachedDeks, MemorySink, ScopeRouter};
+use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, MemorySink, ScopeRouter};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
     AnyOf, Dek, DekLease, DekSource, EncryptionContext, Envelope, KeyManager, Request, Result, WrapSection,
@@ -146,10 +144,7 @@ fn sources_around_sources_forward_every_method() {
     type Decorate = fn(Arc<Counting>) -> Arc<dyn DekSource>;
     let decorators: [(&str, Decorate); 4] = [
         ("Arc<T>", |inner| inner),
-        ("CachedDeks", |inner| {
-            let age = Duration::from_secs(3600);
-            Arc::new(CachedDeks::new(inner, Arc::new(ThreadRuntime), age, 4))
-        }),
+        ("Cached", |inner| Arc::new(waxseal::layer::Cached::new(inner))),
         ("AuditedSource", |inner| {
             Arc::new(AuditedSource::new(
                 inner,

@@ -212,6 +212,21 @@ fn chunk_sizes_padding_and_hidden_ids() {
 }
 
 #[test]
+fn what_several_threads_seal_and_open() {
+    let Some(pair) = Pair::new() else { return };
+    let (tool, reader) = (["--kek", "env:K", "--threads", "3"], ["--kek-hex", KEY]);
+    for len in [0, 65_536, 65_537, 262_144, 262_145, 1_500_000] {
+        pair.both_ways(len, [&tool, &reader], [&tool, &reader]);
+    }
+    let (tool_seal, reader_seal) = (
+        [&tool[..], &["--chunk-size", "1024"]].concat(),
+        ["--chunk-exponent", "10"],
+    );
+    let reader_seal = [&reader[..], &reader_seal].concat();
+    pair.both_ways(600_001, [&tool_seal, &reader_seal], [&tool, &reader]);
+}
+
+#[test]
 fn what_either_seals_is_rewrapped_for_the_other() {
     let Some(pair) = Pair::new() else { return };
     let plaintext = bytes(200_000);

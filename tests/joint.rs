@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use pollster::block_on;
 use waxseal::blocking::Sealer;
-use waxseal::testing::sketch::{
-    AuditMode, AuditedKeys, AuditedSource, CachedDeks, MemorySink, ScopeRouter, TwoWraps,
-};
+use waxseal::layer::{Cached, Caching};
+use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, MemorySink, ScopeRouter, TwoWraps};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::{
-    AnyOf, ChunkSize, DekSource, EncryptionContext, Envelope, Error, ErrorKind, Operation, Purpose,
+    AnyOf, ChunkSize, DekSource, EncryptionContext, Envelope, Error, ErrorKind, KekRef, Operation, Purpose,
     WrapAlgorithm,
 };
 
@@ -34,11 +33,16 @@ fn sealer(source: impl DekSource + 'static, runtime: &SimulatedRuntime) -> Seale
 }
 
 /// A sealer over a cache over a fake KMS, for an hour.
-fn cached() -> (Sealer, Arc<CachedDeks<AnyOf>>, FakeKeyManager, SimulatedRuntime) {
+fn cached() -> (Sealer, Cached, FakeKeyManager, SimulatedRuntime) {
     let (kms, runtime) = (FakeKeyManager::new("kek"), SimulatedRuntime::new());
     let source = AnyOf::new(kms.clone());
-    let cache = Arc::new(CachedDeks::new(source, Arc::new(runtime.clone()), HOUR, 8));
-    (sealer(Arc::clone(&cache), &runtime), cache, kms, runtime)
+    let caching = Caching {
+        open_age: HOUR,
+        seal_age: HOUR,
+        ..Caching::default()
+    };
+    let cache = Cached::with_policy(source, caching, Arc::new(runtime.clone()));
+    (sealer(cache.clone(), &runtime), cache, kms, runtime)
 }
 
 fn session_id(envelope: &[u8]) -> [u8; 16] {
@@ -162,9 +166,10 @@ fn revocation_reaches_handles_and_streams_in_the_middle() {
     let mut writer = key.writer(Vec::new(), b"").unwrap();
     std::io::Write::write_all(&mut writer, &[7; 3000]).unwrap();
 
-    assert_eq!(cache.revoke("fake", "another"), 0);
+    let another = KekRef::new("fake", "another", "1").unwrap();
+    assert_eq!(cache.invalidate_kek(&another), 0);
     opener.open(&sealed, b"").unwrap();
-    assert_eq!(cache.revoke("fake", "kek"), 2);
+    assert_eq!(cache.invalidate_kek(&kms.kek()), 2);
 
     assert_eq!(kind(key.seal(b"x", b"")), ErrorKind::KeyRevoked);
     assert_eq!(kind(key.open(&sealed, b"")), ErrorKind::KeyRevoked);
@@ -182,20 +187,6 @@ fn revocation_reaches_handles_and_streams_in_the_middle() {
     let fresh = sealer.seal(b"y", &acme).unwrap();
     assert_eq!(kms.count(Method::Generate), 2);
     assert_eq!(sealer.open(&fresh, &acme).unwrap(), b"y");
-}
-
-#[test]
-fn a_cache_is_bounded_and_keeps_no_failure() {
-    let (kms, runtime) = (FakeKeyManager::new("kek"), SimulatedRuntime::new());
-    let cache = CachedDeks::new(AnyOf::new(kms.clone()), Arc::new(runtime.clone()), HOUR, 2);
-    let sealer = sealer(cache, &runtime);
-    kms.script(Fault::Fails(ErrorKind::Throttled));
-    assert_eq!(kind(sealer.seal(b"x", &context("a"))), ErrorKind::Throttled);
-    for tenant in ["a", "b", "c", "c", "b", "a"] {
-        sealer.seal(b"x", &context(tenant)).unwrap();
-    }
-    // a, b, c are misses, then c and b are there, and a had to make room.
-    assert_eq!(kms.count(Method::Generate), 1 + 4);
 }
 
 #[test]

@@ -38,15 +38,25 @@ fn what_is_lost_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let tokens = dir.path().join("tokens");
     std::fs::create_dir(&tokens).unwrap();
-    let conf = dir.path().join("softhsm2.conf");
-    let text = format!(
-        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-        tokens.display()
-    );
+    let conf = dir.path().join("token.conf");
+    let tokens_at = tokens.display();
+    let (variable, text) = if support::is_kryoptic() {
+        let slot = "[[slots]]\nslot = 1\ndbtype = \"sqlite\"\n";
+        (
+            "KRYOPTIC_CONF",
+            format!("{slot}dbargs = \"{tokens_at}/token.sql\"\n"),
+        )
+    } else {
+        let rest = "objectstore.backend = file\nlog.level = ERROR\n";
+        (
+            "SOFTHSM2_CONF",
+            format!("directories.tokendir = {tokens_at}\n{rest}"),
+        )
+    };
     std::fs::write(&conf, text).unwrap();
     let done = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "what_is_lost_is_found_again", "--nocapture"])
-        .env("SOFTHSM2_CONF", &conf)
+        .env(variable, &conf)
         .env(CHILD, &tokens)
         .output()
         .unwrap();
@@ -69,14 +79,17 @@ impl Scene {
             let opened = keys.unwrap(self.old.as_wrap_ref(), &request).await;
             assert!(
                 opened
-                    .unwrap_or_else(|error| panic!("{when}: {error}"))
+                    .unwrap_or_else(|error| panic!(
+                        "{when}: {error}: {:?}",
+                        std::error::Error::source(&error)
+                    ))
                     .dek
                     .ct_eq(&self.dek)
             );
             let (_, new) = keys
                 .generate(&request)
                 .await
-                .unwrap_or_else(|error| panic!("{when}: {error}"));
+                .unwrap_or_else(|error| panic!("{when}: {error}: {:?}", std::error::Error::source(&error)));
             assert_eq!(new.kek(), self.old.kek(), "{when}");
         }
     }
@@ -92,7 +105,7 @@ impl Scene {
         for task in tasks {
             task.await
                 .unwrap()
-                .unwrap_or_else(|error| panic!("{when}: {error}"));
+                .unwrap_or_else(|error| panic!("{when}: {error}: {:?}", std::error::Error::source(&error)));
         }
         self.works(when).await;
     }

@@ -22,8 +22,9 @@ use std::time::Duration;
 use primitives::sum_of_fresh_seal;
 use raw_aead::RawAead;
 use stopwatch::Stopwatch;
+use waxseal::layer::Cached;
 use waxseal::local::LocalKeys;
-use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer};
+use waxseal::{AnyOf, EncryptionContext, Envelope, Header, Kek, OpenedBatch, SealedBatch, blocking::Sealer};
 
 /// A case: its name, and a closure that does it `n` times.
 struct Case<'a> {
@@ -128,6 +129,66 @@ fn held_key(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
     }
 }
 
+/// A column of 1,000 rows, beside as many single calls into a buffer that is used again.
+fn batch(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
+    const ROWS: usize = 1000;
+    for len in [16, 100, 1024] {
+        let key = sealer.data_key(context).unwrap();
+        let values = vec![vec![7; len]; ROWS];
+        let (mut sealed, mut opened) = (SealedBatch::new(), OpenedBatch::new());
+        let mut batch = SealedBatch::new();
+        key.seal_batch(&values, |_| b"row 7", &mut sealed).unwrap();
+        let opener = {
+            let header = Header::parse(sealed.get(0).unwrap()).unwrap();
+            sealer.opener(&header, context).unwrap()
+        };
+        let mut opened_singly = Vec::with_capacity(ROWS * len);
+        let mut sealed_singly = Vec::with_capacity(sealed.as_bytes().len());
+        let mut cases = [
+            Case::new("1,000 seals", 1, || {
+                sealed_singly.clear();
+                for value in &values {
+                    key.seal_into(black_box(value), b"row 7", &mut sealed_singly)
+                        .unwrap();
+                }
+            }),
+            Case::new("seal_batch", 1, || {
+                batch.clear();
+                key.seal_batch(black_box(&values), |_| b"row 7", &mut batch)
+                    .unwrap();
+            }),
+            Case::new("1,000 opens by an opener", 1, || {
+                opened_singly.clear();
+                for envelope in sealed.iter() {
+                    opener
+                        .open_into(black_box(envelope), b"row 7", &mut opened_singly)
+                        .unwrap();
+                }
+            }),
+            Case::new("open_batch of an opener", 1, || {
+                opened.clear();
+                opener
+                    .open_batch(black_box(sealed.iter()), |_| b"row 7", &mut opened)
+                    .unwrap();
+            }),
+        ];
+        measure(&mut cases, 300);
+        let [seals, seal_batch, opens, open_batch] = &cases;
+        rows.push(row(
+            format!("{len} B, a batch of 1,000, seal / single calls"),
+            seal_batch,
+            seals,
+            1.0,
+        ));
+        rows.push(row(
+            format!("{len} B, a batch of 1,000, open by an opener / single calls"),
+            open_batch,
+            opens,
+            1.0,
+        ));
+    }
+}
+
 fn fresh(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
     let plaintext = [7; 100];
     let mut cases = [
@@ -150,6 +211,39 @@ fn fresh(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
         sum,
         1.2,
     ));
+}
+
+fn warm_cache(rows: &mut Vec<Row>, keys: LocalKeys, context: &EncryptionContext) {
+    let sealer = Sealer::from_source(Cached::new(AnyOf::new(keys)));
+    let plaintext = [7; 100];
+    let key = sealer.data_key(context).unwrap();
+    let sealed = sealer.seal(&plaintext, context.with_aad(b"row 7")).unwrap();
+    let mut cases = [
+        Case::new("data key held, seal", 2000, || {
+            black_box(key.seal(black_box(&plaintext), b"row 7").unwrap());
+        }),
+        Case::new("data key held, open", 2000, || {
+            black_box(key.open(black_box(&sealed), b"row 7").unwrap());
+        }),
+        Case::new("one-off seal, warm cache", 2000, || {
+            let binding = context.with_aad(b"row 7");
+            black_box(sealer.seal(black_box(&plaintext), binding).unwrap());
+        }),
+        Case::new("one-off open, warm cache", 2000, || {
+            let binding = context.with_aad(b"row 7");
+            black_box(sealer.open(black_box(&sealed), binding).unwrap());
+        }),
+    ];
+    measure(&mut cases, 300);
+    let [held_seal, held_open, seal, open] = &cases;
+    for (what, ours, base) in [("seal", seal, held_seal), ("open", open, held_open)] {
+        rows.push(row(
+            format!("100 B, one-off through a warm cache, {what} / data key held"),
+            ours,
+            base,
+            3.0,
+        ));
+    }
 }
 
 fn in_place(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
@@ -223,11 +317,14 @@ fn headers(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
 fn main() {
     // `cargo bench` adds `--bench`.
     let write = std::env::args().any(|argument| argument == "--write");
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let kek = Kek::generate().unwrap();
+    let sealer = Sealer::new(LocalKeys::new(&kek));
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")]).unwrap();
     let mut rows = Vec::new();
     held_key(&mut rows, &sealer, &context);
+    batch(&mut rows, &sealer, &context);
     fresh(&mut rows, &sealer, &context);
+    warm_cache(&mut rows, LocalKeys::new(&kek), &context);
     in_place(&mut rows, &sealer, &context);
     headers(&mut rows, &sealer, &context);
 

@@ -107,6 +107,28 @@ impl Cut {
         Ok(cut)
     }
 
+    /// The cut of the chunks behind a header of `header` bytes in an envelope of `len`. On a 32-bit system an
+    /// envelope that its memory could not hold is over the limit.
+    pub(crate) fn of_object(size: ChunkSize, header: u64, len: u64) -> Result<Self> {
+        let offset = usize::try_from(header).map_err(|_| limits::MESSAGE.error())?;
+        let sealed = len
+            .checked_sub(header)
+            .ok_or_else(|| Error::malformed("chunks", offset))?;
+        let sealed = usize::try_from(sealed).map_err(|_| limits::MESSAGE.error())?;
+        Self::of_sealed(size, sealed, offset)
+    }
+
+    /// Where chunk number `index` lies among the sealed chunks, its tag included.
+    pub(crate) fn sealed_range(&self, index: u64) -> Range<u64> {
+        let start = index * (self.size + TAG) as u64;
+        let len = if index == self.full as u64 {
+            self.last
+        } else {
+            self.size
+        };
+        start..start + (len + TAG) as u64
+    }
+
     pub(crate) fn is_single(&self) -> bool {
         self.full == 0
     }

@@ -1,4 +1,4 @@
-//! The envelope's bytes: parsing and writing. No keys, no I/O but [`HeaderBuf::read_from`], no cryptography
+//! The envelope's bytes: parsing and writing. No keys, no I/O but that of [`HeaderBuf`], no cryptography
 //! but the digest of a stored context.
 //!
 //! An envelope has two parts that never mix. The *wrap section* says who can get the DEK; the *body* is the
@@ -17,6 +17,8 @@ mod body;
 mod chunks;
 mod cursor;
 mod read;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub(crate) mod read_async;
 mod wrap_section;
 mod write;
 
@@ -29,7 +31,6 @@ pub use chunks::ChunkSize;
 pub(crate) use chunks::Cut;
 use cursor::Cursor;
 pub use read::HeaderBuf;
-pub(crate) use read::read_full;
 pub use wrap_section::{WrapRef, WrapSection};
 pub(crate) use write::push_stored_context;
 pub use write::{KekRef, WrapSet, WrappedDek, Wraps};

@@ -11,7 +11,7 @@ use crate::error::{Error, Operation, Result};
 /// At most 74 KiB: a wrap section of 65,536 bytes and a stored context of 8,192 are the limits. `Debug` gives
 /// the length only, since a context may be stored in it.
 #[derive(Clone)]
-pub struct HeaderBuf(Vec<u8>);
+pub struct HeaderBuf(pub(super) Vec<u8>);
 
 impl HeaderBuf {
     /// Reads exactly the header and not a byte of the chunks. Lengths are checked before they are read.
@@ -60,7 +60,7 @@ impl fmt::Debug for HeaderBuf {
 const _: () = assert!(PREFIX_FIXED == 8);
 
 /// Reads until `out` is full or the reader ends, and says how much it read.
-pub(crate) fn read_full(reader: &mut impl Read, mut out: &mut [u8]) -> Result<usize> {
+fn read_full(reader: &mut impl Read, mut out: &mut [u8]) -> Result<usize> {
     let mut got = 0;
     while !out.is_empty() {
         match reader.read(out) {

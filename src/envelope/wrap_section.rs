@@ -156,6 +156,12 @@ impl<'a> WrapSection<'a> {
         self.padding
     }
 
+    /// Threshold, count and the bytes of all stanzas: what it says, without its padding.
+    #[cfg(feature = "cache")]
+    pub(crate) fn parts(&self) -> (u8, u8, &'a [u8]) {
+        (self.threshold, self.count, self.stanzas)
+    }
+
     /// The stanzas, in their order.
     pub fn stanzas(&self) -> impl Iterator<Item = WrapRef<'a>> + use<'a> {
         let mut cursor = Cursor::new(self.stanzas, 0);

@@ -1,7 +1,8 @@
 //! What is written: KEK references, wrapped DEKs, wrap sets, and the front of an envelope.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::algorithm::WrapAlgorithm;
 use super::wrap_section::{WrapRef, WrapSection, check_kek};
@@ -179,10 +180,16 @@ impl fmt::Debug for WrappedDek {
 }
 
 /// The wraps of one DEK: what becomes a wrap section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrapSet {
+///
+/// Cheap to clone: a cache hands out the wraps of one DEK with every value.
+#[derive(Clone)]
+pub struct WrapSet(Arc<Set>);
+
+struct Set {
     threshold: u8,
     wraps: Vec<WrappedDek>,
+    /// The front of an envelope with so much padding, once a set that is shared was asked for it.
+    front: OnceLock<(usize, Vec<u8>)>,
 }
 
 impl WrapSet {
@@ -200,7 +207,7 @@ impl WrapSet {
         if wraps.iter().any(|wrap| wrap.share_index != 0) {
             return Err(Error::argument("a share of a DEK is no wrap of it"));
         }
-        Ok(Self { threshold: 1, wraps })
+        Ok(Self::new(1, wraps))
     }
 
     pub(crate) fn from_section(section: &WrapSection<'_>) -> Self {
@@ -208,40 +215,92 @@ impl WrapSet {
             .stanzas()
             .map(|stanza| WrappedDek::from_ref(&stanza))
             .collect();
-        Self {
-            threshold: section.threshold(),
+        Self::new(section.threshold(), wraps)
+    }
+
+    fn new(threshold: u8, wraps: Vec<WrappedDek>) -> Self {
+        Self(Arc::new(Set {
+            threshold,
             wraps,
-        }
+            front: OnceLock::new(),
+        }))
     }
 
     /// The wraps.
     #[must_use]
     pub fn wraps(&self) -> &[WrappedDek] {
-        &self.wraps
+        &self.0.wraps
     }
 
     /// The wraps, taken out.
     #[must_use]
     pub fn into_wraps(self) -> Vec<WrappedDek> {
-        self.wraps
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.wraps.clone(), |set| set.wraps)
     }
 
     /// How many must open.
     #[must_use]
     pub fn threshold(&self) -> u8 {
-        self.threshold
+        self.0.threshold
     }
 
     /// Length of the wrap section without padding, in bytes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        2 + self.wraps.iter().map(WrappedDek::encoded_len).sum::<usize>()
+        2 + self.wraps().iter().map(WrappedDek::encoded_len).sum::<usize>()
     }
 
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
-        let count = u8::try_from(self.wraps.len()).map_err(|_| limits::STANZAS.error())?;
-        out.extend_from_slice(&[self.threshold, count]);
-        self.wraps.iter().try_for_each(|wrap| wrap.encode(out))
+        let count = u8::try_from(self.wraps().len()).map_err(|_| limits::STANZAS.error())?;
+        out.extend_from_slice(&[self.threshold(), count]);
+        self.wraps().iter().try_for_each(|wrap| wrap.encode(out))
+    }
+
+    /// The bytes from the envelope's first to the body's, as [`Wraps::prefix`] has them. A set that others hold too is
+    /// asked for them again and again, and keeps them.
+    pub(crate) fn prefix(&self, padding: usize) -> Result<Cow<'_, [u8]>> {
+        if Arc::strong_count(&self.0) == 1 {
+            return Ok(Cow::Owned(self.encode_prefix(padding)?));
+        }
+        match self.0.front.get() {
+            Some((len, front)) if *len == padding => Ok(Cow::Borrowed(front)),
+            // Asked for with one padding here and another there, which is rare.
+            Some(_) => Ok(Cow::Owned(self.encode_prefix(padding)?)),
+            None => {
+                let front = self.encode_prefix(padding)?;
+                let (len, front) = self.0.front.get_or_init(|| (padding, front));
+                if *len == padding {
+                    Ok(Cow::Borrowed(front))
+                } else {
+                    Ok(Cow::Owned(self.encode_prefix(padding)?))
+                }
+            }
+        }
+    }
+
+    fn encode_prefix(&self, padding: usize) -> Result<Vec<u8>> {
+        let len = self.encoded_len().saturating_add(padding);
+        let mut out = front(KIND_ATTACHED, len)?;
+        self.encode(&mut out)?;
+        out.resize(PREFIX_FIXED + len, 0);
+        Ok(out)
+    }
+}
+
+impl PartialEq for WrapSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.threshold() == other.threshold() && self.wraps() == other.wraps()
+    }
+}
+
+impl Eq for WrapSet {}
+
+impl fmt::Debug for WrapSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WrapSet")
+            .field("threshold", &self.threshold())
+            .field("wraps", &self.wraps())
+            .finish()
     }
 }
 
@@ -263,23 +322,26 @@ impl Wraps {
     /// # Errors
     /// `OverLimit` where the wrap section is longer than 65,536 bytes.
     pub fn prefix(&self, padding: usize) -> Result<Vec<u8>> {
-        let (kind, len) = match self {
-            Self::Attached(set) => (KIND_ATTACHED, set.encoded_len().saturating_add(padding)),
-            Self::Detached(DekId(id)) => (KIND_DETACHED, id.len()),
-        };
-        limits::WRAP_SECTION.check(len)?;
-        let mut out = Vec::with_capacity(PREFIX_FIXED + len);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&[VERSION, kind]);
-        let [.., a, b, c] = len.to_be_bytes();
-        out.extend_from_slice(&[a, b, c]);
         match self {
-            Self::Attached(set) => set.encode(&mut out)?,
-            Self::Detached(DekId(id)) => out.extend_from_slice(id),
+            Self::Attached(set) => set.encode_prefix(padding),
+            Self::Detached(DekId(id)) => {
+                let mut out = front(KIND_DETACHED, id.len())?;
+                out.extend_from_slice(id);
+                Ok(out)
+            }
         }
-        out.resize(PREFIX_FIXED + len, 0);
-        Ok(out)
     }
+}
+
+/// Magic, version, kind and W, with room for the section.
+fn front(kind: u8, len: usize) -> Result<Vec<u8>> {
+    limits::WRAP_SECTION.check(len)?;
+    let mut out = Vec::with_capacity(PREFIX_FIXED + len);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&[VERSION, kind]);
+    let [.., a, b, c] = len.to_be_bytes();
+    out.extend_from_slice(&[a, b, c]);
+    Ok(out)
 }
 
 /// The stored context, behind its length.
@@ -300,4 +362,29 @@ fn push_lv16(out: &mut Vec<u8>, bytes: &[u8], limit: &limits::Limit) -> Result<(
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(bytes);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_is_shared_keeps_its_front_and_gives_the_right_one_for_any_padding() {
+        let kek = KekRef::new("fake", "kek", "1").unwrap();
+        let wrapped = WrappedDek::new(WrapAlgorithm::from_id(224), kek, vec![7; 40]).unwrap();
+        let set = WrapSet::any_of(vec![wrapped]).unwrap();
+        let expected = |padding| Wraps::Attached(set.clone()).prefix(padding).unwrap();
+        let (bare, padded) = (expected(0), expected(9));
+        assert_eq!(padded.len(), bare.len() + 9);
+        assert!(matches!(set.prefix(0).unwrap(), Cow::Owned(front) if front == bare));
+        let shared = set.clone();
+        for _ in 0..2 {
+            assert!(matches!(set.prefix(9).unwrap(), Cow::Borrowed(front) if front == padded));
+            assert_eq!(shared.prefix(0).unwrap(), bare);
+        }
+        assert!(set.prefix(usize::MAX).is_err());
+        drop(shared);
+        assert_eq!(set.prefix(0).unwrap(), bare);
+        assert_eq!(set.into_wraps().len(), 1);
+    }
 }

@@ -61,6 +61,7 @@ pub struct Request<'a> {
     request_id: Option<&'a str>,
     deadline: Option<Monotonic>,
     authorisation: Option<&'a Authorisation>,
+    message_len: Option<u64>,
 }
 
 impl<'a> Request<'a> {
@@ -76,6 +77,7 @@ impl<'a> Request<'a> {
             request_id: None,
             deadline: None,
             authorisation: None,
+            message_len: None,
         }
     }
 
@@ -119,6 +121,14 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn with_authorisation(mut self, authorisation: &'a Authorisation) -> Self {
         self.authorisation = Some(authorisation);
+        self
+    }
+
+    /// Says how many bytes of plaintext the one message has that is about to be sealed, for those who keep a budget.
+    /// Not said for a data key, under which many will be. No key manager needs it.
+    #[must_use]
+    pub fn with_message_len(mut self, bytes: u64) -> Self {
+        self.message_len = Some(bytes);
         self
     }
 
@@ -176,6 +186,12 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn authorisation(&self) -> Option<&'a Authorisation> {
         self.authorisation
+    }
+
+    /// The plaintext bytes of the one message that is about to be sealed; `None` where that is not known.
+    #[must_use]
+    pub fn message_len(&self) -> Option<u64> {
+        self.message_len
     }
 
     /// The AAD of a wrap, for backends that authenticate extra data: a label and the binding, 47 bytes.

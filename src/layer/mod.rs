@@ -9,12 +9,22 @@
 //! Around one manager put `Verified` outermost and `Resilient` innermost:
 //! `Verified::new(Failover::new(Resilient::new(near)).or(Resilient::new(far)))`. No backend of this crate retries
 //! by itself, so no retry is done twice.
+//!
+//! And around a [`DekSource`](crate::DekSource), a source again:
+//!
+//! | layer | what it adds |
+//! |---|---|
+//! | `Cached` (feature `cache`) | DEKs that are kept for a while: one request at a time, refreshes, invalidation |
 
+#[cfg(feature = "cache")]
+mod cache;
 mod failover;
 #[cfg(feature = "resilience")]
 mod resilient;
 mod verified;
 
+#[cfg(feature = "cache")]
+pub use cache::{CacheStats, Cached, Caching, OnDenial};
 pub use failover::Failover;
 #[cfg(feature = "resilience")]
 pub use resilient::{Resilience, Resilient};

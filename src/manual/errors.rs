@@ -48,6 +48,7 @@
 //! | kind | means | do |
 //! |---|---|---|
 //! | `NoUsableKey` | none of its KEKs is configured here; [`attempts`](crate::Error::attempts) names them | add the KEK with `open_with`, or re-wrap where it is known |
+//! | `NoRoom` | the new wraps are longer than the room for them, so they cannot be written [in place](crate::in_place) | write the whole envelope anew, with more [room](crate::Builder::padding) |
 //! | `KeyRetired`, `KeyRevoked`, `KeyDestroyed` | the KEK, or for `KeyRevoked` the lease of a data key, was taken out of use | deliberate somewhere: find out by whom before working around it |
 //!
 //! # The key manager
@@ -85,6 +86,7 @@
 //! | kind | means | do |
 //! |---|---|---|
 //! | `InvalidArgument` | a bug in the calling code | mend the call |
+//! | `OutOfRange` | a range that ends behind the plaintext; the length is as whoever holds the object says | ask for less |
 //! | `Configuration` | a variable, file or setting is missing or not acceptable; the message says what is expected | mend the configuration |
 //!
 //! # Several keys

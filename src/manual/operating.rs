@@ -102,7 +102,9 @@
 //! ```
 //!
 //! Writing in place is safe only where all of the front is replaced at once, or through a journal: half a front
-//! is refused, and the DEK is then lost. A new front is padded as the sealer says, not as the old one was.
+//! is refused, and the DEK is then lost. For files,
+//! [`blocking::Sealer::rewrap_file`](crate::blocking::Sealer::rewrap_file) does it through a journal, see
+//! [`in_place`](crate::in_place). A new front is padded as the sealer says, not as the old one was.
 //!
 //! # Streams
 //! [`blocking::Sealer::writer`](crate::blocking::Sealer::writer) and
@@ -115,11 +117,23 @@
 //! - A reader reads to the end of what is under it: an envelope inside something longer needs its length from
 //!   elsewhere ([`Read::take`](std::io::Read::take)).
 //!
+//! Asynchronous code has the same over the traits of `futures-io` and tokio: `AsyncSealWriter`, where closing (or
+//! shutting down) finishes, and `AsyncOpenReader`.
+//!
+//! # Parts of a large payload
+//! - [`blocking::Sealer::range_reader`](crate::blocking::Sealer::range_reader) reads a file from anywhere and opens the
+//!   chunks that it touches. It verifies the end when it is made, so its length is authentic.
+//! - [`RangePlan`](crate::RangePlan) tells without a key which bytes of a stored object to fetch; its pieces open through
+//!   [`Opener::open_range`](crate::Opener::open_range). What opens is authentic and in its place. That the object has
+//!   not been cut off behind it is known only with [`with_end`](crate::RangePlan::with_end).
+//!
+//! A small chunk size makes small parts cheap, at 16 bytes for each chunk.
+//!
 //! # Leases and revocation
 //! A [`DekLease`](crate::DekLease) stands behind each data key, opener and stream.
 //! [`DekLease::revoke`](crate::DekLease::revoke) makes all of them refuse with `KeyRevoked`: data keys and openers
-//! at the next call, streams at the next chunk. Expiry reaches data keys and openers at the next call; a stream
-//! that has begun may finish.
+//! at the next call, streams at the next chunk. Expiry reaches data keys, openers and readers of parts at the next
+//! call; a stream that has begun may finish.
 //!
 //! ```
 //! # use waxseal::{EncryptionContext, ErrorKind, Kek, blocking::Sealer, local::LocalKeys};

@@ -1,7 +1,9 @@
 //! Sealing and opening payloads under a DEK. Synchronous; no key manager, no wraps.
 
+mod chunks;
 mod keys;
 mod open;
+mod range;
 mod session;
 mod stream;
 
@@ -11,9 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use keys::SessionKeys;
 pub(crate) use open::Message;
 pub use open::OpenedInPlace;
+pub use range::{RangePlan, RangeReader};
 pub use session::Layout;
-pub(crate) use session::{Sealing, Session};
-pub(crate) use stream::SealStart;
+pub(crate) use session::{Nonces, Sealing, Session};
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub use stream::{AsyncOpenReader, AsyncSealWriter};
+pub(crate) use stream::{ChunkOpener, OpenKeys, SealStart};
 pub use stream::{OpenReader, SealWriter};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -46,12 +51,6 @@ fn chunk_nonce(index: u64, last: bool) -> [u8; 12] {
     nonce[3..11].copy_from_slice(&index.to_be_bytes());
     nonce[11] = u8::from(last);
     nonce
-}
-
-/// The nonces of all chunks of a message of `count` chunks, in order.
-fn chunk_nonces(count: usize) -> impl Iterator<Item = [u8; 12]> {
-    let count = count as u64;
-    (0..count).map(move |index| chunk_nonce(index, index + 1 == count))
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
-use super::chunk_nonces;
+use super::chunks::{Chunks, Run, open_chunk};
 use super::keys::{SessionKeys, message_key};
 use crate::aead::{AeadKey, TAG};
 use crate::envelope::{BodyHead, Cut, Header};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parallel::{self, Parallel};
 use crate::secret::Dek;
 
 /// What is needed to open one message, beside its chunks.
@@ -20,6 +21,7 @@ pub(crate) struct Message<'a> {
     pub(crate) nonce: &'a [u8; 12],
     pub(crate) digest: &'a [u8; 32],
     pub(crate) aad: &'a [u8],
+    pub(crate) parallel: Option<&'a Parallel>,
 }
 
 impl<'a> Message<'a> {
@@ -37,7 +39,14 @@ impl<'a> Message<'a> {
             nonce: header.nonce(),
             digest,
             aad,
+            parallel: None,
         }
+    }
+
+    /// The same, on several threads where it is large.
+    pub(crate) fn on(mut self, parallel: Option<&'a Parallel>) -> Self {
+        self.parallel = parallel;
+        self
     }
 
     pub(crate) fn message_key(&self) -> Result<AeadKey> {
@@ -60,61 +69,98 @@ impl<'a> Message<'a> {
         } else {
             out.resize(start + cut.plaintext_len(), 0);
         }
-        let room = out.get_mut(start..).unwrap_or_default();
-        let result = self.open_chunks(chunks, cut, room);
-        if result.is_err() {
-            // Earlier chunks were opened, and a library may leave what failed behind: nothing is released.
-            room.zeroize();
-            out.truncate(start);
+        // Earlier chunks are opened when a later one fails, and a library may leave what failed behind: nothing
+        // of it is released.
+        let room = Unverified(out.get_mut(start..).unwrap_or_default());
+        match self.open_chunks(chunks, cut, room) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                out.truncate(start);
+                Err(error)
+            }
         }
-        result
     }
 
-    fn open_chunks(&self, chunks: &[u8], cut: Cut, out: &mut [u8]) -> Result<()> {
+    /// Opens the chunks to `out`, which has the length that their cut gives. On an error it is wiped.
+    pub(crate) fn open_to_slice(&self, chunks: &[u8], cut: Cut, out: &mut [u8]) -> Result<()> {
+        limits::AAD.check(self.aad.len())?;
+        self.open_chunks(chunks, cut, Unverified(out))
+    }
+
+    fn open_chunks(&self, chunks: &[u8], cut: Cut, mut out: Unverified<'_>) -> Result<()> {
         if cut.is_single() {
             let (body, tag) = chunks.split_last_chunk::<TAG>().ok_or_else(Error::cannot_open)?;
-            return self.keys.aead.open_to(self.nonce, self.aad, body, tag, out);
+            self.keys.aead.open_to(self.nonce, self.aad, body, tag, out.0)?;
+            out.release();
+            return Ok(());
         }
         let key = self.message_key()?;
-        let size = self.body.chunk_size().bytes();
-        let pairs = chunks.chunks(size + TAG).zip(out.chunks_mut(size));
-        for (nonce, (chunk, out)) in chunk_nonces(cut.count()).zip(pairs) {
-            let (body, tag) = chunk.split_last_chunk::<TAG>().ok_or_else(Error::cannot_open)?;
-            key.open_to(&nonce, self.aad, body, tag, out)?;
-        }
+        let keyed = self.chunks(&key);
+        let piece = keyed.per_piece();
+        let pairs = chunks
+            .chunks((keyed.size + TAG) * piece)
+            .zip(out.0.chunks_mut(keyed.size * piece));
+        let len = cut.plaintext_len();
+        parallel::each(self.parallel, len, pairs.enumerate(), |(at, (chunks, out))| {
+            keyed.open(Run::new(at * piece, cut.count()), chunks, out)
+        })?;
+        out.release();
         Ok(())
     }
 
     /// Opens the chunks where they are. On an error they are wiped.
     pub(crate) fn open_in_place<'b>(&self, chunks: &'b mut [u8], cut: Cut) -> Result<OpenedInPlace<'b>> {
         limits::AAD.check(self.aad.len())?;
-        match self.open_chunks_in_place(chunks, cut) {
-            Ok(()) => Ok(OpenedInPlace { bytes: chunks, cut }),
-            Err(error) => {
-                chunks.zeroize();
-                Err(error)
-            }
-        }
+        let mut opened = Unverified(chunks);
+        self.open_chunks_in_place(opened.0, cut)?;
+        let bytes = opened.release();
+        Ok(OpenedInPlace { bytes, cut })
     }
 
-    fn open_chunks_in_place(&self, chunks: &mut [u8], cut: Cut) -> Result<()> {
+    fn open_chunks_in_place(&self, buffer: &mut [u8], cut: Cut) -> Result<()> {
         if cut.is_single() {
-            return open_chunk(&self.keys.aead, self.nonce, self.aad, chunks);
+            return open_chunk(&self.keys.aead, self.nonce, self.aad, buffer);
         }
         let key = self.message_key()?;
-        let chunks = chunks.chunks_mut(self.body.chunk_size().bytes() + TAG);
-        for (nonce, chunk) in chunk_nonces(cut.count()).zip(chunks) {
-            open_chunk(&key, &nonce, self.aad, chunk)?;
+        let keyed = self.chunks(&key);
+        let piece = keyed.per_piece();
+        let pieces = buffer.chunks_mut((keyed.size + TAG) * piece).enumerate();
+        parallel::each(self.parallel, cut.plaintext_len(), pieces, |(at, buffer)| {
+            keyed.open_in_place(Run::new(at * piece, cut.count()), buffer).1
+        })
+    }
+
+    fn chunks<'k>(&self, key: &'k AeadKey) -> Chunks<'k>
+    where
+        'a: 'k,
+    {
+        let size = self.body.chunk_size().bytes();
+        Chunks {
+            key,
+            aad: self.aad,
+            size,
         }
-        Ok(())
     }
 }
 
-fn open_chunk(key: &AeadKey, nonce: &[u8; 12], aad: &[u8], chunk: &mut [u8]) -> Result<()> {
-    let (body, tag) = chunk
-        .split_last_chunk_mut::<TAG>()
-        .ok_or_else(Error::cannot_open)?;
-    key.open_in_place(nonce, aad, body, tag)
+/// Where plaintext comes to lie before all of it was verified: wiped where it is dropped as such, after an error
+/// or a panic.
+struct Unverified<'b>(&'b mut [u8]);
+
+impl<'b> Unverified<'b> {
+    fn release(&mut self) -> &'b mut [u8] {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Unverified<'_> {
+    fn drop(&mut self) {
+        // Not left to the wiping: the C library's masked stores to the address of an empty slice cost more than
+        // opening a small value.
+        if !self.0.is_empty() {
+            self.0.zeroize();
+        }
+    }
 }
 
 /// Plaintext that was opened where its envelope lay, in the caller's buffer.

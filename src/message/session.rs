@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::chunk_nonces;
+use super::chunks::{Chunks, Run, refused, seal_chunk};
 use super::keys::{SessionKeys, message_key};
 use super::open::Message;
 use crate::aead::{AeadKey, TAG};
@@ -14,6 +14,7 @@ use crate::envelope::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::parallel::{self, Parallel};
 use crate::secret::Dek;
 use crate::suite::Suite;
 
@@ -39,6 +40,36 @@ pub(crate) struct Session {
     keys: SessionKeys,
     messages: AtomicU64,
     generation: u64,
+}
+
+/// Nonces that are drawn at a time: no more than the generator gives out of its buffer.
+const NONCES: usize = 16;
+
+/// Nonces of messages that a session has counted.
+#[derive(Default)]
+pub(crate) struct Nonces {
+    drawn: [[u8; 12]; NONCES],
+    left: usize,
+}
+
+impl Nonces {
+    fn draw(&mut self, count: usize) -> Result<()> {
+        self.left = 0;
+        let drawn = self.drawn.get_mut(..count).unwrap_or_default();
+        entropy::fill(drawn.as_flattened_mut())?;
+        self.left = drawn.len();
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// One that was not given before.
+    pub(crate) fn next(&mut self) -> Option<&[u8; 12]> {
+        self.left = self.left.checked_sub(1)?;
+        self.drawn.get(self.left)
+    }
 }
 
 impl Session {
@@ -94,8 +125,14 @@ impl Session {
 
     #[cfg(test)]
     pub(crate) fn use_up(&self) {
+        self.use_up_to(0);
+    }
+
+    /// Leaves so many messages.
+    #[cfg(test)]
+    pub(crate) fn use_up_to(&self, left: u64) {
         self.messages
-            .store(limits::SESSION_MESSAGES.max, Ordering::Relaxed);
+            .store(limits::SESSION_MESSAGES.max - left, Ordering::Relaxed);
     }
 
     /// Counts one message and draws its nonce. Refused once the session has ended.
@@ -109,6 +146,20 @@ impl Session {
         }
         // Into the caller's own: a nonce that is moved about costs more than the count.
         entropy::fill(nonce)
+    }
+
+    /// Counts up to `want` messages, as many as there is room for, and draws their nonces. Refused once the session
+    /// has ended.
+    pub(crate) fn begin_many(&self, want: usize, nonces: &mut Nonces) -> Result<()> {
+        let want = want.clamp(1, NONCES);
+        let count = self.messages.fetch_add(want as u64, Ordering::Relaxed);
+        let left = limits::SESSION_MESSAGES.max.saturating_sub(count);
+        if left == 0 || self.has_forked() {
+            return Err(Error::new(ErrorKind::BudgetExhausted {
+                budget: limits::SESSION_MESSAGES.name,
+            }));
+        }
+        nonces.draw(usize::try_from(left).map_or(want, |left| left.min(want)))
     }
 
     /// Where things lie in an envelope of this session with a front of `prefix` bytes.
@@ -165,6 +216,7 @@ impl Session {
         aad: &[u8],
         plaintext: &[u8],
         out: &mut Vec<u8>,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         let layout = self.layout(prefix.len(), plaintext.len())?;
         let mut nonce = [0; 12];
@@ -180,7 +232,7 @@ impl Session {
             out.resize(at + layout.cut().sealed_len(), 0);
             out.get_mut(at..).unwrap_or_default()
         };
-        let sealed = self.seal_chunks(dek, &nonce, aad, plaintext, layout.cut(), chunks);
+        let sealed = self.seal_chunks(dek, &nonce, aad, plaintext, layout.cut(), chunks, parallel);
         if sealed.is_err() {
             out.truncate(start);
         }
@@ -195,16 +247,30 @@ impl Session {
         aad: &[u8],
         buffer: &mut [u8],
         layout: Layout,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
-        if buffer.len() != layout.envelope_len() {
-            return Err(Error::argument(
-                "the buffer has not the length of the envelope's layout",
-            ));
-        }
+        layout.check(buffer)?;
         let mut nonce = [0; 12];
         self.begin(&mut nonce)?;
         let chunks = self.put_header(prefix, &nonce, buffer)?;
-        self.seal_in_place(dek, &nonce, aad, chunks, layout.cut())
+        self.seal_in_place(dek, &nonce, aad, chunks, layout.cut(), parallel)
+    }
+
+    /// Seals a message that was begun to `out`, which has the length of its layout.
+    #[allow(clippy::too_many_arguments, reason = "what one message is made of")]
+    pub(crate) fn seal_to_slice(
+        &self,
+        dek: &Dek,
+        prefix: &[u8],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+        layout: Layout,
+        parallel: Option<&Parallel>,
+    ) -> Result<()> {
+        let chunks = self.put_header(prefix, nonce, out)?;
+        self.seal_chunks(dek, nonce, aad, plaintext, layout.cut(), chunks, parallel)
     }
 
     /// Nonce and chunks of an envelope of this very session behind this prefix. The commitment is compared in
@@ -238,6 +304,7 @@ impl Session {
         aad: &[u8],
         chunks: &[u8],
         out: &mut Vec<u8>,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         let body = BodyHead::parse(&self.body_head)?;
         let cut = Cut::of_sealed(self.sealing.chunk_size, chunks.len(), 0)?;
@@ -248,6 +315,7 @@ impl Session {
             nonce,
             digest: self.context.digest(),
             aad,
+            parallel,
         };
         message.open_to(chunks, cut, out)
     }
@@ -259,6 +327,7 @@ impl Session {
     }
 
     /// Seals `plaintext` to `out`, which has the length that its cut gives.
+    #[allow(clippy::too_many_arguments, reason = "what one message is made of")]
     fn seal_chunks(
         &self,
         dek: &Dek,
@@ -267,6 +336,7 @@ impl Session {
         plaintext: &[u8],
         cut: Cut,
         out: &mut [u8],
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         if cut.is_single() {
             let (body, tag) = out.split_at_mut_checked(plaintext.len()).ok_or_else(refused)?;
@@ -277,46 +347,45 @@ impl Session {
                 .map_err(|_| refused());
         }
         let key = self.message_key(dek, nonce)?;
-        let size = self.sealing.chunk_size.bytes();
-        let pairs = plaintext.chunks(size).zip(out.chunks_mut(size + TAG));
-        for (nonce, (chunk, out)) in chunk_nonces(cut.count()).zip(pairs) {
-            let (body, tag) = out.split_at_mut_checked(chunk.len()).ok_or_else(refused)?;
-            key.seal_to(&nonce, aad, chunk, body, tag)
-                .map_err(|_| refused())?;
-        }
-        Ok(())
+        let chunks = self.chunks(&key, aad);
+        let piece = chunks.per_piece();
+        let pairs = plaintext
+            .chunks(chunks.size * piece)
+            .zip(out.chunks_mut((chunks.size + TAG) * piece));
+        parallel::each(
+            parallel,
+            plaintext.len(),
+            pairs.enumerate(),
+            |(at, (plaintext, out))| chunks.seal(Run::new(at * piece, cut.count()), plaintext, out),
+        )
     }
 
-    /// Seals in place: `chunks` hold the plaintext where the cut's ranges say, with room for the tags.
+    /// Seals in place: `buffer` holds the plaintext where the cut's ranges say, with room for the tags.
     fn seal_in_place(
         &self,
         dek: &Dek,
         nonce: &[u8; 12],
         aad: &[u8],
-        chunks: &mut [u8],
+        buffer: &mut [u8],
         cut: Cut,
+        parallel: Option<&Parallel>,
     ) -> Result<()> {
         if cut.is_single() {
-            return seal_chunk(&self.keys.aead, nonce, aad, chunks);
+            return seal_chunk(&self.keys.aead, nonce, aad, buffer);
         }
         let key = self.message_key(dek, nonce)?;
-        let chunks = chunks.chunks_mut(self.sealing.chunk_size.bytes() + TAG);
-        for (nonce, chunk) in chunk_nonces(cut.count()).zip(chunks) {
-            seal_chunk(&key, &nonce, aad, chunk)?;
-        }
-        Ok(())
+        let chunks = self.chunks(&key, aad);
+        let piece = chunks.per_piece();
+        let pieces = buffer.chunks_mut((chunks.size + TAG) * piece).enumerate();
+        parallel::each(parallel, cut.plaintext_len(), pieces, |(at, buffer)| {
+            chunks.seal_in_place(Run::new(at * piece, cut.count()), buffer)
+        })
     }
-}
 
-fn seal_chunk(key: &AeadKey, nonce: &[u8; 12], aad: &[u8], chunk: &mut [u8]) -> Result<()> {
-    let (body, tag) = chunk.split_last_chunk_mut::<TAG>().ok_or_else(refused)?;
-    *tag = key.seal_in_place(nonce, aad, body).map_err(|_| refused())?;
-    Ok(())
-}
-
-/// No AEAD library refuses a chunk of at most 16 MiB, short of running out of memory.
-fn refused() -> Error {
-    Error::argument("the AEAD refused to seal")
+    fn chunks<'k>(&self, key: &'k AeadKey, aad: &'k [u8]) -> Chunks<'k> {
+        let size = self.sealing.chunk_size.bytes();
+        Chunks { key, aad, size }
+    }
 }
 
 /// Where things lie in an envelope that is sealed in place.
@@ -369,6 +438,16 @@ impl Layout {
     pub(crate) fn cut(&self) -> Cut {
         self.cut
     }
+
+    pub(crate) fn check(&self, buffer: &[u8]) -> Result<()> {
+        if buffer.len() == self.envelope_len() {
+            Ok(())
+        } else {
+            Err(Error::argument(
+                "the buffer has not the length of the envelope's layout",
+            ))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -399,10 +478,37 @@ mod tests {
     }
 
     #[test]
+    fn many_messages_begin_at_once_within_the_budget_and_with_nonces_of_their_own() {
+        let (session, mut nonces) = (session(), Nonces::default());
+        let mut seen = std::collections::HashSet::new();
+        let mut take = |nonces: &mut Nonces| {
+            let mut taken = 0;
+            while let Some(nonce) = nonces.next() {
+                assert!(seen.insert(*nonce));
+                taken += 1;
+            }
+            assert!(nonces.is_empty());
+            taken
+        };
+        for (want, given) in [(1, 1), (5, 5), (16, 16), (17, 16), (1000, 16)] {
+            session.begin_many(want, &mut nonces).unwrap();
+            assert_eq!(take(&mut nonces), given);
+        }
+        assert_eq!(session.messages.load(Ordering::Relaxed), 1 + 5 + 16 * 3);
+        session.use_up_to(7);
+        session.begin_many(100, &mut nonces).unwrap();
+        assert_eq!(take(&mut nonces), 7);
+        assert!(session.is_over());
+        assert!(session.begin_many(1, &mut nonces).is_err());
+        assert_eq!(take(&mut nonces), 0);
+    }
+
+    #[test]
     fn ends_at_a_fork() {
         let mut session = session();
         session.pretend_to_have_forked();
         assert!(session.is_over());
         assert!(session.begin(&mut [0; 12]).is_err());
+        assert!(session.begin_many(1, &mut Nonces::default()).is_err());
     }
 }

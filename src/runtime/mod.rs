@@ -1,7 +1,8 @@
 //! The only doors to time, tasks and variables.
 //!
 //! Nothing in this crate reads a clock, sleeps or spawns except through a [`Runtime`], and nothing reads the
-//! process environment except through an [`Environment`]. Tests replace both.
+//! process environment except through an [`Environment`]. Tests replace both. Threads for large payloads are the
+//! caller's, through a [`Pool`](crate::Pool).
 
 mod environment;
 mod thread;

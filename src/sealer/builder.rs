@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::key_manager::KeyManager;
 use crate::limits;
 use crate::message::Sealing;
+use crate::parallel::Parallel;
 use crate::runtime::{Runtime, ThreadRuntime};
 use crate::source::AnyOf;
 use crate::suite::Suite;
@@ -24,6 +25,7 @@ impl Default for Settings {
             timeout: None,
             profile: None,
             actor: None,
+            parallel: None,
         }
     }
 }
@@ -124,6 +126,12 @@ impl Builder {
     /// The profile that each request to a key manager names.
     pub fn profile(mut self, profile: &str) -> Self {
         self.settings.profile = Some(profile.into());
+        self
+    }
+
+    /// Seals and opens large payloads and streams on several threads. Off by default: see [`Parallel`].
+    pub fn parallel(mut self, parallel: Parallel) -> Self {
+        self.settings.parallel = Some(parallel);
         self
     }
 

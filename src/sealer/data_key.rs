@@ -11,7 +11,11 @@ use crate::dek_lease::DekLease;
 use crate::envelope::{Envelope, Header, Wraps};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
+use crate::message::ChunkOpener;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use crate::message::SealStart;
 use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
+use crate::parallel::Parallel;
 use crate::runtime::{Monotonic, Runtime};
 use crate::secret::Plaintext;
 
@@ -19,10 +23,12 @@ use crate::secret::Plaintext;
 ///
 /// Checks on every call that its lease was neither revoked nor has expired. A reader checks for revocation
 /// at every chunk, and may finish its message after the lease expired.
+/// A [`RangeReader`](crate::RangeReader) asks for both at every read.
 pub struct Opener {
-    lease: Arc<DekLease>,
-    context: EncryptionContext,
+    pub(super) lease: Arc<DekLease>,
+    pub(super) context: EncryptionContext,
     runtime: Arc<dyn Runtime>,
+    parallel: Option<Parallel>,
 }
 
 impl Opener {
@@ -31,6 +37,7 @@ impl Opener {
             lease,
             context,
             runtime,
+            parallel: None,
         }
     }
 
@@ -38,6 +45,21 @@ impl Opener {
     #[must_use]
     pub fn from_lease(lease: Arc<DekLease>, context: &EncryptionContext, runtime: Arc<dyn Runtime>) -> Self {
         Self::new(lease, context.clone(), runtime)
+    }
+
+    /// Opens large payloads and streams on several threads; on the calling one alone with `None`.
+    #[must_use]
+    pub fn with_parallel(mut self, parallel: impl Into<Option<Parallel>>) -> Self {
+        self.parallel = parallel.into();
+        self
+    }
+
+    pub(super) fn parallel(&self) -> Option<&Parallel> {
+        self.parallel.as_ref()
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        self.lease.check(self.runtime.now())
     }
 
     /// Opens an envelope. Plaintext is released only after all of it was verified.
@@ -58,12 +80,34 @@ impl Opener {
     /// As [`open`](Self::open).
     pub fn open_into(&self, envelope: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let open = || {
-            self.lease.check(self.runtime.now())?;
+            self.check()?;
             let envelope = Envelope::parse(envelope)?;
             envelope.header().check_stored_context(self.context.digest())?;
-            self.lease.open_to(&envelope, &self.context, aad, out)
+            self.lease
+                .open_to(&envelope, &self.context, aad, out, self.parallel())
         };
         during(Operation::Open, open)
+    }
+
+    /// Opens an envelope to the front of `out`, which has at least the length of its plaintext, and says how long that
+    /// is. Neither copies nor allocates nor clears first: for large payloads and a buffer that is used again, the
+    /// fastest way that keeps the envelope. Nothing of a payload that does not open stays in `out`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `InvalidArgument` where `out` is too short.
+    pub fn open_to_slice(&self, envelope: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        during(Operation::Open, || {
+            self.check()?;
+            let envelope = Envelope::parse(envelope)?;
+            envelope.header().check_stored_context(self.context.digest())?;
+            let len = envelope.cut().plaintext_len();
+            let out = out
+                .get_mut(..len)
+                .ok_or_else(|| Error::argument("the buffer is shorter than the plaintext"))?;
+            self.lease
+                .open_to_slice(&envelope, &self.context, aad, out, self.parallel())?;
+            Ok(len)
+        })
     }
 
     /// Opens an envelope where it lies, without copying. After an error the chunks are wiped: `envelope` is
@@ -73,8 +117,9 @@ impl Opener {
     /// As [`open`](Self::open).
     pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: &[u8]) -> Result<OpenedInPlace<'b>> {
         during(Operation::Open, || {
-            self.lease.check(self.runtime.now())?;
-            self.lease.open_in_place(envelope, &self.context, aad)
+            self.check()?;
+            self.lease
+                .open_in_place(envelope, &self.context, aad, self.parallel())
         })
     }
 
@@ -86,9 +131,10 @@ impl Opener {
     /// `LeaseExpired`; `OverLimit` for an AAD above 65,536 bytes.
     pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
         during(Operation::Open, || {
-            self.lease.check(self.runtime.now())?;
+            self.check()?;
             header.check_stored_context(self.context.digest())?;
-            self.lease.reader(header, &self.context, aad, reader)
+            self.lease
+                .reader(header, &self.context, aad, reader, self.parallel())
         })
     }
 
@@ -118,11 +164,11 @@ impl fmt::Debug for Opener {
 /// `KeyRevoked` or `BudgetExhausted`, and the caller asks the sealer for another. After a `fork` parent and
 /// child seal in different sessions.
 pub struct DataKey {
-    opener: Opener,
-    prefix: Vec<u8>,
+    pub(super) opener: Opener,
+    pub(super) prefix: Vec<u8>,
     sealing: Sealing,
     end: Monotonic,
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
 }
 
 impl DataKey {
@@ -170,7 +216,7 @@ impl DataKey {
             .map_or(self.end, |lease| lease.min(self.end))
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let now = self.opener.runtime.now();
         self.opener.lease.check(now)?;
         if now >= self.end {
@@ -181,7 +227,7 @@ impl DataKey {
     }
 
     /// Runs `work` in the open session, or in a new one where that has ended.
-    fn in_session<T>(&self, mut work: impl FnMut(&Arc<Session>) -> Result<T>) -> Result<T> {
+    pub(super) fn in_session<T>(&self, mut work: impl FnMut(&Arc<Session>) -> Result<T>) -> Result<T> {
         self.check()?;
         if let Some(session) = self.sessions.current() {
             match work(session) {
@@ -192,6 +238,17 @@ impl DataKey {
                 .put(self.opener.lease.session(self.sealing, &self.opener.context)?);
         }
         in_session(&self.opener.lease, self.sealing, &self.opener.context, work)
+    }
+
+    /// Seals and opens large payloads and streams on several threads; on the calling one alone with `None`.
+    #[must_use]
+    pub fn with_parallel(mut self, parallel: impl Into<Option<Parallel>>) -> Self {
+        self.opener = self.opener.with_parallel(parallel);
+        self
+    }
+
+    pub(super) fn parallel(&self) -> Option<&Parallel> {
+        self.opener.parallel()
     }
 
     /// Seals `plaintext` to a new envelope. One allocation.
@@ -214,7 +271,38 @@ impl DataKey {
         during(Operation::Seal, || {
             limits::AAD.check(aad.len())?;
             let dek = self.opener.lease.dek();
-            self.in_session(|session| session.seal_to_vec(dek, &self.prefix, aad, plaintext, out))
+            self.in_session(|session| {
+                session.seal_to_vec(dek, &self.prefix, aad, plaintext, out, self.parallel())
+            })
+        })
+    }
+
+    /// Seals `plaintext` to `out`, which has exactly the length of its [`layout`](Self::layout). Neither copies nor
+    /// allocates nor clears first: for large payloads and a buffer that is used again, the fastest way there is. After
+    /// an error `out` holds nothing of use.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal); `InvalidArgument` where `out` has another length.
+    pub fn seal_to_slice(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<()> {
+        during(Operation::Seal, || {
+            limits::AAD.check(aad.len())?;
+            let layout = self.layout(plaintext.len())?;
+            let dek = self.opener.lease.dek();
+            self.in_session(|session| {
+                let mut nonce = [0; 12];
+                layout.check(out)?;
+                session.begin(&mut nonce)?;
+                session.seal_to_slice(
+                    dek,
+                    &self.prefix,
+                    &nonce,
+                    aad,
+                    plaintext,
+                    out,
+                    layout,
+                    self.parallel(),
+                )
+            })
         })
     }
 
@@ -253,7 +341,9 @@ impl DataKey {
                 return Err(Error::argument("the layout is of another data key"));
             }
             let dek = self.opener.lease.dek();
-            self.in_session(|session| session.seal_buffer(dek, &self.prefix, aad, buffer, layout))
+            self.in_session(|session| {
+                session.seal_buffer(dek, &self.prefix, aad, buffer, layout, self.parallel())
+            })
         })
     }
 
@@ -266,7 +356,7 @@ impl DataKey {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
             let start = self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))?;
-            Ok(SealWriter::new(writer, start))
+            Ok(SealWriter::new(writer, start, self.parallel()))
         })
     }
 
@@ -291,7 +381,8 @@ impl DataKey {
             if let Some(session) = self.sessions.current()
                 && let Some((nonce, chunks)) = session.own_message(&self.prefix, envelope)
             {
-                return session.open_own(self.opener.lease.dek(), nonce, aad, chunks, out);
+                let dek = self.opener.lease.dek();
+                return session.open_own(dek, nonce, aad, chunks, out, self.parallel());
             }
             let envelope = Envelope::parse(envelope)?;
             envelope
@@ -299,8 +390,18 @@ impl DataKey {
                 .check_stored_context(self.opener.context.digest())?;
             self.opener
                 .lease
-                .open_to(&envelope, &self.opener.context, aad, out)
+                .open_to(&envelope, &self.opener.context, aad, out, self.parallel())
         })
+    }
+
+    /// Opens an envelope of this DEK to the front of `out`, and says how long the plaintext is, see
+    /// [`Opener::open_to_slice`].
+    ///
+    /// # Errors
+    /// As there, and `LeaseExpired` where the data key has ended.
+    pub fn open_to_slice(&self, envelope: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        during(Operation::Open, || self.check())?;
+        self.opener.open_to_slice(envelope, aad, out)
     }
 
     /// Opens an envelope of this DEK where it lies, see [`Opener::open_in_place`].
@@ -312,7 +413,7 @@ impl DataKey {
             self.check()?;
             self.opener
                 .lease
-                .open_in_place(envelope, &self.opener.context, aad)
+                .open_in_place(envelope, &self.opener.context, aad, self.parallel())
         })
     }
 
@@ -332,6 +433,38 @@ impl DataKey {
     }
 }
 
+// For streams and ranges, which stand in files of their own.
+
+impl Opener {
+    /// What opens the chunks behind `header`.
+    pub(super) fn chunk_opener(&self, header: &Header<'_>, aad: &[u8]) -> Result<ChunkOpener> {
+        during(Operation::Open, || {
+            self.lease.check(self.runtime.now())?;
+            header.check_stored_context(self.context.digest())?;
+            self.lease.chunk_opener(header, &self.context, aad)
+        })
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+}
+
+impl DataKey {
+    /// Begins a message that is sealed chunk by chunk.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(super) fn begin_stream(&self, aad: &[u8]) -> Result<SealStart> {
+        during(Operation::Seal, || {
+            let lease = &self.opener.lease;
+            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))
+        })
+    }
+
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+}
+
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DataKey")
@@ -341,6 +474,6 @@ impl fmt::Debug for DataKey {
     }
 }
 
-fn during<T>(operation: Operation, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn during<T>(operation: Operation, work: impl FnOnce() -> Result<T>) -> Result<T> {
     work().map_err(|error| error.with_operation(operation))
 }

@@ -1,27 +1,34 @@
 //! What an application sees: seal, open, inspect, re-wrap.
 
+mod batch;
 mod builder;
 mod data_key;
 mod new_wraps;
+mod ranges;
 mod sessions;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod streams;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use batch::{OpenedBatch, SealedBatch};
 pub use builder::Builder;
 pub use data_key::{DataKey, Opener};
 pub use new_wraps::NewWraps;
+pub(crate) use ranges::rewound;
 
 use crate::context::{Binding, EncryptionContext};
 use crate::dek_lease::DekLease;
 use crate::dek_source::DekSource;
-use crate::envelope::{Envelope, Header, WrapSet, Wraps};
+use crate::envelope::{Envelope, Header, WrapSet};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::kek_uri::open_from_environment;
 use crate::key_manager::{KeyManager, Purpose, Request};
 use crate::limits;
 use crate::message::{Layout, Sealing, Session};
+use crate::parallel::Parallel;
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
 use crate::secret::Plaintext;
 use crate::source::AnyOf;
@@ -62,6 +69,7 @@ struct Settings {
     timeout: Option<Duration>,
     profile: Option<Arc<str>>,
     actor: Option<Arc<str>>,
+    parallel: Option<Parallel>,
 }
 
 impl Sealer {
@@ -133,11 +141,12 @@ impl Sealer {
         limits::AAD.check(binding.aad().len())?;
         let (sealing, context) = (self.settings.sealing, binding.context());
         Layout::new(sealing, context, 0, plaintext.len())?;
-        let (lease, wraps) = self.seal_dek(context).await?;
-        let prefix = Wraps::Attached(wraps).prefix(self.settings.padding)?;
+        let (lease, wraps) = self.seal_dek(context, Some(plaintext.len())).await?;
+        let prefix = wraps.prefix(self.settings.padding)?;
         let mut out = Vec::new();
         in_session(&lease, sealing, context, |session| {
-            session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out)
+            let parallel = self.settings.parallel.as_ref();
+            session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out, parallel)
         })?;
         Ok(out)
     }
@@ -165,7 +174,8 @@ impl Sealer {
         limits::AAD.check(binding.aad().len())?;
         let envelope = Envelope::parse(envelope)?;
         let lease = self.open_dek(envelope.header(), binding.context()).await?;
-        lease.open(&envelope, binding.context(), binding.aad())
+        let parallel = self.settings.parallel.as_ref();
+        lease.open(&envelope, binding.context(), binding.aad(), parallel)
     }
 
     /// Parses an envelope: who can open it, how it was sealed, how long it is. No key, no network.
@@ -223,12 +233,12 @@ impl Sealer {
     }
 
     async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
-        let (lease, wraps) = self.seal_dek(context).await?;
-        let prefix = Wraps::Attached(wraps).prefix(self.settings.padding)?;
+        let (lease, wraps) = self.seal_dek(context, None).await?;
+        let prefix = wraps.prefix(self.settings.padding)?.into_owned();
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
         DataKey::new(
-            Opener::new(lease, context.clone(), runtime),
+            Opener::new(lease, context.clone(), runtime).with_parallel(self.settings.parallel.clone()),
             prefix,
             self.settings.sealing,
             end,
@@ -246,11 +256,8 @@ impl Sealer {
     pub async fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
         let lease = self.open_dek(header, context).await;
         let lease = lease.map_err(|error| error.with_operation(Operation::Open))?;
-        Ok(Opener::new(
-            lease,
-            context.clone(),
-            Arc::clone(&self.settings.runtime),
-        ))
+        let opener = Opener::new(lease, context.clone(), Arc::clone(&self.settings.runtime));
+        Ok(opener.with_parallel(self.settings.parallel.clone()))
     }
 
     fn request<'r>(&'r self, context: &'r EncryptionContext, purpose: Purpose) -> Request<'r> {
@@ -272,11 +279,26 @@ impl Sealer {
         with_timeout(&*self.settings.runtime, self.settings.timeout, work).await
     }
 
-    async fn seal_dek(&self, context: &EncryptionContext) -> Result<(Arc<DekLease>, WrapSet)> {
-        let request = self.request(context, Purpose::Seal);
-        let (lease, wraps) = self.bounded(self.source.as_ref().seal_dek(&request)).await?;
-        lease.check(self.settings.runtime.now())?;
-        Ok((lease, wraps))
+    async fn seal_dek(
+        &self,
+        context: &EncryptionContext,
+        message: Option<usize>,
+    ) -> Result<(Arc<DekLease>, WrapSet)> {
+        let mut request = self.request(context, Purpose::Seal);
+        if let Some(bytes) = message {
+            request = request.with_message_len(bytes as u64);
+        }
+        let source = self.source.as_ref();
+        self.bounded(async {
+            let (lease, wraps) = source.seal_dek(&request).await?;
+            if self.is_live(&lease)? {
+                return Ok((lease, wraps));
+            }
+            let (lease, wraps) = source.seal_dek(&request).await?;
+            lease.check(self.settings.runtime.now())?;
+            Ok((lease, wraps))
+        })
+        .await
     }
 
     async fn open_dek(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Arc<DekLease>> {
@@ -284,11 +306,24 @@ impl Sealer {
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Open);
         let source = self.source.as_ref();
-        let lease = self
-            .bounded(source.open_dek(section, header.body(), &request))
-            .await?;
-        lease.check(self.settings.runtime.now())?;
-        Ok(lease)
+        self.bounded(async {
+            let lease = source.open_dek(section, header.body(), &request).await?;
+            if self.is_live(&lease)? {
+                return Ok(lease);
+            }
+            let lease = source.open_dek(section, header.body(), &request).await?;
+            lease.check(self.settings.runtime.now())?;
+            Ok(lease)
+        })
+        .await
+    }
+
+    /// Whether a lease can be used. One that a source has kept may end on its way here: it is asked for once more.
+    fn is_live(&self, lease: &DekLease) -> Result<bool> {
+        match lease.check(self.settings.runtime.now()) {
+            Err(error) if error.kind() == ErrorKind::LeaseExpired => Ok(false),
+            checked => checked.map(|()| true),
+        }
     }
 }
 

@@ -43,6 +43,16 @@ impl NewWraps {
         self.replaces
     }
 
+    /// The old envelope's header.
+    pub(crate) fn old_header(&self) -> &[u8] {
+        &self.old
+    }
+
+    /// Length of the new bytes without any padding.
+    pub(crate) fn bare_len(&self) -> usize {
+        self.wraps.prefix(0).map_or(usize::MAX, |prefix| prefix.len())
+    }
+
     /// The wraps.
     #[must_use]
     pub fn wraps(&self) -> &Wraps {
@@ -65,7 +75,8 @@ impl NewWraps {
     /// fit.
     ///
     /// Write them only where they are replaced as a whole (a database value, an object), or through a journal
-    /// that survives a crash: a half-written wrap section is refused.
+    /// that survives a crash, as [`rewrap_file`](crate::in_place::rewrap_file) does for files: a half-written wrap
+    /// section is refused.
     #[must_use]
     pub fn in_place(&self) -> Option<Vec<u8>> {
         let bare = self.wraps.prefix(0).ok()?;

@@ -3,21 +3,22 @@
 use waxseal::aws_kms::{AwsAdmin, Client};
 use waxseal::{EncryptionContext, ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, KeyManager, Request};
 
-use crate::proxy::{Mode, Proxy};
+use crate::fault_proxy::{Fault, FaultProxy};
 use crate::server::{config, moto, unique};
+use crate::wire::{aws, calls, only};
 
-fn count(proxy: &Proxy, operation: &str) -> usize {
-    proxy.seen().iter().filter(|(seen, _)| seen == operation).count()
+fn count(proxy: &FaultProxy, operation: &str) -> usize {
+    calls(proxy).iter().filter(|(seen, _)| seen == operation).count()
 }
 
-async fn admin(proxy: &Proxy) -> AwsAdmin {
+async fn admin(proxy: &FaultProxy) -> AwsAdmin {
     Client::connect(config(&proxy.url())).await.unwrap().admin()
 }
 
 #[tokio::test]
 async fn what_is_created_once_is_found_again() {
     let Some(moto) = moto() else { return };
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let admin = admin(&proxy).await;
     let mut template = KekTemplate::new(unique("orders"));
     template.labels = vec![("team".into(), "payments".into())];
@@ -62,22 +63,21 @@ async fn what_is_created_once_is_found_again() {
 #[tokio::test]
 async fn a_creation_that_broke_off_before_the_alias_is_taken_up() {
     let Some(moto) = moto() else { return };
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let client = Client::connect(config(&proxy.url())).await.unwrap();
     let template = KekTemplate::new(unique("broken-off"));
     let once = unique("once");
     let admin = client.admin();
-    proxy.set(Mode::AnswerTo(
+    proxy.set_rule(only(
         "CreateAlias",
-        500,
-        r#"{"__type":"KMSInternalException"}"#.into(),
+        aws(500, r#"{"__type":"KMSInternalException"}"#),
     ));
     let error = admin.create(&template, &once).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
         (ErrorKind::Unavailable, true)
     );
-    proxy.set(Mode::Forward);
+    proxy.set(Fault::Forward);
     let made = admin.create(&template, &once).await.unwrap();
     assert_eq!(admin.create(&template, &once).await.unwrap(), made);
     assert_eq!(count(&proxy, "CreateKey"), 1);
@@ -86,7 +86,7 @@ async fn a_creation_that_broke_off_before_the_alias_is_taken_up() {
 #[tokio::test]
 async fn a_rotation_is_made_once_and_what_was_wrapped_opens() {
     let Some(moto) = moto() else { return };
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let admin = admin(&proxy).await;
     let (keys, arn) = moto.keys().await;
     let kek = KekRef::new("aws-kms", &arn, "").unwrap();
@@ -109,7 +109,7 @@ async fn a_rotation_is_made_once_and_what_was_wrapped_opens() {
 
 #[tokio::test]
 async fn one_version_alone_is_neither_disabled_nor_destroyed() {
-    let proxy = Proxy::answering(500, "");
+    let proxy = FaultProxy::answering(aws(500, ""));
     let admin = admin(&proxy).await;
     let arn = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
     let version = KekRef::new("aws-kms", arn, "0a1b").unwrap();
@@ -133,14 +133,13 @@ async fn one_version_alone_is_neither_disabled_nor_destroyed() {
 #[tokio::test]
 async fn the_rotation_after_the_last_says_how_many_there_are() {
     let Some(moto) = moto() else { return };
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let admin = admin(&proxy).await;
     let arn = moto.key().await;
     let kek = KekRef::new("aws-kms", &arn, "").unwrap();
-    proxy.set(Mode::AnswerTo(
+    proxy.set_rule(only(
         "RotateKeyOnDemand",
-        400,
-        r#"{"__type":"LimitExceededException"}"#.into(),
+        aws(400, r#"{"__type":"LimitExceededException"}"#),
     ));
     let error = admin.rotate(&kek, "26").await.unwrap_err();
     assert!(
@@ -149,7 +148,7 @@ async fn the_rotation_after_the_last_says_how_many_there_are() {
     );
     assert!(!error.is_retryable());
     // It was marked as begun, and not as done.
-    proxy.set(Mode::Forward);
+    proxy.set(Fault::Forward);
     admin.rotate(&kek, "26").await.unwrap();
     assert_eq!(admin.rotation_status(&kek).await.unwrap().completed, 1);
 }

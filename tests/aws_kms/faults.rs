@@ -7,12 +7,13 @@ use base64ct::{Base64, Encoding};
 use waxseal::aws_kms::{AwsKeys, Client};
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request};
 
-use crate::proxy::{Mode, Proxy};
+use crate::fault_proxy::{Certified, Fault, FaultProxy};
 use crate::server::{SECRET, config, moto};
+use crate::wire::aws;
 
 const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-async fn keys(proxy: &Proxy, arn: &str) -> AwsKeys {
+async fn keys(proxy: &FaultProxy, arn: &str) -> AwsKeys {
     let config = config(&proxy.url())
         .with_connect_timeout(Duration::from_millis(500))
         .with_read_timeout(Duration::from_millis(500))
@@ -47,7 +48,7 @@ async fn fails(keys: &AwsKeys) -> Error {
 #[tokio::test]
 async fn every_code_has_its_kind() {
     use ErrorKind as Kind;
-    let proxy = Proxy::answering(500, "");
+    let proxy = FaultProxy::answering(aws(500, ""));
     let keys = keys(&proxy, ARN).await;
     for (status, code, kind, retryable) in [
         (400, "ThrottlingException", Kind::Throttled, true),
@@ -71,15 +72,8 @@ async fn every_code_has_its_kind() {
         (418, "", Kind::InvalidAnswer, false),
     ] {
         let body = format!(r#"{{"__type":"{code}","message":"c4n4ry-b0dy {SECRET}"}}"#);
-        proxy.set(Mode::Answer(
-            status,
-            if code.is_empty() {
-                "c4n4ry-b0dy".into()
-            } else {
-                body
-            },
-        ));
-        let before = proxy.seen().len();
+        proxy.set(aws(status, if code.is_empty() { "c4n4ry-b0dy" } else { &body }));
+        proxy.seen();
         let error = fails(&keys).await;
         assert_eq!(
             (error.kind(), error.is_retryable()),
@@ -92,19 +86,19 @@ async fn every_code_has_its_kind() {
         );
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         // No retry of the SDK's.
-        assert_eq!(proxy.seen().len(), before + 1, "{status} {code}");
+        assert_eq!(proxy.seen().len(), 1, "{status} {code}");
     }
 }
 
 #[tokio::test]
 async fn answers_that_are_none() {
-    let proxy = Proxy::answering(200, "");
+    let proxy = FaultProxy::answering(aws(200, ""));
     let keys = keys(&proxy, ARN).await;
     let answer = |key: &str, dek: &[u8], blob: &str| {
         let dek = Base64::encode_string(dek);
         format!(r#"{{"KeyId":"{key}","Plaintext":"{dek}","CiphertextBlob":"{blob}"}}"#)
     };
-    proxy.set(Mode::Answer(200, answer(ARN, &[7; 32], "AQID")));
+    proxy.set(aws(200, &answer(ARN, &[7; 32], "AQID")));
     let context = EncryptionContext::empty();
     let (dek, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
     assert_eq!(
@@ -126,7 +120,7 @@ async fn answers_that_are_none() {
         answer("alias/a", &[7; 32], "AQID"),
         answer("", &[7; 32], "AQID"),
     ] {
-        proxy.set(Mode::Answer(200, bad.clone()));
+        proxy.set(aws(200, &bad));
         let error = fails(&keys).await;
         assert_eq!(
             (error.kind(), error.is_retryable()),
@@ -139,7 +133,7 @@ async fn answers_that_are_none() {
         (answer(&other, &[7; 32], "AQID"), ErrorKind::InvalidAnswer),
         (answer(ARN, &[7; 31], "AQID"), ErrorKind::CannotOpen),
     ] {
-        proxy.set(Mode::Answer(200, bad));
+        proxy.set(aws(200, &bad));
         let error = keys
             .unwrap(wrapped.as_wrap_ref(), &Request::new(&context))
             .await
@@ -149,7 +143,7 @@ async fn answers_that_are_none() {
     // A re-wrap from or to another key is no re-wrap.
     for (source, key, good) in [(ARN, ARN, true), (&other, ARN, false), (ARN, &*other, false)] {
         let body = format!(r#"{{"KeyId":"{key}","SourceKeyId":"{source}","CiphertextBlob":"AQID"}}"#);
-        proxy.set(Mode::Answer(200, body));
+        proxy.set(aws(200, &body));
         let answer = keys.rewrap(wrapped.as_wrap_ref(), &Request::new(&context)).await;
         assert_eq!(answer.is_ok(), good, "{answer:?}");
     }
@@ -158,16 +152,20 @@ async fn answers_that_are_none() {
 #[tokio::test]
 async fn a_server_that_hangs_or_breaks_off_and_is_well_again() {
     let Some(moto) = moto() else { return };
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let keys = keys(&proxy, &moto.key().await).await;
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     let (dek, wrapped) = keys.generate(&request).await.unwrap();
     for (mode, kind) in [
-        (Mode::Hang, ErrorKind::TimedOut),
-        (Mode::Stall(5), ErrorKind::TimedOut),
-        (Mode::Close, ErrorKind::Unavailable),
-        (Mode::Cut(5), ErrorKind::Unavailable),
+        (Fault::Hang, ErrorKind::TimedOut),
+        (Fault::Stall(5), ErrorKind::TimedOut),
+        // Never still for long, and never at an end.
+        (Fault::Drip(Duration::from_millis(100)), ErrorKind::TimedOut),
+        (Fault::Close, ErrorKind::Unavailable),
+        (Fault::Cut(1), ErrorKind::Unavailable),
+        (Fault::Cut(200), ErrorKind::Unavailable),
+        (Fault::Cut(usize::MAX), ErrorKind::Unavailable),
     ] {
         proxy.set(mode.clone());
         let error = fails(&keys).await;
@@ -184,7 +182,7 @@ async fn a_server_that_hangs_or_breaks_off_and_is_well_again() {
             (kind, true),
             "{mode:?}: {error}"
         );
-        proxy.set(Mode::Forward);
+        proxy.set(Fault::Forward);
         let opened = in_time(keys.unwrap(wrapped.as_wrap_ref(), &request))
             .await
             .unwrap();
@@ -195,7 +193,7 @@ async fn a_server_that_hangs_or_breaks_off_and_is_well_again() {
 #[tokio::test]
 async fn a_server_that_is_down_and_back() {
     let Some(moto) = moto() else { return };
-    let mut proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let keys = keys(&proxy, &moto.key().await).await;
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
@@ -220,8 +218,8 @@ async fn a_server_that_is_down_and_back() {
 
 #[tokio::test]
 async fn a_deadline_ends_a_call_before_its_timeout() {
-    let proxy = Proxy::new("");
-    proxy.set(Mode::Hang);
+    let proxy = FaultProxy::new("");
+    proxy.set(Fault::Hang);
     let most = Duration::from_secs(300);
     let config = config(&proxy.url())
         .with_read_timeout(most)
@@ -233,4 +231,36 @@ async fn a_deadline_ends_a_call_before_its_timeout() {
     let request = Request::new(&context).with_deadline(soon);
     let error = in_time(keys.generate(&request)).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::TimedOut, true));
+}
+
+/// Where the test runs as one that trusts a CA of its own: what to ask.
+const TLS: &str = "WAXSEAL_TEST_AWS_KMS_TLS";
+
+#[tokio::test]
+async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
+    if let Ok(urls) = std::env::var(TLS) {
+        let context = EncryptionContext::empty();
+        for (number, url) in urls.split(' ').enumerate() {
+            let keys = Client::connect(config(url)).await.unwrap().keys(ARN).unwrap();
+            let answer = in_time(keys.generate(&Request::new(&context))).await;
+            if number == 0 {
+                // Trusted, and asked: moto does not know the key.
+                assert_eq!(answer.unwrap_err().kind(), ErrorKind::KeyNotFound);
+                continue;
+            }
+            let error = answer.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (ErrorKind::Unavailable, false),
+                "{number}: {error}"
+            );
+            assert!(error.to_string().contains("certificate"), "{error}");
+        }
+        return;
+    }
+    let Some(moto) = moto() else { return };
+    Certified::new(&moto.url).run_trusting(
+        "faults::a_certificate_that_is_not_to_be_trusted_is_not_tried_again",
+        TLS,
+    );
 }

@@ -1,4 +1,4 @@
-//! AWS KMS, against moto and ministack (`scripts/services up moto ministack`), which nobody here wrote, and against
+//! AWS KMS, against moto and ministack (`scripts/services up microburst ministack moto`), which nobody here wrote, and against
 //! answers that no such server gives.
 #![cfg(feature = "aws-kms")]
 #![allow(
@@ -12,9 +12,17 @@
 mod admin;
 mod faults;
 mod keys;
+#[cfg(feature = "resilience")]
+mod microburst;
 mod names;
-mod proxy;
+mod recovery;
 mod refused;
 mod saw;
 mod server;
 mod states;
+mod wire;
+
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
+#[path = "../support/own_server.rs"]
+mod own_server;

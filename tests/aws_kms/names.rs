@@ -1,5 +1,6 @@
 //! What a key is called, and what is recorded.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use waxseal::aws_kms::Client;
 use waxseal::testing::SimulatedRuntime;
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Request};
 
-use crate::proxy::{Mode, Proxy};
+use crate::fault_proxy::{Fault, FaultProxy};
 use crate::server::{REGION, config, ministack, moto};
+use crate::wire::{aws, calls};
 
 #[tokio::test]
 async fn the_arn_is_recorded_whatever_was_configured() {
@@ -40,7 +42,7 @@ async fn the_arn_is_recorded_whatever_was_configured() {
 async fn an_alias_is_resolved_again_in_time_and_its_former_target_opens_where_it_is_named() {
     let Some(moto) = moto() else { return };
     let runtime = Arc::new(SimulatedRuntime::new());
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let client = Client::connect(config(&proxy.url()).with_runtime(runtime.clone()))
         .await
         .unwrap();
@@ -53,12 +55,12 @@ async fn an_alias_is_resolved_again_in_time_and_its_former_target_opens_where_it
     let (dek, wrapped) = keys.generate(&request).await.unwrap();
     with_former.generate(&request).await.unwrap();
     assert_eq!(wrapped.kek().id(), first);
+    let total = Cell::new(0);
     let describes = || {
-        proxy
-            .seen()
-            .iter()
-            .filter(|(operation, _)| operation == "DescribeKey")
-            .count()
+        let calls = calls(&proxy);
+        let new = calls.iter().filter(|(operation, _)| operation == "DescribeKey");
+        total.set(total.get() + new.count());
+        total.get()
     };
     assert_eq!(describes(), 2);
 
@@ -91,7 +93,7 @@ async fn an_alias_is_resolved_again_in_time_and_its_former_target_opens_where_it
 async fn an_alias_that_cannot_be_resolved_again_is_what_it_was() {
     let Some(moto) = moto() else { return };
     let runtime = Arc::new(SimulatedRuntime::new());
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let short = Duration::from_secs(60);
     let config = config(&proxy.url())
         .with_runtime(runtime.clone())
@@ -102,16 +104,16 @@ async fn an_alias_that_cannot_be_resolved_again_is_what_it_was() {
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     // Not yet resolved, and no answer: an error that may pass.
-    proxy.set(Mode::Answer(500, r#"{"__type":"KMSInternalException"}"#.into()));
+    proxy.set(aws(500, r#"{"__type":"KMSInternalException"}"#));
     let error = keys.generate(&request).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
         (ErrorKind::Unavailable, true)
     );
-    proxy.set(Mode::Forward);
+    proxy.set(Fault::Forward);
     let (_, wrapped) = keys.generate(&request).await.unwrap();
     runtime.advance(short);
-    proxy.set(Mode::Answer(400, r#"{"__type":"ThrottlingException"}"#.into()));
+    proxy.set(aws(400, r#"{"__type":"ThrottlingException"}"#));
     assert_eq!(
         keys.unwrap(wrapped.as_wrap_ref(), &request)
             .await
@@ -119,16 +121,16 @@ async fn an_alias_that_cannot_be_resolved_again_is_what_it_was() {
             .kind(),
         ErrorKind::Throttled
     );
-    let last: Vec<_> = proxy.seen().into_iter().rev().take(2).collect();
+    let last: Vec<_> = calls(&proxy).into_iter().rev().take(2).collect();
     // It was looked up, and then the former target was asked all the same.
     assert_eq!((&*last[1].0, &*last[0].0), ("DescribeKey", "Decrypt"));
     assert_eq!(last[0].1["KeyId"], serde_json::json!(arn));
     // That it is gone is something else.
     runtime.advance(short);
-    proxy.set(Mode::Answer(400, r#"{"__type":"NotFoundException"}"#.into()));
+    proxy.set(aws(400, r#"{"__type":"NotFoundException"}"#));
     let error = keys.generate(&request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyNotFound);
-    proxy.set(Mode::Forward);
+    proxy.set(Fault::Forward);
     keys.generate(&request).await.unwrap();
 }
 

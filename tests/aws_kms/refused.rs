@@ -6,8 +6,9 @@ use waxseal::aws_kms::{Client, Config};
 use waxseal::runtime::Monotonic;
 use waxseal::{Dek, EncryptionContext, ErrorKind, KekRef, KeyManager, Request, WrapAlgorithm, WrappedDek};
 
-use crate::proxy::Proxy;
+use crate::fault_proxy::FaultProxy;
 use crate::server::config;
+use crate::wire::aws;
 
 const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
@@ -16,13 +17,13 @@ fn stanza(algorithm: WrapAlgorithm) -> WrappedDek {
     WrappedDek::new(algorithm, kek, vec![1; 64]).unwrap()
 }
 
-async fn client(proxy: &Proxy) -> Client {
+async fn client(proxy: &FaultProxy) -> Client {
     Client::connect(config(&proxy.url())).await.unwrap()
 }
 
 #[tokio::test]
 async fn what_pairs_cannot_say() {
-    let proxy = Proxy::answering(500, "");
+    let proxy = FaultProxy::answering(aws(500, ""));
     let keys = client(&proxy).await.keys(ARN).unwrap();
     let context = EncryptionContext::new([("tenant", "acme"), ("waxseal-context", "x")]).unwrap();
     let plain = EncryptionContext::new([("tenant", "acme")]).unwrap();
@@ -41,12 +42,12 @@ async fn what_pairs_cannot_say() {
         let error = keys.unwrap(stanza.as_wrap_ref(), request).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotOpen);
     }
-    assert!(proxy.seen().is_empty(), "{:?}", proxy.seen());
+    assert!(proxy.seen().is_empty(), "a call was made");
 }
 
 #[tokio::test]
 async fn stanzas_of_others_and_of_no_possible_length() {
-    let proxy = Proxy::answering(500, "");
+    let proxy = FaultProxy::answering(aws(500, ""));
     let keys = client(&proxy).await.keys(ARN).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
@@ -78,7 +79,7 @@ async fn stanzas_of_others_and_of_no_possible_length() {
 
 #[tokio::test]
 async fn a_deadline_that_is_over() {
-    let proxy = Proxy::answering(500, "");
+    let proxy = FaultProxy::answering(aws(500, ""));
     let keys = client(&proxy).await.keys(ARN).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context).with_deadline(Monotonic(Duration::ZERO));
@@ -89,7 +90,7 @@ async fn a_deadline_that_is_over() {
 
 #[tokio::test]
 async fn keys_and_configurations_that_are_none() {
-    let proxy = Proxy::answering(500, "");
+    let proxy = FaultProxy::answering(aws(500, ""));
     let client = client(&proxy).await;
     let abroad = ARN.replace("eu-central-1", "eu-west-1");
     for bad in ["", "alias/", "a key", &abroad, "arn:aws:s3:::bucket"] {

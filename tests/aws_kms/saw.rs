@@ -8,8 +8,9 @@ use serde_json::json;
 use waxseal::aws_kms::{Client, ContextForm};
 use waxseal::{Dek, EncryptionContext, KeyManager, Request, WrappedDek};
 
-use crate::proxy::Proxy;
+use crate::fault_proxy::FaultProxy;
 use crate::server::{Server, config, moto};
+use crate::wire::calls;
 
 /// What a raw client gets for a wrap, if anything.
 async fn decrypt(server: &Server, wrapped: &WrappedDek, pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
@@ -90,7 +91,7 @@ async fn the_digest_is_one_pair() {
 #[tokio::test]
 async fn every_call_names_key_context_and_grant_tokens_and_is_made_once() {
     let Some(moto) = moto() else { return };
-    let proxy = Proxy::new(&moto.url);
+    let proxy = FaultProxy::new(&moto.url);
     let client = Client::connect(config(&proxy.url())).await.unwrap();
     let (old, new) = (moto.key().await, moto.key().await);
     let keys = client
@@ -110,7 +111,7 @@ async fn every_call_names_key_context_and_grant_tokens_and_is_made_once() {
         .unwrap()
         .unwrap();
 
-    let seen = proxy.seen();
+    let seen = calls(&proxy);
     let operations: Vec<_> = seen.iter().map(|(operation, _)| operation.as_str()).collect();
     assert_eq!(operations, ["GenerateDataKey", "Encrypt", "Decrypt", "ReEncrypt"]);
     let pairs = json!({"tenant": "acme"});

@@ -31,7 +31,7 @@ pub(crate) fn ministack() -> Option<Server> {
     server("ministack")
 }
 
-fn server(name: &str) -> Option<Server> {
+pub(crate) fn server(name: &str) -> Option<Server> {
     let variable = format!("WAXSEAL_TEST_{}", name.to_uppercase());
     let Ok(url) = std::env::var(&variable) else {
         let why = format!(

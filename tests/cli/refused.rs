@@ -92,6 +92,12 @@ fn usage_is_2_and_says_what_to_write() {
             &["seal", "--kek", "env:K", "--chunk-size", "1000"],
             "power of two",
         ),
+        (&["seal", "--kek", "env:K", "--threads", "0"], "from 1 to 1024"),
+        (
+            &["open", "--kek", "env:K", "--threads", "CANARY"],
+            "from 1 to 1024",
+        ),
+        (&["open", "--kek", "env:K", "--threads", "1025"], "from 1 to 1024"),
         (&["seal", "--kek", "env:K", "--chunk-size", "512"], "power of two"),
         (
             &["seal", "--kek", "env:K", "--chunk-size", "33554432"],

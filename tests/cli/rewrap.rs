@@ -128,6 +128,70 @@ fn in_place_replaces_the_file_or_leaves_it() {
     assert!(tool.read("f") == sealed && tool.read("g") != sealed);
 }
 
+/// What is where the wraps fit: the same file, of which nothing but the wraps is written.
+#[cfg(unix)]
+#[test]
+fn in_place_overwrites_the_wraps_alone_where_they_fit() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let tool = Tool::new();
+    let inode = |name: &str| std::fs::metadata(tool.path(name)).unwrap().ino();
+    let in_place = [&REWRAP[..], &["--to", CHEAP, "--in-place", "e"]].concat();
+    for (reserve, is_same) in [("500", true), ("0", false)] {
+        tool.write("e", seal(&tool, &["--reserve", reserve], 200_000));
+        let (before, old) = (tool.read("e"), inode("e"));
+        tool.done(&in_place, b"");
+        assert_eq!(inode("e") == old, is_same, "{reserve}");
+        assert_eq!(tool.read("e").len() == before.len(), is_same);
+        assert!(body(&tool.read("e")) == body(&before));
+        tool.done(&["open", "--kek", "env:NEW", "e", "-o", "opened"], b"");
+        assert!(tool.read("opened") == bytes(200_000));
+        assert_eq!(tool.listing(), ["e", "opened"]);
+    }
+
+    // A file that cannot be overwritten is replaced, as one with several names is.
+    let to_new = [&REWRAP[..], &["--in-place", "e"]].concat();
+    tool.write("e", seal(&tool, &[], 5));
+    let old = inode("e");
+    std::fs::hard_link(tool.path("e"), tool.path("second")).unwrap();
+    tool.done(&to_new, b"");
+    assert!(inode("e") != old && inode("second") == old);
+    assert_eq!(tool.done(&["open", "--kek", "env:K", "second"], b""), bytes(5));
+    assert_eq!(tool.done(&["open", "--kek", "env:NEW", "e"], b""), bytes(5));
+
+    tool.write("e", seal(&tool, &[], 5));
+    tool.set_mode("e", 0o440);
+    tool.done(&to_new, b"");
+    assert_eq!(tool.done(&["open", "--kek", "env:NEW", "e"], b""), bytes(5));
+    let mode = std::fs::metadata(tool.path("e")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o440);
+}
+
+#[cfg(unix)]
+#[test]
+fn in_place_waits_for_nobody_and_clears_what_was_left_behind() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &[], 5);
+    let in_place = [&REWRAP[..], &["--in-place", "e"]].concat();
+    tool.write("e", &sealed);
+    let held = std::fs::File::open(tool.path("e")).unwrap();
+    held.lock().unwrap();
+    let line = tool.refused(&in_place, b"");
+    assert!(line.contains("another process"), "{line}");
+    tool.write("e.waxseal-journal", b"WAXJ");
+    let line = tool.refused(&in_place, b"");
+    assert!(line.contains("another process"), "{line}");
+    drop(held);
+    // The journal was never finished: the file was not touched.
+    tool.done(&in_place, b"");
+    assert_eq!(tool.listing(), ["e"]);
+    assert_eq!(tool.done(&["open", "--kek", "env:NEW", "e"], b""), bytes(5));
+    // One beside something that is no envelope: somebody has to look.
+    tool.write("e", b"no envelope");
+    tool.write("e.waxseal-journal", b"WAXJ");
+    let line = tool.refused(&in_place, b"");
+    assert!(line.contains("journal"), "{line}");
+}
+
 #[test]
 fn reserved_bytes_keep_the_length() {
     let tool = Tool::new();

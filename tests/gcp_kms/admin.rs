@@ -6,7 +6,8 @@ use serde_json::json;
 use waxseal::gcp_kms::{Auth, Client, GcpAdmin, GcpKeys};
 use waxseal::{ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, WrapAlgorithm};
 
-use crate::fake_gcp_kms::{FakeGcpKms, Fault, Seen};
+use crate::fake_gcp_kms::FakeGcpKms;
+use crate::fault_proxy::{Fault, FaultProxy};
 use crate::{TOKEN, client, config, keys, opens, wrapped};
 
 const RING: &str = "projects/p/locations/global/keyRings/r";
@@ -100,20 +101,21 @@ async fn a_rotation_wraps_under_a_new_version_and_happens_once() {
 #[tokio::test]
 async fn a_rotation_that_was_cut_off_goes_on_where_it_was() {
     let fake = FakeGcpKms::start();
-    let (admin, key) = (admin(&fake), fake.key("k"));
-    fake.set_rule(
-        |seen: &Seen| match seen.target.contains(":updatePrimaryVersion") {
-            true => Fault::Close,
-            false => Fault::None,
-        },
-    );
+    let key = fake.key("k");
+    let proxy = FaultProxy::new(&fake.endpoint());
+    let client = Client::new(config(&fake).with_endpoint(proxy.url())).unwrap();
+    let admin = GcpAdmin::new(&client, RING).unwrap();
+    proxy.set_rule(|seen| match seen.path().contains(":updatePrimaryVersion") {
+        true => Fault::Close,
+        false => Fault::Forward,
+    });
     let error = admin.rotate(&kek(&key, ""), "cut off").await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
         (ErrorKind::Unavailable, true)
     );
     assert_eq!(admin.describe(&kek(&key, "")).await.unwrap().kek, kek(&key, "1"));
-    fake.set(Fault::None);
+    proxy.set(Fault::Forward);
     assert_eq!(
         admin.rotate(&kek(&key, ""), "cut off").await.unwrap().kek,
         kek(&key, "2")

@@ -11,12 +11,12 @@ use waxseal::{EncryptionContext, ErrorKind, KeyManager, Request, Sealer};
 
 use crate::{acme, opens, wrapped};
 
-struct Drongo {
-    address: String,
+pub(crate) struct Drongo {
+    pub(crate) address: String,
 }
 
 /// The emulator, or `None` (with the reason printed) where there is none and none is demanded.
-fn drongo() -> Option<Drongo> {
+pub(crate) fn drongo() -> Option<Drongo> {
     let variable = |name| std::env::var(name).ok();
     let Some(address) = variable("WAXSEAL_TEST_DRONGO") else {
         assert_ne!(
@@ -53,20 +53,27 @@ impl Drongo {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
         let (ring, id) = (format!("r-{}-{now}", std::process::id()), format!("k-{next}"));
-        let rings = "projects/p/locations/global/keyRings";
-        self.raw(&format!("{rings}?keyRingId={ring}"), &json!({}));
-        let purpose = json!({"purpose": "ENCRYPT_DECRYPT"});
-        let (status, made) = self.raw(&format!("{rings}/{ring}/cryptoKeys?cryptoKeyId={id}"), &purpose);
-        assert_eq!(status, 200, "{made}");
-        made["name"].as_str().unwrap().to_owned()
+        let key = format!("projects/p/locations/global/keyRings/{ring}/cryptoKeys/{id}");
+        self.make(&key);
+        key
     }
 
-    fn keys(&self, key: &str) -> GcpKeys {
+    /// Makes a key of this name, and its ring.
+    pub(crate) fn make(&self, key: &str) {
+        let (ring, id) = key.split_once("/cryptoKeys/").unwrap();
+        let (rings, ring_id) = ring.rsplit_once('/').unwrap();
+        self.raw(&format!("{rings}?keyRingId={ring_id}"), &json!({}));
+        let purpose = json!({"purpose": "ENCRYPT_DECRYPT"});
+        let (status, made) = self.raw(&format!("{ring}/cryptoKeys?cryptoKeyId={id}"), &purpose);
+        assert_eq!((status, made["name"].as_str()), (200, Some(key)), "{made}");
+    }
+
+    pub(crate) fn keys(&self, key: &str) -> GcpKeys {
         let config = Config::new()
             .with_endpoint(&self.address)
             .with_auth(Auth::Anonymous);

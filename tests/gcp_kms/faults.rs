@@ -1,15 +1,26 @@
 //! A service that is slow, overloaded, broken or gone.
 
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use waxseal::gcp_kms::{Client, GcpKeys};
+use waxseal::gcp_kms::{Auth, Client, Config, GcpKeys};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::{ErrorKind, KeyManager, Request};
 
-use crate::fake_gcp_kms::{FakeGcpKms, Fault};
-use crate::{acme, config, keys, opens, wrapped};
+use crate::fake_gcp_kms::FakeGcpKms;
+use crate::fault_proxy::{Certified, Fault, FaultProxy};
+use crate::{TOKEN, acme, config, opens, wrapped};
+
+/// Generous: what is asserted is that an answer comes at all.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A fake behind a proxy, and a key manager that asks it through the proxy, with this timeout.
+fn behind(timeout: Duration) -> (FakeGcpKms, FaultProxy, GcpKeys) {
+    let fake = FakeGcpKms::start();
+    let proxy = FaultProxy::new(&fake.endpoint());
+    let config = config(&fake).with_endpoint(proxy.url()).with_timeout(timeout);
+    let keys = GcpKeys::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
+    (fake, proxy, keys)
+}
 
 fn answer(status: u16, headers: &'static str, body: &str) -> Fault {
     Fault::Answer(status, headers, body.to_owned())
@@ -21,9 +32,7 @@ fn google(code: u16, status: &str) -> String {
 
 #[tokio::test]
 async fn each_fault_has_its_kind_and_the_next_call_works() {
-    let fake = FakeGcpKms::start();
-    let client = Client::new(config(&fake).with_timeout(Duration::from_secs(2))).unwrap();
-    let keys = GcpKeys::new(&client, &fake.key("k")).unwrap();
+    let (_fake, proxy, keys) = behind(Duration::from_secs(2));
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     let retry_info = r#"{"error":{"code":429,"message":"CANARY","status":"RESOURCE_EXHAUSTED","details":[
         {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"9s"}]}}"#;
@@ -39,8 +48,17 @@ async fn each_fault_has_its_kind_and_the_next_call_works() {
         ),
         (
             "cut to nothing",
-            Fault::Cut(100_000),
+            Fault::Cut(usize::MAX),
             ErrorKind::Unavailable,
+            true,
+            None,
+        ),
+        ("stalling", Fault::Stall(1), ErrorKind::TimedOut, true, None),
+        // Never still for long, and never at an end.
+        (
+            "dripping",
+            Fault::Drip(Duration::from_millis(100)),
+            ErrorKind::TimedOut,
             true,
             None,
         ),
@@ -130,12 +148,13 @@ async fn each_fault_has_its_kind_and_the_next_call_works() {
             None,
         ),
     ] {
-        fake.set(fault);
-        fake.seen();
-        for error in [
-            wrapped(&keys).await.unwrap_err(),
-            opens(&keys, &dek, &wrap).await.unwrap_err(),
-        ] {
+        proxy.set(fault);
+        proxy.seen();
+        let made = tokio::time::timeout(BOUND, wrapped(&keys)).await.unwrap();
+        let opened = tokio::time::timeout(BOUND, opens(&keys, &dek, &wrap))
+            .await
+            .unwrap();
+        for error in [made.unwrap_err(), opened.unwrap_err()] {
             assert_eq!(
                 (error.kind(), error.is_retryable()),
                 (kind, retryable),
@@ -144,8 +163,8 @@ async fn each_fault_has_its_kind_and_the_next_call_works() {
             assert_eq!(error.retry_after(), after, "{what}");
             assert!(!format!("{error} {error:?}").contains("CANARY"), "{what}");
         }
-        assert_eq!(fake.seen().len(), 2, "{what}: nothing is tried twice");
-        fake.set(Fault::None);
+        assert_eq!(proxy.seen().len(), 2, "{what}: nothing is tried twice");
+        proxy.set(Fault::Forward);
         opens(&keys, &dek, &wrap).await.unwrap();
     }
 }
@@ -154,158 +173,90 @@ async fn each_fault_has_its_kind_and_the_next_call_works() {
 #[tokio::test]
 async fn an_empty_answer_is_none_even_from_an_emulator() {
     let fake = FakeGcpKms::start();
-    let client = Client::new(config(&fake).with_auth(waxseal::gcp_kms::Auth::Anonymous)).unwrap();
-    let keys = GcpKeys::new(&client, &fake.key("k")).unwrap();
-    fake.set(answer(200, "", "{}"));
+    let proxy = FaultProxy::answering(answer(200, "", "{}"));
+    let config = config(&fake)
+        .with_endpoint(proxy.url())
+        .with_auth(Auth::Anonymous);
+    let keys = GcpKeys::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
 }
 
 #[tokio::test]
 async fn a_server_that_is_gone_is_unavailable_and_found_again() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let fake = FakeGcpKms::start();
-    let key = fake.key("k");
-    let nowhere = Client::new(config(&fake).with_endpoint(format!("http://127.0.0.1:{port}"))).unwrap();
-    let error = wrapped(&GcpKeys::new(&nowhere, &key).unwrap()).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.is_retryable()),
-        (ErrorKind::Unavailable, true)
-    );
-
-    // Down from the first call on: the client is made while nobody answers.
-    let keys = keys(&fake, &key);
-    fake.set_down(true);
+    let (_fake, proxy, keys) = behind(Duration::from_secs(10));
+    // Down from the first call on: the client is made while nobody listens.
+    proxy.take_down();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
         (ErrorKind::Unavailable, true)
     );
-    fake.set_down(false);
+    proxy.bring_up();
     wrapped(&keys).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_deadline_of_the_request_holds() {
-    let fake = FakeGcpKms::start();
-    let keys = keys(&fake, &fake.key("k"));
+    let (_fake, proxy, keys) = behind(Duration::from_secs(3_600));
     let context = acme();
-    fake.set(Fault::Hang);
+    proxy.set(Fault::Hang);
     let soon = TokioRuntime::current().now() + Duration::from_millis(50);
     let error = keys
         .generate(&Request::new(&context).with_deadline(soon))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert_eq!(fake.seen().len(), 1);
+    assert_eq!(proxy.seen().len(), 1);
     let past = Request::new(&context).with_deadline(Monotonic(Duration::ZERO));
     assert_eq!(
         keys.generate(&past).await.unwrap_err().kind(),
         ErrorKind::TimedOut
     );
-    assert!(fake.seen().is_empty(), "no call once the time is over");
+    assert!(proxy.seen().is_empty(), "no call once the time is over");
 }
 
 #[tokio::test]
 async fn a_call_that_is_dropped_leaves_the_client_as_it_was() {
-    let fake = FakeGcpKms::start();
-    let keys = keys(&fake, &fake.key("k"));
-    fake.set(Fault::Hang);
+    let (_fake, proxy, keys) = behind(Duration::from_secs(3_600));
+    proxy.set(Fault::Hang);
     let dropped = tokio::time::timeout(Duration::from_millis(50), wrapped(&keys)).await;
     assert!(dropped.is_err());
-    fake.set(Fault::None);
+    proxy.set(Fault::Forward);
     wrapped(&keys).await.unwrap();
 }
 
-struct Tls(std::process::Child);
-
-impl Drop for Tls {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The program `openssl` as a server, whose certificate nobody has signed.
-fn tls(dir: &tempfile::TempDir) -> (Tls, u16) {
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "1",
-        ])
-        .args([
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        ])
-        .args([
-            std::ffi::OsStr::new("-keyout"),
-            key.as_os_str(),
-            "-out".as_ref(),
-            cert.as_os_str(),
-        ])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let child = Command::new("openssl")
-        .args([
-            "s_server",
-            "-quiet",
-            "-www",
-            "-accept",
-            &format!("127.0.0.1:{port}"),
-        ])
-        .args([
-            std::ffi::OsStr::new("-key"),
-            key.as_os_str(),
-            "-cert".as_ref(),
-            cert.as_os_str(),
-        ])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let server = Tls(child);
-    for _ in 0..200 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    (server, port)
-}
+/// Where the test runs as one that trusts a CA of its own: what to ask.
+const TLS: &str = "WAXSEAL_TEST_GCP_KMS_TLS";
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_not_tried_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_server, port) = tls(&dir);
+async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
+    let key = "projects/p/locations/global/keyRings/r/cryptoKeys/k";
+    if let Ok(urls) = std::env::var(TLS) {
+        for (number, url) in urls.split(' ').enumerate() {
+            let config = Config::new()
+                .with_endpoint(url)
+                .with_auth(Auth::AccessToken(TOKEN.into()));
+            let keys = GcpKeys::new(&Client::new(config).unwrap(), key).unwrap();
+            let answer = tokio::time::timeout(BOUND, wrapped(&keys)).await.unwrap();
+            if number == 0 {
+                answer.unwrap();
+                continue;
+            }
+            let error = answer.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (ErrorKind::Unavailable, false),
+                "{number}: {error}"
+            );
+            assert!(error.to_string().contains("certificate"), "{error}");
+        }
+        return;
+    }
     let fake = FakeGcpKms::start();
-    let client = Client::new(config(&fake).with_endpoint(format!("https://127.0.0.1:{port}"))).unwrap();
-    let error = wrapped(&GcpKeys::new(&client, &fake.key("k")).unwrap())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (error.kind(), error.is_retryable()),
-        (ErrorKind::Unavailable, false),
-        "{error}"
+    assert_eq!(fake.key("k"), key);
+    Certified::new(&fake.endpoint()).run_trusting(
+        "faults::a_certificate_that_is_not_to_be_trusted_is_not_tried_again",
+        TLS,
     );
-    assert!(error.to_string().contains("certificate"), "{error}");
 }

@@ -13,10 +13,15 @@ mod credentials;
 mod drongo;
 mod faults;
 mod keys;
+mod recovery;
 mod refused;
 
 #[path = "../support/fake_gcp_kms/mod.rs"]
 mod fake_gcp_kms;
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
+#[path = "../support/own_server.rs"]
+mod own_server;
 
 use fake_gcp_kms::FakeGcpKms;
 use waxseal::gcp_kms::{Auth, Client, Config, GcpKeys};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cryptoki::object::{Attribute, AttributeType};
 
-use crate::support::Token;
+use crate::support::{Token, has_key_wrap_pad};
 use waxseal::pkcs11::{Mechanism, TokenAdmin};
 use waxseal::{
     Dek, EncryptionContext, ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, KeyManager, Request,
@@ -30,6 +30,9 @@ async fn a_key_that_is_made_never_leaves_the_token() {
             AttributeType::Encrypt,
         ),
     ] {
+        if mechanism == Mechanism::AesKeyWrapPad && !has_key_wrap_pad("a key for it") {
+            continue;
+        }
         let Some(token) = Token::fresh(&format!("made-{name}")) else {
             return;
         };

@@ -3,10 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use cryptoki::mechanism::Mechanism as Call;
-use cryptoki::object::Attribute;
-
-use crate::support::{PIN, Token};
+use crate::support::{PIN, Token, is_kryoptic};
 use waxseal::pkcs11::{Client, Config, Mechanism, TokenKeys, TokenMatch, Uri};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::testing::FakeEnvironment;
@@ -77,7 +74,8 @@ async fn no_pin_no_module_no_token() {
         assert!(error.to_string().contains("no token"), "{part}: {error}");
     }
     let mut maker = TokenMatch::default();
-    maker.model = Some("SoftHSM v2".into());
+    let info = token.raw.get_token_info(token.slot).unwrap();
+    maker.model = Some(info.model().to_owned());
     let _second = Token::fresh("nothing-2").unwrap();
     let error = check(token.config_of(maker)).await;
     assert!(error.to_string().contains("more than one token"), "{error}");
@@ -111,44 +109,37 @@ async fn a_uri_is_all_that_is_needed() {
     );
 }
 
-/// SoftHSM does OAEP with SHA-1 only: what can be seen here is that the refusal is typed.
+/// SoftHSM does OAEP with SHA-1 only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn oaep_with_sha_256_on_a_token_without_it_is_unsupported() {
-    let Some(token) = Token::fresh("oaep") else { return };
-    let session = token.session();
-    for (label, bits) in [("rsa", 2048), ("short", 1024)] {
-        let public = [
-            Attribute::Token(true),
-            Attribute::Label(label.into()),
-            Attribute::Id(vec![1]),
-            Attribute::ModulusBits(bits.into()),
-            Attribute::PublicExponent(vec![1, 0, 1]),
-            Attribute::Encrypt(true),
-        ];
-        let private = [
-            Attribute::Token(true),
-            Attribute::Label(label.into()),
-            Attribute::Id(vec![1]),
-            Attribute::Decrypt(true),
-        ];
-        session
-            .generate_key_pair(&Call::RsaPkcsKeyPairGen, &public, &private)
-            .unwrap();
-    }
+async fn what_a_token_cannot_do_is_unsupported_by_name() {
+    let Some(token) = Token::fresh("unsupported") else {
+        return;
+    };
+    let (mechanism, name) = if is_kryoptic() {
+        token.make_key("kek", &[1]);
+        (Mechanism::AesKeyWrapPad, "AES key wrap with padding")
+    } else {
+        token.make_pair("kek", &[1], 2048);
+        (Mechanism::RsaOaep256, "OAEP")
+    };
     let context = EncryptionContext::empty();
-    let request = Request::new(&context);
-    let keys = token.keys("rsa", Mechanism::RsaOaep256);
+    let keys = token.keys("kek", mechanism);
     assert_eq!(keys.check().await.unwrap().version(), "01");
-    let error = keys.generate(&request).await.unwrap_err();
+    let error = keys.generate(&Request::new(&context)).await.unwrap_err();
     let ErrorKind::Unsupported { feature } = error.kind() else {
         panic!("{error}")
     };
-    assert!(feature.contains("OAEP"), "{feature}");
-    let error = token
-        .keys("short", Mechanism::RsaOaep256)
-        .check()
-        .await
-        .unwrap_err();
+    assert!(feature.contains(name), "{feature}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_rsa_key_is_refused() {
+    let Some(token) = Token::fresh("short") else {
+        return;
+    };
+    token.make_pair("short", &[1], 1024);
+    let keys = token.keys("short", Mechanism::RsaOaep256);
+    let error = keys.check().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("2048"), "{error}");
 }

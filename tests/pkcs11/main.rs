@@ -1,4 +1,4 @@
-//! Keys on a real token: SoftHSM, by its own module.
+//! Keys on a real token: SoftHSM, by its own module; and where that is chosen (`scripts/services env kryoptic`), kryoptic.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +9,7 @@
 
 mod admin;
 mod errors;
+mod oaep;
 mod support;
 mod versions;
 
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use support::{PIN, Token};
+use support::{PIN, Token, has_key_wrap_pad};
 use waxseal::pkcs11::{Client, Mechanism, TokenKeys};
 use waxseal::runtime::{BoxFuture, Monotonic, Runtime, TokioRuntime};
 use waxseal::testing::conformance::{self, Subject};
@@ -45,6 +46,9 @@ async fn aes_gcm_conforms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aes_key_wrap_pad_conforms() {
+    if !has_key_wrap_pad("the suite for key wrap with padding") {
+        return;
+    }
     let Some(token) = Token::fresh("conform-kwp") else {
         return;
     };
@@ -63,6 +67,9 @@ async fn aes_key_wrap_pad_conforms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_wrapping_leaves_no_secret_on_the_token() {
+    if !has_key_wrap_pad("what key wrapping leaves") {
+        return;
+    }
     let Some(token) = Token::fresh("left") else {
         return;
     };
@@ -140,6 +147,9 @@ async fn the_token_itself_opens_a_gcm_wrap_and_its_iv_is_the_one_in_front() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_token_itself_unwraps_what_was_key_wrapped() {
+    if !has_key_wrap_pad("unwrapping without the crate") {
+        return;
+    }
     let Some(token) = Token::fresh("raw-kwp") else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Tokens of SoftHSM, one for each test, and a look at them that does not go through the crate.
+//! Tokens of SoftHSM or kryoptic, one for each test, and a look at them that does not go through the crate.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,19 +29,38 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether the token is kryoptic's, which is tested every night, and not SoftHSM's.
+pub(crate) fn is_kryoptic() -> bool {
+    std::env::var_os("WAXSEAL_TEST_KRYOPTIC").is_some()
+}
+
+/// Whether the token does AES-KEY-WRAP-PAD by the number that it has had since PKCS#11 2.40. kryoptic has only the one of
+/// PKCS#11 3.0, which the client library does not know.
+pub(crate) fn has_key_wrap_pad(what: &str) -> bool {
+    if is_kryoptic() {
+        println!("skipped with kryoptic: {what}; it has no CKM_AES_KEY_WRAP_PAD, SoftHSM has");
+    }
+    !is_kryoptic()
+}
+
 /// The module, if it is here. Its configuration has to be in the environment before it is loaded.
 pub(crate) fn module() -> Option<PathBuf> {
-    let Some(module) = std::env::var_os("WAXSEAL_TEST_SOFTHSM") else {
+    let (name, configuration) = if is_kryoptic() {
+        ("WAXSEAL_TEST_KRYOPTIC", "KRYOPTIC_CONF")
+    } else {
+        ("WAXSEAL_TEST_SOFTHSM", "SOFTHSM2_CONF")
+    };
+    let Some(module) = std::env::var_os(name) else {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
-            "WAXSEAL_TEST_SOFTHSM is not set; run eval \"$(scripts/services env)\""
+            "{name} is not set; run eval \"$(scripts/services env)\""
         );
-        println!("skipped: WAXSEAL_TEST_SOFTHSM is not set; run scripts/services up softhsm, and its env");
+        println!("skipped: {name} is not set; run scripts/services up softhsm, and its env");
         return None;
     };
     assert!(
-        std::env::var_os("SOFTHSM2_CONF").is_some(),
-        "SOFTHSM2_CONF is not set"
+        std::env::var_os(configuration).is_some(),
+        "{configuration} is not set"
     );
     Some(module.into())
 }
@@ -57,11 +76,15 @@ impl Token {
             Err(error) => panic!("{error}"),
         }
         let info = raw.get_library_info().unwrap();
+        let package = match is_kryoptic() {
+            true => "WAXSEAL_TEST_KRYOPTIC_VERSION",
+            false => "WAXSEAL_TEST_SOFTHSM_VERSION",
+        };
         println!(
             "{} {}, package {}",
             info.library_description(),
             info.library_version(),
-            std::env::var("WAXSEAL_TEST_SOFTHSM_VERSION").unwrap_or_default()
+            std::env::var(package).unwrap_or_default()
         );
         // Of another run.
         let label = format!("{label}-{:x}", std::process::id());
@@ -146,10 +169,40 @@ impl Token {
         self.session().generate_key(&Call::AesKeyGen, &template).unwrap();
     }
 
+    /// A pair of RSA keys that was made without the crate.
+    pub(crate) fn make_pair(&self, label: &str, id: &[u8], bits: u64) {
+        let part = |more: Vec<Attribute>| {
+            let common = [
+                Attribute::Token(true),
+                Attribute::Label(label.as_bytes().to_vec()),
+                Attribute::Id(id.to_vec()),
+            ];
+            [common.to_vec(), more].concat()
+        };
+        let public = part(vec![
+            Attribute::ModulusBits(bits.into()),
+            Attribute::PublicExponent(vec![1, 0, 1]),
+            Attribute::Encrypt(true),
+        ]);
+        let private = part(vec![
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Decrypt(true),
+        ]);
+        self.session()
+            .generate_key_pair(&Call::RsaPkcsKeyPairGen, &public, &private)
+            .unwrap();
+    }
+
     /// The secret keys of this label. Their handles are good while this process is logged in.
     pub(crate) fn find(&self, session: &Session, label: &str) -> Vec<ObjectHandle> {
+        self.find_of(session, label, ObjectClass::SECRET_KEY)
+    }
+
+    pub(crate) fn find_of(&self, session: &Session, label: &str, class: ObjectClass) -> Vec<ObjectHandle> {
         let template = [
-            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::Class(class),
             Attribute::Label(label.as_bytes().to_vec()),
         ];
         session.find_objects(&template).unwrap()

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use waxseal::runtime::{Runtime, TokioRuntime};
-use waxseal::vault_transit::{Auth, Client, Mode, TransitKeys};
+use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
 use waxseal::{Dek, ErrorKind, KeyManager, Request};
 
-use crate::proxy::{Fault, Proxy};
+use crate::fault_proxy::{Certified, Fault, FaultProxy};
 use crate::server::{Server, acme, round_trip, server, unwrap_kind};
 
 /// Generous: what is asserted is that an answer comes at all.
 const BOUND: Duration = Duration::from_secs(60);
 
-async fn behind(server: &Server, mode: Mode, timeout: Duration) -> (Proxy, TransitKeys) {
-    let proxy = Proxy::new(&server.address).await;
+async fn behind(server: &Server, mode: Mode, timeout: Duration) -> (FaultProxy, TransitKeys) {
+    let proxy = FaultProxy::new(&server.address);
     let name = server.key("faults", mode).await;
-    let config = waxseal::vault_transit::Config::new(&proxy.address, Auth::token(server.root.clone()));
+    let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
     let client = Client::new(config.with_timeout(timeout)).unwrap();
     (proxy, TransitKeys::new(&client, "transit", &name, mode).unwrap())
 }
@@ -32,6 +32,10 @@ async fn each_fault_is_typed_and_passes() {
             (Fault::Hang, ErrorKind::TimedOut, true),
             (Fault::Cut(1), ErrorKind::Unavailable, true),
             (Fault::Cut(150), ErrorKind::Unavailable, true),
+            (Fault::Cut(usize::MAX), ErrorKind::Unavailable, true),
+            (Fault::Stall(1), ErrorKind::TimedOut, true),
+            // Never still for long, and never at an end.
+            (Fault::Drip(Duration::from_millis(100)), ErrorKind::TimedOut, true),
             (answer(429, "Retry-After: 7\r\n"), ErrorKind::Throttled, true),
             (answer(429, ""), ErrorKind::Throttled, true),
             (answer(412, ""), ErrorKind::Unavailable, true),
@@ -80,30 +84,40 @@ async fn each_fault_is_typed_and_passes() {
 #[tokio::test]
 async fn nobody_listens_and_then_somebody_does() {
     let Some(server) = server().await else { return };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let name = server.key("down", Mode::Encrypt).await;
-    let config =
-        waxseal::vault_transit::Config::new(format!("http://{address}"), Auth::token(server.root.clone()));
-    let keys = TransitKeys::new(&Client::new(config).unwrap(), "transit", &name, Mode::Encrypt).unwrap();
+    let (proxy, keys) = behind(&server, Mode::Encrypt, Duration::from_secs(10)).await;
+    proxy.take_down();
     let error = round_trip(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
         (ErrorKind::Unavailable, true)
     );
     // At the same place, and with the same key manager.
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    let upstream = server.address.trim_start_matches("http://").to_owned();
-    let relay = tokio::spawn(async move {
-        loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut server = tokio::net::TcpStream::connect(&upstream).await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
-        }
-    });
+    proxy.bring_up();
     round_trip(&keys).await.unwrap();
-    relay.abort();
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
+    let Some(server) = server().await else { return };
+    let certified = Certified::new(&server.address);
+    let name = server.key("certified", Mode::Encrypt).await;
+    let keys = |proxy: &FaultProxy| {
+        let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
+        let client = Client::new(config.with_ca_pem(certified.ca.clone())).unwrap();
+        TransitKeys::new(&client, "transit", &name, Mode::Encrypt).unwrap()
+    };
+    round_trip(&keys(&certified.good)).await.unwrap();
+    for (what, proxy) in &certified.bad {
+        let answer = tokio::time::timeout(BOUND, round_trip(&keys(proxy))).await;
+        let error = answer.unwrap().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (ErrorKind::Unavailable, false),
+            "{what}: {error}"
+        );
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    certified.nobody_spoke_to_the_bad_ones();
 }
 
 #[tokio::test]
@@ -132,9 +146,9 @@ async fn the_deadline_of_a_request_holds() {
 async fn a_redirect_is_not_followed() {
     let Some(server) = server().await else { return };
     let (proxy, keys) = behind(&server, Mode::Encrypt, Duration::from_secs(10)).await;
-    let other = Proxy::new(&server.address).await;
+    let other = FaultProxy::new(&server.address);
     for status in [301, 302, 303, 307, 308] {
-        let location: &'static str = format!("Location: {}/v1/x\r\n", other.address).leak();
+        let location: &'static str = format!("Location: {}/v1/x\r\n", other.url()).leak();
         proxy.set(Fault::Answer(status, location, String::new()));
         let error = round_trip(&keys).await.unwrap_err();
         assert_eq!(
@@ -153,7 +167,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 /// Answers of `action` are these; everything else is the server's.
-fn instead(proxy: &Proxy, action: &'static str, data: String, warnings: &'static str) {
+fn instead(proxy: &FaultProxy, action: &'static str, data: String, warnings: &'static str) {
     proxy.set_rule(move |seen| {
         if seen.head.contains(&format!("/{action}/")) {
             Fault::Answer(200, "", format!(r#"{{"data":{data},"warnings":{warnings}}}"#))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use waxseal::ErrorKind;
 use waxseal::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitKeys};
 
-use crate::proxy::{Fault, Proxy, Seen};
+use crate::fault_proxy::{Fault, FaultProxy, Seen};
 use crate::server::{Server, policy_for, round_trip, server, unique};
 
 /// An AppRole with the documented policy for a fresh key: the key, the role's id and secret.
@@ -35,8 +35,8 @@ async fn approle(server: &Server, more: Value) -> (String, String, String, Strin
     )
 }
 
-fn keys_of(proxy: &Proxy, auth: Auth, name: &str) -> TransitKeys {
-    let client = Client::new(Config::new(&proxy.address, auth)).unwrap();
+fn keys_of(proxy: &FaultProxy, auth: Auth, name: &str) -> TransitKeys {
+    let client = Client::new(Config::new(proxy.url(), auth)).unwrap();
     TransitKeys::new(&client, "transit", name, Mode::Encrypt).unwrap()
 }
 
@@ -51,6 +51,12 @@ fn token_of(seen: &[Seen]) -> String {
     token.to_owned()
 }
 
+/// The paths of what came since the last time.
+fn paths_of(proxy: &FaultProxy) -> Vec<String> {
+    let path = |seen: &Seen| seen.path().trim_start_matches("/v1/").to_owned();
+    proxy.seen().iter().map(path).collect()
+}
+
 fn count(paths: &[String], end: &str) -> usize {
     paths.iter().filter(|path| path.ends_with(end)).count()
 }
@@ -59,7 +65,7 @@ fn count(paths: &[String], end: &str) -> usize {
 async fn approle_logs_in_once_and_again_when_revoked() {
     let Some(server) = server().await else { return };
     let (name, role, id, secret) = approle(&server, json!({})).await;
-    let proxy = Proxy::new(&server.address).await;
+    let proxy = FaultProxy::new(&server.address);
     let keys = keys_of(&proxy, Auth::approle(&id, secret.clone()), &name);
     round_trip(&keys).await.unwrap();
     round_trip(&keys).await.unwrap();
@@ -86,7 +92,7 @@ async fn approle_logs_in_once_and_again_when_revoked() {
     let denied = keys_of(&proxy, Auth::approle(&id, secret.clone()), &other);
     assert_eq!(round_trip(&denied).await.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(round_trip(&denied).await.unwrap_err().kind(), ErrorKind::Denied);
-    assert_eq!(count(&proxy.paths(), "/login"), 1);
+    assert_eq!(count(&paths_of(&proxy), "/login"), 1);
 
     // Without a role there is no second login, and one attempt only.
     server
@@ -100,7 +106,7 @@ async fn approle_logs_in_once_and_again_when_revoked() {
         (error.kind(), error.is_retryable()),
         (ErrorKind::Unauthenticated, false)
     );
-    assert_eq!(count(&proxy.paths(), "/login"), 1);
+    assert_eq!(count(&paths_of(&proxy), "/login"), 1);
     let wrong = keys_of(&proxy, Auth::approle(&id, "CANARY"), &name);
     let error = round_trip(&wrong).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
@@ -116,13 +122,13 @@ async fn approle_logs_in_once_and_again_when_revoked() {
 async fn a_token_is_renewed_at_two_thirds_of_its_time() {
     let Some(server) = server().await else { return };
     let (name, _, id, secret) = approle(&server, json!({"token_ttl": "3s", "token_max_ttl": "1h"})).await;
-    let proxy = Proxy::new(&server.address).await;
+    let proxy = FaultProxy::new(&server.address);
     let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
     let start = std::time::Instant::now();
     round_trip(&keys).await.unwrap();
     tokio::time::sleep(Duration::from_millis(2200)).await;
     round_trip(&keys).await.unwrap();
-    let paths = proxy.paths();
+    let paths = paths_of(&proxy);
     // Where the machine was slow it was over altogether, and a login came in its place.
     let over = start.elapsed() >= Duration::from_secs(3);
     let renewed = count(&paths, "/renew-self") >= 1 && count(&paths, "/login") == 1;
@@ -130,7 +136,7 @@ async fn a_token_is_renewed_at_two_thirds_of_its_time() {
     // Long after its end.
     tokio::time::sleep(Duration::from_millis(3300)).await;
     round_trip(&keys).await.unwrap();
-    assert!(count(&proxy.paths(), "/login") >= 1);
+    assert!(count(&paths_of(&proxy), "/login") >= 1);
 }
 
 #[tokio::test]
@@ -143,12 +149,12 @@ async fn what_cannot_be_renewed_is_replaced() {
     ] {
         let batch = more["token_type"] == "batch";
         let (name, _, id, secret) = approle(&server, more).await;
-        let proxy = Proxy::new(&server.address).await;
+        let proxy = FaultProxy::new(&server.address);
         let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
         round_trip(&keys).await.unwrap();
         tokio::time::sleep(Duration::from_millis(2200)).await;
         round_trip(&keys).await.unwrap();
-        let paths = proxy.paths();
+        let paths = paths_of(&proxy);
         assert!(count(&paths, "/login") >= 2, "{paths:?}");
         assert!(!batch || count(&paths, "/renew-self") == 0, "{paths:?}");
     }
@@ -158,7 +164,7 @@ async fn what_cannot_be_renewed_is_replaced() {
 async fn a_renewal_that_fails_is_no_failure_while_the_token_is_good() {
     let Some(server) = server().await else { return };
     let (name, _, id, secret) = approle(&server, json!({"token_ttl": "30s"})).await;
-    let proxy = Proxy::new(&server.address).await;
+    let proxy = FaultProxy::new(&server.address);
     let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
     // Where there is no token yet, it is one.
     proxy.set_rule(|seen| {
@@ -186,14 +192,14 @@ async fn a_renewal_that_fails_is_no_failure_while_the_token_is_good() {
     tokio::time::sleep(Duration::from_millis(5600)).await;
     proxy.seen();
     round_trip(&by_token).await.unwrap();
-    assert!(count(&proxy.paths(), "/renew-self") >= 1);
+    assert!(count(&paths_of(&proxy), "/renew-self") >= 1);
 }
 
 #[tokio::test]
 async fn several_calls_at_once_share_one_login() {
     let Some(server) = server().await else { return };
     let (name, _, id, secret) = approle(&server, json!({})).await;
-    let proxy = Proxy::new(&server.address).await;
+    let proxy = FaultProxy::new(&server.address);
     let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
     let calls: Vec<_> = (0..8)
         .map(|_| {
@@ -204,14 +210,14 @@ async fn several_calls_at_once_share_one_login() {
     for call in calls {
         call.await.unwrap();
     }
-    assert_eq!(count(&proxy.paths(), "/login"), 1);
+    assert_eq!(count(&paths_of(&proxy), "/login"), 1);
 }
 
 #[tokio::test]
 async fn a_jwt_is_read_from_its_file_for_each_login() {
     let Some(server) = server().await else { return };
     let name = server.key("jwt", Mode::Encrypt).await;
-    let proxy = Proxy::new(&server.address).await;
+    let proxy = FaultProxy::new(&server.address);
     let policy = policy_for(&name);
     let token = server.token(&policy, json!({})).await;
     let mut file = tempfile::NamedTempFile::new().unwrap();

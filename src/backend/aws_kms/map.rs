@@ -34,6 +34,13 @@ where
             Error::new(ErrorKind::Unavailable).with_detail("the answer broke off, or is not HTTP")
         }
         SdkError::TimeoutError(_) => Error::new(ErrorKind::TimedOut),
+        SdkError::DispatchFailure(_) if is_certificate(&error) => {
+            // It will be as wrong the next time.
+            let mapped = Error::new(ErrorKind::Unavailable)
+                .with_retryable(false)
+                .with_detail("the server's certificate is not one to trust: check the CA and the host name");
+            caused(mapped, error)
+        }
         SdkError::DispatchFailure(failure) => {
             let kind = if failure.is_timeout() {
                 ErrorKind::TimedOut
@@ -143,20 +150,37 @@ fn retry_after(answer: &HttpResponse) -> Option<Duration> {
 
 /// Where an error, or what caused it, is about getting credentials: its kind, and whether that may pass.
 fn about_credentials(error: &(dyn StdError + 'static)) -> Option<(ErrorKind, bool)> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref::<CredentialsError>() {
-            return Some(match found {
-                CredentialsError::ProviderTimedOut(_) => (ErrorKind::TimedOut, true),
-                CredentialsError::InvalidConfiguration(_) => (ErrorKind::Configuration, false),
-                // The place that gives them was asked, and did not: it may be down.
-                CredentialsError::ProviderError(_) => (ErrorKind::Unauthenticated, true),
-                _ => (ErrorKind::Unauthenticated, false),
-            });
+    let found = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    Some(match found {
+        CredentialsError::ProviderTimedOut(_) => (ErrorKind::TimedOut, true),
+        CredentialsError::InvalidConfiguration(_) => (ErrorKind::Configuration, false),
+        // The place that gives them was asked, and did not: it may be down.
+        CredentialsError::ProviderError(_) => (ErrorKind::Unauthenticated, true),
+        _ => (ErrorKind::Unauthenticated, false),
+    })
+}
+
+fn is_certificate(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).any(|cause| {
+        matches!(
+            cause.downcast_ref::<rustls::Error>(),
+            Some(rustls::Error::InvalidCertificate(_))
+        )
+    })
+}
+
+/// An error and its causes, an I/O error's own among them.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn StdError + 'static) = *error;
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        match inner {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
+            None => error.source(),
         }
-        cause = error.source();
-    }
-    None
+    })
 }
 
 #[cfg(test)]

@@ -119,10 +119,11 @@ impl Client {
 
 impl Inner {
     async fn connect(&self) -> Result<KeyManagementService> {
+        // No timeout of the SDK's: `call` has one for all of it, and an answer that stops in its body would come out of
+        // the SDK as a broken one instead of a late one.
         let mut builder = KeyManagementService::builder()
             .with_credentials(credentials(&self.auth)?)
-            .with_retry_policy(NeverRetry)
-            .with_attempt_timeout(self.timeout);
+            .with_retry_policy(NeverRetry);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint);
         }

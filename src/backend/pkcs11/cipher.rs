@@ -8,7 +8,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::map::{Fault, is_about_the_bytes};
+use super::map::{Fault, is_about_the_bytes, may_be_about_the_bytes};
 use super::mechanism::Mechanism;
 use super::objects::Version;
 use crate::entropy;
@@ -105,7 +105,12 @@ impl Unwrapping {
         let opened = match self.mechanism {
             Mechanism::AesGcm => self.gcm(session, key),
             Mechanism::AesKeyWrapPad => return self.key_unwrap(session, key),
-            Mechanism::RsaOaep256 => session.decrypt(&oaep(), key, &self.wrapped),
+            Mechanism::RsaOaep256 => match session.decrypt(&oaep(), key, &self.wrapped) {
+                Err(error) if may_be_about_the_bytes(&error) && opens_its_own(session, version, key) => {
+                    return Err(Error::cannot_open().with_source(error).into());
+                }
+                opened => opened,
+            },
         };
         opened.map(Zeroizing::new).map_err(cannot_open)
     }
@@ -141,6 +146,17 @@ impl Unwrapping {
         destroyed?;
         value.ok_or_else(|| nonsense("the token did not give the value that it unwrapped"))
     }
+}
+
+/// Whether this key pair opens what it has wrapped just now: then it is well, and what it did not open is not. Where the
+/// public half is not there, nothing is known.
+fn opens_its_own(session: &Session, version: &Version, private: ObjectHandle) -> bool {
+    let (Some(public), Ok(probe)) = (version.wraps, entropy::array::<64>()) else {
+        return false;
+    };
+    let wrapped = session.encrypt(&oaep(), public, &probe);
+    let opened = wrapped.and_then(|wrapped| session.decrypt(&oaep(), private, &wrapped));
+    opened.is_ok_and(|opened| opened == probe)
 }
 
 /// Length of a wrap under this version.

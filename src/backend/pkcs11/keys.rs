@@ -274,12 +274,8 @@ fn try_each(
     for version in first.chain(rest) {
         match unwrapping.run(&token.loan.session, version) {
             Ok(secret) => return Ok((secret, version.kek.clone())),
-            // A key that could not be asked tells more than one that did not open.
             Err(Fault::Ours(error)) => {
-                let is_better = failed
-                    .as_ref()
-                    .is_none_or(|failed: &Error| failed.kind() == ErrorKind::CannotOpen);
-                if is_better {
+                if failed.as_ref().is_none_or(|failed| tells(&error) > tells(failed)) {
                     failed = Some(error);
                 }
             }
@@ -288,6 +284,16 @@ fn try_each(
         }
     }
     Err(failed.unwrap_or_else(Error::cannot_open).into())
+}
+
+/// How much an error tells: a key that could not be asked more than one that did not open, and that more than one whose
+/// wraps have another length, as those of RSA keys of another size have.
+fn tells(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Malformed { .. } => 0,
+        ErrorKind::CannotOpen => 1,
+        _ => 2,
+    }
 }
 
 #[async_trait]

@@ -39,10 +39,14 @@ pub(super) enum Recovery {
 
 /// Whether, and how, what was lost can be found again.
 pub(super) fn recovery(error: &TokenError) -> Option<Recovery> {
-    let TokenError::Pkcs11(code, _) = error else {
+    let TokenError::Pkcs11(code, function) = error else {
         return None;
     };
     match code {
+        // What kryoptic says to whoever uses a key after a logout.
+        RvError::GeneralError => {
+            matches!(function, Function::EncryptInit | Function::DecryptInit).then_some(Recovery::Find)
+        }
         RvError::KeyHandleInvalid
         | RvError::ObjectHandleInvalid
         | RvError::WrappingKeyHandleInvalid
@@ -79,6 +83,11 @@ pub(super) fn is_about_the_bytes(error: &TokenError) -> bool {
             | RvError::DataLenRange
             | RvError::GeneralError
     )
+}
+
+/// Whether it failed for the bytes or for the device: kryoptic calls both a device error where it is RSA.
+pub(super) fn may_be_about_the_bytes(error: &TokenError) -> bool {
+    matches!(error, TokenError::Pkcs11(RvError::DeviceError, Function::Decrypt))
 }
 
 /// Whether a token refused a mechanism, or its parameters, before any bytes.
@@ -239,5 +248,15 @@ mod tests {
         assert_eq!(of(RvError::KeyHandleInvalid), Some(Recovery::Find));
         assert_eq!(of(RvError::PinIncorrect), None);
         assert_eq!(of(RvError::GeneralError), None);
+        // Before there are bytes it may be a lost login, and afterwards never.
+        for (function, expected) in [
+            (Function::EncryptInit, Some(Recovery::Find)),
+            (Function::DecryptInit, Some(Recovery::Find)),
+            (Function::Decrypt, None),
+            (Function::UnwrapKey, None),
+        ] {
+            let error = TokenError::Pkcs11(RvError::GeneralError, function);
+            assert_eq!(recovery(&error), expected, "{function:?}");
+        }
     }
 }

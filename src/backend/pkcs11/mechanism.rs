@@ -10,7 +10,8 @@ pub enum Mechanism {
     /// `CKM_AES_GCM` under an AES-256 key: wrap algorithm 32. The default.
     #[default]
     AesGcm,
-    /// `CKM_AES_KEY_WRAP_PAD` (RFC 5649) under an AES-256 key: wrap algorithm 33.
+    /// `CKM_AES_KEY_WRAP_PAD` (RFC 5649) under an AES-256 key: wrap algorithm 33. A token that knows it only by the name that
+    /// it has since PKCS#11 3.0, `CKM_AES_KEY_WRAP_KWP`, is one that does not do it: `Unsupported`.
     AesKeyWrapPad,
     /// `CKM_RSA_PKCS_OAEP` with SHA-256 and MGF1-SHA-256 under an RSA key of at least 2048 bits: wrap algorithm 34.
     RsaOaep256,

@@ -1,7 +1,7 @@
 //! The connection to one server, and the one place where requests are made.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,12 @@ use crate::runtime::{Monotonic, Runtime, TokioRuntime};
 /// The greatest answer that is read. A full batch has a tenth of it.
 const MAX_ANSWER: usize = 1 << 20;
 
+/// Where a server says how far its storage is, and is told how far it has to be. A standby that is behind asks the active
+/// server then, so that what was changed by way of it is there when it is read by way of it.
+const INDEX: &str = "x-vault-index";
+const MAX_INDEX: usize = 1024;
+const INCONSISTENT: &str = "x-vault-inconsistent";
+
 /// A server, with connections and a login that all its key managers share. Cheap to clone.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -35,6 +41,8 @@ struct Inner {
     runtime: TokioRuntime,
     handle: Handle,
     sessions: Sessions,
+    /// How far the storage was, at the last answer to what may have changed it.
+    index: Mutex<Option<HeaderValue>>,
 }
 
 /// An answer: the status, and a body that is wiped.
@@ -42,6 +50,7 @@ pub(super) struct Answered {
     pub(super) status: StatusCode,
     pub(super) body: Zeroizing<Vec<u8>>,
     retry_after: Option<Duration>,
+    index: Option<HeaderValue>,
 }
 
 impl Answered {
@@ -123,6 +132,7 @@ impl Client {
             runtime: TokioRuntime::new(handle.clone()),
             handle,
             sessions: Sessions::new(config.auth),
+            index: Mutex::default(),
         })))
     }
 
@@ -205,7 +215,14 @@ impl Client {
             "{}/v1/{path}",
             self.0.address.path().trim_end_matches('/')
         ));
+        let reads = method == Method::GET;
         let mut request = self.0.http.request(method, url).timeout(left);
+        let index = || self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = reads.then(|| index().clone()).flatten() {
+            request = request
+                .header(INDEX, index)
+                .header(INCONSISTENT, "forward-active-node");
+        }
         if let Some(session) = session {
             request = request.header(AUTHORIZATION, bearer(session.token())?);
         }
@@ -217,9 +234,13 @@ impl Client {
             let response = request.send().await.map_err(map::transport)?;
             read(response).await
         }));
-        (&mut task.0)
-            .await
-            .map_err(|_| Error::new(ErrorKind::Unavailable).with_detail("the tokio runtime lost a request"))?
+        let answered = (&mut task.0).await.map_err(|_| {
+            Error::new(ErrorKind::Unavailable).with_detail("the tokio runtime lost a request")
+        })??;
+        if let (false, Some(reached)) = (reads, &answered.index) {
+            *index() = Some(reached.clone());
+        }
+        Ok(answered)
     }
 }
 
@@ -237,6 +258,8 @@ async fn read(mut response: reqwest::Response) -> Result<Answered> {
         let seconds = value.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds))
     });
+    let index = response.headers().get(INDEX);
+    let index = index.filter(|index| index.len() <= MAX_INDEX).cloned();
     let mut body = Zeroizing::new(Vec::with_capacity(1024));
     while let Some(part) = response.chunk().await.map_err(map::transport)? {
         let len = body.len() + part.len();
@@ -255,6 +278,7 @@ async fn read(mut response: reqwest::Response) -> Result<Answered> {
         status,
         body,
         retry_after,
+        index,
     })
 }
 

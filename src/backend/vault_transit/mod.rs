@@ -80,6 +80,12 @@
 //!
 //! Nothing is retried here, and no redirect is followed.
 //!
+//! # Clusters
+//! A standby answers by itself or asks the active server, and any address will do. One that is a moment behind does not know
+//! a key that was just made, and says so (`KeyNotFound`), except to the client that made it: OpenBao is told how far its
+//! storage has to be, and asks the active server where it is not. While nobody is active, what changes a key or makes a token is
+//! `Unavailable`, and wrapping and unwrapping go on at the standbys that can.
+//!
 //! # What stays in memory
 //! DEKs are wiped here, in requests and answers. What the HTTP and TLS libraries copy into buffers of their own is not.
 

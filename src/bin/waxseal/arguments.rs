@@ -32,6 +32,9 @@ Streams:
   takes its place only once it is complete: a command that fails or is interrupted leaves none
   behind, and leaves the file that was there before untouched. A file that is replaced keeps
   its owner and mode; a new file of plaintext or of a key can be read by its owner only.
+  `rewrap --in-place` overwrites the wraps alone where the new ones fit the room of the old (see
+  --padding), through a journal beside the file, FILE.waxseal-journal. If it is interrupted, run it
+  again: it first makes the file whole.
   Standard output cannot be taken back: rely on what came out of it only after exit code 0.
 
 Exit codes:
@@ -117,6 +120,8 @@ pub(crate) struct Seal {
     #[command(flatten)]
     pub(crate) wraps: NewWraps,
     #[command(flatten)]
+    pub(crate) threads: Threads,
+    #[command(flatten)]
     pub(crate) streams: Streams,
 }
 
@@ -129,6 +134,8 @@ pub(crate) struct Open {
     pub(crate) context: Context,
     #[command(flatten)]
     pub(crate) aad: Aad,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     #[command(flatten)]
     pub(crate) streams: Streams,
 }
@@ -151,7 +158,7 @@ pub(crate) struct Rewrap {
     pub(crate) drop_unknown: bool,
     #[command(flatten)]
     pub(crate) wraps: NewWraps,
-    /// Put the result in the place of INPUT.
+    /// Put the result in the place of INPUT. Where the new wraps fit, only they are written.
     #[arg(long, requires = "input", conflicts_with = "output")]
     pub(crate) in_place: bool,
     #[command(flatten)]
@@ -203,11 +210,19 @@ pub(crate) struct Aad {
 pub(crate) struct NewWraps {
     /// Reserve bytes in the header, for later re-wraps to a larger key without moving the payload. A re-wrap
     /// keeps what was reserved, unless told otherwise here.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", visible_alias = "reserve")]
     pub(crate) padding: Option<String>,
     /// Leave the key's id out of the envelope. Opening then tries every key it is given.
     #[arg(long)]
     pub(crate) hide_kek_id: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Threads {
+    /// Use this many threads, 1 to 1024. More than one keeps some megabytes more in memory, or two chunks for each
+    /// thread where that is more.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) threads: String,
 }
 
 #[derive(Args)]

@@ -8,6 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::input::Input;
 use crate::output::{Access, Output};
 use crate::progress::Progress;
+use crate::seal::threads;
 use crate::{binding, kek};
 
 /// Opens a stream. A pipe gets each chunk once it was verified; a file is there once all of them were.
@@ -16,7 +17,7 @@ pub(crate) fn run(options: &Open) -> Result<()> {
     let context = binding::context(&options.context)?;
     let aad = binding::aad(&options.aad)?;
     let builder = kek::open_with(waxseal::Sealer::builder(), &keks)?;
-    let sealer = Sealer::from(builder.build()?);
+    let sealer = Sealer::from(threads(builder, &options.threads)?.build()?);
 
     let input = Input::open(options.streams.input.as_ref())?;
     let (from, total) = (input.name(), input.len());

@@ -1,10 +1,11 @@
 //! `waxseal rewrap`.
 
 use std::io::Write;
+use std::path::Path;
 
 use waxseal::blocking::Sealer;
 use waxseal::envelope::HeaderBuf;
-use waxseal::{EncryptionContext, Header};
+use waxseal::{EncryptionContext, ErrorKind, Header, NewWraps, in_place};
 
 use crate::arguments::Rewrap;
 use crate::copy::copy;
@@ -33,6 +34,14 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     }
     let sealer = Sealer::from(builder.build()?);
 
+    let in_place = if options.in_place { path_of(target) } else { None };
+    if let Some(path) = in_place.filter(|path| path.exists()) {
+        // Before it is read: an earlier run may have been interrupted.
+        in_place::recover(path).map_err(|error| match error.is_retryable() {
+            true => busy(),
+            false => Failure::of_stream("recover", path.display(), error),
+        })?;
+    }
     let mut input = Input::open(options.streams.input.as_ref())?;
     let from = input.name();
     let read = HeaderBuf::read_from(&mut input);
@@ -59,6 +68,12 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         None => new.prefix().to_vec(),
     };
 
+    let fits = prefix.len() == new.replaces();
+    if let Some(path) = in_place.filter(|_| fits)
+        && overwrite(path, &new)?
+    {
+        return Ok(());
+    }
     let mut output = Output::create(target, Access::Usual)?;
     let name = output.name();
     for part in [
@@ -72,6 +87,31 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     let progress = Progress::new(input.len(), &output);
     copy(&mut input, &from, &mut output, &name, progress)?;
     output.finish()
+}
+
+/// Overwrites the wraps alone. `false` where that cannot be done, and the file is to be written anew.
+fn overwrite(path: &Path, new: &NewWraps) -> Result<bool> {
+    match in_place::rewrap_file(path, new) {
+        Ok(()) => Ok(true),
+        // Not while another process is at it.
+        Err(error) if error.is_retryable() => Err(Failure::refused(
+            "another process is re-wrapping this file; try again",
+        )),
+        // No room, several names, a file that only its directory lets one write: a new file still can take its place.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NoRoom { .. } | ErrorKind::Unsupported { .. } | ErrorKind::Io
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn busy() -> Failure {
+    Failure::refused("another process is re-wrapping this file; try again")
 }
 
 fn target(options: &Rewrap) -> Result<Option<&std::path::PathBuf>> {

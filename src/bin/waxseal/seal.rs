@@ -1,9 +1,9 @@
 //! `waxseal seal`.
 
 use waxseal::blocking::Sealer;
-use waxseal::{Builder, ChunkSize, Suite};
+use waxseal::{Builder, ChunkSize, Parallel, Suite};
 
-use crate::arguments::{NewWraps, Seal};
+use crate::arguments::{NewWraps, Seal, Threads};
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
 use crate::input::Input;
@@ -25,6 +25,7 @@ pub(crate) fn run(options: &Seal) -> Result<()> {
     if options.store_context {
         builder = builder.store_context();
     }
+    let builder = threads(builder, &options.threads)?;
     let aad = binding::aad(&options.aad)?;
     let sealer = Sealer::from(kek::first_wraps(builder, &keks)?.build()?);
 
@@ -55,6 +56,15 @@ pub(crate) fn wraps(mut builder: Builder, options: &NewWraps) -> Result<Builder>
         builder = builder.hide_kek_ids();
     }
     Ok(builder)
+}
+
+/// The threads that seal and open.
+pub(crate) fn threads(builder: Builder, options: &Threads) -> Result<Builder> {
+    match options.threads.parse() {
+        Ok(1) => Ok(builder),
+        Ok(threads @ 2..=1024) => Ok(builder.parallel(Parallel::rayon(threads)?)),
+        _ => Err(Failure::usage("--threads is a number from 1 to 1024")),
+    }
 }
 
 fn chunk_size(text: &str) -> Result<ChunkSize> {

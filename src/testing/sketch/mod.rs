@@ -2,21 +2,18 @@
 //!
 //! They show that [`KeyManager`](crate::KeyManager) and [`DekSource`](crate::DekSource) carry what
 //! applications put around them, and how such a layer looks. Each leaves out what a real one needs (metrics,
-//! single flight, sinks that last) and says so. They may change in any release.
+//! sinks that last) and says so. They may change in any release.
 //!
 //! | sketch | is | shows |
 //! |---|---|---|
-//! | [`CachedDeks`] | a source around a source | sharing, expiry and revocation of what is already handed out |
 //! | [`AuditedSource`], [`AuditedKeys`] | a source around a source, a key manager around a key manager | who did what to which KEK; refusing what cannot be recorded |
 //! | [`ScopeRouter`] | a source over several | a KEK for each tenant, by the context |
 //! | [`TwoWraps`] | a source over two key managers | a policy that holds on sealing and on opening |
 
 mod audit;
-mod cache;
 mod scope;
 mod two_wraps;
 
 pub use audit::{AuditMode, AuditRecord, AuditSink, AuditedKeys, AuditedSource, MemorySink};
-pub use cache::CachedDeks;
 pub use scope::ScopeRouter;
 pub use two_wraps::TwoWraps;

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -23,7 +22,7 @@ pub(super) fn listen(listener: &TcpListener, shared: &Arc<Mutex<Shared>>) {
         if shared.lock().unwrap().is_over {
             return;
         }
-        if let (Ok(stream), false) = (stream, shared.lock().unwrap().is_down) {
+        if let Ok(stream) = stream {
             let shared = Arc::clone(shared);
             std::thread::spawn(move || {
                 // A client that goes away is none of the fake's business.
@@ -43,19 +42,8 @@ fn serve(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
         shared.seen.push(seen.clone());
         (shared.rule)(&seen)
     };
-    match &fault {
-        Fault::Close => return Ok(()),
-        Fault::Hang => {
-            // Until the client gives up.
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-            let _ = stream.read(&mut [0])?;
-            return Ok(());
-        }
-        Fault::Answer(status, headers, body) => {
-            return stream.write_all(&format(*status, headers, body));
-        }
-        Fault::ChangeRequest(change) => change(&mut seen.body),
-        Fault::None | Fault::Cut(_) | Fault::Change(_) => {}
+    if let Fault::ChangeRequest(change) = &fault {
+        change(&mut seen.body);
     }
     let (status, mut body) = authorise(shared, &seen).unwrap_or_else(|| {
         rest::answer(
@@ -68,11 +56,7 @@ fn serve(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
     if let Fault::Change(change) = fault {
         change(&mut body);
     }
-    let mut bytes = format(status, "", &body.to_string());
-    if let Fault::Cut(less) = fault {
-        bytes.truncate(bytes.len().saturating_sub(less));
-    }
-    stream.write_all(&bytes)
+    stream.write_all(&format(status, &body.to_string()))
 }
 
 fn authorise(shared: &Mutex<Shared>, seen: &Seen) -> Option<(u16, Value)> {
@@ -88,9 +72,9 @@ fn authorise(shared: &Mutex<Shared>, seen: &Seen) -> Option<(u16, Value)> {
     }
 }
 
-fn format(status: u16, headers: &str, body: &str) -> Vec<u8> {
+fn format(status: u16, body: &str) -> Vec<u8> {
     format!(
-        "HTTP/1.1 {status} X\r\ncontent-type: application/json; charset=UTF-8\r\n{headers}content-length: {}\r\nconnection: \
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json; charset=UTF-8\r\ncontent-length: {}\r\nconnection: \
          close\r\n\r\n{body}",
         body.len()
     )

@@ -15,23 +15,15 @@ use serde_json::Value;
 pub(crate) use http::Seen;
 use state::State;
 
-/// What goes wrong.
+/// What goes wrong in the service itself; what goes wrong on the way, a proxy does.
 #[derive(Clone, Default)]
 pub(crate) enum Fault {
     #[default]
     None,
-    /// The connection is closed without an answer.
-    Close,
-    /// No answer ever comes.
-    Hang,
-    /// The answer, less the end of it.
-    Cut(usize),
     /// The answer, changed.
     Change(fn(&mut Value)),
     /// The request is changed before the service sees it.
     ChangeRequest(fn(&mut Value)),
-    /// This status, these header lines and this body.
-    Answer(u16, &'static str, String),
 }
 
 type Rule = Box<dyn Fn(&Seen) -> Fault + Send>;
@@ -41,7 +33,6 @@ struct Shared {
     rule: Rule,
     seen: Vec<Seen>,
     token: Option<String>,
-    is_down: bool,
     is_over: bool,
 }
 
@@ -60,7 +51,6 @@ impl FakeGcpKms {
             rule: Box::new(|_| Fault::None),
             seen: Vec::new(),
             token: None,
-            is_down: false,
             is_over: false,
         }));
         let own = Arc::clone(&shared);
@@ -124,11 +114,6 @@ impl FakeGcpKms {
     /// Answers those only who have this token: others are not known, and one that begins with `denied` has no rights.
     pub(crate) fn demand_token(&self, token: &str) {
         self.shared().token = Some(token.to_owned());
-    }
-
-    /// Closes every connection at once, or no longer.
-    pub(crate) fn set_down(&self, is_down: bool) {
-        self.shared().is_down = is_down;
     }
 
     /// What came since the last time.

@@ -1,0 +1,146 @@
+//! In which order things are written, and what to make of them afterwards.
+
+use std::io;
+
+use super::Recovery;
+use super::journal::{Journal, malformed};
+use crate::envelope::{BODY_FIXED, Header};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::sealer::NewWraps;
+
+/// A file with room for a journal beside it. One process at a time has it.
+///
+/// What was written survives the process at once, and the machine only after it was synced; what is written and not
+/// yet synced may then be there in part.
+pub(super) trait Disk {
+    /// A number that another file in the place of this one has not; 0 where there is no such number.
+    fn identity(&self) -> u64;
+    /// The first `len` bytes of the file; fewer where it is shorter.
+    fn front(&mut self, len: usize) -> Result<Vec<u8>>;
+    /// Overwrites the first bytes of the file.
+    fn write_front(&mut self, bytes: &[u8]) -> Result<()>;
+    fn sync_file(&mut self) -> Result<()>;
+    /// The journal, if there is one.
+    fn journal(&mut self) -> Result<Option<Vec<u8>>>;
+    /// Makes the journal, or leaves none behind where that fails. There must be none.
+    fn create_journal(&mut self, bytes: &[u8]) -> Result<()>;
+    fn sync_journal(&mut self) -> Result<()>;
+    /// Removes the journal, if there is one.
+    fn remove_journal(&mut self) -> Result<()>;
+    /// Has the journal's coming and going reach the disk.
+    fn sync_directory(&mut self) -> Result<()>;
+}
+
+/// Overwrites the wraps.
+pub(super) fn rewrite(disk: &mut impl Disk, wraps: &NewWraps) -> Result<()> {
+    recover(disk)?;
+    let header = wraps.old_header();
+    if disk.front(header.len())? != header {
+        return Err(Error::argument(
+            "these wraps were made for another envelope, or the file was changed meanwhile",
+        ));
+    }
+    let (old, body) = header
+        .split_at_checked(wraps.replaces())
+        .ok_or_else(Error::cannot_open)?;
+    let new = wraps.in_place().ok_or_else(|| {
+        Error::new(ErrorKind::NoRoom {
+            needed: wraps.bare_len() as u64,
+            room: old.len() as u64,
+        })
+    })?;
+    let journal = Journal {
+        file: disk.identity(),
+        body: body.get(..BODY_FIXED).ok_or_else(Error::cannot_open)?,
+        old,
+        new: &new,
+    };
+    let journal = journal.encode()?;
+    disk.create_journal(&journal)?;
+    if let Err(error) = disk.sync_journal().and_then(|()| disk.sync_directory()) {
+        // The file is as it was. A journal that stays would do no harm.
+        let _ = disk.remove_journal();
+        return Err(error);
+    }
+    // The file is touched only now that the journal stays, whatever happens.
+    if let Err(error) = disk.write_front(&new).and_then(|()| disk.sync_file()) {
+        let restored = disk.write_front(old).and_then(|()| disk.sync_file());
+        if restored.is_ok() {
+            let _ = disk.remove_journal();
+        }
+        return Err(error);
+    }
+    // The new wraps are in force. A journal that stays is found to be done with.
+    let _ = disk.remove_journal().and_then(|()| disk.sync_directory());
+    Ok(())
+}
+
+/// Ends what was interrupted.
+pub(super) fn recover(disk: &mut impl Disk) -> Result<Recovery> {
+    let Some(bytes) = disk.journal()? else {
+        return Ok(Recovery::Clean);
+    };
+    let limit = limits::WRAP_SECTION.max + limits::CONTEXT.max + 1024;
+    let front = disk.front(usize::try_from(limit).unwrap_or(usize::MAX))?;
+    let is_header = Header::parse(&front).is_ok();
+    let journal = match Journal::decode(&bytes) {
+        Ok(journal) if has_body(&front, &journal) => journal,
+        // It was never finished, so the file was not touched; or it is another envelope's.
+        _ if is_header => return remove(disk, Recovery::Removed),
+        _ => {
+            return Err(malformed().with_detail(
+                "a re-wrap was interrupted, and neither its journal nor the front of the file makes sense",
+            ));
+        }
+    };
+    let now = front.get(..journal.old.len()).unwrap_or_default();
+    if now == journal.old || now == journal.new {
+        return remove(disk, Recovery::Removed);
+    }
+    // Parts of both: the write was interrupted. Else a sector was lost in it, or somebody has put the same envelope
+    // there with other wraps, which makes it another file.
+    if !is_mixed(now, &journal) && is_header {
+        match disk.identity() {
+            0 => {
+                return Err(
+                    malformed().with_detail("the front of the file is not one that its journal knows")
+                );
+            }
+            file if file != journal.file => return remove(disk, Recovery::Removed),
+            _ => {}
+        }
+    }
+    disk.write_front(journal.old)?;
+    remove(disk, Recovery::Restored)
+}
+
+/// Removes the journal, once the file does without it: what was read may not have reached the disk.
+fn remove(disk: &mut impl Disk, recovery: Recovery) -> Result<Recovery> {
+    disk.sync_file()?;
+    disk.remove_journal()?;
+    disk.sync_directory()?;
+    Ok(recovery)
+}
+
+/// Whether the body behind the front is the one that the journal is of.
+fn has_body(front: &[u8], journal: &Journal<'_>) -> bool {
+    front
+        .get(journal.old.len()..)
+        .is_some_and(|behind| behind.starts_with(journal.body))
+}
+
+/// Whether each byte is one of the old front or the new one.
+fn is_mixed(now: &[u8], journal: &Journal<'_>) -> bool {
+    let both = journal.old.iter().zip(journal.new);
+    now.iter()
+        .zip(both)
+        .all(|(now, (old, new))| now == old || now == new)
+}
+
+/// Another process has the file.
+pub(super) fn busy() -> Error {
+    Error::io(io::ErrorKind::WouldBlock.into())
+        .with_detail("another process is re-wrapping this file")
+        .with_retryable(true)
+}

@@ -1,0 +1,344 @@
+//! What is kept, and what is being fetched.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+
+use super::flight::{Flight, Work};
+use super::shard::{Airborne, Shard};
+use super::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
+
+/// Shards of a table that is not small.
+const SHARDS: usize = 16;
+/// Up to this many entries one shard does, and entries make room in the order of the whole table.
+const SMALL: usize = 256;
+
+/// Entries by key, and at most one flight for each key.
+///
+/// A map of our own, since entry and flight of a key have to change under one lock: a flight that lands stores its entry
+/// only if no invalidation has come in between, and who finds no entry finds the flight. Its lock is held for a
+/// look-up and a comparison. Keys are found by a hash that the caller has keyed, and compared in full. When there are too
+/// many, one makes room that was not used since the clock's hand came by.
+pub(super) struct Table<K, V, T> {
+    shards: Box<[Mutex<Shard<K, V, T>>]>,
+    most: usize,
+    len: AtomicUsize,
+    /// The shard that makes room next.
+    hand: AtomicUsize,
+    flights: AtomicU64,
+}
+
+/// What was found for a key.
+pub(super) enum Entered<R, K, V, T: Clone + Send + 'static> {
+    Found(R),
+    /// Somebody fetches it.
+    Boarded {
+        ticket: Ticket<K, V, T>,
+        first: bool,
+    },
+}
+
+/// A flight as the table names it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FlightId {
+    pub(super) hash: u64,
+    pub(super) number: u64,
+}
+
+impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
+    /// A table for up to `most` entries.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        let shards = if most <= SMALL { 1 } else { SHARDS };
+        Arc::new(Self {
+            shards: (0..shards).map(|_| Mutex::new(Shard::default())).collect(),
+            most,
+            len: AtomicUsize::new(0),
+            hand: AtomicUsize::new(0),
+            flights: AtomicU64::new(0),
+        })
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Shard<K, V, T>> {
+        // The map inside takes the other bits.
+        let at = usize::try_from(hash >> 40).unwrap_or_default() % self.shards.len();
+        // Not out of range, but for an empty table of shards, which there is not.
+        self.shards.get(at).unwrap_or(&self.shards[0])
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// What `look` makes of the entry; where there is none, or it makes nothing of it, a seat in the flight that
+    /// fetches it. `begin` makes the work of a new one. A flight of another `generation` is one that a fork left behind.
+    pub(super) fn enter<R>(
+        self: &Arc<Self>,
+        hash: u64,
+        generation: u64,
+        is: impl Fn(&K) -> bool,
+        look: impl FnOnce(&mut V) -> Option<R>,
+        begin: impl FnOnce(FlightId) -> (Arc<K>, Work<T>),
+    ) -> Entered<R, K, V, T> {
+        let mut shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = shard.find(hash, &is).and_then(look) {
+            return Entered::Found(found);
+        }
+        self.board(&mut shard, hash, generation, is, begin)
+    }
+
+    /// A seat in the flight of a key, unless there is one already.
+    pub(super) fn fetch_ahead(
+        self: &Arc<Self>,
+        hash: u64,
+        generation: u64,
+        is: impl Fn(&K) -> bool,
+        begin: impl FnOnce(FlightId) -> (Arc<K>, Work<T>),
+    ) -> Option<Ticket<K, V, T>> {
+        let mut shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = shard.flights.get(&hash)
+            && flight.generation == generation
+        {
+            return None;
+        }
+        match self.board::<()>(&mut shard, hash, generation, is, begin) {
+            Entered::Boarded { ticket, .. } => Some(ticket),
+            Entered::Found(()) => None,
+        }
+    }
+
+    #[cold]
+    fn board<R>(
+        self: &Arc<Self>,
+        shard: &mut Shard<K, V, T>,
+        hash: u64,
+        generation: u64,
+        is: impl Fn(&K) -> bool,
+        begin: impl FnOnce(FlightId) -> (Arc<K>, Work<T>),
+    ) -> Entered<R, K, V, T> {
+        if let Some(there) = shard.flights.get_mut(&hash)
+            && there.generation == generation
+            && is(&there.key)
+        {
+            there.seats.fetch_add(1, Ordering::Relaxed);
+            let waiter = there.boarded.fetch_add(1, Ordering::Relaxed);
+            return Entered::Boarded {
+                ticket: self.ticket(hash, there, waiter),
+                first: false,
+            };
+        }
+        let number = self.flights.fetch_add(1, Ordering::Relaxed);
+        let (key, work) = begin(FlightId { hash, number });
+        let airborne = Airborne::new(number, generation, key, Flight::new(work));
+        let ticket = self.ticket(hash, &airborne, 0);
+        if let Some(forked) = shard.flights.insert(hash, airborne)
+            && forked.generation != generation
+        {
+            // Its sockets and timers are the parent's, and ending them here would reach the parent.
+            std::mem::forget(forked);
+        }
+        Entered::Boarded { ticket, first: true }
+    }
+
+    fn ticket(self: &Arc<Self>, hash: u64, airborne: &Airborne<K, T>, waiter: u64) -> Ticket<K, V, T> {
+        Ticket {
+            table: Arc::clone(self),
+            id: FlightId {
+                hash,
+                number: airborne.number,
+            },
+            waiter,
+            seats: Arc::clone(&airborne.seats),
+            flight: Arc::clone(&airborne.flight),
+        }
+    }
+
+    /// Stores what a flight brought, and gives what that replaced and what had to make room; `Err` with the entry
+    /// where the flight was overtaken by an invalidation.
+    pub(super) fn land(&self, id: FlightId, key: Arc<K>, value: V) -> Result<(Option<V>, Vec<V>), V> {
+        let (airborne, replaced) = {
+            let mut shard = self.shard(id.hash).lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(airborne) = shard.take_flight(id) else {
+                return Err(value);
+            };
+            let replaced = shard.put(id.hash, key, value);
+            if replaced.is_none() {
+                self.len.fetch_add(1, Ordering::Relaxed);
+            }
+            (airborne, replaced)
+        };
+        // Outside the lock: it may hold the last of a task.
+        drop(airborne);
+        Ok((replaced, self.make_room(id.hash)))
+    }
+
+    /// Takes out what is too many, and not what has just come.
+    fn make_room(&self, spared: u64) -> Vec<V> {
+        let mut evicted = Vec::new();
+        // Others make room too: each shard once, twice for good measure.
+        for _ in 0..2 * self.shards.len() {
+            while self.len() > self.most {
+                let at = self.hand.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+                let Some(shard) = self.shards.get(at) else {
+                    return evicted;
+                };
+                let victim = shard.lock().unwrap_or_else(PoisonError::into_inner).evict(spared);
+                let Some(victim) = victim else { break };
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                evicted.push(victim);
+            }
+        }
+        evicted
+    }
+
+    /// Ends a flight that brought nothing. `keep` says whether an entry that is there stays. Gives one that goes;
+    /// `Err` where the flight was overtaken by an invalidation.
+    pub(super) fn fail(
+        &self,
+        id: FlightId,
+        is: impl Fn(&K) -> bool,
+        keep: impl FnOnce(&mut V) -> bool,
+    ) -> Result<Option<V>, ()> {
+        let (airborne, removed) = {
+            let mut shard = self.shard(id.hash).lock().unwrap_or_else(PoisonError::into_inner);
+            let airborne = shard.take_flight(id).ok_or(())?;
+            let removed = shard.remove_unless(id.hash, is, keep);
+            if removed.is_some() {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+            }
+            (airborne, removed)
+        };
+        drop(airborne);
+        Ok(removed)
+    }
+
+    /// What `look` makes of an entry, if it is there.
+    pub(super) fn peek<R>(
+        &self,
+        hash: u64,
+        is: impl Fn(&K) -> bool,
+        look: impl FnOnce(&mut V) -> Option<R>,
+    ) -> Option<R> {
+        let mut shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        shard.find(hash, is).and_then(look)
+    }
+
+    /// Takes out every entry that is not to be kept.
+    pub(super) fn retain(&self, mut keep: impl FnMut(&V) -> bool) -> Vec<V> {
+        self.clear(|_, value| keep(value), |_| true)
+    }
+
+    /// Takes out entries that are not to be kept, and lets go of flights that are not to land: whoever comes now
+    /// begins a new one.
+    pub(super) fn clear(
+        &self,
+        mut keep: impl FnMut(&K, &V) -> bool,
+        mut keep_flight: impl FnMut(&K) -> bool,
+    ) -> Vec<V> {
+        let mut removed = Vec::new();
+        for shard in &self.shards {
+            let before = removed.len();
+            let flights: Vec<_> = {
+                let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                shard.retain(&mut keep, &mut removed);
+                self.len.fetch_sub(removed.len() - before, Ordering::Relaxed);
+                let over = shard
+                    .flights
+                    .extract_if(|_, airborne| !keep_flight(&airborne.key));
+                over.collect()
+            };
+            drop(flights);
+        }
+        removed
+    }
+
+    /// The keys of all entries and flights.
+    pub(super) fn keys(&self) -> Vec<Arc<K>> {
+        let mut keys = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.extend(
+                shard
+                    .keys()
+                    .chain(shard.flights.values().map(|airborne| &airborne.key))
+                    .cloned(),
+            );
+        }
+        keys
+    }
+
+    fn leave(&self, id: FlightId, seats: &AtomicUsize, flight: &Flight<T>) {
+        let work = {
+            let mut shard = self.shard(id.hash).lock().unwrap_or_else(PoisonError::into_inner);
+            // Under the lock under which others board.
+            if seats.fetch_sub(1, Ordering::Relaxed) > 1 {
+                return;
+            }
+            (shard.take_flight(id), flight.abandon())
+        };
+        drop(work);
+    }
+
+    /// Forgets a flight that will never land.
+    fn forget(&self, id: FlightId) {
+        let lost = {
+            let mut shard = self.shard(id.hash).lock().unwrap_or_else(PoisonError::into_inner);
+            shard.take_flight(id)
+        };
+        drop(lost);
+    }
+}
+
+/// A seat in a flight. Dropped, it is given back; with the last one the flight ends where it is.
+pub(super) struct Ticket<K, V, T: Clone + Send + 'static> {
+    table: Arc<Table<K, V, T>>,
+    id: FlightId,
+    waiter: u64,
+    seats: Arc<AtomicUsize>,
+    flight: Arc<Flight<T>>,
+}
+
+impl<K, V, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
+    /// `None` where the flight panicked: ask again.
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let landed = self.flight.poll(self.waiter, context);
+        if matches!(landed, Poll::Ready(None)) {
+            self.table.forget(self.id);
+        }
+        landed
+    }
+}
+
+impl<K, V, T: Clone + Send + 'static> Drop for Ticket<K, V, T> {
+    fn drop(&mut self) {
+        self.flight.leave(self.waiter);
+        self.table.leave(self.id, &self.seats, &self.flight);
+    }
+}
+
+/// For hashes that are hashes already.
+pub(super) type ByHash<T> = HashMap<u64, T, BuildHasherDefault<AsIs>>;
+
+#[derive(Default)]
+pub(super) struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not called: the keys are `u64`.
+        bytes
+            .iter()
+            .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

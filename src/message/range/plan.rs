@@ -1,0 +1,197 @@
+//! Which bytes of a stored envelope to fetch for a part of its payload.
+
+use std::fmt;
+use std::ops::Range;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::envelope::{Cut, Header};
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::message::ChunkOpener;
+
+/// The bytes of a stored envelope that hold a part of its payload: for HTTP `Range` requests, and anything else
+/// that fetches by position. Made without a key, from the front of the envelope and its length.
+///
+/// It names whole chunks, so up to two chunks more than were asked for. The pieces are then opened by
+/// [`Opener::open_range`](crate::Opener::open_range).
+///
+/// Fetch all of it from one version of the object (`If-Match`): a re-wrap in between can move the body, and then it
+/// does not open.
+///
+/// What is promised: whatever opens is authentic, and stands in the sealed payload at just that position.
+///
+/// What is not: until the final chunk was verified, the length of the payload is as whoever holds the object says,
+/// and so is `OutOfRange`. [`with_end`](Self::with_end) fetches and verifies that chunk as well, at the price of
+/// one more range of up to a chunk; a range that touches the final chunk has it anyhow.
+///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, RangePlan, blocking::Sealer, local::LocalKeys};
+/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// # let object = sealer.seal(&[7; 200_000], &context)?;
+/// use waxseal::Header;
+///
+/// // The first bytes: 4,096 hold most headers, and `Header::missing` tells of more.
+/// let header = Header::parse(&object[..4096])?;
+/// let plan = RangePlan::new(&header, object.len() as u64, 100_000..101_024)?;
+/// let pieces: Vec<&[u8]> = plan
+///     .ranges()
+///     // GET with `Range: bytes={start}-{end - 1}`
+///     .map(|range| &object[range.start as usize..range.end as usize])
+///     .collect();
+///
+/// let opener = sealer.opener(&header, &context)?;
+/// assert_eq!(opener.open_range(&plan, &pieces, b"")?, [7; 1024]);
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[must_use = "a plan does nothing until its ranges are fetched and opened"]
+pub struct RangePlan {
+    header: Vec<u8>,
+    cut: Cut,
+    range: Range<u64>,
+    /// Numbers of the chunks that hold the range; none where it is empty.
+    chunks: Range<u64>,
+    end: bool,
+}
+
+impl RangePlan {
+    /// A plan for the bytes `range` of the plaintext of an envelope of `envelope_len` bytes in all.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a range that ends behind the plaintext; `InvalidArgument` for one that ends before it
+    /// begins; `Malformed` where no payload gives an envelope of that length; `OverLimit`.
+    pub fn new(header: &Header<'_>, envelope_len: u64, range: Range<u64>) -> Result<Self> {
+        Self::plan(header, envelope_len, range).map_err(|error| error.with_operation(Operation::Open))
+    }
+
+    fn plan(header: &Header<'_>, envelope_len: u64, range: Range<u64>) -> Result<Self> {
+        let size = header.body().chunk_size();
+        let cut = Cut::of_object(size, header.len() as u64, envelope_len)?;
+        if range.start > range.end {
+            return Err(Error::argument("a range ends before it begins"));
+        }
+        let len = cut.plaintext_len() as u64;
+        if range.end > len {
+            return Err(Error::new(ErrorKind::OutOfRange { len }));
+        }
+        let size = size.bytes() as u64;
+        let chunks = if range.is_empty() {
+            0..0
+        } else {
+            range.start / size..range.end.div_ceil(size)
+        };
+        Ok(Self {
+            header: header.as_bytes().to_vec(),
+            cut,
+            range,
+            chunks,
+            end: false,
+        })
+    }
+
+    /// The same plan, with the final chunk: what opens then proves that the payload has the length that the
+    /// plan was made for.
+    pub fn with_end(mut self) -> Self {
+        self.end = true;
+        self
+    }
+
+    /// Length of the whole plaintext, in bytes. Authentic only after the final chunk was opened.
+    #[must_use]
+    pub fn plaintext_len(&self) -> u64 {
+        self.cut.plaintext_len() as u64
+    }
+
+    /// The ranges of bytes of the stored envelope to fetch, in order: none, one or two, which neither overlap nor
+    /// touch. None where an empty part was asked for, without the end.
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range<u64>> + use<> {
+        let header = self.header.len() as u64;
+        let ranges = self.runs().map(|run| {
+            run.map(|run| {
+                let (first, last) = (
+                    self.cut.sealed_range(run.start),
+                    self.cut.sealed_range(run.end - 1),
+                );
+                header + first.start..header + last.end
+            })
+        });
+        let ranges: Vec<_> = ranges.into_iter().flatten().collect();
+        ranges.into_iter()
+    }
+
+    /// The runs of chunks to fetch.
+    fn runs(&self) -> [Option<Range<u64>>; 2] {
+        let count = self.cut.count() as u64;
+        let Range { start, end } = self.chunks;
+        let wanted = Some(start..end).filter(|run| !run.is_empty());
+        match wanted {
+            wanted if !self.end => [wanted, None],
+            // Next to it, or in it.
+            Some(_) if end + 1 >= count => [Some(start..count), None],
+            wanted => [wanted, Some(count - 1..count)],
+        }
+    }
+
+    /// The header of the envelope, as the plan was made from it.
+    ///
+    /// # Errors
+    /// None in practice: the bytes were parsed before.
+    pub fn header(&self) -> Result<Header<'_>> {
+        Header::parse(&self.header)
+    }
+
+    /// Opens what was fetched, one piece for each range.
+    pub(crate) fn open<P: AsRef<[u8]>>(&self, opener: &ChunkOpener, pieces: &[P]) -> Result<Vec<u8>> {
+        let ranges = self.ranges();
+        let fits = |(piece, range): (&P, Range<u64>)| piece.as_ref().len() as u64 == range.end - range.start;
+        if pieces.len() != ranges.len() || !pieces.iter().zip(ranges).all(fits) {
+            return Err(Error::argument(
+                "the pieces have not the lengths of the plan's ranges",
+            ));
+        }
+        let len = usize::try_from(self.range.end - self.range.start).map_err(|_| Error::cannot_open())?;
+        let mut out = Vec::with_capacity(len);
+        let result = self.open_into(opener, pieces, &mut out);
+        if result.is_err() {
+            out.as_mut_slice().zeroize();
+        }
+        result.map(|()| out)
+    }
+
+    fn open_into<P: AsRef<[u8]>>(&self, opener: &ChunkOpener, pieces: &[P], out: &mut Vec<u8>) -> Result<()> {
+        let size = opener.chunk_size().bytes() as u64;
+        let mut scratch = Zeroizing::new(Vec::new());
+        for (piece, run) in pieces.iter().zip(self.runs().into_iter().flatten()) {
+            let mut rest = piece.as_ref();
+            for index in run {
+                let sealed = self.cut.sealed_range(index);
+                let len = usize::try_from(sealed.end - sealed.start).map_err(|_| Error::cannot_open())?;
+                let (chunk, behind) = rest.split_at_checked(len).ok_or_else(Error::cannot_open)?;
+                rest = behind;
+                scratch.clear();
+                scratch.extend_from_slice(chunk);
+                let len = opener.open(index, index + 1 == self.cut.count() as u64, &mut scratch)?;
+                // Where the range lies in this chunk.
+                let within = |at: u64| {
+                    let at = at.saturating_sub(index * size);
+                    usize::try_from(at).map_or(len, |at| at.min(len))
+                };
+                let part = scratch.get(within(self.range.start)..within(self.range.end));
+                out.extend_from_slice(part.unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RangePlan {
+    // Not the header: it may hold a stored context.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangePlan")
+            .field("range", &self.range)
+            .field("plaintext_len", &self.plaintext_len())
+            .field("with_end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! A payload that can be read from anywhere.
+
+use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use zeroize::Zeroize;
+
+use crate::envelope::Cut;
+use crate::error::{Error, Operation, Result};
+use crate::message::ChunkOpener;
+
+/// Says whether the DEK may still be used.
+pub(crate) type Check = Box<dyn Fn() -> Result<()> + Send + Sync>;
+
+/// Reads the payload of an envelope from anywhere, and opens only the chunks that a read touches.
+///
+/// The envelope begins at the first byte of the other reader and ends at its last. One chunk is held in memory,
+/// opened, so that reads in a row open each chunk once; it is wiped when another takes its place and when the
+/// reader is dropped. A read gives what is left of one chunk at most.
+///
+/// What is promised:
+///
+/// - Whatever a read gives is authentic, and stands in the sealed payload at just that position. A chunk is
+///   verified before a byte of it is given out.
+/// - [`len`](Self::len), [`SeekFrom::End`] and the end of the file are authentic: the final chunk was verified
+///   when the reader was made, and a payload that is cut off or extended has none at its end. So making a reader
+///   reads the header and the final chunk.
+///
+/// What is not: nothing is said of the chunks that no read touched. Bytes that change under the reader afterwards are
+/// noticed by the read that touches them, and by no other.
+///
+/// Errors come as [`io::Error`] around an [`Error`]; [`io::Error::downcast`] gets it back. Their kinds are
+/// `CannotOpen` and `Malformed` for bytes that were altered or cut off, `KeyRevoked` and `LeaseExpired` at the next
+/// read, since a reader can be held for long, and `Io` where the other reader fails. A read that failed may be
+/// tried again: the position is as it was. To seek before the start is `InvalidInput`; to seek behind the end is
+/// allowed, and there is nothing to read there.
+///
+/// ```
+/// # use std::io::{Cursor, Read, Seek, SeekFrom};
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// # let file = Cursor::new(sealer.seal(b"a long, long payload", &context)?);
+/// let mut reader = sealer.range_reader(file, &context)?;
+/// reader.seek(SeekFrom::End(-7))?;
+/// let mut end = String::new();
+/// reader.read_to_string(&mut end)?;
+/// assert_eq!(end, "payload");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RangeReader<R> {
+    inner: R,
+    chunks: ChunkOpener,
+    check: Check,
+    cut: Cut,
+    /// Length of what stands before the chunks.
+    header: u64,
+    position: u64,
+    /// One chunk and its tag.
+    buffer: Vec<u8>,
+    /// Which chunk lies in the buffer, opened, and the length of its plaintext.
+    held: Option<(u64, usize)>,
+    /// Where the other reader stands, if that is known.
+    inner_at: Option<u64>,
+}
+
+impl<R: Read + Seek> RangeReader<R> {
+    /// `header` is the length of the header. Verifies the final chunk.
+    pub(crate) fn new(mut inner: R, chunks: ChunkOpener, header: usize, check: Check) -> Result<Self> {
+        let end = inner.seek(SeekFrom::End(0)).map_err(Error::io)?;
+        let header = header as u64;
+        let cut = Cut::of_object(chunks.chunk_size(), header, end)?;
+        let mut reader = Self {
+            inner,
+            chunks,
+            check,
+            cut,
+            header,
+            position: 0,
+            buffer: Vec::new(),
+            held: None,
+            inner_at: Some(end),
+        };
+        reader.hold(cut.count() as u64 - 1)?;
+        Ok(reader)
+    }
+
+    /// Has chunk number `index` in the buffer, opened, and gives the length of its plaintext.
+    fn hold(&mut self, index: u64) -> Result<usize> {
+        let result = (self.check)().and_then(|()| match self.held {
+            Some((held, len)) if held == index => Ok(len),
+            _ => self.open(index),
+        });
+        match &result {
+            Ok(len) => self.held = Some((index, *len)),
+            Err(_) => {
+                self.held = None;
+                self.buffer.as_mut_slice().zeroize();
+            }
+        }
+        result
+    }
+
+    fn open(&mut self, index: u64) -> Result<usize> {
+        let sealed = self.cut.sealed_range(index);
+        let at = self.header + sealed.start;
+        let len = usize::try_from(sealed.end - sealed.start).map_err(|_| Error::cannot_open())?;
+        // Not before the commitment was verified, which covers the chunk size.
+        if self.buffer.len() < len {
+            self.buffer.as_mut_slice().zeroize();
+            self.buffer = vec![0; len];
+        }
+        if self.inner_at != Some(at) {
+            self.inner_at = None;
+            self.inner.seek(SeekFrom::Start(at)).map_err(Error::io)?;
+        }
+        self.inner_at = None;
+        // Nothing of a longer chunk stays behind a shorter one.
+        self.buffer.get_mut(len..).unwrap_or_default().zeroize();
+        let chunk = self.buffer.get_mut(..len).unwrap_or_default();
+        self.inner.read_exact(chunk).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::malformed("chunks", usize::try_from(at).unwrap_or(usize::MAX))
+            }
+            _ => Error::io(error),
+        })?;
+        self.inner_at = Some(at + len as u64);
+        let last = index + 1 == self.cut.count() as u64;
+        self.chunks.open(index, last, chunk)
+    }
+
+    fn read_some(&mut self, out: &mut [u8]) -> Result<usize> {
+        if out.is_empty() || self.position >= self.len() {
+            // Not even that it is over is said under a lease that is.
+            (self.check)()?;
+            return Ok(0);
+        }
+        let size = self.chunks.chunk_size().bytes() as u64;
+        let len = self.hold(self.position / size)?;
+        let from = usize::try_from(self.position % size).map_err(|_| Error::cannot_open())?;
+        let ready = self.buffer.get(from..len).unwrap_or_default();
+        let len = ready.len().min(out.len());
+        out[..len].copy_from_slice(&ready[..len]);
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl<R> RangeReader<R> {
+    /// Length of the plaintext, in bytes. Authentic.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.cut.plaintext_len() as u64
+    }
+
+    /// Whether the plaintext is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<R: Read + Seek> Read for RangeReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.read_some(out)
+            .map_err(|error| error.with_operation(Operation::Open).into())
+    }
+}
+
+impl<R: Read + Seek> Seek for RangeReader<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(by) => self.len().checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position)
+    }
+}
+
+impl<R> Drop for RangeReader<R> {
+    fn drop(&mut self) {
+        self.buffer.as_mut_slice().zeroize();
+    }
+}
+
+impl<R> fmt::Debug for RangeReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeReader")
+            .field("len", &self.len())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,28 @@
+//! The same streams over the asynchronous traits of `futures-io` and of tokio. What they have in common is here;
+//! `futures` and `tokio` tell it how to poll what is under it.
+
+#[cfg(feature = "futures-io")]
+mod futures;
+mod reader;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod writer;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pub use reader::AsyncOpenReader;
+pub use writer::AsyncSealWriter;
+
+use crate::error::Error;
+
+type PollWrite<W> = fn(Pin<&mut W>, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>;
+type PollDone<W> = fn(Pin<&mut W>, &mut Context<'_>) -> Poll<io::Result<()>>;
+
+/// A reader or writer says that it moved more bytes than it was given.
+fn too_many() -> Error {
+    Error::io(io::Error::other(
+        "the other side counts more bytes than it was given",
+    ))
+}

@@ -1,0 +1,151 @@
+//! Opening an asynchronous stream.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use zeroize::Zeroize;
+
+use super::too_many;
+use crate::aead::TAG;
+use crate::envelope::read_async::PollRead;
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::message::ChunkOpener;
+
+/// Opens the chunks of an envelope that it reads from another asynchronous reader, whose header was read already:
+/// [`OpenReader`](crate::OpenReader) for asynchronous code. It is an `AsyncRead` of `futures-io` (feature
+/// `futures-io`) over one, and an `AsyncRead` of tokio (feature `tokio`) over one of those. Needs no runtime.
+///
+/// It releases a chunk only after the whole chunk was verified, and says that the stream has ended only after the
+/// final chunk was: a stream that is cut off anywhere ends in an error, never in an end of file. What was read
+/// before the error was authentic, in order, and is not all there is. It reads the other reader to its end, since an
+/// envelope ends where its bytes do.
+///
+/// Holds one chunk in memory. A chunk is opened inside the poll, which takes some tens of microseconds for the default
+/// chunk of 64 KiB and milliseconds for one of 16 MiB.
+///
+/// Errors come as [`io::Error`] around an [`Error`](crate::Error), with the kinds of
+/// [`OpenReader`](crate::OpenReader): `KeyRevoked` among them, at the next chunk after the DEK's lease was revoked.
+/// After an error every read fails with the same kind.
+///
+/// The other reader must be `Unpin`; put one that is not into a `Box::pin`.
+///
+/// # Cancel safety
+/// Dropping the future of a read loses nothing: what was read of a chunk is kept for the next.
+pub struct AsyncOpenReader<R> {
+    inner: R,
+    chunks: ChunkOpener,
+    /// One sealed chunk, and the first byte after it, which tells whether the chunk is the final one.
+    buffer: Vec<u8>,
+    /// Sealed bytes in the buffer, while a chunk is being read.
+    sealed: Option<usize>,
+    /// Plaintext in the buffer that is not yet handed out.
+    ready: Range<usize>,
+    index: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    Done,
+    Failed(ErrorKind),
+}
+
+impl<R> AsyncOpenReader<R> {
+    pub(crate) fn new(inner: R, chunks: ChunkOpener) -> Self {
+        Self {
+            inner,
+            chunks,
+            buffer: Vec::new(),
+            sealed: None,
+            ready: 0..0,
+            index: 0,
+            state: State::Reading,
+        }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, read: PollRead<R>) -> Poll<Result<()>>
+    where
+        R: Unpin,
+    {
+        self.chunks.check()?;
+        let whole = self.chunks.chunk_size().bytes() + TAG;
+        let mut sealed = match self.sealed {
+            Some(sealed) => sealed,
+            None if self.buffer.is_empty() => {
+                // Not before the commitment was verified, which covers the chunk size.
+                self.buffer.resize(whole + 1, 0);
+                0
+            }
+            None => {
+                // The byte that was read ahead begins this chunk.
+                self.buffer.copy_within(whole..=whole, 0);
+                1
+            }
+        };
+        self.sealed = Some(sealed);
+        while sealed <= whole {
+            let room = self.buffer.get_mut(sealed..).unwrap_or_default();
+            let len = room.len();
+            match ready!(read(Pin::new(&mut self.inner), cx, room)).map_err(Error::io)? {
+                0 => break,
+                n if n > len => return Poll::Ready(Err(too_many())),
+                n => sealed += n,
+            }
+            self.sealed = Some(sealed);
+        }
+        let last = sealed <= whole;
+        let chunk = self.buffer.get_mut(..sealed.min(whole)).unwrap_or_default();
+        self.ready = 0..self.chunks.open(self.index, last, chunk)?;
+        self.sealed = None;
+        self.index += 1;
+        if last {
+            self.state = State::Done;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Plaintext that is ready, up to `most` bytes of it, and not handed out again. None at the end.
+    pub(super) fn poll_ready_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+        read: PollRead<R>,
+    ) -> Poll<io::Result<&[u8]>>
+    where
+        R: Unpin,
+    {
+        while most > 0 && self.ready.is_empty() {
+            let result = match self.state {
+                State::Done => break,
+                State::Failed(kind) => Err(Error::new(kind)),
+                State::Reading => ready!(self.poll_chunk(cx, read)),
+            };
+            if let Err(error) = result {
+                self.state = State::Failed(error.kind());
+                self.buffer.as_mut_slice().zeroize();
+                return Poll::Ready(Err(error.with_operation(Operation::Open).into()));
+            }
+        }
+        let start = self.ready.start;
+        self.ready.start += self.ready.len().min(most);
+        Poll::Ready(Ok(self.buffer.get(start..self.ready.start).unwrap_or_default()))
+    }
+}
+
+impl<R> Drop for AsyncOpenReader<R> {
+    fn drop(&mut self) {
+        self.buffer.as_mut_slice().zeroize();
+    }
+}
+
+impl<R> fmt::Debug for AsyncOpenReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncOpenReader")
+            .field("chunks", &self.index)
+            .finish_non_exhaustive()
+    }
+}

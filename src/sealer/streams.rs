@@ -1,0 +1,108 @@
+//! Asynchronous streams, through a sealer, an opener or a data key.
+
+use super::Sealer;
+use super::data_key::{DataKey, Opener, during};
+use crate::context::Binding;
+use crate::envelope::{Header, HeaderBuf};
+use crate::error::{Operation, Result};
+use crate::message::{AsyncOpenReader, AsyncSealWriter};
+
+impl Opener {
+    /// [`reader`](Self::reader) over an asynchronous reader.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn async_reader<R>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<AsyncOpenReader<R>> {
+        Ok(AsyncOpenReader::new(reader, self.chunk_opener(header, aad)?))
+    }
+}
+
+impl DataKey {
+    /// [`writer`](Self::writer) over an asynchronous writer. The stream must be closed, see [`AsyncSealWriter`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn async_writer<W>(&self, writer: W, aad: &[u8]) -> Result<AsyncSealWriter<W>> {
+        Ok(AsyncSealWriter::new(writer, self.begin_stream(aad)?))
+    }
+
+    /// [`reader`](Self::reader) over an asynchronous reader.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn async_reader<R>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<AsyncOpenReader<R>> {
+        during(Operation::Open, || self.check())?;
+        self.opener().async_reader(header, reader, aad)
+    }
+}
+
+impl Sealer {
+    /// Seals what is written to it to an envelope in `writer`, in constant memory, under a DEK of its own. The
+    /// stream must be closed, see [`AsyncSealWriter`].
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal). `writer` is dropped with an error.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `writer`, to which nothing was written.
+    pub async fn async_writer<'a, W>(
+        &self,
+        writer: W,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<AsyncSealWriter<W>> {
+        let binding = binding.into();
+        self.data_key(binding.context())
+            .await?
+            .async_writer(writer, binding.aad())
+    }
+
+    /// Opens the envelope that a reader of `futures-io` gives, in constant memory: reads its header now, and its
+    /// chunks as they are asked for. See [`AsyncOpenReader`] for what is released when.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `Io` where the reader fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `reader`, of which the header may have been read.
+    #[cfg(feature = "futures-io")]
+    pub async fn futures_reader<'a, R: futures_io::AsyncRead + Unpin>(
+        &self,
+        mut reader: R,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<AsyncOpenReader<R>> {
+        let binding = binding.into();
+        let header = HeaderBuf::read_from_futures(&mut reader).await;
+        self.reader_behind(header, reader, binding).await
+    }
+
+    /// Opens the envelope that a reader of tokio gives, in constant memory: reads its header now, and its chunks as
+    /// they are asked for. See [`AsyncOpenReader`] for what is released when.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `Io` where the reader fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `reader`, of which the header may have been read.
+    #[cfg(feature = "tokio")]
+    pub async fn tokio_reader<'a, R: tokio::io::AsyncRead + Unpin>(
+        &self,
+        mut reader: R,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<AsyncOpenReader<R>> {
+        let binding = binding.into();
+        let header = HeaderBuf::read_from_tokio(&mut reader).await;
+        self.reader_behind(header, reader, binding).await
+    }
+
+    async fn reader_behind<R>(
+        &self,
+        header: Result<HeaderBuf>,
+        reader: R,
+        binding: Binding<'_>,
+    ) -> Result<AsyncOpenReader<R>> {
+        let header = header.map_err(|error| error.with_operation(Operation::Open))?;
+        let header = header.header()?;
+        let opener = self.opener(&header, binding.context()).await?;
+        opener.async_reader(&header, reader, binding.aad())
+    }
+}
