@@ -193,7 +193,8 @@ async fn managed_identity_by_environment() {
     );
 }
 
-/// `az`, and a place where nobody gives tokens to machines.
+/// A script in the place of `az`, and a place where nobody gives tokens to machines.
+#[cfg(unix)]
 #[tokio::test]
 async fn the_first_credential_that_gives_a_token_is_taken() {
     let fake = FakeKeyVault::start();

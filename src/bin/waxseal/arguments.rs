@@ -15,6 +15,10 @@ Keys (--kek, --to):
                        Without kdf it wraps with PBKDF2 and opens PBKDF2 and Argon2id.
   aws-kms:KEY          a key of AWS KMS by id, ARN or alias/NAME, with AWS's usual credentials
                          ?region=R&endpoint=URL&context=pairs|digest&refresh=SECONDS
+  azure-key-vault:https://HOST/keys/NAME[/VERSION]
+                       a key of Azure Key Vault or Managed HSM, by AZURE_* variables
+                         ?algorithm=RSA-OAEP-256|A256KW&ca=PATH&verify-challenge=off
+                         &credential=workload|managed|secret|developer&refresh=SECONDS
   gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K
                        a key of Google Cloud KMS, with Application Default Credentials
                          ?endpoint=URL&credentials=anonymous
