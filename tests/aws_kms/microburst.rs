@@ -30,13 +30,13 @@ async fn microburst() -> Option<Microburst> {
         moto,
         _one: ONE.lock().await,
     };
-    microburst.set(json!([]));
+    microburst.set(&json!([]));
     Some(microburst)
 }
 
 impl Drop for Microburst {
     fn drop(&mut self) {
-        self.set(json!([]));
+        self.set(&json!([]));
     }
 }
 
@@ -59,9 +59,9 @@ impl Microburst {
     }
 
     /// These rules in the place of all others, and nothing fired yet.
-    fn set(&self, rules: Value) {
+    fn set(&self, rules: &Value) {
         self.control("DELETE", "fired", &Value::Null);
-        self.control("POST", "rules", &rules);
+        self.control("POST", "rules", rules);
     }
 
     /// What fired since the rules were set: operation and action.
@@ -186,7 +186,7 @@ async fn each_fault_has_its_kind_and_one_call_was_made() {
     let request = Request::new(&context);
     let known = keys.generate(&request).await.unwrap();
     for (operation, fault, action, kind, retryable) in cases() {
-        microburst.set(rule(operation, &fault, None));
+        microburst.set(&rule(operation, &fault, None));
         let before = microburst.requests();
         let error = run(operation, &keys, &request, &known).await.unwrap_err();
         assert_eq!(
@@ -203,10 +203,10 @@ async fn each_fault_has_its_kind_and_one_call_was_made() {
         // The SDK tries nothing again.
         assert_eq!(microburst.requests() - before, 1, "{operation} {fault}");
     }
-    microburst.set(json!([]));
+    microburst.set(&json!([]));
     run("Decrypt", &keys, &request, &known).await.unwrap();
     // What is slow and not too slow is no fault.
-    microburst.set(rule("Decrypt", &json!({"latency": 20}), None));
+    microburst.set(&rule("Decrypt", &json!({"latency": 20}), None));
     run("Decrypt", &keys, &request, &known).await.unwrap();
     assert_eq!(microburst.fired().len(), 1);
 }
@@ -229,7 +229,7 @@ async fn a_resilient_one_gets_over_what_passes_and_asks_no_oftener_than_that() {
     };
     let resilient = Resilient::with_policy(keys, policy, Arc::new(TokioRuntime::current()));
     for (operation, fault, action, kind, retryable) in cases() {
-        microburst.set(rule(operation, &fault, Some(2)));
+        microburst.set(&rule(operation, &fault, Some(2)));
         let before = microburst.requests();
         let answer = run(operation, &resilient, &request, &known).await;
         let (asked, fired) = (microburst.requests() - before, microburst.fired());
@@ -250,7 +250,7 @@ async fn a_resilient_one_gets_over_what_passes_and_asks_no_oftener_than_that() {
     }
 
     // What does not pass is given up after the last of its tries, with its own kind.
-    microburst.set(rule(
+    microburst.set(&rule(
         "Decrypt",
         &json!({"error": {"code": "ThrottlingException"}}),
         None,

@@ -95,7 +95,7 @@ impl Key {
                 let mut known = self.lock();
                 match &former {
                     None => {
-                        tracing::info!(alias = self.name.as_str(), kek = %arn, "an AWS KMS alias was resolved")
+                        tracing::info!(alias = self.name.as_str(), kek = %arn, "an AWS KMS alias was resolved");
                     }
                     Some(former) if *former != arn => {
                         tracing::info!(alias = self.name.as_str(), kek = %arn, "an AWS KMS alias has moved");

@@ -61,6 +61,8 @@
 //! mechanism that the token does not have is `Unsupported`; a wrong module, token or kind of key is `Configuration`;
 //! refusals are `Denied`. A decryption that fails for its bytes is `CannotOpen`, whichever way the token puts it:
 //! SoftHSM calls a wrong tag a general error, so `CKR_GENERAL_ERROR` *from a decryption or unwrapping* is taken for one.
+//! kryoptic calls an RSA decryption that fails a device error: after one the key pair has to open something that its public
+//! half wraps then and there, and where it does, it was the bytes. Without the public half it is `Unavailable`.
 
 mod admin;
 mod budget;
