@@ -109,11 +109,7 @@ fn one_off_seal(len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
         let (sealer, context, plaintext) = (Arc::clone(&sealer), context(), vec![7; len]);
         Box::new(move || {
-            black_box(
-                sealer
-                    .seal(black_box(&plaintext), context.with_aad(AAD))
-                    .unwrap(),
-            );
+            black_box(sealer.seal(black_box(&plaintext), context.with_aad(AAD)).unwrap());
         })
     })
 }
@@ -125,11 +121,7 @@ fn one_off_open(len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
         let (sealer, context, sealed) = (Arc::clone(&sealer), context(), Arc::clone(&sealed));
         Box::new(move || {
-            black_box(
-                sealer
-                    .open(black_box(&sealed), context.with_aad(AAD))
-                    .unwrap(),
-            );
+            black_box(sealer.open(black_box(&sealed), context.with_aad(AAD)).unwrap());
         })
     })
 }
