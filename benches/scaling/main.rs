@@ -35,27 +35,27 @@ const ROUNDS: u32 = 25;
 /// One round of one case takes about this long: starting and ending threads is little beside it.
 const ROUND: Duration = Duration::from_millis(8);
 
-/// Wall-clock time of each worker doing its work `times` times, all at once.
+/// Wall-clock time of each worker doing its work `times` times, all at once: from the first start to the last end,
+/// as the workers saw them. The thread that waits for them may be woken late.
 fn time(workers: &mut [Worker], times: u32) -> Duration {
-    let barrier = Barrier::new(workers.len() + 1);
-    std::thread::scope(|scope| {
+    let barrier = Barrier::new(workers.len());
+    let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
         let running: Vec<_> = workers
             .iter_mut()
             .map(|worker| {
                 let barrier = &barrier;
                 scope.spawn(move || {
                     barrier.wait();
+                    let start = Instant::now();
                     (0..times).for_each(|_| worker());
+                    (start, Instant::now())
                 })
             })
             .collect();
-        barrier.wait();
-        let start = Instant::now();
-        for thread in running {
-            thread.join().unwrap();
-        }
-        start.elapsed()
-    })
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let start = spans.iter().map(|span| span.0).min().unwrap();
+    spans.iter().map(|span| span.1).max().unwrap() - start
 }
 
 /// Nanoseconds for each value, for each of [`THREADS`].
