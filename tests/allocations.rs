@@ -81,7 +81,7 @@ fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
         let plaintext = vec![7; len];
         let mut sealed = Vec::new();
         let seal = measure(|| sealed = sealer.seal(&plaintext, context.with_aad(b"row 7")).unwrap());
-        assert!(seal.count_total <= 11, "seal {len}: {}", seal.count_total);
+        assert!(seal.count_total <= 12, "seal {len}: {}", seal.count_total);
         let open = measure(|| drop(sealer.open(&sealed, context.with_aad(b"row 7")).unwrap()));
         assert!(open.count_total <= 11, "open {len}: {}", open.count_total);
         let rewrap = measure(|| drop(sealer.rewrap(&sealed, &context).unwrap()));

@@ -83,6 +83,9 @@ fn each_credential_works_by_uri_and_by_variables() {
             let seal = ["seal", "--kek", &uri, "--context", PAIR];
             let sealed = run(&tool, &borrowed(&variables), &seal, &bytes(70_000));
             assert_eq!(sealed.code, 0, "{credential}: {}", sealed.stderr);
+            let warning =
+                "waxseal: warning: what the vault asks a token for is not checked against its address";
+            assert!(sealed.stderr.starts_with(warning), "{}", sealed.stderr);
             asked(&fake.asked_for_tokens(), shown);
 
             // By one variable, with the CA by the usual one; the credential is the one whose variables are there.

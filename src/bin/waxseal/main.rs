@@ -1,7 +1,8 @@
 //! `waxseal`: seals, opens, re-wraps and inspects envelopes from the command line.
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 usage. A command that fails says why in one line on standard
-//! error, without key material, AAD or context values, and leaves no output file behind.
+//! error, without key material, AAD or context values, and leaves no output file behind. Warnings of a backend stand
+//! there too, each on a line of its own.
 
 mod arguments;
 mod binding;
@@ -18,6 +19,7 @@ mod progress;
 mod rewrap;
 mod seal;
 mod usage;
+mod warnings;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage::report(&error),
     };
+    warnings::show();
     // What waits for a network does so on this runtime; nothing else needs one.
     #[cfg(feature = "tokio")]
     let runtime = match tokio::runtime::Builder::new_multi_thread()
