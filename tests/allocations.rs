@@ -85,7 +85,7 @@ fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
         let open = measure(|| drop(sealer.open(&sealed, context.with_aad(b"row 7")).unwrap()));
         assert!(open.count_total <= 11, "open {len}: {}", open.count_total);
         let rewrap = measure(|| drop(sealer.rewrap(&sealed, &context).unwrap()));
-        assert!(rewrap.count_total <= 14, "rewrap {len}: {}", rewrap.count_total);
+        assert!(rewrap.count_total <= 16, "rewrap {len}: {}", rewrap.count_total);
         assert!(
             rewrap.bytes_max < 4096,
             "rewrap {len}: {} bytes",
