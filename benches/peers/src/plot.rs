@@ -8,8 +8,8 @@ use crate::table::duration;
 /// The lengths that are drawn, and their titles.
 const PANELS: [(usize, &str); 2] = [(100, "100 B"), (1 << 20, "1 MiB")];
 
-const WIDTH: f64 = 860.0;
-const LABELS: f64 = 250.0;
+const WIDTH: f64 = 900.0;
+const LABELS: f64 = 290.0;
 const VALUES: f64 = 74.0;
 const LINE: f64 = 34.0;
 const BAR: f64 = 12.0;
@@ -18,7 +18,7 @@ const TITLE: f64 = 44.0;
 /// Colours of the light theme, and of the dark one. The background is the page's.
 const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600 } \
     .value { font-size: 11px } .grid { stroke: #d1d9e0 } .seal { fill: #0969da } .open { fill: #1a7f37 } \
-    .ours { font-weight: 600 } .other { opacity: .62 } \
+    .ours { font-weight: 600 } rect.other { opacity: .62 } \
     @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .grid { stroke: #3d444d } \
     .seal { fill: #58a6ff } .open { fill: #3fb950 } }";
 
