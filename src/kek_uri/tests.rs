@@ -139,3 +139,33 @@ fn a_key_in_the_place_of_its_name_is_refused_and_not_quoted() {
         }
     }
 }
+
+#[test]
+fn a_backend_that_was_not_compiled_in_is_named() {
+    let azure = "azure-key-vault:https://shop.vault.azure.net/keys/k";
+    let gcp = "gcp-kms:projects/p/locations/l/keyRings/r/cryptoKeys/k";
+    let token = "pkcs11:token=t;object=o?module-path=/m.so&pin-source=env:PIN";
+    for (uri, feature, is_here) in [
+        ("aws-kms:alias/a", "aws-kms", cfg!(feature = "aws-kms")),
+        (azure, "azure-key-vault", cfg!(feature = "azure-key-vault")),
+        (gcp, "gcp-kms", cfg!(feature = "gcp-kms")),
+        (token, "pkcs11", cfg!(feature = "pkcs11")),
+        (
+            "vault-transit:k",
+            "vault-transit",
+            cfg!(feature = "vault-transit"),
+        ),
+    ] {
+        if is_here {
+            continue;
+        }
+        let opened = parse(uri).and_then(|uri| pollster::block_on(uri.open(&ProcessEnvironment)));
+        let error = opened.unwrap_err();
+        assert!(
+            matches!(error.kind(), crate::error::ErrorKind::Unsupported { .. }),
+            "{error}"
+        );
+        let what = format!("add the feature `{feature}`");
+        assert!(error.to_string().contains(&what), "{error}");
+    }
+}
