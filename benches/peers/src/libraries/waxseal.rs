@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::hint::black_box;
 use std::rc::Rc;
 
+use waxseal::layer::Cached;
 use waxseal::local::LocalKeys;
-use waxseal::{EncryptionContext, Kek, blocking::Sealer};
+use waxseal::{AnyOf, EncryptionContext, Kek, blocking::Sealer};
 
 use super::verify;
 use crate::case::{Pair, Work};
 
 /// One-off, a DEK for each value.
 pub const FRESH: &str = "waxseal, one-off, fresh DEK";
+/// One-off, with a cache of DEKs that is warm.
+pub const CACHED: &str = "waxseal, one-off, warm cache";
 /// A data key is held; a new vector for each value.
 pub const HELD: &str = "waxseal, data key";
 /// A data key is held; the caller's vector, used again.
@@ -29,9 +32,20 @@ pub fn local() -> Sealer {
     ))
 }
 
+fn cached() -> Sealer {
+    let keys = LocalKeys::new(&Kek::generate().expect("the system gives randomness"));
+    let source = Cached::new(AnyOf::new(keys));
+    waxseal::Sealer::builder()
+        .source(source)
+        .build()
+        .expect("a source")
+        .into()
+}
+
 pub fn all(plaintext: &Rc<[u8]>) -> Vec<Pair> {
     vec![
         one_off(FRESH, local(), plaintext),
+        one_off(CACHED, cached(), plaintext),
         held(plaintext),
         into(plaintext),
     ]
