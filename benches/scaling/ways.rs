@@ -3,8 +3,9 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use waxseal::layer::Cached;
 use waxseal::local::LocalKeys;
-use waxseal::{DataKey, EncryptionContext, Kek, blocking::Sealer};
+use waxseal::{AnyOf, DataKey, EncryptionContext, Kek, blocking::Sealer};
 
 use crate::raw_aead::RawAead;
 
@@ -42,6 +43,14 @@ pub(crate) const WAYS: &[Way] = &[
     Way {
         name: "one sealer shared, one-off open",
         workers: one_off_open,
+    },
+    Way {
+        name: "the same with a warm cache, seal",
+        workers: cached_seal,
+    },
+    Way {
+        name: "the same with a warm cache, open",
+        workers: cached_open,
     },
 ];
 
@@ -105,7 +114,28 @@ fn key_open(len: usize, threads: usize) -> Vec<Worker> {
 }
 
 fn one_off_seal(len: usize, threads: usize) -> Vec<Worker> {
-    let sealer = sealer();
+    seal_with(sealer(), len, threads)
+}
+
+fn one_off_open(len: usize, threads: usize) -> Vec<Worker> {
+    open_with(sealer(), len, threads)
+}
+
+fn cached_seal(len: usize, threads: usize) -> Vec<Worker> {
+    seal_with(cached(), len, threads)
+}
+
+fn cached_open(len: usize, threads: usize) -> Vec<Worker> {
+    open_with(cached(), len, threads)
+}
+
+fn cached() -> Arc<Sealer> {
+    let keys = AnyOf::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let sealer = waxseal::Sealer::builder().source(Cached::new(keys)).build();
+    Arc::new(sealer.unwrap().into())
+}
+
+fn seal_with(sealer: Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
         let (sealer, context, plaintext) = (Arc::clone(&sealer), context(), vec![7; len]);
         Box::new(move || {
@@ -114,8 +144,7 @@ fn one_off_seal(len: usize, threads: usize) -> Vec<Worker> {
     })
 }
 
-fn one_off_open(len: usize, threads: usize) -> Vec<Worker> {
-    let sealer = sealer();
+fn open_with(sealer: Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
     let sealed = sealer.seal(&vec![7; len], context().with_aad(AAD)).unwrap();
     let sealed: Arc<[u8]> = sealed.into();
     each(threads, || {
