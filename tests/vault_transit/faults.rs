@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use waxseal::runtime::{Runtime, TokioRuntime};
-use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
-use waxseal::{Dek, ErrorKind, KeyManager, Request};
+use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKeys};
+use waxseal::{Dek, ErrorKind, KekAdmin, KeyManager, Request};
 
-use crate::fault_proxy::{Certified, Fault, FaultProxy};
-use crate::server::{Server, acme, round_trip, server, unwrap_kind};
+use crate::fault_proxy::{Certified, Fault, FaultProxy, Seen};
+use crate::server::{Server, acme, kek, round_trip, server, unwrap_kind};
 
 /// Generous: what is asserted is that an answer comes at all.
 const BOUND: Duration = Duration::from_secs(60);
@@ -284,4 +284,42 @@ async fn a_warning_where_the_server_binds_is_an_error() {
             }
         }
     }
+}
+
+/// As HashiCorp Vault does, unless `allow_forwarding_via_header` is set.
+#[tokio::test]
+async fn a_server_that_will_not_be_told_to_forward_is_asked_without() {
+    let Some(server) = server().await else { return };
+    let proxy = FaultProxy::new(&server.address);
+    let name = server.key("told", Mode::Encrypt).await;
+    let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
+    let client = Client::new(config).unwrap();
+    let admin = TransitAdmin::new(&client, "transit", Mode::Encrypt).unwrap();
+    proxy.set_rule(|seen| {
+        if seen.header("x-vault-inconsistent").is_some() {
+            let refused = r#"{"errors":["forwarding via header is disabled in configuration"]}"#;
+            Fault::Answer(400, "", refused.to_owned())
+        } else if seen.path().ends_with("/rotate") {
+            Fault::Answer(204, "X-Vault-Index: djE6MTIzNA==\r\n", String::new())
+        } else {
+            Fault::Forward
+        }
+    });
+    // The proxy kept the rotation to itself, so there is no new version: that is read from the server.
+    let kek = kek(&name, "");
+    let error = admin.rotate(&kek, "once").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
+    let told = |seen: &[Seen]| {
+        let told = seen
+            .iter()
+            .filter(|seen| seen.header("x-vault-inconsistent").is_some());
+        told.count()
+    };
+    let seen = proxy.seen();
+    assert_eq!(told(&seen), 1);
+    assert!(seen.last().unwrap().header("x-vault-index").is_none());
+    // And it is not tried again, whatever the server says of its index.
+    admin.rotate(&kek, "twice").await.unwrap_err();
+    admin.describe(&kek).await.unwrap();
+    assert_eq!(told(&proxy.seen()), 0);
 }

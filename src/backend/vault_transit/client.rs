@@ -1,6 +1,7 @@
 //! The connection to one server, and the one place where requests are made.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ struct Inner {
     sessions: Sessions,
     /// How far the storage was, at the last answer to what may have changed it.
     index: Mutex<Option<HeaderValue>>,
+    /// Whether the server lets itself be told that.
+    tells: AtomicBool,
 }
 
 /// An answer: the status, and a body that is wiped.
@@ -133,6 +136,7 @@ impl Client {
             handle,
             sessions: Sessions::new(config.auth),
             index: Mutex::default(),
+            tells: AtomicBool::new(true),
         })))
     }
 
@@ -209,16 +213,44 @@ impl Client {
         session: Option<&Session>,
         deadline: Monotonic,
     ) -> Result<Answered> {
+        let reads = method == Method::GET;
+        let known = || self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = reads.then(|| known().clone()).flatten();
+        let is_told = index.is_some();
+        let mut answered = self
+            .send_once(method.clone(), path, body.clone(), session, index, deadline)
+            .await?;
+        if is_told && answered.status == StatusCode::BAD_REQUEST {
+            // HashiCorp Vault refuses to be told so, unless its configuration has it (`allow_forwarding_via_header`).
+            self.0.tells.store(false, Ordering::Relaxed);
+            *known() = None;
+            answered = self
+                .send_once(method, path, body, session, None, deadline)
+                .await?;
+        }
+        if let (false, true, Some(reached)) = (reads, self.0.tells.load(Ordering::Relaxed), &answered.index) {
+            *known() = Some(reached.clone());
+        }
+        Ok(answered)
+    }
+
+    async fn send_once(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+        session: Option<&Session>,
+        index: Option<HeaderValue>,
+        deadline: Monotonic,
+    ) -> Result<Answered> {
         let left = self.left(deadline)?;
         let mut url = self.0.address.clone();
         url.set_path(&format!(
             "{}/v1/{path}",
             self.0.address.path().trim_end_matches('/')
         ));
-        let reads = method == Method::GET;
         let mut request = self.0.http.request(method, url).timeout(left);
-        let index = || self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = reads.then(|| index().clone()).flatten() {
+        if let Some(index) = index {
             request = request
                 .header(INDEX, index)
                 .header(INCONSISTENT, "forward-active-node");
@@ -234,13 +266,9 @@ impl Client {
             let response = request.send().await.map_err(map::transport)?;
             read(response).await
         }));
-        let answered = (&mut task.0).await.map_err(|_| {
-            Error::new(ErrorKind::Unavailable).with_detail("the tokio runtime lost a request")
-        })??;
-        if let (false, Some(reached)) = (reads, &answered.index) {
-            *index() = Some(reached.clone());
-        }
-        Ok(answered)
+        (&mut task.0)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Unavailable).with_detail("the tokio runtime lost a request"))?
     }
 }
 

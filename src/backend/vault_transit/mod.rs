@@ -83,7 +83,8 @@
 //! # Clusters
 //! A standby answers by itself or asks the active server, and any address will do. One that is a moment behind does not know
 //! a key that was just made, and says so (`KeyNotFound`), except to the client that made it: OpenBao is told how far its
-//! storage has to be, and asks the active server where it is not. While nobody is active, what changes a key or makes a token is
+//! storage has to be, and asks the active server where it is not. (Vault is told so as well where it says how far it is; if
+//! it refuses to be told, it is asked again without, and not told any more.) While nobody is active, what changes a key or makes a token is
 //! `Unavailable`, and wrapping and unwrapping go on at the standbys that can.
 //!
 //! # What stays in memory
