@@ -228,6 +228,14 @@ mod token {
             assert_eq!(sealed.code, 0, "{}", sealed.stderr);
             let opened = run(&tool, &variables, &["open", "--context", PAIR], &sealed.stdout);
             assert!(opened.stdout == bytes(70_000), "{algorithm}: {}", opened.stderr);
+            let selected = [
+                variables[0],
+                variables[1],
+                ("WAXSEAL_KMS_BACKEND", "pkcs11"),
+                ("WAXSEAL_KMS_KEY_ID", uri.strip_prefix("pkcs11:").unwrap()),
+            ];
+            let opened = run(&tool, &selected, &["open", "--context", PAIR], &sealed.stdout);
+            assert!(opened.stdout == bytes(70_000), "{algorithm}: {}", opened.stderr);
             let wrong = run(
                 &tool,
                 &variables,
