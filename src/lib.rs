@@ -22,12 +22,13 @@
 //! | to | see |
 //! |---|---|
 //! | seal and open | [`Sealer`], [`blocking::Sealer`] |
+//! | keep KEKs in a KMS or an HSM, by configuration | [`Sealer::from_env`], [`kek_uri`] |
 //! | seal many values of one kind, fast | [`Sealer::data_key`], [`DataKey`] |
 //! | seal and open a column at once | [`DataKey::seal_batch`] |
 //! | seal and open streams | [`blocking::Sealer::writer`], [`blocking::Sealer::reader`], async: `AsyncSealWriter`, `AsyncOpenReader` |
 //! | read a part of a large payload | [`blocking::Sealer::range_reader`], [`RangePlan`] |
 //! | use several threads for large payloads | [`Parallel`] |
-//! | ask the KMS less | `layer::Cached` (feature `cache`) |
+//! | ask the KMS less, or when it is slow or down | [`layer`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | re-wrap a large file where it is | [`in_place`] |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
