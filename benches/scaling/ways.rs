@@ -114,19 +114,19 @@ fn key_open(len: usize, threads: usize) -> Vec<Worker> {
 }
 
 fn one_off_seal(len: usize, threads: usize) -> Vec<Worker> {
-    seal_with(sealer(), len, threads)
+    seal_with(&sealer(), len, threads)
 }
 
 fn one_off_open(len: usize, threads: usize) -> Vec<Worker> {
-    open_with(sealer(), len, threads)
+    open_with(&sealer(), len, threads)
 }
 
 fn cached_seal(len: usize, threads: usize) -> Vec<Worker> {
-    seal_with(cached(), len, threads)
+    seal_with(&cached(), len, threads)
 }
 
 fn cached_open(len: usize, threads: usize) -> Vec<Worker> {
-    open_with(cached(), len, threads)
+    open_with(&cached(), len, threads)
 }
 
 fn cached() -> Arc<Sealer> {
@@ -135,20 +135,20 @@ fn cached() -> Arc<Sealer> {
     Arc::new(sealer.unwrap().into())
 }
 
-fn seal_with(sealer: Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
+fn seal_with(sealer: &Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
-        let (sealer, context, plaintext) = (Arc::clone(&sealer), context(), vec![7; len]);
+        let (sealer, context, plaintext) = (Arc::clone(sealer), context(), vec![7; len]);
         Box::new(move || {
             black_box(sealer.seal(black_box(&plaintext), context.with_aad(AAD)).unwrap());
         })
     })
 }
 
-fn open_with(sealer: Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
+fn open_with(sealer: &Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
     let sealed = sealer.seal(&vec![7; len], context().with_aad(AAD)).unwrap();
     let sealed: Arc<[u8]> = sealed.into();
     each(threads, || {
-        let (sealer, context, sealed) = (Arc::clone(&sealer), context(), Arc::clone(&sealed));
+        let (sealer, context, sealed) = (Arc::clone(sealer), context(), Arc::clone(&sealed));
         Box::new(move || {
             black_box(sealer.open(black_box(&sealed), context.with_aad(AAD)).unwrap());
         })

@@ -10,5 +10,7 @@ pub mod local;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
 mod secret_file;
+#[cfg(any(feature = "azure-key-vault", feature = "gcp-kms", feature = "vault-transit"))]
+mod tokio_io;
 #[cfg(feature = "vault-transit")]
 pub mod vault_transit;

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::{KekUri, KeyManagers};
 use crate::error::{Error, Result};
-use crate::runtime::Environment;
+use crate::runtime::{Environment, set_var};
 
 const URI: &str = "WAXSEAL_KMS_URI";
 const ALSO_OPEN: &str = "WAXSEAL_KMS_ALSO_OPEN";
@@ -92,8 +92,7 @@ fn selected(environment: &dyn Environment, backend: &str) -> Result<KekUri> {
 
 /// A variable that is set and not empty.
 fn var(environment: &dyn Environment, name: &str) -> Result<Option<String>> {
-    let value = environment.var(name)?;
-    Ok(value
+    Ok(set_var(environment, name)?
         .map(|value| value.expose_secret().trim().to_owned())
         .filter(|value| !value.is_empty()))
 }

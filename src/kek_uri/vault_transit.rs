@@ -70,12 +70,12 @@ impl VaultUri {
 
 #[cfg(feature = "vault-transit")]
 mod opening {
-    use secrecy::{ExposeSecret, SecretString};
+    use secrecy::SecretString;
 
     use super::{Login, VaultUri};
-    use crate::error::{Error, Result};
+    use crate::error::Result;
     use crate::kek_uri::KeyManagers;
-    use crate::runtime::Environment;
+    use crate::runtime::{Environment, required_var};
     use crate::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitAdmin, TransitKeys};
 
     impl VaultUri {
@@ -103,29 +103,18 @@ mod opening {
         fn auth(&self, environment: &dyn Environment) -> Result<Auth> {
             let role = self.role.clone().unwrap_or_default();
             Ok(match self.auth {
-                Login::Token => Auth::token(required(environment, "VAULT_TOKEN", "a token")?),
+                Login::Token => Auth::token(required_var(environment, "VAULT_TOKEN", "a token")?),
                 Login::AppRole => Auth::approle(
                     role,
-                    required(environment, "VAULT_SECRET_ID", "the secret id of the role")?,
+                    required_var(environment, "VAULT_SECRET_ID", "the secret id of the role")?,
                 ),
                 Login::Kubernetes => Auth::kubernetes(role),
                 Login::Jwt => Auth::jwt(
                     role,
-                    JwtSource::Fixed(required(environment, "VAULT_JWT", "the signed token")?),
+                    JwtSource::Fixed(required_var(environment, "VAULT_JWT", "the signed token")?),
                 ),
             })
         }
-    }
-
-    fn required(environment: &dyn Environment, name: &str, what: &str) -> Result<SecretString> {
-        let value = environment
-            .var(name)?
-            .filter(|value| !value.expose_secret().is_empty());
-        value.ok_or_else(|| {
-            Error::configuration(format!(
-                "the environment variable {name} is not set; set it to {what}"
-            ))
-        })
     }
 
     /// The environment, with the address of the URI in front of its own.

@@ -3,7 +3,7 @@
 use std::env::VarError;
 use std::fmt::Debug;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Error, Result};
 
@@ -14,6 +14,21 @@ pub trait Environment: Debug + Send + Sync {
     /// # Errors
     /// `Configuration` where the value is not UTF-8.
     fn var(&self, name: &str) -> Result<Option<SecretString>>;
+}
+
+/// A variable that is set and not empty.
+pub(crate) fn set_var(environment: &dyn Environment, name: &str) -> Result<Option<SecretString>> {
+    let value = environment.var(name)?;
+    Ok(value.filter(|value| !value.expose_secret().is_empty()))
+}
+
+/// The value of a variable that must be set, to `what`, and not empty.
+pub(crate) fn required_var(environment: &dyn Environment, name: &str, what: &str) -> Result<SecretString> {
+    set_var(environment, name)?.ok_or_else(|| {
+        Error::configuration(format!(
+            "the environment variable {name} is not set; set it to {what}"
+        ))
+    })
 }
 
 /// The environment of this process.
@@ -41,7 +56,6 @@ impl Environment for ProcessEnvironment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     #[test]
     fn reads_what_cargo_sets_and_misses_what_nobody_does() {

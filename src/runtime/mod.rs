@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 pub use environment::{Environment, ProcessEnvironment};
+pub(crate) use environment::{required_var, set_var};
 pub use thread::ThreadRuntime;
 pub(crate) use timeout::with_timeout;
 #[cfg(feature = "tokio")]

@@ -7,16 +7,16 @@ use std::time::{Duration, SystemTime};
 
 use azure_core::http::Url;
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
-use tokio::runtime::Handle;
 
 use super::config::Config;
 use super::credentials::{Guard, options};
 use super::map::{self, Call};
 use super::transport::Peer;
 use super::{PROVIDER, names};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::tokio_io::TokioIo;
+use crate::error::{Error, Result};
 use crate::key_manager::Request;
-use crate::runtime::{Monotonic, Runtime, TokioRuntime, with_timeout};
+use crate::runtime::Monotonic;
 
 /// A vault or managed HSM, with connections and a token that all its key managers share. Cheap to clone.
 #[derive(Clone)]
@@ -26,10 +26,8 @@ struct Inner {
     vault: Url,
     guard: Arc<Guard>,
     sdk: Arc<KeyClient>,
-    timeout: Duration,
     refresh: Duration,
-    runtime: TokioRuntime,
-    handle: Handle,
+    io: TokioIo,
 }
 
 impl Client {
@@ -47,14 +45,7 @@ impl Client {
     fn build(config: Config) -> Result<Self> {
         let vault = names::parse_vault(&config.vault)?;
         let host = vault.host_str().unwrap_or_default();
-        let handle = match &config.handle {
-            Some(handle) => handle.clone(),
-            None => Handle::try_current().map_err(|_| {
-                Error::configuration(
-                    "make the client inside a tokio runtime, or give it one by `with_handle`",
-                )
-            })?,
-        };
+        let io = TokioIo::new(config.handle.clone(), config.timeout)?;
         if !config.verify_challenge {
             if names::is_azure(host) {
                 tracing::warn!(
@@ -79,19 +70,16 @@ impl Client {
                 .clone()
                 .unwrap_or_else(|| KeyClientOptions::default().api_version),
         };
-        let (timeout, refresh) = (config.timeout, config.refresh);
-        let runtime = TokioRuntime::new(handle.clone());
-        let guard = Arc::new(Guard::new(config, &vault, runtime.clone())?);
+        let refresh = config.refresh;
+        let guard = Arc::new(Guard::new(config, &vault, io.runtime().clone())?);
         let sdk = KeyClient::new(vault.as_str(), guard.clone(), Some(sdk))
             .map_err(|_| Error::configuration("the address of the vault is refused"))?;
         Ok(Self(Arc::new(Inner {
             vault,
             guard,
             sdk: Arc::new(sdk),
-            timeout,
             refresh,
-            runtime,
-            handle,
+            io,
         })))
     }
 
@@ -100,12 +88,12 @@ impl Client {
     }
 
     pub(super) fn now(&self) -> Monotonic {
-        self.0.runtime.now()
+        self.0.io.now()
     }
 
     /// Now, by the calendar.
     pub(super) fn wall_clock(&self) -> SystemTime {
-        self.0.runtime.wall_clock()
+        self.0.io.wall_clock()
     }
 
     pub(super) fn refresh(&self) -> Duration {
@@ -114,11 +102,7 @@ impl Client {
 
     /// Until when a call that begins now must be over.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
-        let own = self.0.runtime.now() + self.0.timeout;
-        match request.and_then(Request::deadline) {
-            Some(deadline) => deadline.min(own),
-            None => own,
-        }
+        self.0.io.deadline(request)
     }
 
     /// One call by `deadline`, on the client's own runtime: the caller may have none. Where the vault refuses the token
@@ -133,40 +117,20 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = azure_core::Result<T>> + Send + 'static,
     {
-        let left = deadline.0.saturating_sub(self.0.runtime.now().0);
-        if left.is_zero() {
-            return Err(map::timed_out());
-        }
         let inner = Arc::clone(&self.0);
-        let mut task = AbortOnDrop(self.0.handle.spawn(async move {
-            let answer = async {
-                let generation = inner.guard.generation();
-                match work(Arc::clone(&inner.sdk)).await {
-                    Err(error) if map::is_token_refused(&error) => {
-                        inner.guard.renew(generation)?;
-                        work(Arc::clone(&inner.sdk)).await
-                    }
-                    answer => answer,
+        let work = async move {
+            let generation = inner.guard.generation();
+            match work(Arc::clone(&inner.sdk)).await {
+                Err(error) if map::is_token_refused(&error) => {
+                    inner.guard.renew(generation)?;
+                    work(Arc::clone(&inner.sdk)).await
                 }
-                .map_err(|error| map::error(&error, call))
-            };
-            with_timeout(&inner.runtime, Some(left), answer)
-                .await
-                .map_err(|error| error.with_provider(PROVIDER))
-        }));
-        (&mut task.0).await.map_err(|_| {
-            Error::new(ErrorKind::Unavailable)
-                .with_provider(PROVIDER)
-                .with_detail("the tokio runtime lost a request")
-        })?
-    }
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<Result<T>>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
+                answer => answer,
+            }
+            .map_err(|error| map::error(&error, call))
+        };
+        let answer = self.0.io.run_by(deadline, work).await;
+        answer.map_err(|error| error.with_provider(PROVIDER))
     }
 }
 
@@ -175,7 +139,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("vault", &self.0.vault.as_str())
             .field("guard", &self.0.guard)
-            .field("timeout", &self.0.timeout)
+            .field("timeout", &self.0.io.timeout())
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::PROVIDER;
 use crate::error::{Error, Result};
-use crate::runtime::{Environment, ProcessEnvironment};
+use crate::runtime::{Environment, ProcessEnvironment, required_var, set_var};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -61,14 +61,14 @@ impl Auth {
     /// # Errors
     /// `Configuration` where a variable that goes with one of them is not set.
     pub fn from_environment(environment: &dyn Environment) -> Result<Self> {
-        if variable(environment, "AZURE_CLIENT_SECRET")?.is_some() {
+        if set_var(environment, "AZURE_CLIENT_SECRET")?.is_some() {
             return Self::client_secret(environment);
         }
-        if variable(environment, "AZURE_FEDERATED_TOKEN_FILE")?.is_some() {
+        if set_var(environment, "AZURE_FEDERATED_TOKEN_FILE")?.is_some() {
             return Self::workload_identity(environment);
         }
         let managed = Self::managed_identity(environment)?;
-        if variable(environment, "IDENTITY_ENDPOINT")?.is_some() {
+        if set_var(environment, "IDENTITY_ENDPOINT")?.is_some() {
             return Ok(managed);
         }
         Ok(Self::FirstOf(vec![managed, Self::DeveloperTools]))
@@ -96,7 +96,7 @@ impl Auth {
     /// # Errors
     /// `Configuration` where the variable is not UTF-8.
     pub fn managed_identity(environment: &dyn Environment) -> Result<Self> {
-        let client_id = variable(environment, "AZURE_CLIENT_ID")?;
+        let client_id = set_var(environment, "AZURE_CLIENT_ID")?;
         Ok(Self::ManagedIdentity {
             client_id: client_id.map(|id| id.expose_secret().to_owned()),
         })
@@ -223,7 +223,7 @@ impl Config {
         auth: Auth,
         environment: &dyn Environment,
     ) -> Result<Self> {
-        let read = |name: &str| variable(environment, name).map_err(named);
+        let read = |name: &str| set_var(environment, name).map_err(named);
         let mut config = Self::new(vault, auth);
         if let Some(host) = read("AZURE_AUTHORITY_HOST")? {
             config = config.with_authority_host(host.expose_secret());
@@ -316,18 +316,8 @@ impl Config {
     }
 }
 
-/// A variable that is set and not empty.
-fn variable(environment: &dyn Environment, name: &str) -> Result<Option<SecretString>> {
-    let value = environment.var(name)?;
-    Ok(value.filter(|value| !value.expose_secret().is_empty()))
-}
-
 fn required(environment: &dyn Environment, name: &str, what: &str) -> Result<String> {
-    let value = variable(environment, name)?.ok_or_else(|| {
-        named(Error::configuration(format!(
-            "the environment variable {name} is not set; set it to {what}"
-        )))
-    })?;
+    let value = required_var(environment, name, what).map_err(named)?;
     Ok(value.expose_secret().to_owned())
 }
 

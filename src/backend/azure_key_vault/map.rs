@@ -217,10 +217,6 @@ pub(super) fn nonsense(detail: &'static str) -> Error {
         .with_detail(detail)
 }
 
-pub(super) fn timed_out() -> Error {
-    Error::new(ErrorKind::TimedOut).with_provider(PROVIDER)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

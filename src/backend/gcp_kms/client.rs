@@ -3,22 +3,21 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use google_cloud_gax::client_builder::internal::with_follow_redirects;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_kms_v1::client::KeyManagementService;
 use http::Uri;
-use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::PROVIDER;
 use super::config::{Auth, Config};
 use super::credentials::credentials;
 use super::map::{self, Call};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::tokio_io::TokioIo;
+use crate::error::{Error, Result};
 use crate::key_manager::Request;
-use crate::runtime::{Monotonic, Runtime, TokioRuntime, with_timeout};
+use crate::runtime::Monotonic;
 
 /// An account at the service, with connections and a token that all its key managers share. Cheap to clone.
 #[derive(Clone)]
@@ -27,9 +26,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     auth: Auth,
     endpoint: Option<String>,
-    timeout: Duration,
-    runtime: TokioRuntime,
-    handle: Handle,
+    io: TokioIo,
     // Made by the first call: that may ask the metadata server.
     service: OnceCell<KeyManagementService>,
 }
@@ -50,20 +47,10 @@ impl Client {
         if let Some(endpoint) = &config.endpoint {
             check_endpoint(endpoint)?;
         }
-        let handle = match config.handle {
-            Some(handle) => handle,
-            None => Handle::try_current().map_err(|_| {
-                Error::configuration(
-                    "make the client inside a tokio runtime, or give it one by `with_handle`",
-                )
-            })?,
-        };
         Ok(Self(Arc::new(Inner {
             auth: config.auth,
             endpoint: config.endpoint,
-            timeout: config.timeout,
-            runtime: TokioRuntime::new(handle.clone()),
-            handle,
+            io: TokioIo::new(config.handle, config.timeout)?,
             service: OnceCell::new(),
         })))
     }
@@ -75,11 +62,7 @@ impl Client {
 
     /// Until when a call that begins now must be over.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
-        let own = self.0.runtime.now() + self.0.timeout;
-        match request.and_then(Request::deadline) {
-            Some(deadline) => deadline.min(own),
-            None => own,
-        }
+        self.0.io.deadline(request)
     }
 
     /// One call by `deadline`, on the client's own runtime: the caller may have none.
@@ -93,27 +76,14 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = google_cloud_gax::Result<T>> + Send + 'static,
     {
-        let left = deadline.0.saturating_sub(self.0.runtime.now().0);
-        if left.is_zero() {
-            return Err(map::timed_out());
-        }
         let inner = Arc::clone(&self.0);
-        let mut task = AbortOnDrop(self.0.handle.spawn(async move {
-            let answer = async {
-                let service = inner.service.get_or_try_init(|| inner.connect()).await?;
-                work(service.clone())
-                    .await
-                    .map_err(|error| map::error(error, call))
-            };
-            with_timeout(&inner.runtime, Some(left), answer)
-                .await
-                .map_err(|error| error.with_provider(PROVIDER))
-        }));
-        (&mut task.0).await.map_err(|_| {
-            Error::new(ErrorKind::Unavailable)
-                .with_provider(PROVIDER)
-                .with_detail("the tokio runtime lost a request")
-        })?
+        let work = async move {
+            let service = inner.service.get_or_try_init(|| inner.connect()).await?;
+            let answer = work(service.clone()).await;
+            answer.map_err(|error| map::error(error, call))
+        };
+        let answer = self.0.io.run_by(deadline, work).await;
+        answer.map_err(|error| error.with_provider(PROVIDER))
     }
 }
 
@@ -136,20 +106,12 @@ impl Inner {
     }
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<Result<T>>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("endpoint", &self.0.endpoint)
             .field("auth", &self.0.auth)
-            .field("timeout", &self.0.timeout)
+            .field("timeout", &self.0.io.timeout())
             .finish_non_exhaustive()
     }
 }
@@ -185,6 +147,7 @@ fn check_endpoint(endpoint: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn an_endpoint_is_scheme_and_host() {

@@ -199,10 +199,6 @@ pub(super) fn damaged(detail: &'static str) -> Error {
     nonsense(detail).with_retryable(true)
 }
 
-pub(super) fn timed_out() -> Error {
-    Error::new(ErrorKind::TimedOut).with_provider(PROVIDER)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,14 +9,13 @@ use secrecy::{ExposeSecret, SecretString};
 use super::PROVIDER;
 use super::derived::{Derivation, DerivedKeks};
 use super::kdf::{Kdf, SALT};
-use super::text::required_var;
 use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
 use crate::entropy;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::error::{Error, Operation, Result};
 use crate::key_manager::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
-use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime, run_blocking};
+use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime, required_var, run_blocking};
 use crate::secret::Dek;
 
 /// A KEK from a passphrase.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::backend::secret_file;
 use crate::error::{Error, Result};
-use crate::runtime::Environment;
+use crate::runtime::{Environment, required_var};
 use crate::secret::{KEY_LEN, Kek};
 
 const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or hex (64 characters)";
@@ -43,16 +43,6 @@ fn decode(text: &SecretString) -> Result<Kek, &'static str> {
         return Err("the key is one byte repeated; make one with `waxseal keygen`");
     }
     Ok(Kek::from_bytes(&bytes))
-}
-
-/// The value of a variable that must be set, to `what`, and not empty.
-pub(super) fn required_var(environment: &dyn Environment, name: &str, what: &str) -> Result<SecretString> {
-    match environment.var(name)? {
-        Some(value) if !value.expose_secret().is_empty() => Ok(value),
-        _ => Err(Error::configuration(format!(
-            "the environment variable {name} is not set; set it to {what}"
-        ))),
-    }
 }
 
 /// A KEK from a variable.

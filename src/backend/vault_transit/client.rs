@@ -9,7 +9,6 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use secrecy::ExposeSecret;
-use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::config::{Auth, Ca, Config};
@@ -17,9 +16,10 @@ use super::names::check_path;
 use super::session::{Session, Sessions};
 use super::wire::Body;
 use super::{PROVIDER, map};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::tokio_io::TokioIo;
+use crate::error::{Error, Result};
 use crate::key_manager::Request;
-use crate::runtime::{Monotonic, Runtime, TokioRuntime};
+use crate::runtime::{Monotonic, TokioRuntime};
 
 /// The greatest answer that is read. A full batch has a tenth of it.
 const MAX_ANSWER: usize = 1 << 20;
@@ -38,9 +38,7 @@ struct Inner {
     http: reqwest::Client,
     address: Url,
     namespace: Option<String>,
-    timeout: Duration,
-    runtime: TokioRuntime,
-    handle: Handle,
+    io: TokioIo,
     sessions: Sessions,
     /// How far the storage was, at the last answer to what may have changed it.
     index: Mutex<Option<HeaderValue>>,
@@ -88,14 +86,7 @@ impl Client {
                 check_path(mount, "the mount of an auth method")?;
             }
         }
-        let handle = match config.handle {
-            Some(handle) => handle,
-            None => Handle::try_current().map_err(|_| {
-                Error::configuration(
-                    "make the client inside a tokio runtime, or give it one by `with_handle`",
-                )
-            })?,
-        };
+        let io = TokioIo::new(config.handle, config.timeout)?;
         let mut headers = HeaderMap::new();
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -131,9 +122,7 @@ impl Client {
             http,
             address,
             namespace,
-            timeout: config.timeout,
-            runtime: TokioRuntime::new(handle.clone()),
-            handle,
+            io,
             sessions: Sessions::new(config.auth),
             index: Mutex::default(),
             tells: AtomicBool::new(true),
@@ -145,26 +134,18 @@ impl Client {
     }
 
     pub(super) fn runtime(&self) -> &TokioRuntime {
-        &self.0.runtime
+        self.0.io.runtime()
     }
 
     /// Until when a call that begins now must be over.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
-        let own = self.0.runtime.now() + self.0.timeout;
-        match request.and_then(Request::deadline) {
-            Some(deadline) => deadline.min(own),
-            None => own,
-        }
+        self.0.io.deadline(request)
     }
 
     /// What is left until then.
     pub(super) fn left(&self, deadline: Monotonic) -> Result<Duration> {
-        let left = deadline.0.saturating_sub(self.0.runtime.now().0);
-        if left.is_zero() {
-            Err(map::timed_out())
-        } else {
-            Ok(left)
-        }
+        let left = self.0.io.left(deadline);
+        left.map_err(|error| error.with_provider(PROVIDER))
     }
 
     /// One call with the token of the session. Where the token is found to be over it logs in again, once.
@@ -262,21 +243,12 @@ impl Client {
             request = request.body(body);
         }
         // On the client's own runtime: the caller may have none.
-        let mut task = AbortOnDrop(self.0.handle.spawn(async move {
+        let work = async move {
             let response = request.send().await.map_err(map::transport)?;
             read(response).await
-        }));
-        (&mut task.0)
-            .await
-            .map_err(|_| Error::new(ErrorKind::Unavailable).with_detail("the tokio runtime lost a request"))?
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<Result<Answered>>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+        };
+        let answered = self.0.io.run_by(deadline, work).await;
+        answered.map_err(|error| error.with_provider(PROVIDER))
     }
 }
 
@@ -364,6 +336,7 @@ impl fmt::Debug for Client {
             .field("address", &self.0.address.as_str())
             .field("namespace", &self.0.namespace)
             .field("auth", self.0.sessions.auth())
+            .field("timeout", &self.0.io.timeout())
             .finish_non_exhaustive()
     }
 }

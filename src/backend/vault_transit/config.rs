@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
-use crate::runtime::{Environment, ProcessEnvironment};
+use crate::runtime::{Environment, ProcessEnvironment, set_var};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -196,7 +196,7 @@ impl Config {
     /// # Errors
     /// As [`from_env`](Self::from_env).
     pub fn from_environment(environment: &dyn Environment) -> Result<Self> {
-        let token = variable(environment, "VAULT_TOKEN")?.ok_or_else(|| not_set("VAULT_TOKEN"))?;
+        let token = set_var(environment, "VAULT_TOKEN")?.ok_or_else(|| not_set("VAULT_TOKEN"))?;
         Self::from_environment_with(environment, Auth::Token(token))
     }
 
@@ -205,12 +205,12 @@ impl Config {
     /// # Errors
     /// `Configuration` where `VAULT_ADDR` is not set.
     pub fn from_environment_with(environment: &dyn Environment, auth: Auth) -> Result<Self> {
-        let address = variable(environment, "VAULT_ADDR")?.ok_or_else(|| not_set("VAULT_ADDR"))?;
+        let address = set_var(environment, "VAULT_ADDR")?.ok_or_else(|| not_set("VAULT_ADDR"))?;
         let mut config = Self::new(address.expose_secret(), auth);
-        if let Some(namespace) = variable(environment, "VAULT_NAMESPACE")? {
+        if let Some(namespace) = set_var(environment, "VAULT_NAMESPACE")? {
             config = config.with_namespace(namespace.expose_secret());
         }
-        if let Some(ca) = variable(environment, "VAULT_CACERT")? {
+        if let Some(ca) = set_var(environment, "VAULT_CACERT")? {
             config = config.with_ca_file(ca.expose_secret());
         }
         Ok(config)
@@ -253,12 +253,6 @@ impl Config {
         self.handle = Some(handle);
         self
     }
-}
-
-/// A variable that is set and not empty.
-fn variable(environment: &dyn Environment, name: &str) -> Result<Option<SecretString>> {
-    let value = environment.var(name)?;
-    Ok(value.filter(|value| !value.expose_secret().is_empty()))
 }
 
 fn not_set(name: &str) -> Error {
