@@ -54,7 +54,7 @@ pub trait DekSource: Debug + Send + Sync {
     ) -> Result<Arc<DekLease>>;
 
     /// What [`seal_dek`](Self::seal_dek) would give, if it is at hand and nobody has to be asked or told: for sources
-    /// that keep what they gave. `None`, as it is by default, says to ask. A source around another that checks or records
+    /// that keep what they gave, or whose KEK is in this process. `None`, as it is by default, says to ask. A source around another that checks or records
     /// requests leaves it at that, or does its part here too.
     fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
         let _ = request;

@@ -44,6 +44,7 @@ mod dek_source;
 pub mod entropy;
 pub mod envelope;
 mod error;
+mod few;
 #[cfg(all(feature = "hardening", target_os = "linux"))]
 pub mod hardening;
 pub mod in_place;

@@ -1,7 +1,7 @@
 //! Keys and plaintext in memory: wiped when dropped, never printed, never cloned.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use secrecy::{ExposeSecret, SecretBox};
 use subtle::{Choice, ConstantTimeEq};
@@ -165,6 +165,36 @@ impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Plaintext {
 impl fmt::Debug for Plaintext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Plaintext({} bytes)", self.0.len())
+    }
+}
+
+/// Secret bytes on the stack, wiped when dropped. As a slice: `Zeroizing` wipes an array byte by byte, which costs as much
+/// as sealing some dozens of them.
+pub(crate) struct Wiped<const N: usize>([u8; N]);
+
+impl<const N: usize> Wiped<N> {
+    pub(crate) fn new(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl<const N: usize> Drop for Wiped<N> {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl<const N: usize> Deref for Wiped<N> {
+    type Target = [u8; N];
+
+    fn deref(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl<const N: usize> DerefMut for Wiped<N> {
+    fn deref_mut(&mut self) -> &mut [u8; N] {
+        &mut self.0
     }
 }
 

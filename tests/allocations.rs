@@ -81,11 +81,13 @@ fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
         let plaintext = vec![7; len];
         let mut sealed = Vec::new();
         let seal = measure(|| sealed = sealer.seal(&plaintext, context.with_aad(b"row 7")).unwrap());
-        assert!(seal.count_total <= 12, "seal {len}: {}", seal.count_total);
+        // DEK, wrap, lease, wraps, session, envelope; a large envelope is apart from its front.
+        let most = if len > 16_384 { 7 } else { 6 };
+        assert!(seal.count_total <= most, "seal {len}: {}", seal.count_total);
         let open = measure(|| drop(sealer.open(&sealed, context.with_aad(b"row 7")).unwrap()));
         assert!(open.count_total <= 11, "open {len}: {}", open.count_total);
         let rewrap = measure(|| drop(sealer.rewrap(&sealed, &context).unwrap()));
-        assert!(rewrap.count_total <= 16, "rewrap {len}: {}", rewrap.count_total);
+        assert!(rewrap.count_total <= 14, "rewrap {len}: {}", rewrap.count_total);
         assert!(
             rewrap.bytes_max < 4096,
             "rewrap {len}: {} bytes",

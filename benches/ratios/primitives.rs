@@ -19,6 +19,17 @@ impl RawAead {
         );
     }
 
+    /// As a wrap: with a tag behind it, and bound to a label and 32 bytes.
+    fn wrap(&self, nonce: &[u8; 12], binding: &[u8; 47], in_out: &mut [u8]) {
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        black_box(
+            self.0
+                .seal_in_place_separate_tag(nonce, Aad::from(binding), in_out)
+                .unwrap()
+                .as_ref(),
+        );
+    }
+
     pub(crate) fn open_in_place(&self, nonce: &[u8; 12], in_out: &mut [u8], tag: &[u8; 16]) {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         self.0
@@ -28,8 +39,8 @@ impl RawAead {
 }
 
 /// Every primitive that a one-off seal of a small value with a fresh DEK under a local KEK cannot do without:
-/// 84 random bytes (DEK, wrap nonce, session id, nonce), the two blocks and the key of an XAES-256-GCM wrap,
-/// an HKDF expansion to 64 bytes, and the sealing under a new key.
+/// 84 random bytes (DEK, wrap nonce, session id, nonce), the two blocks and the key of an XAES-256-GCM wrap
+/// that is bound to a context (47 bytes of AAD, as the format has it), an HKDF expansion to 64 bytes, and the sealing under a new key.
 pub(crate) fn sum_of_fresh_seal(plaintext: &[u8; 100]) {
     thread_local! {
         static KEK: aes::Aes256 = aes::Aes256::new(&[7; 32].into());
@@ -46,7 +57,7 @@ pub(crate) fn sum_of_fresh_seal(plaintext: &[u8; 100]) {
         }
     });
     let mut wrapped = dek;
-    RawAead::with_key(&wrap_key).seal_in_place(wrap_nonce[12..].try_into().unwrap(), &mut wrapped);
+    RawAead::with_key(&wrap_key).wrap(wrap_nonce[12..].try_into().unwrap(), &[7; 47], &mut wrapped);
     let mut okm = [0; 64];
     let hkdf = hkdf::Hkdf::<sha2::Sha256>::from_prk(&dek).unwrap();
     hkdf.expand_multi_info(&[b"waxseal v1 session", &[0; 4], &session, &[0; 32]], &mut okm)

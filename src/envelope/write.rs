@@ -8,6 +8,7 @@ use super::algorithm::WrapAlgorithm;
 use super::wrap_section::{WrapRef, WrapSection, check_kek};
 use super::{DekId, KIND_ATTACHED, KIND_DETACHED, MAGIC, PREFIX_FIXED, VERSION};
 use crate::error::{Error, Result, fmt_kek};
+use crate::few::Few;
 use crate::limits;
 
 /// Names one KEK: provider, id as its backend resolved it (an ARN, not an alias), and exact version.
@@ -187,7 +188,7 @@ pub struct WrapSet(Arc<Set>);
 
 struct Set {
     threshold: u8,
-    wraps: Vec<WrappedDek>,
+    wraps: Few<WrappedDek>,
     /// The front of an envelope with so much padding, once a set that is shared was asked for it.
     front: OnceLock<(usize, Vec<u8>)>,
 }
@@ -198,6 +199,15 @@ impl WrapSet {
     /// # Errors
     /// `InvalidArgument` for none; `OverLimit` for more than 16, or more than 2 under passphrases.
     pub fn any_of(wraps: Vec<WrappedDek>) -> Result<Self> {
+        Self::any_of_few(wraps.into())
+    }
+
+    /// The same of one wrap.
+    pub(crate) fn of_one(wrap: WrappedDek) -> Result<Self> {
+        Self::any_of_few(Few::one(wrap))
+    }
+
+    fn any_of_few(wraps: Few<WrappedDek>) -> Result<Self> {
         if wraps.is_empty() {
             return Err(Error::argument("a wrap set needs at least one wrap"));
         }
@@ -211,14 +221,14 @@ impl WrapSet {
     }
 
     pub(crate) fn from_section(section: &WrapSection<'_>) -> Self {
-        let wraps = section
+        let wraps: Vec<_> = section
             .stanzas()
             .map(|stanza| WrappedDek::from_ref(&stanza))
             .collect();
-        Self::new(section.threshold(), wraps)
+        Self::new(section.threshold(), wraps.into())
     }
 
-    fn new(threshold: u8, wraps: Vec<WrappedDek>) -> Self {
+    fn new(threshold: u8, wraps: Few<WrappedDek>) -> Self {
         Self(Arc::new(Set {
             threshold,
             wraps,
@@ -235,7 +245,7 @@ impl WrapSet {
     /// The wraps, taken out.
     #[must_use]
     pub fn into_wraps(self) -> Vec<WrappedDek> {
-        Arc::try_unwrap(self.0).map_or_else(|shared| shared.wraps.clone(), |set| set.wraps)
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.wraps.to_vec(), |set| set.wraps.into())
     }
 
     /// How many must open.
@@ -257,30 +267,30 @@ impl WrapSet {
     }
 
     /// The bytes from the envelope's first to the body's, as [`Wraps::prefix`] has them. A set that others hold too is
-    /// asked for them again and again, and keeps them.
-    pub(crate) fn prefix(&self, padding: usize) -> Result<Cow<'_, [u8]>> {
+    /// asked for them again and again, and keeps them; any other gets a vector with `room` for more bytes.
+    pub(crate) fn prefix(&self, padding: usize, room: usize) -> Result<Cow<'_, [u8]>> {
         if Arc::strong_count(&self.0) == 1 {
-            return Ok(Cow::Owned(self.encode_prefix(padding)?));
+            return Ok(Cow::Owned(self.encode_prefix(padding, room)?));
         }
         match self.0.front.get() {
             Some((len, front)) if *len == padding => Ok(Cow::Borrowed(front)),
             // Asked for with one padding here and another there, which is rare.
-            Some(_) => Ok(Cow::Owned(self.encode_prefix(padding)?)),
+            Some(_) => Ok(Cow::Owned(self.encode_prefix(padding, 0)?)),
             None => {
-                let front = self.encode_prefix(padding)?;
+                let front = self.encode_prefix(padding, 0)?;
                 let (len, front) = self.0.front.get_or_init(|| (padding, front));
                 if *len == padding {
                     Ok(Cow::Borrowed(front))
                 } else {
-                    Ok(Cow::Owned(self.encode_prefix(padding)?))
+                    Ok(Cow::Owned(self.encode_prefix(padding, 0)?))
                 }
             }
         }
     }
 
-    fn encode_prefix(&self, padding: usize) -> Result<Vec<u8>> {
+    fn encode_prefix(&self, padding: usize, room: usize) -> Result<Vec<u8>> {
         let len = self.encoded_len().saturating_add(padding);
-        let mut out = front(KIND_ATTACHED, len)?;
+        let mut out = front(KIND_ATTACHED, len, room)?;
         self.encode(&mut out)?;
         out.resize(PREFIX_FIXED + len, 0);
         Ok(out)
@@ -323,9 +333,9 @@ impl Wraps {
     /// `OverLimit` where the wrap section is longer than 65,536 bytes.
     pub fn prefix(&self, padding: usize) -> Result<Vec<u8>> {
         match self {
-            Self::Attached(set) => set.encode_prefix(padding),
+            Self::Attached(set) => set.encode_prefix(padding, 0),
             Self::Detached(DekId(id)) => {
-                let mut out = front(KIND_DETACHED, id.len())?;
+                let mut out = front(KIND_DETACHED, id.len(), 0)?;
                 out.extend_from_slice(id);
                 Ok(out)
             }
@@ -333,10 +343,10 @@ impl Wraps {
     }
 }
 
-/// Magic, version, kind and W, with room for the section.
-fn front(kind: u8, len: usize) -> Result<Vec<u8>> {
+/// Magic, version, kind and W, with room for the section and for more behind it.
+fn front(kind: u8, len: usize, room: usize) -> Result<Vec<u8>> {
     limits::WRAP_SECTION.check(len)?;
-    let mut out = Vec::with_capacity(PREFIX_FIXED + len);
+    let mut out = Vec::with_capacity(PREFIX_FIXED + len + room);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[VERSION, kind]);
     let [.., a, b, c] = len.to_be_bytes();
@@ -376,15 +386,15 @@ mod tests {
         let expected = |padding| Wraps::Attached(set.clone()).prefix(padding).unwrap();
         let (bare, padded) = (expected(0), expected(9));
         assert_eq!(padded.len(), bare.len() + 9);
-        assert!(matches!(set.prefix(0).unwrap(), Cow::Owned(front) if front == bare));
+        assert!(matches!(set.prefix(0, 0).unwrap(), Cow::Owned(front) if front == bare));
         let shared = set.clone();
         for _ in 0..2 {
-            assert!(matches!(set.prefix(9).unwrap(), Cow::Borrowed(front) if front == padded));
-            assert_eq!(shared.prefix(0).unwrap(), bare);
+            assert!(matches!(set.prefix(9, 0).unwrap(), Cow::Borrowed(front) if front == padded));
+            assert_eq!(shared.prefix(0, 0).unwrap(), bare);
         }
-        assert!(set.prefix(usize::MAX).is_err());
+        assert!(set.prefix(usize::MAX, 0).is_err());
         drop(shared);
-        assert_eq!(set.prefix(0).unwrap(), bare);
+        assert_eq!(set.prefix(0, 0).unwrap(), bare);
         assert_eq!(set.into_wraps().len(), 1);
     }
 }

@@ -81,6 +81,14 @@ pub trait KeyManager: Debug + Send + Sync {
         Ok((dek, wrapped))
     }
 
+    /// What [`generate`](Self::generate) would give, where the KEK is in this process and nobody has to be asked or told:
+    /// it saves the future, which costs as much as the wrap. `None`, as it is by default, says to call that. A key
+    /// manager around another that bounds, counts or records calls leaves it at that.
+    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
+        let _ = request;
+        None
+    }
+
     /// Wraps a DEK under the active KEK, bound to the request.
     ///
     /// # Errors
@@ -150,6 +158,10 @@ impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         (**self).generate(request).await
+    }
+
+    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
+        (**self).generate_at_once(request)
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -2,12 +2,11 @@
 
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use crate::aead::AeadKey;
 use crate::envelope::{BodyHead, HEAD};
 use crate::error::{Error, Result};
-use crate::secret::{self, Dek};
+use crate::secret::{self, Dek, Wiped};
 use crate::suite::Suite;
 
 const SESSION: &[u8] = b"waxseal v1 session";
@@ -21,7 +20,7 @@ pub(crate) struct SessionKeys {
 
 impl SessionKeys {
     pub(super) fn derive(suite: Suite, dek: &Dek, head: &[u8; HEAD], digest: &[u8; 32]) -> Result<Self> {
-        let mut okm = Zeroizing::new([0; 64]);
+        let mut okm = Wiped::new([0; 64]);
         expand(dek, &[SESSION, head, digest], okm.as_mut_slice())?;
         let (key, commitment) = okm.split_first_chunk::<32>().ok_or_else(Error::cannot_open)?;
         let commitment = commitment.try_into().map_err(|_| Error::cannot_open())?;
@@ -56,7 +55,7 @@ pub(super) fn message_key(
     nonce: &[u8; 12],
     digest: &[u8; 32],
 ) -> Result<AeadKey> {
-    let mut key = Zeroizing::new([0; 32]);
+    let mut key = Wiped::new([0; 32]);
     expand(dek, &[MESSAGE, head, nonce, digest], key.as_mut_slice())?;
     Ok(AeadKey::new(suite, &key))
 }

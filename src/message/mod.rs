@@ -7,8 +7,8 @@ mod range;
 mod session;
 mod stream;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use keys::SessionKeys;
 pub(crate) use open::Message;
@@ -28,20 +28,55 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    pub(crate) fn set(&self) {
+    fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    pub(crate) fn check(&self) -> Result<()> {
+        check_stop(&self.0)
+    }
+}
+
+/// Whether a lease was stopped; with a flag for others, made when the first of them asks.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    is_set: AtomicBool,
+    shared: Mutex<Option<StopFlag>>,
+}
+
+impl Stop {
+    pub(crate) fn set(&self) {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_set.store(true, Ordering::SeqCst);
+        if let Some(flag) = &*shared {
+            flag.set();
+        }
+    }
+
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_set.load(Ordering::Relaxed)
     }
 
     pub(crate) fn check(&self) -> Result<()> {
+        check_stop(&self.is_set)
+    }
+
+    /// A flag that is set when this is.
+    pub(crate) fn flag(&self) -> StopFlag {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let flag = shared.get_or_insert_default();
         if self.is_set() {
-            Err(Error::new(ErrorKind::KeyRevoked))
-        } else {
-            Ok(())
+            flag.set();
         }
+        flag.clone()
+    }
+}
+
+fn check_stop(is_set: &AtomicBool) -> Result<()> {
+    if is_set.load(Ordering::Relaxed) {
+        Err(Error::new(ErrorKind::KeyRevoked))
+    } else {
+        Ok(())
     }
 }
 
@@ -56,6 +91,17 @@ fn chunk_nonce(index: u64, last: bool) -> [u8; 12] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flag_is_set_with_what_it_came_from_whichever_was_first() {
+        let stop = Stop::default();
+        let before = stop.flag();
+        assert!(before.check().is_ok() && stop.check().is_ok());
+        stop.set();
+        for checked in [before.check(), stop.flag().check(), stop.check()] {
+            assert_eq!(checked.unwrap_err().kind(), ErrorKind::KeyRevoked);
+        }
+    }
 
     #[test]
     fn a_chunk_nonce_is_index_and_end() {

@@ -6,6 +6,7 @@ use zeroize::Zeroize;
 
 use super::chunks::{Chunks, Run, open_chunk};
 use super::keys::{SessionKeys, message_key};
+use super::session::FRESH_PAGES;
 use crate::aead::{AeadKey, TAG};
 use crate::envelope::{BodyHead, Cut, Header};
 use crate::error::{Error, Result};
@@ -63,7 +64,7 @@ impl<'a> Message<'a> {
     pub(crate) fn open_to(&self, chunks: &[u8], cut: Cut, out: &mut Vec<u8>) -> Result<()> {
         limits::AAD.check(self.aad.len())?;
         let start = out.len();
-        if out.capacity() == 0 {
+        if out.capacity() == 0 && cut.plaintext_len() >= FRESH_PAGES {
             // Zeroed pages from the system cost less than zeroing what is about to be overwritten.
             *out = vec![0; cut.plaintext_len()];
         } else {

@@ -20,7 +20,7 @@ use crate::suite::Suite;
 
 /// From this size on a fresh buffer comes as zeroed pages from the system, which cost less than zeroing what is
 /// about to be overwritten. In bytes of plaintext.
-const FRESH_PAGES: usize = 32 * 1024;
+pub(super) const FRESH_PAGES: usize = 32 * 1024;
 
 /// How payloads are sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

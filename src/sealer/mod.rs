@@ -9,6 +9,7 @@ mod sessions;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod streams;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,10 @@ use crate::parallel::Parallel;
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
 use crate::secret::Plaintext;
 use crate::source::AnyOf;
+
+/// Up to this many bytes of plaintext an envelope of its own DEK is written behind its front. Larger ones have zeroed
+/// pages from the system, which cost less than zeroing what is about to be overwritten.
+const SMALL: usize = 16 * 1024;
 
 /// Seals and opens values, under keys that it does not hold.
 ///
@@ -140,10 +145,15 @@ impl Sealer {
     async fn seal_inner(&self, plaintext: &[u8], binding: Binding<'_>) -> Result<Vec<u8>> {
         limits::AAD.check(binding.aad().len())?;
         let (sealing, context) = (self.settings.sealing, binding.context());
-        Layout::new(sealing, context, 0, plaintext.len())?;
+        let rest = Layout::new(sealing, context, 0, plaintext.len())?.envelope_len();
         let (lease, wraps) = self.seal_dek(context, Some(plaintext.len())).await?;
-        let prefix = wraps.prefix(self.settings.padding)?;
+        let is_small = plaintext.len() <= SMALL;
+        let mut prefix = wraps.prefix(self.settings.padding, if is_small { rest } else { 0 })?;
         let mut out = Vec::new();
+        if is_small && let Cow::Owned(front) = &mut prefix {
+            // It has room for all that follows: nothing to copy or to allocate again.
+            std::mem::swap(front, &mut out);
+        }
         in_session(&lease, sealing, context, |session| {
             let parallel = self.settings.parallel.as_ref();
             session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out, parallel)
@@ -234,7 +244,7 @@ impl Sealer {
 
     async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
         let (lease, wraps) = self.seal_dek(context, None).await?;
-        let prefix = wraps.prefix(self.settings.padding)?.into_owned();
+        let prefix = wraps.prefix(self.settings.padding, 0)?.into_owned();
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
         DataKey::new(

@@ -179,6 +179,22 @@ impl DekSource for AnyOf {
         ))
     }
 
+    // Nothing is kept; one KEK in this process takes no asking. An error is left to those who ask.
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        let [manager] = self.wrap_with.as_slice() else {
+            return None;
+        };
+        let (dek, wrapped) = manager.generate_at_once(request)?.ok()?;
+        let wrapped = own(manager, wrapped).ok()?;
+        let lease = DekLease::for_sealing_under(dek, wrapped.kek().clone(), request.context());
+        let wrapped = if self.hide_ids {
+            wrapped.with_hidden_id()
+        } else {
+            wrapped
+        };
+        Some((Arc::new(lease), WrapSet::of_one(wrapped).ok()?))
+    }
+
     async fn open_dek(
         &self,
         wraps: WrapSection<'_>,

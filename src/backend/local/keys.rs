@@ -121,6 +121,15 @@ impl LocalKeys {
         self.active.kek.id()
     }
 
+    fn generate_now(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        let generate = || {
+            let dek = Dek::generate()?;
+            let wrapped = self.active.xaes.wrap(&dek, request, &self.active.kek)?;
+            Ok((dek, wrapped))
+        };
+        generate().map_err(|error| context(error, Operation::Generate))
+    }
+
     fn prepared(&self) -> impl Iterator<Item = &Arc<Prepared>> {
         std::iter::once(&self.active).chain(&self.former)
     }
@@ -143,12 +152,11 @@ impl KeyManager for LocalKeys {
 
     // As the default does, without a second future.
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
-        let generate = || {
-            let dek = Dek::generate()?;
-            let wrapped = self.active.xaes.wrap(&dek, request, &self.active.kek)?;
-            Ok((dek, wrapped))
-        };
-        generate().map_err(|error| context(error, Operation::Generate))
+        self.generate_now(request)
+    }
+
+    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
+        Some(self.generate_now(request))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

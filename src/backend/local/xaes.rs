@@ -10,7 +10,7 @@ use crate::entropy;
 use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
 use crate::error::{Error, Result};
 use crate::key_manager::Request;
-use crate::secret::{Dek, KEY_LEN, Kek};
+use crate::secret::{Dek, KEY_LEN, Kek, Wiped};
 use crate::suite::Suite;
 
 const NONCE: usize = 24;
@@ -37,7 +37,7 @@ impl Xaes {
 
     /// The AES-256-GCM key that a nonce selects.
     fn key(&self, nonce: &[u8; NONCE]) -> AeadKey {
-        let mut key = Zeroizing::new([0; 32]);
+        let mut key = Wiped::new([0; 32]);
         let (halves, _) = key.as_chunks_mut::<16>();
         for (half, counter) in halves.iter_mut().zip([1, 2]) {
             half[..4].copy_from_slice(&[0, counter, b'X', 0]);
@@ -51,6 +51,7 @@ impl Xaes {
         AeadKey::new(Suite::Aes256Gcm, &key)
     }
 
+    #[cfg(test)]
     fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<[u8; TAG]> {
         let inner = nonce.last_chunk().ok_or_else(Error::cannot_open)?;
         self.key(nonce).seal_in_place(inner, aad, in_out)
@@ -64,11 +65,13 @@ impl Xaes {
     /// Wraps a DEK and appends nonce, ciphertext and tag.
     pub(super) fn wrap_to(&self, dek: &Dek, request: &Request<'_>, out: &mut Vec<u8>) -> Result<()> {
         let nonce: [u8; NONCE] = entropy::array()?;
-        let mut secret = Zeroizing::new(*dek.expose_bytes());
-        let tag = self.seal(&nonce, &request.wrap_aad(), secret.as_mut_slice())?;
+        let inner = nonce.last_chunk().ok_or_else(Error::cannot_open)?;
+        let mut sealed = [0; KEY_LEN + TAG];
+        let (body, tag) = sealed.split_at_mut(KEY_LEN);
+        self.key(&nonce)
+            .seal_to(inner, &request.wrap_aad(), dek.expose_bytes(), body, tag)?;
         out.extend_from_slice(&nonce);
-        out.extend_from_slice(secret.as_slice());
-        out.extend_from_slice(&tag);
+        out.extend_from_slice(&sealed);
         Ok(())
     }
 
@@ -81,7 +84,7 @@ impl Xaes {
         let (secret, tag) = rest
             .split_first_chunk::<KEY_LEN>()
             .ok_or_else(Error::cannot_open)?;
-        let mut secret = Zeroizing::new(*secret);
+        let mut secret = Wiped::new(*secret);
         self.open(nonce, &request.wrap_aad(), secret.as_mut_slice(), tag)?;
         Ok(Dek::from_bytes(&secret))
     }

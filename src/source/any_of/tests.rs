@@ -7,7 +7,7 @@ use crate::blocking::Sealer;
 use crate::envelope::{Envelope, WrapRef, WrappedDek, Wraps};
 use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
 use crate::local::{LocalKeys, PassphraseKeys};
-use crate::{AnyOf, Dek, EncryptionContext, Error, ErrorKind, Kek, NewWraps, Operation, Result};
+use crate::{AnyOf, Dek, DekSource, EncryptionContext, Error, ErrorKind, Kek, NewWraps, Operation, Result};
 
 fn kek(byte: u8) -> Kek {
     Kek::from_bytes(&std::array::from_fn(|i| byte ^ u8::try_from(i).unwrap()))
@@ -71,6 +71,61 @@ impl KeyManager for Counting {
             return Err(Error::new(ErrorKind::Denied));
         }
         self.keys.unwrap(wrapped, request).await
+    }
+}
+
+/// Whoever only decorates a local KEK is asked and told each time; the KEK itself is not asked at all.
+#[test]
+fn one_kek_of_this_process_gives_its_wrap_at_once_and_anything_else_is_asked() {
+    let (context, local) = (context(), LocalKeys::new(&kek(1)));
+    let request = Request::new(&context);
+    let shared: Arc<dyn KeyManager> = Arc::new(local.clone());
+    assert!(shared.generate_at_once(&request).unwrap().is_ok());
+    for (source, hidden) in [
+        (AnyOf::new(local.clone()), false),
+        (AnyOf::new(shared).hiding_ids(), true),
+    ] {
+        let (lease, set) = source.kept_for_sealing(&request).unwrap();
+        let (other, _) = source.kept_for_sealing(&request).unwrap();
+        assert!(!lease.dek().ct_eq(other.dek()));
+        assert!(lease.may_seal());
+        assert_eq!(lease.keks()[0].id(), local.kek_id());
+        let [wrap] = set.wraps() else { panic!("one wrap") };
+        assert_eq!(wrap.kek().id().is_empty(), hidden);
+        let unwrapped = pollster::block_on(local.unwrap(wrap.as_wrap_ref(), &request)).unwrap();
+        assert!(unwrapped.dek.ct_eq(lease.dek()));
+        // Only what is sealed in that context opens.
+        let sealer = Sealer::from_source(source);
+        let sealed = sealer.seal(b"hello", &context).unwrap();
+        assert_eq!(sealer.open(&sealed, &context).unwrap(), b"hello");
+        assert!(sealer.open(&sealed, &EncryptionContext::empty()).is_err());
+    }
+    for source in [
+        AnyOf::new(Counting::new(1, false)),
+        AnyOf::new(local.clone()).wrap_with(LocalKeys::new(&kek(2))),
+        AnyOf::default().open_with(local),
+    ] {
+        assert!(source.kept_for_sealing(&request).is_none());
+    }
+}
+
+/// A small envelope is written behind its front, a large one apart from it, padded or not: the same bytes in form.
+#[test]
+fn one_off_envelopes_have_their_front_once_whatever_their_length() {
+    let context = context();
+    for padding in [0, 300] {
+        let sealer = crate::Sealer::builder().wrap_with(LocalKeys::new(&kek(1)));
+        let sealer = Sealer::from(sealer.padding(padding).build().unwrap());
+        for len in [0, 1, 16_384, 16_385, 65_536, 70_000] {
+            let sealed = sealer.seal(&vec![7; len], &context).unwrap();
+            let layout = sealer.data_key(&context).unwrap().layout(len).unwrap();
+            assert_eq!(sealed.len(), layout.envelope_len(), "{len} {padding}");
+            assert_eq!(
+                sealer.open(&sealed, &context).unwrap(),
+                vec![7; len],
+                "{len} {padding}"
+            );
+        }
     }
 }
 
