@@ -213,6 +213,12 @@ impl DekLease {
         *lock(&self.opening) = Slots::new();
     }
 
+    /// The flag that its streams hold.
+    #[cfg(feature = "cache")]
+    pub(crate) fn stop_flag(&self) -> crate::message::StopFlag {
+        self.stop.flag()
+    }
+
     /// Whether it was revoked.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
@@ -299,6 +305,8 @@ impl DekLease {
             }));
         }
         let session = Arc::new(Session::start(&self.dek, sealing, context)?);
+        // Under the lock under which a revocation empties the slots.
+        self.stop.check()?;
         slots.keep(Arc::clone(&session), Session::is_over);
         Ok(session)
     }
@@ -338,7 +346,10 @@ impl DekLease {
             keys: Arc::clone(&keys),
         };
         if let Err(open) = self.first.set(open) {
-            lock(&self.opening).keep(Arc::new(open), |_| false);
+            let mut opening = lock(&self.opening);
+            // Under the lock under which a revocation empties the slots.
+            self.stop.check()?;
+            opening.keep(Arc::new(open), |_| false);
         }
         Ok(keys)
     }

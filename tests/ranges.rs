@@ -487,3 +487,53 @@ fn debug_shows_no_header() {
     let refused = sealer.range_reader(Cursor::new(&sealed), &other).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::ContextMismatch);
 }
+
+/// An object whose reader panics once, behind half a chunk of somebody's choice.
+struct Panicking {
+    inner: Cursor<Vec<u8>>,
+    reads_until: Rc<Cell<usize>>,
+}
+
+impl Read for Panicking {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = self.reads_until.get();
+        self.reads_until.set(left.wrapping_sub(1));
+        assert!(left != 0, "as told");
+        let half = out.len().div_ceil(2);
+        self.inner.read(&mut out[..half])
+    }
+}
+
+impl Seek for Panicking {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
+
+#[test]
+fn what_a_reader_left_half_way_is_never_handed_out() {
+    let text = plaintext(4 * CHUNK);
+    let sealer = sealer(Suite::default());
+    let sealed = sealer.seal(&text, context().with_aad(AAD)).unwrap();
+    let reads_until = Rc::new(Cell::new(usize::MAX));
+    let object = Panicking {
+        inner: Cursor::new(sealed),
+        reads_until: Rc::clone(&reads_until),
+    };
+    let mut reader = sealer.range_reader(object, context().with_aad(AAD)).unwrap();
+    let mut first = vec![0; 10];
+    reader.read_exact(&mut first).unwrap();
+    assert_eq!(first, text[..10]);
+    // In the middle of the second chunk, with its first half where the first chunk was.
+    reads_until.set(1);
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        reader.seek(SeekFrom::Start(CHUNK as u64)).unwrap();
+        reader.read(&mut [0; 10])
+    }));
+    assert!(caught.is_err());
+    reads_until.set(usize::MAX);
+    reader.seek(SeekFrom::Start(10)).unwrap();
+    let mut again = vec![0; 10];
+    reader.read_exact(&mut again).unwrap();
+    assert_eq!(again, text[10..20]);
+}

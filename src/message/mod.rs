@@ -28,12 +28,32 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn check(&self) -> Result<()> {
         check_stop(&self.0)
+    }
+}
+
+/// A flag that is not kept: it is there while the lease is, or anything that works under it.
+#[cfg(feature = "cache")]
+#[derive(Debug)]
+pub(crate) struct WeakStopFlag(std::sync::Weak<AtomicBool>);
+
+#[cfg(feature = "cache")]
+impl WeakStopFlag {
+    pub(crate) fn new(flag: &StopFlag) -> Self {
+        Self(Arc::downgrade(&flag.0))
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    pub(crate) fn upgrade(&self) -> Option<StopFlag> {
+        self.0.upgrade().map(StopFlag)
     }
 }
 

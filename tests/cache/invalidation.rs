@@ -6,7 +6,7 @@ use waxseal::layer::{Cached, Caching};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{AnyOf, Authorisation, DekSource, Envelope, ErrorKind, KekRef, Request, Sealer};
 
-use crate::bench::{Bench, SECOND, context, kind};
+use crate::bench::{Bench, MINUTE, SECOND, context, kind};
 
 #[test]
 fn by_kek_reaches_handles_and_streams() {
@@ -190,4 +190,31 @@ fn beats_what_goes_by_too() {
     bench.cache.invalidate_contexts(|_| false);
     bench.all([by]).remove(0).unwrap();
     assert_eq!(bench.generates(), 2);
+}
+
+/// A stream holds no lease. Whatever becomes of the entry meanwhile, an invalidation stops it.
+#[test]
+fn streams_are_within_reach_after_their_entries_went() {
+    let bench = Bench::with(Caching {
+        seal_entries: 1,
+        seal_age: MINUTE,
+        ..Caching::default()
+    });
+    let stream = |name: &str| {
+        let key = bench.run(bench.sealer.data_key(&context(name))).unwrap();
+        // The key, and its lease, end here.
+        key.writer(Vec::new(), b"").unwrap()
+    };
+    let mut evicted = stream("evicted");
+    let mut swept = stream("swept");
+    assert_eq!(bench.cache.stats().evictions, 1);
+    bench.runtime.advance(10 * MINUTE);
+    assert_eq!(bench.cache.stats().seal_entries, 0);
+    let mut kept = stream("kept");
+    assert_eq!(bench.cache.invalidate_all(), 3);
+    for writer in [&mut evicted, &mut swept, &mut kept] {
+        let stopped = std::io::Write::write_all(writer, &[7; 200_000]).unwrap_err();
+        assert!(stopped.to_string().contains("revoked"), "{stopped}");
+    }
+    assert_eq!(bench.cache.invalidate_all(), 0);
 }

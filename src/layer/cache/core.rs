@@ -134,12 +134,13 @@ impl Core {
         given
             .lease
             .end_by((started + age).max(self.runtime.now() + age / 4));
+        // Before anybody gets it: what becomes of its entry does not matter to an invalidation any more.
+        self.handed_out.remember(&given.lease, key.context());
         // It may end before that by its own.
         let end = given.lease.expires_at().unwrap_or(NEVER);
         let fresh_until = earlier(end, margin(age));
         let entry = Entry {
             given: given.clone(),
-            context: key.context().clone(),
             fresh_until,
             ask_at: match self.policy.refresh_ahead.min(age / 2) {
                 Duration::ZERO => NEVER,
@@ -155,10 +156,7 @@ impl Core {
             return Landing::Overtaken;
         };
         self.counters.evictions.add(evicted.len());
-        replaced
-            .into_iter()
-            .chain(evicted)
-            .for_each(|entry| self.let_go(&entry));
+        drop((replaced, evicted));
         self.sweep_from_now_on();
         Landing::Given(given)
     }
@@ -184,7 +182,7 @@ impl Core {
             tracing::warn!(keks = ?entry.given.lease.keks(), %kind, "access to a cached data key was taken away");
             match self.policy.on_denial {
                 OnDenial::Revoke => entry.leases().for_each(|lease| lease.revoke()),
-                OnDenial::LetEnd => self.let_go(&entry),
+                OnDenial::LetEnd => drop(entry),
             }
         }
         let error = Arc::new(error);
@@ -194,13 +192,6 @@ impl Core {
     /// How long the source is left alone about an entry after it failed.
     pub(super) fn pause(&self) -> Duration {
         (self.policy.refresh_ahead / 4).clamp(Duration::from_secs(1), Duration::from_secs(5))
-    }
-
-    /// Remembers the leases of an entry that is none any more, if others hold them.
-    pub(super) fn let_go(&self, entry: &Entry) {
-        for lease in entry.leases().filter(|lease| Arc::strong_count(lease) > 1) {
-            self.handed_out.remember(lease, &entry.context);
-        }
     }
 
     /// A lease of what is kept past its end, since the key manager cannot be reached; where the policy has it so, and it
@@ -260,6 +251,7 @@ impl Core {
         let dek = Dek::from_bytes(lease.dek().expose_bytes());
         let longer = DekLease::for_opening(dek, lease.keks().to_vec(), body, context).ok()?;
         let longer = Arc::new(longer.with_expiry(until));
+        self.handed_out.remember(&longer, context);
         self.opening.peek(
             hash,
             |key| wanted.is(key),

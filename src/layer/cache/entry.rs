@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::policy::Caching;
-use crate::context::EncryptionContext;
 use crate::dek_lease::DekLease;
 use crate::envelope::WrapSet;
 use crate::error::{Error, ErrorKind};
@@ -28,7 +27,6 @@ pub(super) struct Sealing {
 
 pub(super) struct Entry {
     pub(super) given: Given,
-    pub(super) context: EncryptionContext,
     /// It is handed out until then.
     pub(super) fresh_until: Monotonic,
     /// From then on the source is asked again.

@@ -44,6 +44,9 @@ impl<T: Clone + Send + 'static> Flight<T> {
 
     /// What the work gave; `None` where it never will, because it panicked.
     pub(super) fn poll(self: &Arc<Self>, waiter: u64, context: &mut Context<'_>) -> Poll<Option<T>> {
+        // Dropped outside the lock: either may be the last to hold a task.
+        let (waker, _former);
+        waker = context.waker().clone();
         let mut work = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match &state.progress {
@@ -51,7 +54,7 @@ impl<T: Clone + Send + 'static> Flight<T> {
                 Progress::Lost => return Poll::Ready(None),
                 Progress::Resting(_) | Progress::Polled { .. } => {}
             }
-            state.wakers.insert(waiter, context.waker().clone());
+            _former = state.wakers.insert(waiter, waker);
             match std::mem::replace(&mut state.progress, Progress::Polled { woken: false }) {
                 Progress::Resting(work) => work,
                 // It is polled elsewhere, and whoever does that wakes this one.

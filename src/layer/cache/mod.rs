@@ -82,7 +82,8 @@ use crate::runtime::{Monotonic, Runtime, ThreadRuntime, with_timeout};
 ///
 /// # Behind a fork
 /// A child goes on with the entries for opening that it inherits. For sealing it asks for DEKs of its own, so that
-/// budgets hold, and requests that were under way in the parent are begun anew.
+/// budgets hold, and requests that were under way in the parent are begun anew. Fork while no other thread is inside the
+/// cache: a lock that it holds then is never given back in the child.
 ///
 /// # Tuning
 /// - `hits` far below `misses` in [`stats`](Self::stats): more contexts than `seal_entries`, or a context that is too
@@ -147,12 +148,11 @@ impl Cached {
     /// authenticated. Nor does a DEK escape whose KEK id its writer hid. The id is the one that the backend records: an
     /// ARN and not an alias.
     pub fn invalidate_kek(&self, kek: &KekRef) -> usize {
-        let is_under = |lease: &DekLease, _: &EncryptionContext| {
-            let mut keks = lease.keks().iter();
+        let is_under = |keks: &[KekRef], _: &EncryptionContext| {
             let is_it = |other: &KekRef| {
                 other.provider() == kek.provider() && (other.id() == kek.id() || other.id().is_empty())
             };
-            lease.keks().is_empty() || keks.any(is_it)
+            keks.is_empty() || keks.iter().any(is_it)
         };
         self.invalidate(&is_under, &|_| true)
     }
@@ -181,7 +181,7 @@ impl Cached {
 
     fn invalidate(
         &self,
-        is_meant: &dyn Fn(&DekLease, &EncryptionContext) -> bool,
+        is_meant: &dyn Fn(&[KekRef], &EncryptionContext) -> bool,
         is_meant_in_flight: &dyn Fn(&EncryptionContext) -> bool,
     ) -> usize {
         // First: what was asked for until now is either seen below or asked for again.
@@ -189,7 +189,7 @@ impl Cached {
         let mut count = 0;
         for table in [&self.0.sealing, &self.0.opening] {
             let removed = table.clear(
-                |key, entry| !entry.leases().any(|lease| is_meant(lease, key.context())),
+                |key, entry| !entry.leases().any(|lease| is_meant(lease.keks(), key.context())),
                 |key| !is_meant_in_flight(key.context()),
             );
             for entry in removed {

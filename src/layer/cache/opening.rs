@@ -153,6 +153,7 @@ impl Core {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         let mut missed = false;
+        let mut delayed = false;
         let mut ended = 0;
         loop {
             let entered = self.opening.enter(
@@ -176,6 +177,11 @@ impl Core {
                         Some(Landing::Failed { error, body: theirs }) => {
                             if theirs.as_ref() == Some(body.as_bytes()) || !is_about_the_body(&error) {
                                 return Err(error.copy());
+                            }
+                            // One more round with the others; then its own question, so that who sends broken bodies
+                            // delays nobody for long.
+                            if std::mem::replace(&mut delayed, true) {
+                                return self.pass_by(wraps, body, request).await;
                             }
                             continue;
                         }

@@ -14,7 +14,8 @@ use std::time::Duration;
 /// A side whose `entries` or `age` are zero keeps nothing, and asks the source each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caching {
-    /// DEKs kept for opening. 1,000 by default: about 2 MB, with the session keys of each.
+    /// DEKs kept for opening. 1,000 by default: about 2 MB under short wraps, with the session keys
+    /// of each; an entry also keeps its wraps, which may have 64 KiB.
     pub open_entries: usize,
     /// For how long each may open, from when it was asked for: the longest that a permission which was taken away is
     /// still in use here. (An answer that took nearly as long as that is used for a quarter of it.) 5 minutes by default,

@@ -87,7 +87,9 @@ impl<R: Read + Seek> RangeReader<R> {
 
     /// Has chunk number `index` in the buffer, opened, and gives the length of its plaintext.
     fn hold(&mut self, index: u64) -> Result<usize> {
-        let result = (self.check)().and_then(|()| match self.held {
+        // Should the other reader panic, nothing counts as opened.
+        let held = self.held.take();
+        let result = (self.check)().and_then(|()| match held {
             Some((held, len)) if held == index => Ok(len),
             _ => self.open(index),
         });

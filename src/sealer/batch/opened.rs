@@ -98,6 +98,8 @@ impl OpenedBatch {
     /// Adds a row, whose plaintext `open` appends.
     pub(super) fn push(&mut self, open: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
         let row = self.ends.len();
+        // Should the row before have panicked half-way, what it left is not this one's.
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
         if let Err(error) = open(&mut self.bytes) {
             self.errors.push((row, error));
         }

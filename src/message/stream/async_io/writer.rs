@@ -149,7 +149,11 @@ impl<W> AsyncSealWriter<W> {
                 break;
             }
             let inner = self.inner.as_mut().ok_or_else(finished)?;
-            match ready!(write(Pin::new(inner), cx, rest)).map_err(Error::io)? {
+            // Should the other writer panic: how much of it was written then, nobody knows.
+            let state = std::mem::replace(&mut self.state, State::Failed(ErrorKind::Io));
+            let written = write(Pin::new(inner), cx, rest);
+            self.state = state;
+            match ready!(written).map_err(Error::io)? {
                 0 => return Poll::Ready(Err(Error::io(io::ErrorKind::WriteZero.into()))),
                 n if n > rest.len() => return Poll::Ready(Err(too_many())),
                 n => self.sent = Some(sent + n),
