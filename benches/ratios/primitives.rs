@@ -40,7 +40,8 @@ impl RawAead {
 
 /// Every primitive that a one-off seal of a small value with a fresh DEK under a local KEK cannot do without:
 /// 84 random bytes (DEK, wrap nonce, session id, nonce), the two blocks and the key of an XAES-256-GCM wrap
-/// that is bound to a context (47 bytes of AAD, as the format has it), an HKDF expansion to 64 bytes, and the sealing under a new key.
+/// that is bound to a context (47 bytes of AAD, as the format has it), an HKDF
+/// expansion to 64 bytes, and the sealing under a new key.
 pub(crate) fn sum_of_fresh_seal(plaintext: &[u8; 100]) {
     thread_local! {
         static KEK: aes::Aes256 = aes::Aes256::new(&[7; 32].into());

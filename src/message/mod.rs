@@ -121,6 +121,9 @@ mod tests {
         for checked in [before.check(), stop.flag().check(), stop.check()] {
             assert_eq!(checked.unwrap_err().kind(), ErrorKind::KeyRevoked);
         }
+        let stopped = Stop::default();
+        stopped.set();
+        assert!(stopped.flag().check().is_err());
     }
 
     #[test]
