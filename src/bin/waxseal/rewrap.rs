@@ -1,6 +1,7 @@
 //! `waxseal rewrap`.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use waxseal::blocking::Sealer;
@@ -86,7 +87,21 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     }
     let progress = Progress::new(input.len(), &output);
     copy(&mut input, &from, &mut output, &name, progress)?;
+    if let Some(path) = in_place {
+        check_unchanged(path, read.as_bytes())?;
+    }
     output.finish()
+}
+
+/// Refuses to take the place of a file that somebody else has re-wrapped since it was read.
+fn check_unchanged(path: &Path, header: &[u8]) -> Result<()> {
+    let read = |mut now: Vec<u8>| File::open(path)?.read_exact(&mut now).map(|()| now);
+    match read(vec![0; header.len()]) {
+        Ok(now) if now == header => Ok(()),
+        _ => Err(Failure::refused(
+            "the file was changed while it was re-wrapped; it is left as it is now",
+        )),
+    }
 }
 
 /// Overwrites the wraps alone. `false` where that cannot be done, and the file is to be written anew.
