@@ -1,16 +1,22 @@
 //! One thread and two, from 64 bytes to 64 MiB: wall time.
 //!
 //! ```text
-//! cargo bench --features rayon --bench parallel
+//! cargo bench --features rayon --bench parallel                 # prints the table
+//! cargo bench --features rayon --bench parallel -- --write      # and writes it into benches/RESULTS.md
 //! cargo bench --features rayon --bench parallel -- 1 MiB     # one size
 //! ```
 //!
 //! The two are interleaved in one process; each figure is the best of many rounds. It wants a machine with two
 //! idle processors: where they are busy, the second thread is not worth much, and this says so.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "ratios/sections.rs"]
+mod sections;
+
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use waxseal::local::LocalKeys;
@@ -114,11 +120,13 @@ fn main() {
         parallel.data_key(&context).unwrap(),
     );
 
-    println!("| what | size | 1 thread (us) | GB/s | 2 threads (us) | GB/s | times |");
-    println!("|---|---|---:|---:|---:|---:|---:|");
+    let heads = "| what | size | 1 thread (us) | GB/s | 2 threads (us) | GB/s | times |\n|---|---|---:|---:|---:|---:|---:|\n";
+    let mut table = String::from(heads);
+    print!("{heads}");
+    let write = std::env::args().any(|argument| argument == "--write");
     let arguments: Vec<_> = std::env::args()
         .skip(1)
-        .filter(|word| word != "--bench")
+        .filter(|word| word != "--bench" && word != "--write")
         .collect();
     let wanted = arguments.join(" ");
     for (len, size) in SIZES {
@@ -140,13 +148,25 @@ fn main() {
             let micros = |way: &Way<'_>| way.best.as_secs_f64() * 1e6 / iterations as f64;
             let (a, b) = (micros(one), micros(two));
             let rate = |micros: f64| len as f64 / micros / 1e3;
-            println!(
+            let row = format!(
                 "| {} | {size} | {a:.2} | {:.1} | {b:.2} | {:.1} | {:.2} |",
                 one.name,
                 rate(a),
                 rate(b),
                 a / b
             );
+            println!("{row}");
+            let _ = writeln!(table, "{row}");
         }
+    }
+    if write {
+        let text = format!(
+            "## One payload on two threads\n\nWritten by `scripts/bench`. {}.\nWall-clock time of one call, with and without \
+             `Parallel::rayon(2)`; best of many rounds, in turns. Payloads up to 256 KiB stay on one\nthread, as the \
+             default has it.\n\n{table}",
+            sections::machine()
+        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
+        sections::replace(Path::new(path), "parallel", &text);
     }
 }
