@@ -17,6 +17,7 @@ fn every_scheme_and_option_is_taken() {
         "passphrase-env:P?kdf=pbkdf2&iterations=700000&name=ops",
         "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1",
         "vault-transit:orders",
+        "vault-transit:tenant-0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4c",
         "vault-transit:orders?addr=https://vault:8200&mount=kms/transit&namespace=a/b&mode=datakey",
         "vault-transit:orders?auth=approle&role=r-1",
         "vault-transit:orders?auth=kubernetes&role=app",
@@ -132,7 +133,7 @@ fn a_key_in_the_place_of_its_name_is_refused_and_not_quoted() {
         .map(|s| s[..2].to_owned())
         .collect();
     let base64 = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA";
-    for scheme in ["env", "file", "passphrase-env"] {
+    for scheme in ["env", "file", "passphrase-env", "kek", "aws"] {
         for key in [hex.as_str(), base64] {
             let error = parse(&format!("{scheme}:{key}")).unwrap_err().to_string();
             assert!(error.contains("a key itself") && !error.contains(key), "{error}");
