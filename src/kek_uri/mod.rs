@@ -8,7 +8,7 @@
 //! | `azure-key-vault:https://HOST/keys/NAME[/VERSION][?algorithm=RSA-OAEP-256\|A256KW&credential=workload\|managed\|secret\|developer&ca=PATH&verify-challenge=on\|off&refresh=SECONDS&api-version=V]` | a key of Azure Key Vault or Managed HSM (feature `azure-key-vault`) |
 //! | `aws-kms:KEY[?region=R&endpoint=URL&context=pairs\|digest&refresh=SECONDS]` | a key of AWS KMS, by id, ARN or `alias/NAME` (feature `aws-kms`) |
 //! | `gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K[?endpoint=URL&credentials=default\|anonymous]` | a key of Google Cloud KMS (feature `gcp-kms`) |
-//! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
+//! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&auth-mount=PATH&jwt-file=PATH&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
 //! | `pkcs11:token=T;object=LABEL[;id=%01]?module-path=PATH&pin-source=env:VAR\|file:PATH` | a key on a PKCS#11 token, by an RFC 7512 URI (feature `pkcs11`) |
 //!
 //! `azure-key-vault:` reads the variables of Azure's own tools: `AZURE_CLIENT_ID`,
@@ -18,7 +18,8 @@
 //!
 //! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
 //! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
-//! token.
+//! token. With `auth=jwt`, `jwt-file` names a file with the token instead, which is read anew at each login. `auth-mount` is
+//! where a login method is mounted below `auth/`, where that is not its own name.
 //!
 //! `aws-kms:` finds credentials, and the region where neither `region` nor an ARN says it, where every AWS program does:
 //! the `AWS_*` variables of the process, the shared files with their profiles, web identity, the role of the container or
