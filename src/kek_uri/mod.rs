@@ -8,7 +8,7 @@
 //! | `azure-key-vault:https://HOST/keys/NAME[/VERSION][?algorithm=RSA-OAEP-256\|A256KW&credential=workload\|managed\|secret\|developer&ca=PATH&verify-challenge=on\|off&refresh=SECONDS&api-version=V]` | a key of Azure Key Vault or Managed HSM (feature `azure-key-vault`) |
 //! | `aws-kms:KEY[?region=R&endpoint=URL&context=pairs\|digest&refresh=SECONDS]` | a key of AWS KMS, by id, ARN or `alias/NAME` (feature `aws-kms`) |
 //! | `gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K[?endpoint=URL&credentials=default\|anonymous]` | a key of Google Cloud KMS (feature `gcp-kms`) |
-//! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
+//! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&auth-mount=PATH&jwt-file=PATH&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
 //! | `pkcs11:token=T;object=LABEL[;id=%01]?module-path=PATH&pin-source=env:VAR\|file:PATH` | a key on a PKCS#11 token, by an RFC 7512 URI (feature `pkcs11`) |
 //!
 //! `azure-key-vault:` reads the variables of Azure's own tools: `AZURE_CLIENT_ID`,
@@ -18,7 +18,8 @@
 //!
 //! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
 //! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
-//! token.
+//! token. With `auth=jwt`, `jwt-file` names a file with the token instead, which is read anew at each login. `auth-mount` is
+//! where a login method is mounted below `auth/`, where that is not its own name.
 //!
 //! `aws-kms:` finds credentials, and the region where neither `region` nor an ARN says it, where every AWS program does:
 //! the `AWS_*` variables of the process, the shared files with their profiles, web identity, the role of the container or
@@ -138,8 +139,8 @@ impl FromStr for KekUri {
             return pkcs11(uri);
         }
         let (place, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
-        // The alphabet of base64 has letters and the slash, so an alias can look like a key.
-        if !place.starts_with("alias/") && kek_from_text(&SecretString::from(place)).is_ok() {
+        // The alphabet of base64 has letters, hyphens and the slash, so a KMS's name of a key can look like one.
+        if !is_kms(scheme) && kek_from_text(&SecretString::from(place)).is_ok() {
             return Err(Error::argument(format!(
                 "a key itself stands where the name of its place belongs; keep keys off command lines and out of \
                  configuration, and use {SCHEMES}"
@@ -171,6 +172,14 @@ impl FromStr for KekUri {
         options.end(scheme)?;
         Ok(Self(parsed))
     }
+}
+
+/// Whether a key is named here that no text could be: it never leaves its KMS.
+fn is_kms(scheme: &str) -> bool {
+    matches!(
+        scheme,
+        "aws-kms" | "azure-key-vault" | "gcp-kms" | "vault-transit"
+    )
 }
 
 /// What a backend calls the address of its server.

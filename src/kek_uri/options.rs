@@ -17,6 +17,8 @@ const KNOWN: &[&str] = &[
     "addr",
     "namespace",
     "auth",
+    "auth-mount",
+    "jwt-file",
     "role",
     "mode",
     "region",

@@ -17,10 +17,13 @@ fn every_scheme_and_option_is_taken() {
         "passphrase-env:P?kdf=pbkdf2&iterations=700000&name=ops",
         "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1",
         "vault-transit:orders",
+        "vault-transit:tenant-0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4c",
         "vault-transit:orders?addr=https://vault:8200&mount=kms/transit&namespace=a/b&mode=datakey",
         "vault-transit:orders?auth=approle&role=r-1",
         "vault-transit:orders?auth=kubernetes&role=app",
         "vault-transit:orders?auth=jwt&role=app",
+        "vault-transit:orders?auth=jwt&role=app&jwt-file=/run/token&auth-mount=sso/jwt",
+        "vault-transit:orders?auth=kubernetes&role=app&auth-mount=k8s-eu",
         "azure-key-vault:https://v.vault.azure.net/keys/orders",
         "azure-key-vault:https://127.0.0.1:8443/keys/o-1/0a1b?algorithm=A256KW&credential=managed",
         "azure-key-vault:https://h/keys/k?ca=/ca.pem&verify-challenge=off&refresh=60&credential=workload",
@@ -105,6 +108,22 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
         ("vault-transit:orders?auth=CANARY", "auth is"),
         ("vault-transit:orders?auth=approle", "role is missing"),
         ("vault-transit:orders?role=app", "role does not go"),
+        (
+            "vault-transit:orders?auth-mount=CANARY",
+            "does not take auth-mount",
+        ),
+        (
+            "vault-transit:orders?auth=approle&role=r&jwt-file=CANARY",
+            "does not take jwt-file",
+        ),
+        (
+            "vault-transit:orders?auth=jwt&role=r&jwt-file=",
+            "jwt-file is empty",
+        ),
+        (
+            "vault-transit:orders?auth=jwt&role=r&auth-mount=",
+            "auth-mount is empty",
+        ),
         ("vault-transit:orders?mode=CANARY", "mode is"),
         ("vault-transit:orders?kdf=pbkdf2", "does not take kdf"),
         ("aws-kms:", "no key"),
@@ -132,7 +151,7 @@ fn a_key_in_the_place_of_its_name_is_refused_and_not_quoted() {
         .map(|s| s[..2].to_owned())
         .collect();
     let base64 = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA";
-    for scheme in ["env", "file", "passphrase-env"] {
+    for scheme in ["env", "file", "passphrase-env", "kek", "aws"] {
         for key in [hex.as_str(), base64] {
             let error = parse(&format!("{scheme}:{key}")).unwrap_err().to_string();
             assert!(error.contains("a key itself") && !error.contains(key), "{error}");

@@ -17,6 +17,8 @@ pub(super) struct VaultUri {
     address: Option<String>,
     namespace: Option<String>,
     auth: Login,
+    auth_mount: Option<String>,
+    jwt_file: Option<String>,
     role: Option<String>,
     derived: bool,
 }
@@ -51,6 +53,14 @@ impl VaultUri {
             }
             _ => {}
         }
+        let auth_mount = match auth {
+            Login::Token => None,
+            _ => options.text("auth-mount")?,
+        };
+        let jwt_file = match auth {
+            Login::Jwt => options.text("jwt-file")?,
+            _ => None,
+        };
         let derived = match options.take("mode") {
             None | Some("encrypt") => false,
             Some("datakey") => true,
@@ -62,6 +72,8 @@ impl VaultUri {
             address: options.take("addr").map(str::to_owned),
             namespace: options.take("namespace").map(str::to_owned),
             auth,
+            auth_mount,
+            jwt_file,
             role,
             derived,
         })
@@ -102,7 +114,7 @@ mod opening {
 
         fn auth(&self, environment: &dyn Environment) -> Result<Auth> {
             let role = self.role.clone().unwrap_or_default();
-            Ok(match self.auth {
+            let auth = match self.auth {
                 Login::Token => Auth::token(required_var(environment, "VAULT_TOKEN", "a token")?),
                 Login::AppRole => Auth::approle(
                     role,
@@ -111,8 +123,15 @@ mod opening {
                 Login::Kubernetes => Auth::kubernetes(role),
                 Login::Jwt => Auth::jwt(
                     role,
-                    JwtSource::Fixed(required_var(environment, "VAULT_JWT", "the signed token")?),
+                    match &self.jwt_file {
+                        Some(file) => JwtSource::File(file.into()),
+                        None => JwtSource::Fixed(required_var(environment, "VAULT_JWT", "the signed token")?),
+                    },
                 ),
+            };
+            Ok(match &self.auth_mount {
+                Some(mount) => auth.at(mount),
+                None => auth,
             })
         }
     }
@@ -130,6 +149,45 @@ mod opening {
                 Some(address) if name == "VAULT_ADDR" => Ok(Some(address.into())),
                 _ => self.environment.var(name),
             }
+        }
+    }
+
+    #[cfg(all(test, feature = "testing"))]
+    mod tests {
+        use super::*;
+        use crate::testing::FakeEnvironment;
+
+        #[test]
+        fn a_login_has_its_mount_and_its_token() {
+            let environment = FakeEnvironment::new()
+                .with("VAULT_SECRET_ID", "CANARY")
+                .with("VAULT_JWT", "CANARY");
+            for (options, expected) in [
+                (
+                    "auth=jwt&role=app&jwt-file=/run/jwt&auth-mount=sso/jwt",
+                    r#"Jwt { mount: "sso/jwt", role: "app", jwt: File("/run/jwt") }"#,
+                ),
+                (
+                    "auth=jwt&role=app",
+                    r#"Jwt { mount: "jwt", role: "app", jwt: Fixed(..) }"#,
+                ),
+                (
+                    "auth=approle&role=r&auth-mount=apps",
+                    r#"AppRole { mount: "apps", .. }"#,
+                ),
+                (
+                    "auth=kubernetes&role=r&auth-mount=k8s-eu",
+                    r#"Kubernetes { mount: "k8s-eu", role: "r", jwt: File("/var/run/secrets/kubernetes.io/serviceaccount/token") }"#,
+                ),
+            ] {
+                let mut options = super::super::Options::parse(options).unwrap();
+                let uri = VaultUri::parse("orders", &mut options).unwrap();
+                assert_eq!(format!("{:?}", uri.auth(&environment).unwrap()), expected);
+            }
+            // With a file the variable is not needed.
+            let mut options = super::super::Options::parse("auth=jwt&role=app&jwt-file=/run/jwt").unwrap();
+            let uri = VaultUri::parse("orders", &mut options).unwrap();
+            assert!(uri.auth(&FakeEnvironment::new()).is_ok());
         }
     }
 }

@@ -176,6 +176,11 @@ async fn managed_identity_by_environment() {
     );
     assert_eq!(asked[0].headers["x-identity-header"], IDENTITY_HEADER);
 
+    // Some that stand in for it write the time as a number.
+    fake.shared().tokens.ends_as_number = true;
+    in_a_process("credentials::child_works", &fake, &[]);
+    assert_eq!(fake.asked_for_tokens().len(), 1);
+
     in_a_process(
         "credentials::child_is_unauthenticated",
         &fake,

@@ -157,12 +157,14 @@ async fn a_redirect_is_not_followed() {
             "{status}"
         );
     }
+    // Neither header with the token travels on.
     assert!(other.seen().is_empty());
-    // The token is in the header that no client takes along.
-    for seen in proxy.seen() {
-        let head = seen.head.to_ascii_lowercase();
-        assert!(head.contains("authorization: bearer root"), "{head}");
-        assert!(!head.contains("x-vault-token"), "{head}");
+    // The server reads either, and an agent before it only the second.
+    let seen = proxy.seen();
+    assert!(!seen.is_empty());
+    for seen in seen {
+        assert_eq!(seen.header("authorization"), Some("Bearer root"));
+        assert_eq!(seen.header("x-vault-token"), Some("root"));
     }
 }
 

@@ -112,6 +112,7 @@ mod map;
 mod names;
 mod resolve;
 mod rotate;
+mod times;
 mod transport;
 mod versions;
 

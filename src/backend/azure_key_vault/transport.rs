@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::config::{Ca, Config};
 use super::names::parse_vault;
+use super::times;
 use crate::error::{Error, Result};
 
 /// The greatest answer that is read. A page of versions has a tenth of it.
@@ -80,6 +81,7 @@ pub(super) struct Http {
     client: reqwest::Client,
     /// The only host that is asked, whatever address an answer gives.
     only: Option<Url>,
+    peer: Peer,
 }
 
 impl Http {
@@ -122,6 +124,7 @@ impl Http {
                 Peer::Vault => Some(parse_vault(&config.vault)?),
                 Peer::Entra | Peer::Machine => None,
             },
+            peer,
         })
     }
 
@@ -169,6 +172,9 @@ impl Http {
                 body = larger;
             }
             body.extend_from_slice(&part);
+        }
+        if self.peer == Peer::Machine && status == StatusCode::Ok {
+            body = times::as_text(&body);
         }
         // Wiped when the last that holds it lets go.
         Ok(AsyncRawResponse::from_bytes(

@@ -23,7 +23,7 @@
 //!
 //! Plaintext, ciphertext and AAD are sent with their CRC-32C. An answer is taken only if the service says that it verified
 //! them, and if what came agrees with the checksum that came with it. With [`Auth::Anonymous`], which Google's own service
-//! refuses, an answer without any checksum is taken as well, for emulators; one with wrong checksums is not.
+//! refuses, an answer that says neither is taken as well, for emulators; one with a wrong checksum is not.
 //!
 //! # The KEK
 //! Its id is the name of the key, `projects/P/locations/L/keyRings/R/cryptoKeys/K`; its version is the number of the

@@ -85,9 +85,13 @@ pub(super) fn is_about_the_bytes(error: &TokenError) -> bool {
     )
 }
 
-/// Whether it failed for the bytes or for the device: kryoptic calls both a device error where it is RSA.
+/// Whether it failed for the bytes or for the device: where it is RSA, kryoptic calls both a device error, and others
+/// call both a function that failed.
 pub(super) fn may_be_about_the_bytes(error: &TokenError) -> bool {
-    matches!(error, TokenError::Pkcs11(RvError::DeviceError, Function::Decrypt))
+    matches!(
+        error,
+        TokenError::Pkcs11(RvError::DeviceError | RvError::FunctionFailed, Function::Decrypt)
+    )
 }
 
 /// Whether a token refused a mechanism, or its parameters, before any bytes.
@@ -238,7 +242,15 @@ mod tests {
             }
         }
         let removed = TokenError::Pkcs11(RvError::DeviceRemoved, Function::Decrypt);
-        assert!(!is_about_the_bytes(&removed));
+        assert!(!is_about_the_bytes(&removed) && !may_be_about_the_bytes(&removed));
+        for code in [RvError::DeviceError, RvError::FunctionFailed] {
+            let (decrypt, init) = (
+                TokenError::Pkcs11(code, Function::Decrypt),
+                TokenError::Pkcs11(code, Function::DecryptInit),
+            );
+            assert!(may_be_about_the_bytes(&decrypt) && !is_about_the_bytes(&decrypt));
+            assert!(!may_be_about_the_bytes(&init), "{code:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ const MAX_ANSWER: usize = 1 << 20;
 const INDEX: &str = "x-vault-index";
 const MAX_INDEX: usize = 1024;
 const INCONSISTENT: &str = "x-vault-inconsistent";
+/// The token, where an agent or proxy of the server's looks for it. Without it, one may show a token of its own.
+const TOKEN: &str = "x-vault-token";
 
 /// A server, with connections and a login that all its key managers share. Cheap to clone.
 #[derive(Clone)]
@@ -80,7 +82,7 @@ impl Client {
             .transpose()?;
         match &config.auth {
             Auth::Token(token) => {
-                bearer(token.expose_secret())?;
+                shown(token.expose_secret())?;
             }
             Auth::AppRole { mount, .. } | Auth::Kubernetes { mount, .. } | Auth::Jwt { mount, .. } => {
                 check_path(mount, "the mount of an auth method")?;
@@ -237,7 +239,8 @@ impl Client {
                 .header(INCONSISTENT, "forward-active-node");
         }
         if let Some(session) = session {
-            request = request.header(AUTHORIZATION, bearer(session.token())?);
+            let (bearer, token) = shown(session.token())?;
+            request = request.header(AUTHORIZATION, bearer).header(TOKEN, token);
         }
         if let Some(body) = body {
             request = request.body(body);
@@ -282,16 +285,19 @@ async fn read(mut response: reqwest::Response) -> Result<Answered> {
     })
 }
 
-fn bearer(token: &str) -> Result<HeaderValue> {
-    let value = Zeroizing::new(format!("Bearer {token}"));
-    let mut value = HeaderValue::from_str(&value)
-        .ok()
-        .filter(|_| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()))
+/// A token in the forms of `Authorization` and of [`TOKEN`].
+fn shown(token: &str) -> Result<(HeaderValue, HeaderValue)> {
+    let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let sensitive = |value: &str| {
+        let mut value = HeaderValue::from_str(value).ok().filter(|_| is_one)?;
+        value.set_sensitive(true);
+        Some(value)
+    };
+    sensitive(&Zeroizing::new(format!("Bearer {token}")))
+        .zip(sensitive(token))
         .ok_or_else(|| {
             Error::configuration("a token is printable ASCII without spaces").with_provider(PROVIDER)
-        })?;
-    value.set_sensitive(true);
-    Ok(value)
+        })
 }
 
 fn parse_address(address: &str) -> Result<Url> {
@@ -338,5 +344,23 @@ impl fmt::Debug for Client {
             .field("auth", self.0.sessions.auth())
             .field("timeout", &self.0.io.timeout())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_shown_in_no_debug() {
+        let (bearer, token) = shown("CANARY").unwrap();
+        assert_eq!(
+            (&bearer, &token),
+            (&"Bearer CANARY".parse().unwrap(), &"CANARY".parse().unwrap())
+        );
+        assert!(bearer.is_sensitive() && token.is_sensitive());
+        for bad in ["", "a b", "a\n", "\u{e4}"] {
+            assert!(shown(bad).is_err(), "{bad:?}");
+        }
     }
 }

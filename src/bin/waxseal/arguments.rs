@@ -25,6 +25,7 @@ Keys (--kek, --to):
   vault-transit:KEY    a key of Vault or OpenBao Transit, at VAULT_ADDR with VAULT_TOKEN
                          ?addr=URL&mount=PATH&namespace=N&mode=encrypt|datakey
                          &auth=token|approle|kubernetes|jwt&role=R
+                         &auth-mount=PATH&jwt-file=PATH
   pkcs11:…             a key on a PKCS#11 token, by its RFC 7512 URI:
                          pkcs11:token=T;object=LABEL?module-path=PATH&pin-source=env:VAR
   Without --kek: WAXSEAL_KMS_URI and WAXSEAL_KMS_ALSO_OPEN, or WAXSEAL_KMS_BACKEND with

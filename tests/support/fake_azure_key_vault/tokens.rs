@@ -28,6 +28,8 @@ pub(crate) struct Tokens {
     pub(super) given: usize,
     /// What the challenge asks for, instead of the service's audience.
     pub(crate) challenge: Option<String>,
+    /// Whether the endpoint for managed identities says when a token ends by a number, as some emulators do.
+    pub(crate) ends_as_number: bool,
 }
 
 impl Tokens {
@@ -39,6 +41,7 @@ impl Tokens {
             life: 3600,
             given: 0,
             challenge: None,
+            ends_as_number: false,
         }
     }
 
@@ -126,7 +129,11 @@ impl Tokens {
             return (400, json!({"statusCode": 400, "message": "CANARY-BODY"}));
         }
         let token = self.give(field("resource"), field("client_id"));
-        let ends = (now() + self.life).to_string();
+        let ends = now() + self.life;
+        let ends = match self.ends_as_number {
+            true => json!(ends),
+            false => json!(ends.to_string()),
+        };
         let resource = field("resource");
         (
             200,
