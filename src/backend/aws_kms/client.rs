@@ -118,6 +118,11 @@ impl Client {
         &self.0.region
     }
 
+    /// Whether another endpoint than the region's was configured.
+    pub(super) fn has_endpoint(&self) -> bool {
+        self.0.endpoint.is_some()
+    }
+
     pub(super) fn kms(&self) -> &aws_sdk_kms::Client {
         &self.0.kms
     }
