@@ -104,6 +104,10 @@
 //! | a key of another kind or region, a bad ARN or grant token | `Configuration` |
 //! | an answer that is none, or about another key | `InvalidAnswer` |
 //!
+//! # TLS
+//! The system's CAs are trusted. To trust one of one's own instead, name a PEM file in the variable `SSL_CERT_FILE` of the
+//! process.
+//!
 //! # What stays in memory
 //! DEKs that come from AWS are wiped here. The SDK and the TLS library keep copies of a request or answer in
 //! buffers that nobody wipes, and free them after the call. No level of the SDK's log shows a DEK, unless the variable
