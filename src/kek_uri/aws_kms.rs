@@ -52,8 +52,11 @@ mod opening {
     impl AwsUri {
         pub(in crate::kek_uri) async fn open(&self) -> Result<KeyManagers> {
             let mut config = Config::new();
-            if let Some(region) = self.region.as_deref().or_else(|| self.region_of_key()) {
-                config = config.with_region(region);
+            match (&self.region, self.region_of_key()) {
+                (Some(region), _) => config = config.with_region(region),
+                (None, Some(Found::Only(region))) => config = config.with_region(region),
+                (None, Some(Found::OneOf(region))) => config = config.with_fallback_region(region),
+                (None, None) => {}
             }
             if let Some(endpoint) = &self.endpoint {
                 config = config.with_endpoint(endpoint);
@@ -69,14 +72,23 @@ mod opening {
             KeyManagers::one(keys).administered(&self.key, client.admin())
         }
 
-        /// An ARN names the one region where the key is. A multi-region key is in others as well, so the usual
-        /// places are asked for that.
-        fn region_of_key(&self) -> Option<&str> {
+        /// Where a key is, by its ARN.
+        fn region_of_key(&self) -> Option<Found<'_>> {
             let mut parts = self.key.strip_prefix("arn:")?.splitn(5, ':');
             let region = parts.nth(2).filter(|region| !region.is_empty())?;
-            let is_elsewhere_too = parts.nth(1)?.starts_with("key/mrk-");
-            (!is_elsewhere_too).then_some(region)
+            Some(match parts.nth(1)?.starts_with("key/mrk-") {
+                true => Found::OneOf(region),
+                false => Found::Only(region),
+            })
         }
+    }
+
+    /// A region that an ARN names.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Found<'a> {
+        Only(&'a str),
+        /// A multi-region key may be in others as well, so the usual places are asked for one first.
+        OneOf(&'a str),
     }
 
     #[cfg(test)]
@@ -84,16 +96,18 @@ mod opening {
         use super::*;
 
         #[test]
-        fn the_region_is_in_the_arn_of_what_is_in_one_region() {
-            let region = |key: &str| {
+        fn the_region_is_in_the_arn() {
+            let there = "eu-west-1";
+            for (key, expected) in [
+                ("arn:aws:kms:eu-west-1:1:key/1234", Some(Found::Only(there))),
+                ("arn:aws-cn:kms:eu-west-1:1:alias/a/b", Some(Found::Only(there))),
+                ("arn:aws:kms:eu-west-1:1:key/mrk-12", Some(Found::OneOf(there))),
+                ("1234", None),
+                ("alias/a", None),
+                ("arn:aws", None),
+            ] {
                 let uri = AwsUri::parse(key, &mut super::super::Options::parse("").unwrap()).unwrap();
-                uri.region_of_key().map(str::to_owned)
-            };
-            let there = Some("eu-west-1".to_owned());
-            assert_eq!(region("arn:aws:kms:eu-west-1:1:key/1234"), there);
-            assert_eq!(region("arn:aws-cn:kms:eu-west-1:1:alias/a/b"), there);
-            for none in ["1234", "alias/a", "arn:aws:kms:eu-west-1:1:key/mrk-12", "arn:aws"] {
-                assert_eq!(region(none), None, "{none}");
+                assert_eq!(uri.region_of_key(), expected, "{key}");
             }
         }
     }

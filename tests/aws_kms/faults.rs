@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use waxseal::aws_kms::{AwsKeys, Client};
-use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request};
+use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request, Sealer};
 
 use crate::fault_proxy::{Certified, Fault, FaultProxy};
 use crate::server::{SECRET, config, moto};
-use crate::wire::aws;
+use crate::wire::{aws, calls, only};
 
 const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+const UNKNOWN: ErrorKind = ErrorKind::Unsupported {
+    feature: "this call to what answers at the AWS KMS endpoint",
+};
 
 async fn keys(proxy: &FaultProxy, arn: &str) -> AwsKeys {
     let config = config(&proxy.url())
@@ -70,6 +74,8 @@ async fn every_code_has_its_kind() {
         (429, "", Kind::Throttled, true),
         (403, "", Kind::Denied, false),
         (418, "", Kind::InvalidAnswer, false),
+        (501, "InternalFailure", UNKNOWN, false),
+        (400, "UnknownOperationException", UNKNOWN, false),
     ] {
         let body = format!(r#"{{"__type":"{code}","message":"c4n4ry-b0dy {SECRET}"}}"#);
         proxy.set(aws(status, if code.is_empty() { "c4n4ry-b0dy" } else { &body }));
@@ -88,6 +94,46 @@ async fn every_code_has_its_kind() {
         // No retry of the SDK's.
         assert_eq!(proxy.seen().len(), 1, "{status} {code}");
     }
+}
+
+/// As emulators without it answer.
+#[tokio::test]
+async fn where_there_is_no_re_encryption_a_rewrap_is_left_to_the_caller() {
+    let Some(moto) = moto() else { return };
+    let proxy = FaultProxy::new(&moto.url);
+    let client = Client::connect(config(&proxy.url())).await.unwrap();
+    let (first, second) = (moto.key().await, moto.key().await);
+    let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
+    let request = Request::new(&context);
+    let former = client.keys(&first).unwrap();
+    let (_, wrapped) = former.generate(&request).await.unwrap();
+    let keys = client.keys(&second).unwrap().also_opening(&first).unwrap();
+    let sealed = Sealer::new(former).seal(b"hello", &context).await.unwrap();
+    let sealer = Sealer::new(keys.clone());
+    for (status, code) in [(501, "InternalFailure"), (400, "UnknownOperationException")] {
+        let body = format!(r#"{{"__type":"{code}"}}"#);
+        proxy.set_rule(only("ReEncrypt", aws(status, &body)));
+        calls(&proxy);
+        let rewrapped = keys.rewrap(wrapped.as_wrap_ref(), &request).await.unwrap();
+        assert!(rewrapped.is_none(), "{code}");
+        assert_eq!(calls(&proxy).len(), 1);
+        let rewrapped = sealer.rewrap(&sealed, &context).await.unwrap();
+        let rewrapped = rewrapped.splice(&sealed).unwrap();
+        proxy.set(Fault::Forward);
+        let reader = Sealer::new(client.keys(&second).unwrap());
+        assert_eq!(
+            reader.open(&rewrapped, &context).await.unwrap(),
+            b"hello",
+            "{code}"
+        );
+    }
+    // What is there and refuses is no reason to do it otherwise.
+    proxy.set_rule(only(
+        "ReEncrypt",
+        aws(400, r#"{"__type":"AccessDeniedException"}"#),
+    ));
+    let error = keys.rewrap(wrapped.as_wrap_ref(), &request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
 #[tokio::test]

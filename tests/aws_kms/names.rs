@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use waxseal::aws_kms::Client;
+use waxseal::aws_kms::{Client, Config};
 use waxseal::testing::SimulatedRuntime;
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Request};
 
 use crate::fault_proxy::{Fault, FaultProxy};
-use crate::server::{REGION, config, ministack, moto};
+use crate::server::{REGION, SECRET, config, ministack, moto};
 use crate::wire::{aws, calls};
 
 #[tokio::test]
@@ -132,6 +132,52 @@ async fn an_alias_that_cannot_be_resolved_again_is_what_it_was() {
     assert_eq!(error.kind(), ErrorKind::KeyNotFound);
     proxy.set(Fault::Forward);
     keys.generate(&request).await.unwrap();
+}
+
+/// An emulator may put one region in all its ARNs, whatever region it is asked as.
+#[tokio::test]
+async fn behind_an_endpoint_the_region_of_an_arn_is_the_emulators() {
+    let Some(moto) = moto() else { return };
+    let arn = moto.key().await;
+    let alias = moto.alias(&arn).await;
+    let id = arn.rsplit('/').next().unwrap();
+    let (there, proxy) = (arn.replace(REGION, "us-east-1"), FaultProxy::new(&moto.url));
+    let context = EncryptionContext::empty();
+    let request = Request::new(&context);
+    let (dek, wrapped) = moto
+        .client()
+        .await
+        .keys(&arn)
+        .unwrap()
+        .generate(&request)
+        .await
+        .unwrap();
+    let mut wrapped = wrapped.as_wrap_ref();
+    wrapped.kek_id = &there;
+    for name in [id, &alias] {
+        let here = Client::connect(config(&proxy.url())).await.unwrap();
+        assert!(here.keys(name).unwrap().recognizes(wrapped), "{name}");
+        // Without an endpoint it is AWS, and the key another.
+        let own = Config::new()
+            .with_region(REGION)
+            .with_credentials("test", SECRET.into(), None);
+        let aws = Client::connect(own).await.unwrap();
+        assert!(!aws.keys(name).unwrap().recognizes(wrapped), "{name}");
+    }
+    // By its id it opens, since the service alone knows which region that is in.
+    let keys = Client::connect(config(&proxy.url()))
+        .await
+        .unwrap()
+        .keys(id)
+        .unwrap();
+    assert!(keys.unwrap(wrapped, &request).await.unwrap().dek.ct_eq(&dek));
+    // An ARN that was configured is what it is.
+    let keys = Client::connect(config(&proxy.url()))
+        .await
+        .unwrap()
+        .keys(&arn)
+        .unwrap();
+    assert!(!keys.recognizes(wrapped));
 }
 
 /// On ministack, since moto's ciphertexts open in no other region.

@@ -236,6 +236,15 @@ async fn the_first_credential_that_gives_a_token_is_taken() {
     in_a_process("credentials::child_takes_the_first", &fake, &[("PATH", there)]);
     assert_eq!(std::fs::read_to_string(&calls).unwrap(), called);
     in_a_process("credentials::child_finds_none", &fake, &[machine, ("PATH", none)]);
+    // A place whose identities Microsoft's client does not support.
+    let fabric = ("IDENTITY_SERVER_THUMBPRINT", "0a1b");
+    in_a_process(
+        "credentials::child_takes_the_first",
+        &fake,
+        &[fabric, ("PATH", there)],
+    );
+    assert_eq!(std::fs::read_to_string(&calls).unwrap().lines().count(), 2);
+    in_a_process("credentials::child_is_not_supported", &fake, &[fabric]);
     // Trouble of one that is there is not taken for its absence.
     fake.set_rule(|seen| match seen.is_vault {
         true => Fault::None,
@@ -291,6 +300,14 @@ fn by_process() -> Config {
 #[ignore = "runs in a process of its own"]
 async fn child_works() {
     works(by_process()).await;
+}
+
+#[tokio::test]
+#[ignore = "runs in a process of its own"]
+async fn child_is_not_supported() {
+    let error = Client::new(by_process()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(error.to_string().contains("Service Fabric"), "{error}");
 }
 
 #[tokio::test]

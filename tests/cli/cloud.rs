@@ -1,7 +1,7 @@
 //! Keys in emulators of AWS KMS and of Google Cloud KMS, by URI and by environment variables alone.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use pollster::block_on;
@@ -99,6 +99,37 @@ fn a_key_of_aws_by_uri_and_by_variables_is_the_same_key() {
     // An ARN says its region itself.
     let uri = format!("aws-kms:{arn}?endpoint={moto}");
     by_uri_and_by_variables(&AWS[..2], &uri, &[("WAXSEAL_KMS_URI", &uri)]);
+}
+
+/// The region that a request was signed for, of a server that only listens.
+fn asked_as(variables: &[(&str, &str)], key: &str) -> String {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("aws-kms:{key}?endpoint=http://{}", server.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (stream, _) = server.accept().unwrap();
+        let head = BufReader::new(stream).lines().map_while(Result::ok);
+        let mut head = head.take_while(|line| !line.is_empty());
+        head.find(|line| line.to_ascii_lowercase().starts_with("authorization:"))
+            .unwrap()
+    });
+    let more = [("AWS_EC2_METADATA_DISABLED", "true")];
+    let variables: Vec<(&str, &str)> = AWS[..2].iter().chain(variables).chain(&more).copied().collect();
+    let run = run(&Tool::new(), &variables, &["seal", "--kek", &uri], b"hello");
+    // Without a region nobody would be asked, and this would wait for ever.
+    assert!(!run.stderr.contains("no region"), "{}", run.stderr);
+    // Credential=ID/DAY/REGION/kms/aws4_request
+    asked.join().unwrap().split('/').nth(2).unwrap().to_owned()
+}
+
+#[test]
+fn an_arn_gives_its_region_and_that_of_a_multi_region_key_only_where_none_is_set() {
+    let one = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let many = "arn:aws:kms:eu-central-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab";
+    let set = [("AWS_REGION", "us-east-1")];
+    assert_eq!(asked_as(&[], one), REGION);
+    assert_eq!(asked_as(&set, one), REGION);
+    assert_eq!(asked_as(&[], many), REGION);
+    assert_eq!(asked_as(&set, many), "us-east-1");
 }
 
 #[test]

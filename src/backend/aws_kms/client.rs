@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::default_provider::region::DefaultRegionChain;
+use aws_config::meta::region::RegionProviderChain;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_kms::config::Credentials;
 use aws_sdk_kms::config::http::HttpResponse;
@@ -59,6 +61,13 @@ impl Client {
             .timeout_config(timeouts);
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
+        } else if let Some(fallback) = &config.fallback_region {
+            let mut usual = DefaultRegionChain::builder();
+            if let Some(profile) = &config.profile {
+                usual = usual.profile_name(profile);
+            }
+            let fallback = Region::new(fallback.clone());
+            loader = loader.region(RegionProviderChain::first_try(usual.build()).or_else(fallback));
         }
         if let Some(profile) = &config.profile {
             loader = loader.profile_name(profile);
@@ -116,6 +125,11 @@ impl Client {
     #[must_use]
     pub fn region(&self) -> &str {
         &self.0.region
+    }
+
+    /// Whether another endpoint than the region's was configured.
+    pub(super) fn has_endpoint(&self) -> bool {
+        self.0.endpoint.is_some()
     }
 
     pub(super) fn kms(&self) -> &aws_sdk_kms::Client {

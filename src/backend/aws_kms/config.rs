@@ -19,6 +19,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub struct Config {
     pub(super) region: Option<String>,
+    pub(super) fallback_region: Option<String>,
     pub(super) endpoint: Option<String>,
     pub(super) profile: Option<String>,
     pub(super) credentials: Option<StaticCredentials>,
@@ -43,6 +44,7 @@ impl Config {
     pub fn new() -> Self {
         Self {
             region: None,
+            fallback_region: None,
             endpoint: None,
             profile: None,
             credentials: None,
@@ -58,6 +60,12 @@ impl Config {
     #[must_use]
     pub fn with_region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
+        self
+    }
+
+    /// The region where none is set and the usual places name none.
+    pub(crate) fn with_fallback_region(mut self, region: impl Into<String>) -> Self {
+        self.fallback_region = Some(region.into());
         self
     }
 

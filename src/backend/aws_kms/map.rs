@@ -10,6 +10,8 @@ use aws_sdk_kms::operation::RequestId;
 
 use crate::error::{Error, ErrorKind};
 
+const NO_SUCH_CALL: &str = "this call to what answers at the AWS KMS endpoint";
+
 pub(super) fn error<E>(error: SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -69,6 +71,12 @@ where
 /// What a code stands for, and where there is none, the HTTP status.
 pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
     use ErrorKind as Kind;
+    if status == 501 {
+        // With whatever code: an emulator that lacks the operation.
+        return Kind::Unsupported {
+            feature: NO_SUCH_CALL,
+        };
+    }
     match code.unwrap_or_default() {
         "InvalidCiphertextException" | "IncorrectKeyException" => Kind::CannotOpen,
         // The last one: a quota of the account is used up.
@@ -117,6 +125,9 @@ pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
         "InvalidArnException" | "InvalidGrantTokenException" | "InvalidKeyUsageException" => {
             Kind::Configuration
         }
+        "UnknownOperationException" => Kind::Unsupported {
+            feature: NO_SUCH_CALL,
+        },
         "UnsupportedOperationException" => Kind::Unsupported {
             feature: "what was asked of this AWS KMS key",
         },
@@ -201,6 +212,17 @@ mod tests {
         // Said with a good status, or with a bad one and nothing else: no answer at all.
         assert_eq!(kind(None, 200), ErrorKind::InvalidAnswer);
         assert_eq!(kind(Some("Unheard"), 400), ErrorKind::InvalidAnswer);
+        // What is not there will not be there the next time.
+        for (code, status) in [
+            (None, 501),
+            (Some("InternalFailure"), 501),
+            (Some("UnknownOperationException"), 400),
+        ] {
+            assert!(
+                matches!(kind(code, status), ErrorKind::Unsupported { .. }),
+                "{code:?}"
+            );
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@
 //! | wrapping a DEK from elsewhere | 1 `Encrypt` |
 //! | an alias | 1 `DescribeKey` every five minutes |
 //!
-//! There are no batches. The SDK's retries are off.
+//! There are no batches. The SDK's retries are off. Where `ReEncrypt` is not known at the endpoint, a re-wrap is a
+//! `Decrypt` and a wrap.
 //!
 //! # Permissions
 //! For [`AwsKeys`]:
@@ -96,11 +97,16 @@
 //! | `NotFoundException` | `KeyNotFound` |
 //! | `DisabledException`; `KMSInvalidStateException` (pending deletion or import, unavailable) | `KeyDisabled` |
 //! | `ThrottlingException` and the like, HTTP 429 | `Throttled` |
-//! | `KMSInternalException`, `KeyUnavailableException`, `DependencyTimeoutException`, HTTP 5xx, no connection | `Unavailable` |
+//! | `KMSInternalException`, `KeyUnavailableException`, `DependencyTimeoutException`, another HTTP 5xx, no connection | `Unavailable` |
 //! | no answer in time | `TimedOut` |
 //! | `ValidationException` | `InvalidArgument` |
+//! | `UnsupportedOperationException`, `UnknownOperationException`, HTTP 501 | `Unsupported` |
 //! | a key of another kind or region, a bad ARN or grant token | `Configuration` |
 //! | an answer that is none, or about another key | `InvalidAnswer` |
+//!
+//! # TLS
+//! The system's CAs are trusted. To trust one of one's own instead, name a PEM file in the variable `SSL_CERT_FILE` of the
+//! process.
 //!
 //! # What stays in memory
 //! DEKs that come from AWS are wiped here. The SDK and the TLS library keep copies of a request or answer in

@@ -45,7 +45,8 @@ impl Key {
     }
 
     /// Whether a KEK id is this key's, as far as is known without a call: of an alias that is not resolved, or is
-    /// to be resolved again, it may be any key of the region.
+    /// to be resolved again, it may be any key of the region; behind an endpoint that was configured, of any region,
+    /// since an emulator may have but one, and puts that in each ARN.
     pub(super) fn may_be(&self, kek_id: &str) -> bool {
         if kek_id.is_empty() {
             return true;
@@ -57,11 +58,11 @@ impl Key {
         if known.arn.as_deref().is_some_and(|known| is_same(known, &arn)) {
             return true;
         }
-        let region = self.client.region();
+        let is_near = || self.client.has_endpoint() || arn.is_usable_in(self.client.region());
         match &self.name {
             Name::Arn(_) => false,
-            Name::Id(id) => known.arn.is_none() && arn.id == id && arn.is_usable_in(region),
-            Name::Alias(_) => self.is_due(&known) && arn.is_usable_in(region),
+            Name::Id(id) => known.arn.is_none() && arn.id == id && is_near(),
+            Name::Alias(_) => self.is_due(&known) && is_near(),
         }
     }
 

@@ -19,7 +19,7 @@ use secrecy::ExposeSecret;
 
 use super::config::{Auth, Config};
 use super::transport::{Fault, Http, Peer, Why};
-use super::{map, names};
+use super::{PROVIDER, map, names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{TokioRuntime, with_timeout};
 
@@ -168,7 +168,14 @@ fn credential(auth: &Auth, config: &Config, runtime: &TokioRuntime) -> Result<Ar
                 user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
                 client_options: options(config, Peer::Machine)?,
             };
-            ManagedIdentityCredential::new(Some(options)).map(|made| made as _)
+            let made = ManagedIdentityCredential::new(Some(options));
+            if let Some(place) = made.as_ref().err().and_then(unsupported_place) {
+                return Err(Error::configuration(format!(
+                    "the managed identity of {place} is not supported by Microsoft's client; use workload identity, a client \
+                     secret or developer tools"
+                )));
+            }
+            made.map(|made| made as _)
         }
         Auth::ClientSecret {
             tenant_id,
@@ -184,9 +191,22 @@ fn credential(auth: &Auth, config: &Config, runtime: &TokioRuntime) -> Result<Ar
         }
         Auth::DeveloperTools => DeveloperToolsCredential::new(None).map(|made| made as _),
         Auth::FirstOf(all) => {
-            let all: Result<Vec<_>> = all.iter().map(|auth| credential(auth, config, runtime)).collect();
+            let mut refused = None;
+            let mut made = Vec::with_capacity(all.len());
+            for auth in all {
+                match credential(auth, config, runtime) {
+                    Ok(one) => made.push(one),
+                    Err(error) => {
+                        tracing::debug!(provider = PROVIDER, error = %error, "a credential cannot be made and is left out");
+                        refused.get_or_insert(error);
+                    }
+                }
+            }
+            if let (true, Some(refused)) = (made.is_empty(), refused) {
+                return Err(refused);
+            }
             Ok(Arc::new(FirstOf {
-                all: all?,
+                all: made,
                 known: AtomicUsize::new(usize::MAX),
                 runtime: runtime.clone(),
             }) as _)
@@ -198,6 +218,21 @@ fn credential(auth: &Auth, config: &Config, runtime: &TokioRuntime) -> Result<Ar
              that AZURE_AUTHORITY_HOST, where set, is an https URL",
         )
     })
+}
+
+/// Where this runs, if Microsoft's client knows that place and has no managed identity for it.
+fn unsupported_place(error: &SdkError) -> Option<&'static str> {
+    // It has no code. The text is the client's own; where it changes, the error is the general one.
+    let text = error.to_string();
+    [
+        ("Azure Arc", "Azure Arc"),
+        ("Azure ML", "Azure ML"),
+        ("CloudShell", "Cloud Shell"),
+        ("Service Fabric", "Service Fabric"),
+    ]
+    .into_iter()
+    .find(|(its, _)| text.starts_with(its))
+    .map(|(_, ours)| ours)
 }
 
 /// Asks one after the other, and stays with the first that gave a token.
@@ -293,5 +328,24 @@ mod tests {
             );
         }
         assert!(!guard(azure, true).may_ask("vault"));
+    }
+
+    #[tokio::test]
+    async fn of_several_the_ones_that_can_be_made_are_asked() {
+        let missing = |file: &str| Auth::WorkloadIdentity {
+            tenant_id: "t".to_owned(),
+            client_id: "c".to_owned(),
+            token_file: file.into(),
+        };
+        let runtime = TokioRuntime::current();
+        let make = |all: Vec<Auth>| {
+            let config = Config::new("https://v.vault.azure.net", Auth::FirstOf(all));
+            credential(&config.auth, &config, &runtime)
+        };
+        assert!(make(vec![missing("/nowhere/a"), Auth::DeveloperTools]).is_ok());
+        assert!(make(vec![Auth::DeveloperTools, missing("/nowhere/a")]).is_ok());
+        let error = make(vec![missing("/nowhere/a"), missing("/nowhere/b")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("/nowhere/a"), "{error}");
     }
 }

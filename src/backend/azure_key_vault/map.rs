@@ -99,6 +99,8 @@ fn of_status(status: u16, code: &Code, call: Call) -> Error {
                  operations (wrapKey, unwrapKey)",
             );
         }
+        // A change of the key is under way.
+        (409, Call::Wrap | Call::Unwrap | Call::Read) => ErrorKind::Unavailable,
         (400 | 409, _) => ErrorKind::InvalidArgument,
         (401, _) => ErrorKind::Unauthenticated,
         (403, _) if code.all().any(is_disabled) => ErrorKind::KeyDisabled,
@@ -238,6 +240,9 @@ mod tests {
             (403, Call::Wrap, ErrorKind::Denied, false),
             (404, Call::Unwrap, ErrorKind::KeyNotFound, false),
             (409, Call::Administer, ErrorKind::InvalidArgument, false),
+            (409, Call::Wrap, ErrorKind::Unavailable, true),
+            (409, Call::Unwrap, ErrorKind::Unavailable, true),
+            (409, Call::Read, ErrorKind::Unavailable, true),
             (429, Call::Unwrap, ErrorKind::Throttled, true),
             (307, Call::Unwrap, ErrorKind::Unavailable, true),
             (500, Call::Read, ErrorKind::Unavailable, true),

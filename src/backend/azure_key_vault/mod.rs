@@ -82,13 +82,13 @@
 //! |---|---|
 //! | 400 to an unwrap | `CannotOpen` |
 //! | 400 to a wrap, a key of the wrong type, a challenge for another host | `Configuration` |
-//! | 400 or 409 to another call | `InvalidArgument` |
+//! | 400 or 409 to another call, except 409 to a read | `InvalidArgument` |
 //! | 401 to a fresh token, no token for these credentials | `Unauthenticated` |
 //! | 403 with `KeyDisabled`, `KeyExpired` or `KeyNotYetValid`, or where the key then reads as disabled, over or not yet valid | `KeyDisabled` |
 //! | 403 | `Denied` |
 //! | 404 | `KeyNotFound` |
 //! | 429, of vault or Entra ID | `Throttled`, with `Retry-After` where it is sent |
-//! | 5xx, a redirect, no connection, half an answer, no token for now | `Unavailable` |
+//! | 409 to a wrap, unwrap or read, 5xx, a redirect, no connection, half an answer, no token for now | `Unavailable` |
 //! | 408, 504, no answer by the deadline | `TimedOut` |
 //! | a certificate that is not trusted | `Unavailable`, not retryable |
 //! | another key's or version's `kid`, no wrap, an answer that is too long | `InvalidAnswer` |

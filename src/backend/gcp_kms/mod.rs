@@ -75,6 +75,10 @@
 //!
 //! No call to the service is retried here, and no redirect of it is followed. Errors carry codes and no text of the service.
 //!
+//! # TLS
+//! The system's CAs are trusted. To trust one of one's own instead, name a PEM file in the variable `SSL_CERT_FILE` of the
+//! process.
+//!
 //! # What stays in memory
 //! DEKs are wiped here, before and after a call. What Google's client copies into JSON, and the HTTP and TLS libraries into buffers,
 //! is not. Proxy variables of the process (`HTTPS_PROXY`) are followed by that client; a proxy sees no more than TLS shows.

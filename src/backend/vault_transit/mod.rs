@@ -64,6 +64,13 @@
 //! batch tokens, which cannot be renewed at all. After a 403 the token is looked up: one that is alive was denied,
 //! for one that is not there is one new login and one more try.
 //!
+//! # Variables
+//! [`Config::from_env`] and [`Config::from_environment`] read `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE` and `VAULT_CACERT`,
+//! and no other `VAULT_*` variable; [`Config::from_environment_with`] the same without the token. A
+//! [key URI](crate::kek_uri) reads `VAULT_SECRET_ID` or `VAULT_JWT` too where it logs in with one. `VAULT_SKIP_VERIFY` is not
+//! read: certificates are always verified. Without `VAULT_CACERT` the system's CAs are trusted, or those in the PEM file that
+//! `SSL_CERT_FILE` names.
+//!
 //! # Errors
 //! | the server says | kind |
 //! |---|---|
