@@ -8,41 +8,18 @@
     missing_docs
 )]
 
+#[path = "support/log.rs"]
+mod log;
 #[path = "aws_kms/server.rs"]
 #[allow(dead_code, reason = "shared with the other tests of AWS KMS")]
 mod server;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use base64ct::{Base64, Encoding};
-use tracing_subscriber::fmt::MakeWriter;
 use waxseal::aws_kms::Client;
 use waxseal::{Dek, EncryptionContext, KeyManager, Request};
 
+use log::Log;
 use server::{SECRET, moto};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn no_dek_and_no_secret_at_any_level() {
@@ -68,7 +45,7 @@ async fn no_dek_and_no_secret_at_any_level() {
     keys.unwrap(wrapped_too.as_wrap_ref(), &request).await.unwrap();
     keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
 
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     if std::env::var_os("SHOW").is_some() {
         println!("{text}");
     }

@@ -10,39 +10,17 @@
 
 #[path = "support/fake_azure_key_vault/mod.rs"]
 mod fake_azure_key_vault;
+#[path = "support/log.rs"]
+mod log;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
-use tracing_subscriber::fmt::MakeWriter;
 use waxseal::azure_key_vault::{Algorithm, Auth, AzureKeys, Client, Config};
 use waxseal::{EncryptionContext, KeyManager, Request};
 
 use fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
+use log::Log;
 
 #[tokio::test]
 async fn no_dek_no_token_and_no_secret_at_any_level_and_a_warning_of_the_unchecked() {
@@ -79,7 +57,7 @@ async fn no_dek_no_token_and_no_secret_at_any_level_and_a_warning_of_the_uncheck
     unknown.kek_version = "0";
     keys.unwrap(unknown, &request).await.unwrap_err();
 
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     if std::env::var_os("SHOW").is_some() {
         println!("{text}");
     }

@@ -1,12 +1,14 @@
 //! The servers, and raw clients of them.
 
+#[path = "../support/live.rs"]
+mod live;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+pub(crate) use live::unique;
 use waxseal::aws_kms::{AwsKeys, Client, Config};
 use waxseal::{
     Capabilities, Dek, EncryptionContext, Error, ErrorKind, KeyManager, Request, Result, Unwrapped,
@@ -32,18 +34,7 @@ pub(crate) fn ministack() -> Option<Server> {
 }
 
 pub(crate) fn server(name: &str) -> Option<Server> {
-    let variable = format!("WAXSEAL_TEST_{}", name.to_uppercase());
-    let Ok(url) = std::env::var(&variable) else {
-        let why = format!(
-            "{variable} is not set; run scripts/services up {name} && eval \"$(scripts/services env)\""
-        );
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}");
-        println!("skipped: {why}");
-        return None;
-    };
-    let version = std::env::var(format!("{variable}_VERSION")).unwrap_or_default();
-    println!("{name} {version} at {url}");
-    Some(Server { url })
+    live::address(name).map(|url| Server { url })
 }
 
 impl Server {
@@ -101,13 +92,6 @@ pub(crate) fn config(url: &str) -> Config {
         .with_region(REGION)
         .with_endpoint(url)
         .with_credentials("test", SECRET.into(), None)
-}
-
-/// A name that no other test and no other run has.
-pub(crate) fn unique(front: &str) -> String {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    format!("{front}-{now}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Mends two differences. moto denies access to a ciphertext that is under another key than was asked for, or under

@@ -12,6 +12,8 @@ mod bounds;
 mod flights;
 mod invalidation;
 mod keys;
+#[path = "../support/log.rs"]
+mod log;
 mod many;
 mod outage;
 mod refresh;

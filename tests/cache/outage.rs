@@ -1,12 +1,11 @@
 //! Opening past the end while the KMS cannot be reached.
 
-use std::sync::{Arc, Mutex};
-
 use waxseal::ErrorKind;
 use waxseal::layer::Caching;
 use waxseal::{DekSource, Envelope, Purpose, Request};
 
 use crate::bench::{Bench, MINUTE, SECOND, altered, context, kind};
+use crate::log::Log;
 
 fn tolerant() -> (Bench, Vec<u8>) {
     let bench = Bench::with(Caching {
@@ -137,22 +136,10 @@ fn who_is_in_a_hurry_is_answered_in_time() {
 
 #[test]
 fn each_use_is_logged_and_no_context_is() {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let log = Log::default();
-    let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
+        .with_writer(log.clone())
         .with_ansi(false)
         .finish();
     tracing::subscriber::with_default(subscriber, || {
@@ -170,7 +157,7 @@ fn each_use_is_logged_and_no_context_is() {
         bench.runtime.advance(10 * SECOND);
         bench.open(&sealed, "CANARY").unwrap_err();
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let warnings: Vec<_> = text.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 3, "{text}");
     assert!(

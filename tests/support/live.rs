@@ -29,5 +29,5 @@ pub(crate) fn unique(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    format!("{what}-{next}-{now}")
+    format!("{what}-{}-{next}-{now}", std::process::id())
 }

