@@ -19,8 +19,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use waxseal::local::LocalKeys;
-use waxseal::{DataKey, EncryptionContext, Kek, Parallel, Sealer, blocking};
+use waxseal::backend::local::LocalKey;
+use waxseal::{DataKey, EncryptionContext, Kek, Sealer, blocking, message::Parallel};
 
 const SIZES: [(usize, &str); 8] = [
     (64, "64 B"),
@@ -100,7 +100,7 @@ fn ways(key: &DataKey, len: usize) -> Vec<Way<'_>> {
         }),
         way("open, stream", move || {
             let mut envelope = streamed.as_slice();
-            let header = waxseal::HeaderBuf::read_from(&mut envelope).unwrap();
+            let header = waxseal::envelope::HeaderBuf::read_from(&mut envelope).unwrap();
             let mut reader = key.reader(&header.header().unwrap(), envelope, b"").unwrap();
             while reader.read(&mut read).unwrap() > 0 {}
         }),
@@ -109,7 +109,7 @@ fn ways(key: &DataKey, len: usize) -> Vec<Way<'_>> {
 
 fn main() {
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")]).unwrap();
-    let keys = || LocalKeys::new(&Kek::generate().unwrap());
+    let keys = || LocalKey::new(&Kek::generate().unwrap());
     let serial = blocking::Sealer::from(Sealer::builder().wrap_with(keys()).build().unwrap());
     let parallel = Sealer::builder()
         .wrap_with(keys())

@@ -13,8 +13,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use raw_aead::RawAead;
-use waxseal::local::LocalKeys;
-use waxseal::{EncryptionContext, Envelope, Kek, OpenedBatch, SealedBatch, blocking::Sealer};
+use waxseal::backend::local::LocalKey;
+use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer, sealer::OpenedBatch, sealer::SealedBatch};
 
 const SIZES: [(usize, &str); 4] = [
     (100, "100 B"),
@@ -24,7 +24,7 @@ const SIZES: [(usize, &str); 4] = [
 ];
 
 fn subject() -> (Sealer, EncryptionContext) {
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let sealer = Sealer::new(LocalKey::new(&Kek::generate().unwrap()));
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")]).unwrap();
     (sealer, context)
 }
@@ -43,7 +43,7 @@ fn seal(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(BenchmarkId::new("raw AEAD and nonce", name), |b| {
             b.iter(|| {
-                let nonce = waxseal::entropy::array().unwrap();
+                let nonce = waxseal::value::entropy::array().unwrap();
                 raw.seal_to(&nonce, black_box(&plaintext), &mut raw_out);
             });
         });

@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write, copy};
 use std::path::{Path, PathBuf};
 
-use waxseal::local::LocalKeys;
+use waxseal::backend::local::LocalKey;
 use waxseal::{EncryptionContext, Kek, blocking::Sealer};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -31,7 +31,7 @@ fn main() -> Outcome<()> {
         [] => demonstrate(&context),
         ["seal", from, to] => each_file(Path::new(from), Path::new(to), &|from, to, aad| {
             seal(
-                &Sealer::new(LocalKeys::from_env("WAXSEAL_KEK")?),
+                &Sealer::new(LocalKey::from_env("WAXSEAL_KEK")?),
                 &context,
                 from,
                 to,
@@ -40,7 +40,7 @@ fn main() -> Outcome<()> {
         }),
         ["open", from, to] => each_file(Path::new(from), Path::new(to), &|from, to, aad| {
             open(
-                &Sealer::new(LocalKeys::from_env("WAXSEAL_KEK")?),
+                &Sealer::new(LocalKey::from_env("WAXSEAL_KEK")?),
                 &context,
                 from,
                 to,
@@ -105,7 +105,7 @@ fn demonstrate(context: &EncryptionContext) -> Outcome<()> {
     fs::write(plain.join("letters/first.txt"), "Dear reader")?;
     fs::write(plain.join("numbers.bin"), vec![7; 3_000_000])?;
 
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+    let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
     println!("sealing to {}", sealed.display());
     each_file(&plain, &sealed, &|from, to, aad| {
         seal(&sealer, context, from, to, aad)

@@ -4,14 +4,14 @@
 //! cargo run --example quickstart
 //! ```
 
+use waxseal::backend::local::LocalKey;
 use waxseal::envelope::WrapsRef;
-use waxseal::local::LocalKeys;
 use waxseal::{EncryptionContext, Envelope, ErrorKind, Kek, blocking::Sealer};
 
 fn main() -> waxseal::Result<()> {
-    // An application takes its key from the environment: LocalKeys::from_env("WAXSEAL_KEK")?
+    // An application takes its key from the environment: LocalKey::from_env("WAXSEAL_KEK")?
     let old_kek = Kek::generate()?;
-    let sealer = Sealer::new(LocalKeys::new(&old_kek));
+    let sealer = Sealer::new(LocalKey::new(&old_kek));
 
     // Two lines to seal and open. The context is coarse (tenant, table), the AAD fine (row).
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
@@ -35,8 +35,8 @@ fn main() -> waxseal::Result<()> {
     // A new key: it wraps, the old one only opens. The re-wrap replaces the wrap and no byte of the payload.
     let new_kek = Kek::generate()?;
     let rotating = waxseal::Sealer::builder()
-        .wrap_with(LocalKeys::new(&new_kek))
-        .open_with(LocalKeys::new(&old_kek))
+        .wrap_with(LocalKey::new(&new_kek))
+        .open_with(LocalKey::new(&old_kek))
         .build()?;
     let new_wraps = Sealer::from(rotating).rewrap(&sealed, &context)?;
     let rewrapped = new_wraps.splice(&sealed)?;
@@ -47,7 +47,7 @@ fn main() -> waxseal::Result<()> {
     );
 
     // From here on the old key is not needed any more.
-    let sealer = Sealer::new(LocalKeys::new(&new_kek));
+    let sealer = Sealer::new(LocalKey::new(&new_kek));
     let opened = sealer.open(&rewrapped, context.with_aad(b"row 7"))?;
     println!(
         "opened     {} with the new key alone",

@@ -13,8 +13,8 @@
 
 use std::collections::BTreeMap;
 
+use waxseal::backend::local::LocalKey;
 use waxseal::envelope::WrapsRef;
-use waxseal::local::LocalKeys;
 use waxseal::{EncryptionContext, Envelope, Error, ErrorKind, Kek, Result, Sealer, blocking};
 
 /// A table: what a row is sealed to, by its id. Any store will do that replaces a value as a whole.
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
 
     // Before: all rows are under the old key.
-    let sealer = blocking::Sealer::new(LocalKeys::new(&old));
+    let sealer = blocking::Sealer::new(LocalKey::new(&old));
     let mut table = Table::new();
     for row in 0..1000 {
         let plaintext = format!("user-{row}@example.com");
@@ -40,16 +40,16 @@ fn main() -> Result<()> {
     // Step 1: the old key still wraps, and the next one opens already. From here on no process meets a row
     // that it cannot open, in whatever order they are restarted.
     let first: blocking::Sealer = Sealer::builder()
-        .wrap_with(LocalKeys::new(&old))
-        .open_with(LocalKeys::new(&next))
+        .wrap_with(LocalKey::new(&old))
+        .open_with(LocalKey::new(&next))
         .build()?
         .into();
 
     // Step 2: the next key wraps, the old one opens. What is stored is re-wrapped: a few hundred bytes are
     // read and written for each row, however long it is.
     let second: blocking::Sealer = Sealer::builder()
-        .wrap_with(LocalKeys::new(&next))
-        .open_with(LocalKeys::new(&old))
+        .wrap_with(LocalKey::new(&next))
+        .open_with(LocalKey::new(&old))
         .build()?
         .into();
     let mut failed = 0;
@@ -71,11 +71,11 @@ fn main() -> Result<()> {
     first.open(&table[&7], context.with_aad(&7_u32.to_be_bytes()))?;
 
     // Step 3: only when the census shows no row under the old key is it taken away.
-    let old_id = LocalKeys::new(&old).kek_id().to_owned();
+    let old_id = LocalKey::new(&old).kek_id().to_owned();
     if failed > 0 || census(&table)?.contains_key(&old_id) {
         return Err(Error::new(ErrorKind::PolicyRefused).with_detail("rows are still under the old key"));
     }
-    let last = blocking::Sealer::new(LocalKeys::new(&next));
+    let last = blocking::Sealer::new(LocalKey::new(&next));
     for (row, sealed) in &table {
         let opened = last.open(sealed, context.with_aad(&row.to_be_bytes()))?;
         assert_eq!(opened, format!("user-{row}@example.com").as_bytes());
@@ -100,7 +100,7 @@ fn census(table: &Table) -> Result<BTreeMap<String, usize>> {
 /// The key in a variable; a fresh one where it is not set, so that the example runs without any setup.
 fn key(variable: &str) -> Result<Kek> {
     match std::env::var(variable) {
-        Ok(text) => waxseal::local::kek_from_text(&text.into()),
+        Ok(text) => waxseal::backend::local::kek_from_text(&text.into()),
         Err(_) => {
             println!("{variable} is not set: taking a fresh key");
             Kek::generate()

@@ -12,8 +12,8 @@
 
 use std::sync::Arc;
 
-use waxseal::kek_uri::open_key_manager;
-use waxseal::local::LocalKeys;
+use waxseal::backend::kek_uri::open_key_manager;
+use waxseal::backend::local::LocalKey;
 use waxseal::{EncryptionContext, Envelope, Error, ErrorKind, Kek, KeyManager, Result, Sealer};
 
 /// A key on the way, and what to call it.
@@ -33,7 +33,7 @@ async fn run() -> Result<()> {
     if stops.is_empty() {
         println!("no keys are named: taking three fresh local ones");
         for name in ["first", "second", "third"] {
-            stops.push((name.to_owned(), Arc::new(LocalKeys::new(&Kek::generate()?))));
+            stops.push((name.to_owned(), Arc::new(LocalKey::new(&Kek::generate()?))));
         }
     }
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "orders")])?;

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use allocation_counter::measure;
-use waxseal::local::LocalKeys;
-use waxseal::{DataKey, EncryptionContext, Envelope, Kek, OpenedBatch, SealedBatch, blocking::Sealer};
+use waxseal::backend::local::LocalKey;
+use waxseal::{
+    DataKey, EncryptionContext, Envelope, Kek, blocking::Sealer, sealer::OpenedBatch, sealer::SealedBatch,
+};
 
 fn data_key() -> DataKey {
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let sealer = Sealer::new(LocalKey::new(&Kek::generate().unwrap()));
     sealer
         .data_key(&EncryptionContext::new([("tenant", "acme")]).unwrap())
         .unwrap()
@@ -73,7 +75,7 @@ fn in_place_allocates_nothing() {
 /// Nothing grows with the payload but the one buffer of the result.
 #[test]
 fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let sealer = Sealer::new(LocalKey::new(&Kek::generate().unwrap()));
     let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let warm = sealer.seal(b"warm", &context).unwrap();
     sealer.rewrap(&warm, &context).unwrap();

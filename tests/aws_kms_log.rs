@@ -15,8 +15,8 @@ mod log;
 mod server;
 
 use base64ct::{Base64, Encoding};
-use waxseal::aws_kms::Client;
-use waxseal::{Dek, EncryptionContext, KeyManager, Request};
+use waxseal::backend::aws_kms::Client;
+use waxseal::{EncryptionContext, KeyManager, key::Request, value::Dek};
 
 use log::Log;
 use server::{SECRET, moto};

@@ -16,8 +16,8 @@ mod log;
 use std::time::Duration;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
-use waxseal::azure_key_vault::{Algorithm, Auth, AzureKeys, Client, Config};
-use waxseal::{EncryptionContext, KeyManager, Request};
+use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
+use waxseal::{EncryptionContext, KeyManager, key::Request};
 
 use fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};
 use log::Log;
@@ -43,7 +43,7 @@ async fn no_dek_no_token_and_no_secret_at_any_level_and_a_warning_of_the_uncheck
         .with_ca_pem(fake.ca())
         .with_refresh(Duration::ZERO)
         .without_challenge_check();
-    let keys = AzureKeys::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     let (dek, wrapped) = keys.generate(&request).await.unwrap();

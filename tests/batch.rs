@@ -10,10 +10,10 @@
 mod support;
 
 use support::{AAD, CHUNK, context, kek, plaintext, sealer};
-use waxseal::local::LocalKeys;
+use waxseal::backend::local::LocalKey;
 use waxseal::{
-    DataKey, EncryptionContext, Envelope, Error, ErrorKind, Header, Kek, OpenedBatch, SealedBatch, Sealer,
-    Suite, blocking,
+    DataKey, EncryptionContext, Envelope, Error, ErrorKind, Kek, Sealer, Suite, blocking, envelope::Header,
+    sealer::OpenedBatch, sealer::SealedBatch,
 };
 
 /// Empty, small, on the border of a chunk, and of many chunks.
@@ -59,8 +59,8 @@ fn kinds(opened: &OpenedBatch) -> Vec<(usize, ErrorKind)> {
 fn each_row_is_as_a_single_call_has_it() {
     for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
         for stores in [false, true] {
-            let mut builder = Sealer::builder().wrap_with(LocalKeys::new(&kek(1))).suite(suite);
-            builder = builder.chunk_size(waxseal::ChunkSize::MIN);
+            let mut builder = Sealer::builder().wrap_with(LocalKey::new(&kek(1))).suite(suite);
+            builder = builder.chunk_size(waxseal::envelope::ChunkSize::MIN);
             builder = if stores { builder.store_context() } else { builder };
             let sealer = blocking::Sealer::from(builder.build().unwrap());
             let key = sealer.data_key(&context()).unwrap();
@@ -211,7 +211,7 @@ fn a_batch_is_sealed_whole_or_not_at_all() {
         )
         .unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::OverLimit { .. }));
-    assert_eq!(error.operation(), Some(waxseal::Operation::Seal));
+    assert_eq!(error.operation(), Some(waxseal::value::Operation::Seal));
     assert_eq!(sealed, before);
     // Values that are longer, shorter, more or fewer when they are looked at again.
     for (first, second) in [(10, 11), (11, 10)] {
@@ -286,7 +286,7 @@ fn a_lease_that_is_revoked_ends_a_batch_and_leaves_what_was_there() {
 fn a_stored_context_is_compared_in_every_row() {
     let seal = |context: &EncryptionContext, kek: &Kek| {
         let sealer = Sealer::builder()
-            .wrap_with(LocalKeys::new(kek))
+            .wrap_with(LocalKey::new(kek))
             .store_context()
             .build()
             .unwrap();

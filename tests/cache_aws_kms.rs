@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Encoding};
 use server::{Server, moto};
 use tokio::task::JoinSet;
-use waxseal::layer::{Cached, Caching};
 use waxseal::runtime::{Runtime, TokioRuntime};
-use waxseal::{AnyOf, EncryptionContext, Sealer};
+use waxseal::source::{Cached, Caching};
+use waxseal::{EncryptionContext, Sealer, source::AnyOf};
 
 const TASKS: usize = 10_000;
 const WRAPS: usize = 100;

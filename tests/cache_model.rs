@@ -10,11 +10,11 @@
     unreachable_pub
 )]
 
-#[path = "../src/layer/cache/flight.rs"]
+#[path = "../src/source/cache/flight.rs"]
 mod flight;
-#[path = "../src/layer/cache/shard.rs"]
+#[path = "../src/source/cache/shard.rs"]
 mod shard;
-#[path = "../src/layer/cache/table.rs"]
+#[path = "../src/source/cache/table.rs"]
 mod table;
 
 mod sync {

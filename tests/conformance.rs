@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pollster::block_on;
-use waxseal::local::{Kdf, LocalKeys, PassphraseKeys};
+use waxseal::backend::local::{Kdf, LocalKey, PassphraseKey};
 use waxseal::testing::conformance::{Report, Subject, run};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
-    Capabilities, Dek, Error, ErrorKind, Kek, KekRef, KeyManager, Request, Result, Unwrapped, WrapRef,
-    WrappedDek,
+    Error, ErrorKind, Kek, KeyManager, Result, envelope::KekRef, envelope::WrapRef, envelope::WrappedDek,
+    key::Capabilities, key::Request, key::Unwrapped, value::Dek,
 };
 
 fn passes(subject: &Subject) -> Report {
@@ -33,8 +33,8 @@ const NOT_REWRAPPING: [&str; 2] = [
 
 #[test]
 fn local_keys() {
-    let subject = Subject::new(LocalKeys::new(&kek(0xab)))
-        .against(LocalKeys::new(&kek(0xcd)))
+    let subject = Subject::new(LocalKey::new(&kek(0xab)))
+        .against(LocalKey::new(&kek(0xcd)))
         .with_canary("ab".repeat(32));
     let report = passes(&subject);
     assert_eq!(skipped(&report), NOT_REWRAPPING);
@@ -43,24 +43,20 @@ fn local_keys() {
 
 #[test]
 fn local_keys_with_former_ones() {
-    let rotated = LocalKeys::new(&kek(1))
-        .also_opening(&kek(2))
-        .also_opening(&kek(3));
-    let report = passes(&Subject::new(rotated).against(LocalKeys::new(&kek(4))));
+    let rotated = LocalKey::new(&kek(1)).also_opening(&kek(2)).also_opening(&kek(3));
+    let report = passes(&Subject::new(rotated).against(LocalKey::new(&kek(4))));
     assert_eq!(skipped(&report), NOT_REWRAPPING);
 }
 
 #[test]
 fn local_keys_behind_a_trait_object() {
-    let (one, two): (Arc<dyn KeyManager>, Arc<dyn KeyManager>) = (
-        Arc::new(LocalKeys::new(&kek(1))),
-        Arc::new(LocalKeys::new(&kek(2))),
-    );
+    let (one, two): (Arc<dyn KeyManager>, Arc<dyn KeyManager>) =
+        (Arc::new(LocalKey::new(&kek(1))), Arc::new(LocalKey::new(&kek(2))));
     assert_eq!(skipped(&passes(&Subject::new(one).against(two))), NOT_REWRAPPING);
 }
 
-fn passphrase(text: &str, kdf: Kdf) -> PassphraseKeys {
-    let keys = PassphraseKeys::new(text.to_owned().into()).unwrap();
+fn passphrase(text: &str, kdf: Kdf) -> PassphraseKey {
+    let keys = PassphraseKey::new(text.to_owned().into()).unwrap();
     keys.with_name(text.get(..2).unwrap())
         .unwrap()
         .with_kdf(kdf)
@@ -198,7 +194,7 @@ fn one_that_says_what_it_cannot_bind_to_is_not_asked_to() {
 
 #[test]
 fn a_report_names_every_check_once() {
-    let report = passes(&Subject::new(LocalKeys::new(&kek(1))));
+    let report = passes(&Subject::new(LocalKey::new(&kek(1))));
     let mut names = [report.passed(), skipped(&report)].concat();
     assert!(report.to_string().lines().count() == names.len());
     names.sort_unstable();

@@ -9,8 +9,8 @@ use pollster::block_on;
 use waxseal::testing::FakeKeyManager;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{
-    Capabilities, Dek, EncryptionContext, Error, ErrorKind, KekRef, KeyManager, Request, Result, Unwrapped,
-    WrapAlgorithm, WrapRef, WrappedDek,
+    EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::KekRef, envelope::WrapAlgorithm,
+    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Request, key::Unwrapped, value::Dek,
 };
 
 /// What is wrong with a manager that does everything else right.

@@ -3,7 +3,7 @@
 
 use waxseal::blocking::Sealer;
 use waxseal::testing::{FakeKeyManager, Fault, Method};
-use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind, Operation, Purpose};
+use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind, key::Purpose, value::Operation};
 
 fn context() -> EncryptionContext {
     EncryptionContext::new([("tenant", "CANARY")]).unwrap()

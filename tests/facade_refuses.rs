@@ -6,13 +6,13 @@
     missing_docs
 )]
 
+use waxseal::backend::local::{LocalKey, PassphraseKey};
 use waxseal::blocking::Sealer;
 use waxseal::envelope::{DekId, Wraps};
-use waxseal::local::{LocalKeys, PassphraseKeys};
 use waxseal::testing::{FakeKeyManager, Fault, Method};
 use waxseal::{
-    Builder, EncryptionContext, Envelope, Error, ErrorKind, Kek, KekRef, KeyManager, Operation,
-    WrapAlgorithm, WrapSet, WrappedDek,
+    Builder, EncryptionContext, Envelope, Error, ErrorKind, Kek, KeyManager, envelope::KekRef,
+    envelope::WrapAlgorithm, envelope::WrapSet, envelope::WrappedDek, value::Operation,
 };
 
 fn context() -> EncryptionContext {
@@ -46,7 +46,7 @@ fn ids(envelope: &[u8]) -> Vec<String> {
 fn wraps(envelope: &[u8]) -> Vec<WrappedDek> {
     let envelope = Envelope::parse(envelope).unwrap();
     let section = envelope.header().wrap_section().unwrap();
-    let own = |stanza: waxseal::WrapRef<'_>| {
+    let own = |stanza: waxseal::envelope::WrapRef<'_>| {
         let kek = KekRef::new(stanza.provider, stanza.kek_id, stanza.kek_version).unwrap();
         WrappedDek::new(stanza.algorithm, kek, stanza.wrapped.to_vec()).unwrap()
     };
@@ -116,8 +116,8 @@ fn with_raw_stanzas(envelope: &[u8], threshold: u8, front: &[Vec<u8>]) -> Vec<u8
 
 #[test]
 fn broken_stanzas_in_front_do_not_stop_a_good_one() {
-    let local = LocalKeys::new(&Kek::from_bytes(&[7; 32]));
-    let passphrase = PassphraseKeys::new("correct horse".to_owned().into()).unwrap();
+    let local = LocalKey::new(&Kek::from_bytes(&[7; 32]));
+    let passphrase = PassphraseKey::new("correct horse".to_owned().into()).unwrap();
     let [kms] = fakes();
     let id = local.kek_id().to_owned();
     let sealer = build(
@@ -316,7 +316,7 @@ fn a_failed_unwrap_and_a_failed_commitment_cannot_be_told_apart() {
     // Another KEK under the name of this one.
     let impostor = FakeKeyManager::new("somebody else's");
     let here = context();
-    let (_, foreign) = pollster::block_on(impostor.generate(&waxseal::Request::new(&here))).unwrap();
+    let (_, foreign) = pollster::block_on(impostor.generate(&waxseal::key::Request::new(&here))).unwrap();
     let claimed = WrappedDek::new(foreign.algorithm(), kms.kek(), foreign.wrapped().to_vec()).unwrap();
     assert_eq!(told(&with_wraps(&sealed, vec![claimed])), unwrap);
     assert_eq!(sealer.open(&sealed, &context()).unwrap(), b"x");

@@ -3,7 +3,7 @@
 
 use waxseal::blocking::Sealer;
 use waxseal::testing::{FakeKeyManager, Fault, Method};
-use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind, Header};
+use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind, envelope::Header};
 
 fn context() -> EncryptionContext {
     EncryptionContext::new([("tenant", "acme")]).unwrap()
@@ -88,7 +88,7 @@ fn a_version_is_left_by_a_rewrap() {
         (keks(&sealed), keks(&moved)),
         (vec!["kek-0 1".into()], vec!["kek-0 2".into()])
     );
-    kms.set_state(1, waxseal::KekState::Destroyed);
+    kms.set_state(1, waxseal::key::KekState::Destroyed);
     assert_eq!(kind(sealer.open(&sealed, &context())), ErrorKind::KeyDestroyed);
     assert_eq!(sealer.open(&moved, &context()).unwrap(), b"x");
 }

@@ -27,10 +27,12 @@ mod unix {
     use std::task::{Context, Waker};
     use std::time::Duration;
 
-    use waxseal::layer::{Cached, Caching};
     use waxseal::runtime::{BoxFuture, Runtime};
+    use waxseal::source::{Cached, Caching};
     use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
-    use waxseal::{AnyOf, EncryptionContext, Envelope, SealedBatch, blocking::Sealer, entropy};
+    use waxseal::{
+        EncryptionContext, Envelope, blocking::Sealer, sealer::SealedBatch, source::AnyOf, value::entropy,
+    };
 
     const SEALS: usize = 3;
 

@@ -11,8 +11,8 @@ use waxseal::envelope::BodyHead;
 use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, MemorySink, ScopeRouter};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
-    AnyOf, Dek, DekLease, DekSource, EncryptionContext, Envelope, KeyManager, Request, Result, WrapSection,
-    WrapSet,
+    DekSource, EncryptionContext, Envelope, KeyManager, Result, envelope::WrapSection, envelope::WrapSet,
+    key::Request, source::AnyOf, source::DekLease, value::Dek,
 };
 
 const METHODS: [Method; 7] = [
@@ -144,7 +144,7 @@ fn sources_around_sources_forward_every_method() {
     type Decorate = fn(Arc<Counting>) -> Arc<dyn DekSource>;
     let decorators: [(&str, Decorate); 4] = [
         ("Arc<T>", |inner| inner),
-        ("Cached", |inner| Arc::new(waxseal::layer::Cached::new(inner))),
+        ("Cached", |inner| Arc::new(waxseal::source::Cached::new(inner))),
         ("AuditedSource", |inner| {
             Arc::new(AuditedSource::new(
                 inner,

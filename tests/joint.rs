@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use pollster::block_on;
 use waxseal::blocking::Sealer;
-use waxseal::layer::{Cached, Caching};
+use waxseal::source::{Cached, Caching};
 use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, MemorySink, ScopeRouter, TwoWraps};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::{
-    AnyOf, ChunkSize, DekSource, EncryptionContext, Envelope, Error, ErrorKind, KekRef, Operation, Purpose,
-    WrapAlgorithm,
+    DekSource, EncryptionContext, Envelope, Error, ErrorKind, envelope::ChunkSize, envelope::KekRef,
+    envelope::WrapAlgorithm, key::Purpose, source::AnyOf, value::Operation,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -9,7 +9,7 @@
 )]
 
 use pollster::block_on;
-use waxseal::kek_uri::{KeyManagers, open_from_environment};
+use waxseal::backend::kek_uri::{KeyManagers, open_from_environment};
 use waxseal::testing::FakeEnvironment;
 use waxseal::{EncryptionContext, ErrorKind, Result, Sealer};
 

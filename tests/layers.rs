@@ -15,7 +15,7 @@ use waxseal::layer::{Failover, Resilience, Resilient, Verified};
 use waxseal::runtime::Runtime;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
-use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request, value::Dek};
 
 struct Bench {
     kms: FakeKeyManager,

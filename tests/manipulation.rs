@@ -9,8 +9,8 @@
 mod support;
 
 use support::{AAD, CHUNK, Parts, SEALED_CHUNK, context, kek, plaintext, sealer, stream};
-use waxseal::local::LocalKeys;
-use waxseal::{ChunkSize, EncryptionContext, Envelope, Sealer, Suite, blocking};
+use waxseal::backend::local::LocalKey;
+use waxseal::{EncryptionContext, Envelope, Sealer, Suite, blocking, envelope::ChunkSize};
 
 const SUITES: [Suite; 2] = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
 
@@ -38,7 +38,7 @@ fn flip(envelope: &[u8], bit: usize) -> Vec<u8> {
 fn no_bit_of_an_envelope_under_one_local_key_can_be_flipped() {
     for suite in SUITES {
         let stored = Sealer::builder()
-            .wrap_with(LocalKeys::new(&kek(1)))
+            .wrap_with(LocalKey::new(&kek(1)))
             .suite(suite)
             .chunk_size(ChunkSize::MIN)
             .store_context()
@@ -77,8 +77,8 @@ fn a_stream_of_which_one_bit_is_flipped_never_ends_as_if_it_were_whole() {
 #[test]
 fn of_two_stanzas_the_one_that_is_not_needed_may_be_altered_where_nothing_but_its_text_is_checked() {
     let both = Sealer::builder()
-        .wrap_with(LocalKeys::new(&kek(1)))
-        .wrap_with(LocalKeys::new(&kek(2)));
+        .wrap_with(LocalKey::new(&kek(1)))
+        .wrap_with(LocalKey::new(&kek(2)));
     let both = blocking::Sealer::from(both.chunk_size(ChunkSize::MIN).build().unwrap());
     let envelope = both.seal(&plaintext(2), context().with_aad(AAD)).unwrap();
     // Algorithm, share index, provider, id, version and wrapped DEK, with their lengths.
@@ -106,7 +106,7 @@ fn of_two_stanzas_the_one_that_is_not_needed_may_be_altered_where_nothing_but_it
         (None, vec![kek(1), kek(2)]),
     ] {
         let reader = keys.iter().fold(Sealer::builder(), |builder, kek| {
-            builder.open_with(LocalKeys::new(kek))
+            builder.open_with(LocalKey::new(kek))
         });
         let reader = blocking::Sealer::from(reader.build().unwrap());
         let mut opened = 0;

@@ -6,8 +6,8 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use waxseal::{
-    AnyOf, Binding, DataKey, Dek, DekLease, DekSource, EncryptionContext, Error, Kek, KeyManager, OpenReader,
-    Opener, Plaintext, SealWriter, Sealer, blocking,
+    Binding, DataKey, DekSource, EncryptionContext, Error, Kek, KeyManager, Opener, Plaintext, Sealer,
+    blocking, message::OpenReader, message::SealWriter, source::AnyOf, source::DekLease, value::Dek,
 };
 
 /// Compiles only where `$type` does not have `$trait`: with it there are two candidates for `marker`.

@@ -18,8 +18,11 @@ use std::sync::atomic::Ordering;
 
 use pools::{Manner, TestPool, on};
 use support::{AAD, CHUNK, SEALED_CHUNK, context, kek, plaintext, sealer, stream};
-use waxseal::local::LocalKeys;
-use waxseal::{ChunkSize, DataKey, Envelope, ErrorKind, Header, Opener, Parallel, Sealer, Suite, blocking};
+use waxseal::backend::local::LocalKey;
+use waxseal::{
+    DataKey, Envelope, ErrorKind, Opener, Sealer, Suite, blocking, envelope::ChunkSize, envelope::Header,
+    message::Parallel,
+};
 
 /// More than a piece, which is 64 KiB, in chunks of 1 KiB; and on every border.
 const LENS: [usize; 11] = [
@@ -125,7 +128,7 @@ fn a_sealer_hands_its_setting_on() {
     let pool = TestPool::new(2, Manner::Threads);
     let parallel = Parallel::new(pool.clone()).above(2 * CHUNK);
     let sealer = Sealer::builder()
-        .wrap_with(LocalKeys::new(&kek(1)))
+        .wrap_with(LocalKey::new(&kek(1)))
         .chunk_size(ChunkSize::MIN)
         .parallel(parallel)
         .build()

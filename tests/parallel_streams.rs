@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pools::{Manner, on};
 use support::{AAD, CHUNK, SEALED_CHUNK, context, ours, plaintext, sealer, stream};
-use waxseal::{DataKey, Error, ErrorKind, Header, Suite};
+use waxseal::{DataKey, Error, ErrorKind, Suite, envelope::Header};
 
 /// Chunks of a unit, which is what goes to another thread.
 const UNIT: usize = 256;
@@ -430,7 +430,7 @@ fn a_bad_chunk_read_straight_into_the_callers_buffer_leaves_nothing_there() {
 #[test]
 fn streams_inside_of_a_pool_that_they_fill_do_not_stop_one_another() {
     let pool = std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
-    let key = key().with_parallel(waxseal::Parallel::new(pool.clone()).in_flight(0));
+    let key = key().with_parallel(waxseal::message::Parallel::new(pool.clone()).in_flight(0));
     let payload = plaintext(6 * UNIT * CHUNK + 1);
     pool.scope(|scope| {
         for _ in 0..6 {

@@ -17,8 +17,8 @@ use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use support::Token;
-use waxseal::pkcs11::{Mechanism, TokenKeys};
-use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request, WrappedDek};
+use waxseal::backend::pkcs11::{Mechanism, TokenKey};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, envelope::WrappedDek, key::Request, value::Dek};
 
 const CHILD: &str = "WAXSEAL_TEST_PKCS11_RECOVERY";
 
@@ -66,7 +66,7 @@ fn what_is_lost_is_found_again() {
 }
 
 struct Scene {
-    keys: TokenKeys,
+    keys: TokenKey,
     context: EncryptionContext,
     dek: Dek,
     old: WrappedDek,

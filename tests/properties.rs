@@ -15,12 +15,13 @@ use std::time::Duration;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use support::{kek, ours, plaintext};
+use waxseal::backend::local::LocalKey;
 use waxseal::envelope::{DekId, HeaderBuf, Wraps};
-use waxseal::local::LocalKeys;
 use waxseal::runtime::{Monotonic, ThreadRuntime};
 use waxseal::{
-    ChunkSize, DataKey, Dek, DekLease, EncryptionContext, Envelope, Header, KekRef, Sealer, Suite,
-    WrapAlgorithm, WrapSection, WrapSet, WrappedDek, blocking,
+    DataKey, EncryptionContext, Envelope, Sealer, Suite, blocking, envelope::ChunkSize, envelope::Header,
+    envelope::KekRef, envelope::WrapAlgorithm, envelope::WrapSection, envelope::WrapSet,
+    envelope::WrappedDek, source::DekLease, value::Dek,
 };
 
 fn config(cases: u32) -> ProptestConfig {
@@ -94,7 +95,7 @@ prop_compose! {
 impl Settings {
     fn sealer(&self) -> blocking::Sealer {
         let mut builder = Sealer::builder()
-            .wrap_with(LocalKeys::new(&kek(1)))
+            .wrap_with(LocalKey::new(&kek(1)))
             .suite(self.suite)
             .chunk_size(self.chunk_size)
             .padding(self.padding);
@@ -186,7 +187,7 @@ proptest! {
         let streamed = HeaderBuf::read_from(&mut bytes.as_slice());
         prop_assert!(streamed.is_ok() || parsed.is_err());
         let _ = WrapSection::parse(&body);
-        let sealer = blocking::Sealer::new(LocalKeys::new(&kek(1)));
+        let sealer = blocking::Sealer::new(LocalKey::new(&kek(1)));
         prop_assert!(sealer.open(&bytes, &EncryptionContext::empty()).is_err());
     }
 
@@ -299,14 +300,14 @@ proptest! {
         let (old, payload) = (settings.sealer(), plaintext(len));
         let binding = || settings.context.with_aad(&settings.aad);
         let sealed = old.seal(&payload, binding()).unwrap();
-        let new = Sealer::builder().wrap_with(LocalKeys::new(&kek(2)));
-        let both = blocking::Sealer::from(new.open_with(LocalKeys::new(&kek(1))).build().unwrap());
+        let new = Sealer::builder().wrap_with(LocalKey::new(&kek(2)));
+        let both = blocking::Sealer::from(new.open_with(LocalKey::new(&kek(1))).build().unwrap());
         let header = Envelope::parse(&sealed).unwrap().header().len();
         // The header is all that is needed.
         let wraps = both.rewrap(&sealed[..header], &settings.context).unwrap();
         let moved = wraps.splice(&sealed).unwrap();
         prop_assert_eq!(&moved[wraps.prefix().len()..], &sealed[wraps.replaces()..]);
-        let only_new = blocking::Sealer::new(LocalKeys::new(&kek(2)));
+        let only_new = blocking::Sealer::new(LocalKey::new(&kek(2)));
         prop_assert_eq!(only_new.open(&moved, binding()).unwrap(), payload.as_slice());
         prop_assert!(old.open(&moved, binding()).is_err());
         prop_assert!(only_new.open(&sealed, binding()).is_err());

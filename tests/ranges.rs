@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::{AAD, CHUNK, Parts, SEALED_CHUNK, context, kek, ours, plaintext, sealer};
-use waxseal::local::LocalKeys;
+use waxseal::backend::local::LocalKey;
 use waxseal::testing::SimulatedRuntime;
 use waxseal::{
-    ChunkSize, EncryptionContext, Envelope, ErrorKind, Header, Kek, RangePlan, Sealer, Suite, blocking,
+    EncryptionContext, Envelope, ErrorKind, Kek, Sealer, Suite, blocking, envelope::ChunkSize,
+    envelope::Header, message::RangePlan,
 };
 
 /// Counts what is read, and gives it in pieces of any size.
@@ -139,7 +140,7 @@ fn seeking_is_as_in_a_file() {
 #[test]
 fn a_kibibyte_from_the_middle_reads_less_than_200_kib() {
     let key = Kek::from_bytes(&[1; 32]);
-    let sealer = blocking::Sealer::new(LocalKeys::new(&key));
+    let sealer = blocking::Sealer::new(LocalKey::new(&key));
     let len = 64 << 20;
     let sealed = sealer.seal(&vec![7; len], &context()).unwrap();
     let (source, read) = Counting::new(sealed);
@@ -161,7 +162,7 @@ fn a_kibibyte_from_the_middle_reads_less_than_200_kib() {
 
 #[test]
 fn plans_for_long_objects_are_small() {
-    let sealer = blocking::Sealer::new(LocalKeys::new(&kek(1)));
+    let sealer = blocking::Sealer::new(LocalKey::new(&kek(1)));
     let sealed = sealer.seal(b"", &context()).unwrap();
     let header = *Envelope::parse(&sealed).unwrap().header();
     for len in [1_u64 << 30, 1 << 40, 1 << 46] {
@@ -286,7 +287,7 @@ fn pieces_must_be_those_of_the_plan() {
         open(&[good[0], foreign[1]], AAD).unwrap_err(),
         ErrorKind::CannotOpen
     );
-    let elsewhere = blocking::Sealer::new(LocalKeys::new(&kek(1)));
+    let elsewhere = blocking::Sealer::new(LocalKey::new(&kek(1)));
     let elsewhere = elsewhere.data_key(&context()).unwrap();
     let foreign = elsewhere.open_range(&first, &good, AAD).unwrap_err();
     assert_eq!(foreign.kind(), ErrorKind::CannotOpen);
@@ -434,7 +435,7 @@ fn a_read_that_failed_may_be_tried_again() {
 #[test]
 fn the_lease_is_asked_at_every_read() {
     let runtime = SimulatedRuntime::new();
-    let builder = Sealer::builder().wrap_with(LocalKeys::new(&kek(1)));
+    let builder = Sealer::builder().wrap_with(LocalKey::new(&kek(1)));
     let builder = builder
         .chunk_size(ChunkSize::MIN)
         .data_key_age(Duration::from_secs(10));
@@ -472,7 +473,7 @@ fn the_lease_is_asked_at_every_read() {
 #[test]
 fn debug_shows_no_header() {
     let builder = Sealer::builder()
-        .wrap_with(LocalKeys::new(&kek(1)))
+        .wrap_with(LocalKey::new(&kek(1)))
         .store_context();
     let sealer = blocking::Sealer::from(builder.build().unwrap());
     let context = EncryptionContext::new([("tenant", "CANARY")]).unwrap();

@@ -29,11 +29,11 @@ use fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};
 use live::{address, unique, variable};
 use serde_json::json;
 use switch_kms::{Stop, travel};
-use waxseal::aws_kms::ContextForm;
-use waxseal::local::{LocalKeys, PassphraseKeys};
+use waxseal::backend::aws_kms::ContextForm;
+use waxseal::backend::local::{LocalKey, PassphraseKey};
 use waxseal::{
-    EncryptionContext, Kek, KekAdmin, KekTemplate, KeyManager, aws_kms, azure_key_vault, gcp_kms, pkcs11,
-    vault_transit,
+    EncryptionContext, Kek, KeyManager, backend::aws_kms, backend::azure_key_vault, backend::gcp_kms,
+    backend::pkcs11, backend::vault_transit, key::KekAdmin, key::KekTemplate,
 };
 
 fn stop(name: &str, manager: impl KeyManager + 'static) -> Stop {
@@ -70,7 +70,7 @@ async fn vault(stops: &mut Vec<Stop>) -> Option<()> {
         let key = unique("ring");
         let admin = vault_transit::TransitAdmin::new(&client, "transit", mode).unwrap();
         admin.create(&KekTemplate::new(&key), &key).await.unwrap();
-        let keys = vault_transit::TransitKeys::new(&client, "transit", &key, mode).unwrap();
+        let keys = vault_transit::TransitKey::new(&client, "transit", &key, mode).unwrap();
         stops.push(stop(name, keys));
     }
     Some(())
@@ -112,14 +112,14 @@ async fn google(stops: &mut Vec<Stop>) -> Option<()> {
         .with_endpoint(&endpoint)
         .with_auth(gcp_kms::Auth::Anonymous);
     let client = gcp_kms::Client::new(config).unwrap();
-    let manager = gcp_kms::GcpKeys::new(&client, &format!("{keys}/k")).unwrap();
+    let manager = gcp_kms::GcpKey::new(&client, &format!("{keys}/k")).unwrap();
     stops.push(stop("Google Cloud", manager));
     Some(())
 }
 
 /// Fakes of our own, for as long as they are kept.
 fn azure(stops: &mut Vec<Stop>) -> Vec<FakeKeyVault> {
-    use azure_key_vault::{Algorithm, Auth, AzureKeys, Client, Config};
+    use azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
     let fakes = [
         (
             "Azure, RSA (a fake)",
@@ -147,7 +147,7 @@ fn azure(stops: &mut Vec<Stop>) -> Vec<FakeKeyVault> {
             let client = Client::new(config).unwrap();
             stops.push(stop(
                 name,
-                AzureKeys::new(&client, &fake.key("ring"), algorithm).unwrap(),
+                AzureKey::new(&client, &fake.key("ring"), algorithm).unwrap(),
             ));
             fake
         })
@@ -166,7 +166,7 @@ async fn token(stops: &mut Vec<Stop>) -> Option<()> {
         let key = unique("ring");
         let admin = pkcs11::TokenAdmin::new(client.clone(), mechanism);
         admin.create(&KekTemplate::new(&key), &key).await.unwrap();
-        let keys = pkcs11::TokenKeys::new(client.clone(), &key, mechanism).unwrap();
+        let keys = pkcs11::TokenKey::new(client.clone(), &key, mechanism).unwrap();
         stops.push(stop(name, keys));
     }
     Some(())
@@ -174,13 +174,13 @@ async fn token(stops: &mut Vec<Stop>) -> Option<()> {
 
 /// Every kind of key, or `None` where a server is missing.
 async fn all() -> Option<(Vec<Stop>, Vec<FakeKeyVault>)> {
-    let mut stops = vec![stop("local", LocalKeys::new(&Kek::generate().unwrap()))];
+    let mut stops = vec![stop("local", LocalKey::new(&Kek::generate().unwrap()))];
     vault(&mut stops).await?;
     aws(&mut stops).await?;
     google(&mut stops).await?;
     let fakes = azure(&mut stops);
     token(&mut stops).await?;
-    let passphrase = PassphraseKeys::new("correct horse battery staple".into()).unwrap();
+    let passphrase = PassphraseKey::new("correct horse battery staple".into()).unwrap();
     stops.push(stop("passphrase", passphrase));
     Some((stops, fakes))
 }

@@ -11,7 +11,7 @@ mod support;
 use std::io::{self, ErrorKind as IoKind, Read, Write};
 
 use support::{AAD, CHUNK, context, ours, plaintext, sealer, stream};
-use waxseal::{Envelope, ErrorKind, SealWriter, Suite};
+use waxseal::{Envelope, ErrorKind, Suite, message::SealWriter};
 
 /// A writer that takes `room` bytes, a few at a time, and then fails in its own way.
 struct Pipe {

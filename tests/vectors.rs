@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use waxseal::backend::local::{Kdf, LocalKey, PassphraseKey};
 use waxseal::envelope::{DekId, HeaderBuf, Wraps, WrapsRef};
-use waxseal::local::{Kdf, LocalKeys, PassphraseKeys};
 use waxseal::runtime::{Monotonic, Runtime, ThreadRuntime};
 use waxseal::{
-    AnyOf, DataKey, Dek, DekLease, DekSource, EncryptionContext, Envelope, Error, ErrorKind, Kek, Request,
-    Sealer, WrapSection, blocking,
+    DataKey, DekSource, EncryptionContext, Envelope, Error, ErrorKind, Kek, Sealer, blocking,
+    envelope::WrapSection, key::Request, source::AnyOf, source::DekLease, value::Dek,
 };
 
 /// One file: `key: value` lines, an empty line, and the envelope in hex.
@@ -77,7 +77,7 @@ impl Vector {
         let mut builder = Sealer::builder();
         for kek in self.all("kek") {
             let kek = Kek::from_bytes(hex::decode(kek).unwrap().as_slice().try_into().unwrap());
-            builder = builder.open_with(LocalKeys::new(&kek));
+            builder = builder.open_with(LocalKey::new(&kek));
         }
         for passphrase in self.all("passphrase") {
             let kdf = match self.get("passphrase-kdf").unwrap() {
@@ -85,7 +85,7 @@ impl Vector {
                 "argon2id" => Kdf::ARGON2ID,
                 other => panic!("{other} is no KDF"),
             };
-            let keys = PassphraseKeys::new(passphrase.into()).unwrap().with_kdf(kdf);
+            let keys = PassphraseKey::new(passphrase.into()).unwrap().with_kdf(kdf);
             let keys = keys.unwrap().with_name(self.get("passphrase-name").unwrap());
             builder = builder.open_with(keys.unwrap());
         }
@@ -283,12 +283,12 @@ fn the_examples_of_the_specification_open() {
             // What the DEK store holds leads to the same DEK.
             let section = bytes("wrap_section");
             let section = WrapSection::parse(&section).unwrap();
-            let source = AnyOf::new(LocalKeys::new(&kek));
+            let source = AnyOf::new(LocalKey::new(&kek));
             let request = Request::new(&context);
             let lease = pollster::block_on(source.open_dek(section, parsed.header().body(), &request));
             assert_eq!(lease.unwrap().dek().expose_bytes(), &dek, "{name}");
         } else {
-            let sealer = blocking::Sealer::new(LocalKeys::new(&kek));
+            let sealer = blocking::Sealer::new(LocalKey::new(&kek));
             let opened = sealer.open(&envelope, context.with_aad(&aad));
             assert_eq!(opened.unwrap(), bytes("plaintext"), "{name}");
         }
@@ -307,7 +307,7 @@ fn every_single_bit_flip_of_the_examples_has_the_kind_that_the_specification_cou
         let pairs = pairs.map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
         let context = EncryptionContext::new(pairs).unwrap();
         let kek = Kek::from_bytes(bytes("kek").as_slice().try_into().unwrap());
-        let sealer = blocking::Sealer::new(LocalKeys::new(&kek));
+        let sealer = blocking::Sealer::new(LocalKey::new(&kek));
         let (envelope, aad) = (bytes("envelope"), bytes("aad"));
         let columns = [
             "malformed",

@@ -22,9 +22,12 @@ use std::time::Duration;
 use primitives::sum_of_fresh_seal;
 use raw_aead::RawAead;
 use stopwatch::Stopwatch;
-use waxseal::layer::Cached;
-use waxseal::local::LocalKeys;
-use waxseal::{AnyOf, EncryptionContext, Envelope, Header, Kek, OpenedBatch, SealedBatch, blocking::Sealer};
+use waxseal::backend::local::LocalKey;
+use waxseal::source::Cached;
+use waxseal::{
+    EncryptionContext, Envelope, Kek, blocking::Sealer, envelope::Header, sealer::OpenedBatch,
+    sealer::SealedBatch, source::AnyOf,
+};
 
 /// A case: its name, and a closure that does it `n` times.
 struct Case<'a> {
@@ -96,10 +99,14 @@ fn held_key(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
         let mut opened = Vec::with_capacity(len);
         let mut cases = [
             Case::new("raw seal and nonce", 2000, || {
-                raw.seal_to(&waxseal::entropy::array().unwrap(), &plaintext, &mut raw_out);
+                raw.seal_to(
+                    &waxseal::value::entropy::array().unwrap(),
+                    &plaintext,
+                    &mut raw_out,
+                );
             }),
             Case::new("raw open and nonce", 2000, || {
-                black_box(waxseal::entropy::array::<12>().unwrap());
+                black_box(waxseal::value::entropy::array::<12>().unwrap());
                 raw.open_to(&[1; 12], &ciphertext, &tag, &mut raw_opened);
             }),
             Case::new("seal", 2000, || {
@@ -213,7 +220,7 @@ fn fresh(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
     ));
 }
 
-fn warm_cache(rows: &mut Vec<Row>, keys: LocalKeys, context: &EncryptionContext) {
+fn warm_cache(rows: &mut Vec<Row>, keys: LocalKey, context: &EncryptionContext) {
     let sealer = Sealer::from_source(Cached::new(AnyOf::new(keys)));
     let plaintext = [7; 100];
     let key = sealer.data_key(context).unwrap();
@@ -318,13 +325,13 @@ fn main() {
     // `cargo bench` adds `--bench`.
     let write = std::env::args().any(|argument| argument == "--write");
     let kek = Kek::generate().unwrap();
-    let sealer = Sealer::new(LocalKeys::new(&kek));
+    let sealer = Sealer::new(LocalKey::new(&kek));
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")]).unwrap();
     let mut rows = Vec::new();
     held_key(&mut rows, &sealer, &context);
     batch(&mut rows, &sealer, &context);
     fresh(&mut rows, &sealer, &context);
-    warm_cache(&mut rows, LocalKeys::new(&kek), &context);
+    warm_cache(&mut rows, LocalKey::new(&kek), &context);
     in_place(&mut rows, &sealer, &context);
     headers(&mut rows, &sealer, &context);
 

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aws_lc_rs::aead::{Aad, Nonce};
-use waxseal::entropy;
+use waxseal::value::entropy;
 
 use crate::raw_aead::RawAead;
 

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use waxseal::layer::Cached;
-use waxseal::local::LocalKeys;
-use waxseal::{AnyOf, DataKey, EncryptionContext, Kek, blocking::Sealer};
+use waxseal::backend::local::LocalKey;
+use waxseal::source::Cached;
+use waxseal::{DataKey, EncryptionContext, Kek, blocking::Sealer, source::AnyOf};
 
 use crate::raw_aead::RawAead;
 
@@ -61,7 +61,7 @@ fn context() -> EncryptionContext {
 }
 
 fn sealer() -> Arc<Sealer> {
-    Arc::new(Sealer::new(LocalKeys::new(&Kek::generate().unwrap())))
+    Arc::new(Sealer::new(LocalKey::new(&Kek::generate().unwrap())))
 }
 
 fn data_key() -> Arc<DataKey> {
@@ -76,7 +76,7 @@ fn each(threads: usize, worker: impl Fn() -> Worker) -> Vec<Worker> {
 fn raw_seal(len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
         let (raw, plaintext, mut out) = (RawAead::new(), vec![7; len], vec![0; len]);
-        Box::new(move || raw.seal_to(&waxseal::entropy::array().unwrap(), &plaintext, &mut out))
+        Box::new(move || raw.seal_to(&waxseal::value::entropy::array().unwrap(), &plaintext, &mut out))
     })
 }
 
@@ -130,7 +130,7 @@ fn cached_open(len: usize, threads: usize) -> Vec<Worker> {
 }
 
 fn cached() -> Arc<Sealer> {
-    let keys = AnyOf::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let keys = AnyOf::new(LocalKey::new(&Kek::generate().unwrap()));
     let sealer = waxseal::Sealer::builder().source(Cached::new(keys)).build();
     Arc::new(sealer.unwrap().into())
 }

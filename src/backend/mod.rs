@@ -6,11 +6,10 @@ pub mod aws_kms;
 pub mod azure_key_vault;
 #[cfg(feature = "gcp-kms")]
 pub mod gcp_kms;
+pub mod kek_uri;
 pub mod local;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
-mod secret_file;
-#[cfg(any(feature = "azure-key-vault", feature = "gcp-kms", feature = "vault-transit"))]
-mod tokio_io;
+mod shared;
 #[cfg(feature = "vault-transit")]
 pub mod vault_transit;

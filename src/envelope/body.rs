@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::chunks::ChunkSize;
 use super::cursor::Cursor;
-use crate::error::{Error, Result};
-use crate::suite::Suite;
+use crate::value::error::{Error, Result};
+use crate::value::suite::Suite;
 
 /// Length of the head: suite, exponent, flags, zero and session id.
 pub(crate) const HEAD: usize = 20;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
-use crate::limits;
+use crate::value::error::{Error, Result};
+use crate::value::limits;
 
 /// Bytes that each chunk adds.
 pub(crate) const TAG: usize = 16;

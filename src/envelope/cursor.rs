@@ -1,6 +1,6 @@
 //! Reads fields one after another, and says which one is wrong and where.
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {

@@ -35,9 +35,9 @@ pub use wrap_section::{WrapRef, WrapSection};
 pub(crate) use write::push_stored_context;
 pub use write::{KekRef, WrapSet, WrappedDek, Wraps};
 
-use crate::context;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::limits;
+use crate::value::context;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::limits;
 
 /// The first three bytes of every envelope.
 const MAGIC: &[u8; 3] = b"WAX";

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read;
 
 use super::{Header, PREFIX_FIXED};
-use crate::error::{Error, Operation, Result};
+use crate::value::error::{Error, Operation, Result};
 
 /// A header that was read from a stream, with the bytes it owns.
 ///

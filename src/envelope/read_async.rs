@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::{Header, HeaderBuf};
-use crate::error::{Error, Operation, Result};
+use crate::value::error::{Error, Operation, Result};
 
 /// How a reader is polled: it says how many bytes it has put into those that it was given.
 pub(crate) type PollRead<R> = fn(Pin<&mut R>, &mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>;

@@ -1,7 +1,7 @@
 //! The codec: which field it says is wrong, where, and that it agrees with itself on every prefix.
 
 use super::*;
-use crate::context::EncryptionContext;
+use crate::value::context::EncryptionContext;
 
 /// Offsets in [`envelope`]: two stanzas, two bytes of padding, a stored context, one chunk.
 const SECTION: usize = 8;

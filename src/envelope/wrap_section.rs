@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::algorithm::WrapAlgorithm;
 use super::cursor::Cursor;
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::limits;
 
 /// One stanza: one wrapped DEK (or share of it), borrowed from an envelope.
 ///

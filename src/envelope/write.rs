@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use super::algorithm::WrapAlgorithm;
 use super::wrap_section::{WrapRef, WrapSection, check_kek};
 use super::{DekId, KIND_ATTACHED, KIND_DETACHED, MAGIC, PREFIX_FIXED, VERSION};
-use crate::error::{Error, Result, fmt_kek};
-use crate::few::Few;
-use crate::limits;
+use crate::value::error::{Error, Result, fmt_kek};
+use crate::value::few::Few;
+use crate::value::limits;
 
 /// Names one KEK: provider, id as its backend resolved it (an ARN, not an alias), and exact version.
 ///

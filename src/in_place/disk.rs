@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal;
 use super::protocol::{Disk, busy};
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 const SUFFIX: &str = ".waxseal-journal";
 

@@ -7,8 +7,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::envelope::{BODY_FIXED, Header, PREFIX_FIXED};
-use crate::error::{Error, Result};
-use crate::limits;
+use crate::value::error::{Error, Result};
+use crate::value::limits;
 
 const MAGIC: &[u8; 5] = b"WAXJ\x01";
 const CHECKSUM: usize = 32;
@@ -91,12 +91,12 @@ pub(super) fn malformed() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::LocalKeys;
+    use crate::backend::local::LocalKey;
     use crate::{EncryptionContext, Kek, blocking::Sealer};
 
     #[test]
     fn a_journal_is_whole_or_refused() {
-        let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+        let sealer = Sealer::new(LocalKey::new(&Kek::generate().unwrap()));
         let sealed = sealer.seal(b"x", &EncryptionContext::empty()).unwrap();
         let at = Header::parse(&sealed).unwrap().body_offset();
         let (old, rest) = sealed.split_at(at);

@@ -6,19 +6,19 @@
 //! envelope beside the file, and rename.
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, Kek, Sealer, blocking, local::LocalKeys};
+//! # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
 //! # let directory = tempfile::tempdir()?;
 //! # let path = directory.path().join("backup.wax");
 //! # let (old, new) = (Kek::generate()?, Kek::generate()?);
 //! # let context = EncryptionContext::new([("purpose", "backup")])?;
-//! let roomy = Sealer::builder().wrap_with(LocalKeys::new(&old)).padding(512).build()?;
+//! let roomy = Sealer::builder().wrap_with(LocalKey::new(&old)).padding(512).build()?;
 //! std::fs::write(&path, blocking::Sealer::from(roomy).seal(b"a large file", &context)?)?;
 //!
-//! let builder = Sealer::builder().wrap_with(LocalKeys::new(&new)).open_with(LocalKeys::new(&old));
+//! let builder = Sealer::builder().wrap_with(LocalKey::new(&new)).open_with(LocalKey::new(&old));
 //! let sealer = blocking::Sealer::from(builder.build()?);
 //! sealer.rewrap_file(&path, &context)?;
 //!
-//! let only_new = blocking::Sealer::new(LocalKeys::new(&new));
+//! let only_new = blocking::Sealer::new(LocalKey::new(&new));
 //! assert_eq!(only_new.open(&std::fs::read(&path)?, &context)?, b"a large file");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -28,7 +28,7 @@
 //! the file with `.waxseal-journal` behind, and have reached the disk, checksum and name and all. The journal is removed
 //! after the new front has reached the disk. Whatever ends the process or the machine in between, [`recover`] then
 //! finds either front whole and keeps it, or neither, and puts the old one back. [`rewrap_file`] and
-//! [`blocking::Sealer::rewrap_file`](crate::blocking::Sealer::rewrap_file) do that themselves before anything else, so
+//! [`blocking::Sealer::rewrap_file`](crate::sealer::blocking::Sealer::rewrap_file) do that themselves before anything else, so
 //! running the same re-wrap again is all that is needed. A journal that belongs to another envelope, or to a front that
 //! has been replaced since, changes nothing and is removed.
 //!
@@ -59,8 +59,8 @@ mod tests;
 
 use std::path::Path;
 
-use crate::error::{Operation, Result};
 use crate::sealer::NewWraps;
+use crate::value::error::{Operation, Result};
 use disk::FileDisk;
 
 /// What [`recover`] found and did.

@@ -5,9 +5,9 @@ use std::io;
 use super::Recovery;
 use super::journal::{Journal, malformed};
 use crate::envelope::{BODY_FIXED, Header};
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
 use crate::sealer::NewWraps;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::limits;
 
 /// A file with room for a journal beside it. One process at a time has it.
 ///

@@ -4,10 +4,10 @@
 use super::journal::Journal;
 use super::protocol::{Disk, recover, rewrite};
 use super::{Recovery, journal};
-use crate::error::{Error, ErrorKind, Result};
-use crate::local::LocalKeys;
+use crate::backend::local::LocalKey;
 use crate::sealer::NewWraps;
-use crate::{Builder, EncryptionContext, Envelope, Header, Kek, Sealer, blocking};
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::{Builder, EncryptionContext, Envelope, Kek, Sealer, blocking, envelope::Header};
 
 /// The smallest piece that is written as a whole. Less than a real sector, so that a front has many.
 const SECTOR: usize = 16;
@@ -192,8 +192,8 @@ impl Disk for Simulated {
     }
 }
 
-fn keys(fill: u8) -> LocalKeys {
-    LocalKeys::new(&Kek::from_bytes(&[fill; 32]))
+fn keys(fill: u8) -> LocalKey {
+    LocalKey::new(&Kek::from_bytes(&[fill; 32]))
 }
 
 fn build(builder: Builder) -> blocking::Sealer {

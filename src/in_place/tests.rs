@@ -8,15 +8,15 @@ use std::process::{Child, Command, Stdio};
 use super::disk::FileDisk;
 use super::protocol::{self, Disk};
 use super::{Recovery, recover, rewrap_file};
-use crate::error::{ErrorKind, Result};
-use crate::local::LocalKeys;
-use crate::{ChunkSize, EncryptionContext, Kek, Sealer, blocking};
+use crate::backend::local::LocalKey;
+use crate::value::error::{ErrorKind, Result};
+use crate::{EncryptionContext, Kek, Sealer, blocking, envelope::ChunkSize};
 
 /// Steps of a re-wrap, and one more: past its end.
 const STEPS: usize = 8;
 
-fn keys(fill: u8) -> LocalKeys {
-    LocalKeys::new(&Kek::from_bytes(&[fill; 32]))
+fn keys(fill: u8) -> LocalKey {
+    LocalKey::new(&Kek::from_bytes(&[fill; 32]))
 }
 
 fn context() -> EncryptionContext {
@@ -44,7 +44,7 @@ impl Directory {
         let builder = Sealer::builder().wrap_with(keys(1)).padding(padding);
         let sealer = blocking::Sealer::from(builder.chunk_size(ChunkSize::MIN).build().unwrap());
         let sealed = sealer.seal(&payload(), &context()).unwrap();
-        let body = crate::Header::parse(&sealed).unwrap().body_offset();
+        let body = crate::envelope::Header::parse(&sealed).unwrap().body_offset();
         let dir = tempfile::tempdir().unwrap();
         let directory = Self { dir, sealed, body };
         fs::write(directory.path(), &directory.sealed).unwrap();
@@ -314,7 +314,7 @@ fn what_does_not_fit_or_is_no_file_is_refused_and_left() {
         matches!(error.kind(), ErrorKind::NoRoom { needed, room } if needed > room),
         "{error}"
     );
-    assert_eq!(error.operation(), Some(crate::Operation::Rewrap));
+    assert_eq!(error.operation(), Some(crate::value::Operation::Rewrap));
     assert!(fs::read(directory.path()).unwrap() == directory.sealed);
     let wraps = mover().rewrap(&directory.sealed, &context()).unwrap();
     let error = rewrap_file(directory.dir.path(), &wraps).unwrap_err();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::error::{Error, Result};
-use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped, not_recognized};
-use crate::secret::Dek;
+use crate::key::{Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::value::error::{Error, Result};
+use crate::value::secret::Dek;
 
 /// Several managers of one KEK, replicas in other regions for one: when the first is down, the next unwraps.
 ///

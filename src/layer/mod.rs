@@ -16,15 +16,11 @@
 //! |---|---|
 //! | `Cached` (feature `cache`) | DEKs that are kept for a while: one request at a time, refreshes, invalidation |
 
-#[cfg(feature = "cache")]
-mod cache;
 mod failover;
 #[cfg(feature = "resilience")]
 mod resilient;
 mod verified;
 
-#[cfg(feature = "cache")]
-pub use cache::{CacheStats, Cached, Caching, OnDenial};
 pub use failover::Failover;
 #[cfg(feature = "resilience")]
 pub use resilient::{Resilience, Resilient};

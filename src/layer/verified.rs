@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
-use crate::secret::Dek;
+use crate::key::{Capabilities, KeyManager, Request, Unwrapped};
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::secret::Dek;
 
 /// KEK versions that are remembered as read back. One that is forgotten is read back again.
 const KEPT: usize = 64;

@@ -33,7 +33,7 @@
 //! | `Malformed` | not an envelope, or a damaged one; says which field, and at which byte | look at how it was stored: cut off, a text encoding, another column |
 //! | `UnsupportedVersion` | made by a later version of the format | update this crate in the reader first, then in writers |
 //! | `Unsupported` | well formed, and this version or call does not do it (an unknown suite, several keys needed, detached without a store) | use what does |
-//! | `OverLimit` | a length, count or cost outside the [limits](crate::limits) | from an envelope: treat as `Malformed`; from a call: pass less |
+//! | `OverLimit` | a length, count or cost outside the [limits](crate::value::limits) | from an envelope: treat as `Malformed`; from a call: pass less |
 //!
 //! # The cryptography
 //!
@@ -95,14 +95,14 @@
 //! outage of one KMS is not taken for tampering. `CannotOpen` says which wraps were tried and nothing of why they did not open.
 //!
 //! # Streams
-//! [`OpenReader`](crate::OpenReader) and [`SealWriter`](crate::SealWriter) speak [`std::io`], so their errors are
+//! [`OpenReader`](crate::message::OpenReader) and [`SealWriter`](crate::message::SealWriter) speak [`std::io`], so their errors are
 //! [`std::io::Error`]s around an [`Error`](crate::Error). `downcast` gives it back:
 //!
 //! ```
 //! use std::io::Read;
-//! use waxseal::{EncryptionContext, Error, ErrorKind, Kek, blocking::Sealer, local::LocalKeys};
+//! use waxseal::{EncryptionContext, Error, ErrorKind, Kek, blocking::Sealer, backend::local::LocalKey};
 //!
-//! let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 //! let context = EncryptionContext::new([("purpose", "backup")])?;
 //! let mut sealed = sealer.seal(b"to be cut off", &context)?;
 //! sealed.truncate(sealed.len() - 1);

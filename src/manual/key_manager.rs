@@ -1,18 +1,18 @@
 //! Bringing a KMS or HSM of your own.
 //!
 //! A [`KeyManager`](crate::KeyManager) is one KEK, wherever it is kept, together with the versions of it that
-//! still open. It wraps 32 bytes and unwraps them, bound to a [`Request`](crate::Request); it knows nothing of
+//! still open. It wraps 32 bytes and unwraps them, bound to a [`Request`](crate::key::Request); it knows nothing of
 //! envelopes and payloads. Which key managers wrap, and how many, is the business of a
 //! [`DekSource`](crate::DekSource), and [`Sealer`](crate::Sealer) takes either.
 //!
 //! # What it must do
 //!
-//! 1. *Bind.* A wrap made under one [`binding`](crate::Request::binding) must not unwrap under another. Where the
-//!    backend authenticates extra data, give it [`wrap_aad`](crate::Request::wrap_aad). Where it does not, wrap
-//!    what [`embed`](crate::Request::embed) gives and unwrap with [`extract`](crate::Request::extract).
+//! 1. *Bind.* A wrap made under one [`binding`](crate::key::Request::binding) must not unwrap under another. Where the
+//!    backend authenticates extra data, give it [`wrap_aad`](crate::key::Request::wrap_aad). Where it does not, wrap
+//!    what [`embed`](crate::key::Request::embed) gives and unwrap with [`extract`](crate::key::Request::extract).
 //! 2. *Recognise.* Say from algorithm, provider and id alone whether a stanza is yours;
-//!    [`WrapRef::is_under`](crate::WrapRef::is_under) does it. No network. A KEK that cannot unwrap still
-//!    recognises its own, and says so in its [`Capabilities`](crate::Capabilities).
+//!    [`WrapRef::is_under`](crate::envelope::WrapRef::is_under) does it. No network. A KEK that cannot unwrap still
+//!    recognises its own, and says so in its [`Capabilities`](crate::key::Capabilities).
 //! 3. *Use what is configured.* Nothing in a stanza may choose a key, a host or an algorithm.
 //! 4. *Say what went wrong by kind*, from the backend's codes and never from its text. A wrap that does not open
 //!    is `CannotOpen`, whatever the backend calls it; an outage is never `CannotOpen`.
@@ -36,8 +36,8 @@
 //! use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 //! use async_trait::async_trait;
 //! use waxseal::{
-//!     Binds, Capabilities, Dek, Error, ErrorKind, KekRef, KeyManager, Operation, Request, Result, Unwrapped, WrapAlgorithm,
-//!     WrapRef, WrappedDek, entropy,
+//!     Binds, key::Capabilities, value::Dek, Error, ErrorKind, envelope::KekRef, KeyManager, value::Operation, key::Request, Result, key::Unwrapped, envelope::WrapAlgorithm,
+//!     WrapRef, envelope::WrappedDek, value::entropy,
 //! };
 //! use zeroize::Zeroizing;
 //!
@@ -136,7 +136,7 @@
 //! [`generate`](crate::KeyManager::generate) draws a DEK here and wraps it; override it where the KMS makes data
 //! keys in one call. [`rewrap`](crate::KeyManager::rewrap) gives `None`, and the caller unwraps and wraps;
 //! override it where the KMS can do both without the DEK leaving it, and say so with
-//! [`rewrapping`](crate::Capabilities::rewrapping). The `…_batch` methods go one by one.
+//! [`rewrapping`](crate::key::Capabilities::rewrapping). The `…_batch` methods go one by one.
 //!
 //! A decorator (retry, audit, a limit) implements the trait by forwarding *every* method, those with a default
 //! too: a decorator that forgets `generate` quietly turns one KMS call into two.

@@ -17,9 +17,9 @@
 //! tenants. Build both in one function that writer and reader share.
 //!
 //! ```
-//! use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
+//! use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
 //!
-//! let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 //! let users = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
 //! let sealed = sealer.seal(b"alice@example.com", users.with_aad(b"row 7, email"))?;
 //! assert!(sealer.open(&sealed, users.with_aad(b"row 8, email")).is_err());
@@ -33,8 +33,8 @@
 //! [`Sealer::opener`](crate::Sealer::opener), which opens every envelope of one DEK.
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
-//! # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+//! # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 //! # let users = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
 //! let key = sealer.data_key(&users)?;
 //! let rows: Vec<Vec<u8>> = (0..1000)
@@ -45,7 +45,7 @@
 //! ```
 //!
 //! A data key ends with its age ([`data_key_age`](crate::Builder::data_key_age), one hour by default), with its
-//! lease, or with its budget: 2^24 sessions of 2^20 messages ([`limits`](crate::limits)), which no program reaches
+//! lease, or with its budget: 2^24 sessions of 2^20 messages ([`limits`](crate::value::limits)), which no program reaches
 //! in an hour. It then gives `LeaseExpired`, `KeyRevoked` or `BudgetExhausted`, having sealed nothing; ask the
 //! sealer for another. A shorter age means that fewer values hang on one DEK; it costs calls and nothing else.
 //!
@@ -60,11 +60,11 @@
 //!    variable away.
 //!
 //! ```no_run
-//! use waxseal::{Sealer, local::LocalKeys};
+//! use waxseal::{Sealer, backend::local::LocalKey};
 //! # fn main() -> waxseal::Result<()> {
 //! let sealer = Sealer::builder()
-//!     .wrap_with(LocalKeys::from_env("WAXSEAL_KEK_2027")?)
-//!     .open_with(LocalKeys::from_env("WAXSEAL_KEK_2026")?)
+//!     .wrap_with(LocalKey::from_env("WAXSEAL_KEK_2027")?)
+//!     .open_with(LocalKey::from_env("WAXSEAL_KEK_2026")?)
 //!     .build()?;
 //! # Ok(())
 //! # }
@@ -78,14 +78,14 @@
 //! [`Sealer::rewrap`](crate::Sealer::rewrap) reads the header only. Store its result in one of three ways:
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, Kek, Sealer, blocking, local::LocalKeys};
+//! # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
 //! # let (old, new) = (Kek::generate()?, Kek::generate()?);
 //! # let context = EncryptionContext::new([("purpose", "archive")])?;
 //! // Room for another recipient, so that large objects can be re-wrapped where they are.
-//! let roomy = Sealer::builder().wrap_with(LocalKeys::new(&old)).padding(256).build()?;
+//! let roomy = Sealer::builder().wrap_with(LocalKey::new(&old)).padding(256).build()?;
 //! let sealed = blocking::Sealer::from(roomy).seal(b"a large object", &context)?;
 //!
-//! let builder = Sealer::builder().wrap_with(LocalKeys::new(&new)).open_with(LocalKeys::new(&old));
+//! let builder = Sealer::builder().wrap_with(LocalKey::new(&new)).open_with(LocalKey::new(&old));
 //! let sealer = blocking::Sealer::from(builder.build()?);
 //! let wraps = sealer.rewrap(&sealed, &context)?;
 //!
@@ -103,14 +103,14 @@
 //!
 //! Writing in place is safe only where all of the front is replaced at once, or through a journal: half a front
 //! is refused, and the DEK is then lost. For files,
-//! [`blocking::Sealer::rewrap_file`](crate::blocking::Sealer::rewrap_file) does it through a journal, see
+//! [`blocking::Sealer::rewrap_file`](crate::sealer::blocking::Sealer::rewrap_file) does it through a journal, see
 //! [`in_place`](crate::in_place). A new front is padded as the sealer says, not as the old one was.
 //!
 //! # Streams
-//! [`blocking::Sealer::writer`](crate::blocking::Sealer::writer) and
-//! [`reader`](crate::blocking::Sealer::reader) hold one chunk in memory, 64 KiB by default. Three things to know:
+//! [`blocking::Sealer::writer`](crate::sealer::blocking::Sealer::writer) and
+//! [`reader`](crate::sealer::blocking::Sealer::reader) hold one chunk in memory, 64 KiB by default. Three things to know:
 //!
-//! - [`finish`](crate::SealWriter::finish) must be called. A writer that is merely dropped leaves an envelope that
+//! - [`finish`](crate::message::SealWriter::finish) must be called. A writer that is merely dropped leaves an envelope that
 //!   does not open.
 //! - A reader gives out verified chunks before it has seen the end. Until it has said that the stream is over,
 //!   hold back whatever cannot be taken back: write to a temporary name and rename at the end.
@@ -121,23 +121,23 @@
 //! shutting down) finishes, and `AsyncOpenReader`.
 //!
 //! # Parts of a large payload
-//! - [`blocking::Sealer::range_reader`](crate::blocking::Sealer::range_reader) reads a file from anywhere and opens the
+//! - [`blocking::Sealer::range_reader`](crate::sealer::blocking::Sealer::range_reader) reads a file from anywhere and opens the
 //!   chunks that it touches. It verifies the end when it is made, so its length is authentic.
-//! - [`RangePlan`](crate::RangePlan) tells without a key which bytes of a stored object to fetch; its pieces open through
+//! - [`RangePlan`](crate::message::RangePlan) tells without a key which bytes of a stored object to fetch; its pieces open through
 //!   [`Opener::open_range`](crate::Opener::open_range). What opens is authentic and in its place. That the object has
-//!   not been cut off behind it is known only with [`with_end`](crate::RangePlan::with_end).
+//!   not been cut off behind it is known only with [`with_end`](crate::message::RangePlan::with_end).
 //!
 //! A small chunk size makes small parts cheap, at 16 bytes for each chunk.
 //!
 //! # Leases and revocation
-//! A [`DekLease`](crate::DekLease) stands behind each data key, opener and stream.
-//! [`DekLease::revoke`](crate::DekLease::revoke) makes all of them refuse with `KeyRevoked`: data keys and openers
+//! A [`DekLease`](crate::source::DekLease) stands behind each data key, opener and stream.
+//! [`DekLease::revoke`](crate::source::DekLease::revoke) makes all of them refuse with `KeyRevoked`: data keys and openers
 //! at the next call, streams at the next chunk. Expiry reaches data keys, openers and readers of parts at the next
 //! call; a stream that has begun may finish.
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, ErrorKind, Kek, blocking::Sealer, local::LocalKeys};
-//! # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! # use waxseal::{EncryptionContext, ErrorKind, Kek, blocking::Sealer, backend::local::LocalKey};
+//! # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 //! # let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let key = sealer.data_key(&context)?;
 //! key.lease().revoke();
@@ -145,7 +145,7 @@
 //! # Ok::<(), waxseal::Error>(())
 //! ```
 //!
-//! A cache (`layer::Cached`, feature `cache`) holds the leases that it hands out: `invalidate_kek` and its siblings
+//! A cache (`source::Cached`, feature `cache`) holds the leases that it hands out: `invalidate_kek` and its siblings
 //! revoke all that are in use anywhere in the process, and its ages bound how long a permission that was taken away at the
 //! KMS is in use here.
 //!
@@ -153,10 +153,10 @@
 //! The envelope names them, without any key and without the payload:
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
-//! # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+//! # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+//! # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 //! # let sealed = sealer.seal(b"row", &EncryptionContext::empty())?;
-//! use waxseal::{Header, envelope::WrapsRef};
+//! use waxseal::{envelope::Header, envelope::WrapsRef};
 //!
 //! match Header::parse(&sealed)?.wraps() {
 //!     WrapsRef::Attached(section) => {
@@ -170,7 +170,7 @@
 //! # Ok::<(), waxseal::Error>(())
 //! ```
 //!
-//! For a local KEK the id is a fingerprint, which [`LocalKeys::kek_id`](crate::local::LocalKeys::kek_id) gives for
+//! For a local KEK the id is a fingerprint, which [`LocalKey::kek_id`](crate::backend::local::LocalKey::kek_id) gives for
 //! the key at hand. What an envelope says here is a claim until it has opened; to find out what is *lost* if a KEK
 //! goes, open, do not read labels. Where ids are hidden the envelope does not say.
 //!

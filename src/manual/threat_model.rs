@@ -4,7 +4,7 @@
 //!
 //! *Payloads*: that nobody without a KEK reads them, alters them unnoticed, cuts them short, or puts them where
 //! they do not belong. *DEKs*, on which the payloads hang. *KEKs*, on which everything hangs. With the
-//! [`local`](crate::local) backend KEKs are in the process; with a [key manager](crate::manual::key_manager) in
+//! [`local`](crate::backend::local) backend KEKs are in the process; with a [key manager](crate::manual::key_manager) in
 //! front of a KMS or an HSM they never come there.
 //!
 //! Not protected, because it is public by design: that something is sealed and when it was rewritten, the length
@@ -34,8 +34,8 @@
 //! 3. Nothing is taken from an envelope on trust. KEKs, their algorithms and the context come from the caller and
 //!    his configuration. An id in an envelope finds a configured KEK and is never an address to be followed.
 //! 4. Plaintext is released only after it was verified: all of it at once by [`open`](crate::Sealer::open), chunk
-//!    by chunk by an [`OpenReader`](crate::OpenReader), which ends in an error where a stream was cut off.
-//! 5. No caller picks a nonce, and the budgets of [`limits`](crate::limits) that keep random ones from meeting are
+//!    by chunk by an [`OpenReader`](crate::message::OpenReader), which ends in an error where a stream was cut off.
+//! 5. No caller picks a nonce, and the budgets of [`limits`](crate::value::limits) that keep random ones from meeting are
 //!    enforced.
 //! 6. A re-wrap changes no byte of the body.
 //! 7. Lengths, counts and costs are checked before anything is allocated and before a key manager is called.
@@ -68,7 +68,7 @@
 //!
 //! *Availability.* Whoever can write to the store can destroy data. He can also make readers work: up to sixteen
 //! stanzas that name a configured KEK are as many calls to its key manager, and two passphrase stanzas may each
-//! demand a derivation at the ceiling of [`limits`](crate::limits) (10,000,000 iterations, or 1 GiB and 16 passes)
+//! demand a derivation at the ceiling of [`limits`](crate::value::limits) (10,000,000 iterations, or 1 GiB and 16 passes)
 //! before anything is verified. A KEK that is gone takes everything under it along; the KEK of a lost environment
 //! variable is gone.
 //!
@@ -77,9 +77,9 @@
 //!
 //! # Memory
 //!
-//! These are wiped when they are dropped: [`Dek`](crate::Dek), [`Kek`](crate::Kek),
+//! These are wiped when they are dropped: [`Dek`](crate::value::Dek), [`Kek`](crate::Kek),
 //! [`Plaintext`](crate::Plaintext), passphrases as they are held here, derived keys and the output of HKDF,
-//! PBKDF2 and Argon2id, the buffers of [`SealWriter`](crate::SealWriter) and [`OpenReader`](crate::OpenReader),
+//! PBKDF2 and Argon2id, the buffers of [`SealWriter`](crate::message::SealWriter) and [`OpenReader`](crate::message::OpenReader),
 //! randomness as it is handed out, and the key schedules of the AEAD libraries, by those libraries.
 //!
 //! These are not:
@@ -106,8 +106,8 @@
 //!
 //! *Virtual machine snapshots, process images (CRIU), a raw `clone` system call.* Nobody tells the process of
 //! these. Two copies that resume from one image would hand out the same buffered randomness, and nonces with it.
-//! A program to which that may happen calls [`entropy::disable_buffering`](crate::entropy::disable_buffering)
-//! before it seals anything, and has no [`SealWriter`](crate::SealWriter) open while an image is taken: a
+//! A program to which that may happen calls [`entropy::disable_buffering`](crate::value::entropy::disable_buffering)
+//! before it seals anything, and has no [`SealWriter`](crate::message::SealWriter) open while an image is taken: a
 //! stream's nonces count, so two copies that both finish it repeat them.
 //!
 //! # Time

@@ -1,8 +1,8 @@
 //! The chunks of one message of several.
 
 use super::chunk_nonce;
-use crate::aead::{AeadKey, TAG};
-use crate::error::{Error, Result};
+use crate::value::aead::{AeadKey, TAG};
+use crate::value::error::{Error, Result};
 
 /// Fewer bytes than this are not worth taking from the others: about three microseconds of work.
 const PIECE: usize = 64 * 1024;

@@ -3,11 +3,11 @@
 use hkdf::Hkdf;
 use sha2::Sha256;
 
-use crate::aead::AeadKey;
 use crate::envelope::{BodyHead, HEAD};
-use crate::error::{Error, Result};
-use crate::secret::{self, Dek, Wiped};
-use crate::suite::Suite;
+use crate::value::aead::AeadKey;
+use crate::value::error::{Error, Result};
+use crate::value::secret::{self, Dek, Wiped};
+use crate::value::suite::Suite;
 
 const SESSION: &[u8] = b"waxseal v1 session";
 const MESSAGE: &[u8] = b"waxseal v1 message";

@@ -3,6 +3,7 @@
 mod chunks;
 mod keys;
 mod open;
+pub(crate) mod parallel;
 mod range;
 mod session;
 mod stream;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use keys::SessionKeys;
 pub(crate) use open::Message;
 pub use open::OpenedInPlace;
+pub use parallel::{Parallel, Pool};
 pub use range::{RangePlan, RangeReader};
 pub use session::Layout;
 pub(crate) use session::{Nonces, Sealing, Session};
@@ -21,7 +23,7 @@ pub use stream::{AsyncOpenReader, AsyncSealWriter};
 pub(crate) use stream::{ChunkOpener, OpenKeys, SealStart};
 pub use stream::{OpenReader, SealWriter};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// A flag that a lease shares with what works under it: once set, nothing more is sealed or opened.
 #[derive(Clone, Debug, Default)]

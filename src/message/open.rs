@@ -7,12 +7,12 @@ use zeroize::Zeroize;
 use super::chunks::{Chunks, Run, open_chunk};
 use super::keys::{SessionKeys, message_key};
 use super::session::FRESH_PAGES;
-use crate::aead::{AeadKey, TAG};
 use crate::envelope::{BodyHead, Cut, Header};
-use crate::error::{Error, Result};
-use crate::limits;
-use crate::parallel::{self, Parallel};
-use crate::secret::Dek;
+use crate::message::parallel::{self, Parallel};
+use crate::value::aead::{AeadKey, TAG};
+use crate::value::error::{Error, Result};
+use crate::value::limits;
+use crate::value::secret::Dek;
 
 /// What is needed to open one message, beside its chunks.
 pub(crate) struct Message<'a> {

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::chunks::{Chunks, Run, refused, seal_chunk};
 use super::keys::{SessionKeys, message_key};
 use super::open::Message;
-use crate::aead::{AeadKey, TAG};
-use crate::context::EncryptionContext;
-use crate::entropy;
 use crate::envelope::{
     BODY_FIXED, BODY_HEAD, BodyHead, ChunkSize, Cut, FLAG_STORED_CONTEXT, HEAD, push_stored_context,
 };
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
-use crate::parallel::{self, Parallel};
-use crate::secret::Dek;
-use crate::suite::Suite;
+use crate::message::parallel::{self, Parallel};
+use crate::value::aead::{AeadKey, TAG};
+use crate::value::context::EncryptionContext;
+use crate::value::entropy;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::limits;
+use crate::value::secret::Dek;
+use crate::value::suite::Suite;
 
 /// From this size on a fresh buffer comes as zeroed pages from the system, which cost less than zeroing what is
 /// about to be overwritten. In bytes of plaintext.

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// Where configuration is read from: the environment of the process, or a test's.
 pub trait Environment: Debug + Send + Sync {

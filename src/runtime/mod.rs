@@ -2,7 +2,7 @@
 //!
 //! Nothing in this crate reads a clock, sleeps or spawns except through a [`Runtime`], and nothing reads the
 //! process environment except through an [`Environment`]. Tests replace both. Threads for large payloads are the
-//! caller's, through a [`Pool`](crate::Pool).
+//! caller's, through a [`Pool`](crate::message::Pool).
 
 mod environment;
 mod thread;
@@ -23,7 +23,7 @@ pub(crate) use timeout::with_timeout;
 #[cfg(feature = "tokio")]
 pub use tokio::TokioRuntime;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// A future in a box, as object-safe traits give it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::Runtime;
-use crate::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// What `work` gives, or `TimedOut` where it does not end within `timeout`: it is then dropped where it stands.
 pub(crate) async fn with_timeout<T>(

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Sealer, Settings};
-use crate::dek_source::DekSource;
 use crate::envelope::ChunkSize;
-use crate::error::{Error, Result};
-use crate::key_manager::KeyManager;
-use crate::limits;
+use crate::key::KeyManager;
 use crate::message::Sealing;
-use crate::parallel::Parallel;
+use crate::message::parallel::Parallel;
 use crate::runtime::{Runtime, ThreadRuntime};
 use crate::source::AnyOf;
-use crate::suite::Suite;
+use crate::source::DekSource;
+use crate::value::error::{Error, Result};
+use crate::value::limits;
+use crate::value::suite::Suite;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -33,8 +33,8 @@ impl Default for Settings {
 /// Builds a [`Sealer`].
 ///
 /// ```
-/// # use waxseal::{Kek, Sealer, Suite, local::LocalKeys};
-/// # let (new, old) = (LocalKeys::new(&Kek::generate()?), LocalKeys::new(&Kek::generate()?));
+/// # use waxseal::{Kek, Sealer, Suite, backend::local::LocalKey};
+/// # let (new, old) = (LocalKey::new(&Kek::generate()?), LocalKey::new(&Kek::generate()?));
 /// let sealer = Sealer::builder()
 ///     .wrap_with(new)
 ///     .open_with(old)

@@ -6,24 +6,24 @@ use std::sync::Arc;
 
 use super::sessions::Sessions;
 use super::{in_session, is_session_over};
-use crate::context::EncryptionContext;
-use crate::dek_lease::DekLease;
 use crate::envelope::{Envelope, Header, Wraps};
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::limits;
 use crate::message::ChunkOpener;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 use crate::message::SealStart;
+use crate::message::parallel::Parallel;
 use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
-use crate::parallel::Parallel;
 use crate::runtime::{Monotonic, Runtime};
-use crate::secret::Plaintext;
+use crate::source::lease::DekLease;
+use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::limits;
+use crate::value::secret::Plaintext;
 
 /// The DEK of an envelope, in one context: opens that envelope and every other of the same DEK.
 ///
 /// Checks on every call that its lease was neither revoked nor has expired. A reader checks for revocation
 /// at every chunk, and may finish its message after the lease expired.
-/// A [`RangeReader`](crate::RangeReader) asks for both at every read.
+/// A [`RangeReader`](crate::message::RangeReader) asks for both at every read.
 pub struct Opener {
     pub(super) lease: Arc<DekLease>,
     pub(super) context: EncryptionContext,
@@ -318,8 +318,8 @@ impl DataKey {
     /// and the plaintext lies in it where [`Layout::plaintext_ranges`] says.
     ///
     /// ```
-    /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
-    /// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+    /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+    /// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
     /// # let context = EncryptionContext::new([("tenant", "acme")])?;
     /// let key = sealer.data_key(&context)?;
     /// let layout = key.layout(5)?;

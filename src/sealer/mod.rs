@@ -1,6 +1,7 @@
 //! What an application sees: seal, open, inspect, re-wrap.
 
 mod batch;
+pub mod blocking;
 mod builder;
 mod data_key;
 mod new_wraps;
@@ -20,19 +21,19 @@ pub use data_key::{DataKey, Opener};
 pub use new_wraps::NewWraps;
 pub(crate) use ranges::rewound;
 
-use crate::context::{Binding, EncryptionContext};
-use crate::dek_lease::DekLease;
-use crate::dek_source::DekSource;
+use crate::backend::kek_uri::open_from_environment;
 use crate::envelope::{Envelope, Header, WrapSet};
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::kek_uri::open_from_environment;
-use crate::key_manager::{KeyManager, Purpose, Request};
-use crate::limits;
+use crate::key::{KeyManager, Purpose, Request};
+use crate::message::parallel::Parallel;
 use crate::message::{Layout, Sealing, Session};
-use crate::parallel::Parallel;
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
-use crate::secret::Plaintext;
 use crate::source::AnyOf;
+use crate::source::DekSource;
+use crate::source::lease::DekLease;
+use crate::value::context::{Binding, EncryptionContext};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::limits;
+use crate::value::secret::Plaintext;
 
 /// Up to this many bytes of plaintext an envelope of its own DEK is written behind its front. Larger ones have zeroed
 /// pages from the system, which cost less than zeroing what is about to be overwritten.
@@ -41,7 +42,7 @@ const SMALL: usize = 16 * 1024;
 /// Seals and opens values, under keys that it does not hold.
 ///
 /// Cheap to clone. [`Sealer::new`] takes one key manager; [`Sealer::builder`] several, and settings;
-/// [`Sealer::from_source`] anything that gives DEKs. [`blocking::Sealer`](crate::blocking::Sealer) is the
+/// [`Sealer::from_source`] anything that gives DEKs. [`blocking::Sealer`] is the
 /// same for code without an async runtime.
 ///
 /// A message is bound to an [`EncryptionContext`] and, with [`EncryptionContext::with_aad`], to bytes that
@@ -49,9 +50,9 @@ const SMALL: usize = 16 * 1024;
 /// fine (row, column) and never leaves the process.
 ///
 /// ```
-/// # use waxseal::{EncryptionContext, Kek, Sealer, local::LocalKeys};
+/// # use waxseal::{EncryptionContext, Kek, Sealer, backend::local::LocalKey};
 /// # async fn example() -> waxseal::Result<()> {
-/// let sealer = Sealer::new(LocalKeys::from_env("WAXSEAL_KEK")?);
+/// let sealer = Sealer::new(LocalKey::from_env("WAXSEAL_KEK")?);
 ///
 /// let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
 /// let sealed = sealer.seal(b"alice@example.com", context.with_aad(b"row 7")).await?;
@@ -85,7 +86,7 @@ impl Sealer {
     }
 
     /// Seals and opens under the key managers that environment variables name: see
-    /// [`open_from_environment`](crate::kek_uri::open_from_environment).
+    /// [`open_from_environment`].
     ///
     /// # Errors
     /// As there.

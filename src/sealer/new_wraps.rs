@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::envelope::{Header, WrapSet, Wraps};
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// New wraps for one envelope: the bytes that take the place of everything before its body.
 ///
@@ -97,12 +97,12 @@ impl fmt::Debug for NewWraps {
 
 #[cfg(test)]
 mod tests {
-    use crate::local::LocalKeys;
+    use crate::backend::local::LocalKey;
     use crate::{EncryptionContext, Kek, Sealer, blocking};
 
     #[test]
     fn debug_shows_no_bytes_of_the_old_header_nor_of_the_new() {
-        let builder = Sealer::builder().wrap_with(LocalKeys::new(&Kek::generate().unwrap()));
+        let builder = Sealer::builder().wrap_with(LocalKey::new(&Kek::generate().unwrap()));
         let sealer = blocking::Sealer::from(builder.store_context().build().unwrap());
         let context = EncryptionContext::new([("tenant", "CANARY")]).unwrap();
         let sealed = sealer.seal(b"x", &context).unwrap();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::Sealer;
 use super::data_key::{DataKey, Opener, during};
-use crate::context::Binding;
 use crate::envelope::Header;
-use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::message::{RangePlan, RangeReader};
-use crate::secret::Plaintext;
+use crate::value::context::Binding;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::secret::Plaintext;
 
 impl Opener {
     /// Reads the payload of the envelope that `reader` holds from first byte to last, from anywhere: `header`

@@ -54,10 +54,10 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::EncryptionContext;
-    use crate::limits::SESSION_MESSAGES;
     use crate::message::Sealing;
-    use crate::secret::Dek;
+    use crate::value::context::EncryptionContext;
+    use crate::value::limits::SESSION_MESSAGES;
+    use crate::value::secret::Dek;
 
     fn session() -> Arc<Session> {
         let dek = Dek::generate().unwrap();

@@ -2,10 +2,10 @@
 
 use super::Sealer;
 use super::data_key::{DataKey, Opener, during};
-use crate::context::Binding;
 use crate::envelope::{Header, HeaderBuf};
-use crate::error::{Operation, Result};
 use crate::message::{AsyncOpenReader, AsyncSealWriter};
+use crate::value::context::Binding;
+use crate::value::error::{Operation, Result};
 
 impl Opener {
     /// [`reader`](Self::reader) over an asynchronous reader.

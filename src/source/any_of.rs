@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::dek_lease::DekLease;
-use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, WrapRef, WrapSection, WrapSet, WrappedDek};
-use crate::error::{Attempt, Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KeyManager, Request, Unwrapped};
-use crate::secret::Dek;
+use crate::key::{KeyManager, Request, Unwrapped};
+use crate::source::DekSource;
+use crate::source::lease::DekLease;
+use crate::value::error::{Attempt, Error, ErrorKind, Operation, Result};
+use crate::value::secret::Dek;
 
 /// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or another.
 ///

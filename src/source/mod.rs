@@ -1,5 +1,13 @@
-//! Sources of DEKs: who wraps, with how many keys.
+//! Sources of DEKs: who wraps, with how many keys, and what is kept.
 
 mod any_of;
+#[cfg(feature = "cache")]
+mod cache;
+mod dek_source;
+pub(crate) mod lease;
 
 pub use any_of::AnyOf;
+#[cfg(feature = "cache")]
+pub use cache::{CacheStats, Cached, Caching, OnDenial};
+pub use dek_source::DekSource;
+pub use lease::DekLease;

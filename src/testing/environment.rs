@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::error::{Error, Result};
 use crate::runtime::Environment;
+use crate::value::error::{Error, Result};
 
 /// Variables that a test sets, in place of the environment of the process.
 ///
 /// Clones share the variables and the record of what was asked for. `Debug` shows names and hides values.
 ///
 /// ```
-/// use waxseal::{local::LocalKeys, testing::FakeEnvironment};
+/// use waxseal::{backend::local::LocalKey, testing::FakeEnvironment};
 ///
 /// let environment = FakeEnvironment::new().with("WAXSEAL_ENVIRONMENT", "development");
-/// assert!(LocalKeys::from_environment(&environment, "APP_KEK").is_err());
+/// assert!(LocalKey::from_environment(&environment, "APP_KEK").is_err());
 /// assert!(environment.asked().contains(&"APP_KEK".to_owned()));
 /// ```
 #[derive(Clone, Default)]
@@ -100,7 +100,7 @@ impl fmt::Debug for FakeEnvironment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::value::error::ErrorKind;
 
     #[test]
     fn answers_as_it_was_set_and_records_every_name() {

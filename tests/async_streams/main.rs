@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 
 use slow::Slow;
 use support::{AAD, CHUNK, SEALED_CHUNK, context, ours, plaintext, sealer};
-use waxseal::{Envelope, ErrorKind, Header, Suite, blocking};
+use waxseal::{Envelope, ErrorKind, Suite, blocking, envelope::Header};
 
 const LENGTHS: [usize; 8] = [
     0,
@@ -47,7 +47,7 @@ macro_rules! family {
 
             use pollster::block_on;
             use waxseal::envelope::HeaderBuf;
-            use waxseal::{AsyncOpenReader, AsyncSealWriter, DekLease};
+            use waxseal::{message::AsyncOpenReader, message::AsyncSealWriter, source::DekLease};
             use $read as AsyncRead;
             use $write as AsyncWrite;
 
@@ -175,8 +175,8 @@ macro_rules! family {
             fn through_a_sealer() {
                 let blocking = sealer(Suite::Aes256Gcm);
                 let builder = waxseal::Sealer::builder()
-                    .wrap_with(waxseal::local::LocalKeys::new(&support::kek(1)))
-                    .chunk_size(waxseal::ChunkSize::MIN);
+                    .wrap_with(waxseal::backend::local::LocalKey::new(&support::kek(1)))
+                    .chunk_size(waxseal::envelope::ChunkSize::MIN);
                 let sealer = builder.build().unwrap();
                 let payload = plaintext(3 * CHUNK);
                 let sealed = block_on(async {

@@ -1,7 +1,10 @@
 //! Making and rotating KEKs.
 
-use waxseal::aws_kms::{AwsAdmin, Client};
-use waxseal::{EncryptionContext, ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, KeyManager, Request};
+use waxseal::backend::aws_kms::{AwsAdmin, Client};
+use waxseal::{
+    EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, key::KekAdmin, key::KekState,
+    key::KekTemplate, key::Request,
+};
 
 use crate::fault_proxy::{Fault, FaultProxy};
 use crate::server::{config, moto, unique};

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
-use waxseal::aws_kms::{AwsKeys, Client};
-use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request, Sealer};
+use waxseal::backend::aws_kms::{AwsKey, Client};
+use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Sealer, key::Request};
 
 use crate::fault_proxy::{Certified, Fault, FaultProxy};
 use crate::server::{SECRET, config, moto};
@@ -17,7 +17,7 @@ const UNKNOWN: ErrorKind = ErrorKind::Unsupported {
     feature: "this call to what answers at the AWS KMS endpoint",
 };
 
-async fn keys(proxy: &FaultProxy, arn: &str) -> AwsKeys {
+async fn keys(proxy: &FaultProxy, arn: &str) -> AwsKey {
     let config = config(&proxy.url())
         .with_connect_timeout(Duration::from_millis(500))
         .with_read_timeout(Duration::from_millis(500))
@@ -33,7 +33,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
         .expect("the call does not end")
 }
 
-async fn fails(keys: &AwsKeys) -> Error {
+async fn fails(keys: &AwsKey) -> Error {
     let context = EncryptionContext::new([("tenant", "c4n4ry-c0nt3xt")]).unwrap();
     let error = in_time(keys.generate(&Request::new(&context))).await.unwrap_err();
     let mut text = format!("{error} {error:?}");

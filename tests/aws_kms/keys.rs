@@ -1,9 +1,11 @@
 //! The whole contract, and the crate's own facade.
 
 use pollster::block_on;
-use waxseal::aws_kms::{Client, ContextForm};
+use waxseal::backend::aws_kms::{Client, ContextForm};
 use waxseal::testing::conformance::{Subject, run};
-use waxseal::{EncryptionContext, Envelope, KeyManager, Request, Sealer, WrapAlgorithm, blocking};
+use waxseal::{
+    EncryptionContext, Envelope, KeyManager, Sealer, blocking, envelope::WrapAlgorithm, key::Request,
+};
 
 use crate::server::{AsAws, SECRET, moto};
 

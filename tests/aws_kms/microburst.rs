@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
-use waxseal::aws_kms::{AwsKeys, Client};
+use waxseal::backend::aws_kms::{AwsKey, Client};
 use waxseal::layer::{Resilience, Resilient};
 use waxseal::runtime::TokioRuntime;
-use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request, WrappedDek};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, envelope::WrappedDek, key::Request, value::Dek};
 
 use crate::server::{config, moto, server};
 
@@ -79,7 +79,7 @@ impl Microburst {
             .unwrap()
     }
 
-    async fn keys(&self) -> AwsKeys {
+    async fn keys(&self) -> AwsKey {
         let config = config(&self.url)
             .with_read_timeout(Duration::from_millis(500))
             .with_operation_timeout(Duration::from_secs(1));

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use waxseal::aws_kms::{Client, Config};
+use waxseal::backend::aws_kms::{Client, Config};
 use waxseal::testing::SimulatedRuntime;
-use waxseal::{EncryptionContext, ErrorKind, KeyManager, Request};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request};
 
 use crate::fault_proxy::{Fault, FaultProxy};
 use crate::server::{REGION, SECRET, config, ministack, moto};

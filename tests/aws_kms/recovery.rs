@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waxseal::aws_kms::Client;
+use waxseal::backend::aws_kms::Client;
 use waxseal::{EncryptionContext, ErrorKind, Sealer};
 
 use crate::own_server::{OwnServer, in_time, installed};

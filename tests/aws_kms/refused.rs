@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use waxseal::aws_kms::{Client, Config};
+use waxseal::backend::aws_kms::{Client, Config};
 use waxseal::runtime::Monotonic;
-use waxseal::{Dek, EncryptionContext, ErrorKind, KekRef, KeyManager, Request, WrapAlgorithm, WrappedDek};
+use waxseal::{
+    EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, envelope::WrapAlgorithm,
+    envelope::WrappedDek, key::Request, value::Dek,
+};
 
 use crate::fault_proxy::FaultProxy;
 use crate::server::config;

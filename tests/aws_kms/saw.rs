@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use aws_sdk_kms::primitives::Blob;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
-use waxseal::aws_kms::{Client, ContextForm};
-use waxseal::{Dek, EncryptionContext, KeyManager, Request, WrappedDek};
+use waxseal::backend::aws_kms::{Client, ContextForm};
+use waxseal::{EncryptionContext, KeyManager, envelope::WrappedDek, key::Request, value::Dek};
 
 use crate::fault_proxy::FaultProxy;
 use crate::server::{Server, config, moto};

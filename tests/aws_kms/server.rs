@@ -9,10 +9,10 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 pub(crate) use live::unique;
-use waxseal::aws_kms::{AwsKeys, Client, Config};
+use waxseal::backend::aws_kms::{AwsKey, Client, Config};
 use waxseal::{
-    Capabilities, Dek, EncryptionContext, Error, ErrorKind, KeyManager, Request, Result, Unwrapped,
-    WrapAlgorithm, WrapRef, WrappedDek,
+    EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::WrapAlgorithm, envelope::WrapRef,
+    envelope::WrappedDek, key::Capabilities, key::Request, key::Unwrapped, value::Dek,
 };
 
 pub(crate) const REGION: &str = "eu-central-1";
@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// The key manager of a new key, and its ARN.
-    pub(crate) async fn keys(&self) -> (AwsKeys, String) {
+    pub(crate) async fn keys(&self) -> (AwsKey, String) {
         let arn = self.key().await;
         (self.client().await.keys(&arn).unwrap(), arn)
     }
@@ -99,13 +99,13 @@ pub(crate) fn config(url: &str) -> Config {
 /// values without their lengths, so that `ab=c` opens what was wrapped for `a=bc`; AWS demands the same pairs.
 #[derive(Debug)]
 pub(crate) struct AsAws {
-    keys: AwsKeys,
+    keys: AwsKey,
     /// The contexts of what was wrapped, by the bytes of the wrap.
     wrapped: Mutex<HashMap<Vec<u8>, EncryptionContext>>,
 }
 
 impl AsAws {
-    pub(crate) fn new(keys: AwsKeys) -> Self {
+    pub(crate) fn new(keys: AwsKey) -> Self {
         Self {
             keys,
             wrapped: Mutex::default(),

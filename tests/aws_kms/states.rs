@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use waxseal::aws_kms::ContextForm;
+use waxseal::backend::aws_kms::ContextForm;
 use waxseal::{
-    EncryptionContext, ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, KeyManager, Request, WrapAlgorithm,
+    EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin,
+    key::KekState, key::KekTemplate, key::Request,
 };
 
 use crate::server::{REGION, ministack, moto, unique};

@@ -3,8 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use waxseal::azure_key_vault::{Algorithm, AzureAdmin, AzureKeys, Client, Config};
-use waxseal::{ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, WrapAlgorithm};
+use waxseal::backend::azure_key_vault::{Algorithm, AzureAdmin, AzureKey, Client, Config};
+use waxseal::{
+    ErrorKind, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin, key::KekState, key::KekTemplate,
+};
 
 use crate::fake_azure_key_vault::{FakeKeyVault, Fault};
 use crate::{auth, client, keys, opens, wrapped};
@@ -288,7 +290,7 @@ async fn an_application_has_no_right_to_any_of_it() {
     ] {
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     }
-    let keys = AzureKeys::new(&client, &name, Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&client, &name, Algorithm::RsaOaep256).unwrap();
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
     assert_eq!(versions(&fake, "k"), 1);

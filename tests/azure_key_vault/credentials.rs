@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use waxseal::ErrorKind;
-use waxseal::azure_key_vault::{Algorithm, Auth, AzureKeys, Client, Config};
+use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
 use waxseal::runtime::ProcessEnvironment;
 use waxseal::testing::FakeEnvironment;
 
@@ -13,7 +13,7 @@ use crate::fake_azure_key_vault::{ASSERTION, CLIENT_SECRET, FakeKeyVault, Fault,
 use crate::{auth, config, opens, wrapped};
 
 async fn works(config: Config) {
-    let keys = AzureKeys::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
 }
@@ -81,7 +81,7 @@ async fn a_token_that_kubernetes_exchanged_is_read_anew() {
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca())
         .without_challenge_check();
-    let keys = AzureKeys::new(&Client::new(config.clone()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(config.clone()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
     std::fs::write(&file, ASSERTION).unwrap();
@@ -253,13 +253,13 @@ async fn the_first_credential_that_gives_a_token_is_taken() {
     in_a_process("credentials::child_finds_trouble", &fake, &[("PATH", none)]);
 }
 
-fn first_of() -> AzureKeys {
+fn first_of() -> AzureKey {
     let managed = Auth::managed_identity(&ProcessEnvironment).unwrap();
     let auth = Auth::FirstOf(vec![managed, Auth::DeveloperTools]);
     let vault = std::env::var("WAXSEAL_TEST_FAKE").unwrap();
     let config = Config::from_environment(vault, auth, &ProcessEnvironment).unwrap();
     let client = Client::new(config.without_challenge_check()).unwrap();
-    AzureKeys::new(&client, "k", Algorithm::RsaOaep256).unwrap()
+    AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap()
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ async fn child_is_not_supported() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_unauthenticated() {
-    let keys = AzureKeys::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -325,7 +325,7 @@ async fn child_is_unauthenticated() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_unavailable() {
-    let keys = AzureKeys::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -377,7 +377,7 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
             .with_proxy(format!("http://127.0.0.1:{port}"), "")
     };
     let vault = "https://fake.vault.azure.net";
-    let keys = AzureKeys::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     assert_eq!(keys.kek_id(), "https://fake.vault.azure.net/keys/k");
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
@@ -392,7 +392,7 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
         fake.shared().tokens.challenge = Some(challenge.to_owned());
         let given = fake.tokens_given();
         let client = Client::new(config(vault).without_challenge_check()).unwrap();
-        let keys = AzureKeys::new(&client, "k", Algorithm::RsaOaep256).unwrap();
+        let keys = AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap();
         let error = wrapped(&keys).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{challenge}: {error}");
         assert!(!error.to_string().contains("CANARY"));
@@ -411,7 +411,7 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
             body["key"]["kid"] = kid.into();
         }
     }));
-    let fresh = AzureKeys::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let fresh = AzureKey::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     assert_eq!(
         wrapped(&fresh).await.unwrap_err().kind(),
         ErrorKind::InvalidAnswer
@@ -439,7 +439,7 @@ async fn what_is_no_configuration_is_refused_and_not_shown() {
     }
     let client = Client::new(config(&fake)).unwrap();
     for key in ["", "k/", "../k", "k/v/wrapkey", "https://h/keys/k"] {
-        let error = AzureKeys::new(&client, key, Algorithm::RsaOaep256).unwrap_err();
+        let error = AzureKey::new(&client, key, Algorithm::RsaOaep256).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{key}");
     }
     assert!(fake.seen().is_empty());

@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::json;
-use waxseal::azure_key_vault::{Algorithm, AzureKeys, Client, Config};
+use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client, Config};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
-use waxseal::{ErrorKind, KeyManager, Request};
+use waxseal::{ErrorKind, KeyManager, key::Request};
 
 use crate::fake_azure_key_vault::{FakeKeyVault, Fault, Setup, Validity};
 use crate::{acme, auth, config, keys, opens, wrapped};
@@ -28,7 +28,7 @@ async fn each_fault_has_its_kind_and_the_next_call_works() {
     fake.key("k");
     let client = Client::new(config(&fake).with_timeout(Duration::from_secs(2))).unwrap();
     let pinned = format!("k/{}", fake.version("k"));
-    let keys = AzureKeys::new(&client, &pinned, Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&client, &pinned, Algorithm::RsaOaep256).unwrap();
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     let seven = Some(Duration::from_secs(7));
     let long = format!("\"{}\"", "x".repeat(2 << 20));
@@ -203,7 +203,7 @@ async fn what_gives_tokens_may_be_down_or_refuse() {
     }
     let nobody = Config::new(
         fake.url(),
-        waxseal::azure_key_vault::Auth::ClientSecret {
+        waxseal::backend::azure_key_vault::Auth::ClientSecret {
             tenant_id: crate::fake_azure_key_vault::TENANT.into(),
             client_id: "app".into(),
             secret: "CANARY-wrong".into(),
@@ -213,7 +213,7 @@ async fn what_gives_tokens_may_be_down_or_refuse() {
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca())
         .without_challenge_check();
-    let nobody = AzureKeys::new(&Client::new(nobody).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
+    let nobody = AzureKey::new(&Client::new(nobody).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
     let error = wrapped(&nobody).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
     assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
@@ -229,7 +229,7 @@ async fn a_server_that_is_gone_is_unavailable_and_found_again() {
         .unwrap()
         .port();
     let nowhere = Config::new(format!("https://127.0.0.1:{port}"), auth("app")).without_challenge_check();
-    let nowhere = AzureKeys::new(&Client::new(nowhere).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
+    let nowhere = AzureKey::new(&Client::new(nowhere).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
     let error = wrapped(&nowhere).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -315,7 +315,7 @@ async fn certificates_that_are_not_to_be_trusted_are_not_tried_again() {
         if let Some(ca) = ca {
             config = config.with_ca_pem(ca);
         }
-        let keys = AzureKeys::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+        let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
         let error = wrapped(&keys).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.is_retryable()),
@@ -328,7 +328,7 @@ async fn certificates_that_are_not_to_be_trusted_are_not_tried_again() {
     // And Entra ID's.
     let config = config(&good).with_authority_host(other.url());
     good.key("k");
-    let keys = AzureKeys::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),

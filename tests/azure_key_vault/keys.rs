@@ -2,9 +2,9 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
-use waxseal::azure_key_vault::{Algorithm, AzureKeys, Client};
+use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client};
 use waxseal::testing::conformance::{Subject, run};
-use waxseal::{Dek, ErrorKind, KeyManager, Request, Sealer, blocking};
+use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek};
 
 use crate::fake_azure_key_vault::{FakeKeyVault, Fault, Setup};
 use crate::{acme, client, config, keys, opens, wrapped};
@@ -116,7 +116,7 @@ async fn no_dek_is_sent_without_a_token() {
 async fn the_version_of_the_interface_can_be_chosen() {
     let fake = FakeKeyVault::start();
     let client = Client::new(config(&fake).with_api_version("7.4")).unwrap();
-    let keys = AzureKeys::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
     wrapped(&keys).await.unwrap();
     wrapped(&crate::keys(&fake, "k")).await.unwrap();
     let targets: Vec<String> = fake.seen().into_iter().map(|seen| seen.target).collect();
@@ -139,7 +139,7 @@ async fn versions_are_asked_for_again_and_old_ones_open() {
     fake.key("k");
     let first = fake.version("k");
     let often = Client::new(config(&fake).with_refresh(std::time::Duration::ZERO)).unwrap();
-    let often = AzureKeys::new(&often, "k", Algorithm::RsaOaep256).unwrap();
+    let often = AzureKey::new(&often, "k", Algorithm::RsaOaep256).unwrap();
     let seldom = keys(&fake, "k");
     let pinned = keys(&fake, &format!("k/{first}"));
     let (dek, old) = wrapped(&often).await.unwrap();
@@ -147,7 +147,7 @@ async fn versions_are_asked_for_again_and_old_ones_open() {
     fake.call("POST", "/keys/k/rotate", &json!(null));
     let second = fake.version("k");
     assert_ne!(first, second);
-    let version = |wrap: &waxseal::WrappedDek| wrap.kek().version().to_owned();
+    let version = |wrap: &waxseal::envelope::WrappedDek| wrap.kek().version().to_owned();
     let (new_dek, new) = wrapped(&often).await.unwrap();
     assert_eq!(version(&new), second);
     assert_eq!(
@@ -171,7 +171,7 @@ async fn versions_are_asked_for_again_and_old_ones_open() {
 async fn while_the_version_cannot_be_asked_for_the_one_before_is_used() {
     let fake = FakeKeyVault::start();
     let client = Client::new(config(&fake).with_refresh(std::time::Duration::ZERO)).unwrap();
-    let keys = AzureKeys::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
     let (_, wrap) = wrapped(&keys).await.unwrap();
     fake.set_rule(|seen| match seen.method.as_str() {
         "GET" => Fault::Answer(503, String::new(), "{}".to_owned()),
@@ -253,7 +253,7 @@ fn no_runtime_is_needed_where_it_is_used() {
         .build()
         .unwrap();
     let client = Client::new(config(&fake).with_handle(runtime.handle().clone())).unwrap();
-    let keys = AzureKeys::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
     let sealer = blocking::Sealer::new(keys);
     let sealed = sealer.seal(b"x", &acme()).unwrap();
     assert_eq!(sealer.open(&sealed, &acme()).unwrap(), b"x");

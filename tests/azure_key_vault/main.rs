@@ -20,8 +20,8 @@ mod refused;
 mod fake_azure_key_vault;
 
 use fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};
-use waxseal::azure_key_vault::{Algorithm, Auth, AzureKeys, Client, Config};
-use waxseal::{Dek, EncryptionContext, KeyManager, Request, WrappedDek};
+use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
+use waxseal::{EncryptionContext, KeyManager, envelope::WrappedDek, key::Request, value::Dek};
 
 pub(crate) fn acme() -> EncryptionContext {
     EncryptionContext::new([("tenant", "acme")]).unwrap()
@@ -47,20 +47,20 @@ pub(crate) fn client(fake: &FakeKeyVault) -> Client {
     Client::new(config(fake)).unwrap()
 }
 
-pub(crate) fn keys(fake: &FakeKeyVault, key: &str) -> AzureKeys {
+pub(crate) fn keys(fake: &FakeKeyVault, key: &str) -> AzureKey {
     let algorithm = match fake.shared().state.is_hsm() {
         true => Algorithm::A256Kw,
         false => Algorithm::RsaOaep256,
     };
-    AzureKeys::new(&client(fake), key, algorithm).unwrap()
+    AzureKey::new(&client(fake), key, algorithm).unwrap()
 }
 
-pub(crate) async fn wrapped(keys: &AzureKeys) -> waxseal::Result<(Dek, WrappedDek)> {
+pub(crate) async fn wrapped(keys: &AzureKey) -> waxseal::Result<(Dek, WrappedDek)> {
     keys.generate(&Request::new(&acme())).await
 }
 
 /// Unwraps, and says which kind of error there was.
-pub(crate) async fn opens(keys: &AzureKeys, dek: &Dek, wrapped: &WrappedDek) -> waxseal::Result<()> {
+pub(crate) async fn opens(keys: &AzureKey, dek: &Dek, wrapped: &WrappedDek) -> waxseal::Result<()> {
     let opened = keys.unwrap(wrapped.as_wrap_ref(), &Request::new(&acme())).await?;
     assert!(opened.dek.ct_eq(dek));
     assert_eq!(opened.kek, *wrapped.kek());

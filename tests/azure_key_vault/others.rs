@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use waxseal::Request;
+use waxseal::key::Request;
 
 use crate::fake_azure_key_vault::{
     ASSERTION, CLIENT_SECRET, FakeKeyVault, IDENTITY_HEADER, Material, Setup, TENANT,

@@ -1,8 +1,8 @@
 //! What the service refuses, and what is refused of its answers.
 
 use serde_json::{Value, json};
-use waxseal::azure_key_vault::{Algorithm, AzureKeys, Client};
-use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request};
+use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client};
+use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, key::Request};
 
 use crate::fake_azure_key_vault::{FakeKeyVault, Fault};
 use crate::{acme, auth, client, keys, opens, wrapped};
@@ -164,15 +164,15 @@ async fn disabled_and_denied_are_told_apart() {
     opens(&keys, &dek, &wrap).await.unwrap();
 
     let denied = Client::new(config_of(&fake, "denied")).unwrap();
-    let denied = AzureKeys::new(&denied, "k", Algorithm::RsaOaep256).unwrap();
+    let denied = AzureKey::new(&denied, "k", Algorithm::RsaOaep256).unwrap();
     let error = opens(&denied, &dek, &wrap).await.unwrap_err();
     check(&error, ErrorKind::Denied, false);
     assert!(error.to_string().contains("ForbiddenByRbac"), "{error}");
     check(&wrapped(&denied).await.unwrap_err(), ErrorKind::Denied, false);
 }
 
-fn config_of(fake: &FakeKeyVault, client_id: &str) -> waxseal::azure_key_vault::Config {
-    waxseal::azure_key_vault::Config::new(fake.url(), auth(client_id))
+fn config_of(fake: &FakeKeyVault, client_id: &str) -> waxseal::backend::azure_key_vault::Config {
+    waxseal::backend::azure_key_vault::Config::new(fake.url(), auth(client_id))
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca())
         .without_challenge_check()
@@ -184,7 +184,7 @@ async fn the_right_to_read_is_not_needed_with_a_pinned_version() {
     let fake = FakeKeyVault::start();
     fake.key("k");
     let client = Client::new(config_of(&fake, "no-read")).unwrap();
-    let pinned = AzureKeys::new(
+    let pinned = AzureKey::new(
         &client,
         &format!("k/{}", fake.version("k")),
         Algorithm::RsaOaep256,
@@ -192,7 +192,7 @@ async fn the_right_to_read_is_not_needed_with_a_pinned_version() {
     .unwrap();
     let (dek, wrap) = wrapped(&pinned).await.unwrap();
     opens(&pinned, &dek, &wrap).await.unwrap();
-    let current = AzureKeys::new(&client, "k", Algorithm::RsaOaep256).unwrap();
+    let current = AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap();
     opens(&current, &dek, &wrap).await.unwrap();
     check(&wrapped(&current).await.unwrap_err(), ErrorKind::Denied, false);
 }
@@ -206,12 +206,12 @@ async fn a_key_that_is_not_there_or_not_for_it_is_told() {
         false,
     );
     fake.key("k");
-    let symmetric = AzureKeys::new(&client(&fake), "k", Algorithm::A256Kw).unwrap();
+    let symmetric = AzureKey::new(&client(&fake), "k", Algorithm::A256Kw).unwrap();
     let error = wrapped(&symmetric).await.unwrap_err();
     check(&error, ErrorKind::Configuration, false);
     assert!(error.to_string().contains("algorithm=RSA-OAEP-256"), "{error}");
     let version = fake.version("k");
-    let pinned = AzureKeys::new(&client(&fake), &format!("k/{version}"), Algorithm::A256Kw).unwrap();
+    let pinned = AzureKey::new(&client(&fake), &format!("k/{version}"), Algorithm::A256Kw).unwrap();
     check(
         &wrapped(&pinned).await.unwrap_err(),
         ErrorKind::Configuration,
@@ -291,10 +291,10 @@ async fn an_answer_about_another_key_or_without_a_wrap_is_none() {
 async fn a_challenge_for_another_host_gets_no_token() {
     let fake = FakeKeyVault::start();
     let key = fake.key("k");
-    let checked = waxseal::azure_key_vault::Config::new(fake.url(), auth("app"))
+    let checked = waxseal::backend::azure_key_vault::Config::new(fake.url(), auth("app"))
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca());
-    let keys = AzureKeys::new(&Client::new(checked).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
+    let keys = AzureKey::new(&Client::new(checked).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     check(&error, ErrorKind::Configuration, false);
     assert!(error.to_string().contains("verify-challenge=off"), "{error}");

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use waxseal::layer::{Cached, Caching};
 use waxseal::runtime::{BoxFuture, Monotonic, Runtime};
+use waxseal::source::{Cached, Caching};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
-use waxseal::{AnyOf, DekLease, EncryptionContext, Envelope, Error, ErrorKind, Plaintext, Result, Sealer};
+use waxseal::{
+    EncryptionContext, Envelope, Error, ErrorKind, Plaintext, Result, Sealer, source::AnyOf, source::DekLease,
+};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use waxseal::layer::{Cached, Caching};
 use waxseal::runtime::Monotonic;
-use waxseal::{BodyHead, DekLease, DekSource, EncryptionContext, ErrorKind, Request, WrapSection, WrapSet};
+use waxseal::source::{Cached, Caching};
+use waxseal::{
+    DekSource, EncryptionContext, ErrorKind, envelope::BodyHead, envelope::WrapSection, envelope::WrapSet,
+    key::Request, source::DekLease,
+};
 
 use crate::bench::{Bench, MINUTE, SECOND, context, kind};
 
@@ -171,7 +174,7 @@ fn an_answer_that_took_longer_than_its_age_is_used_by_those_who_waited() {
 
 /// Gives a lease that has ended so many times, then one that lasts.
 #[derive(Debug)]
-struct EndsAtOnce(waxseal::AnyOf, std::sync::atomic::AtomicUsize);
+struct EndsAtOnce(waxseal::source::AnyOf, std::sync::atomic::AtomicUsize);
 
 impl EndsAtOnce {
     fn ended(&self, lease: Arc<DekLease>) -> Arc<DekLease> {
@@ -223,7 +226,7 @@ fn a_lease_that_ended_on_its_way_is_asked_for_once_more_and_no_oftener() {
     ] {
         let bench = Bench::new();
         let sealed = bench.stored("acme");
-        let source = || EndsAtOnce(waxseal::AnyOf::new(bench.kms.clone()), ends.into());
+        let source = || EndsAtOnce(waxseal::source::AnyOf::new(bench.kms.clone()), ends.into());
         let sealer = |source: EndsAtOnce| {
             let builder = waxseal::Sealer::builder().runtime(Arc::new(bench.runtime.clone()));
             let runtime = Arc::new(bench.runtime.clone());

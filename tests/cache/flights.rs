@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use waxseal::testing::Fault;
-use waxseal::{DekSource, ErrorKind, Request, Sealer};
+use waxseal::{DekSource, ErrorKind, Sealer, key::Request};
 
 use crate::bench::{Bench, SECOND, altered, context, kind};
 
@@ -99,7 +99,7 @@ fn an_error_is_told_to_all_who_wait_and_not_kept() {
         .kms
         .script(Fault::Hangs(Arc::new(bench.runtime.clone()), SECOND));
     let key = bench.kms.kek();
-    bench.kms.set_state(1, waxseal::KekState::Disabled);
+    bench.kms.set_state(1, waxseal::key::KekState::Disabled);
     let opened = bench.all((0..100).map(|_| bench.opens(&sealed, "acme")));
     for error in opened.into_iter().map(Result::unwrap_err) {
         assert_eq!(error.kind(), ErrorKind::KeyDisabled);
@@ -108,7 +108,7 @@ fn an_error_is_told_to_all_who_wait_and_not_kept() {
         assert_eq!(error.attempts()[0].kek_id, key.id());
     }
     assert_eq!(bench.unwraps(), 1);
-    bench.kms.set_state(1, waxseal::KekState::Enabled);
+    bench.kms.set_state(1, waxseal::key::KekState::Enabled);
     bench.open(&sealed, "acme").unwrap();
     assert_eq!(bench.unwraps(), 2);
 }

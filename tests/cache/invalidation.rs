@@ -2,9 +2,11 @@
 
 use std::task::{Context, Waker};
 
-use waxseal::layer::{Cached, Caching};
+use waxseal::source::{Cached, Caching};
 use waxseal::testing::{FakeKeyManager, Method};
-use waxseal::{AnyOf, Authorisation, DekSource, Envelope, ErrorKind, KekRef, Request, Sealer};
+use waxseal::{
+    DekSource, Envelope, ErrorKind, Sealer, envelope::KekRef, key::Authorisation, key::Request, source::AnyOf,
+};
 
 use crate::bench::{Bench, MINUTE, SECOND, context, kind};
 
@@ -59,7 +61,7 @@ fn by_context_and_all() {
         .into_iter()
         .map(|tenant| bench.lease(&bench.stored(tenant), tenant))
         .collect();
-    let revoked = |leases: &[std::sync::Arc<waxseal::DekLease>]| {
+    let revoked = |leases: &[std::sync::Arc<waxseal::source::DekLease>]| {
         leases.iter().map(|lease| lease.is_revoked()).collect::<Vec<_>>()
     };
     assert_eq!(

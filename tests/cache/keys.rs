@@ -1,7 +1,7 @@
 //! What an entry is for, and what goes by.
 
-use waxseal::layer::Caching;
-use waxseal::{Authorisation, DekSource, Purpose, Request};
+use waxseal::source::Caching;
+use waxseal::{DekSource, key::Authorisation, key::Purpose, key::Request};
 
 use crate::bench::{Bench, altered, context, kind};
 
@@ -229,7 +229,7 @@ fn what_is_kept_is_given_without_a_future_and_only_then() {
     );
     // A source that keeps nothing has nothing at hand.
     assert!(
-        waxseal::AnyOf::new(bench.kms.clone())
+        waxseal::source::AnyOf::new(bench.kms.clone())
             .kept_for_sealing(&seal)
             .is_none()
     );

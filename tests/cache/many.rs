@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use waxseal::layer::Caching;
 use waxseal::runtime::Runtime;
+use waxseal::source::Caching;
 
 use crate::bench::{Bench, SECOND, context};
 

@@ -1,8 +1,8 @@
 //! Opening past the end while the KMS cannot be reached.
 
 use waxseal::ErrorKind;
-use waxseal::layer::Caching;
-use waxseal::{DekSource, Envelope, Purpose, Request};
+use waxseal::source::Caching;
+use waxseal::{DekSource, Envelope, key::Purpose, key::Request};
 
 use crate::bench::{Bench, MINUTE, SECOND, altered, context, kind};
 use crate::log::Log;

@@ -4,7 +4,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use waxseal::ErrorKind;
-use waxseal::layer::{Caching, OnDenial};
+use waxseal::source::{Caching, OnDenial};
 
 use crate::bench::{Bench, MINUTE, SECOND, altered, kind};
 

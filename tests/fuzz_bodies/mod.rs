@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use waxseal::backend::local::LocalKey;
 use waxseal::envelope::{DekId, HeaderBuf, Wraps};
-use waxseal::local::LocalKeys;
 use waxseal::runtime::{Monotonic, Runtime, ThreadRuntime};
 use waxseal::{
-    ChunkSize, DataKey, Dek, DekLease, EncryptionContext, Envelope, Error, Header, Kek, Sealer, Suite,
-    WrapSection, blocking,
+    DataKey, EncryptionContext, Envelope, Error, Kek, Sealer, Suite, blocking, envelope::ChunkSize,
+    envelope::Header, envelope::WrapSection, source::DekLease, value::Dek,
 };
 
 /// A body by the name of its target.
@@ -70,7 +70,7 @@ pub(crate) fn write_parse(data: &[u8]) {
 /// The KEK and the context of the corpus.
 pub(crate) fn fixed_sealer() -> &'static blocking::Sealer {
     static SEALER: LazyLock<blocking::Sealer> = LazyLock::new(|| {
-        let keys = LocalKeys::new(&Kek::from_bytes(&[1; 32]));
+        let keys = LocalKey::new(&Kek::from_bytes(&[1; 32]));
         let builder = Sealer::builder().wrap_with(keys).chunk_size(ChunkSize::MIN);
         builder.build().unwrap().into()
     });
@@ -129,7 +129,7 @@ pub(crate) fn stream_cuts(data: &[u8]) {
     // The message is repeated, so that short inputs reach several chunks too.
     let payload = payload.repeat(1 + usize::from(*c) % 16);
     let suite = Suite::from_id(1 + suite % 2).unwrap();
-    let keys = LocalKeys::new(&Kek::from_bytes(&[1; 32]));
+    let keys = LocalKey::new(&Kek::from_bytes(&[1; 32]));
     let builder = Sealer::builder().wrap_with(keys).suite(suite);
     let sealer: blocking::Sealer = builder.chunk_size(ChunkSize::MIN).build().unwrap().into();
     let context = fixed_context();

@@ -3,8 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use waxseal::gcp_kms::{Auth, Client, GcpAdmin, GcpKeys};
-use waxseal::{ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, WrapAlgorithm};
+use waxseal::backend::gcp_kms::{Auth, Client, GcpAdmin, GcpKey};
+use waxseal::{
+    ErrorKind, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin, key::KekState, key::KekTemplate,
+};
 
 use crate::fake_gcp_kms::FakeGcpKms;
 use crate::fault_proxy::{Fault, FaultProxy};
@@ -284,7 +286,7 @@ async fn an_application_without_the_right_is_denied() {
     let admin = GcpAdmin::new(&denied, RING).unwrap();
     let error = admin.rotate(&kek(&key, ""), "x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    let missing = GcpKeys::new(&client(&fake), &key).unwrap();
+    let missing = GcpKey::new(&client(&fake), &key).unwrap();
     assert_eq!(
         wrapped(&missing).await.unwrap().1.kek().version(),
         "1",

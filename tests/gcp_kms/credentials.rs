@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use waxseal::ErrorKind;
-use waxseal::gcp_kms::{Auth, Client, Config, GcpKeys};
+use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
 
 use crate::fake_gcp_kms::FakeGcpKms;
 use crate::{TOKEN, opens, wrapped};
@@ -25,10 +25,10 @@ fn in_a_process(test: &str, fake: &FakeGcpKms, key: &str, credentials: &std::pat
     assert!(!text.contains("CANARY"), "{text}");
 }
 
-fn keys_by_default() -> GcpKeys {
+fn keys_by_default() -> GcpKey {
     let config = Config::new().with_endpoint(std::env::var("WAXSEAL_TEST_FAKE").unwrap());
     let client = Client::new(config).unwrap();
-    GcpKeys::new(&client, &std::env::var("WAXSEAL_TEST_FAKE_KEY").unwrap()).unwrap()
+    GcpKey::new(&client, &std::env::var("WAXSEAL_TEST_FAKE_KEY").unwrap()).unwrap()
 }
 
 /// Answers one form with a token, and gives what was asked.
@@ -163,7 +163,7 @@ async fn a_token_that_is_none_is_refused_before_any_call() {
     let config = Config::new()
         .with_endpoint(fake.endpoint())
         .with_auth(Auth::AccessToken("CANARY\nnewline".into()));
-    let keys = GcpKeys::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
+    let keys = GcpKey::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(!format!("{error} {error:?}").contains("CANARY"));

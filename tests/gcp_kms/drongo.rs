@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::gcp_kms::{Auth, Client, Config, GcpKeys};
+use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
 use waxseal::testing::conformance::{Subject, run};
-use waxseal::{EncryptionContext, ErrorKind, KeyManager, Request, Sealer};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request};
 
 use crate::{acme, opens, wrapped};
 
@@ -73,11 +73,11 @@ impl Drongo {
         assert_eq!((status, made["name"].as_str()), (200, Some(key)), "{made}");
     }
 
-    pub(crate) fn keys(&self, key: &str) -> GcpKeys {
+    pub(crate) fn keys(&self, key: &str) -> GcpKey {
         let config = Config::new()
             .with_endpoint(&self.address)
             .with_auth(Auth::Anonymous);
-        GcpKeys::new(&Client::new(config).unwrap(), key).unwrap()
+        GcpKey::new(&Client::new(config).unwrap(), key).unwrap()
     }
 }
 
@@ -150,7 +150,9 @@ async fn batches_answer_as_single_calls_do() {
     let keys = drongo.keys(&drongo.key());
     let context = acme();
     let request = Request::new(&context);
-    let deks: Vec<_> = (1..4).map(|fill| waxseal::Dek::from_bytes(&[fill; 32])).collect();
+    let deks: Vec<_> = (1..4)
+        .map(|fill| waxseal::value::Dek::from_bytes(&[fill; 32]))
+        .collect();
     let items: Vec<_> = deks.iter().map(|dek| (dek, &request)).collect();
     let wraps: Vec<_> = keys
         .wrap_batch(&items)

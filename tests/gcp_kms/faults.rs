@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use waxseal::gcp_kms::{Auth, Client, Config, GcpKeys};
+use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
-use waxseal::{ErrorKind, KeyManager, Request};
+use waxseal::{ErrorKind, KeyManager, key::Request};
 
 use crate::fake_gcp_kms::FakeGcpKms;
 use crate::fault_proxy::{Certified, Fault, FaultProxy};
@@ -14,11 +14,11 @@ use crate::{TOKEN, acme, config, opens, wrapped};
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A fake behind a proxy, and a key manager that asks it through the proxy, with this timeout.
-fn behind(timeout: Duration) -> (FakeGcpKms, FaultProxy, GcpKeys) {
+fn behind(timeout: Duration) -> (FakeGcpKms, FaultProxy, GcpKey) {
     let fake = FakeGcpKms::start();
     let proxy = FaultProxy::new(&fake.endpoint());
     let config = config(&fake).with_endpoint(proxy.url()).with_timeout(timeout);
-    let keys = GcpKeys::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
+    let keys = GcpKey::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
     (fake, proxy, keys)
 }
 
@@ -177,7 +177,7 @@ async fn an_empty_answer_is_none_even_from_an_emulator() {
     let config = config(&fake)
         .with_endpoint(proxy.url())
         .with_auth(Auth::Anonymous);
-    let keys = GcpKeys::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
+    let keys = GcpKey::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
 }
@@ -237,7 +237,7 @@ async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
             let config = Config::new()
                 .with_endpoint(url)
                 .with_auth(Auth::AccessToken(TOKEN.into()));
-            let keys = GcpKeys::new(&Client::new(config).unwrap(), key).unwrap();
+            let keys = GcpKey::new(&Client::new(config).unwrap(), key).unwrap();
             let answer = tokio::time::timeout(BOUND, wrapped(&keys)).await.unwrap();
             if number == 0 {
                 answer.unwrap();

@@ -2,9 +2,9 @@
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::gcp_kms::{Client, Config, GcpKeys};
+use waxseal::backend::gcp_kms::{Client, Config, GcpKey};
 use waxseal::testing::conformance::{Subject, run};
-use waxseal::{Dek, ErrorKind, KeyManager, Request, Sealer, blocking};
+use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek};
 
 use crate::fake_gcp_kms::FakeGcpKms;
 use crate::{TOKEN, acme, config, keys, opens, wrapped};
@@ -128,7 +128,7 @@ fn no_runtime_is_needed_where_it_is_used() {
         .build()
         .unwrap();
     let client = Client::new(config(&fake).with_handle(runtime.handle().clone())).unwrap();
-    let sealer = blocking::Sealer::new(GcpKeys::new(&client, &fake.key("k")).unwrap());
+    let sealer = blocking::Sealer::new(GcpKey::new(&client, &fake.key("k")).unwrap());
     let sealed = sealer.seal(b"x", &acme()).unwrap();
     assert_eq!(sealer.open(&sealed, &acme()).unwrap(), b"x");
 }
@@ -150,7 +150,7 @@ async fn a_name_that_is_none_is_refused() {
         "k",
         "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
     ] {
-        let error = GcpKeys::new(&client, name).unwrap_err();
+        let error = GcpKey::new(&client, name).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{name}");
     }
 }

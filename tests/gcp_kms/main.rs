@@ -24,8 +24,8 @@ mod fault_proxy;
 mod own_server;
 
 use fake_gcp_kms::FakeGcpKms;
-use waxseal::gcp_kms::{Auth, Client, Config, GcpKeys};
-use waxseal::{Dek, EncryptionContext, KeyManager, Request, WrappedDek};
+use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
+use waxseal::{EncryptionContext, KeyManager, envelope::WrappedDek, key::Request, value::Dek};
 
 pub(crate) const TOKEN: &str = "ya29.CANARY-token";
 
@@ -44,16 +44,16 @@ pub(crate) fn client(fake: &FakeGcpKms) -> Client {
     Client::new(config(fake)).unwrap()
 }
 
-pub(crate) fn keys(fake: &FakeGcpKms, key: &str) -> GcpKeys {
-    GcpKeys::new(&client(fake), key).unwrap()
+pub(crate) fn keys(fake: &FakeGcpKms, key: &str) -> GcpKey {
+    GcpKey::new(&client(fake), key).unwrap()
 }
 
-pub(crate) async fn wrapped(keys: &GcpKeys) -> waxseal::Result<(Dek, WrappedDek)> {
+pub(crate) async fn wrapped(keys: &GcpKey) -> waxseal::Result<(Dek, WrappedDek)> {
     keys.generate(&Request::new(&acme())).await
 }
 
 /// Unwraps, and says which kind of error there was.
-pub(crate) async fn opens(keys: &GcpKeys, dek: &Dek, wrapped: &WrappedDek) -> waxseal::Result<()> {
+pub(crate) async fn opens(keys: &GcpKey, dek: &Dek, wrapped: &WrappedDek) -> waxseal::Result<()> {
     let opened = keys.unwrap(wrapped.as_wrap_ref(), &Request::new(&acme())).await?;
     assert!(opened.dek.ct_eq(dek));
     assert_eq!((opened.kek.id(), opened.kek.version()), (keys.kek_id(), ""));

@@ -2,8 +2,8 @@
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::gcp_kms::{Auth, Client, GcpKeys};
-use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, Request};
+use waxseal::backend::gcp_kms::{Auth, Client, GcpKey};
+use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, key::Request};
 
 use crate::fake_gcp_kms::{FakeGcpKms, Fault};
 use crate::{TOKEN, acme, client, config, keys, opens, wrapped};
@@ -170,7 +170,7 @@ async fn wrong_credentials_and_missing_rights_are_told_apart() {
         (Auth::Anonymous, ErrorKind::Unauthenticated),
     ] {
         let client = Client::new(config(&fake).with_auth(auth)).unwrap();
-        let error = wrapped(&GcpKeys::new(&client, &key).unwrap()).await.unwrap_err();
+        let error = wrapped(&GcpKey::new(&client, &key).unwrap()).await.unwrap_err();
         check(&error, kind, false);
     }
 }
@@ -218,7 +218,7 @@ async fn an_emulator_may_lack_checksums_but_not_have_wrong_ones() {
     let fake = FakeGcpKms::start();
     let anonymous = Client::new(config(&fake).with_auth(Auth::Anonymous)).unwrap();
     let key = fake.key("k");
-    let keys = GcpKeys::new(&anonymous, &key).unwrap();
+    let keys = GcpKey::new(&anonymous, &key).unwrap();
     fake.set(Fault::Change(|body| {
         for field in [
             "ciphertextCrc32c",
@@ -275,7 +275,7 @@ async fn a_request_that_is_damaged_on_the_way_wraps_nothing() {
 async fn an_answer_about_another_key_is_none() {
     let fake = FakeGcpKms::start();
     let key = fake.key("k");
-    let keys = GcpKeys::new(&client(&fake), &key).unwrap();
+    let keys = GcpKey::new(&client(&fake), &key).unwrap();
     let names: [fn(&mut Value); 3] = [
         |body| {
             body["name"] =

@@ -5,9 +5,10 @@ use std::time::Duration;
 use cryptoki::object::{Attribute, AttributeType};
 
 use crate::support::{Token, has_key_wrap_pad};
-use waxseal::pkcs11::{Mechanism, TokenAdmin};
+use waxseal::backend::pkcs11::{Mechanism, TokenAdmin};
 use waxseal::{
-    Dek, EncryptionContext, ErrorKind, KekAdmin, KekRef, KekState, KekTemplate, KeyManager, Request,
+    EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, key::KekAdmin, key::KekState,
+    key::KekTemplate, key::Request, value::Dek,
 };
 
 fn admin(token: &Token, mechanism: Mechanism) -> TokenAdmin {

@@ -4,13 +4,13 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::support::{PIN, Token, is_kryoptic};
-use waxseal::pkcs11::{Client, Config, Mechanism, TokenKeys, TokenMatch, Uri};
+use waxseal::backend::pkcs11::{Client, Config, Mechanism, TokenKey, TokenMatch, Uri};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::testing::FakeEnvironment;
-use waxseal::{EncryptionContext, ErrorKind, KeyManager, Request};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request};
 
 async fn check(config: Config) -> waxseal::Error {
-    let keys = TokenKeys::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
     keys.check().await.unwrap_err()
 }
 
@@ -21,7 +21,7 @@ async fn a_wrong_pin_is_refused_and_not_tried_again() {
         return;
     };
     let config = token.config().with_pin("CANARY-wrong".to_owned().into());
-    let keys = TokenKeys::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
     for attempt in 0..5 {
         let error = keys.check().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
@@ -93,7 +93,7 @@ async fn a_uri_is_all_that_is_needed() {
     let environment = FakeEnvironment::new().with("PIN", PIN);
     let open = |query: &str| {
         let uri = Uri::parse(&format!("pkcs11:token={label};object=k%2fek{query}")).unwrap();
-        TokenKeys::from_uri_in(&uri, &environment)
+        TokenKey::from_uri_in(&uri, &environment)
     };
     let source = format!("?module-path={module}&pin-source=env:PIN");
     assert_eq!(open(&source).unwrap().check().await.unwrap().version(), "02");
@@ -105,7 +105,7 @@ async fn a_uri_is_all_that_is_needed() {
     let kwp = open(&format!("{source}&algorithm=AES-KEY-WRAP-PAD")).unwrap();
     assert_eq!(
         kwp.capabilities().algorithm,
-        waxseal::WrapAlgorithm::PKCS11_AES_KWP
+        waxseal::envelope::WrapAlgorithm::PKCS11_AES_KWP
     );
 }
 

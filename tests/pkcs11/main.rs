@@ -21,10 +21,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use support::{PIN, Token, has_key_wrap_pad};
-use waxseal::pkcs11::{Client, Mechanism, TokenKeys};
+use waxseal::backend::pkcs11::{Client, Mechanism, TokenKey};
 use waxseal::runtime::{BoxFuture, Monotonic, Runtime, TokioRuntime};
 use waxseal::testing::conformance::{self, Subject};
-use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request, Sealer};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aes_gcm_conforms() {
@@ -185,7 +185,7 @@ async fn many_tasks_at_once_share_few_sessions() {
     let Some(token) = Token::fresh("many") else { return };
     token.make_key("kek", &[1]);
     let config = token.config().with_sessions(3).unwrap();
-    let keys = TokenKeys::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
     let tasks: Vec<_> = (0..64)
         .map(|i| {
             let keys = keys.clone();
@@ -214,7 +214,7 @@ async fn calls_that_are_given_up_leave_their_turn_to_others() {
     };
     token.make_key("kek", &[1]);
     let config = token.config().with_sessions(2).unwrap();
-    let keys = TokenKeys::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
     let context = EncryptionContext::empty();
     let (_, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
     let tasks: Vec<_> = (0..10_000_u32)
@@ -248,7 +248,7 @@ async fn no_more_blocks_at_once_than_there_are_sessions() {
         .with_sessions(3)
         .unwrap()
         .with_runtime(runtime.clone());
-    let keys = TokenKeys::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     let mut task = Context::from_waker(Waker::noop());
@@ -292,7 +292,7 @@ async fn a_module_that_does_not_return_ends_by_the_timeout() {
         .unwrap()
         .with_runtime(runtime.clone());
     let client = Client::new(config.with_timeout(Duration::from_millis(50)));
-    let keys = TokenKeys::new(client, "kek", Mechanism::AesGcm).unwrap();
+    let keys = TokenKey::new(client, "kek", Mechanism::AesGcm).unwrap();
     let context = EncryptionContext::empty();
     // The first one hangs in the module, the second one waits for its turn.
     for _ in 0..2 {

@@ -3,9 +3,12 @@
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism as Call, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
-use waxseal::pkcs11::{Mechanism, TokenAdmin};
+use waxseal::backend::pkcs11::{Mechanism, TokenAdmin};
 use waxseal::testing::conformance::{self, Subject};
-use waxseal::{Dek, EncryptionContext, ErrorKind, KekAdmin, KekTemplate, KeyManager, Request, WrapAlgorithm};
+use waxseal::{
+    EncryptionContext, ErrorKind, KeyManager, envelope::WrapAlgorithm, key::KekAdmin, key::KekTemplate,
+    key::Request, value::Dek,
+};
 
 use crate::support::{PIN, Token, is_kryoptic};
 

@@ -10,7 +10,7 @@ use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use waxseal::pkcs11::{Client, Config, Mechanism, TokenKeys, TokenMatch};
+use waxseal::backend::pkcs11::{Client, Config, Mechanism, TokenKey, TokenMatch};
 use waxseal::runtime::TokioRuntime;
 
 pub(crate) const PIN: &str = "w4x-pin-canary";
@@ -131,8 +131,8 @@ impl Token {
         Client::new(self.config())
     }
 
-    pub(crate) fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKeys {
-        TokenKeys::new(self.client(), label, mechanism).unwrap()
+    pub(crate) fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKey {
+        TokenKey::new(self.client(), label, mechanism).unwrap()
     }
 
     /// A session of our own, logged in.

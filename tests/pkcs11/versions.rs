@@ -4,8 +4,8 @@ use cryptoki::mechanism::Mechanism as Call;
 use cryptoki::object::Attribute;
 
 use crate::support::Token;
-use waxseal::pkcs11::Mechanism;
-use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request};
+use waxseal::backend::pkcs11::Mechanism;
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request, value::Dek};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_greatest_id_wraps_older_ones_open_and_a_pinned_one_stays() {

@@ -3,8 +3,8 @@
 
 use std::io::Read;
 
-use waxseal::local::LocalKeys;
-use waxseal::{ChunkSize, EncryptionContext, Envelope, Error, Kek, Sealer, Suite, blocking};
+use waxseal::backend::local::LocalKey;
+use waxseal::{EncryptionContext, Envelope, Error, Kek, Sealer, Suite, blocking, envelope::ChunkSize};
 
 pub(crate) const AAD: &[u8] = b"row 7";
 pub(crate) const CHUNK: usize = 1024;
@@ -22,7 +22,7 @@ pub(crate) fn context() -> EncryptionContext {
 /// Seals and opens in chunks of 1 KiB under a fixed KEK.
 pub(crate) fn sealer(suite: Suite) -> blocking::Sealer {
     Sealer::builder()
-        .wrap_with(LocalKeys::new(&kek(1)))
+        .wrap_with(LocalKey::new(&kek(1)))
         .suite(suite)
         .chunk_size(ChunkSize::MIN)
         .build()

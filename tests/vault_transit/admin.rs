@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use waxseal::vault_transit::{Mode, TransitAdmin};
-use waxseal::{ErrorKind, KekAdmin, KekState, KekTemplate};
+use waxseal::backend::vault_transit::{Mode, TransitAdmin};
+use waxseal::{ErrorKind, key::KekAdmin, key::KekState, key::KekTemplate};
 
 use crate::server::{kek, round_trip, server, unique};
 
@@ -140,7 +140,7 @@ async fn what_is_not_of_this_mount_or_not_to_be_had() {
         ("vault-transit", "transit/keys/"),
         ("vault-transit", "transit/keys/../../sys/mounts"),
     ] {
-        let foreign = waxseal::KekRef::new(provider, id, "").unwrap();
+        let foreign = waxseal::envelope::KekRef::new(provider, id, "").unwrap();
         let error = admin.describe(&foreign).await.unwrap_err();
         assert!(
             matches!(

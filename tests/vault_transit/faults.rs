@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKey};
 use waxseal::runtime::{Runtime, TokioRuntime};
-use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKeys};
-use waxseal::{Dek, ErrorKind, KekAdmin, KeyManager, Request};
+use waxseal::{ErrorKind, KeyManager, key::KekAdmin, key::Request, value::Dek};
 
 use crate::fault_proxy::{Certified, Fault, FaultProxy, Seen};
 use crate::server::{Server, acme, kek, round_trip, server, unwrap_kind};
@@ -12,12 +12,12 @@ use crate::server::{Server, acme, kek, round_trip, server, unwrap_kind};
 /// Generous: what is asserted is that an answer comes at all.
 const BOUND: Duration = Duration::from_secs(60);
 
-async fn behind(server: &Server, mode: Mode, timeout: Duration) -> (FaultProxy, TransitKeys) {
+async fn behind(server: &Server, mode: Mode, timeout: Duration) -> (FaultProxy, TransitKey) {
     let proxy = FaultProxy::new(&server.address);
     let name = server.key("faults", mode).await;
     let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
     let client = Client::new(config.with_timeout(timeout)).unwrap();
-    (proxy, TransitKeys::new(&client, "transit", &name, mode).unwrap())
+    (proxy, TransitKey::new(&client, "transit", &name, mode).unwrap())
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
     let keys = |proxy: &FaultProxy| {
         let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
         let client = Client::new(config.with_ca_pem(certified.ca.clone())).unwrap();
-        TransitKeys::new(&client, "transit", &name, Mode::Encrypt).unwrap()
+        TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap()
     };
     round_trip(&keys(&certified.good)).await.unwrap();
     for (what, proxy) in &certified.bad {

@@ -3,9 +3,9 @@
 use base64ct::{Base64, Encoding};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use waxseal::backend::vault_transit::{Auth, Client, Mode, TransitKey};
 use waxseal::testing::conformance::{self, Subject};
-use waxseal::vault_transit::{Auth, Client, Mode, TransitKeys};
-use waxseal::{Dek, EncryptionContext, ErrorKind, KeyManager, Request, Sealer};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
 
 use crate::server::{acme, policy_for, round_trip, server, unwrap_kind};
 
@@ -15,7 +15,7 @@ async fn conforms(mode: Mode) {
     // With the policy of the documentation, and nothing more.
     let token = server.token(&policy_for(&own), json!({})).await;
     let client = Client::new(server.config(Auth::token(token.clone()))).unwrap();
-    let subject = Subject::new(TransitKeys::new(&client, "transit", &own, mode).unwrap())
+    let subject = Subject::new(TransitKey::new(&client, "transit", &own, mode).unwrap())
         .against(server.keys(&other, mode))
         .with_canary(token);
     let report = conformance::run(&subject)
@@ -36,7 +36,7 @@ async fn data_keys_conform() {
     conforms(Mode::DataKey).await;
 }
 
-fn text(wrapped: &waxseal::WrappedDek) -> &str {
+fn text(wrapped: &waxseal::envelope::WrappedDek) -> &str {
     std::str::from_utf8(wrapped.wrapped()).unwrap()
 }
 
@@ -237,14 +237,14 @@ async fn the_mount_and_namespace_are_those_of_the_configuration() {
         .config(Auth::token(server.root.clone()))
         .with_namespace(&format!("/{namespace}/"));
     let client = Client::new(config).unwrap();
-    let keys = TransitKeys::new(&client, "keys/transit/", "orders", Mode::Encrypt).unwrap();
+    let keys = TransitKey::new(&client, "keys/transit/", "orders", Mode::Encrypt).unwrap();
     let wrapped = round_trip(&keys).await.unwrap();
     assert_eq!(
         wrapped.kek().id(),
         format!("{namespace}/keys/transit/keys/orders")
     );
     // Outside there is no such thing.
-    let outside = TransitKeys::new(&server.root(), "keys/transit", "orders", Mode::Encrypt).unwrap();
+    let outside = TransitKey::new(&server.root(), "keys/transit", "orders", Mode::Encrypt).unwrap();
     assert_eq!(
         round_trip(&outside).await.unwrap_err().kind(),
         ErrorKind::KeyNotFound
@@ -265,7 +265,7 @@ fn callers_without_a_runtime_are_served_by_the_clients_own() {
     let error = Client::new(config.clone()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let client = Client::new(config.with_handle(runtime.handle().clone())).unwrap();
-    let keys = TransitKeys::new(&client, "transit", &name, Mode::DataKey).unwrap();
+    let keys = TransitKey::new(&client, "transit", &name, Mode::DataKey).unwrap();
     let sealer = waxseal::blocking::Sealer::from(Sealer::new(keys));
     let sealed = sealer.seal(b"hello", &acme()).unwrap();
     assert_eq!(sealer.open(&sealed, &acme()).unwrap(), b"hello");

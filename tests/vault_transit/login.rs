@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use waxseal::ErrorKind;
-use waxseal::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitKeys};
+use waxseal::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitKey};
 
 use crate::fault_proxy::{Fault, FaultProxy, Seen};
 use crate::server::{Server, policy_for, round_trip, server, unique};
@@ -35,9 +35,9 @@ async fn approle(server: &Server, more: Value) -> (String, String, String, Strin
     )
 }
 
-fn keys_of(proxy: &FaultProxy, auth: Auth, name: &str) -> TransitKeys {
+fn keys_of(proxy: &FaultProxy, auth: Auth, name: &str) -> TransitKey {
     let client = Client::new(Config::new(proxy.url(), auth)).unwrap();
-    TransitKeys::new(&client, "transit", name, Mode::Encrypt).unwrap()
+    TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap()
 }
 
 /// The token of the last request.
@@ -336,11 +336,11 @@ async fn the_servers_own_plugin_takes_a_signed_token() {
         },
     ] {
         let client = Client::new(server.config(auth)).unwrap();
-        let keys = TransitKeys::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+        let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
         round_trip(&keys).await.unwrap();
     }
     let client = Client::new(server.config(Auth::jwt("app", forged).at(mount))).unwrap();
-    let keys = TransitKeys::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+    let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
     let error = round_trip(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waxseal::vault_transit::Mode;
+use waxseal::backend::vault_transit::Mode;
 use waxseal::{EncryptionContext, ErrorKind, Sealer};
 
 use crate::cluster::Cluster;

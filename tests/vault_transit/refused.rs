@@ -2,9 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitKey};
 use waxseal::testing::FakeEnvironment;
-use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
-use waxseal::{Dek, ErrorKind, KeyManager, Request};
+use waxseal::{ErrorKind, KeyManager, key::Request, value::Dek};
 
 use crate::server::{acme, policy_for, round_trip, server, unique, unwrap_kind};
 
@@ -61,7 +61,7 @@ async fn an_unknown_key_is_an_error_and_is_not_made() {
     for token in [all, own.clone()] {
         let client = Client::new(server.config(Auth::token(token))).unwrap();
         for mode in [Mode::Encrypt, Mode::DataKey] {
-            let keys = TransitKeys::new(&client, "transit", &name, mode).unwrap();
+            let keys = TransitKey::new(&client, "transit", &name, mode).unwrap();
             assert_eq!(
                 round_trip(&keys).await.unwrap_err().kind(),
                 ErrorKind::KeyNotFound
@@ -132,7 +132,7 @@ async fn denied_is_not_unauthenticated() {
     );
     let token = server.token(&policy, json!({})).await;
     let client = Client::new(server.config(Auth::token(token.clone()))).unwrap();
-    let keys = TransitKeys::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+    let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
     let error = round_trip(&keys).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Denied, false));
     let shown = format!("{error} {error:?} {client:?} {keys:?}");
@@ -144,7 +144,7 @@ async fn denied_is_not_unauthenticated() {
         ErrorKind::Unauthenticated
     );
     let wrong = Client::new(server.config(Auth::token("s.wrong"))).unwrap();
-    let keys = TransitKeys::new(&wrong, "transit", &name, Mode::Encrypt).unwrap();
+    let keys = TransitKey::new(&wrong, "transit", &name, Mode::Encrypt).unwrap();
     assert_eq!(
         round_trip(&keys).await.unwrap_err().kind(),
         ErrorKind::Unauthenticated
@@ -189,7 +189,7 @@ async fn configurations_that_are_none() {
         ("a/../b", "orders"),
         ("transit", "a/b"),
     ] {
-        let error = TransitKeys::new(&client, mount, name, Mode::Encrypt).unwrap_err();
+        let error = TransitKey::new(&client, mount, name, Mode::Encrypt).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{mount} {name}");
     }
 }
@@ -211,7 +211,7 @@ async fn the_environment_says_where_and_who() {
     assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     environment.unset("VAULT_CACERT");
     let client = Client::new(Config::from_environment(&environment).unwrap()).unwrap();
-    let keys = TransitKeys::new(&client, "transit", "orders", Mode::Encrypt).unwrap();
+    let keys = TransitKey::new(&client, "transit", "orders", Mode::Encrypt).unwrap();
     assert_eq!(keys.kek_id(), "team/a/transit/keys/orders");
     environment.unset("VAULT_TOKEN");
     let error = Config::from_environment(&environment).unwrap_err();

@@ -8,8 +8,11 @@ use live::{address, variable};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
-use waxseal::{EncryptionContext, ErrorKind, KekRef, KeyManager, Request, WrapRef, WrappedDek};
+use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitKey};
+use waxseal::{
+    EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, envelope::WrapRef, envelope::WrappedDek,
+    key::Request,
+};
 
 pub(crate) struct Server {
     pub(crate) address: String,
@@ -127,8 +130,8 @@ impl Server {
         Client::new(self.config(Auth::token(self.root.clone()))).unwrap()
     }
 
-    pub(crate) fn keys(&self, name: &str, mode: Mode) -> TransitKeys {
-        TransitKeys::new(&self.root(), "transit", name, mode).unwrap()
+    pub(crate) fn keys(&self, name: &str, mode: Mode) -> TransitKey {
+        TransitKey::new(&self.root(), "transit", name, mode).unwrap()
     }
 }
 
@@ -149,7 +152,7 @@ pub(crate) fn kek(name: &str, version: &str) -> KekRef {
     KekRef::new("vault-transit", &format!("transit/keys/{name}"), version).unwrap()
 }
 
-pub(crate) async fn unwrap_kind(keys: &TransitKeys, wrapped: WrapRef<'_>) -> ErrorKind {
+pub(crate) async fn unwrap_kind(keys: &TransitKey, wrapped: WrapRef<'_>) -> ErrorKind {
     let context = acme();
     keys.unwrap(wrapped, &Request::new(&context))
         .await
@@ -157,7 +160,7 @@ pub(crate) async fn unwrap_kind(keys: &TransitKeys, wrapped: WrapRef<'_>) -> Err
         .kind()
 }
 
-pub(crate) async fn round_trip(keys: &TransitKeys) -> waxseal::Result<WrappedDek> {
+pub(crate) async fn round_trip(keys: &TransitKey) -> waxseal::Result<WrappedDek> {
     let context = acme();
     let request = Request::new(&context);
     let (dek, wrapped) = keys.generate(&request).await?;

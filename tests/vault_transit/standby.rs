@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKey};
 use waxseal::layer::Failover;
 use waxseal::testing::conformance::{Subject, run};
-use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKeys};
-use waxseal::{EncryptionContext, ErrorKind, KekAdmin, KeyManager, Request};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::KekAdmin, key::Request};
 
 use crate::cluster::Cluster;
 use crate::fault_proxy::{Fault, FaultProxy};
@@ -116,7 +116,7 @@ async fn redirects(cluster: &Cluster, name: &str, login: &(String, String)) {
     let proxy = FaultProxy::new(&standby.address);
     let keys = |auth| {
         let client = Client::new(Config::new(proxy.url(), auth)).unwrap();
-        TransitKeys::new(&client, "transit", name, Mode::Encrypt).unwrap()
+        TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap()
     };
     let logging_in = keys(Auth::approle(id, secret.clone()));
     let root = Client::new(Config::new(proxy.url(), Auth::token(standby.root.clone()))).unwrap();

@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use waxseal::ErrorKind;
+use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitKey};
 use waxseal::testing::conformance::{Subject, run};
-use waxseal::vault_transit::{Auth, Client, Config, Mode, TransitKeys};
 
 use crate::own_server::{free_port, installed};
 use crate::server::{BINARY, round_trip, server};
@@ -96,10 +96,10 @@ impl Tls {
         Client::new(config.with_ca_file(self.ca())).unwrap()
     }
 
-    fn keys(&self, host: &str, change: impl FnOnce(Config) -> Config) -> TransitKeys {
+    fn keys(&self, host: &str, change: impl FnOnce(Config) -> Config) -> TransitKey {
         let config = Config::new(format!("https://{host}:{}", self.port), Auth::token("root"));
         let client = Client::new(change(config)).unwrap();
-        TransitKeys::new(&client, "transit", "orders", Mode::Encrypt).unwrap()
+        TransitKey::new(&client, "transit", "orders", Mode::Encrypt).unwrap()
     }
 }
 
@@ -108,7 +108,7 @@ async fn conforms_over_tls() {
     let Some(tls) = start().await else { return };
     tls.mount().await;
     let client = tls.client();
-    let keys = |name| TransitKeys::new(&client, "transit", name, Mode::Encrypt).unwrap();
+    let keys = |name| TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap();
     let subject = Subject::new(keys("orders")).against(keys("others"));
     println!(
         "OpenBao with TLS at port {}:\n{}",

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use waxseal::local::LocalKeys;
+use waxseal::backend::local::LocalKey;
 use waxseal::{DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
 
 const PLAINTEXT: [u8; 100] = [7; 100];
@@ -56,7 +56,7 @@ const PATHS: [(&str, Path); 5] = [
 ];
 
 fn run(path: Path, times: u32) -> Result<()> {
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+    let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
     let key = sealer.data_key(&context)?;
     let sealed = key.seal(&PLAINTEXT, b"row 7")?;

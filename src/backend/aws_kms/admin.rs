@@ -13,8 +13,8 @@ use super::client::Client;
 use super::names::{Name, is_alias};
 use super::once;
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// Rotations on demand of one key in its life (AWS KMS quotas).
 const ROTATIONS: u64 = 25;

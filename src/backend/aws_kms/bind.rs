@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use base64ct::{Base64UrlUnpadded, Encoding};
 
 use crate::envelope::WrapAlgorithm;
-use crate::error::{Error, Result};
-use crate::key_manager::Request;
+use crate::key::Request;
+use crate::value::error::{Error, Result};
 
 /// The one key of the digest form.
 const DIGEST_KEY: &str = "waxseal-context";
@@ -57,8 +57,8 @@ impl ContextForm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::EncryptionContext;
-    use crate::error::ErrorKind;
+    use crate::value::context::EncryptionContext;
+    use crate::value::error::ErrorKind;
 
     #[test]
     fn pairs_go_as_they_are_and_an_empty_context_as_none() {

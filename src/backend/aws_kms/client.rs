@@ -15,13 +15,13 @@ use secrecy::ExposeSecret;
 
 use super::admin::AwsAdmin;
 use super::config::Config;
-use super::keys::AwsKeys;
+use super::key::AwsKey;
 use super::map;
 use super::reactor::Reactor;
-use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Monotonic, Runtime};
+use crate::value::error::{Error, ErrorKind, Result};
 
-/// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`AwsKeys`] share one.
+/// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`AwsKey`] share one.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -111,8 +111,8 @@ impl Client {
     ///
     /// # Errors
     /// `Configuration` for what is none of these, or is in another region and no multi-region key.
-    pub fn keys(&self, key: &str) -> Result<AwsKeys> {
-        AwsKeys::new(self.clone(), key)
+    pub fn keys(&self, key: &str) -> Result<AwsKey> {
+        AwsKey::new(self.clone(), key)
     }
 
     /// The administration of KEKs, with this client's credentials.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::error::{Error, Result};
 use crate::runtime::{Runtime, ThreadRuntime};
+use crate::value::error::{Error, Result};
 
 /// The longest timeout that can be set.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -183,7 +183,7 @@ impl fmt::Debug for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::value::error::ErrorKind;
 
     #[test]
     fn debug_shows_no_credentials() {

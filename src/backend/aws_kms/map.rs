@@ -8,7 +8,7 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 
-use crate::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind};
 
 const NO_SUCH_CALL: &str = "this call to what answers at the AWS KMS endpoint";
 

@@ -1,7 +1,7 @@
 //! KEKs in AWS KMS (feature `aws-kms`).
 //!
 //! ```no_run
-//! use waxseal::{EncryptionContext, Sealer, aws_kms::{Client, Config}};
+//! use waxseal::{EncryptionContext, Sealer, backend::aws_kms::{Client, Config}};
 //!
 //! # async fn example() -> waxseal::Result<()> {
 //! let client = Client::connect(Config::new()).await?;
@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is one region of one account: credentials, connections, timeouts. [`AwsKeys`] is one KEK, cheap to
+//! A [`Client`] is one region of one account: credentials, connections, timeouts. [`AwsKey`] is one KEK, cheap to
 //! make from it, and [`AwsAdmin`] makes, rotates and ends KEKs, meant for other credentials. Region and credentials
 //! come from where every AWS program looks for them: the `AWS_*` variables, the shared configuration files and
 //! their profiles (with `role_arn`), web identity (IRSA), the container and the instance role. Profiles that sign
@@ -26,7 +26,7 @@
 //!
 //! An alias is resolved by `DescribeKey` when it is first needed, and again every five minutes
 //! ([`Config::with_refresh`]). While that fails for a reason that may pass, what it stood for before is used. Once
-//! it has moved, what was wrapped under its former target opens where that is named by [`AwsKeys::also_opening`]:
+//! it has moved, what was wrapped under its former target opens where that is named by [`AwsKey::also_opening`]:
 //! name it before the alias is moved.
 //!
 //! A multi-region key (`mrk-…`) is the same key in each of its regions: a wrap made in one opens in another.
@@ -55,7 +55,7 @@
 //! `Decrypt` and a wrap.
 //!
 //! # Permissions
-//! For [`AwsKeys`]:
+//! For [`AwsKey`]:
 //!
 //! ```json
 //! {
@@ -117,18 +117,19 @@ mod admin;
 mod bind;
 mod client;
 mod config;
-mod keys;
+mod key;
 mod map;
 mod names;
 mod once;
 mod reactor;
 mod resolve;
+pub(in crate::backend) mod uri;
 
 pub use admin::{AwsAdmin, RotationStatus};
 pub use bind::ContextForm;
 pub use client::Client;
 pub use config::Config;
-pub use keys::AwsKeys;
+pub use key::AwsKey;
 
 /// The provider name in stanzas.
 const PROVIDER: &str = "aws-kms";

@@ -1,6 +1,6 @@
 //! How AWS names keys.
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// The longest key id, ARN or alias that AWS takes.
 const LONGEST: usize = 2_048;
@@ -136,7 +136,7 @@ fn arn_parts(text: &str) -> Option<(&str, &str, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::value::error::ErrorKind;
 
     const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
     const MRK: &str = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab";

@@ -5,7 +5,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
 use super::client::Client;
-use crate::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// The tag of a key that was created, with the idempotency key's digest.
 pub(super) const CREATED: &str = "waxseal-created";

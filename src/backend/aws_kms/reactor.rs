@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// The caller's tokio runtime, or one of our own with one thread.
 pub(super) struct Reactor {

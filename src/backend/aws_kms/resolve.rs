@@ -10,8 +10,8 @@ use super::PROVIDER;
 use super::client::Client;
 use super::names::{KeyArn, Name};
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// When to resolve again after that failed, unless it is sooner anyway.
 const AGAIN: Duration = Duration::from_secs(30);

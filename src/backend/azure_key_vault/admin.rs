@@ -20,9 +20,9 @@ use super::names::KeyId;
 use super::resolve::{self, Key};
 use super::{Algorithm, PROVIDER, names, versions};
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// The tag that says by which idempotency key a key was made.
 const CREATED: &str = "waxseal-created";

@@ -13,10 +13,10 @@ use super::credentials::{Guard, options};
 use super::map::{self, Call};
 use super::transport::Peer;
 use super::{PROVIDER, names};
-use crate::backend::tokio_io::TokioIo;
-use crate::error::{Error, Result};
-use crate::key_manager::Request;
+use crate::backend::shared::tokio_io::TokioIo;
+use crate::key::Request;
 use crate::runtime::Monotonic;
+use crate::value::error::{Error, Result};
 
 /// A vault or managed HSM, with connections and a token that all its key managers share. Cheap to clone.
 #[derive(Clone)]

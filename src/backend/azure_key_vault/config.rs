@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 use super::PROVIDER;
-use crate::error::{Error, Result};
 use crate::runtime::{Environment, ProcessEnvironment, required_var, set_var};
+use crate::value::error::{Error, Result};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -20,8 +20,8 @@ use secrecy::ExposeSecret;
 use super::config::{Auth, Config};
 use super::transport::{Fault, Http, Peer, Why};
 use super::{PROVIDER, map, names};
-use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{TokioRuntime, with_timeout};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// Where Entra ID is, in the public cloud.
 const AUTHORITY: &str = "https://login.microsoftonline.com";

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::PROVIDER;
 use super::transport::{Fault, Why};
-use crate::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind};
 
 /// What was called: one status means different things to different calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use waxseal::{EncryptionContext, Sealer};
-//! use waxseal::azure_key_vault::{Algorithm, AzureKeys, Client, Config};
+//! use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client, Config};
 //!
 //! # async fn example() -> waxseal::Result<()> {
 //! let client = Client::new(Config::from_env("https://shop.vault.azure.net")?)?;
-//! let sealer = Sealer::new(AzureKeys::new(&client, "orders", Algorithm::RsaOaep256)?);
+//! let sealer = Sealer::new(AzureKey::new(&client, "orders", Algorithm::RsaOaep256)?);
 //!
 //! let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let sealed = sealer.seal(b"hello", &context).await?;
@@ -107,19 +107,20 @@ mod admin;
 mod client;
 mod config;
 mod credentials;
-mod keys;
+mod key;
 mod map;
 mod names;
 mod resolve;
 mod rotate;
 mod times;
 mod transport;
+pub(in crate::backend) mod uri;
 mod versions;
 
 pub use admin::AzureAdmin;
 pub use client::Client;
 pub use config::{Auth, Config};
-pub use keys::AzureKeys;
+pub use key::AzureKey;
 
 use crate::envelope::WrapAlgorithm;
 

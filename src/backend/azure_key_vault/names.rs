@@ -3,7 +3,7 @@
 use reqwest::Url;
 
 use super::PROVIDER;
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// The domains of Key Vault and Managed HSM in the clouds of Azure.
 const DOMAINS: [&str; 8] = [

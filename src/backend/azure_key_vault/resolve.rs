@@ -12,8 +12,8 @@ use super::map::{self, Call};
 use super::names::{self, KeyId};
 use super::{Algorithm, PROVIDER};
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// When to ask again after that failed, unless it is sooner anyway.
 const AGAIN: Duration = Duration::from_secs(30);

@@ -12,9 +12,9 @@ use super::names::KeyId;
 use super::resolve::Key;
 use super::versions;
 use crate::envelope::KekRef;
-use crate::error::Result;
-use crate::key_manager::KekDescription;
+use crate::key::KekDescription;
 use crate::runtime::Monotonic;
+use crate::value::error::Result;
 
 /// The tag that says by which rotation a version was made.
 const ROTATED: &str = "waxseal-rotated";

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::config::{Ca, Config};
 use super::names::parse_vault;
 use super::times;
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// The greatest answer that is read. A page of versions has a tenth of it.
 const MAX_ANSWER: usize = 1 << 20;

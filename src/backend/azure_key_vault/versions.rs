@@ -11,8 +11,8 @@ use futures_core::Stream;
 use super::client::Client;
 use super::map::{self, Call};
 use super::names::KeyId;
-use crate::error::Result;
 use crate::runtime::Monotonic;
+use crate::value::error::Result;
 
 /// The most versions that are listed. A key that was rotated daily for a year has fewer.
 const MOST: usize = 512;

@@ -13,14 +13,14 @@ use google_cloud_wkt::FieldMask;
 use sha2::{Digest, Sha256};
 
 use super::client::Client;
-use super::keys::ALGORITHM;
+use super::key::ALGORITHM;
 use super::map::{self, Call};
 use super::rotate::number;
 use super::{PROVIDER, names};
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// The label that says by which idempotency key a key was made.
 const CREATED: &str = "waxseal-created";

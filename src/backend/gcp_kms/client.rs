@@ -14,10 +14,10 @@ use super::PROVIDER;
 use super::config::{Auth, Config};
 use super::credentials::credentials;
 use super::map::{self, Call};
-use crate::backend::tokio_io::TokioIo;
-use crate::error::{Error, Result};
-use crate::key_manager::Request;
+use crate::backend::shared::tokio_io::TokioIo;
+use crate::key::Request;
 use crate::runtime::Monotonic;
+use crate::value::error::{Error, Result};
 
 /// An account at the service, with connections and a token that all its key managers share. Cheap to clone.
 #[derive(Clone)]
@@ -147,7 +147,7 @@ fn check_endpoint(endpoint: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::value::error::ErrorKind;
 
     #[test]
     fn an_endpoint_is_scheme_and_host() {

@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::config::Auth;
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 pub(super) fn credentials(auth: &Auth) -> Result<Credentials> {
     Ok(match auth {

@@ -8,7 +8,7 @@ use google_cloud_gax::error::{CredentialsError, Error as CallError};
 use http::header::RETRY_AFTER;
 
 use super::PROVIDER;
-use crate::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind};
 
 /// What was called: one code means different things to different calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 //!
 //! ```no_run
 //! use waxseal::{EncryptionContext, Sealer};
-//! use waxseal::gcp_kms::{Client, Config, GcpKeys};
+//! use waxseal::backend::gcp_kms::{Client, Config, GcpKey};
 //!
 //! # async fn example() -> waxseal::Result<()> {
 //! let client = Client::new(Config::new())?;
 //! let key = "projects/shop/locations/europe-west3/keyRings/apps/cryptoKeys/orders";
-//! let sealer = Sealer::new(GcpKeys::new(&client, key)?);
+//! let sealer = Sealer::new(GcpKey::new(&client, key)?);
 //!
 //! let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let sealed = sealer.seal(b"hello", &context).await?;
@@ -19,7 +19,7 @@
 //! # Wrapping
 //! Wrap algorithm 17: `Encrypt` and `Decrypt` with a key of purpose `ENCRYPT_DECRYPT`. DEKs come from the operating system
 //! here. A wrap is bound to its context by the service: `additionalAuthenticatedData` is
-//! [`wrap_aad`](crate::Request::wrap_aad), a label and a digest, so no context value reaches the service or its logs.
+//! [`wrap_aad`](crate::key::Request::wrap_aad), a label and a digest, so no context value reaches the service or its logs.
 //!
 //! Plaintext, ciphertext and AAD are sent with their CRC-32C. An answer is taken only if the service says that it verified
 //! them, and if what came agrees with the checksum that came with it. With [`Auth::Anonymous`], which Google's own service
@@ -87,15 +87,16 @@ mod admin;
 mod client;
 mod config;
 mod credentials;
-mod keys;
+mod key;
 mod map;
 mod names;
 mod rotate;
+pub(in crate::backend) mod uri;
 
 pub use admin::GcpAdmin;
 pub use client::Client;
 pub use config::{Auth, Config};
-pub use keys::GcpKeys;
+pub use key::GcpKey;
 
 /// The provider name in stanzas.
 pub const PROVIDER: &str = "gcp-kms";

@@ -2,7 +2,7 @@
 
 use super::PROVIDER;
 use crate::envelope::KekRef;
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 const KEY_FORM: &str = "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY";
 const RING_FORM: &str = "projects/PROJECT/locations/LOCATION/keyRings/RING";

@@ -10,9 +10,9 @@ use google_cloud_wkt::FieldMask;
 use super::admin::{GcpAdmin, describe, describe_key, digest};
 use super::{map, names};
 use crate::envelope::KekRef;
-use crate::error::Result;
-use crate::key_manager::KekDescription;
+use crate::key::KekDescription;
 use crate::runtime::Monotonic;
+use crate::value::error::Result;
 
 /// The labels, one for each, that say which version a rotation made.
 const ROTATED: &str = "waxseal-rotated-";

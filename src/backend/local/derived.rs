@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::kdf::{Kdf, SALT};
 use super::xaes::Xaes;
-use crate::error::Result;
+use crate::value::error::Result;
 
 /// KEKs that are kept: one for each salt that was met.
 const KEPT: usize = 16;
@@ -75,7 +75,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Kek;
+    use crate::value::secret::Kek;
 
     #[test]
     fn what_is_kept_is_bounded_and_what_was_used_last_stays() {

@@ -6,9 +6,9 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::envelope::WrapAlgorithm;
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{self, Limit};
-use crate::secret::Kek;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::limits::{self, Limit};
+use crate::value::secret::Kek;
 
 /// Length of a salt, in bytes.
 pub(super) const SALT: usize = 16;

@@ -6,22 +6,23 @@
 //!
 //! | manager | wrap algorithm | cost of a wrap or unwrap |
 //! |---|---|---|
-//! | [`LocalKeys`] | 1: XAES-256-GCM | under a microsecond |
-//! | [`PassphraseKeys`] | 2: PBKDF2-HMAC-SHA256, or 3: Argon2id, then 1 | tens of milliseconds for each new salt, then as 1 |
+//! | [`LocalKey`] | 1: XAES-256-GCM | under a microsecond |
+//! | [`PassphraseKey`] | 2: PBKDF2-HMAC-SHA256, or 3: Argon2id, then 1 | tens of milliseconds for each new salt, then as 1 |
 //!
 //! Both bind a wrap to its context as AAD.
 
 mod derived;
 mod kdf;
-mod keys;
+mod key;
 mod passphrase;
 mod text;
+pub(in crate::backend) mod uri;
 mod warning;
 mod xaes;
 
 pub use kdf::Kdf;
-pub use keys::LocalKeys;
-pub use passphrase::PassphraseKeys;
+pub use key::LocalKey;
+pub use passphrase::PassphraseKey;
 pub use text::kek_from_text;
 
 /// The provider name in stanzas.

@@ -11,12 +11,12 @@ use super::derived::{Derivation, DerivedKeks};
 use super::kdf::{Kdf, SALT};
 use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
-use crate::entropy;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::error::{Error, Operation, Result};
-use crate::key_manager::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
 use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime, required_var, run_blocking};
-use crate::secret::Dek;
+use crate::value::entropy;
+use crate::value::error::{Error, Operation, Result};
+use crate::value::secret::Dek;
 
 /// A KEK from a passphrase.
 ///
@@ -28,7 +28,7 @@ use crate::secret::Dek;
 /// own kind of [`Kdf`] only, at any cost within the limits. The cost is the envelope's, and is paid before
 /// anything is verified: up to 10,000,000 iterations, or 1 GiB and 16 passes, for each of up to two wraps.
 #[derive(Clone)]
-pub struct PassphraseKeys(Arc<Inner>);
+pub struct PassphraseKey(Arc<Inner>);
 
 struct Inner {
     kek: KekRef,
@@ -38,7 +38,7 @@ struct Inner {
     derived: Arc<DerivedKeks>,
 }
 
-impl PassphraseKeys {
+impl PassphraseKey {
     /// A key manager of this passphrase, with PBKDF2 at 600,000 iterations.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl PassphraseKeys {
 }
 
 #[async_trait]
-impl KeyManager for PassphraseKeys {
+impl KeyManager for PassphraseKey {
     fn provider(&self) -> &str {
         PROVIDER
     }
@@ -184,9 +184,9 @@ impl KeyManager for PassphraseKeys {
     }
 }
 
-impl fmt::Debug for PassphraseKeys {
+impl fmt::Debug for PassphraseKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PassphraseKeys")
+        f.debug_struct("PassphraseKey")
             .field("name", &self.0.kek.id())
             .field("kdf", &self.0.kdf)
             .finish_non_exhaustive()

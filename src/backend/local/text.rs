@@ -6,10 +6,10 @@ use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::backend::secret_file;
-use crate::error::{Error, Result};
+use crate::backend::shared::secret_file;
 use crate::runtime::{Environment, required_var};
-use crate::secret::{KEY_LEN, Kek};
+use crate::value::error::{Error, Result};
+use crate::value::secret::{KEY_LEN, Kek};
 
 const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or hex (64 characters)";
 

@@ -5,13 +5,13 @@ use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use zeroize::Zeroizing;
 
 use super::PROVIDER;
-use crate::aead::{AeadKey, TAG};
-use crate::entropy;
 use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
-use crate::error::{Error, Result};
-use crate::key_manager::Request;
-use crate::secret::{Dek, KEY_LEN, Kek, Wiped};
-use crate::suite::Suite;
+use crate::key::Request;
+use crate::value::aead::{AeadKey, TAG};
+use crate::value::entropy;
+use crate::value::error::{Error, Result};
+use crate::value::secret::{Dek, KEY_LEN, Kek, Wiped};
+use crate::value::suite::Suite;
 
 const NONCE: usize = 24;
 /// Length of a wrapped DEK: nonce, ciphertext and tag.
@@ -101,7 +101,7 @@ impl Xaes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::EncryptionContext;
+    use crate::value::context::EncryptionContext;
 
     fn hex(value: &serde_json::Value) -> Vec<u8> {
         hex::decode(value.as_str().unwrap()).unwrap()

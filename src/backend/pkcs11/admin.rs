@@ -17,8 +17,8 @@ use super::map::Fault;
 use super::mechanism::Mechanism;
 use super::objects::{Version, find, next_id, version_of};
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// What the notes about idempotency keys are filed under (`CKA_APPLICATION`).
 const APPLICATION: &[u8] = b"waxseal";

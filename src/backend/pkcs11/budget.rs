@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// Wraps of one version with AES-GCM and random 96-bit IVs (NIST SP 800-38D, 8.3).
 pub(super) const WRAPS: u64 = 1 << 32;

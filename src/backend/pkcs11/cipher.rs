@@ -11,9 +11,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::map::{Fault, is_about_the_bytes, may_be_about_the_bytes};
 use super::mechanism::Mechanism;
 use super::objects::Version;
-use crate::entropy;
-use crate::error::{Error, ErrorKind};
-use crate::secret::{Dek, KEY_LEN};
+use crate::value::entropy;
+use crate::value::error::{Error, ErrorKind};
+use crate::value::secret::{Dek, KEY_LEN};
 
 const IV: usize = 12;
 const TAG: usize = 16;

@@ -11,8 +11,8 @@ use super::config::Config;
 use super::connection::{Connection, Loan};
 use super::map::{self, Fault};
 use super::mechanism::Mechanism;
-use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// One token: its module, its sessions and the PIN. Cheap to clone; each key on the token takes one.
 ///

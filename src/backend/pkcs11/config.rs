@@ -8,8 +8,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::uri::{TokenMatch, Uri};
-use crate::error::{Error, Result};
 use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime};
+use crate::value::error::{Error, Result};
 
 /// How a [`Client`](super::Client) is made.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use super::config::Config;
 use super::map::{Fault, Recovery};
 use super::registry;
 use super::uri::TokenMatch;
-use crate::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind};
 
 /// The sessions of one client. Everything here blocks.
 pub(super) struct Connection {

@@ -5,7 +5,7 @@ use cryptoki::error::{Error as TokenError, RvError};
 
 use super::PROVIDER;
 use super::mechanism::Mechanism;
-use crate::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind};
 
 /// Why work on a token did not succeed.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! How a key on a token wraps.
 
 use crate::envelope::WrapAlgorithm;
-use crate::key_manager::Binds;
+use crate::key::Binds;
 
 /// How a key wraps. Comes from configuration, and a key is for one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

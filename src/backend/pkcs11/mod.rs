@@ -1,16 +1,16 @@
 //! KEKs on a PKCS#11 token: an HSM, a smart card, or SoftHSM.
 //!
-//! A [`Client`] is one token: its module, its sessions, its PIN. [`TokenKeys`] are the keys of one label on it, a KEK
+//! A [`Client`] is one token: its module, its sessions, its PIN. [`TokenKey`] are the keys of one label on it, a KEK
 //! with its versions; [`TokenAdmin`] makes and rotates them. A [`Uri`] (RFC 7512) names all of it in one line:
 //!
 //! ```no_run
 //! # async fn example() -> waxseal::Result<()> {
 //! use std::sync::Arc;
-//! use waxseal::pkcs11::{Client, Config, TokenKeys, Uri};
+//! use waxseal::backend::pkcs11::{Client, Config, TokenKey, Uri};
 //!
 //! let uri = Uri::parse("pkcs11:token=payments;object=kek?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:PIN")?;
 //! let client = Client::new(Config::from_uri(&uri)?); // on tokio: .with_runtime(Arc::new(TokioRuntime::current()))
-//! let keys = TokenKeys::new(client, uri.object(), uri.mechanism())?;
+//! let keys = TokenKey::new(client, uri.object(), uri.mechanism())?;
 //! println!("wraps under {}", keys.check().await?);
 //! # Ok(())
 //! # }
@@ -70,7 +70,7 @@ mod cipher;
 mod client;
 mod config;
 mod connection;
-mod keys;
+mod key;
 mod map;
 mod mechanism;
 mod objects;
@@ -81,7 +81,7 @@ mod uri;
 pub use admin::TokenAdmin;
 pub use client::Client;
 pub use config::Config;
-pub use keys::TokenKeys;
+pub use key::TokenKey;
 pub use mechanism::Mechanism;
 pub use pin::PinSource;
 pub use uri::{TokenMatch, Uri};

@@ -10,7 +10,7 @@ use super::client::Token;
 use super::map::Fault;
 use super::mechanism::Mechanism;
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind};
 
 /// The longest `CKA_ID`: twice as many digits are a version.
 const ID_MAX: usize = 127;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::backend::secret_file;
-use crate::error::{Error, Result};
+use crate::backend::shared::secret_file;
 use crate::runtime::Environment;
+use crate::value::error::{Error, Result};
 
 /// Where a PIN is.
 #[derive(Clone, Debug, PartialEq, Eq)]

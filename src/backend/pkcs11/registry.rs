@@ -8,7 +8,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as TokenError, RvError};
 
 use super::map::Fault;
-use crate::error::Error;
+use crate::value::error::Error;
 
 static MODULES: LazyLock<Mutex<HashMap<PathBuf, Pkcs11>>> = LazyLock::new(Mutex::default);
 

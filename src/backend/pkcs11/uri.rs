@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::mechanism::Mechanism;
 use super::pin::PinSource;
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// The scheme, with its colon.
 const SCHEME: &str = "pkcs11:";
@@ -62,7 +62,7 @@ impl TokenMatch {
 /// Values are percent-encoded (`%20`). Each attribute may stand once, and none that is not listed.
 ///
 /// ```
-/// use waxseal::pkcs11::Uri;
+/// use waxseal::backend::pkcs11::Uri;
 ///
 /// let uri = Uri::parse("pkcs11:token=payments;object=kek?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:PIN")?;
 /// assert_eq!(uri.object(), "kek");

@@ -10,15 +10,15 @@ use reqwest::{Method, StatusCode};
 use zeroize::Zeroizing;
 
 use super::client::{Answered, Client};
-use super::key::{Key, data, id_prefix};
-use super::keys::context;
+use super::key::context;
 use super::names::check_path;
+use super::transit_key::{Key, data, id_prefix};
 use super::wire::{Body, KeyInfo};
 use super::{Mode, PROVIDER, map};
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// Idempotency keys that are remembered.
 const REMEMBERED: usize = 1024;

@@ -2,17 +2,17 @@
 
 use reqwest::StatusCode;
 
-use super::key::{data, why_refused};
-use super::keys::TransitKeys;
+use super::key::TransitKey;
 use super::map;
+use super::transit_key::{data, why_refused};
 use super::wire::{self, Body, Ciphertext, Item, Items};
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::error::{Error, Result};
-use crate::key_manager::{KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{KeyManager, Request, Unwrapped, not_recognized};
 use crate::runtime::Monotonic;
-use crate::secret::Dek;
+use crate::value::error::{Error, Result};
+use crate::value::secret::Dek;
 
-impl TransitKeys {
+impl TransitKey {
     pub(super) async fn try_wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
         let mut results = Vec::with_capacity(items.len());
         for part in items.chunks(self.0.mode.batch()) {

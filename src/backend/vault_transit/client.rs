@@ -16,10 +16,10 @@ use super::names::check_path;
 use super::session::{Session, Sessions};
 use super::wire::Body;
 use super::{PROVIDER, map};
-use crate::backend::tokio_io::TokioIo;
-use crate::error::{Error, Result};
-use crate::key_manager::Request;
+use crate::backend::shared::tokio_io::TokioIo;
+use crate::key::Request;
 use crate::runtime::{Monotonic, TokioRuntime};
+use crate::value::error::{Error, Result};
 
 /// The greatest answer that is read. A full batch has a tenth of it.
 const MAX_ANSWER: usize = 1 << 20;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
-use crate::error::{Error, Result};
 use crate::runtime::{Environment, ProcessEnvironment, set_var};
+use crate::value::error::{Error, Result};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

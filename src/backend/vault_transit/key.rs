@@ -1,177 +1,268 @@
-//! One key of a mount: its paths, and what the server says it is like.
+//! The key manager of one Transit key.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use reqwest::{Method, StatusCode};
-use serde::Deserialize;
+use async_trait::async_trait;
+use reqwest::StatusCode;
 
 use super::client::{Answered, Client};
-use super::names::{check_name, check_path};
-use super::wire::{Answer, Body, KeyInfo};
+use super::transit_key::{Key, data, why_refused};
+use super::wire::{self, Body, Ciphertext, Item};
 use super::{Mode, PROVIDER, map};
-use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{Monotonic, Runtime};
+use crate::envelope::{WrapRef, WrappedDek};
+use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::runtime::Monotonic;
+use crate::value::error::{Error, Operation, Result};
+use crate::value::secret::Dek;
 
-/// How long what was read of a key is believed.
-const REFRESH: Duration = Duration::from_secs(300);
+/// One Transit key, with all the versions that it still opens. Cheap: clients are shared.
+#[derive(Clone, Debug)]
+pub struct TransitKey(pub(super) Key);
 
-#[derive(Clone)]
-pub(super) struct Key {
-    pub(super) client: Client,
-    pub(super) mode: Mode,
-    mount: Arc<str>,
-    name: Arc<str>,
-    id: Arc<str>,
-    /// When it was last found to be as the mode needs it.
-    checked: Arc<Mutex<Option<Monotonic>>>,
-}
-
-impl Key {
-    pub(super) fn new(client: &Client, mount: &str, name: &str, mode: Mode) -> Result<Self> {
-        let mount = check_path(mount, "a mount")?;
-        check_name(name)?;
-        let id = format!("{}{name}", id_prefix(client, &mount));
-        KekRef::new(PROVIDER, &id, "")?;
-        Ok(Self {
-            client: client.clone(),
-            mode,
-            mount: mount.into(),
-            name: name.into(),
-            id: id.into(),
-            checked: Arc::default(),
-        })
+impl TransitKey {
+    /// The key `name` of the Transit engine at `mount` (usually `transit`), used as `mode` says. Makes no call; the
+    /// first use reads the key, as [`check`](Self::check) does at once.
+    ///
+    /// # Errors
+    /// `Configuration` for a name or mount that is none.
+    pub fn new(client: &Client, mount: &str, name: &str, mode: Mode) -> Result<Self> {
+        Key::new(client, mount, name, mode).map(Self)
     }
 
-    pub(super) fn id(&self) -> &str {
-        &self.id
+    /// Sees to it now that the key exists and suits the mode, unless that was done within five minutes.
+    ///
+    /// # Errors
+    /// `KeyNotFound`; `Configuration` for a key of another type or derivation; what the server says, by kind.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn check(&self) -> Result<()> {
+        let result = self.0.check(self.0.client.deadline(None)).await;
+        result.map_err(|error| context(error, Operation::Configure))
     }
 
-    pub(super) fn kek(&self, version: u64) -> KekRef {
-        KekRef::trusted(PROVIDER, &self.id, &version.to_string())
+    /// The id of the KEK: `MOUNT/keys/NAME`, with the namespace in front if there is one.
+    #[must_use]
+    pub fn kek_id(&self) -> &str {
+        self.0.id()
     }
 
-    /// `MOUNT/ACTION/NAME`.
-    pub(super) async fn act(&self, action: &str, body: Body, deadline: Monotonic) -> Result<Answered> {
-        let path = format!("{}/{action}/{}", self.mount, self.name);
-        self.client.call(Method::POST, &path, Some(body), deadline).await
-    }
-
-    /// `MOUNT/keys/NAME/END`.
-    pub(super) async fn manage(
-        &self,
-        method: Method,
-        end: &str,
-        body: Option<Body>,
-        deadline: Monotonic,
-    ) -> Result<Answered> {
-        let path = format!("{}/keys/{}{end}", self.mount, self.name);
-        self.client.call(method, &path, body, deadline).await
-    }
-
-    /// What the key is like, now.
-    pub(super) async fn read(&self, deadline: Monotonic) -> Result<KeyInfo> {
-        let answered = self.manage(Method::GET, "", None, deadline).await?;
-        let (info, _) = data::<KeyInfo>(&answered)?;
-        Ok(info)
-    }
-
-    /// Refuses a key that would not bind as the mode says.
-    pub(super) fn suits(&self, info: &KeyInfo) -> Result<()> {
-        let refused = |detail| {
-            Err(Error::new(ErrorKind::Configuration)
-                .with_provider(PROVIDER)
-                .with_detail(detail))
-        };
-        if info.kind != "aes256-gcm96" {
-            return refused("the Transit key is not of the type aes256-gcm96");
+    /// The body of an encrypt.
+    pub(super) fn encrypt_body(&self, dek: &Dek, request: &Request<'_>) -> Body {
+        match self.0.mode {
+            Mode::Encrypt => wire::object(&[("plaintext", &wire::encode(request.embed(dek).as_slice()))]),
+            Mode::DataKey => wire::object(&[
+                ("plaintext", &wire::encode(dek.expose_bytes())),
+                ("context", &wire::encode(&request.wrap_aad())),
+            ]),
         }
-        match self.mode {
-            Mode::Encrypt if info.derived => {
-                refused("the Transit key is derived: use Mode::DataKey, or a key that is not derived")
-            }
-            Mode::DataKey if !info.derived => {
-                refused("the Transit key is not derived, so the server would ignore the context")
-            }
-            Mode::DataKey if info.convergent_encryption => {
-                refused("the Transit key encrypts convergently: equal DEKs would show")
+    }
+
+    /// The body of a decrypt or rewrap.
+    pub(super) fn decrypt_body(&self, ciphertext: &Ciphertext<'_>, request: &Request<'_>) -> Body {
+        match self.0.mode {
+            Mode::Encrypt => wire::object(&[("ciphertext", ciphertext.text)]),
+            Mode::DataKey => wire::object(&[
+                ("ciphertext", ciphertext.text),
+                ("context", &wire::encode(&request.wrap_aad())),
+            ]),
+        }
+    }
+
+    /// The wrap in an answer, whatever made it.
+    pub(super) fn wrapped_of(&self, item: &Item<'_>) -> Result<WrappedDek> {
+        let text = item
+            .ciphertext
+            .ok_or_else(|| map::nonsense("the answer has no ciphertext"))?;
+        let parsed = Ciphertext::parse(text.as_bytes(), self.0.mode)
+            .ok_or_else(|| map::nonsense("the ciphertext is not what the key makes"))?;
+        WrappedDek::new(
+            self.0.mode.algorithm(),
+            self.0.kek(parsed.version),
+            text.as_bytes().to_vec(),
+        )
+    }
+
+    /// The wrap that a rewrap of `version` gave.
+    pub(super) fn rewrapped_of(&self, item: &Item<'_>, version: u64) -> Result<WrappedDek> {
+        let wrapped = self.wrapped_of(item)?;
+        let new = Ciphertext::parse(wrapped.wrapped(), self.0.mode).map_or(0, |parsed| parsed.version);
+        if new < version {
+            // A standby that has not caught up answers like this.
+            return Err(map::nonsense("a re-wrap gave a lower version than there was").with_retryable(true));
+        }
+        Ok(wrapped)
+    }
+
+    /// The DEK in the answer to a decrypt.
+    pub(super) fn dek_of(&self, item: &Item<'_>, request: &Request<'_>) -> Result<Dek> {
+        let text = item
+            .plaintext
+            .ok_or_else(|| map::nonsense("the answer has no plaintext"))?;
+        match self.0.mode {
+            Mode::Encrypt => request.extract(wire::decode::<64>(text)?.as_slice()),
+            Mode::DataKey => Ok(Dek::from_bytes(&*wire::decode::<32>(text)?)),
+        }
+    }
+
+    /// Where the server binds the context, a warning can mean that it did not.
+    pub(super) fn heed(&self, warned: bool) -> Result<()> {
+        match self.0.mode {
+            Mode::DataKey if warned => Err(map::nonsense("the server warns of how it took the parameters")),
+            Mode::Encrypt if warned => {
+                tracing::warn!(
+                    provider = PROVIDER,
+                    kek = self.0.id(),
+                    "the server's answer came with warnings"
+                );
+                Ok(())
             }
             Mode::Encrypt | Mode::DataKey => Ok(()),
         }
     }
 
-    /// Sees to it that the key exists and suits, and reads it again where that was long ago.
-    pub(super) async fn check(&self, deadline: Monotonic) -> Result<()> {
-        let fresh = |at: Monotonic| self.client.runtime().now() < at + REFRESH;
-        if self.last_check().is_some_and(fresh) {
-            return Ok(());
+    /// The one item of an answer. A 400 to what wraps is of the key; the server has nothing else to refuse.
+    async fn made<'a>(&self, answered: &'a Answered, deadline: Monotonic) -> Result<Item<'a>> {
+        if answered.status == StatusCode::BAD_REQUEST {
+            self.0.after_refusal(deadline).await?;
+            return Err(answered.error());
         }
-        let info = self.read(deadline).await?;
-        self.suits(&info)?;
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.runtime().now());
-        Ok(())
+        let (item, warned) = data(answered)?;
+        self.heed(warned)?;
+        Ok(item)
     }
 
-    fn last_check(&self) -> Option<Monotonic> {
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn try_wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        let deadline = self.0.client.deadline(Some(request));
+        self.0.check(deadline).await?;
+        let answered = self
+            .0
+            .act("encrypt", self.encrypt_body(dek, request), deadline)
+            .await?;
+        self.wrapped_of(&self.made(&answered, deadline).await?)
     }
 
-    /// After a 400, whose text is not to be relied upon: what the key is like now, to tell why.
-    pub(super) async fn after_refusal(&self, deadline: Monotonic) -> Result<KeyInfo> {
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let info = self.read(deadline).await?;
-        self.suits(&info)?;
-        if info.soft_deleted {
-            return Err(Error::new(ErrorKind::KeyDisabled)
-                .with_provider(PROVIDER)
-                .with_detail("the Transit key is soft-deleted"));
+    async fn try_generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        if self.0.mode == Mode::Encrypt {
+            // The binding is wrapped with the DEK, so the DEK is made here.
+            let dek = Dek::generate()?;
+            let wrapped = self.try_wrap(&dek, request).await?;
+            return Ok((dek, wrapped));
         }
-        Ok(info)
+        let deadline = self.0.client.deadline(Some(request));
+        self.0.check(deadline).await?;
+        let context = wire::encode(&request.wrap_aad());
+        // 256 bits, which is what the server makes unless it is told otherwise.
+        let body = wire::object(&[("context", &context)]);
+        let answered = self.0.act("datakey/plaintext", body, deadline).await?;
+        let item = self.made(&answered, deadline).await?;
+        let wrapped = self.wrapped_of(&item)?;
+        Ok((self.dek_of(&item, request)?, wrapped))
+    }
+
+    /// Asks for a decrypt or a rewrap.
+    async fn ask<'w>(
+        &self,
+        action: &str,
+        wrapped: &WrapRef<'w>,
+        request: &Request<'_>,
+    ) -> Result<(Ciphertext<'w>, Answered)> {
+        let ciphertext = Ciphertext::of_stanza(wrapped, self.0.mode)?;
+        let deadline = self.0.client.deadline(Some(request));
+        self.0.check(deadline).await?;
+        let body = self.decrypt_body(&ciphertext, request);
+        let answered = self.0.act(action, body, deadline).await?;
+        if answered.status == StatusCode::BAD_REQUEST {
+            let info = self.0.after_refusal(deadline).await?;
+            return Err(why_refused(&info, ciphertext.version));
+        }
+        Ok((ciphertext, answered))
+    }
+
+    async fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        if !self.recognizes(wrapped) {
+            return Err(not_recognized(&wrapped));
+        }
+        let (ciphertext, answered) = self.ask("decrypt", &wrapped, request).await?;
+        let (item, warned) = data(&answered)?;
+        self.heed(warned)?;
+        // The version is the server's too: by it, and by nothing else, it chose the key.
+        Ok(Unwrapped::new(
+            self.dek_of(&item, request)?,
+            self.0.kek(ciphertext.version),
+        ))
+    }
+
+    async fn try_rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        if !self.recognizes(wrapped) {
+            // Of another key or backend: the caller unwraps and wraps.
+            return Ok(None);
+        }
+        let (ciphertext, answered) = self.ask("rewrap", &wrapped, request).await?;
+        let (item, warned) = data(&answered)?;
+        self.heed(warned)?;
+        self.rewrapped_of(&item, ciphertext.version).map(Some)
     }
 }
 
-/// Why a wrap of this version did not open.
-pub(super) fn why_refused(info: &KeyInfo, version: u64) -> Error {
-    let error = if version < info.min_available_version {
-        Error::new(ErrorKind::KeyDestroyed).with_detail("the version was trimmed")
-    } else if version < info.min_decryption_version {
-        Error::new(ErrorKind::KeyDisabled)
-            .with_detail("the version is below the key's min_decryption_version")
-    } else {
-        Error::cannot_open()
-    };
-    error.with_provider(PROVIDER)
-}
+#[async_trait]
+impl KeyManager for TransitKey {
+    fn provider(&self) -> &str {
+        PROVIDER
+    }
 
-pub(super) fn id_prefix(client: &Client, mount: &str) -> String {
-    match client.namespace() {
-        Some(namespace) => format!("{namespace}/{mount}/keys/"),
-        None => format!("{mount}/keys/"),
+    fn capabilities(&self) -> Capabilities {
+        let mode = self.0.mode;
+        match mode {
+            Mode::Encrypt => Capabilities::new(mode.algorithm(), Binds::Embedded),
+            Mode::DataKey => Capabilities::new(mode.algorithm(), Binds::Aad).generating(),
+        }
+        .rewrapping()
+        .batching(mode.batch())
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+        wrapped.is_under(self.0.mode.algorithm(), PROVIDER, self.0.id())
+    }
+
+    async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        let result = self.try_generate(request).await;
+        result.map_err(|error| context(error, Operation::Generate))
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        let result = self.try_wrap(dek, request).await;
+        result.map_err(|error| context(error, Operation::Wrap))
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        let result = self.try_unwrap(wrapped, request).await;
+        result.map_err(|error| context(error, Operation::Unwrap))
+    }
+
+    async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        let result = self.try_rewrap(wrapped, request).await;
+        result.map_err(|error| context(error, Operation::Rewrap))
+    }
+
+    async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        named(self.try_wrap_batch(items).await, Operation::Wrap)
+    }
+
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
+        named(self.try_unwrap_batch(items).await, Operation::Unwrap)
+    }
+
+    async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
+        named(self.try_rewrap_batch(items).await, Operation::Rewrap)
     }
 }
 
-/// The data of a good answer, and whether it came with warnings.
-pub(super) fn data<'a, T: Deserialize<'a>>(answered: &'a Answered) -> Result<(T, bool)> {
-    if answered.status != StatusCode::OK {
-        return Err(answered.error());
-    }
-    let answer: Answer<T> = serde_json::from_slice(&answered.body)
-        .map_err(|_| map::nonsense("the answer is not JSON as documented"))?;
-    let warned = answer.warnings.is_some_and(|warnings| !warnings.is_empty());
-    let data = answer
-        .data
-        .ok_or_else(|| map::nonsense("the answer has no data"))?;
-    Ok((data, warned))
+fn named<T>(results: Vec<Result<T>>, operation: Operation) -> Vec<Result<T>> {
+    let named = results.into_iter();
+    named
+        .map(|result| result.map_err(|error| context(error, operation)))
+        .collect()
 }
 
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key")
-            .field("id", &self.id)
-            .field("mode", &self.mode)
-            .field("client", &self.client)
-            .finish_non_exhaustive()
-    }
+pub(super) fn context(error: Error, operation: Operation) -> Error {
+    error.with_operation(operation).with_provider(PROVIDER)
 }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::PROVIDER;
-use crate::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind};
 
 /// The error of an HTTP status. What a 400 or 403 means more exactly only the caller can find out.
 pub(super) fn status(status: u16, retry_after: Option<Duration>) -> Error {

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use waxseal::{EncryptionContext, Sealer};
-//! use waxseal::vault_transit::{Client, Config, Mode, TransitKeys};
+//! use waxseal::backend::vault_transit::{Client, Config, Mode, TransitKey};
 //!
 //! # async fn example() -> waxseal::Result<()> {
 //! let client = Client::new(Config::from_env()?)?;
-//! let sealer = Sealer::new(TransitKeys::new(&client, "transit", "orders", Mode::Encrypt)?);
+//! let sealer = Sealer::new(TransitKey::new(&client, "transit", "orders", Mode::Encrypt)?);
 //!
 //! let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let sealed = sealer.seal(b"hello", &context).await?;
@@ -22,7 +22,7 @@
 //! | key | `aes256-gcm96`, not derived | `aes256-gcm96`, derived, not convergent |
 //! | DEK comes from | the operating system here | the server's `datakey/plaintext` |
 //! | what is wrapped | the DEK and the context's digest, 64 bytes | the DEK, 32 bytes |
-//! | bound to the context | by that digest, compared here | by the server: `context` is the base64 of [`wrap_aad`](crate::Request::wrap_aad), so each context has a key of its own |
+//! | bound to the context | by that digest, compared here | by the server: `context` is the base64 of [`wrap_aad`](crate::key::Request::wrap_aad), so each context has a key of its own |
 //! | items of one batch call | 499 | 249 |
 //!
 //! A key of another type or derivation is refused before anything is wrapped: on a key that is not derived the
@@ -67,7 +67,7 @@
 //! # Variables
 //! [`Config::from_env`] and [`Config::from_environment`] read `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE` and `VAULT_CACERT`,
 //! and no other `VAULT_*` variable; [`Config::from_environment_with`] the same without the token. A
-//! [key URI](crate::kek_uri) reads `VAULT_SECRET_ID` or `VAULT_JWT` too where it logs in with one. `VAULT_SKIP_VERIFY` is not
+//! [key URI](crate::backend::kek_uri) reads `VAULT_SECRET_ID` or `VAULT_JWT` too where it logs in with one. `VAULT_SKIP_VERIFY` is not
 //! read: certificates are always verified. Without `VAULT_CACERT` the system's CAs are trusted, or those in the PEM file that
 //! `SSL_CERT_FILE` names.
 //!
@@ -102,16 +102,17 @@ mod batch;
 mod client;
 mod config;
 mod key;
-mod keys;
 mod map;
 mod names;
 mod session;
+mod transit_key;
+pub(in crate::backend) mod uri;
 mod wire;
 
 pub use admin::TransitAdmin;
 pub use client::Client;
 pub use config::{Auth, Config, JwtSource};
-pub use keys::TransitKeys;
+pub use key::TransitKey;
 
 use crate::envelope::WrapAlgorithm;
 

@@ -1,6 +1,6 @@
 //! Names that become parts of a path: nothing in them can lead elsewhere.
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 fn is_segment(text: &str) -> bool {
     text.len() <= 128

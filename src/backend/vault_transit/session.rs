@@ -13,8 +13,8 @@ use super::client::Client;
 use super::config::{Auth, JwtSource};
 use super::wire::{Answer, Granted, TokenInfo};
 use super::{PROVIDER, map};
-use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest JWT that is read from a file.
 const MAX_JWT: u64 = 64 << 10;

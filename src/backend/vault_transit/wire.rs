@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Mode;
 use crate::envelope::WrapRef;
-use crate::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// A request body. Made at its full size, so that growing leaves no copy behind.
 pub(super) type Body = Zeroizing<Vec<u8>>;

@@ -12,10 +12,10 @@ use breaker::Breaker;
 pub use policy::Resilience;
 
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
+use crate::key::{Capabilities, KeyManager, Request, Unwrapped};
 use crate::runtime::{BoxFuture, Monotonic, Runtime, ThreadRuntime, with_timeout};
-use crate::secret::Dek;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::secret::Dek;
 
 /// A key manager that gives up in time, tries again what may pass, and leaves a backend alone that is down.
 ///

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::entropy;
+use crate::value::entropy;
 
 /// How a [`Resilient`](super::Resilient) behaves. Change what should differ from the default:
 ///

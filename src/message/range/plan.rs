@@ -6,8 +6,8 @@ use std::ops::Range;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::envelope::{Cut, Header};
-use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::message::ChunkOpener;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// The bytes of a stored envelope that hold a part of its payload: for HTTP `Range` requests, and anything else
 /// that fetches by position. Made without a key, from the front of the envelope and its length.
@@ -25,11 +25,11 @@ use crate::message::ChunkOpener;
 /// one more range of up to a chunk; a range that touches the final chunk has it anyhow.
 ///
 /// ```
-/// # use waxseal::{EncryptionContext, Kek, RangePlan, blocking::Sealer, local::LocalKeys};
-/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # use waxseal::{EncryptionContext, Kek, message::RangePlan, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 /// # let context = EncryptionContext::new([("tenant", "acme")])?;
 /// # let object = sealer.seal(&[7; 200_000], &context)?;
-/// use waxseal::Header;
+/// use waxseal::envelope::Header;
 ///
 /// // The first bytes: 4,096 hold most headers, and `Header::missing` tells of more.
 /// let header = Header::parse(&object[..4096])?;

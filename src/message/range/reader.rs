@@ -6,8 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use zeroize::Zeroize;
 
 use crate::envelope::Cut;
-use crate::error::{Error, Operation, Result};
 use crate::message::ChunkOpener;
+use crate::value::error::{Error, Operation, Result};
 
 /// Says whether the DEK may still be used.
 pub(crate) type Check = Box<dyn Fn() -> Result<()> + Send + Sync>;
@@ -37,8 +37,8 @@ pub(crate) type Check = Box<dyn Fn() -> Result<()> + Send + Sync>;
 ///
 /// ```
 /// # use std::io::{Cursor, Read, Seek, SeekFrom};
-/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
-/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 /// # let context = EncryptionContext::new([("tenant", "acme")])?;
 /// # let file = Cursor::new(sealer.seal(b"a long, long payload", &context)?);
 /// let mut reader = sealer.range_reader(file, &context)?;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroize;
 
-use crate::aead::TAG;
-use crate::error::{Error, Result};
-use crate::parallel::{Parallel, lost};
+use crate::message::parallel::{Parallel, lost};
+use crate::value::aead::TAG;
+use crate::value::error::{Error, Result};
 
 /// What is handed to another thread at a time: some ten microseconds of work. In bytes of plaintext.
 const UNIT: usize = 256 * 1024;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::aead::{AeadKey, TAG};
 use crate::envelope::ChunkSize;
-use crate::error::{Error, Result};
-use crate::limits;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 use crate::message::SealStart;
 use crate::message::{SessionKeys, StopFlag, chunk_nonce};
+use crate::value::aead::{AeadKey, TAG};
+use crate::value::error::{Error, Result};
+use crate::value::limits;
 
 /// Seals the chunks of one message, in order.
 #[cfg(any(feature = "futures-io", feature = "tokio"))]

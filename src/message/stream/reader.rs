@@ -7,12 +7,12 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use super::ahead::{Ahead, Unit, Work};
-use crate::aead::{AeadKey, TAG};
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::limits;
 use crate::message::chunks::{Chunks, Run, open_chunk};
+use crate::message::parallel::Parallel;
 use crate::message::{SessionKeys, StopFlag};
-use crate::parallel::Parallel;
+use crate::value::aead::{AeadKey, TAG};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::limits;
 
 /// Opens the chunks of an envelope that it reads from another reader, whose header was read already.
 ///

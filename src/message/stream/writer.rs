@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::ahead::{Ahead, Buffer, Unit, Work};
-use crate::aead::{AeadKey, TAG};
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::limits;
 use crate::message::chunks::{Chunks, Run, seal_chunk};
+use crate::message::parallel::Parallel;
 use crate::message::{Session, StopFlag};
-use crate::parallel::Parallel;
+use crate::value::aead::{AeadKey, TAG};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::limits;
 
 /// What a stream begins with: a message of a session, counted and with its own nonce and key.
 pub(crate) struct SealStart {
@@ -39,8 +39,8 @@ pub(crate) struct SealStart {
 ///
 /// ```
 /// # use std::io::Write;
-/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
-/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 /// # let context = EncryptionContext::new([("tenant", "acme")])?;
 /// let mut writer = sealer.writer(Vec::new(), &context)?;
 /// writer.write_all(b"hello")?;
@@ -53,8 +53,8 @@ pub(crate) struct SealStart {
 ///
 /// ```compile_fail
 /// #![deny(unused_must_use)]
-/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, local::LocalKeys};
-/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 /// # let context = EncryptionContext::new([("tenant", "acme")])?;
 /// sealer.writer(Vec::new(), &context)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -323,9 +323,9 @@ impl<W: Write> fmt::Debug for SealWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::EncryptionContext;
     use crate::message::Sealing;
-    use crate::secret::Dek;
+    use crate::value::context::EncryptionContext;
+    use crate::value::secret::Dek;
 
     /// Parent and child would seal different bytes under one key and the same nonces.
     #[test]

@@ -9,11 +9,11 @@ pub use opened::OpenedBatch;
 pub use sealed::SealedBatch;
 
 use super::data_key::{DataKey, Opener, during};
-use crate::dek_lease::DekLease;
 use crate::envelope::{BODY_HEAD, BodyHead, Cut, Envelope};
-use crate::error::{Error, Operation, Result};
-use crate::limits;
 use crate::message::{Message, Nonces, Session, SessionKeys};
+use crate::source::lease::DekLease;
+use crate::value::error::{Error, Operation, Result};
+use crate::value::limits;
 
 /// The least that an envelope adds: magic, kind and length, then head, commitment, nonce and a tag.
 const OVERHEAD_MIN: usize = 8 + BODY_HEAD + 12 + 16;
@@ -30,8 +30,8 @@ impl DataKey {
     /// first time for their lengths.
     ///
     /// ```
-    /// # use waxseal::{EncryptionContext, Kek, OpenedBatch, SealedBatch, blocking::Sealer, local::LocalKeys};
-    /// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+    /// # use waxseal::{EncryptionContext, Kek, sealer::OpenedBatch, sealer::SealedBatch, blocking::Sealer, backend::local::LocalKey};
+    /// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
     /// # let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
     /// struct User {
     ///     id: u64,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// Plaintexts one behind another in one buffer, and the errors of those rows that did not open.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// From this size on a fresh buffer comes as zeroed pages from the system.
 const FRESH_PAGES: usize = 32 * 1024;
@@ -10,8 +10,8 @@ const FRESH_PAGES: usize = 32 * 1024;
 /// Envelopes one behind another in one buffer, with their ends: a column as column stores take it.
 ///
 /// ```
-/// # use waxseal::{EncryptionContext, Kek, SealedBatch, blocking::Sealer, local::LocalKeys};
-/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # use waxseal::{EncryptionContext, Kek, sealer::SealedBatch, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 /// # let key = sealer.data_key(&EncryptionContext::new([("table", "users")])?)?;
 /// let mut sealed = SealedBatch::new();
 /// key.seal_batch(["a@example.com", "b@example.com"], |_| b"", &mut sealed)?;

@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::local::LocalKeys;
+use crate::backend::local::LocalKey;
 use crate::{EncryptionContext, Envelope, ErrorKind, Kek, Sealer};
 
 fn key() -> DataKey {
-    let sealer = Sealer::new(LocalKeys::new(&Kek::generate().unwrap()));
+    let sealer = Sealer::new(LocalKey::new(&Kek::generate().unwrap()));
     let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
     pollster::block_on(sealer.data_key(&context)).unwrap()
 }

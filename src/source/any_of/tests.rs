@@ -3,11 +3,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
-use crate::blocking::Sealer;
+use crate::backend::local::{LocalKey, PassphraseKey};
 use crate::envelope::{Envelope, WrapRef, WrappedDek, Wraps};
-use crate::key_manager::{Capabilities, KeyManager, Request, Unwrapped};
-use crate::local::{LocalKeys, PassphraseKeys};
-use crate::{AnyOf, Dek, DekSource, EncryptionContext, Error, ErrorKind, Kek, NewWraps, Operation, Result};
+use crate::key::{Capabilities, KeyManager, Request, Unwrapped};
+use crate::sealer::blocking::Sealer;
+use crate::{
+    DekSource, EncryptionContext, Error, ErrorKind, Kek, Result, sealer::NewWraps, source::AnyOf, value::Dek,
+    value::Operation,
+};
 
 fn kek(byte: u8) -> Kek {
     Kek::from_bytes(&std::array::from_fn(|i| byte ^ u8::try_from(i).unwrap()))
@@ -27,7 +30,7 @@ fn stanzas(new: &NewWraps) -> usize {
 /// A local KEK that counts what it is asked, and perhaps only wraps.
 #[derive(Clone, Debug)]
 struct Counting {
-    keys: LocalKeys,
+    keys: LocalKey,
     wrap_only: bool,
     unwraps: Arc<AtomicUsize>,
 }
@@ -35,7 +38,7 @@ struct Counting {
 impl Counting {
     fn new(byte: u8, wrap_only: bool) -> Self {
         Self {
-            keys: LocalKeys::new(&kek(byte)),
+            keys: LocalKey::new(&kek(byte)),
             wrap_only,
             unwraps: Arc::default(),
         }
@@ -77,7 +80,7 @@ impl KeyManager for Counting {
 /// Whoever only decorates a local KEK is asked and told each time; the KEK itself is not asked at all.
 #[test]
 fn one_kek_of_this_process_gives_its_wrap_at_once_and_anything_else_is_asked() {
-    let (context, local) = (context(), LocalKeys::new(&kek(1)));
+    let (context, local) = (context(), LocalKey::new(&kek(1)));
     let request = Request::new(&context);
     let shared: Arc<dyn KeyManager> = Arc::new(local.clone());
     assert!(shared.generate_at_once(&request).unwrap().is_ok());
@@ -102,7 +105,7 @@ fn one_kek_of_this_process_gives_its_wrap_at_once_and_anything_else_is_asked() {
     }
     for source in [
         AnyOf::new(Counting::new(1, false)),
-        AnyOf::new(local.clone()).wrap_with(LocalKeys::new(&kek(2))),
+        AnyOf::new(local.clone()).wrap_with(LocalKey::new(&kek(2))),
         AnyOf::default().open_with(local),
     ] {
         assert!(source.kept_for_sealing(&request).is_none());
@@ -114,7 +117,7 @@ fn one_kek_of_this_process_gives_its_wrap_at_once_and_anything_else_is_asked() {
 fn one_off_envelopes_have_their_front_once_whatever_their_length() {
     let context = context();
     for padding in [0, 300] {
-        let sealer = crate::Sealer::builder().wrap_with(LocalKeys::new(&kek(1)));
+        let sealer = crate::Sealer::builder().wrap_with(LocalKey::new(&kek(1)));
         let sealer = Sealer::from(sealer.padding(padding).build().unwrap());
         for len in [0, 1, 16_384, 16_385, 65_536, 70_000] {
             let sealed = sealer.seal(&vec![7; len], &context).unwrap();
@@ -131,7 +134,7 @@ fn one_off_envelopes_have_their_front_once_whatever_their_length() {
 
 #[test]
 fn nothing_tells_a_failed_unwrap_from_a_failed_commitment() {
-    let sealer = Sealer::new(LocalKeys::new(&kek(1)));
+    let sealer = Sealer::new(LocalKey::new(&kek(1)));
     let context = context();
     let one = sealer.seal(b"one", &context).unwrap();
     let two = sealer.seal(b"two", &context).unwrap();
@@ -153,18 +156,18 @@ fn nothing_tells_a_failed_unwrap_from_a_failed_commitment() {
 
 #[test]
 fn a_rewrap_keeps_the_hidden_wrap_of_another_recipient() {
-    let source = AnyOf::new(LocalKeys::new(&kek(1)))
-        .wrap_with(LocalKeys::new(&kek(2)))
+    let source = AnyOf::new(LocalKey::new(&kek(1)))
+        .wrap_with(LocalKey::new(&kek(2)))
         .hiding_ids();
     let (context, plaintext) = (context(), b"for two");
     let sealed = Sealer::from_source(source).seal(plaintext, &context).unwrap();
 
-    let source = |new| AnyOf::new(LocalKeys::new(&kek(new))).open_with(LocalKeys::new(&kek(1)));
+    let source = |new| AnyOf::new(LocalKey::new(&kek(new))).open_with(LocalKey::new(&kek(1)));
     let moved = Sealer::from_source(source(3)).rewrap(&sealed, &context).unwrap();
     assert_eq!(stanzas(&moved), 2);
     let moved = moved.splice(&sealed).unwrap();
     for (byte, opens) in [(1, false), (2, true), (3, true)] {
-        let result = Sealer::new(LocalKeys::new(&kek(byte))).open(&moved, &context);
+        let result = Sealer::new(LocalKey::new(&kek(byte))).open(&moved, &context);
         assert_eq!(result.is_ok(), opens, "{byte}");
     }
 
@@ -195,12 +198,12 @@ fn a_rewrap_without_a_destination_is_refused_before_any_work() {
 
 #[test]
 fn a_rewrap_keeps_the_wrap_of_another_passphrase_of_the_same_name() {
-    let passphrase = |text: &str| PassphraseKeys::new(text.into()).unwrap();
+    let passphrase = |text: &str| PassphraseKey::new(text.into()).unwrap();
     let context = context();
     let both = AnyOf::new(passphrase("ours")).wrap_with(passphrase("theirs"));
     let sealed = Sealer::from_source(both).seal(b"hello", &context).unwrap();
 
-    let rewrapping = AnyOf::new(LocalKeys::new(&kek(1))).open_with(passphrase("ours"));
+    let rewrapping = AnyOf::new(LocalKey::new(&kek(1))).open_with(passphrase("ours"));
     let new = Sealer::from_source(rewrapping)
         .rewrap(&sealed, &context)
         .unwrap()
@@ -208,7 +211,7 @@ fn a_rewrap_keeps_the_wrap_of_another_passphrase_of_the_same_name() {
         .unwrap();
     let opens = |source: AnyOf| Sealer::from_source(source).open(&new, &context).is_ok();
     assert!(opens(AnyOf::new(passphrase("theirs"))), "they lost access");
-    assert!(opens(AnyOf::new(LocalKeys::new(&kek(1)))));
+    assert!(opens(AnyOf::new(LocalKey::new(&kek(1)))));
     assert!(
         !opens(AnyOf::new(passphrase("ours"))),
         "the wrap of the old key is replaced"

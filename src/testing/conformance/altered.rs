@@ -2,7 +2,7 @@
 
 use super::Subject;
 use super::probe::{Outcome, Verdict, WRAPS_ONLY, context, is_about_the_bytes, with_bytes};
-use crate::key_manager::Request;
+use crate::key::Request;
 
 pub(super) async fn no_altered_byte_opens(subject: &Subject) -> Outcome {
     let Some(opener) = subject.opener() else {

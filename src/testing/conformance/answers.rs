@@ -3,10 +3,10 @@
 use super::Subject;
 use super::probe::{Finding, Outcome, Verdict, WRAPS_ONLY, context, fail, own};
 use crate::envelope::{KekRef, WrapSection, WrapSet, WrappedDek, Wraps};
-use crate::key_manager::{Purpose, Request};
+use crate::key::{Purpose, Request};
 use crate::runtime::BoxFuture;
-use crate::secret::Dek;
 use crate::testing::join::{join, poll_once_and_drop};
+use crate::value::secret::Dek;
 
 pub(super) async fn names_are_valid(subject: &Subject) -> Outcome {
     let manager = subject.manager();

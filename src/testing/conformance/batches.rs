@@ -4,10 +4,10 @@ use super::Subject;
 use super::probe::{
     Finding, Outcome, Verdict, WRAPS_ONLY, context, fail, is_about_the_bytes, own, with_bytes,
 };
-use crate::context::EncryptionContext;
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::key_manager::Request;
-use crate::secret::Dek;
+use crate::key::Request;
+use crate::value::context::EncryptionContext;
+use crate::value::secret::Dek;
 
 /// How many items a batch has here: enough for a middle, and no more than the manager takes. One without
 /// batches takes any number, one after the other.

@@ -2,9 +2,9 @@
 
 use super::Subject;
 use super::probe::{CANARY, Finding, Outcome, Verdict, WRAPS_ONLY, context, own};
-use crate::context::EncryptionContext;
-use crate::key_manager::Request;
-use crate::limits;
+use crate::key::Request;
+use crate::value::context::EncryptionContext;
+use crate::value::limits;
 
 /// Contexts at the edges of what a context may be.
 fn edges() -> Finding<Vec<(&'static str, EncryptionContext)>> {

@@ -1,9 +1,9 @@
 //! Everything a [`KeyManager`] must do and must refuse, as checks that any implementation can be put to.
 //!
 //! ```
-//! use waxseal::{Kek, local::LocalKeys, testing::conformance::{self, Subject}};
+//! use waxseal::{Kek, backend::local::LocalKey, testing::conformance::{self, Subject}};
 //!
-//! let (own, other) = (LocalKeys::new(&Kek::generate()?), LocalKeys::new(&Kek::generate()?));
+//! let (own, other) = (LocalKey::new(&Kek::generate()?), LocalKey::new(&Kek::generate()?));
 //! let subject = Subject::new(own).against(other);
 //! // Or `.await`, in the runtime that the key manager needs.
 //! let report = pollster::block_on(conformance::run(&subject))?;
@@ -25,7 +25,7 @@ mod stanzas;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::key_manager::KeyManager;
+use crate::key::KeyManager;
 use crate::runtime::BoxFuture;
 use probe::{Outcome, Verdict};
 

@@ -4,11 +4,11 @@ use std::error::Error as StdError;
 use std::fmt::Write;
 
 use super::Subject;
-use crate::context::EncryptionContext;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key_manager::{Capabilities, KeyManager, Request};
-use crate::secret::Dek;
+use crate::key::{Capabilities, KeyManager, Request};
+use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::secret::Dek;
 
 pub(super) enum Verdict {
     Passed,

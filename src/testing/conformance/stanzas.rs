@@ -3,8 +3,8 @@
 use super::Subject;
 use super::probe::{Outcome, Verdict, WRAPS_ONLY, context, fail, names};
 use crate::envelope::{WrapAlgorithm, WrapRef};
-use crate::error::ErrorKind;
-use crate::key_manager::Request;
+use crate::key::Request;
+use crate::value::error::ErrorKind;
 
 /// Names that nobody's KEK has. Some look like addresses, which are not to be visited.
 const FOREIGN_IDS: [&str; 5] = [

@@ -8,8 +8,8 @@ use super::FakeKeyManager;
 use super::kms::Kms;
 use super::script::{Fault, Method};
 use crate::envelope::KekRef;
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 impl FakeKeyManager {
     /// Does `work` in the KMS, with the fault that is due. Administration has no deadline, so a fault that

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::value::error::{Error, Result};
 
 /// Length of version, nonce and tag.
 const OVERHEAD: usize = 4 + NONCE + TAG;

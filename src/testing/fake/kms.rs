@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use super::cipher::FakeKey;
 use super::script::{Call, Fault, Method};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key_manager::{KekDescription, KekState};
+use crate::key::{KekDescription, KekState};
+use crate::value::error::{Error, ErrorKind, Result};
 
 #[derive(Default)]
 pub(super) struct Kms {

@@ -7,9 +7,9 @@ use super::cipher::version_of;
 use super::script::{Call, Fault, Method};
 use super::{FakeKeyManager, cipher::FakeKey};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
-use crate::secret::{Dek, KEY_LEN};
+use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::secret::{Dek, KEY_LEN};
 
 /// What is left of a fault once the call goes on.
 #[derive(Default)]

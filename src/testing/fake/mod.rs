@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use script::{Call, Fault, Method};
 
 use crate::envelope::{KekRef, WrapAlgorithm};
-use crate::key_manager::{Binds, Capabilities, KekState};
+use crate::key::{Binds, Capabilities, KekState};
 use crate::runtime::Runtime;
 use crate::testing::SimulatedRuntime;
 use kms::Kms;
@@ -27,7 +27,7 @@ use kms::Kms;
 /// - *It records* what reached it, see [`calls`](Self::calls) and [`count`](Self::count). Never a DEK.
 /// - *It fails on demand*, see [`script`](Self::script) and [`Fault`].
 /// - *It has versions and states*, see [`rotate_now`](Self::rotate_now) and [`set_state`](Self::set_state),
-///   and is administered through [`KekAdmin`](crate::KekAdmin).
+///   and is administered through [`KekAdmin`](crate::key::KekAdmin).
 ///
 /// Clones are the same manager: a test keeps one and gives the other away. [`sibling`](Self::sibling) is
 /// another KEK of the same KMS.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::context::EncryptionContext;
 use crate::envelope::KekRef;
-use crate::error::ErrorKind;
-use crate::key_manager::{Purpose, Request};
+use crate::key::{Purpose, Request};
 use crate::runtime::{Monotonic, Runtime};
+use crate::value::context::EncryptionContext;
+use crate::value::error::ErrorKind;
 
-/// One method of [`KeyManager`](crate::KeyManager) or [`KekAdmin`](crate::KekAdmin) that asks the KMS.
+/// One method of [`KeyManager`](crate::KeyManager) or [`KekAdmin`](crate::key::KekAdmin) that asks the KMS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each has the name of its method")]

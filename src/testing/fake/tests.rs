@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::context::EncryptionContext;
-use crate::error::ErrorKind;
-use crate::key_manager::{KekAdmin, KekTemplate, KeyManager, Purpose, Request};
-use crate::secret::Dek;
+use crate::key::{KekAdmin, KekTemplate, KeyManager, Purpose, Request};
+use crate::value::context::EncryptionContext;
+use crate::value::error::ErrorKind;
+use crate::value::secret::Dek;
 use pollster::block_on;
 
 fn context() -> EncryptionContext {
@@ -134,7 +134,7 @@ fn versions_go_on_opening_until_they_are_disabled_or_destroyed() {
     assert_eq!(fake.rotate_now(), 2);
     let new = block_on(fake.wrap(&dek, &request)).unwrap();
     assert_eq!((old.kek().version(), new.kek().version()), ("1", "2"));
-    let unwrap = |wrap: &crate::WrappedDek| block_on(fake.unwrap(wrap.as_wrap_ref(), &request));
+    let unwrap = |wrap: &crate::envelope::WrappedDek| block_on(fake.unwrap(wrap.as_wrap_ref(), &request));
     assert!(unwrap(&old).unwrap().dek.ct_eq(&dek));
     for (state, kind) in [
         (KekState::Disabled, ErrorKind::KeyDisabled),

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::dek_lease::DekLease;
-use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
-use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::key_manager::{Capabilities, KeyManager, Purpose, Request, Unwrapped};
-use crate::secret::Dek;
+use crate::key::{Capabilities, KeyManager, Purpose, Request, Unwrapped};
+use crate::source::DekSource;
+use crate::source::lease::DekLease;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::secret::Dek;
 
 /// One access to a key. No plaintext, no key, no context value.
 #[derive(Clone, Debug, PartialEq, Eq)]

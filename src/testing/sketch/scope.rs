@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::dek_lease::DekLease;
-use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key_manager::Request;
+use crate::key::Request;
+use crate::source::DekSource;
+use crate::source::lease::DekLease;
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// Chooses a source by one key of the context, the longest match first: a sketch.
 ///

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::dek_lease::DekLease;
-use crate::dek_source::DekSource;
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet, WrappedDek};
-use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::key_manager::{KeyManager, Request, Unwrapped};
-use crate::secret::Dek;
+use crate::key::{KeyManager, Request, Unwrapped};
+use crate::source::DekSource;
+use crate::source::lease::DekLease;
+use crate::value::error::{Attempt, Error, ErrorKind, Result};
+use crate::value::secret::Dek;
 
 /// Wraps under two KEKs and opens only what both of them open (a classical and a post-quantum one, say, or
 /// two clouds): a sketch.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use serde_json::{Value, json};
-use waxseal::entropy;
+use waxseal::value::entropy;
 
 use super::rest::enumerated;
 

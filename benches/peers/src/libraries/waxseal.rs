@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::hint::black_box;
 use std::rc::Rc;
 
-use waxseal::layer::Cached;
-use waxseal::local::LocalKeys;
-use waxseal::{AnyOf, EncryptionContext, Kek, blocking::Sealer};
+use waxseal::source::Cached;
+use waxseal::backend::local::LocalKey;
+use waxseal::{source::AnyOf, EncryptionContext, Kek, blocking::Sealer};
 
 use super::verify;
 use crate::case::{Pair, Work};
@@ -27,13 +27,13 @@ pub fn context() -> EncryptionContext {
 }
 
 pub fn local() -> Sealer {
-    Sealer::new(LocalKeys::new(
+    Sealer::new(LocalKey::new(
         &Kek::generate().expect("the system gives randomness"),
     ))
 }
 
 fn cached() -> Sealer {
-    let keys = LocalKeys::new(&Kek::generate().expect("the system gives randomness"));
+    let keys = LocalKey::new(&Kek::generate().expect("the system gives randomness"));
     let source = Cached::new(AnyOf::new(keys));
     waxseal::Sealer::builder()
         .source(source)

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 use sha2::Sha256;
 
 use super::*;
-use crate::context::EncryptionContext;
 use crate::envelope::WrapAlgorithm;
-use crate::error::ErrorKind;
-use crate::limits;
 use crate::runtime::{BoxFuture, Monotonic};
+use crate::value::context::EncryptionContext;
+use crate::value::error::ErrorKind;
+use crate::value::limits;
 
 /// Counts the derivations, and loses them if told to.
 #[derive(Debug, Default)]
@@ -44,9 +44,9 @@ impl Runtime for Counting {
     }
 }
 
-fn counted(passphrase: &str) -> (PassphraseKeys, Arc<Counting>) {
+fn counted(passphrase: &str) -> (PassphraseKey, Arc<Counting>) {
     let runtime = Arc::new(Counting::default());
-    let keys = PassphraseKeys::new(passphrase.into()).unwrap();
+    let keys = PassphraseKey::new(passphrase.into()).unwrap();
     (
         keys.with_runtime(Arc::clone(&runtime) as Arc<dyn Runtime>),
         runtime,
@@ -57,11 +57,11 @@ fn derivations(runtime: &Counting) -> usize {
     runtime.derivations.load(Ordering::SeqCst)
 }
 
-fn wrap(keys: &PassphraseKeys, dek: &Dek, context: &EncryptionContext) -> WrappedDek {
+fn wrap(keys: &PassphraseKey, dek: &Dek, context: &EncryptionContext) -> WrappedDek {
     pollster::block_on(keys.wrap(dek, &Request::new(context))).unwrap()
 }
 
-fn unwrap(keys: &PassphraseKeys, wrapped: &WrappedDek, context: &EncryptionContext) -> Result<Dek> {
+fn unwrap(keys: &PassphraseKey, wrapped: &WrappedDek, context: &EncryptionContext) -> Result<Dek> {
     let unwrapped = pollster::block_on(keys.unwrap(wrapped.as_wrap_ref(), &Request::new(context)))?;
     assert_eq!(unwrapped.kek, *wrapped.kek());
     Ok(unwrapped.dek)
@@ -291,15 +291,15 @@ fn an_empty_passphrase_is_refused() {
         }
     }
     assert_eq!(
-        PassphraseKeys::new("".into()).unwrap_err().kind(),
+        PassphraseKey::new("".into()).unwrap_err().kind(),
         ErrorKind::Configuration
     );
     for name in ["EMPTY", "MISSING"] {
-        let error = PassphraseKeys::from_environment(&Variables, name).unwrap_err();
+        let error = PassphraseKey::from_environment(&Variables, name).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains(name), "{error}");
     }
-    let keys = PassphraseKeys::from_environment(&Variables, "SET").unwrap();
+    let keys = PassphraseKey::from_environment(&Variables, "SET").unwrap();
     assert_eq!(
         keys.0.derived.passphrase().expose_secret(),
         " spaces are part of it "

@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::ErrorKind;
+use crate::value::error::ErrorKind;
 
 #[test]
 fn every_part_is_read() {

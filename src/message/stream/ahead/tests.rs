@@ -3,8 +3,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::*;
-use crate::error::ErrorKind;
-use crate::parallel::Pool;
+use crate::message::parallel::Pool;
+use crate::value::error::ErrorKind;
 
 /// Adds one to each byte; panics at a unit of ours, waits at another.
 #[derive(Default)]

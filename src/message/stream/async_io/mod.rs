@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 pub use reader::AsyncOpenReader;
 pub use writer::AsyncSealWriter;
 
-use crate::error::Error;
+use crate::value::error::Error;
 
 type PollWrite<W> = fn(Pin<&mut W>, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>;
 type PollDone<W> = fn(Pin<&mut W>, &mut Context<'_>) -> Poll<io::Result<()>>;

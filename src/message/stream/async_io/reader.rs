@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 use zeroize::Zeroize;
 
 use super::too_many;
-use crate::aead::TAG;
 use crate::envelope::read_async::PollRead;
-use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::message::ChunkOpener;
+use crate::value::aead::TAG;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// Opens the chunks of an envelope that it reads from another asynchronous reader, whose header was read already:
-/// [`OpenReader`](crate::OpenReader) for asynchronous code. It is an `AsyncRead` of `futures-io` (feature
+/// [`OpenReader`](crate::message::OpenReader) for asynchronous code. It is an `AsyncRead` of `futures-io` (feature
 /// `futures-io`) over one, and an `AsyncRead` of tokio (feature `tokio`) over one of those. Needs no runtime.
 ///
 /// It releases a chunk only after the whole chunk was verified, and says that the stream has ended only after the
@@ -27,7 +27,7 @@ use crate::message::ChunkOpener;
 /// chunk of 64 KiB and milliseconds for one of 16 MiB.
 ///
 /// Errors come as [`io::Error`] around an [`Error`](crate::Error), with the kinds of
-/// [`OpenReader`](crate::OpenReader): `KeyRevoked` among them, at the next chunk after the DEK's lease was revoked.
+/// [`OpenReader`](crate::message::OpenReader): `KeyRevoked` among them, at the next chunk after the DEK's lease was revoked.
 /// After an error every read fails with the same kind.
 ///
 /// The other reader must be `Unpin`; put one that is not into a `Box::pin`.

@@ -8,13 +8,13 @@ use std::task::{Context, Poll, ready};
 use zeroize::Zeroize;
 
 use super::{PollDone, PollWrite, too_many};
-use crate::aead::TAG;
-use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::message::SealStart;
 use crate::message::stream::chunks::ChunkSealer;
+use crate::value::aead::TAG;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// Seals what is written to it, and writes the envelope to another asynchronous writer: the same bytes as
-/// [`SealWriter`](crate::SealWriter). It is an `AsyncWrite` of `futures-io` (feature `futures-io`) over one, and an
+/// [`SealWriter`](crate::message::SealWriter). It is an `AsyncWrite` of `futures-io` (feature `futures-io`) over one, and an
 /// `AsyncWrite` of tokio (feature `tokio`) over one of those. Needs no runtime.
 ///
 /// **Closing finishes.** `close` (futures) or `shutdown` (tokio) seals the final chunk, writes it, and closes the
@@ -37,10 +37,10 @@ use crate::message::stream::chunks::ChunkSealer;
 /// The other writer must be `Unpin`; put one that is not into a `Box::pin`.
 ///
 /// ```
-/// # use waxseal::{EncryptionContext, Kek, Sealer, local::LocalKeys};
+/// # use waxseal::{EncryptionContext, Kek, Sealer, backend::local::LocalKey};
 /// # #[cfg(feature = "tokio")]
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sealer = Sealer::new(LocalKeys::new(&Kek::generate()?));
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 /// # let context = EncryptionContext::new([("tenant", "acme")])?;
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
@@ -315,9 +315,9 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::context::EncryptionContext;
     use crate::message::{Sealing, Session, StopFlag};
-    use crate::secret::Dek;
+    use crate::value::context::EncryptionContext;
+    use crate::value::secret::Dek;
 
     fn write(inner: Pin<&mut Vec<u8>>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         inner.get_mut().extend_from_slice(data);

@@ -1,0 +1,74 @@
+//! `waxseal seal`.
+
+use waxseal::blocking::Sealer;
+use waxseal::{Builder, Suite, envelope::ChunkSize, message::Parallel};
+
+use crate::arguments::{NewWraps, Seal, Threads};
+use crate::copy::copy;
+use crate::failure::{Failure, Result};
+use crate::input::Input;
+use crate::output::{Access, Output};
+use crate::progress::Progress;
+use crate::{binding, kek};
+
+/// Seals a stream.
+pub(crate) fn run(options: &Seal) -> Result<()> {
+    let keks = kek::parse(&options.kek)?;
+    let context = binding::context(&options.context)?;
+    let suite: Suite = options
+        .suite
+        .parse()
+        .map_err(|error| Failure::usage_of("--suite", &error))?;
+    let mut builder = wraps(waxseal::Sealer::builder(), &options.wraps)?
+        .suite(suite)
+        .chunk_size(chunk_size(&options.chunk_size)?);
+    if options.store_context {
+        builder = builder.store_context();
+    }
+    let builder = threads(builder, &options.threads)?;
+    let aad = binding::aad(&options.aad)?;
+    let sealer = Sealer::from(kek::first_wraps(builder, &keks)?.build()?);
+
+    let mut input = Input::open(options.streams.input.as_ref())?;
+    let output = Output::create(options.streams.output.as_ref(), Access::Usual)?;
+    let (from, to) = (input.name(), output.name());
+    let progress = Progress::new(input.len(), &output);
+    let mut writer = sealer.writer(output, context.with_aad(&aad))?;
+    copy(&mut input, &from, &mut writer, &to, progress)?;
+    let output = writer
+        .finish()
+        .map_err(|error| Failure::of_stream("write", &to, error))?;
+    output.finish()
+}
+
+/// Settings of the wraps that are written.
+pub(crate) fn wraps(mut builder: Builder, options: &NewWraps) -> Result<Builder> {
+    if let Some(padding) = &options.padding {
+        let padding = padding
+            .parse()
+            .map_err(|_| Failure::usage("--padding is a number of bytes"))?;
+        waxseal::value::limits::WRAP_SECTION
+            .check(padding)
+            .map_err(|error| Failure::usage_of("--padding", &error))?;
+        builder = builder.padding(padding);
+    }
+    if options.hide_kek_id {
+        builder = builder.hide_kek_ids();
+    }
+    Ok(builder)
+}
+
+/// The threads that seal and open.
+pub(crate) fn threads(builder: Builder, options: &Threads) -> Result<Builder> {
+    match options.threads.parse() {
+        Ok(1) => Ok(builder),
+        Ok(threads @ 2..=1024) => Ok(builder.parallel(Parallel::rayon(threads)?)),
+        _ => Err(Failure::usage("--threads is a number from 1 to 1024")),
+    }
+}
+
+fn chunk_size(text: &str) -> Result<ChunkSize> {
+    // Not a number is as wrong as a number that is no chunk size.
+    ChunkSize::new(text.parse().unwrap_or_default())
+        .map_err(|error| Failure::usage_of("--chunk-size", &error))
+}

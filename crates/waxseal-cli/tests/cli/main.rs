@@ -1,0 +1,33 @@
+//! The command-line tool, as a process: what it reads, writes, says and leaves behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[cfg(feature = "azure-key-vault")]
+mod azure;
+#[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
+mod cloud;
+mod doctor;
+mod files;
+mod inspect;
+mod interop;
+mod keys;
+mod live;
+#[cfg(target_os = "linux")]
+mod memory;
+mod refused;
+mod rewrap;
+mod round_trip;
+#[cfg(all(unix, feature = "aws-kms", feature = "vault-transit"))]
+mod runbooks;
+#[path = "../../../../tests/support/live.rs"]
+mod servers;
+mod tool;
+
+#[cfg(feature = "azure-key-vault")]
+#[path = "../../../../tests/support/fake_azure_key_vault/mod.rs"]
+mod fake_azure_key_vault;

@@ -1,0 +1,116 @@
+//! `aws-kms:KEY`.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::backend::kek_uri::Options;
+use crate::value::error::{Error, Result};
+
+/// What the URI says; the rest is where every AWS program looks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::backend) struct AwsUri {
+    key: String,
+    region: Option<String>,
+    endpoint: Option<String>,
+    digest: bool,
+    refresh: Option<Duration>,
+}
+
+impl AwsUri {
+    pub(in crate::backend) fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
+        if key.is_empty() {
+            return Err(Error::argument(
+                "aws-kms: has no key: a key id, a key ARN or alias/NAME",
+            ));
+        }
+        let digest = match options.take("context") {
+            None | Some("pairs") => false,
+            Some("digest") => true,
+            Some(_) => return Err(Error::argument("context is pairs or digest")),
+        };
+        Ok(Self {
+            key: key.to_owned(),
+            region: options.text("region")?,
+            endpoint: options.text("endpoint")?,
+            digest,
+            refresh: options.seconds("refresh")?,
+        })
+    }
+}
+
+mod opening {
+    use super::AwsUri;
+    use crate::backend::aws_kms::{Client, Config, ContextForm};
+    use crate::backend::kek_uri::KeyManagers;
+    use crate::value::error::Result;
+
+    impl AwsUri {
+        pub(in crate::backend) async fn open(&self) -> Result<KeyManagers> {
+            let mut config = Config::new();
+            match (&self.region, self.region_of_key()) {
+                (Some(region), _) => config = config.with_region(region),
+                (None, Some(Found::Only(region))) => config = config.with_region(region),
+                (None, Some(Found::OneOf(region))) => config = config.with_fallback_region(region),
+                (None, None) => {}
+            }
+            if let Some(endpoint) = &self.endpoint {
+                config = config.with_endpoint(endpoint);
+            }
+            if let Some(every) = self.refresh {
+                config = config.with_refresh(every);
+            }
+            let client = Client::connect(config).await?;
+            let mut keys = client.keys(&self.key)?;
+            if self.digest {
+                keys = keys.with_context_form(ContextForm::Digest);
+            }
+            KeyManagers::one(keys).administered(&self.key, client.admin())
+        }
+
+        /// Where a key is, by its ARN.
+        fn region_of_key(&self) -> Option<Found<'_>> {
+            let mut parts = self.key.strip_prefix("arn:")?.splitn(5, ':');
+            let region = parts.nth(2).filter(|region| !region.is_empty())?;
+            Some(match parts.nth(1)?.starts_with("key/mrk-") {
+                true => Found::OneOf(region),
+                false => Found::Only(region),
+            })
+        }
+    }
+
+    /// A region that an ARN names.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Found<'a> {
+        Only(&'a str),
+        /// A multi-region key may be in others as well, so the usual places are asked for one first.
+        OneOf(&'a str),
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_region_is_in_the_arn() {
+            let there = "eu-west-1";
+            for (key, expected) in [
+                ("arn:aws:kms:eu-west-1:1:key/1234", Some(Found::Only(there))),
+                ("arn:aws-cn:kms:eu-west-1:1:alias/a/b", Some(Found::Only(there))),
+                ("arn:aws:kms:eu-west-1:1:key/mrk-12", Some(Found::OneOf(there))),
+                ("1234", None),
+                ("alias/a", None),
+                ("arn:aws", None),
+            ] {
+                let uri =
+                    AwsUri::parse(key, &mut crate::backend::kek_uri::Options::parse("").unwrap()).unwrap();
+                assert_eq!(uri.region_of_key(), expected, "{key}");
+            }
+        }
+    }
+}
+
+impl fmt::Display for AwsUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "aws-kms:{}", self.key.escape_debug())
+    }
+}

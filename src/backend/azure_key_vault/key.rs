@@ -1,0 +1,287 @@
+//! The key manager of one key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use azure_core::http::{Body, RequestContent};
+use azure_security_keyvault_keys::KeyClient;
+use azure_security_keyvault_keys::models::{
+    KeyClientWrapKeyOptions, KeyOperationParameters, KeyOperationResult,
+};
+use base64ct::{Base64UrlUnpadded, Encoding};
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::client::Client;
+use super::map::{self, Call};
+use super::resolve::{Key, LEAST_MODULUS};
+use super::versions;
+use super::{Algorithm, PROVIDER, names};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::secret::Dek;
+
+/// DEK and binding, as A256KW wraps them: one block more.
+const A256KW_LEN: usize = 72;
+/// The greatest modulus, in bytes: twice what the service has.
+const GREATEST_MODULUS: usize = 1024;
+
+/// One key: wraps under its current version, or under the pinned one, and unwraps under the version that a stanza
+/// names. Cheap: clients are shared.
+#[derive(Clone)]
+pub struct AzureKey {
+    key: Arc<Key>,
+}
+
+impl AzureKey {
+    /// The key `NAME`, or `NAME/VERSION`, of the client's vault. Makes no call.
+    ///
+    /// A pinned version is the one that wraps; others of the key unwrap what they have wrapped. Without one the vault is
+    /// asked which is current, at the first wrap and then every [`Config::with_refresh`](super::Config::with_refresh).
+    ///
+    /// # Errors
+    /// `Configuration` for a name or version that is none.
+    pub fn new(client: &Client, key: &str, algorithm: Algorithm) -> Result<Self> {
+        Ok(Self {
+            key: Arc::new(Key::new(client, key, algorithm)?),
+        })
+    }
+
+    /// The id of the KEK: `https://HOST/keys/NAME`. Of a vault outside Azure's own domains, which may name another host
+    /// than the one that was asked, it is known once the vault has answered.
+    #[must_use]
+    pub fn kek_id(&self) -> String {
+        self.key.id()
+    }
+
+    /// `alg` and `value`, in a buffer that is wiped.
+    fn body(&self, value: &[u8]) -> Bytes {
+        let text = Zeroizing::new(Base64UrlUnpadded::encode_string(value));
+        let body = [
+            "{\"alg\":\"",
+            self.key.algorithm.name(),
+            "\",\"value\":\"",
+            text.as_str(),
+            "\"}",
+        ]
+        .concat();
+        Bytes::from_owner(Zeroizing::new(body.into_bytes()))
+    }
+
+    async fn wrap_under(&self, version: &str, body: Bytes, deadline: Monotonic) -> Result<WrappedDek> {
+        let (name, asked) = (self.key.name.clone(), version.to_owned());
+        let work = move |sdk: Arc<KeyClient>| {
+            let (name, version, body) = (name.clone(), asked.clone(), content(&body));
+            async move {
+                let options = KeyClientWrapKeyOptions {
+                    key_version: Some(version),
+                    ..KeyClientWrapKeyOptions::default()
+                };
+                sdk.wrap_key(&name, body, Some(options)).await?.into_model()
+            }
+        };
+        let answered = self.key.client.call(Call::Wrap, deadline, work).await;
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.why(error, version, deadline).await),
+        };
+        let kek = self.key.answered(answer.kid.as_deref(), Some(version))?;
+        let wrapped = answer.result.unwrap_or_default();
+        if !self.is_wrap(wrapped.len()) {
+            return Err(map::nonsense(
+                "the answer has no wrap, or one of a key with fewer than 2048 bits",
+            ));
+        }
+        WrappedDek::new(self.key.algorithm.wrap_algorithm(), kek, wrapped)
+    }
+
+    async fn try_wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        let deadline = self.key.client.deadline(Some(request));
+        let version = self.key.version(deadline).await?;
+        let body = self.body(request.embed(dek).as_slice());
+        match self.wrap_under(&version, body.clone(), deadline).await {
+            // Rotated since it was asked for, and the old version taken out of use.
+            Err(error) if matches!(error.kind(), ErrorKind::KeyDisabled | ErrorKind::KeyNotFound) => {
+                match self.key.instead_of(&version, deadline).await {
+                    Some(newer) => self.wrap_under(&newer, body, deadline).await,
+                    None => Err(error),
+                }
+            }
+            done => done,
+        }
+    }
+
+    async fn unwrap_under(
+        &self,
+        version: &str,
+        wrapped: &WrapRef<'_>,
+        request: &Request<'_>,
+        deadline: Monotonic,
+    ) -> Result<Unwrapped> {
+        let (name, asked) = (self.key.name.clone(), version.to_owned());
+        let body = self.body(wrapped.wrapped);
+        let work = move |sdk: Arc<KeyClient>| {
+            let (name, version, body) = (name.clone(), asked.clone(), content(&body));
+            async move {
+                let answer: KeyOperationResult =
+                    sdk.unwrap_key(&name, &version, body, None).await?.into_model()?;
+                // Wiped from here on.
+                Ok((answer.kid, Zeroizing::new(answer.result.unwrap_or_default())))
+            }
+        };
+        let answered = self.key.client.call(Call::Unwrap, deadline, work).await;
+        let (kid, plaintext) = match answered {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.why(error, version, deadline).await),
+        };
+        let kek: KekRef = self.key.answered(kid.as_deref(), Some(version))?;
+        // Now the vault's own name is known.
+        if !self.key.may_be(wrapped.kek_id) {
+            return Err(not_recognized(wrapped));
+        }
+        Ok(Unwrapped::new(request.extract(&plaintext)?, kek))
+    }
+
+    async fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        if !self.recognizes(wrapped) {
+            return Err(not_recognized(&wrapped));
+        }
+        if !self.is_wrap(wrapped.wrapped.len()) {
+            return Err(Error::malformed("wrapped DEK", 0));
+        }
+        let deadline = self.key.client.deadline(Some(request));
+        match wrapped.kek_version {
+            "" => self.unwrap_somehow(&wrapped, request, deadline).await,
+            // Of the configured key, and a name: what a stanza claims leads nowhere else.
+            version if names::is_version(version) => {
+                self.unwrap_under(version, &wrapped, request, deadline).await
+            }
+            _ => Err(Error::malformed("KEK version", 0)),
+        }
+    }
+
+    /// The writer hid which version it was: the current one, or else any other of the key.
+    async fn unwrap_somehow(
+        &self,
+        wrapped: &WrapRef<'_>,
+        request: &Request<'_>,
+        deadline: Monotonic,
+    ) -> Result<Unwrapped> {
+        let current = self.key.version(deadline).await?;
+        let mut worst = match self.unwrap_under(&current, wrapped, request, deadline).await {
+            Ok(unwrapped) => return Ok(unwrapped),
+            Err(error) => error,
+        };
+        let others = versions::all(&self.key.client, &self.key.name, Call::Read, deadline).await;
+        let others = match others {
+            Ok(others) => others,
+            // Without the right to list, the current one is all there is.
+            Err(error) if error.kind() == ErrorKind::Denied => return Err(worst),
+            Err(error) => return Err(worse(worst, error)),
+        };
+        for version in others.iter().filter(|version| **version != current) {
+            match self.unwrap_under(version, wrapped, request, deadline).await {
+                Ok(unwrapped) => return Ok(unwrapped),
+                Err(error) => worst = worse(worst, error),
+            }
+        }
+        Err(worst)
+    }
+
+    /// Where the error does not say whether the caller or the key is at fault, the key's state is asked. That takes the
+    /// right to read it; without it the caller counts as denied.
+    async fn why(&self, error: Error, version: &str, deadline: Monotonic) -> Error {
+        if error.kind() != ErrorKind::Denied {
+            return error;
+        }
+        let found = self.key.get(Some(version), deadline).await.ok();
+        let Some(attributes) = found.and_then(|found| found.attributes) else {
+            return error;
+        };
+        let now = self.key.client.wall_clock();
+        let disabled = |detail: &'static str| {
+            Error::new(ErrorKind::KeyDisabled)
+                .with_provider(PROVIDER)
+                .with_detail(detail)
+        };
+        if attributes.enabled == Some(false) {
+            disabled("the version is disabled")
+        } else if attributes.expires.is_some_and(|end| SystemTime::from(end) <= now) {
+            disabled("the version has expired")
+        } else if attributes
+            .not_before
+            .is_some_and(|start| SystemTime::from(start) > now)
+        {
+            disabled("the version is not valid yet")
+        } else {
+            error
+        }
+    }
+
+    /// Whether a wrap can be this long. The modulus of the key is not known without a call.
+    fn is_wrap(&self, len: usize) -> bool {
+        match self.key.algorithm {
+            Algorithm::RsaOaep256 => (LEAST_MODULUS..=GREATEST_MODULUS).contains(&len),
+            Algorithm::A256Kw => len == A256KW_LEN,
+        }
+    }
+}
+
+fn content(body: &Bytes) -> RequestContent<KeyOperationParameters> {
+    Body::from(body.clone()).into()
+}
+
+/// Of several versions that were tried, the failure to tell: one that may pass, then any that hides whether the
+/// wrap opens, then that it does not open.
+fn worse(one: Error, other: Error) -> Error {
+    let weight = |error: &Error| match error.kind() {
+        _ if error.is_retryable() => 2,
+        ErrorKind::CannotOpen => 0,
+        _ => 1,
+    };
+    if weight(&other) > weight(&one) { other } else { one }
+}
+
+fn context(error: Error, operation: Operation) -> Error {
+    error.with_operation(operation).with_provider(PROVIDER)
+}
+
+#[async_trait]
+impl KeyManager for AzureKey {
+    fn provider(&self) -> &str {
+        PROVIDER
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(self.key.algorithm.wrap_algorithm(), Binds::Embedded)
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+        wrapped.algorithm == self.key.algorithm.wrap_algorithm()
+            && wrapped.provider == PROVIDER
+            && self.key.may_be(wrapped.kek_id)
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        let result = self.try_wrap(dek, request).await;
+        result.map_err(|error| context(error, Operation::Wrap))
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        let result = self.try_unwrap(wrapped, request).await;
+        result.map_err(|error| context(error, Operation::Unwrap))
+    }
+}
+
+impl fmt::Debug for AzureKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AzureKey")
+            .field("key", &self.key)
+            .field("client", &self.key.client)
+            .finish()
+    }
+}

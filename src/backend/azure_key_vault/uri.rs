@@ -1,0 +1,163 @@
+//! `azure-key-vault:https://HOST/keys/NAME[/VERSION]`.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::backend::kek_uri::Options;
+use crate::value::error::{Error, Result};
+
+/// What the URI says; the rest is in the variables that Azure's own tools read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::backend) struct AzureUri {
+    /// `https://HOST[:PORT]`
+    vault: String,
+    /// `NAME` or `NAME/VERSION`
+    key: String,
+    is_symmetric: bool,
+    credential: Option<Credential>,
+    ca: Option<String>,
+    verify_challenge: bool,
+    refresh: Option<Duration>,
+    api_version: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Credential {
+    Workload,
+    Managed,
+    Secret,
+    Developer,
+}
+
+impl AzureUri {
+    pub(in crate::backend) fn parse(place: &str, options: &mut Options<'_>) -> Result<Self> {
+        let (vault, key) = split(place, options.take("endpoint"))?;
+        let is_symmetric = match options.take("algorithm") {
+            None | Some("RSA-OAEP-256") => false,
+            Some("A256KW") => true,
+            Some(_) => return Err(Error::argument("algorithm is RSA-OAEP-256 or A256KW")),
+        };
+        let credential = match options.take("credential") {
+            None => None,
+            Some("workload") => Some(Credential::Workload),
+            Some("managed") => Some(Credential::Managed),
+            Some("secret") => Some(Credential::Secret),
+            Some("developer") => Some(Credential::Developer),
+            Some(_) => {
+                return Err(Error::argument(
+                    "credential is workload, managed, secret or developer",
+                ));
+            }
+        };
+        let verify_challenge = match options.take("verify-challenge") {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(_) => return Err(Error::argument("verify-challenge is on or off")),
+        };
+        Ok(Self {
+            vault,
+            key,
+            is_symmetric,
+            credential,
+            ca: options.text("ca")?,
+            verify_challenge,
+            refresh: options.seconds("refresh")?,
+            api_version: options.text("api-version")?,
+        })
+    }
+}
+
+/// The vault and the key. Where `endpoint` names the vault, the key may be a bare name.
+fn split(place: &str, endpoint: Option<&str>) -> Result<(String, String)> {
+    let form = || {
+        Error::argument(
+            "azure-key-vault: is followed by the address of a key, https://HOST/keys/NAME[/VERSION]",
+        )
+    };
+    if let Some((host, key)) = place
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split_once("/keys/"))
+    {
+        let vault = format!("https://{host}");
+        let is_other = |endpoint: &str| endpoint.trim_end_matches('/') != vault;
+        if host.is_empty() || host.contains(['/', '@', '#']) || !is_key(key) {
+            return Err(form());
+        }
+        if endpoint.is_some_and(is_other) {
+            return Err(Error::argument(
+                "endpoint and the address of the key name different vaults; give one of them",
+            ));
+        }
+        return Ok((vault, key.to_owned()));
+    }
+    match endpoint {
+        Some(vault) if vault.starts_with("https://") && is_key(place) => {
+            Ok((vault.trim_end_matches('/').to_owned(), place.to_owned()))
+        }
+        Some(_) if is_key(place) => Err(Error::argument(
+            "endpoint is the address of a vault, https://HOST",
+        )),
+        _ => Err(form()),
+    }
+}
+
+/// `NAME` or `NAME/VERSION`.
+fn is_key(text: &str) -> bool {
+    let is_word = |word: &str| {
+        (1..=127).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let mut parts = text.split('/');
+    parts.next().is_some_and(is_word) && parts.next().is_none_or(is_word) && parts.next().is_none()
+}
+
+mod opening {
+    use super::{AzureUri, Credential};
+    use crate::backend::azure_key_vault::{Algorithm, Auth, AzureAdmin, AzureKey, Client, Config};
+    use crate::backend::kek_uri::KeyManagers;
+    use crate::runtime::Environment;
+    use crate::value::error::Result;
+
+    impl AzureUri {
+        pub(in crate::backend) fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let auth = match self.credential {
+                None => Auth::from_environment(environment)?,
+                Some(Credential::Workload) => Auth::workload_identity(environment)?,
+                Some(Credential::Managed) => Auth::managed_identity(environment)?,
+                Some(Credential::Secret) => Auth::client_secret(environment)?,
+                Some(Credential::Developer) => Auth::DeveloperTools,
+            };
+            let mut config = Config::from_environment(&self.vault, auth, environment)?;
+            if let Some(ca) = &self.ca {
+                config = config.with_ca_file(ca);
+            }
+            if !self.verify_challenge {
+                config = config.without_challenge_check();
+            }
+            if let Some(every) = self.refresh {
+                config = config.with_refresh(every);
+            }
+            if let Some(version) = &self.api_version {
+                config = config.with_api_version(version);
+            }
+            let algorithm = match self.is_symmetric {
+                true => Algorithm::A256Kw,
+                false => Algorithm::RsaOaep256,
+            };
+            let client = Client::new(config)?;
+            let keys = AzureKey::new(&client, &self.key, algorithm)?;
+            let id = keys.kek_id();
+            KeyManagers::one(keys).administered(&id, AzureAdmin::new(&client, algorithm))
+        }
+    }
+}
+
+impl fmt::Display for AzureUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "azure-key-vault:{}/keys/{}",
+            self.vault.escape_debug(),
+            self.key
+        )
+    }
+}

@@ -1,0 +1,190 @@
+use super::*;
+
+fn parse(uri: &str) -> Result<KekUri> {
+    uri.parse()
+}
+
+#[test]
+fn every_scheme_and_option_is_taken() {
+    for good in [
+        "env:KEY",
+        "env:_k1",
+        "file:/run/kek",
+        "file:kek?allow-shared=true",
+        "file:what?allow-shared=false?",
+        "passphrase-env:P",
+        "passphrase-env:P?iterations=700000",
+        "passphrase-env:P?kdf=pbkdf2&iterations=700000&name=ops",
+        "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1",
+        "vault-transit:orders",
+        "vault-transit:tenant-0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4c",
+        "vault-transit:orders?addr=https://vault:8200&mount=kms/transit&namespace=a/b&mode=datakey",
+        "vault-transit:orders?auth=approle&role=r-1",
+        "vault-transit:orders?auth=kubernetes&role=app",
+        "vault-transit:orders?auth=jwt&role=app",
+        "vault-transit:orders?auth=jwt&role=app&jwt-file=/run/token&auth-mount=sso/jwt",
+        "vault-transit:orders?auth=kubernetes&role=app&auth-mount=k8s-eu",
+        "azure-key-vault:https://v.vault.azure.net/keys/orders",
+        "azure-key-vault:https://127.0.0.1:8443/keys/o-1/0a1b?algorithm=A256KW&credential=managed",
+        "azure-key-vault:https://h/keys/k?ca=/ca.pem&verify-challenge=off&refresh=60&credential=workload",
+        "azure-key-vault:https://h/keys/k?algorithm=RSA-OAEP-256&verify-challenge=on&credential=secret&api-version=7.4",
+        "azure-key-vault:orders?endpoint=https://v.vault.azure.net/&credential=developer",
+        "azure-key-vault:https://h/keys/k?endpoint=https://h",
+        "aws-kms:1234abcd-12ab-34cd-56ef-1234567890ab?region=eu-west-1",
+        "aws-kms:arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "aws-kms:alias/a/b?endpoint=http://127.0.0.1:4566&context=digest&refresh=60",
+        "aws-kms:alias/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk?context=pairs",
+        "gcp-kms:projects/p/locations/global/keyRings/r/cryptoKeys/k",
+        "gcp-kms:projects/p/locations/global/keyRings/r/cryptoKeys/k?endpoint=http://127.0.0.1:1&credentials=anonymous",
+    ] {
+        assert!(parse(good).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
+    for (bad, named) in [
+        ("CANARY", SCHEMES),
+        ("no-kms:CANARY", "no-kms:"),
+        ("hunter2CANARY:x", SCHEMES),
+        ("env:", "letters"),
+        ("env:1CANARY", "letters"),
+        ("env:CANARY=", "letters"),
+        ("env:KEY?CANARY", "after '?'"),
+        ("env:KEY?CANARY=1", "after '?'"),
+        ("env:KEY?allow-shared=true", "does not take allow-shared"),
+        ("file:", "no path"),
+        ("file:?allow-shared=true", "no path"),
+        ("file:k?allow-shared=CANARY", "allow-shared is"),
+        ("passphrase-env:P?kdf=CANARY", "kdf is"),
+        ("passphrase-env:P?kdf=pbkdf2&kdf=pbkdf2", "twice"),
+        ("passphrase-env:P?kdf=pbkdf2&memory=65536", "does not take memory"),
+        ("passphrase-env:P?memory=65536", "does not take memory"),
+        (
+            "passphrase-env:P?kdf=argon2id&iterations=600000",
+            "does not take iterations",
+        ),
+        ("passphrase-env:P?iterations=CANARY", "iterations is a number"),
+        ("azure-key-vault:", "the address of a key"),
+        ("azure-key-vault:CANARY", "the address of a key"),
+        ("azure-key-vault:http://h/keys/CANARY", "the address of a key"),
+        ("azure-key-vault:https://h/secrets/CANARY", "the address of a key"),
+        (
+            "azure-key-vault:https://u:CANARY@h/keys/k",
+            "the address of a key",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k/v/CANARY",
+            "the address of a key",
+        ),
+        ("azure-key-vault:https://h/keys/../CANARY", "the address of a key"),
+        (
+            "azure-key-vault:https://h/keys/k?algorithm=CANARY",
+            "algorithm is",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k?credential=CANARY",
+            "credential is",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k?verify-challenge=CANARY",
+            "verify-challenge is",
+        ),
+        (
+            "azure-key-vault:https://h/keys/k?refresh=CANARY",
+            "refresh is a number",
+        ),
+        ("azure-key-vault:https://h/keys/k?ca=", "ca is empty"),
+        (
+            "azure-key-vault:https://h/keys/k?mode=encrypt",
+            "does not take mode",
+        ),
+        ("azure-key-vault:k?endpoint=http://CANARY", "endpoint is"),
+        (
+            "azure-key-vault:https://h/keys/k?endpoint=https://CANARY",
+            "different vaults",
+        ),
+        ("vault-transit:", "no key name"),
+        ("vault-transit:orders?auth=CANARY", "auth is"),
+        ("vault-transit:orders?auth=approle", "role is missing"),
+        ("vault-transit:orders?role=app", "role does not go"),
+        (
+            "vault-transit:orders?auth-mount=CANARY",
+            "does not take auth-mount",
+        ),
+        (
+            "vault-transit:orders?auth=approle&role=r&jwt-file=CANARY",
+            "does not take jwt-file",
+        ),
+        (
+            "vault-transit:orders?auth=jwt&role=r&jwt-file=",
+            "jwt-file is empty",
+        ),
+        (
+            "vault-transit:orders?auth=jwt&role=r&auth-mount=",
+            "auth-mount is empty",
+        ),
+        ("vault-transit:orders?mode=CANARY", "mode is"),
+        ("vault-transit:orders?kdf=pbkdf2", "does not take kdf"),
+        ("aws-kms:", "no key"),
+        ("aws-kms:alias/a?context=CANARY", "context is"),
+        ("aws-kms:alias/a?refresh=0", "refresh is at least"),
+        ("aws-kms:alias/a?region=", "region is empty"),
+        ("aws-kms:alias/a?mount=CANARY", "does not take mount"),
+        ("gcp-kms:", "no key"),
+        ("gcp-kms:projects/p?credentials=CANARY", "credentials is"),
+        ("gcp-kms:projects/p?credentials=anonymous", "needs their endpoint"),
+        ("gcp-kms:projects/p?region=CANARY", "does not take region"),
+        ("passphrase-env:P?iterations=1000", "600000"),
+        ("passphrase-env:P?name=", "name of a passphrase is empty"),
+    ] {
+        let error = parse(bad).unwrap_err().to_string();
+        assert!(error.contains(named), "{bad}: {error}");
+        assert!(!error.contains("CANARY"), "{error}");
+    }
+}
+
+#[test]
+fn a_key_in_the_place_of_its_name_is_refused_and_not_quoted() {
+    let hex: String = (1..=32)
+        .map(|i| format!("a{i:x}"))
+        .map(|s| s[..2].to_owned())
+        .collect();
+    let base64 = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA";
+    for scheme in ["env", "file", "passphrase-env", "kek", "aws"] {
+        for key in [hex.as_str(), base64] {
+            let error = parse(&format!("{scheme}:{key}")).unwrap_err().to_string();
+            assert!(error.contains("a key itself") && !error.contains(key), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_was_not_compiled_in_is_named() {
+    let azure = "azure-key-vault:https://shop.vault.azure.net/keys/k";
+    let gcp = "gcp-kms:projects/p/locations/l/keyRings/r/cryptoKeys/k";
+    let token = "pkcs11:token=t;object=o?module-path=/m.so&pin-source=env:PIN";
+    for (uri, feature, is_here) in [
+        ("aws-kms:alias/a", "aws-kms", cfg!(feature = "aws-kms")),
+        (azure, "azure-key-vault", cfg!(feature = "azure-key-vault")),
+        (gcp, "gcp-kms", cfg!(feature = "gcp-kms")),
+        (token, "pkcs11", cfg!(feature = "pkcs11")),
+        (
+            "vault-transit:k",
+            "vault-transit",
+            cfg!(feature = "vault-transit"),
+        ),
+    ] {
+        if is_here {
+            continue;
+        }
+        let opened = parse(uri).and_then(|uri| pollster::block_on(uri.open(&ProcessEnvironment)));
+        let error = opened.unwrap_err();
+        assert!(
+            matches!(error.kind(), crate::value::error::ErrorKind::Unsupported { .. }),
+            "{error}"
+        );
+        let what = format!("add the feature `{feature}`");
+        assert!(error.to_string().contains(&what), "{error}");
+    }
+}

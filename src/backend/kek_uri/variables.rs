@@ -1,0 +1,106 @@
+//! Key managers from environment variables alone.
+
+use secrecy::ExposeSecret;
+
+use super::{KekUri, KeyManagers};
+use crate::runtime::{Environment, set_var};
+use crate::value::error::{Error, Result};
+
+const URI: &str = "WAXSEAL_KMS_URI";
+const ALSO_OPEN: &str = "WAXSEAL_KMS_ALSO_OPEN";
+const BACKEND: &str = "WAXSEAL_KMS_BACKEND";
+const KEY_ID: &str = "WAXSEAL_KMS_KEY_ID";
+const MOUNT: &str = "WAXSEAL_KMS_MOUNT";
+const ENDPOINT: &str = "WAXSEAL_KMS_ENDPOINT";
+const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
+
+/// Opens the key managers that environment variables name, so that a deployment moves from one backend to another
+/// without a change of the program.
+///
+/// | variable | what |
+/// |---|---|
+/// | `WAXSEAL_KMS_URI` | the KEK that wraps, as a URI of [`kek_uri`](super) |
+/// | `WAXSEAL_KMS_ALSO_OPEN` | more URIs, separated by white space, of KEKs that only open: former ones |
+///
+/// Or, in the place of the first, one variable that selects the backend:
+///
+/// | variable | what |
+/// |---|---|
+/// | `WAXSEAL_KMS_BACKEND` | `local`, or the name of a KMS backend |
+/// | `WAXSEAL_MASTER_KEY` | for `local`: the KEK, 32 random bytes as base64 or hex |
+/// | `WAXSEAL_KMS_KEY_ID` | for a KMS: the key, as it follows the scheme in a URI; options may follow it, too |
+/// | `WAXSEAL_KMS_ENDPOINT` | for a KMS: the address of its server, where that is not the usual one |
+/// | `WAXSEAL_KMS_MOUNT` | for `vault-transit`, which alone reads it: the mount, `transit` by default |
+///
+/// What was chosen is logged once, through `tracing`, as backend and URI.
+///
+/// # Errors
+/// `Configuration` where none or both ways are used, or a variable is missing, saying what to set;
+/// `InvalidArgument` for a URI that is wrong; as [`KekUri::open`].
+///
+/// # Cancel safety
+/// Dropping the future leaves nothing behind.
+pub async fn open_from_environment(environment: &dyn Environment) -> Result<KeyManagers> {
+    let uri = chosen(environment)?;
+    let mut opened = uri.open(environment).await?;
+    let former = var(environment, ALSO_OPEN)?.unwrap_or_default();
+    for uri in former.split_whitespace() {
+        let uri: KekUri = uri.parse().map_err(|error: Error| within(ALSO_OPEN, &error))?;
+        let former = uri.open(environment).await?;
+        opened.also_open.push(former.active);
+        opened.also_open.extend(former.also_open);
+    }
+    tracing::info!(backend = opened.active.provider(), kek = %uri, "key manager opened");
+    Ok(opened)
+}
+
+fn chosen(environment: &dyn Environment) -> Result<KekUri> {
+    match (var(environment, URI)?, var(environment, BACKEND)?) {
+        (Some(uri), None) => uri.parse().map_err(|error: Error| within(URI, &error)),
+        (None, Some(backend)) => selected(environment, &backend),
+        (Some(_), Some(_)) => Err(Error::configuration(format!(
+            "{URI} and {BACKEND} are both set; unset one of them"
+        ))),
+        (None, None) => Err(Error::configuration(format!(
+            "no key is configured; set {URI} to a key, env:NAME for one, or {BACKEND} to a backend, local for one"
+        ))),
+    }
+}
+
+/// The URI that the variables of a backend amount to.
+fn selected(environment: &dyn Environment, backend: &str) -> Result<KekUri> {
+    if backend == "local" {
+        return format!("env:{MASTER_KEY}").parse();
+    }
+    let key = var(environment, KEY_ID)?.ok_or_else(|| {
+        Error::configuration(format!(
+            "{KEY_ID} is not set; with another {BACKEND} than local it names the key"
+        ))
+    })?;
+    let mut uri = format!("{backend}:{key}");
+    // A deployment that moves from one backend to another leaves the variables of the other in place.
+    let mount = (backend == "vault-transit").then_some((MOUNT, "mount"));
+    let endpoint = (ENDPOINT, super::endpoint_option(backend));
+    for (variable, option) in mount.into_iter().chain([endpoint]) {
+        if let Some(value) = var(environment, variable)? {
+            let sign = if uri.contains('?') { '&' } else { '?' };
+            uri.push_str(&format!("{sign}{option}={value}"));
+        }
+    }
+    uri.parse().map_err(|error: Error| within(BACKEND, &error))
+}
+
+/// A variable that is set and not empty.
+fn var(environment: &dyn Environment, name: &str) -> Result<Option<String>> {
+    Ok(set_var(environment, name)?
+        .map(|value| value.expose_secret().trim().to_owned())
+        .filter(|value| !value.is_empty()))
+}
+
+/// An error of the value of a variable. The text of the parser quotes nothing that may be secret.
+fn within(variable: &str, error: &Error) -> Error {
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+    Error::configuration(format!("{variable}: {what}"))
+}

@@ -1,0 +1,177 @@
+//! One key of a mount: its paths, and what the server says it is like.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::client::{Answered, Client};
+use super::names::{check_name, check_path};
+use super::wire::{Answer, Body, KeyInfo};
+use super::{Mode, PROVIDER, map};
+use crate::envelope::KekRef;
+use crate::runtime::{Monotonic, Runtime};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How long what was read of a key is believed.
+const REFRESH: Duration = Duration::from_secs(300);
+
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) client: Client,
+    pub(super) mode: Mode,
+    mount: Arc<str>,
+    name: Arc<str>,
+    id: Arc<str>,
+    /// When it was last found to be as the mode needs it.
+    checked: Arc<Mutex<Option<Monotonic>>>,
+}
+
+impl Key {
+    pub(super) fn new(client: &Client, mount: &str, name: &str, mode: Mode) -> Result<Self> {
+        let mount = check_path(mount, "a mount")?;
+        check_name(name)?;
+        let id = format!("{}{name}", id_prefix(client, &mount));
+        KekRef::new(PROVIDER, &id, "")?;
+        Ok(Self {
+            client: client.clone(),
+            mode,
+            mount: mount.into(),
+            name: name.into(),
+            id: id.into(),
+            checked: Arc::default(),
+        })
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn kek(&self, version: u64) -> KekRef {
+        KekRef::trusted(PROVIDER, &self.id, &version.to_string())
+    }
+
+    /// `MOUNT/ACTION/NAME`.
+    pub(super) async fn act(&self, action: &str, body: Body, deadline: Monotonic) -> Result<Answered> {
+        let path = format!("{}/{action}/{}", self.mount, self.name);
+        self.client.call(Method::POST, &path, Some(body), deadline).await
+    }
+
+    /// `MOUNT/keys/NAME/END`.
+    pub(super) async fn manage(
+        &self,
+        method: Method,
+        end: &str,
+        body: Option<Body>,
+        deadline: Monotonic,
+    ) -> Result<Answered> {
+        let path = format!("{}/keys/{}{end}", self.mount, self.name);
+        self.client.call(method, &path, body, deadline).await
+    }
+
+    /// What the key is like, now.
+    pub(super) async fn read(&self, deadline: Monotonic) -> Result<KeyInfo> {
+        let answered = self.manage(Method::GET, "", None, deadline).await?;
+        let (info, _) = data::<KeyInfo>(&answered)?;
+        Ok(info)
+    }
+
+    /// Refuses a key that would not bind as the mode says.
+    pub(super) fn suits(&self, info: &KeyInfo) -> Result<()> {
+        let refused = |detail| {
+            Err(Error::new(ErrorKind::Configuration)
+                .with_provider(PROVIDER)
+                .with_detail(detail))
+        };
+        if info.kind != "aes256-gcm96" {
+            return refused("the Transit key is not of the type aes256-gcm96");
+        }
+        match self.mode {
+            Mode::Encrypt if info.derived => {
+                refused("the Transit key is derived: use Mode::DataKey, or a key that is not derived")
+            }
+            Mode::DataKey if !info.derived => {
+                refused("the Transit key is not derived, so the server would ignore the context")
+            }
+            Mode::DataKey if info.convergent_encryption => {
+                refused("the Transit key encrypts convergently: equal DEKs would show")
+            }
+            Mode::Encrypt | Mode::DataKey => Ok(()),
+        }
+    }
+
+    /// Sees to it that the key exists and suits, and reads it again where that was long ago.
+    pub(super) async fn check(&self, deadline: Monotonic) -> Result<()> {
+        let fresh = |at: Monotonic| self.client.runtime().now() < at + REFRESH;
+        if self.last_check().is_some_and(fresh) {
+            return Ok(());
+        }
+        let info = self.read(deadline).await?;
+        self.suits(&info)?;
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.runtime().now());
+        Ok(())
+    }
+
+    fn last_check(&self) -> Option<Monotonic> {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After a 400, whose text is not to be relied upon: what the key is like now, to tell why.
+    pub(super) async fn after_refusal(&self, deadline: Monotonic) -> Result<KeyInfo> {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let info = self.read(deadline).await?;
+        self.suits(&info)?;
+        if info.soft_deleted {
+            return Err(Error::new(ErrorKind::KeyDisabled)
+                .with_provider(PROVIDER)
+                .with_detail("the Transit key is soft-deleted"));
+        }
+        Ok(info)
+    }
+}
+
+/// Why a wrap of this version did not open.
+pub(super) fn why_refused(info: &KeyInfo, version: u64) -> Error {
+    let error = if version < info.min_available_version {
+        Error::new(ErrorKind::KeyDestroyed).with_detail("the version was trimmed")
+    } else if version < info.min_decryption_version {
+        Error::new(ErrorKind::KeyDisabled)
+            .with_detail("the version is below the key's min_decryption_version")
+    } else {
+        Error::cannot_open()
+    };
+    error.with_provider(PROVIDER)
+}
+
+pub(super) fn id_prefix(client: &Client, mount: &str) -> String {
+    match client.namespace() {
+        Some(namespace) => format!("{namespace}/{mount}/keys/"),
+        None => format!("{mount}/keys/"),
+    }
+}
+
+/// The data of a good answer, and whether it came with warnings.
+pub(super) fn data<'a, T: Deserialize<'a>>(answered: &'a Answered) -> Result<(T, bool)> {
+    if answered.status != StatusCode::OK {
+        return Err(answered.error());
+    }
+    let answer: Answer<T> = serde_json::from_slice(&answered.body)
+        .map_err(|_| map::nonsense("the answer is not JSON as documented"))?;
+    let warned = answer.warnings.is_some_and(|warnings| !warnings.is_empty());
+    let data = answer
+        .data
+        .ok_or_else(|| map::nonsense("the answer has no data"))?;
+    Ok((data, warned))
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .field("mode", &self.mode)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}

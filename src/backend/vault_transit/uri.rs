@@ -1,0 +1,195 @@
+//! `vault-transit:KEY`.
+
+use std::fmt;
+
+use crate::backend::kek_uri::Options;
+use crate::value::error::{Error, Result};
+
+/// What the URI says; the rest is in the variables that Vault's own tools read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::backend) struct VaultUri {
+    key: String,
+    mount: String,
+    address: Option<String>,
+    namespace: Option<String>,
+    auth: Login,
+    auth_mount: Option<String>,
+    jwt_file: Option<String>,
+    role: Option<String>,
+    derived: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    Token,
+    AppRole,
+    Kubernetes,
+    Jwt,
+}
+
+impl VaultUri {
+    pub(in crate::backend) fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
+        if key.is_empty() {
+            return Err(Error::argument("vault-transit: has no key name"));
+        }
+        let auth = match options.take("auth") {
+            None | Some("token") => Login::Token,
+            Some("approle") => Login::AppRole,
+            Some("kubernetes") => Login::Kubernetes,
+            Some("jwt") => Login::Jwt,
+            Some(_) => return Err(Error::argument("auth is token, approle, kubernetes or jwt")),
+        };
+        let role = options.take("role").map(str::to_owned);
+        match (auth, &role) {
+            (Login::Token, Some(_)) => return Err(Error::argument("role does not go with auth=token")),
+            (Login::AppRole | Login::Kubernetes | Login::Jwt, None) => {
+                return Err(Error::argument(
+                    "role is missing: auth=approle, kubernetes and jwt need one",
+                ));
+            }
+            _ => {}
+        }
+        let auth_mount = match auth {
+            Login::Token => None,
+            _ => options.text("auth-mount")?,
+        };
+        let jwt_file = match auth {
+            Login::Jwt => options.text("jwt-file")?,
+            _ => None,
+        };
+        let derived = match options.take("mode") {
+            None | Some("encrypt") => false,
+            Some("datakey") => true,
+            Some(_) => return Err(Error::argument("mode is encrypt or datakey")),
+        };
+        Ok(Self {
+            key: key.to_owned(),
+            mount: options.take("mount").unwrap_or("transit").to_owned(),
+            address: options.take("addr").map(str::to_owned),
+            namespace: options.take("namespace").map(str::to_owned),
+            auth,
+            auth_mount,
+            jwt_file,
+            role,
+            derived,
+        })
+    }
+}
+
+mod opening {
+    use secrecy::SecretString;
+
+    use super::{Login, VaultUri};
+    use crate::backend::kek_uri::KeyManagers;
+    use crate::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitAdmin, TransitKey};
+    use crate::runtime::{Environment, required_var};
+    use crate::value::error::Result;
+
+    impl VaultUri {
+        pub(in crate::backend) fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let auth = self.auth(environment)?;
+            let environment = WithAddress {
+                environment,
+                address: self.address.as_deref(),
+            };
+            let mut config = Config::from_environment_with(&environment, auth)?;
+            if let Some(namespace) = &self.namespace {
+                config = config.with_namespace(namespace);
+            }
+            let mode = if self.derived {
+                Mode::DataKey
+            } else {
+                Mode::Encrypt
+            };
+            let client = Client::new(config)?;
+            let keys = TransitKey::new(&client, &self.mount, &self.key, mode)?;
+            let id = keys.kek_id().to_owned();
+            KeyManagers::one(keys).administered(&id, TransitAdmin::new(&client, &self.mount, mode)?)
+        }
+
+        fn auth(&self, environment: &dyn Environment) -> Result<Auth> {
+            let role = self.role.clone().unwrap_or_default();
+            let auth = match self.auth {
+                Login::Token => Auth::token(required_var(environment, "VAULT_TOKEN", "a token")?),
+                Login::AppRole => Auth::approle(
+                    role,
+                    required_var(environment, "VAULT_SECRET_ID", "the secret id of the role")?,
+                ),
+                Login::Kubernetes => Auth::kubernetes(role),
+                Login::Jwt => Auth::jwt(
+                    role,
+                    match &self.jwt_file {
+                        Some(file) => JwtSource::File(file.into()),
+                        None => JwtSource::Fixed(required_var(environment, "VAULT_JWT", "the signed token")?),
+                    },
+                ),
+            };
+            Ok(match &self.auth_mount {
+                Some(mount) => auth.at(mount),
+                None => auth,
+            })
+        }
+    }
+
+    /// The environment, with the address of the URI in front of its own.
+    #[derive(Debug)]
+    struct WithAddress<'e> {
+        environment: &'e dyn Environment,
+        address: Option<&'e str>,
+    }
+
+    impl Environment for WithAddress<'_> {
+        fn var(&self, name: &str) -> Result<Option<SecretString>> {
+            match self.address {
+                Some(address) if name == "VAULT_ADDR" => Ok(Some(address.into())),
+                _ => self.environment.var(name),
+            }
+        }
+    }
+
+    #[cfg(all(test, feature = "testing"))]
+    mod tests {
+        use super::*;
+        use crate::testing::FakeEnvironment;
+
+        #[test]
+        fn a_login_has_its_mount_and_its_token() {
+            let environment = FakeEnvironment::new()
+                .with("VAULT_SECRET_ID", "CANARY")
+                .with("VAULT_JWT", "CANARY");
+            for (options, expected) in [
+                (
+                    "auth=jwt&role=app&jwt-file=/run/jwt&auth-mount=sso/jwt",
+                    r#"Jwt { mount: "sso/jwt", role: "app", jwt: File("/run/jwt") }"#,
+                ),
+                (
+                    "auth=jwt&role=app",
+                    r#"Jwt { mount: "jwt", role: "app", jwt: Fixed(..) }"#,
+                ),
+                (
+                    "auth=approle&role=r&auth-mount=apps",
+                    r#"AppRole { mount: "apps", .. }"#,
+                ),
+                (
+                    "auth=kubernetes&role=r&auth-mount=k8s-eu",
+                    r#"Kubernetes { mount: "k8s-eu", role: "r", jwt: File("/var/run/secrets/kubernetes.io/serviceaccount/token") }"#,
+                ),
+            ] {
+                let mut options = crate::backend::kek_uri::Options::parse(options).unwrap();
+                let uri = VaultUri::parse("orders", &mut options).unwrap();
+                assert_eq!(format!("{:?}", uri.auth(&environment).unwrap()), expected);
+            }
+            // With a file the variable is not needed.
+            let mut options =
+                crate::backend::kek_uri::Options::parse("auth=jwt&role=app&jwt-file=/run/jwt").unwrap();
+            let uri = VaultUri::parse("orders", &mut options).unwrap();
+            assert!(uri.auth(&FakeEnvironment::new()).is_ok());
+        }
+    }
+}
+
+impl fmt::Display for VaultUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vault-transit:{}", self.key.escape_debug())
+    }
+}

@@ -1,0 +1,195 @@
+//! The joint: what a backend is. One [`KeyManager`] is one KEK (with the versions it opens), wherever it is kept.
+
+mod admin;
+mod capabilities;
+mod request;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use admin::{KekAdmin, KekDescription, KekState, KekTemplate};
+pub use capabilities::{Binds, Capabilities};
+pub use request::{Authorisation, Purpose, Request};
+
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::secret::Dek;
+
+/// A DEK that was unwrapped, and the KEK that did it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unwrapped {
+    /// The DEK.
+    pub dek: Dek,
+    /// The KEK, with the version that unwrapped where the backend says it, else with none. What revocation and
+    /// audit go by: a stanza may hide its id, or claim another.
+    pub kek: KekRef,
+}
+
+impl Unwrapped {
+    /// What a key manager has unwrapped, and under which KEK.
+    #[must_use]
+    pub fn new(dek: Dek, kek: KekRef) -> Self {
+        Self { dek, kek }
+    }
+}
+
+/// One KEK, wherever it is kept: what a backend is, and what an outside crate implements.
+///
+/// # Contract
+/// *Binding.* A wrap made under one [`Request::binding`] never unwraps under another; such an unwrap gives
+/// [`ErrorKind::CannotOpen`], as does a wrap that was altered or made under another key.
+///
+/// *Configuration decides.* A key manager uses its own KEKs and its own algorithm. An id, version or
+/// algorithm in a stanza never makes it use another, and is never an address to be followed.
+///
+/// *Idempotence.* Every method may be called again after an error or a cancellation. A wrap that was made
+/// and not stored is harmless.
+///
+/// *Cancel safety.* Every future may be dropped at any await; no secret stays behind and no lock is held.
+///
+/// *Errors by kind.* `Denied`, `Unauthenticated`, `KeyNotFound`, `KeyDisabled`, `KeyDestroyed`, `Throttled`,
+/// `Unavailable`, `TimedOut` as the backend says by code, never by text; `CannotOpen` as above;
+/// `InvalidAnswer` where it answers with nonsense; `Malformed` or `OverLimit` for a stanza that is refused
+/// before any work. No error text holds a secret or a response body.
+///
+/// *Recognising* never calls a network. A key manager is not asked to unwrap what it does not recognise, and
+/// refuses it with [`ErrorKind::NoUsableKey`] if it is asked all the same.
+///
+/// `testing::conformance` (feature `testing`) tests an implementation against this contract.
+#[async_trait]
+pub trait KeyManager: Debug + Send + Sync {
+    /// The provider name in stanzas, `"aws-kms"` for one: 1 to 32 of `a-z 0-9 -`.
+    fn provider(&self) -> &str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Whether a stanza is under one of this manager's KEKs: algorithm, provider and id are its own, or the
+    /// id is hidden. Never a network call.
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool;
+
+    /// A fresh DEK and its wrap. By default from the operating system's randomness, then [`wrap`](Self::wrap).
+    ///
+    /// # Errors
+    /// As [`wrap`](Self::wrap), and `Entropy`.
+    async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        let dek = Dek::generate()?;
+        let wrapped = self.wrap(&dek, request).await?;
+        Ok((dek, wrapped))
+    }
+
+    /// What [`generate`](Self::generate) would give, where the KEK is in this process and nobody has to be asked or told:
+    /// it saves the future, which costs as much as the wrap. `None`, as it is by default, says to call that. A key
+    /// manager around another that bounds, counts or records calls leaves it at that.
+    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
+        let _ = request;
+        None
+    }
+
+    /// Wraps a DEK under the active KEK, bound to the request.
+    ///
+    /// # Errors
+    /// What the backend says, by kind, as the contract lists them.
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek>;
+
+    /// Unwraps a DEK, if it was wrapped for this request, and says which KEK and version did it: as configured or
+    /// as the backend answers, never as the stanza claims.
+    ///
+    /// # Errors
+    /// `CannotOpen` where it was not, or was altered; `NoUsableKey` for what is not recognised; `Malformed` or
+    /// `OverLimit` before any work; what the backend says, by kind.
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped>;
+
+    /// Re-wraps under this manager's active KEK without the DEK leaving the backend, asked of the
+    /// *destination*. `None` where the backend cannot do that for this stanza; the caller then unwraps and
+    /// wraps.
+    ///
+    /// # Errors
+    /// As [`unwrap`](Self::unwrap) and [`wrap`](Self::wrap).
+    async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        let _ = (wrapped, request);
+        Ok(None)
+    }
+
+    /// Wraps several DEKs; one result each, in order. One after the other by default.
+    async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        let mut results = Vec::with_capacity(items.len());
+        for (dek, request) in items {
+            results.push(self.wrap(dek, request).await);
+        }
+        results
+    }
+
+    /// Unwraps several DEKs; one result each, in order. One after the other by default.
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
+        let mut results = Vec::with_capacity(items.len());
+        for (wrapped, request) in items {
+            results.push(self.unwrap(*wrapped, request).await);
+        }
+        results
+    }
+
+    /// Re-wraps several DEKs; one result each, in order. One after the other by default.
+    async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
+        let mut results = Vec::with_capacity(items.len());
+        for (wrapped, request) in items {
+            results.push(self.rewrap(*wrapped, request).await);
+        }
+        results
+    }
+}
+
+#[async_trait]
+impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
+    fn provider(&self) -> &str {
+        (**self).provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+        (**self).recognizes(wrapped)
+    }
+
+    async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        (**self).generate(request).await
+    }
+
+    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
+        (**self).generate_at_once(request)
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        (**self).wrap(dek, request).await
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        (**self).unwrap(wrapped, request).await
+    }
+
+    async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        (**self).rewrap(wrapped, request).await
+    }
+
+    async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        (**self).wrap_batch(items).await
+    }
+
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
+        (**self).unwrap_batch(items).await
+    }
+
+    async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
+        (**self).rewrap_batch(items).await
+    }
+}
+
+/// The error of a key manager that is asked to unwrap what it does not recognise.
+pub(crate) fn not_recognized(wrapped: &WrapRef<'_>) -> Error {
+    Error::new(ErrorKind::NoUsableKey).with_provider(wrapped.provider.to_owned())
+}

@@ -1,0 +1,175 @@
+//! The same for code without an async runtime.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use crate::envelope::{Envelope, Header, HeaderBuf};
+use crate::in_place;
+use crate::key::KeyManager;
+use crate::message::{OpenReader, RangePlan, RangeReader, SealWriter};
+use crate::sealer::{DataKey, NewWraps, Opener, rewound};
+use crate::source::DekSource;
+use crate::value::context::{Binding, EncryptionContext};
+use crate::value::error::{Error, Operation, Result};
+use crate::value::secret::Plaintext;
+
+/// [`Sealer`](crate::Sealer) for code without an async runtime.
+///
+/// Each call blocks its thread until it is done. Under a local KEK no runtime is needed at all; a key manager
+/// that needs one (a KMS over the network) must have been built with it and does its I/O there. Not to be
+/// called from inside an async task.
+#[derive(Clone, Debug)]
+pub struct Sealer(crate::Sealer);
+
+impl From<crate::Sealer> for Sealer {
+    fn from(sealer: crate::Sealer) -> Self {
+        Self(sealer)
+    }
+}
+
+impl Sealer {
+    /// Seals and opens under one key manager, with the default settings. For more, build a
+    /// [`Sealer`](crate::Sealer) and convert it.
+    #[must_use]
+    pub fn new(key_manager: impl KeyManager + 'static) -> Self {
+        Self(crate::Sealer::new(key_manager))
+    }
+
+    /// Seals and opens with the DEKs of a source, with the default settings.
+    #[must_use]
+    pub fn from_source(source: impl DekSource + 'static) -> Self {
+        Self(crate::Sealer::from_source(source))
+    }
+
+    /// See [`Sealer::acting_as`](crate::Sealer::acting_as).
+    #[must_use]
+    pub fn acting_as(&self, actor: &str) -> Self {
+        Self(self.0.acting_as(actor))
+    }
+
+    /// See [`Sealer::seal`](crate::Sealer::seal).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn seal<'a>(&self, plaintext: &[u8], binding: impl Into<Binding<'a>>) -> Result<Vec<u8>> {
+        pollster::block_on(self.0.seal(plaintext, binding))
+    }
+
+    /// See [`Sealer::open`](crate::Sealer::open).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open<'a>(&self, envelope: &[u8], binding: impl Into<Binding<'a>>) -> Result<Plaintext> {
+        pollster::block_on(self.0.open(envelope, binding))
+    }
+
+    /// See [`Sealer::inspect`](crate::Sealer::inspect).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn inspect<'b>(&self, envelope: &'b [u8]) -> Result<Envelope<'b>> {
+        self.0.inspect(envelope)
+    }
+
+    /// See [`Sealer::rewrap`](crate::Sealer::rewrap).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rewrap(&self, prefix: &[u8], context: &EncryptionContext) -> Result<NewWraps> {
+        pollster::block_on(self.0.rewrap(prefix, context))
+    }
+
+    /// Makes new wraps for the envelope that the file at `path` holds, and puts them in the place of the old ones:
+    /// the body is neither read nor written, and a crash leaves a file that opens. See [`in_place`].
+    ///
+    /// # Errors
+    /// As [`Sealer::rewrap`](crate::Sealer::rewrap) and [`in_place::rewrap_file`]; `NoRoom` where the new wraps do not
+    /// fit, and the file is as it was.
+    pub fn rewrap_file(&self, path: impl AsRef<Path>, context: &EncryptionContext) -> Result<NewWraps> {
+        let path = path.as_ref();
+        in_place::recover(path)?;
+        let header = File::open(path)
+            .map_err(Error::io)
+            .and_then(|mut file| HeaderBuf::read_from(&mut file))
+            .map_err(|error| error.with_operation(Operation::Rewrap))?;
+        let wraps = self.rewrap(header.as_bytes(), context)?;
+        in_place::rewrap_file(path, &wraps)?;
+        Ok(wraps)
+    }
+
+    /// See [`Sealer::data_key`](crate::Sealer::data_key).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn data_key(&self, context: &EncryptionContext) -> Result<DataKey> {
+        pollster::block_on(self.0.data_key(context))
+    }
+
+    /// See [`Sealer::opener`](crate::Sealer::opener).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
+        pollster::block_on(self.0.opener(header, context))
+    }
+
+    /// Seals what is written to it to an envelope in `writer`, in constant memory, under a DEK of its own.
+    /// The stream must be finished with [`SealWriter::finish`].
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`](crate::Sealer::seal).
+    pub fn writer<'a, W: Write>(&self, writer: W, binding: impl Into<Binding<'a>>) -> Result<SealWriter<W>> {
+        let binding = binding.into();
+        self.data_key(binding.context())?.writer(writer, binding.aad())
+    }
+
+    /// Reads the payload of the envelope that `reader` holds from first byte to last, from anywhere, and opens
+    /// only the chunks that are read. Reads header and final chunk now. See [`RangeReader`] for what is promised.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`](crate::Sealer::open); `Io` where the reader fails.
+    pub fn range_reader<'a, R: Read + Seek>(
+        &self,
+        mut reader: R,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<RangeReader<R>> {
+        let binding = binding.into();
+        let header = rewound(&mut reader).and_then(|()| HeaderBuf::read_from(&mut reader));
+        let header = header.map_err(|error| error.with_operation(Operation::Open))?;
+        let header = header.header()?;
+        self.opener(&header, binding.context())?
+            .range_reader(&header, reader, binding.aad())
+    }
+
+    /// See [`Sealer::open_range`](crate::Sealer::open_range).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_range<'a, P: AsRef<[u8]>>(
+        &self,
+        plan: &RangePlan,
+        pieces: &[P],
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<Plaintext> {
+        pollster::block_on(self.0.open_range(plan, pieces, binding))
+    }
+
+    /// Opens the envelope that `reader` gives, in constant memory: reads its header now and its chunks as
+    /// they are asked for. See [`OpenReader`] for what is released when.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`](crate::Sealer::open); `Io` where the reader fails.
+    pub fn reader<'a, R: Read>(
+        &self,
+        mut reader: R,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<OpenReader<R>> {
+        let binding = binding.into();
+        let header =
+            HeaderBuf::read_from(&mut reader).map_err(|error| error.with_operation(Operation::Open))?;
+        let header = header.header()?;
+        self.opener(&header, binding.context())?
+            .reader(&header, reader, binding.aad())
+    }
+}

@@ -1,0 +1,275 @@
+//! Asking the source, and what becomes of its answer.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::counters::Counters;
+use super::entry::{Body, Entry, Given, Landing, Meter, Sealing, is_about_the_body, is_denial, is_outage};
+use super::flight::Work;
+use super::handed_out::HandedOut;
+use super::key::{Caller, Key, Wanted};
+use super::policy::{Caching, OnDenial, margin};
+use super::table::{FlightId, Table};
+use crate::envelope::BodyHead;
+use crate::key::{Purpose, Request};
+use crate::runtime::{Monotonic, Runtime, with_timeout};
+use crate::source::DekSource;
+use crate::source::lease::DekLease;
+use crate::value::context::EncryptionContext;
+use crate::value::entropy;
+use crate::value::error::{Error, Result};
+use crate::value::secret::Dek;
+
+/// A point in time that does not come.
+const NEVER: Monotonic = Monotonic(Duration::MAX);
+
+pub(super) type Entries = Table<Key, Entry, Landing>;
+
+pub(super) struct Core {
+    pub(super) inner: Arc<dyn DekSource>,
+    pub(super) policy: Caching,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) sealing: Arc<Entries>,
+    pub(super) opening: Arc<Entries>,
+    pub(super) handed_out: HandedOut,
+    pub(super) counters: Counters,
+    /// The generation in which a task sweeps; 0 for none.
+    pub(super) sweeper: AtomicU64,
+    /// How many invalidations there were.
+    pub(super) epoch: AtomicU64,
+    random: RandomState,
+}
+
+impl Core {
+    pub(super) fn new(inner: Arc<dyn DekSource>, policy: Caching, runtime: Arc<dyn Runtime>) -> Self {
+        Self {
+            inner,
+            policy,
+            runtime,
+            sealing: Table::new(policy.seal_entries),
+            opening: Table::new(policy.open_entries),
+            handed_out: HandedOut::default(),
+            counters: Counters::default(),
+            sweeper: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            random: RandomState::new(),
+        }
+    }
+
+    /// Whether a request may be answered from here.
+    pub(super) fn may_answer(&self, request: &Request<'_>, entries: usize, age: Duration) -> bool {
+        request.purpose() != Purpose::Probe
+            && request.authorisation().is_none()
+            && entries > 0
+            && !age.is_zero()
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn hash(&self, wanted: &Wanted<'_>) -> u64 {
+        self.random.hash_one(wanted)
+    }
+
+    /// The work of a flight: for opening where there is a body, else for sealing. Whether the body is `known` to be of
+    /// the DEK, so that the source has no other reason to say no than that access was taken away.
+    pub(super) fn flight(
+        self: &Arc<Self>,
+        id: FlightId,
+        wanted: Wanted<'_>,
+        body: Option<Body>,
+        known: bool,
+    ) -> (Arc<Key>, Work<Landing>) {
+        let (key, caller) = (Arc::new(wanted.to_key()), Caller::of(wanted.request()));
+        let (core, own_key) = (Arc::clone(self), Arc::clone(&key));
+        let work = async move {
+            core.counters.flights.one();
+            let started = core.runtime.now();
+            let asked = core.ask(&own_key, &caller, body.as_ref(), started);
+            match with_timeout(&*core.runtime, Some(core.policy.fetch), asked).await {
+                Ok(given) => core.keep(id, own_key, given, started),
+                Err(error) => core.failed(id, &own_key, error, body, known),
+            }
+        };
+        (key, Box::pin(work))
+    }
+
+    async fn ask(
+        &self,
+        key: &Key,
+        caller: &Caller,
+        body: Option<&Body>,
+        started: Monotonic,
+    ) -> Result<Given> {
+        let request = key.request(caller, started + self.policy.fetch);
+        let source = &*self.inner;
+        let Some(body) = body else {
+            let (lease, wraps) = source.seal_dek(&request).await?;
+            let meter = Arc::new(Meter::default());
+            let sealing = Some(Sealing { wraps, meter });
+            return Ok(Given { lease, sealing });
+        };
+        let lease = source
+            .open_dek(key.wraps()?, BodyHead::parse(body)?, &request)
+            .await?;
+        Ok(Given { lease, sealing: None })
+    }
+
+    pub(super) fn table(&self, seals: bool) -> &Arc<Entries> {
+        if seals { &self.sealing } else { &self.opening }
+    }
+
+    /// Keeps what a flight brought. It ends when it would if the answer had come at once; where that took so long that it
+    /// would have ended by now, or soon, it is used for a quarter of its age.
+    fn keep(self: &Arc<Self>, id: FlightId, key: Arc<Key>, given: Given, started: Monotonic) -> Landing {
+        let seals = given.sealing.is_some();
+        let (age, outage) = if seals {
+            (self.policy.seal_age, Duration::ZERO)
+        } else {
+            (self.policy.open_age, self.policy.outage)
+        };
+        given
+            .lease
+            .end_by((started + age).max(self.runtime.now() + age / 4));
+        // Before anybody gets it: what becomes of its entry does not matter to an invalidation any more.
+        self.handed_out.remember(&given.lease, key.context());
+        // It may end before that by its own.
+        let end = given.lease.expires_at().unwrap_or(NEVER);
+        let fresh_until = earlier(end, margin(age));
+        let entry = Entry {
+            given: given.clone(),
+            fresh_until,
+            ask_at: match self.policy.refresh_ahead.min(age / 2) {
+                Duration::ZERO => NEVER,
+                ahead => earlier(fresh_until, ahead + part(ahead / 4)),
+            },
+            kept_until: end + outage,
+            is_out: false,
+            in_outage: None,
+            generation: entropy::generation(),
+        };
+        let Ok((replaced, evicted)) = self.table(seals).land(id, key, entry) else {
+            self.counters.overtaken.one();
+            return Landing::Overtaken;
+        };
+        self.counters.evictions.add(evicted.len());
+        drop((replaced, evicted));
+        self.sweep_from_now_on();
+        Landing::Given(given)
+    }
+
+    /// Ends a flight that brought nothing. A refusal takes the entry along that is there; anything else leaves it until
+    /// its end.
+    fn failed(&self, id: FlightId, key: &Arc<Key>, error: Error, body: Option<Body>, known: bool) -> Landing {
+        self.counters.failures.one();
+        let (now, is_denial, is_outage) = (self.runtime.now(), is_denial(&error), is_outage(&error));
+        let is_denial = is_denial && (known || !is_about_the_body(&error));
+        let keep = |entry: &mut Entry| {
+            entry.is_out = is_outage;
+            entry.ask_at = now + self.pause();
+            !is_denial
+        };
+        let Ok(removed) = self.table(body.is_none()).fail(id, |there| there == &**key, keep) else {
+            self.counters.overtaken.one();
+            return Landing::Overtaken;
+        };
+        if let Some(entry) = removed {
+            self.counters.denials.one();
+            let kind = error.kind();
+            tracing::warn!(keks = ?entry.given.lease.keks(), %kind, "access to a cached data key was taken away");
+            match self.policy.on_denial {
+                OnDenial::Revoke => entry.leases().for_each(|lease| lease.revoke()),
+                OnDenial::LetEnd => drop(entry),
+            }
+        }
+        let error = Arc::new(error);
+        Landing::Failed { error, body }
+    }
+
+    /// How long the source is left alone about an entry after it failed.
+    pub(super) fn pause(&self) -> Duration {
+        (self.policy.refresh_ahead / 4).clamp(Duration::from_secs(1), Duration::from_secs(5))
+    }
+
+    /// A lease of what is kept past its end, since the key manager cannot be reached; where the policy has it so, and it
+    /// opens this body. Each is logged and counted.
+    pub(super) fn in_outage(
+        &self,
+        hash: u64,
+        wanted: &Wanted<'_>,
+        body: BodyHead<'_>,
+        context: &EncryptionContext,
+    ) -> Option<Arc<DekLease>> {
+        let now = self.runtime.now();
+        let pause = self.pause();
+        let (lease, until, kept) = self.opening.peek(
+            hash,
+            |key| wanted.is(key),
+            |entry| {
+                let is_usable = now >= entry.fresh_until && now < entry.kept_until;
+                if !is_usable || entry.given.lease.is_revoked() || self.policy.outage.is_zero() {
+                    return None;
+                }
+                // Not put off by each use, or it would never be asked again.
+                if !entry.is_out || now >= entry.ask_at {
+                    entry.is_out = true;
+                    entry.ask_at = now + pause;
+                }
+                Some((
+                    Arc::clone(&entry.given.lease),
+                    entry.kept_until,
+                    entry.in_outage.clone(),
+                ))
+            },
+        )?;
+        let kept = kept.filter(|kept| kept.verify(body, context).is_ok());
+        let lease = match kept {
+            Some(kept) => kept,
+            None => self.prolong(hash, wanted, &lease, until, body, context)?,
+        };
+        self.counters.outage_uses.one();
+        tracing::warn!(
+            keks = ?lease.keks(),
+            "the key manager cannot be reached: a data key opens past its end, as the outage policy has it"
+        );
+        Some(lease)
+    }
+
+    /// A lease cannot be prolonged: this is another one of the same DEK, and it opens only.
+    fn prolong(
+        &self,
+        hash: u64,
+        wanted: &Wanted<'_>,
+        lease: &Arc<DekLease>,
+        until: Monotonic,
+        body: BodyHead<'_>,
+        context: &EncryptionContext,
+    ) -> Option<Arc<DekLease>> {
+        let dek = Dek::from_bytes(lease.dek().expose_bytes());
+        let longer = DekLease::for_opening(dek, lease.keks().to_vec(), body, context).ok()?;
+        let longer = Arc::new(longer.with_expiry(until));
+        self.handed_out.remember(&longer, context);
+        self.opening.peek(
+            hash,
+            |key| wanted.is(key),
+            |entry| {
+                // Not where the entry has gone meanwhile, revoked for one.
+                let is_same = Arc::ptr_eq(&entry.given.lease, lease) && !lease.is_revoked();
+                is_same.then(|| Arc::clone(entry.in_outage.get_or_insert(longer)))
+            },
+        )
+    }
+}
+
+fn earlier(end: Monotonic, by: Duration) -> Monotonic {
+    Monotonic(end.0.saturating_sub(by))
+}
+
+/// A random part of a time; all of it where there is no randomness.
+fn part(of: Duration) -> Duration {
+    let part = entropy::array().map_or(u32::MAX, u32::from_ne_bytes);
+    of.mul_f64(f64::from(part) / f64::from(u32::MAX))
+}

@@ -1,0 +1,286 @@
+//! DEKs that are kept for a while.
+
+mod core;
+mod counters;
+mod entry;
+mod flight;
+mod handed_out;
+mod key;
+mod opening;
+mod policy;
+mod sealing;
+mod shard;
+mod sweep;
+mod sync;
+mod table;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use counters::CacheStats;
+pub use policy::{Caching, OnDenial};
+
+use self::core::Core;
+use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
+use crate::key::Request;
+use crate::runtime::{Monotonic, Runtime, ThreadRuntime, with_timeout};
+use crate::source::DekSource;
+use crate::source::lease::DekLease;
+use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// Keeps the DEKs of another source for a while: a [`DekSource`] around a [`DekSource`].
+///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, envelope::KekRef, backend::local::LocalKey};
+/// use waxseal::{source::AnyOf, Sealer, source::Cached};
+///
+/// # async fn example() -> waxseal::Result<()> {
+/// # let keys = LocalKey::new(&Kek::generate()?);
+/// # let context = EncryptionContext::empty();
+/// let cache = Cached::new(AnyOf::new(keys));
+/// // The cache is kept at hand, to ask and to invalidate it; clones share it.
+/// let sealer = Sealer::builder().source(cache.clone()).build()?;
+/// let sealed = sealer.seal(b"hello", &context).await?;
+/// cache.invalidate_kek(&KekRef::new("aws-kms", "arn:aws:kms:eu-central-1:1:key/2", "")?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// *Sealing* in one context hands out one DEK, with its wraps and its open session, until its age or its budget of
+/// messages or bytes is used up ([`Caching::seal_messages`]). *Opening* keeps the DEK of each wrap section. The two
+/// sides share nothing: who may seal may not be able to open.
+///
+/// # What an entry is for
+/// Everything of a request that may decide whether it is granted: context, binding, purpose, profile, actor (unless
+/// [`Caching::shares_actors`]), and on the opening side every byte of the stanzas. All of it is compared, not hashed
+/// only. Each body is held against its commitment, so a hit opens nothing that the source would not; where an entry
+/// does not open a body, the source is asked. Probes and requests with an authorisation always go to the source, and
+/// so does every re-wrap.
+///
+/// # One request at a time
+/// Those who want the same at once wait for one answer, however many they are. Each keeps its own deadline; that of
+/// the request to the source is [`Caching::fetch`]. Whoever is dropped or not polled while it waits holds up nobody:
+/// the others carry on the same request. An error is told to all who waited and is not kept, so the next asks again;
+/// one that may be due to the body it was asked about is told to those with the same body only.
+///
+/// # How long
+/// A lease ends at the age of its entry, and with it every handle that shares it: a [`DataKey`](crate::DataKey) is asked
+/// for anew. That is how long a permission that was taken away stays in use at most; a stream that was begun goes on to
+/// its end, unless it is revoked. An entry in use is fetched again before that, in the background, and if
+/// the key manager then refuses, the entry goes and [`Caching::on_denial`] says what becomes of its leases. If it
+/// cannot be reached, the entry stays to its end. After that nothing is handed out, unless [`Caching::outage`] says
+/// so; each such use is logged as a warning and counted.
+///
+/// # Invalidation
+/// [`invalidate_kek`](Self::invalidate_kek) and its siblings revoke what is kept and what was handed out and is still in
+/// use. An answer that was asked for before an invalidation is not used after it: it is asked for once more.
+///
+/// # Behind a fork
+/// A child goes on with the entries for opening that it inherits. For sealing it asks for DEKs of its own, so that
+/// budgets hold, and requests that were under way in the parent are begun anew. Fork while no other thread is inside the
+/// cache: a lock that it holds then is never given back in the child.
+///
+/// # Tuning
+/// - `hits` far below `misses` in [`stats`](Self::stats): more contexts than `seal_entries`, or a context that is too
+///   fine. What differs with each row belongs into the AAD.
+/// - `evictions`: raise `open_entries` towards the number of DEKs that are read within `open_age`.
+/// - Data sealed by one-off calls shares DEKs, so that reading it back needs few entries: a longer `seal_age` makes
+///   reading cheaper, a shorter one makes less depend on one DEK.
+/// - The runtime sleeps and runs tasks for refreshes, for deadlines while one waits, and to wipe what has ended.
+///   [`ThreadRuntime`] has a thread for each: an application on tokio takes `TokioRuntime`.
+/// - The clock has to be the sealer's: give both the same runtime.
+///
+/// # Cancel safety
+/// Every future may be dropped at any await.
+#[derive(Clone)]
+pub struct Cached(Arc<Core>);
+
+impl Cached {
+    /// Keeps what `source` gives, with the default [`Caching`], on the threads of the standard library.
+    #[must_use]
+    pub fn new(source: impl DekSource + 'static) -> Self {
+        Self::with_policy(source, Caching::default(), Arc::new(ThreadRuntime))
+    }
+
+    /// Keeps what `source` gives under this policy, with the clocks, sleep and tasks of this runtime.
+    #[must_use]
+    pub fn with_policy(source: impl DekSource + 'static, policy: Caching, runtime: Arc<dyn Runtime>) -> Self {
+        Self(Arc::new(Core::new(Arc::new(source), policy, runtime)))
+    }
+
+    /// Fetches the DEK for sealing that a request would be given, and takes nothing out of its budget: for the time
+    /// before the first request comes. A sealer with an actor or a profile asks with these.
+    ///
+    /// # Errors
+    /// As [`DekSource::seal_dek`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn warm_sealing(&self, request: &Request<'_>) -> Result<()> {
+        self.0.seal_dek(request, None).await.map(|_| ())
+    }
+
+    /// Fetches the DEK of an envelope, as [`DekSource::open_dek`] does, and keeps it.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn warm_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<()> {
+        self.open_dek(wraps, body, request).await.map(|_| ())
+    }
+
+    /// Revokes every DEK that was handed out and is, or may be, wrapped under this KEK, and forgets those that are
+    /// kept. Gives their number. What is fetched meanwhile is asked for again.
+    ///
+    /// Versions are not told apart, since the one that a stanza names is a claim that nobody has to have
+    /// authenticated. Nor does a DEK escape whose KEK id its writer hid. The id is the one that the backend records: an
+    /// ARN and not an alias.
+    pub fn invalidate_kek(&self, kek: &KekRef) -> usize {
+        let is_under = |keks: &[KekRef], _: &EncryptionContext| {
+            let is_it = |other: &KekRef| {
+                other.provider() == kek.provider() && (other.id() == kek.id() || other.id().is_empty())
+            };
+            keks.is_empty() || keks.iter().any(is_it)
+        };
+        self.invalidate(&is_under, &|_| true)
+    }
+
+    /// Revokes every DEK of the contexts that `is_meant` says, a tenant's for one, and forgets those that are kept.
+    /// Gives their number.
+    pub fn invalidate_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) -> usize {
+        self.0.epoch.fetch_add(1, Ordering::SeqCst);
+        // Asked outside of all locks. What comes later was asked for later.
+        let tables = [&self.0.sealing, &self.0.opening];
+        let keys: Vec<_> = tables.iter().flat_map(|table| table.keys()).collect();
+        let contexts = keys.iter().map(|key| key.context().clone());
+        let meant: HashSet<[u8; 32]> = contexts
+            .chain(self.0.handed_out.contexts())
+            .filter(|context| is_meant(context))
+            .map(|context| *context.digest())
+            .collect();
+        let is_meant = |context: &EncryptionContext| meant.contains(context.digest());
+        self.invalidate(&|_, context| is_meant(context), &is_meant)
+    }
+
+    /// Revokes every DEK that was handed out, and forgets those that are kept. Gives their number.
+    pub fn invalidate_all(&self) -> usize {
+        self.invalidate(&|_, _| true, &|_| true)
+    }
+
+    fn invalidate(
+        &self,
+        is_meant: &dyn Fn(&[KekRef], &EncryptionContext) -> bool,
+        is_meant_in_flight: &dyn Fn(&EncryptionContext) -> bool,
+    ) -> usize {
+        // First: what was asked for until now is either seen below or asked for again.
+        self.0.epoch.fetch_add(1, Ordering::SeqCst);
+        let mut count = 0;
+        for table in [&self.0.sealing, &self.0.opening] {
+            let removed = table.clear(
+                |key, entry| !entry.leases().any(|lease| is_meant(lease.keks(), key.context())),
+                |key| !is_meant_in_flight(key.context()),
+            );
+            for entry in removed {
+                entry.leases().for_each(|lease| lease.revoke());
+                count += entry.leases().count();
+            }
+        }
+        count += self.0.handed_out.revoke(is_meant);
+        self.0.counters.invalidations.add(count);
+        tracing::info!(leases = count, "cached data keys were invalidated");
+        count
+    }
+
+    /// What it has done, and holds.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        CacheStats {
+            open_entries: self.0.opening.len(),
+            seal_entries: self.0.sealing.len(),
+            ..self.0.counters.stats()
+        }
+    }
+}
+
+#[async_trait]
+impl DekSource for Cached {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        let bytes = request.message_len().unwrap_or_default();
+        match self.0.find_sealing(request, Some(bytes)) {
+            Some(found) => Ok(found),
+            // In a box of its own: what answers at once stays small.
+            None => Box::pin(self.0.seal_dek(request, Some(bytes))).await,
+        }
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        match self.0.find_opening(wraps, body, request) {
+            Some(found) => Ok(found),
+            None => Box::pin(self.0.open_dek(wraps, body, request)).await,
+        }
+    }
+
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        self.0
+            .find_sealing(request, Some(request.message_len().unwrap_or_default()))
+    }
+
+    fn kept_for_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<Arc<DekLease>> {
+        self.0.find_opening(wraps, body, request)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<WrapSet> {
+        self.0.inner.rewrap(wraps, body, request).await
+    }
+}
+
+impl fmt::Debug for Cached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cached")
+            .field("inner", &self.0.inner)
+            .field("policy", &self.0.policy)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How much time is left until a request's deadline.
+///
+/// # Errors
+/// `TimedOut` where none is.
+fn time_left(request: &Request<'_>, now: Monotonic) -> Result<Option<Duration>> {
+    let Some(deadline) = request.deadline() else {
+        return Ok(None);
+    };
+    match deadline.0.saturating_sub(now.0) {
+        Duration::ZERO => Err(Error::new(ErrorKind::TimedOut)),
+        left => Ok(Some(left)),
+    }
+}

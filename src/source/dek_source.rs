@@ -1,0 +1,124 @@
+//! The second half of the joint: whole wrap sections, and who decides about keys.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::envelope::{BodyHead, WrapSection, WrapSet};
+use crate::key::Request;
+use crate::source::lease::DekLease;
+use crate::value::error::Result;
+
+/// Gives DEKs and takes them back from their wraps: what a [`Sealer`](crate::Sealer) holds.
+///
+/// A source decides which KEKs wrap, how many of them, and which may open: any one of several
+/// ([`AnyOf`](crate::source::AnyOf)), a key ring with a lifecycle, a cache around another source. A single
+/// [`KeyManager`](crate::KeyManager) is an `AnyOf` of one.
+///
+/// # Contract
+/// *Verified.* A lease comes out of [`open_dek`](Self::open_dek) only if its DEK reproduces the body's
+/// commitment in the request's context ([`DekLease::for_opening`] sees to that). A stanza that unwraps to
+/// another DEK is one that does not open.
+///
+/// *All or nothing.* If any wrap that is demanded fails, sealing fails.
+///
+/// *Order.* Stanzas that nobody configured here knows are passed over without any work; each of the others
+/// is tried once, and one that fails never keeps the next from being tried.
+///
+/// *Errors.* Where no stanza opens, the error lists the [`attempts`](crate::Error::attempts) and is retryable if
+/// any of them was. Its kind is `NoUsableKey` where no stanza is known; that of a key manager which could not do
+/// its work, if there is one; else `CannotOpen`. Nothing tells a failed unwrap from a commitment that does not
+/// match.
+///
+/// *Cancel safety.* Every future may be dropped at any await; what was not stored is harmless.
+#[async_trait]
+pub trait DekSource: Debug + Send + Sync {
+    /// A DEK for sealing, with the wraps to store beside what it seals. Fresh, or one that the source hands
+    /// out to several callers of the *same context* within its budget.
+    ///
+    /// # Errors
+    /// What the key managers say, by kind; `Configuration` where nothing is configured to wrap with.
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)>;
+
+    /// The DEK of an envelope, from its wraps and the head of its body.
+    ///
+    /// # Errors
+    /// `NoUsableKey`, `CannotOpen`, or what the key managers say, as the contract has it; `Unsupported` for a
+    /// threshold that the source does not open.
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>>;
+
+    /// What [`seal_dek`](Self::seal_dek) would give, if it is at hand and nobody has to be asked or told: for sources
+    /// that keep what they gave, or whose KEK is in this process. `None`, as it is by default, says to ask. A source around another that checks or records
+    /// requests leaves it at that, or does its part here too.
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        let _ = request;
+        None
+    }
+
+    /// What [`open_dek`](Self::open_dek) would give, in the same way. Verified, as that is.
+    fn kept_for_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<Arc<DekLease>> {
+        let _ = (wraps, body, request);
+        None
+    }
+
+    /// New wraps for the DEK of an envelope. The body needs no change, and never gets one.
+    ///
+    /// # Errors
+    /// As [`open_dek`](Self::open_dek) for the old wraps, as [`seal_dek`](Self::seal_dek) for the new ones, and
+    /// `OverLimit` for more than 16 in all.
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<WrapSet>;
+}
+
+#[async_trait]
+impl<T: DekSource + ?Sized> DekSource for Arc<T> {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        (**self).seal_dek(request).await
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        (**self).open_dek(wraps, body, request).await
+    }
+
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        (**self).kept_for_sealing(request)
+    }
+
+    fn kept_for_opening(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<Arc<DekLease>> {
+        (**self).kept_for_opening(wraps, body, request)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<WrapSet> {
+        (**self).rewrap(wraps, body, request).await
+    }
+}

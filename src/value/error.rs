@@ -1,0 +1,555 @@
+//! The one error type of this crate.
+//!
+//! Every fallible operation returns [`Error`]. What went wrong is its [`ErrorKind`], grouped by who is to
+//! blame: the bytes, the cryptography, the wraps, the key manager, the policy, the store, or the caller.
+//! Nothing an error prints holds plaintext, keys, passphrases, context values or response bodies.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The result of every fallible operation in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, grouped by who is to blame.
+///
+/// Match on this, never on the text of an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    // The bytes.
+    /// The bytes are not an envelope as the format has it.
+    #[error("malformed {field} at byte {offset}")]
+    Malformed {
+        /// The field of the format that is wrong.
+        field: &'static str,
+        /// Where it begins, in bytes from the start of what was parsed.
+        offset: usize,
+    },
+    /// The envelope has a version that this crate does not read.
+    #[error("envelope version {version} is not supported")]
+    UnsupportedVersion {
+        /// The version the envelope names.
+        version: u8,
+    },
+    /// The envelope is well formed and uses something that this crate, or this call, does not do.
+    #[error("{feature} is not supported")]
+    Unsupported {
+        /// What is not supported.
+        feature: &'static str,
+    },
+    /// A length, count or cost is beyond the limit of the format, or a cost is below the least that is accepted.
+    /// Checked before any work.
+    #[error("{limit} is outside its limit of {max}")]
+    OverLimit {
+        /// The name of the limit, as in [`limits`](crate::value::limits).
+        limit: &'static str,
+        /// The bound that was crossed, in the unit of the limit.
+        max: u64,
+    },
+
+    // The cryptography.
+    /// It does not open: a wrong key, a wrong context, a wrong AAD or altered bytes. There is one kind for
+    /// all of these on purpose, so that nobody can use a reader to test guesses.
+    #[error("does not open: wrong key, context or AAD, or altered bytes")]
+    CannotOpen,
+    /// The context stored in the envelope is not the context of this call. Found without a key; what is stored is
+    /// public.
+    #[error("the context stored in the envelope is not the one given")]
+    ContextMismatch,
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness")]
+    Entropy,
+
+    // The wraps.
+    /// None of the wraps is under a KEK that is configured here.
+    #[error("no configured key opens this envelope")]
+    NoUsableKey,
+    /// The new wraps do not fit into the room that the envelope has for its wraps. Write the whole envelope anew.
+    #[error("the new wraps need {needed} bytes, and there is room for {room}")]
+    NoRoom {
+        /// Length of everything before the body with the new wraps and no padding, in bytes.
+        needed: u64,
+        /// Length of everything before the body, in bytes.
+        room: u64,
+    },
+    /// The KEK is retired: its overlap window is over.
+    #[error("the key is retired")]
+    KeyRetired,
+    /// The KEK was revoked, or the lease of the data key.
+    #[error("the key is revoked")]
+    KeyRevoked,
+    /// The KEK was destroyed.
+    #[error("the key is destroyed")]
+    KeyDestroyed,
+
+    // The key manager.
+    /// The key manager knows the caller and refuses.
+    #[error("the key manager denied access")]
+    Denied,
+    /// The key manager does not accept the credentials.
+    #[error("the key manager did not accept the credentials")]
+    Unauthenticated,
+    /// The key manager has no such key.
+    #[error("the key manager has no such key")]
+    KeyNotFound,
+    /// The key exists and is disabled.
+    #[error("the key is disabled")]
+    KeyDisabled,
+    /// The key manager asks to slow down.
+    #[error("the key manager is throttling")]
+    Throttled,
+    /// The key manager cannot be reached, or answers with a fault of its own.
+    #[error("the key manager is unavailable")]
+    Unavailable,
+    /// The operation did not end before its deadline.
+    #[error("timed out")]
+    TimedOut,
+    /// The key manager answered with something that breaks its contract.
+    #[error("the key manager gave an invalid answer")]
+    InvalidAnswer,
+
+    // Policy.
+    /// A profile or policy forbids the operation.
+    #[error("refused by policy")]
+    PolicyRefused,
+    /// A budget of messages, sessions or bytes is used up. Nothing was sealed.
+    #[error("the {budget} budget is used up")]
+    BudgetExhausted {
+        /// Which budget.
+        budget: &'static str,
+    },
+    /// The data key's lease is over: it expired. Ask for a new one.
+    #[error("the data key's lease has expired")]
+    LeaseExpired,
+
+    // Store, audit, input and output.
+    /// A store failed.
+    #[error("the store failed")]
+    Store,
+    /// The audit record could not be kept, and the operation was refused for it.
+    #[error("the audit record could not be kept")]
+    Audit,
+    /// Reading or writing failed.
+    #[error("input or output failed")]
+    Io,
+
+    // The caller.
+    /// An argument is not acceptable.
+    #[error("invalid argument")]
+    InvalidArgument,
+    /// The range asked for is not within the plaintext.
+    #[error("the range is not within the {len} bytes of plaintext")]
+    OutOfRange {
+        /// Length of the plaintext, in bytes, as far as it is known.
+        len: u64,
+    },
+    /// The configuration (variable, file, URI) is missing or not acceptable.
+    #[error("invalid configuration")]
+    Configuration,
+}
+
+impl ErrorKind {
+    /// Whether an error of this kind is worth trying again unless its maker said otherwise.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unavailable | Self::TimedOut)
+    }
+}
+
+/// What was being done when an error happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Sealing a payload.
+    #[error("seal")]
+    Seal,
+    /// Opening a payload.
+    #[error("open")]
+    Open,
+    /// Replacing an envelope's wraps.
+    #[error("rewrap")]
+    Rewrap,
+    /// Parsing an envelope.
+    #[error("parse")]
+    Parse,
+    /// Generating and wrapping a DEK.
+    #[error("generate")]
+    Generate,
+    /// Wrapping a DEK.
+    #[error("wrap")]
+    Wrap,
+    /// Unwrapping a DEK.
+    #[error("unwrap")]
+    Unwrap,
+    /// Administering a KEK.
+    #[error("administer")]
+    Administer,
+    /// Reading a configuration.
+    #[error("configure")]
+    Configure,
+}
+
+/// One try of one stanza that did not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The provider of the KEK.
+    pub provider: String,
+    /// The id of the KEK; empty where the writer hid it.
+    pub kek_id: String,
+    /// The version of the KEK; empty where the backend has none.
+    pub kek_version: String,
+    /// What went wrong with it; `None` where no configured key manager knows the KEK, so nothing was tried.
+    pub kind: Option<ErrorKind>,
+}
+
+impl Attempt {
+    /// Records one try. `kind` is `None` where the stanza was passed over.
+    #[must_use]
+    pub fn new(provider: &str, kek_id: &str, kek_version: &str, kind: Option<ErrorKind>) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            kek_id: kek_id.to_owned(),
+            kek_version: kek_version.to_owned(),
+            kind,
+        }
+    }
+}
+
+/// Names a KEK on one line. Ids and versions come from envelopes: what would break or rearrange the line is escaped.
+pub(crate) fn fmt_kek(f: &mut fmt::Formatter<'_>, provider: &str, id: &str, version: &str) -> fmt::Result {
+    if id.is_empty() {
+        write!(f, "{provider} (hidden id)")?;
+    } else {
+        write!(f, "{provider} {}", id.escape_debug())?;
+    }
+    if version.is_empty() {
+        Ok(())
+    } else {
+        write!(f, " version {}", version.escape_debug())
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_kek(f, &self.provider, &self.kek_id, &self.kek_version)?;
+        match self.kind {
+            Some(ErrorKind::CannotOpen) => f.write_str(": did not open"),
+            Some(kind) => write!(f, ": {kind}"),
+            None => f.write_str(": not configured"),
+        }
+    }
+}
+
+/// An error of this crate. Opaque: ask it for its [`kind`](Error::kind).
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    operation: Option<Operation>,
+    provider: Option<Cow<'static, str>>,
+    detail: Option<Cow<'static, str>>,
+    retryable: Option<bool>,
+    retry_after: Option<Duration>,
+    attempts: Vec<Attempt>,
+    /// Shared by the copies of one error.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind`.
+    #[must_use]
+    pub fn new(kind: ErrorKind) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation: None,
+            provider: None,
+            detail: None,
+            retryable: None,
+            retry_after: None,
+            attempts: Vec::new(),
+            source: None,
+        }))
+    }
+
+    /// Says more, for a person: what was wrong and what to do. Never secrets, never context values.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Names the operation, unless an inner layer already has.
+    #[must_use]
+    pub fn with_operation(mut self, operation: Operation) -> Self {
+        self.0.operation.get_or_insert(operation);
+        self
+    }
+
+    /// Names the provider, unless an inner layer already has.
+    #[must_use]
+    pub fn with_provider(mut self, provider: impl Into<Cow<'static, str>>) -> Self {
+        self.0.provider.get_or_insert_with(|| provider.into());
+        self
+    }
+
+    /// Keeps the cause. It is printed only by those who walk [`source`](StdError::source).
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// Overrides what the kind says about trying again.
+    #[must_use]
+    pub fn with_retryable(mut self, retryable: bool) -> Self {
+        self.0.retryable = Some(retryable);
+        self
+    }
+
+    /// How long the other side asked to wait before the next try.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    /// The stanzas that were tried or passed over.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: Vec<Attempt>) -> Self {
+        self.0.attempts = attempts;
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What was being done, where known.
+    #[must_use]
+    pub fn operation(&self) -> Option<Operation> {
+        self.0.operation
+    }
+
+    /// What was wrong and what to do, for a person, where there is more to say than the kind does.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
+    /// The provider (`"aws-kms"`, `"local"`) that failed, where one did.
+    #[must_use]
+    pub fn provider(&self) -> Option<&str> {
+        self.0.provider.as_deref()
+    }
+
+    /// Whether the same call may succeed later.
+    ///
+    /// An error that lists [`attempts`](Error::attempts) is retryable if any of them was.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable.unwrap_or_else(|| self.0.kind.is_retryable())
+    }
+
+    /// How long the other side asked to wait before the next try.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Every stanza that was tried or passed over, where no stanza opened. Empty where one did and a chunk did not.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.0.attempts
+    }
+
+    /// The same error once more, for each of several who waited for one answer.
+    #[cfg(feature = "cache")]
+    pub(crate) fn copy(&self) -> Self {
+        Self(Box::new(self.0.as_ref().clone()))
+    }
+
+    // Shorthands for this crate.
+
+    pub(crate) fn malformed(field: &'static str, offset: usize) -> Self {
+        Self::new(ErrorKind::Malformed { field, offset })
+    }
+
+    pub(crate) fn unsupported(feature: &'static str) -> Self {
+        Self::new(ErrorKind::Unsupported { feature })
+    }
+
+    pub(crate) fn cannot_open() -> Self {
+        Self::new(ErrorKind::CannotOpen)
+    }
+
+    pub(crate) fn argument(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::InvalidArgument).with_detail(detail)
+    }
+
+    pub(crate) fn configuration(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Configuration)
+            .with_operation(Operation::Configure)
+            .with_detail(detail)
+    }
+
+    pub(crate) fn io(source: std::io::Error) -> Self {
+        // An error of ours that went through a reader or writer comes back as itself.
+        match source.downcast::<Self>() {
+            Ok(own) => own,
+            Err(source) => Self::new(ErrorKind::Io).with_source(source),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(operation) = self.0.operation {
+            write!(f, "{operation}: ")?;
+        }
+        if let Some(provider) = &self.0.provider {
+            write!(f, "{provider}: ")?;
+        }
+        write!(f, "{}", self.0.kind)?;
+        if let Some(detail) = &self.0.detail {
+            write!(f, ": {detail}")?;
+        }
+        for (index, attempt) in self.0.attempts.iter().enumerate() {
+            f.write_str(if index == 0 { " (" } else { "; " })?;
+            write!(f, "{attempt}")?;
+        }
+        if !self.0.attempts.is_empty() {
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Error");
+        s.field("kind", &self.0.kind);
+        if let Some(operation) = &self.0.operation {
+            s.field("operation", operation);
+        }
+        if let Some(provider) = &self.0.provider {
+            s.field("provider", provider);
+        }
+        if let Some(detail) = &self.0.detail {
+            s.field("detail", detail);
+        }
+        if !self.0.attempts.is_empty() {
+            s.field("attempts", &self.0.attempts);
+        }
+        s.field("retryable", &self.is_retryable());
+        if let Some(source) = &self.0.source {
+            // The text of a cause can be anything a backend said: it is reachable by `source`, not here.
+            let _ = source;
+            s.field("source", &"..");
+        }
+        s.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::TimedOut => std::io::ErrorKind::TimedOut,
+            ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::KeyRevoked => {
+                std::io::ErrorKind::PermissionDenied
+            }
+            ErrorKind::InvalidArgument | ErrorKind::OutOfRange { .. } | ErrorKind::Configuration => {
+                std::io::ErrorKind::InvalidInput
+            }
+            ErrorKind::Io => error
+                .source()
+                .and_then(|source| source.downcast_ref::<Self>())
+                .map_or(std::io::ErrorKind::Other, Self::kind),
+            _ => std::io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_says_who_what_and_why() {
+        let error = Error::new(ErrorKind::NoUsableKey)
+            .with_operation(Operation::Open)
+            .with_operation(Operation::Parse)
+            .with_provider("local")
+            .with_detail("configure the KEK")
+            .with_attempts(vec![
+                Attempt::new("local", "abc", "", None),
+                Attempt::new("aws-kms", "", "2", Some(ErrorKind::Denied)),
+            ]);
+        assert_eq!(
+            error.to_string(),
+            "open: local: no configured key opens this envelope: configure the KEK \
+             (local abc: not configured; aws-kms (hidden id) version 2: the key manager denied access)"
+        );
+    }
+
+    #[test]
+    fn goes_through_io_and_comes_back_whole() {
+        let there: std::io::Error = Error::cannot_open().with_operation(Operation::Open).into();
+        assert_eq!(there.kind(), std::io::ErrorKind::InvalidData);
+        let back = Error::io(there);
+        assert_eq!(back.kind(), ErrorKind::CannotOpen);
+        assert_eq!(back.operation(), Some(Operation::Open));
+    }
+
+    #[test]
+    fn goes_through_io_with_the_kind_that_came_from_there() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let there: std::io::Error = Error::io(reset).into();
+        assert_eq!(there.kind(), std::io::ErrorKind::ConnectionReset);
+        let there: std::io::Error = Error::new(ErrorKind::Io).into();
+        assert_eq!(there.kind(), std::io::ErrorKind::Other);
+        let there: std::io::Error = Error::new(ErrorKind::KeyRevoked).into();
+        assert_eq!(there.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn names_from_an_envelope_cannot_rearrange_a_line() {
+        let attempt = Attempt::new("local", "a\u{202e}b", "\u{2028}", None);
+        assert_eq!(
+            attempt.to_string(),
+            r"local a\u{202e}b version \u{2028}: not configured"
+        );
+        let kek = crate::envelope::KekRef::new("local", "a\u{202e}b", "\u{2028}").unwrap();
+        assert_eq!(kek.to_string(), r"local a\u{202e}b version \u{2028}");
+    }
+
+    #[test]
+    fn only_what_passes_by_itself_is_retryable() {
+        assert!(Error::new(ErrorKind::Throttled).is_retryable());
+        assert!(!Error::new(ErrorKind::Denied).is_retryable());
+        assert!(Error::new(ErrorKind::Store).with_retryable(true).is_retryable());
+    }
+
+    #[test]
+    fn debug_does_not_print_the_source() {
+        let error = Error::new(ErrorKind::Io).with_source("CANARY");
+        assert!(!format!("{error:?} {error}").contains("CANARY"));
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("CANARY"));
+    }
+}

@@ -1,0 +1,252 @@
+//! Keys and plaintext in memory: wiped when dropped, never printed, never cloned.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use secrecy::{ExposeSecret, SecretBox};
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::value::entropy;
+use crate::value::error::{Error, Result};
+
+/// Length of every DEK and local KEK, in bytes.
+pub const KEY_LEN: usize = 32;
+
+/// A data encryption key: 32 uniform random bytes that seal payloads and are themselves stored wrapped.
+///
+/// It lives in a heap allocation of its own that is wiped when it is dropped, so that moving it leaves no
+/// copy behind. It has no `Clone`, `Display` or serde implementation, and `Debug` hides it.
+pub struct Dek(Box<[u8; KEY_LEN]>);
+
+impl Dek {
+    /// A fresh DEK from the operating system's randomness.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Entropy`](crate::ErrorKind::Entropy).
+    pub fn generate() -> Result<Self> {
+        let mut dek = Self(Box::new([0; KEY_LEN]));
+        entropy::fill(dek.0.as_mut_slice())?;
+        Ok(dek)
+    }
+
+    /// A DEK from bytes that a key manager gave. The caller wipes its own copy.
+    ///
+    /// The bytes must be uniformly random: keys are derived from them without an extract step.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
+        Self(Box::new(*bytes))
+    }
+
+    /// A DEK from bytes of any length; anything but 32 is refused. The caller wipes its own copy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CannotOpen`](crate::ErrorKind::CannotOpen) where the length is not 32.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self> {
+        let bytes: &[u8; KEY_LEN] = bytes.try_into().map_err(|_| Error::cannot_open())?;
+        Ok(Self::from_bytes(bytes))
+    }
+
+    /// The bytes, for a backend that wraps them.
+    #[must_use]
+    pub fn expose_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+
+    /// Whether two DEKs are the same, in constant time.
+    #[must_use]
+    pub fn ct_eq(&self, other: &Self) -> bool {
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+    }
+}
+
+impl Drop for Dek {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl fmt::Debug for Dek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dek(..)")
+    }
+}
+
+/// A key encryption key that this process holds: 32 uniform random bytes.
+///
+/// Only the local backend has one; the KEKs of every other backend stay there. Wiped when dropped, never
+/// printed, never cloned.
+pub struct Kek(SecretBox<[u8; KEY_LEN]>);
+
+impl Kek {
+    /// A fresh KEK from the operating system's randomness.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Entropy`](crate::ErrorKind::Entropy).
+    pub fn generate() -> Result<Self> {
+        let mut bytes = Zeroizing::new([0; KEY_LEN]);
+        entropy::fill(bytes.as_mut_slice())?;
+        Ok(Self::from_bytes(&bytes))
+    }
+
+    /// A KEK from bytes. The caller wipes its own copy.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
+        Self(SecretBox::init_with_mut(|kek: &mut [u8; KEY_LEN]| *kek = *bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose_bytes(&self) -> &[u8; KEY_LEN] {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Kek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kek(..)")
+    }
+}
+
+/// Plaintext that was opened. Wiped when dropped; `Debug` gives its length only.
+///
+/// Use it as a byte slice. [`into_vec`](Plaintext::into_vec) takes the bytes out, and the duty to wipe them
+/// with it.
+#[derive(Default)]
+pub struct Plaintext(Vec<u8>);
+
+impl Plaintext {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, no longer wiped when dropped.
+    #[must_use]
+    pub fn into_vec(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        // As a slice: wiping a vector goes byte by byte and would cost more than opening it did. What lies behind
+        // its length never held plaintext.
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl Deref for Plaintext {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Plaintext {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Plaintext {
+    /// Compares the bytes. Not in constant time: plaintext is data, not a key.
+    fn eq(&self, other: &T) -> bool {
+        self.0.as_slice() == other.as_ref()
+    }
+}
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plaintext({} bytes)", self.0.len())
+    }
+}
+
+/// Secret bytes on the stack, wiped when dropped. As a slice: `Zeroizing` wipes an array byte by byte, which costs as much
+/// as sealing some dozens of them.
+pub(crate) struct Wiped<const N: usize>([u8; N]);
+
+impl<const N: usize> Wiped<N> {
+    pub(crate) fn new(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl<const N: usize> Drop for Wiped<N> {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+impl<const N: usize> Deref for Wiped<N> {
+    type Target = [u8; N];
+
+    fn deref(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl<const N: usize> DerefMut for Wiped<N> {
+    fn deref_mut(&mut self) -> &mut [u8; N] {
+        &mut self.0
+    }
+}
+
+/// Compares 32 bytes in constant time.
+pub(crate) fn ct_eq_32(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    let (a, _) = a.as_chunks::<8>();
+    let (b, _) = b.as_chunks::<8>();
+    let equal = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b));
+    a.iter()
+        .zip(b)
+        .fold(Choice::from(1), |all, (a, b)| all & equal(a, b))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_prints_its_bytes() {
+        let dek = Dek::from_bytes(&[0xab; 32]);
+        let kek = Kek::from_bytes(&[0xab; 32]);
+        let plaintext = Plaintext::new(vec![0xab; 32]);
+        let text = format!("{dek:?} {kek:?} {plaintext:?}");
+        assert_eq!(text, "Dek(..) Kek(..) Plaintext(32 bytes)");
+    }
+
+    #[test]
+    fn a_dek_has_32_bytes() {
+        assert!(Dek::from_slice(&[0; 31]).is_err());
+        assert!(Dek::from_slice(&[0; 33]).is_err());
+        assert!(
+            Dek::from_slice(&[1; 32])
+                .unwrap()
+                .ct_eq(&Dek::from_bytes(&[1; 32]))
+        );
+        assert!(!Dek::generate().unwrap().ct_eq(&Dek::generate().unwrap()));
+    }
+
+    #[test]
+    fn every_bit_counts_in_a_comparison() {
+        let a = [0x5a; 32];
+        assert!(ct_eq_32(&a, &a));
+        for bit in 0..256 {
+            let mut b = a;
+            b[bit / 8] ^= 1 << (bit % 8);
+            assert!(!ct_eq_32(&a, &b), "{bit}");
+        }
+    }
+
+    #[test]
+    fn into_vec_keeps_the_bytes() {
+        assert_eq!(Plaintext::new(vec![1, 2, 3]).into_vec(), [1, 2, 3]);
+    }
+}
