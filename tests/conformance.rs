@@ -162,7 +162,7 @@ impl KeyManager for Choosy {
         self.0.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.0.recognizes(wrapped)
     }
 

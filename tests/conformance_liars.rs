@@ -152,7 +152,7 @@ impl KeyManager for Liar {
         self.inner.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         let mut stanza = wrapped;
         match self.lie {
             Lie::RecognisesEverything => return true,
@@ -372,7 +372,7 @@ impl KeyManager for Chatty {
         self.1.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.1.recognizes(wrapped)
     }
 

@@ -3,6 +3,7 @@
 
 use waxseal::blocking::Sealer;
 use waxseal::testing::{FakeKeyManager, Fault, Method};
+use waxseal::key::RewrapRules;
 use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind, envelope::Header};
 
 fn context() -> EncryptionContext {
@@ -116,7 +117,7 @@ fn unknown_recipients_are_kept_unless_told_otherwise() {
         ErrorKind::NoUsableKey
     );
 
-    let alone = build(mover().drop_unknown_wraps());
+    let alone = build(mover().rewrap_rules(RewrapRules::new().dropping_unknown()));
     let dropped = alone
         .rewrap(&sealed, &context())
         .unwrap()

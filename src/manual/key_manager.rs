@@ -37,6 +37,7 @@
 //! use async_trait::async_trait;
 //! use waxseal::{
 //!     Binds, key::Capabilities, value::Dek, Error, ErrorKind, envelope::KekRef, KeyManager, value::Operation, key::Request, Result, key::Unwrapped, envelope::WrapAlgorithm,
+//!     envelope::AlgorithmClass, key::Recognition,
 //!     WrapRef, envelope::WrappedDek, value::entropy,
 //! };
 //! use zeroize::Zeroizing;
@@ -67,7 +68,7 @@
 //!     }
 //!
 //!     fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-//!         if !self.recognizes(wrapped) {
+//!         if self.recognizes(wrapped).is_no() {
 //!             return Err(Error::new(ErrorKind::NoUsableKey));
 //!         }
 //!         // The length is checked before any work: the format fixes none for private algorithms.
@@ -94,12 +95,13 @@
 //!     }
 //!
 //!     fn capabilities(&self) -> Capabilities {
-//!         Capabilities::new(ALGORITHM, Binds::Aad)
+//!         Capabilities::new(ALGORITHM, Binds::Aad).of_class(AlgorithmClass::Symmetric)
 //!     }
 //!
-//!     fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+//!     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
 //!         // Id and not version: a stanza of a former version is this KEK's too.
-//!         wrapped.is_under(ALGORITHM, PROVIDER, self.kek.id())
+//!         // A name like this is not unique in the world: the same may stand in another device.
+//!         Recognition::by_id(wrapped, ALGORITHM, PROVIDER, self.kek.id()).min(Recognition::Perhaps)
 //!     }
 //!
 //!     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -154,7 +154,7 @@ impl KeyManager for AsAws {
         self.keys.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.keys.recognizes(wrapped)
     }
 
