@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! Envelope encryption for what applications store.
 //!
 //! Each value is sealed under a data key (DEK). The DEK is wrapped by a key (KEK) that stays where it is kept:
@@ -55,7 +56,7 @@ pub use envelope::Envelope;
 pub use key::KeyManager;
 pub use sealer::{Builder, DataKey, Opener, Sealer, blocking};
 pub use source::DekSource;
-pub use value::{Binding, EncryptionContext, Error, ErrorKind, Kek, Plaintext, Result, Suite};
+pub use value::{Aad, Binding, EncryptionContext, Error, ErrorKind, Kek, Plaintext, Result, Suite};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -10,7 +10,7 @@ use waxseal::testing::conformance::{Report, Subject, run};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
     Error, ErrorKind, Kek, KeyManager, Result, envelope::KekRef, envelope::WrapRef, envelope::WrappedDek,
-    key::Capabilities, key::Request, key::Unwrapped, value::Dek,
+    key::Capabilities, key::Recognition, key::Request, key::Unwrapped, value::Dek,
 };
 
 fn passes(subject: &Subject) -> Report {

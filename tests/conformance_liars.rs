@@ -10,7 +10,7 @@ use waxseal::testing::FakeKeyManager;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{
     EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::KekRef, envelope::WrapAlgorithm,
-    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Request, key::Unwrapped, value::Dek,
+    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request, key::Unwrapped, value::Dek,
 };
 
 /// What is wrong with a manager that does everything else right.

@@ -35,11 +35,10 @@
 //!
 //! use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 //! use async_trait::async_trait;
-//! use waxseal::{
-//!     Binds, key::Capabilities, value::Dek, Error, ErrorKind, envelope::KekRef, KeyManager, value::Operation, key::Request, Result, key::Unwrapped, envelope::WrapAlgorithm,
-//!     envelope::AlgorithmClass, key::Recognition,
-//!     WrapRef, envelope::WrappedDek, value::entropy,
-//! };
+//! use waxseal::envelope::{AlgorithmClass, KekRef, WrapAlgorithm, WrapRef, WrappedDek};
+//! use waxseal::key::{Binds, Capabilities, Recognition, Request, Unwrapped};
+//! use waxseal::value::{Dek, Operation, entropy};
+//! use waxseal::{Error, ErrorKind, KeyManager, Result};
 //! use zeroize::Zeroizing;
 //!
 //! const PROVIDER: &str = "example-device";

@@ -12,7 +12,7 @@ pub(crate) use live::unique;
 use waxseal::backend::aws_kms::{AwsKey, Client, Config};
 use waxseal::{
     EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::WrapAlgorithm, envelope::WrapRef,
-    envelope::WrappedDek, key::Capabilities, key::Request, key::Unwrapped, value::Dek,
+    envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request, key::Unwrapped, value::Dek,
 };
 
 pub(crate) const REGION: &str = "eu-central-1";

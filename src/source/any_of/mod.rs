@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::envelope::{BodyHead, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::key::{CallBudget, KeyManager, Request};
-use crate::runtime::{Runtime, ThreadRuntime};
+use crate::runtime::{Runtime, AmbientRuntime};
 use crate::source::lease::DekLease;
 use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -42,7 +42,7 @@ impl Default for AnyOf {
             wrap_with: Vec::new(),
             open_with: Vec::new(),
             hide_ids: false,
-            runtime: Arc::new(ThreadRuntime),
+            runtime: Arc::new(AmbientRuntime),
         }
     }
 }
@@ -76,7 +76,7 @@ impl AnyOf {
         self
     }
 
-    /// Takes deadlines by this runtime's clock, which is that of whoever makes the requests. [`ThreadRuntime`] by
+    /// Takes deadlines by this runtime's clock, which is that of whoever makes the requests. [`AmbientRuntime`] by
     /// default; a [`Builder`](crate::Builder) gives its own.
     #[must_use]
     pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
