@@ -10,7 +10,8 @@ use waxseal::testing::FakeKeyManager;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{
     EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::KekRef, envelope::WrapAlgorithm,
-    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request, key::Unwrapped, value::Dek,
+    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request,
+    key::Unwrapped, value::Dek,
 };
 
 /// What is wrong with a manager that does everything else right.
@@ -155,9 +156,9 @@ impl KeyManager for Liar {
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         let mut stanza = wrapped;
         match self.lie {
-            Lie::RecognisesEverything => return true,
-            Lie::DeniesItsOwn => return false,
-            Lie::RefusesHiddenIds if wrapped.kek_id.is_empty() => return false,
+            Lie::RecognisesEverything => return Recognition::Mine,
+            Lie::DeniesItsOwn => return Recognition::No,
+            Lie::RefusesHiddenIds if wrapped.kek_id.is_empty() => return Recognition::No,
             Lie::RecognisesOtherAlgorithms => stanza.algorithm = FakeKeyManager::ALGORITHM,
             _ => {}
         }

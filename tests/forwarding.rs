@@ -133,7 +133,12 @@ impl DekSource for Counting {
         self.inner.open_dek(w, b, r).await
     }
 
-    async fn rewrap(&self, w: WrapSection<'_>, b: BodyHead<'_>, r: &Request<'_>) -> Result<WrapSet> {
+    async fn rewrap(
+        &self,
+        w: WrapSection<'_>,
+        b: BodyHead<'_>,
+        r: &Request<'_>,
+    ) -> Result<waxseal::source::Rewrapped> {
         self.counts.lock().unwrap()[2] += 1;
         self.inner.rewrap(w, b, r).await
     }

@@ -107,7 +107,9 @@ impl KeyManager for Failover {
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        let recognizing = self.managers().filter(|manager| !manager.recognizes(wrapped).is_no());
+        let recognizing = self
+            .managers()
+            .filter(|manager| !manager.recognizes(wrapped).is_no());
         first_answer!(recognizing, not_recognized(&wrapped), |manager| manager
             .as_ref()
             .unwrap(wrapped, request))

@@ -67,7 +67,11 @@ impl Key {
             Name::Id(id) => known.arn.is_none() && arn.id == id && is_near(),
             Name::Alias(_) => self.is_due(&known) && is_near(),
         };
-        if may_be { Recognition::Perhaps } else { Recognition::No }
+        if may_be {
+            Recognition::Perhaps
+        } else {
+            Recognition::No
+        }
     }
 
     /// Whether a KEK id may be this key's.

@@ -175,7 +175,8 @@ impl KeyManager for PassphraseKey {
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         // A name is no fingerprint: two recipients may have chosen the same.
-        Recognition::by_id(wrapped, self.0.kdf.algorithm(), PROVIDER, self.0.kek.id()).min(Recognition::Perhaps)
+        Recognition::by_id(wrapped, self.0.kdf.algorithm(), PROVIDER, self.0.kek.id())
+            .min(Recognition::Perhaps)
     }
 
     fn identity(&self) -> Option<String> {

@@ -313,7 +313,13 @@ impl KeyManager for TokenKey {
     }
 
     fn identity(&self) -> Option<String> {
-        let Inner { client, label, mechanism, pinned, .. } = &*self.0;
+        let Inner {
+            client,
+            label,
+            mechanism,
+            pinned,
+            ..
+        } = &*self.0;
         Some(format!("{} {mechanism:?} {pinned:?} {label}", client.place()))
     }
 

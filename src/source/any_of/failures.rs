@@ -6,24 +6,25 @@ use crate::value::error::{Attempt, Error, ErrorKind, Operation};
 /// What was tried in vain.
 #[derive(Default)]
 pub(super) struct Failures {
-    attempts: Vec<Attempt>,
+    /// By stanza.
+    attempts: Vec<(usize, Attempt)>,
     worst: Option<Error>,
     retryable: bool,
 }
 
 impl Failures {
-    pub(super) fn pass_over(&mut self, stanza: WrapRef<'_>) {
-        self.record(stanza, None);
+    pub(super) fn pass_over(&mut self, index: usize, stanza: WrapRef<'_>) {
+        self.record(index, stanza, None);
     }
 
-    pub(super) fn add(&mut self, stanza: WrapRef<'_>, error: Error) {
+    pub(super) fn add(&mut self, index: usize, stanza: WrapRef<'_>, error: Error) {
         // A failed unwrap and a failed commitment are one and the same error, to the letter: a reader that is
         // fed altered wraps answers no guesses.
         let error = match error.kind() {
             ErrorKind::CannotOpen => Error::cannot_open(),
             _ => error,
         };
-        self.record(stanza, Some(error.kind()));
+        self.record(index, stanza, Some(error.kind()));
         self.retryable |= error.is_retryable();
         if self
             .worst
@@ -34,23 +35,22 @@ impl Failures {
         }
     }
 
-    fn record(&mut self, stanza: WrapRef<'_>, kind: Option<ErrorKind>) {
-        self.attempts.push(Attempt::new(
-            stanza.provider,
-            stanza.kek_id,
-            stanza.kek_version,
-            kind,
-        ));
+    fn record(&mut self, index: usize, stanza: WrapRef<'_>, kind: Option<ErrorKind>) {
+        let attempt = Attempt::new(stanza.provider, stanza.kek_id, stanza.kek_version, kind);
+        self.attempts.push((index, attempt));
     }
 
-    pub(super) fn into_error(self) -> Error {
+    pub(super) fn into_error(mut self) -> Error {
+        // In the order of the envelope, whatever was tried first.
+        self.attempts.sort_by_key(|(index, _)| *index);
+        let attempts = self.attempts.into_iter().map(|(_, attempt)| attempt).collect();
         let Some(worst) = self.worst else {
             return Error::new(ErrorKind::NoUsableKey)
                 .with_operation(Operation::Open)
                 .with_detail("configure one of the keys it is wrapped under")
-                .with_attempts(self.attempts);
+                .with_attempts(attempts);
         };
-        worst.with_retryable(self.retryable).with_attempts(self.attempts)
+        worst.with_retryable(self.retryable).with_attempts(attempts)
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
                 for order in [[lesser, greater], [greater, lesser]] {
                     let mut failures = Failures::default();
                     for kind in order {
-                        failures.add(wrapped.as_wrap_ref(), Error::new(*kind));
+                        failures.add(0, wrapped.as_wrap_ref(), Error::new(*kind));
                     }
                     let error = failures.into_error();
                     assert_eq!(error.kind(), *greater);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::envelope::{BodyHead, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::key::{CallBudget, KeyManager, Request};
-use crate::runtime::{Runtime, AmbientRuntime};
+use crate::runtime::{AmbientRuntime, Runtime};
 use crate::source::lease::DekLease;
 use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Result};

@@ -175,11 +175,14 @@ impl AnyOf {
         let candidates = self.candidates(wraps);
         for (index, stanza) in wraps.stanzas().enumerate() {
             if !candidates.iter().any(|candidate| candidate.index == index) {
-                failures.pass_over(stanza);
+                failures.pass_over(index, stanza);
             }
         }
         let mut tried = Tried::default();
-        let mut remote = candidates.iter().filter(|candidate| !candidate.is_local()).count();
+        let mut remote = candidates
+            .iter()
+            .filter(|candidate| !candidate.is_local())
+            .count();
         for candidate in &candidates {
             let unwrapped = self.unwrap(candidate, request, remote, &mut tried).await;
             if !candidate.is_local() {
@@ -201,7 +204,7 @@ impl AnyOf {
                         lease,
                     });
                 }
-                Err(error) => failures.add(candidate.stanza, error),
+                Err(error) => failures.add(candidate.index, candidate.stanza, error),
             }
         }
         Err(failures.into_error())

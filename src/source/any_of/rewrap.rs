@@ -110,8 +110,11 @@ impl AnyOf {
         else {
             return none;
         };
-        let known = self.managers().find(|manager| !manager.recognizes(stanza).is_no());
-        let Some(source) = known.filter(|_| wraps.threshold() == 1 && destination.capabilities().rewraps) else {
+        let known = self
+            .managers()
+            .find(|manager| !manager.recognizes(stanza).is_no());
+        let Some(source) = known.filter(|_| wraps.threshold() == 1 && destination.capabilities().rewraps)
+        else {
             return none;
         };
         let rules = request.rewrap_rules();
@@ -145,7 +148,7 @@ impl AnyOf {
             // unwrapping is allowed for.
             Err(error) => {
                 let mut failures = Failures::default();
-                failures.add(stanza, error);
+                failures.add(0, stanza, error);
                 Ok(Shortcut::Not(failures))
             }
         }
@@ -161,7 +164,10 @@ impl AnyOf {
         dek: &Dek,
         request: &Request<'_>,
     ) -> Result<Option<Owner<'_>>> {
-        if let Some(manager) = self.managers().find(|manager| manager.recognizes(stanza).is_mine()) {
+        if let Some(manager) = self
+            .managers()
+            .find(|manager| manager.recognizes(stanza).is_mine())
+        {
             return Ok(Some(Owner {
                 manager,
                 kek: claimed(stanza),
@@ -301,12 +307,19 @@ impl AnyOf {
         };
         if !ambiguous.is_empty() {
             // Certain only of this: what is mine and of another KEK or version has to go.
-            let is_stale = |(_, kek): &(WrapRef<'_>, KekRef)| {
-                !current.iter().any(|current| is_current(kek, current))
+            let is_stale =
+                |(_, kek): &(WrapRef<'_>, KekRef)| !current.iter().any(|current| is_current(kek, current));
+            return if mine.iter().any(is_stale) {
+                Currency::Stale
+            } else {
+                Currency::Unknown
             };
-            return if mine.iter().any(is_stale) { Currency::Stale } else { Currency::Unknown };
         }
-        if self.matches(mine, current) { Currency::Current } else { Currency::Stale }
+        if self.matches(mine, current) {
+            Currency::Current
+        } else {
+            Currency::Stale
+        }
     }
 }
 

@@ -28,8 +28,8 @@ use self::core::Core;
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::Request;
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
-use crate::source::{Currency, DekSource, Rewrapped};
 use crate::source::lease::DekLease;
+use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Recognition, Purpose, Request, Unwrapped};
-use crate::source::{DekSource, Rewrapped};
+use crate::key::{Capabilities, KeyManager, Purpose, Recognition, Request, Unwrapped};
 use crate::source::lease::DekLease;
+use crate::source::{DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 

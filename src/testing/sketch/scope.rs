@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
 use crate::key::Request;
-use crate::source::{DekSource, Rewrapped};
 use crate::source::lease::DekLease;
+use crate::source::{DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Chooses a source by one key of the context, the longest match first: a sketch.

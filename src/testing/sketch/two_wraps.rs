@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::{KeyManager, Request, Unwrapped};
-use crate::source::{DekSource, Fate, Rewrapped};
 use crate::source::lease::DekLease;
+use crate::source::{DekSource, Fate, Rewrapped};
 use crate::value::error::{Attempt, Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
@@ -159,8 +159,18 @@ impl DekSource for TwoWraps {
         for manager in &self.managers {
             made.push(manager.as_ref().wrap(lease.dek(), request).await?);
         }
-        let is_mine = |stanza| self.managers.iter().any(|manager| manager.recognizes(stanza).is_mine());
-        let fate = |stanza| if is_mine(stanza) { Fate::Replaced } else { Fate::Kept };
+        let is_mine = |stanza| {
+            self.managers
+                .iter()
+                .any(|manager| manager.recognizes(stanza).is_mine())
+        };
+        let fate = |stanza| {
+            if is_mine(stanza) {
+                Fate::Replaced
+            } else {
+                Fate::Kept
+            }
+        };
         let fates: Vec<Fate> = wraps.stanzas().map(fate).collect();
         Ok(Rewrapped::new(&wraps, made, &fates)?.with_lease(Arc::new(lease)))
     }
