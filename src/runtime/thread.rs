@@ -1,22 +1,23 @@
 //! A runtime on the threads of the standard library.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use super::{BoxFuture, Monotonic, Runtime};
+use super::{BoxFuture, Monotonic, Runtime, clock, pool, timer};
 
 /// Threads of the standard library: what there is without an async runtime.
 ///
-/// Each sleep and each task has a thread of its own, so this suits programs that have few of them, and
-/// `blocking::Sealer`. An application on tokio takes `TokioRuntime` (feature `tokio`).
+/// One thread keeps the time for all sleeps of the process, up to 4 drive tasks, and up to 64 run work that blocks;
+/// they are made when they are needed. What exceeds that waits for its turn. A child that a `fork` made has threads of
+/// its own.
 ///
-/// On Linux [`now`](Runtime::now) is the kernel's coarse monotonic clock: a resolution of 1 to 10 ms for a
-/// quarter of the cost of the precise one.
+/// On Linux [`now`](Runtime::now) counts the time in which the machine sleeps, as `CLOCK_BOOTTIME` does, with the
+/// resolution of the kernel's coarse clocks: 1 to 10 ms.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadRuntime;
 
 impl Runtime for ThreadRuntime {
     fn now(&self) -> Monotonic {
-        now()
+        clock::now()
     }
 
     fn wall_clock(&self) -> SystemTime {
@@ -24,60 +25,16 @@ impl Runtime for ThreadRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let (done, woken) = futures_channel::oneshot::channel::<()>();
-        let spawned = spawn_thread("waxseal-sleep", move || {
-            let start = Instant::now();
-            // Ends early when nobody waits any more.
-            while !done.is_canceled() {
-                let left = duration.saturating_sub(start.elapsed());
-                if left.is_zero() {
-                    break;
-                }
-                std::thread::sleep(left.min(Duration::from_millis(50)));
-            }
-        });
-        Box::pin(async move {
-            if spawned {
-                // The sender is dropped when the time is over.
-                let _ = woken.await;
-            } else {
-                // No thread to be had: block this one rather than not sleep at all.
-                std::thread::sleep(duration);
-            }
-        })
+        Box::pin(timer::sleep(duration))
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        spawn_thread("waxseal-task", move || pollster::block_on(task));
+        pool::spawn(task);
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        spawn_thread("waxseal-blocking", work);
+        pool::spawn_blocking(work);
     }
-}
-
-fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .is_ok()
-}
-
-/// The monotonic clock that every runtime but the simulated one shares.
-#[cfg(target_os = "linux")]
-pub(super) fn now() -> Monotonic {
-    use rustix::time::{ClockId, clock_gettime};
-    let time = clock_gettime(ClockId::MonotonicCoarse);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
-    Monotonic(Duration::new(seconds, nanos))
-}
-
-/// The monotonic clock that every runtime but the simulated one shares.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn now() -> Monotonic {
-    static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    Monotonic(ORIGIN.get_or_init(Instant::now).elapsed())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use waxseal::runtime::{BoxFuture, Runtime};
 use waxseal::source::{Cached, Caching};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::{
-    EncryptionContext, Envelope, blocking::Sealer, sealer::SealedBatch, source::AnyOf, value::entropy,
+    Aad, EncryptionContext, Envelope, blocking::Sealer, sealer::SealedBatch, source::AnyOf, value::entropy,
 };
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -40,7 +40,7 @@ fn make(key: &waxseal::DataKey) -> Made {
     Made {
         random: (0..SEALS).map(|_| entropy::array().unwrap()).collect(),
         envelopes: (0..SEALS)
-            .map(|_| key.seal(b"hello", b"row 7").unwrap())
+            .map(|_| key.seal(b"hello", Aad::new("row 7")).unwrap())
             .collect(),
     }
 }
@@ -145,7 +145,7 @@ fn fork_inside_a_batch(key: &waxseal::DataKey) {
     assert!(made.envelopes.iter().all(|envelope| session(envelope) == first));
     assert!(theirs.envelopes.iter().all(|envelope| session(envelope) != first));
     for envelope in &theirs.envelopes {
-        assert_eq!(key.open(envelope, b"row 7").unwrap(), b"hello");
+        assert_eq!(key.open(envelope, Aad::new("row 7")).unwrap(), b"hello");
     }
 }
 

@@ -13,7 +13,7 @@ use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
-use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime, required_var, run_blocking};
+use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime, required_var, run_blocking};
 use crate::value::entropy;
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Dek;
@@ -47,21 +47,25 @@ impl PassphraseKey {
         Self::with_environment(passphrase, &ProcessEnvironment)
     }
 
-    fn with_environment(passphrase: SecretString, environment: &dyn Environment) -> Result<Self> {
-        if passphrase.expose_secret().is_empty() {
+    pub(super) fn with_environment(passphrase: SecretString, environment: &dyn Environment) -> Result<Self> {
+        let text = passphrase.expose_secret();
+        if text.is_empty() {
             return Err(Error::configuration("the passphrase is empty"));
+        }
+        if text.ends_with(char::is_whitespace) {
+            tracing::warn!("a passphrase ends in white space, which is taken as a part of it");
         }
         warn_once(environment);
         Ok(Self(Arc::new(Inner {
             kek: KekRef::trusted(PROVIDER, "passphrase", ""),
             kdf: Kdf::default(),
-            runtime: Arc::new(ThreadRuntime),
+            runtime: Arc::new(AmbientRuntime),
             salt: OnceLock::new(),
             derived: Arc::new(DerivedKeks::new(Arc::new(passphrase))),
         })))
     }
 
-    /// The passphrase in an environment variable, every byte of it.
+    /// The passphrase in an environment variable, less one line end at its end.
     ///
     /// # Errors
     /// `Configuration` where the variable is not set or empty.
@@ -111,7 +115,7 @@ impl PassphraseKey {
         Ok(self.rebuild(|inner| inner.kdf = kdf))
     }
 
-    /// Sets where derivations run. By default each has a thread of its own.
+    /// Sets where derivations run. By default where the runtime that is there lets work block ([`AmbientRuntime`]).
     #[must_use]
     pub fn with_runtime(self, runtime: Arc<dyn Runtime>) -> Self {
         self.rebuild(|inner| inner.runtime = runtime)

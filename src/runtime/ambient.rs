@@ -1,0 +1,82 @@
+//! The runtime that is there.
+
+use std::time::{Duration, SystemTime};
+
+use super::{BoxFuture, Monotonic, Runtime, ThreadRuntime};
+
+/// Takes what is there at each call: the tokio runtime that the caller runs in (feature `tokio`), else the threads of
+/// [`ThreadRuntime`]. The default wherever no runtime is given.
+///
+/// Asked at each call and not once, so that what is made before a runtime is started, or outlives it, works in both.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AmbientRuntime;
+
+impl Runtime for AmbientRuntime {
+    fn now(&self) -> Monotonic {
+        ThreadRuntime.now()
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        ThreadRuntime.wall_clock()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        ThreadRuntime.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        #[cfg(feature = "tokio")]
+        if let Ok(handle) = tokio::runtime::Handle::try_current() {
+            handle.spawn(task);
+            return;
+        }
+        ThreadRuntime.spawn(task);
+    }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        #[cfg(feature = "tokio")]
+        if let Ok(handle) = tokio::runtime::Handle::try_current() {
+            handle.spawn_blocking(work);
+            return;
+        }
+        ThreadRuntime.spawn_blocking(work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread_of_a_task() -> Option<String> {
+        let (done, name) = std::sync::mpsc::channel();
+        AmbientRuntime.spawn(Box::pin(async move {
+            let name = std::thread::current().name().map(str::to_owned);
+            done.send(name).unwrap();
+        }));
+        name.recv_timeout(Duration::from_secs(60)).unwrap()
+    }
+
+    #[test]
+    fn tasks_run_on_threads_where_there_is_nothing_else() {
+        assert_eq!(thread_of_a_task().as_deref(), Some("waxseal-task"));
+    }
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn tasks_run_on_the_callers_tokio_runtime() {
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("its-own")
+            .build()
+            .unwrap();
+        let _inside = tokio.enter();
+        assert_eq!(thread_of_a_task().as_deref(), Some("its-own"));
+        let (done, name) = std::sync::mpsc::channel();
+        AmbientRuntime.spawn_blocking(Box::new(move || {
+            let name = std::thread::current().name().map(str::to_owned);
+            done.send(name).unwrap();
+        }));
+        let name = name.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(name.as_deref(), Some("its-own"));
+    }
+}

@@ -1,0 +1,29 @@
+//! One value for each process, also behind a `fork`.
+
+use std::sync::OnceLock;
+
+use crate::value::entropy;
+
+/// How many processes of one line of forks have a value of their own.
+const DEPTH: usize = 32;
+
+/// A value that each process makes for itself when it first asks.
+///
+/// A child that a `fork` made neither uses its parent's value, whose threads it does not have, nor waits for a lock
+/// that a thread of the parent held: each process has a place of its own, which the parent never touches.
+pub(crate) struct PerProcess<T>([OnceLock<(u64, T)>; DEPTH]);
+
+impl<T> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self([const { OnceLock::new() }; DEPTH])
+    }
+
+    /// The value of this process. `None` in a line of more than 32 forks in which each process used its value: the
+    /// caller then does without.
+    pub(crate) fn get_or_init(&self, make: impl FnOnce(u64) -> T) -> Option<&T> {
+        let generation = entropy::generation();
+        let at = usize::try_from(generation % DEPTH as u64).ok()?;
+        let (of, value) = self.0.get(at)?.get_or_init(|| (generation, make(generation)));
+        (*of == generation).then_some(value)
+    }
+}
