@@ -4,9 +4,12 @@
 //! process environment except through an [`Environment`]. Tests replace both. Threads for large payloads are the
 //! caller's, through a [`Pool`](crate::message::Pool).
 
+pub(crate) mod blocking;
 mod environment;
+pub(crate) mod per_process;
 mod thread;
 mod timeout;
+pub(crate) mod timers;
 #[cfg(feature = "tokio")]
 mod tokio;
 

@@ -1,13 +1,14 @@
 //! A runtime on the threads of the standard library.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use super::timers::Timers;
 use super::{BoxFuture, Monotonic, Runtime};
 
 /// Threads of the standard library: what there is without an async runtime.
 ///
-/// Each sleep and each task has a thread of its own, so this suits programs that have few of them, and
-/// `blocking::Sealer`. An application on tokio takes `TokioRuntime` (feature `tokio`).
+/// Each task has a thread of its own, so this suits programs that have few of them, and `blocking::Sealer`. Sleeps share
+/// one thread. An application on tokio takes `TokioRuntime` (feature `tokio`).
 ///
 /// On Linux [`now`](Runtime::now) is the kernel's coarse monotonic clock: a resolution of 1 to 10 ms for a
 /// quarter of the cost of the precise one.
@@ -24,27 +25,11 @@ impl Runtime for ThreadRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let (done, woken) = futures_channel::oneshot::channel::<()>();
-        let spawned = spawn_thread("waxseal-sleep", move || {
-            let start = Instant::now();
-            // Ends early when nobody waits any more.
-            while !done.is_canceled() {
-                let left = duration.saturating_sub(start.elapsed());
-                if left.is_zero() {
-                    break;
-                }
-                std::thread::sleep(left.min(Duration::from_millis(50)));
-            }
-        });
-        Box::pin(async move {
-            if spawned {
-                // The sender is dropped when the time is over.
-                let _ = woken.await;
-            } else {
-                // No thread to be had: block this one rather than not sleep at all.
-                std::thread::sleep(duration);
-            }
-        })
+        match Timers::of_process() {
+            Ok(timers) => Box::pin(timers.sleep(duration)),
+            // No thread to be had: block this one rather than not sleep at all.
+            Err(_) => Box::pin(async move { std::thread::sleep(duration) }),
+        }
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {

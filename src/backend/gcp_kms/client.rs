@@ -14,7 +14,8 @@ use super::PROVIDER;
 use super::config::{Auth, Config};
 use super::credentials::credentials;
 use super::map::{self, Call};
-use crate::backend::shared::tokio_io::TokioIo;
+use crate::backend::shared::door::Door;
+use crate::backend::shared::kept::Kept;
 use crate::key::Request;
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Result};
@@ -26,9 +27,9 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     auth: Auth,
     endpoint: Option<String>,
-    io: TokioIo,
+    door: Door,
     // Made by the first call: that may ask the metadata server.
-    service: OnceCell<KeyManagementService>,
+    service: Kept<OnceCell<KeyManagementService>>,
 }
 
 impl Client {
@@ -50,8 +51,8 @@ impl Client {
         Ok(Self(Arc::new(Inner {
             auth: config.auth,
             endpoint: config.endpoint,
-            io: TokioIo::new(config.handle, config.timeout)?,
-            service: OnceCell::new(),
+            door: Door::new(config.handle, config.timeout)?,
+            service: Kept::new(OnceCell::new()),
         })))
     }
 
@@ -62,7 +63,7 @@ impl Client {
 
     /// Until when a call that begins now must be over.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
-        self.0.io.deadline(request)
+        self.0.door.deadline(request)
     }
 
     /// One call by `deadline`, on the client's own runtime: the caller may have none.
@@ -78,11 +79,11 @@ impl Client {
     {
         let inner = Arc::clone(&self.0);
         let work = async move {
-            let service = inner.service.get_or_try_init(|| inner.connect()).await?;
+            let service = inner.service.get()?.get_or_try_init(|| inner.connect()).await?;
             let answer = work(service.clone()).await;
             answer.map_err(|error| map::error(error, call))
         };
-        let answer = self.0.io.run_by(deadline, work).await;
+        let answer = self.0.door.run_by(deadline, work).await;
         answer.map_err(|error| error.with_provider(PROVIDER))
     }
 }
@@ -111,7 +112,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("endpoint", &self.0.endpoint)
             .field("auth", &self.0.auth)
-            .field("timeout", &self.0.io.timeout())
+            .field("timeout", &self.0.door.timeout())
             .finish_non_exhaustive()
     }
 }
