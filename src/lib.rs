@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! Envelope encryption for what applications store.
 //!
 //! Each value is sealed under a data key (DEK). The DEK is wrapped by a key (KEK) that stays where it is kept:

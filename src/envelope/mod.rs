@@ -9,7 +9,7 @@
 //! suite exponent flags 0 | session id | commitment | nonce | [context] | chunks
 //! ```
 //!
-//! The format is `docs/spec/envelope-v1.md` in the repository.
+//! The format is specified in [`manual::envelope_format`](crate::manual::envelope_format).
 #![deny(clippy::indexing_slicing)]
 
 mod algorithm;

@@ -35,10 +35,10 @@
 //!
 //! use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 //! use async_trait::async_trait;
-//! use waxseal::{
-//!     Binds, key::Capabilities, value::Dek, Error, ErrorKind, envelope::KekRef, KeyManager, value::Operation, key::Request, Result, key::Unwrapped, envelope::WrapAlgorithm,
-//!     WrapRef, envelope::WrappedDek, value::entropy,
-//! };
+//! use waxseal::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
+//! use waxseal::key::{Binds, Capabilities, Request, Unwrapped};
+//! use waxseal::value::{Dek, Operation, entropy};
+//! use waxseal::{Error, ErrorKind, KeyManager, Result};
 //! use zeroize::Zeroizing;
 //!
 //! const PROVIDER: &str = "example-device";

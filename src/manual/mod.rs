@@ -1,16 +1,25 @@
-//! Pages to read before trusting this crate with data.
+//! Pages to read before you trust this crate with data.
 //!
 //! | page | for |
 //! |---|---|
+//! | [`operating`] | contexts, data keys, rotation, streams, what to log |
 //! | [`threat_model`] | what is promised, against whom, and what is not |
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
-//! | [`operating`] | contexts, data keys, rotation, streams, what to log |
-//! | [`key_manager`] | bringing a KMS or HSM of your own |
-//!
-//! The bytes are specified in `docs/spec/envelope-v1.md` of the repository, and `docs/DESIGN.md` says why things
-//! are the way they are.
+//! | [`key_manager`] | how to bring a KMS or HSM of your own |
+//! | [`performance`] | what to call, what to turn, and what it costs |
+//! | [`envelope_format`] | the specification of the envelope's bytes |
+//! | [`design`] | why things are as they are |
 
 pub mod errors;
 pub mod key_manager;
 pub mod operating;
 pub mod threat_model;
+
+#[doc = include_str!("../../docs/PERFORMANCE.md")]
+pub mod performance {}
+
+#[doc = include_str!("../../docs/spec/envelope-v1.md")]
+pub mod envelope_format {}
+
+#[doc = include_str!("../../docs/DESIGN.md")]
+pub mod design {}

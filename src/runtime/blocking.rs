@@ -8,12 +8,7 @@ thread_local! {
 }
 
 /// Whether this thread waits in [`block_on`].
-#[cfg(any(
-    feature = "aws-kms",
-    feature = "azure-key-vault",
-    feature = "gcp-kms",
-    feature = "vault-transit"
-))]
+#[cfg(feature = "tokio")]
 pub(crate) fn is_blocking() -> bool {
     BLOCKING.get()
 }

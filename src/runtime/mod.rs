@@ -4,12 +4,15 @@
 //! process environment except through an [`Environment`]. Tests replace both. Threads for large payloads are the
 //! caller's, through a [`Pool`](crate::message::Pool).
 
+mod ambient;
 pub(crate) mod blocking;
+mod clock;
 mod environment;
 pub(crate) mod per_process;
+mod pool;
 mod thread;
 mod timeout;
-pub(crate) mod timers;
+pub(crate) mod timer;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -19,6 +22,7 @@ use std::ops::Add;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+pub use ambient::AmbientRuntime;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use environment::{required_var, set_var};
 pub use thread::ThreadRuntime;
@@ -48,17 +52,18 @@ impl Add<Duration> for Monotonic {
 
 /// Clocks, sleep and tasks.
 ///
-/// [`ThreadRuntime`] stands on the standard library and is the default; `TokioRuntime` (feature `tokio`) on
-/// a tokio runtime; `testing::SimulatedRuntime` on a clock that a test moves.
+/// [`AmbientRuntime`] takes what is there and is the default; [`ThreadRuntime`] stands on the standard library,
+/// `TokioRuntime` (feature `tokio`) on one tokio runtime, `testing::SimulatedRuntime` on a clock that a test moves.
 pub trait Runtime: Debug + Send + Sync {
-    /// Now, in monotonic time. Cheap (under 10 ns); a resolution of some milliseconds is enough. Need not
-    /// count while the machine sleeps.
+    /// Now, in monotonic time. Cheap (some 10 ns); a resolution of some milliseconds is enough. It counts while the
+    /// machine sleeps, since permissions end meanwhile.
     fn now(&self) -> Monotonic;
 
     /// Now, by the calendar.
     fn wall_clock(&self) -> SystemTime;
 
-    /// Completes after `duration`. Dropping it cancels it.
+    /// Completes after `duration`, also if nothing drives the runtime but whoever polls this: deadlines stand on it.
+    /// Dropping it cancels it. Need not count while the machine sleeps.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
     /// Runs a task beside the caller's, to its end or the runtime's.

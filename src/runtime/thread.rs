@@ -2,22 +2,22 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::timers::Timers;
-use super::{BoxFuture, Monotonic, Runtime};
+use super::{BoxFuture, Monotonic, Runtime, clock, pool, timer};
 
 /// Threads of the standard library: what there is without an async runtime.
 ///
-/// Each task has a thread of its own, so this suits programs that have few of them, and `blocking::Sealer`. Sleeps share
-/// one thread. An application on tokio takes `TokioRuntime` (feature `tokio`).
+/// One thread keeps the time for all sleeps of the process, up to 4 drive tasks, and up to 64 run work that blocks;
+/// they are made when they are needed. What exceeds that waits for its turn. A child that a `fork` made has threads of
+/// its own.
 ///
-/// On Linux [`now`](Runtime::now) is the kernel's coarse monotonic clock: a resolution of 1 to 10 ms for a
-/// quarter of the cost of the precise one.
+/// On Linux [`now`](Runtime::now) counts the time in which the machine sleeps, as `CLOCK_BOOTTIME` does, with the
+/// resolution of the kernel's coarse clocks: 1 to 10 ms.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadRuntime;
 
 impl Runtime for ThreadRuntime {
     fn now(&self) -> Monotonic {
-        now()
+        clock::now()
     }
 
     fn wall_clock(&self) -> SystemTime {
@@ -25,44 +25,16 @@ impl Runtime for ThreadRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        match Timers::of_process() {
-            Ok(timers) => Box::pin(timers.sleep(duration)),
-            // No thread to be had: block this one rather than not sleep at all.
-            Err(_) => Box::pin(async move { std::thread::sleep(duration) }),
-        }
+        Box::pin(timer::sleep(duration))
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        spawn_thread("waxseal-task", move || pollster::block_on(task));
+        pool::spawn(task);
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        spawn_thread("waxseal-blocking", work);
+        pool::spawn_blocking(work);
     }
-}
-
-fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .is_ok()
-}
-
-/// The monotonic clock that every runtime but the simulated one shares.
-#[cfg(target_os = "linux")]
-pub(super) fn now() -> Monotonic {
-    use rustix::time::{ClockId, clock_gettime};
-    let time = clock_gettime(ClockId::MonotonicCoarse);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
-    Monotonic(Duration::new(seconds, nanos))
-}
-
-/// The monotonic clock that every runtime but the simulated one shares.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn now() -> Monotonic {
-    static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    Monotonic(ORIGIN.get_or_init(Instant::now).elapsed())
 }
 
 #[cfg(test)]

@@ -45,6 +45,17 @@ mod tests {
         assert!(error.is_retryable());
     }
 
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_runtime_that_stands_still_stops_no_deadline() {
+        // Nobody drives it, and it has no timer.
+        let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = crate::runtime::TokioRuntime::new(tokio.handle().clone());
+        let never = std::future::pending::<Result<()>>();
+        let error = pollster::block_on(with_timeout(&runtime, Some(Duration::from_millis(20)), never));
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
     #[test]
     fn what_ends_gives_its_result() {
         let slow = async {

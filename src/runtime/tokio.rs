@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 
-use super::{BoxFuture, Monotonic, Runtime, thread};
+use super::{BoxFuture, Monotonic, Runtime, ThreadRuntime};
 
-/// A tokio runtime, by its handle. It needs tokio's timer (`enable_time`) for
-/// [`sleep`](Runtime::sleep), which panics without.
+/// A tokio runtime, by its handle: tasks and blocking work run there.
 ///
-/// [`now`](Runtime::now) is the clock of [`ThreadRuntime`](super::ThreadRuntime), not tokio's: pausing tokio's
-/// time does not stop it.
+/// [`now`](Runtime::now) and [`sleep`](Runtime::sleep) are those of [`ThreadRuntime`], not tokio's: a deadline fires
+/// also if nobody drives the runtime, tokio's timer (`enable_time`) is not needed, and pausing tokio's time stops
+/// neither.
 #[derive(Clone, Debug)]
 pub struct TokioRuntime(Handle);
 
@@ -33,17 +33,15 @@ impl TokioRuntime {
 
 impl Runtime for TokioRuntime {
     fn now(&self) -> Monotonic {
-        thread::now()
+        ThreadRuntime.now()
     }
 
     fn wall_clock(&self) -> SystemTime {
-        SystemTime::now()
+        ThreadRuntime.wall_clock()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        // A timer is made inside its runtime, wherever the future is polled.
-        let _inside = self.0.enter();
-        Box::pin(tokio::time::sleep(duration))
+        ThreadRuntime.sleep(duration)
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
@@ -64,7 +62,6 @@ mod tests {
     fn sleeps_spawns_and_blocks() {
         let tokio = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .enable_time()
             .build()
             .unwrap();
         let runtime = TokioRuntime::new(tokio.handle().clone());

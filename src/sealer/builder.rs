@@ -8,7 +8,7 @@ use crate::envelope::ChunkSize;
 use crate::key::KeyManager;
 use crate::message::Sealing;
 use crate::message::parallel::Parallel;
-use crate::runtime::{Runtime, ThreadRuntime};
+use crate::runtime::{AmbientRuntime, Runtime};
 use crate::source::AnyOf;
 use crate::source::DekSource;
 use crate::value::error::{Error, Result};
@@ -20,7 +20,7 @@ impl Default for Settings {
         Self {
             sealing: Sealing::default(),
             padding: 0,
-            runtime: Arc::new(ThreadRuntime),
+            runtime: Arc::new(AmbientRuntime),
             data_key_age: Duration::from_secs(3600),
             timeout: None,
             profile: None,
@@ -135,7 +135,7 @@ impl Builder {
         self
     }
 
-    /// Where time comes from. [`ThreadRuntime`] by default. Leases of a source are held against this clock, so
+    /// Where time comes from. [`AmbientRuntime`] by default. Leases of a source are held against this clock, so
     /// it has to be the source's too.
     pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.settings.runtime = runtime;

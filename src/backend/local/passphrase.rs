@@ -13,7 +13,7 @@ use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
-use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime, required_var, run_blocking};
+use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime, required_var, run_blocking};
 use crate::value::entropy;
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Dek;
@@ -55,7 +55,7 @@ impl PassphraseKey {
         Ok(Self(Arc::new(Inner {
             kek: KekRef::trusted(PROVIDER, "passphrase", ""),
             kdf: Kdf::default(),
-            runtime: Arc::new(ThreadRuntime),
+            runtime: Arc::new(AmbientRuntime),
             salt: OnceLock::new(),
             derived: Arc::new(DerivedKeks::new(Arc::new(passphrase))),
         })))
@@ -111,7 +111,7 @@ impl PassphraseKey {
         Ok(self.rebuild(|inner| inner.kdf = kdf))
     }
 
-    /// Sets where derivations run. By default each has a thread of its own.
+    /// Sets where derivations run. By default where the runtime that is there lets work block ([`AmbientRuntime`]).
     #[must_use]
     pub fn with_runtime(self, runtime: Arc<dyn Runtime>) -> Self {
         self.rebuild(|inner| inner.runtime = runtime)

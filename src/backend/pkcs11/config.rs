@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::uri::{TokenMatch, Uri};
-use crate::runtime::{Environment, ProcessEnvironment, Runtime, ThreadRuntime};
+use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime};
 use crate::value::error::{Error, Result};
 
 /// How a [`Client`](super::Client) is made.
@@ -31,7 +31,7 @@ impl Config {
             module: module.as_ref().to_owned(),
             token,
             pin: None,
-            runtime: Arc::new(ThreadRuntime),
+            runtime: Arc::new(AmbientRuntime),
             sessions: 8,
             timeout: Duration::from_secs(10),
             refresh: Duration::from_secs(300),

@@ -13,7 +13,7 @@ pub use policy::Resilience;
 
 use crate::envelope::{WrapRef, WrappedDek};
 use crate::key::{Capabilities, KeyManager, Request, Unwrapped};
-use crate::runtime::{BoxFuture, Monotonic, Runtime, ThreadRuntime, with_timeout};
+use crate::runtime::{AmbientRuntime, BoxFuture, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
@@ -43,10 +43,10 @@ pub struct Resilient<K> {
 }
 
 impl<K: KeyManager> Resilient<K> {
-    /// `inner` with the default [`Resilience`], on the threads of the standard library.
+    /// `inner` with the default [`Resilience`], on the runtime that is there ([`AmbientRuntime`]).
     #[must_use]
     pub fn new(inner: K) -> Self {
-        Self::with_policy(inner, Resilience::default(), Arc::new(ThreadRuntime))
+        Self::with_policy(inner, Resilience::default(), Arc::new(AmbientRuntime))
     }
 
     /// `inner` under this policy, with the clocks and sleep of this runtime.

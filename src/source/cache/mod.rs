@@ -27,7 +27,7 @@ pub use policy::{Caching, OnDenial};
 use self::core::Core;
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::Request;
-use crate::runtime::{Monotonic, Runtime, ThreadRuntime, with_timeout};
+use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
 use crate::source::DekSource;
 use crate::source::lease::DekLease;
 use crate::value::context::EncryptionContext;
@@ -92,7 +92,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// - Data sealed by one-off calls shares DEKs, so that reading it back needs few entries: a longer `seal_age` makes
 ///   reading cheaper, a shorter one makes less depend on one DEK.
 /// - The runtime sleeps and runs tasks for refreshes, for deadlines while one waits, and to wipe what has ended.
-///   [`ThreadRuntime`] has a thread for each: an application on tokio takes `TokioRuntime`.
+///   By default that is the tokio runtime of the caller, else a few threads ([`AmbientRuntime`]).
 /// - The clock has to be the sealer's: give both the same runtime.
 ///
 /// # Cancel safety
@@ -101,10 +101,10 @@ use crate::value::error::{Error, ErrorKind, Result};
 pub struct Cached(Arc<Core>);
 
 impl Cached {
-    /// Keeps what `source` gives, with the default [`Caching`], on the threads of the standard library.
+    /// Keeps what `source` gives, with the default [`Caching`], on the runtime that is there ([`AmbientRuntime`]).
     #[must_use]
     pub fn new(source: impl DekSource + 'static) -> Self {
-        Self::with_policy(source, Caching::default(), Arc::new(ThreadRuntime))
+        Self::with_policy(source, Caching::default(), Arc::new(AmbientRuntime))
     }
 
     /// Keeps what `source` gives under this policy, with the clocks, sleep and tasks of this runtime.

@@ -21,25 +21,25 @@ struct Counting {
 
 impl Runtime for Counting {
     fn now(&self) -> Monotonic {
-        ThreadRuntime.now()
+        AmbientRuntime.now()
     }
 
     fn wall_clock(&self) -> SystemTime {
-        ThreadRuntime.wall_clock()
+        AmbientRuntime.wall_clock()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        ThreadRuntime.sleep(duration)
+        AmbientRuntime.sleep(duration)
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        ThreadRuntime.spawn(task);
+        AmbientRuntime.spawn(task);
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
         if !self.loses_work.load(Ordering::SeqCst) {
             self.derivations.fetch_add(1, Ordering::SeqCst);
-            ThreadRuntime.spawn_blocking(work);
+            AmbientRuntime.spawn_blocking(work);
         }
     }
 }

@@ -5,10 +5,11 @@
 //! another runtime. A caller who wants the I/O on a runtime of their own gives a handle.
 //!
 //! A call is spawned there and awaited outside through a channel that belongs to no runtime. Its deadline is kept by a
-//! thread of its own ([`Timers`]), so the deadline fires even if the runtime stands still.
+//! thread of its own ([`timer`](crate::runtime::timer)), so the deadline fires even if the runtime stands still.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use futures_channel::oneshot;
@@ -19,7 +20,6 @@ use super::kept::Kept;
 use crate::key::Request;
 use crate::runtime::blocking::is_blocking;
 use crate::runtime::per_process::PerProcess;
-use crate::runtime::timers::Timers;
 use crate::runtime::{BoxFuture, Monotonic, Runtime, ThreadRuntime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -33,13 +33,12 @@ pub(in crate::backend) struct Door {
     timeout: Duration,
 }
 
-/// A tokio runtime, and the timers beside it. Cheap to clone.
+/// A tokio runtime with the clocks and timers of this crate. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in crate::backend) struct Place {
     handle: Kept<Handle>,
     /// Whether a caller chose it.
     is_given: bool,
-    timers: Kept<Timers>,
 }
 
 impl Door {
@@ -57,7 +56,6 @@ impl Door {
             place: Place {
                 handle: Kept::new(handle),
                 is_given,
-                timers: Kept::new(Timers::of_process()?),
             },
             timeout,
         })
@@ -160,8 +158,19 @@ async fn lost(task: tokio::task::JoinHandle<()>) -> Error {
 
 /// The runtime of this process.
 fn of_process() -> Result<&'static Tokio> {
-    static RUNTIME: PerProcess<Tokio> = PerProcess::new();
-    RUNTIME.get(start, Tokio::shutdown_background)
+    static RUNTIMES: PerProcess<OnceLock<Tokio>> = PerProcess::new();
+    let runtime = RUNTIMES.get_or_init(|_| OnceLock::new()).ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable)
+            .with_retryable(false)
+            .with_detail("this process stands at the end of too many forks")
+    })?;
+    if runtime.get().is_none()
+        && let Err(lost) = runtime.set(start()?)
+    {
+        // Another thread was faster. Waiting for this one's end is not allowed inside a runtime.
+        lost.shutdown_background();
+    }
+    runtime.get().ok_or_else(|| Error::new(ErrorKind::Unavailable))
 }
 
 fn start() -> Result<Tokio> {
@@ -188,15 +197,11 @@ impl Runtime for Place {
     }
 
     fn wall_clock(&self) -> SystemTime {
-        SystemTime::now()
+        ThreadRuntime.wall_clock()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        match self.timers.get() {
-            Ok(timers) => Box::pin(timers.sleep(duration)),
-            // Behind a fork nobody would wake it.
-            Err(_) => Box::pin(std::future::ready(())),
-        }
+        ThreadRuntime.sleep(duration)
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
