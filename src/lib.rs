@@ -56,7 +56,7 @@ pub use envelope::Envelope;
 pub use key::KeyManager;
 pub use sealer::{Builder, DataKey, Opener, Sealer, blocking};
 pub use source::DekSource;
-pub use value::{Binding, EncryptionContext, Error, ErrorKind, Kek, Plaintext, Result, Suite};
+pub use value::{Aad, Binding, EncryptionContext, Error, ErrorKind, Kek, Plaintext, Result, Suite};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

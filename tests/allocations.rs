@@ -4,7 +4,8 @@
 use allocation_counter::measure;
 use waxseal::backend::local::LocalKey;
 use waxseal::{
-    DataKey, EncryptionContext, Envelope, Kek, blocking::Sealer, sealer::OpenedBatch, sealer::SealedBatch,
+    Aad, DataKey, EncryptionContext, Envelope, Kek, blocking::Sealer, sealer::OpenedBatch,
+    sealer::SealedBatch,
 };
 
 fn data_key() -> DataKey {
@@ -16,7 +17,8 @@ fn data_key() -> DataKey {
 
 /// What happens once in a thread: its buffer of randomness.
 fn warm_up(key: &DataKey) {
-    key.open(&key.seal(b"warm", b"").unwrap(), b"").unwrap();
+    key.open(&key.seal(b"warm", Aad::none()).unwrap(), Aad::none())
+        .unwrap();
 }
 
 const LENS: [usize; 4] = [0, 100, 65_536, 65_537];
@@ -28,7 +30,7 @@ fn sealing_into_a_buffer_with_room_allocates_nothing() {
     for len in LENS {
         let plaintext = vec![7; len];
         let mut out = Vec::with_capacity(key.layout(len).unwrap().envelope_len());
-        let counted = measure(|| key.seal_into(&plaintext, b"row 7", &mut out).unwrap());
+        let counted = measure(|| key.seal_into(&plaintext, Aad::new("row 7"), &mut out).unwrap());
         // A message of several chunks has a key of its own, which the AEAD library allocates.
         let own_keys = u64::from(len > 65_536);
         assert!(
@@ -43,7 +45,7 @@ fn sealing_into_a_buffer_with_room_allocates_nothing() {
 fn sealing_to_a_new_vector_allocates_once() {
     let key = data_key();
     warm_up(&key);
-    let counted = measure(|| drop(key.seal(&[7; 100], b"row 7").unwrap()));
+    let counted = measure(|| drop(key.seal(&[7; 100], Aad::new("row 7")).unwrap()));
     assert_eq!(counted.count_total, 1);
 }
 
@@ -51,9 +53,9 @@ fn sealing_to_a_new_vector_allocates_once() {
 fn opening_into_a_buffer_with_room_allocates_nothing() {
     let key = data_key();
     warm_up(&key);
-    let sealed = key.seal(&[7; 100], b"row 7").unwrap();
+    let sealed = key.seal(&[7; 100], Aad::new("row 7")).unwrap();
     let mut out = Vec::with_capacity(100);
-    let counted = measure(|| key.open_into(&sealed, b"row 7", &mut out).unwrap());
+    let counted = measure(|| key.open_into(&sealed, Aad::new("row 7"), &mut out).unwrap());
     assert_eq!(counted.count_total, 0);
 }
 
@@ -63,12 +65,17 @@ fn in_place_allocates_nothing() {
     warm_up(&key);
     let layout = key.layout(60_000).unwrap();
     let mut buffer = vec![7; layout.envelope_len()];
-    let counted = measure(|| key.seal_in_place(&mut buffer, layout, b"row 7").unwrap());
+    let counted = measure(|| key.seal_in_place(&mut buffer, layout, Aad::new("row 7")).unwrap());
     assert_eq!(counted.count_total, 0);
     // Opening derives the session's key the first time, and keeps it.
     let mut again = buffer.clone();
-    key.open_in_place(&mut buffer, b"row 7").unwrap();
-    let counted = measure(|| assert_eq!(key.open_in_place(&mut again, b"row 7").unwrap().len(), 60_000));
+    key.open_in_place(&mut buffer, Aad::new("row 7")).unwrap();
+    let counted = measure(|| {
+        assert_eq!(
+            key.open_in_place(&mut again, Aad::new("row 7")).unwrap().len(),
+            60_000
+        )
+    });
     assert_eq!(counted.count_total, 0);
 }
 
@@ -124,18 +131,28 @@ fn slices_allocate_nothing() {
     warm_up(&key);
     let plaintext = [7; 60_000];
     let mut sealed = vec![0; key.layout(plaintext.len()).unwrap().envelope_len()];
-    let counted = measure(|| key.seal_to_slice(&plaintext, b"row 7", &mut sealed).unwrap());
+    let counted = measure(|| {
+        key.seal_to_slice(&plaintext, Aad::new("row 7"), &mut sealed)
+            .unwrap()
+    });
     assert_eq!(counted.count_total, 0);
     let mut opened = vec![0; plaintext.len()];
-    key.open_to_slice(&sealed, b"row 7", &mut opened).unwrap();
-    let counted = measure(|| assert_eq!(key.open_to_slice(&sealed, b"row 7", &mut opened).unwrap(), 60_000));
+    key.open_to_slice(&sealed, Aad::new("row 7"), &mut opened)
+        .unwrap();
+    let counted = measure(|| {
+        assert_eq!(
+            key.open_to_slice(&sealed, Aad::new("row 7"), &mut opened)
+                .unwrap(),
+            60_000
+        )
+    });
     assert_eq!(counted.count_total, 0);
     assert_eq!(opened, plaintext);
 }
 
 #[test]
 fn parsing_allocates_nothing() {
-    let sealed = data_key().seal(&[7; 100], b"").unwrap();
+    let sealed = data_key().seal(&[7; 100], Aad::none()).unwrap();
     let counted = measure(|| {
         let envelope = Envelope::parse(&sealed).unwrap();
         let section = envelope.header().wrap_section().unwrap();

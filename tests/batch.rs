@@ -12,8 +12,8 @@ mod support;
 use support::{AAD, CHUNK, context, kek, plaintext, sealer};
 use waxseal::backend::local::LocalKey;
 use waxseal::{
-    DataKey, EncryptionContext, Envelope, Error, ErrorKind, Kek, Sealer, Suite, blocking, envelope::Header,
-    sealer::OpenedBatch, sealer::SealedBatch,
+    Aad, DataKey, EncryptionContext, Envelope, Error, ErrorKind, Kek, Sealer, Suite, blocking,
+    envelope::Header, sealer::OpenedBatch, sealer::SealedBatch,
 };
 
 /// Empty, small, on the border of a chunk, and of many chunks.
@@ -72,12 +72,12 @@ fn each_row_is_as_a_single_call_has_it() {
             for (row, (value, envelope)) in values.iter().zip(sealed.iter()).enumerate() {
                 assert_eq!(envelope.len(), key.layout(value.len()).unwrap().envelope_len());
                 assert!(sealer.open(envelope, context().with_aad(&aad(row))).unwrap() == value);
-                assert!(key.open(envelope, &aad(row)).unwrap() == value);
-                assert!(key.open(envelope, &aad(row + 1)).is_err());
+                assert!(key.open(envelope, Aad::new(&aad(row))).unwrap() == value);
+                assert!(key.open(envelope, Aad::new(&aad(row + 1))).is_err());
             }
             // Singly sealed rows open in a batch, by the key and by an opener, into what is there already.
             let singly: Vec<_> = (0..values.len())
-                .map(|row| key.seal(&values[row], &aad(row)).unwrap())
+                .map(|row| key.seal(&values[row], Aad::new(&aad(row))).unwrap())
                 .collect();
             let mut opened = OpenedBatch::new();
             key.open_batch(&singly, aad, &mut opened).unwrap();
@@ -112,7 +112,7 @@ fn one_bad_row_does_not_lose_the_others() {
     rows[13][body + 10] ^= 1;
     rows[14].truncate(body + 70);
     rows[15] = Vec::new();
-    rows[20] = other.seal(&values[20], &aad(20)).unwrap();
+    rows[20] = other.seal(&values[20], Aad::new(&aad(20))).unwrap();
     let expected = [0, 9, 12, 13, 14, 15, 20, values.len()];
     let header = Header::parse(sealed.get(0).unwrap()).unwrap();
     let opener = sealer(Suite::Aes256Gcm).opener(&header, &context()).unwrap();
@@ -128,9 +128,9 @@ fn one_bad_row_does_not_lose_the_others() {
                 Ok(plaintext) => assert!(plaintext == value && !expected.contains(&row), "{row}"),
                 Err(error) => {
                     let single = if by_opener {
-                        opener.open(&rows[row], &aad(row))
+                        opener.open(&rows[row], Aad::new(&aad(row)))
                     } else {
-                        key.open(&rows[row], &aad(row))
+                        key.open(&rows[row], Aad::new(&aad(row)))
                     };
                     let single = single.unwrap_err();
                     assert_eq!(
@@ -170,7 +170,7 @@ fn rows_of_sessions_and_suites_in_any_order_open() {
         .collect();
     let mut opened = OpenedBatch::new();
     let rows: Vec<_> = (0..60)
-        .map(|row| keys[row % 3].seal(&values[row], &aad(row)).unwrap())
+        .map(|row| keys[row % 3].seal(&values[row], Aad::new(&aad(row))).unwrap())
         .collect();
     for (index, key) in keys.iter().enumerate() {
         opened.clear();
@@ -180,7 +180,7 @@ fn rows_of_sessions_and_suites_in_any_order_open() {
         }
     }
     // The same wraps and head, another commitment: refused before anything is opened, and the next row opens.
-    let good = keys[0].seal(b"value", AAD).unwrap();
+    let good = keys[0].seal(b"value", Aad::new(AAD)).unwrap();
     let mut bad = good.clone();
     let commitment = Header::parse(&good).unwrap().body_offset() + 20;
     bad[commitment] ^= 1;
@@ -295,9 +295,9 @@ fn a_stored_context_is_compared_in_every_row() {
     let other = EncryptionContext::new([("tenant", "evil"), ("table", "users")]).unwrap();
     let (a, b) = (seal(&context(), &kek(1)), seal(&other, &kek(1)));
     let rows = [
-        a.seal(b"a", AAD).unwrap(),
-        b.seal(b"b", AAD).unwrap(),
-        a.seal(b"c", AAD).unwrap(),
+        a.seal(b"a", Aad::new(AAD)).unwrap(),
+        b.seal(b"b", Aad::new(AAD)).unwrap(),
+        a.seal(b"c", Aad::new(AAD)).unwrap(),
     ];
     // The right row with the other's context put into it.
     let mut forged = rows[2].clone();

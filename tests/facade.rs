@@ -3,7 +3,7 @@
 
 use waxseal::blocking::Sealer;
 use waxseal::testing::{FakeKeyManager, Fault, Method};
-use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind, key::Purpose, value::Operation};
+use waxseal::{Aad, Builder, EncryptionContext, Envelope, Error, ErrorKind, key::Purpose, value::Operation};
 
 fn context() -> EncryptionContext {
     EncryptionContext::new([("tenant", "CANARY")]).unwrap()
@@ -203,13 +203,16 @@ fn a_stored_context_is_there_and_another_is_refused_before_any_call() {
         .opener(Envelope::parse(&bare).unwrap().header(), &context())
         .unwrap();
     let foreign = storing.seal(b"x", &other).unwrap();
-    assert_eq!(kind(opener.open(&foreign, b"")), ErrorKind::ContextMismatch);
     assert_eq!(
-        kind(opener.open_in_place(&mut foreign.clone(), b"")),
+        kind(opener.open(&foreign, Aad::none())),
+        ErrorKind::ContextMismatch
+    );
+    assert_eq!(
+        kind(opener.open_in_place(&mut foreign.clone(), Aad::none())),
         ErrorKind::ContextMismatch
     );
     let key = plain.data_key(&context()).unwrap();
-    assert_eq!(kind(key.open(&foreign, b"")), ErrorKind::ContextMismatch);
+    assert_eq!(kind(key.open(&foreign, Aad::none())), ErrorKind::ContextMismatch);
 }
 
 #[test]

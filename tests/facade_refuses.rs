@@ -11,7 +11,7 @@ use waxseal::blocking::Sealer;
 use waxseal::envelope::{DekId, Wraps};
 use waxseal::testing::{FakeKeyManager, Fault, Method};
 use waxseal::{
-    Builder, EncryptionContext, Envelope, Error, ErrorKind, Kek, KeyManager, envelope::KekRef,
+    Aad, Builder, EncryptionContext, Envelope, Error, ErrorKind, Kek, KeyManager, envelope::KekRef,
     envelope::WrapAlgorithm, envelope::WrapSet, envelope::WrappedDek, value::Operation,
 };
 
@@ -180,11 +180,14 @@ fn limits_are_refused_before_any_call() {
     let aad = || context.with_aad(&long);
     over(sealer.seal(b"x", aad()).map(drop), "AAD length");
     over(sealer.open(&sealed, aad()).map(drop), "AAD length");
-    over(key.seal(b"x", &long).map(drop), "AAD length");
-    let own = key.seal(b"x", b"").unwrap();
-    over(key.open(&own, &long).map(drop), "AAD length");
-    over(key.open_in_place(&mut own.clone(), &long).map(drop), "AAD length");
-    over(key.writer(Vec::new(), &long).map(drop), "AAD length");
+    over(key.seal(b"x", Aad::new(&long)).map(drop), "AAD length");
+    let own = key.seal(b"x", Aad::none()).unwrap();
+    over(key.open(&own, Aad::new(&long)).map(drop), "AAD length");
+    over(
+        key.open_in_place(&mut own.clone(), Aad::new(&long)).map(drop),
+        "AAD length",
+    );
+    over(key.writer(Vec::new(), Aad::new(&long)).map(drop), "AAD length");
     let stanzas: Vec<_> = (0..16).map(|_| raw_stanza(224, "fake", "kek-0", b"x")).collect();
     let crowded = with_raw_stanzas(&sealed, 1, &stanzas);
     over(sealer.open(&crowded, &context).map(drop), "stanza count");

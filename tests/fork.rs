@@ -31,7 +31,8 @@ mod unix {
     use waxseal::source::{Cached, Caching};
     use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
     use waxseal::{
-        EncryptionContext, Envelope, blocking::Sealer, sealer::SealedBatch, source::AnyOf, value::entropy,
+        Aad, EncryptionContext, Envelope, blocking::Sealer, sealer::SealedBatch, source::AnyOf,
+        value::entropy,
     };
 
     const SEALS: usize = 3;
@@ -46,7 +47,7 @@ mod unix {
         Made {
             random: (0..SEALS).map(|_| entropy::array().unwrap()).collect(),
             envelopes: (0..SEALS)
-                .map(|_| key.seal(b"hello", b"row 7").unwrap())
+                .map(|_| key.seal(b"hello", Aad::new("row 7")).unwrap())
                 .collect(),
         }
     }
@@ -151,7 +152,7 @@ mod unix {
         assert!(made.envelopes.iter().all(|envelope| session(envelope) == first));
         assert!(theirs.envelopes.iter().all(|envelope| session(envelope) != first));
         for envelope in &theirs.envelopes {
-            assert_eq!(key.open(envelope, b"row 7").unwrap(), b"hello");
+            assert_eq!(key.open(envelope, Aad::new("row 7")).unwrap(), b"hello");
         }
     }
 

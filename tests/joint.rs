@@ -11,7 +11,7 @@ use waxseal::source::{Cached, Caching};
 use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, MemorySink, ScopeRouter, TwoWraps};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::{
-    DekSource, EncryptionContext, Envelope, Error, ErrorKind, envelope::ChunkSize, envelope::KekRef,
+    Aad, DekSource, EncryptionContext, Envelope, Error, ErrorKind, envelope::ChunkSize, envelope::KekRef,
     envelope::WrapAlgorithm, key::Purpose, source::AnyOf, value::Operation,
 };
 
@@ -110,20 +110,20 @@ fn expiry_reaches_what_is_handed_out_and_the_cache_asks_again() {
     let (sealer, _, kms, runtime) = cached();
     let acme = context("acme");
     let key = sealer.data_key(&acme).unwrap();
-    let sealed = key.seal(b"x", b"").unwrap();
+    let sealed = key.seal(b"x", Aad::none()).unwrap();
     let envelope = Envelope::parse(&sealed).unwrap();
     let opener = sealer.opener(envelope.header(), &acme).unwrap();
     runtime.advance(HOUR - Duration::from_nanos(1));
-    key.seal(b"x", b"").unwrap();
-    opener.open(&sealed, b"").unwrap();
+    key.seal(b"x", Aad::none()).unwrap();
+    opener.open(&sealed, Aad::none()).unwrap();
     assert_eq!(kms.total(), 2);
 
     runtime.advance(Duration::from_nanos(1));
-    assert_eq!(kind(key.seal(b"x", b"")), ErrorKind::LeaseExpired);
-    assert_eq!(kind(key.open(&sealed, b"")), ErrorKind::LeaseExpired);
-    assert_eq!(kind(opener.open(&sealed, b"")), ErrorKind::LeaseExpired);
+    assert_eq!(kind(key.seal(b"x", Aad::none())), ErrorKind::LeaseExpired);
+    assert_eq!(kind(key.open(&sealed, Aad::none())), ErrorKind::LeaseExpired);
+    assert_eq!(kind(opener.open(&sealed, Aad::none())), ErrorKind::LeaseExpired);
 
-    let fresh = sealer.data_key(&acme).unwrap().seal(b"y", b"").unwrap();
+    let fresh = sealer.data_key(&acme).unwrap().seal(b"y", Aad::none()).unwrap();
     assert_ne!(session_id(&fresh), session_id(&sealed));
     assert_eq!(sealer.open(&sealed, &acme).unwrap(), b"x");
     assert_eq!((kms.count(Method::Generate), kms.count(Method::Unwrap)), (2, 2));
@@ -141,13 +141,13 @@ fn a_data_key_ends_by_its_age_too() {
         .into();
     let key = sealer.data_key(&context("acme")).unwrap();
     runtime.advance(HOUR - Duration::from_nanos(1));
-    let sealed = key.seal(b"x", b"").unwrap();
+    let sealed = key.seal(b"x", Aad::none()).unwrap();
     runtime.advance(Duration::from_nanos(1));
-    assert_eq!(kind(key.seal(b"x", b"")), ErrorKind::LeaseExpired);
-    assert_eq!(kind(key.writer(Vec::new(), b"")), ErrorKind::LeaseExpired);
-    assert_eq!(kind(key.open(&sealed, b"")), ErrorKind::LeaseExpired);
+    assert_eq!(kind(key.seal(b"x", Aad::none())), ErrorKind::LeaseExpired);
+    assert_eq!(kind(key.writer(Vec::new(), Aad::none())), ErrorKind::LeaseExpired);
+    assert_eq!(kind(key.open(&sealed, Aad::none())), ErrorKind::LeaseExpired);
     assert_eq!(
-        kind(key.open_in_place(&mut sealed.clone(), b"")),
+        kind(key.open_in_place(&mut sealed.clone(), Aad::none())),
         ErrorKind::LeaseExpired
     );
 }
@@ -157,25 +157,27 @@ fn revocation_reaches_handles_and_streams_in_the_middle() {
     let (sealer, cache, kms, _) = cached();
     let acme = context("acme");
     let key = sealer.data_key(&acme).unwrap();
-    let sealed = key.seal(&[7; 5000], b"").unwrap();
+    let sealed = key.seal(&[7; 5000], Aad::none()).unwrap();
     let header = *Envelope::parse(&sealed).unwrap().header();
     let opener = sealer.opener(&header, &acme).unwrap();
-    let mut reader = opener.reader(&header, &sealed[header.len()..], b"").unwrap();
+    let mut reader = opener
+        .reader(&header, &sealed[header.len()..], Aad::none())
+        .unwrap();
     let mut chunk = [0; 1024];
     reader.read_exact(&mut chunk).unwrap();
-    let mut writer = key.writer(Vec::new(), b"").unwrap();
+    let mut writer = key.writer(Vec::new(), Aad::none()).unwrap();
     std::io::Write::write_all(&mut writer, &[7; 3000]).unwrap();
 
     let another = KekRef::new("fake", "another", "1").unwrap();
     assert_eq!(cache.invalidate_kek(&another), 0);
-    opener.open(&sealed, b"").unwrap();
+    opener.open(&sealed, Aad::none()).unwrap();
     assert_eq!(cache.invalidate_kek(&kms.kek()), 2);
 
-    assert_eq!(kind(key.seal(b"x", b"")), ErrorKind::KeyRevoked);
-    assert_eq!(kind(key.open(&sealed, b"")), ErrorKind::KeyRevoked);
-    assert_eq!(kind(opener.open(&sealed, b"")), ErrorKind::KeyRevoked);
+    assert_eq!(kind(key.seal(b"x", Aad::none())), ErrorKind::KeyRevoked);
+    assert_eq!(kind(key.open(&sealed, Aad::none())), ErrorKind::KeyRevoked);
+    assert_eq!(kind(opener.open(&sealed, Aad::none())), ErrorKind::KeyRevoked);
     assert_eq!(
-        kind(opener.reader(&header, &sealed[header.len()..], b"")),
+        kind(opener.reader(&header, &sealed[header.len()..], Aad::none())),
         ErrorKind::KeyRevoked
     );
     let stopped = reader.read_to_end(&mut Vec::new()).unwrap_err();

@@ -10,7 +10,7 @@ mod support;
 
 use support::{AAD, CHUNK, Parts, SEALED_CHUNK, context, kek, plaintext, sealer, stream};
 use waxseal::backend::local::LocalKey;
-use waxseal::{EncryptionContext, Envelope, Sealer, Suite, blocking, envelope::ChunkSize};
+use waxseal::{Aad, EncryptionContext, Envelope, Sealer, Suite, blocking, envelope::ChunkSize};
 
 const SUITES: [Suite; 2] = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
 
@@ -172,8 +172,8 @@ fn no_other_order_or_number_of_chunks_opens_whatever_the_nonce() {
         // Full chunks only, so that no length gives anything away.
         let expected = plaintext(count * CHUNK);
         let key = sealer.data_key(&context()).unwrap();
-        let parts = Parts::of(&key.seal(&expected, AAD).unwrap());
-        let other = Parts::of(&key.seal(&expected, AAD).unwrap());
+        let parts = Parts::of(&key.seal(&expected, Aad::new(AAD)).unwrap());
+        let other = Parts::of(&key.seal(&expected, Aad::new(AAD)).unwrap());
         let (mut one_more, mut inverted) = (parts.nonce.clone(), parts.nonce.clone());
         one_more[11] = one_more[11].wrapping_add(1);
         inverted[10] ^= 1;
@@ -190,9 +190,9 @@ fn no_other_order_or_number_of_chunks_opens_whatever_the_nonce() {
                 forged.nonce.clone_from(nonce);
                 forged.chunks = order.iter().map(|at| parts.chunks[*at].clone()).collect();
                 if order == whole && *nonce == parts.nonce {
-                    assert_eq!(key.open(&forged.join(), AAD).unwrap(), expected);
+                    assert_eq!(key.open(&forged.join(), Aad::new(AAD)).unwrap(), expected);
                 } else {
-                    let opened = key.open(&forged.join(), AAD);
+                    let opened = key.open(&forged.join(), Aad::new(AAD));
                     assert!(opened.is_err(), "{suite} {order:?} {nonce:?}");
                     if order.len() <= 3 {
                         assert_refused(&sealer, &forged.join(), &expected, (suite, &order, nonce));
@@ -209,7 +209,7 @@ fn chunks_of_the_messages_of_one_session_do_not_mix() {
         let key = sealer(suite).data_key(&context()).unwrap();
         // Two long messages and two of one full chunk, all of one session and with one AAD.
         let lengths = [3 * CHUNK, 3 * CHUNK, CHUNK, CHUNK];
-        let messages = lengths.map(|len| Parts::of(&key.seal(&plaintext(len), AAD).unwrap()));
+        let messages = lengths.map(|len| Parts::of(&key.seal(&plaintext(len), Aad::new(AAD)).unwrap()));
         assert!(messages.iter().all(|message| message.head == messages[0].head));
         let pool: Vec<_> = messages.iter().flat_map(|message| &message.chunks).collect();
         let mut nonces: Vec<_> = messages.iter().map(|message| message.nonce.clone()).collect();
@@ -221,7 +221,7 @@ fn chunks_of_the_messages_of_one_session_do_not_mix() {
                 let mut forged = messages[0].clone();
                 forged.nonce.clone_from(nonce);
                 forged.chunks = order.iter().map(|at| pool[*at].clone()).collect();
-                let result = key.open(&forged.join(), AAD);
+                let result = key.open(&forged.join(), Aad::new(AAD));
                 let is_own = own.get(at) == Some(&order);
                 assert_eq!(result.is_ok(), is_own, "{suite} {order:?} {at}");
                 opened += usize::from(is_own);
@@ -273,8 +273,8 @@ fn another_context_or_aad_opens_nothing() {
         let other = EncryptionContext::new([("tenant", "globex"), ("table", "users")]).unwrap();
         let key = sealer.data_key(&context()).unwrap();
         for len in [40, 2 * CHUNK + 9] {
-            let here = key.seal(&plaintext(len), b"row 7").unwrap();
-            let there = key.seal(&plaintext(len), b"row 8").unwrap();
+            let here = key.seal(&plaintext(len), Aad::new("row 7")).unwrap();
+            let there = key.seal(&plaintext(len), Aad::new("row 8")).unwrap();
             assert!(sealer.open(&here, context().with_aad(b"row 7")).is_ok());
             for (context, aad) in [
                 (&context(), &b"row 8"[..]),
@@ -291,8 +291,8 @@ fn another_context_or_aad_opens_nothing() {
             let mut forged = here.clone();
             forged.nonce.clone_from(&there.nonce);
             forged.chunks.clone_from(&there.chunks);
-            assert!(key.open(&forged.join(), b"row 7").is_err());
-            assert!(key.open(&forged.join(), b"row 8").is_ok());
+            assert!(key.open(&forged.join(), Aad::new("row 7")).is_err());
+            assert!(key.open(&forged.join(), Aad::new("row 8")).is_ok());
         }
         // A wrap that is moved to a body of another context.
         let (mine, theirs) = (sealer.seal(b"a", &context()), sealer.seal(b"a", &other));

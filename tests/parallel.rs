@@ -20,8 +20,8 @@ use pools::{Manner, TestPool, on};
 use support::{AAD, CHUNK, SEALED_CHUNK, context, kek, plaintext, sealer, stream};
 use waxseal::backend::local::LocalKey;
 use waxseal::{
-    DataKey, Envelope, ErrorKind, Opener, Sealer, Suite, blocking, envelope::ChunkSize, envelope::Header,
-    message::Parallel,
+    Aad, DataKey, Envelope, ErrorKind, Opener, Sealer, Suite, blocking, envelope::ChunkSize,
+    envelope::Header, message::Parallel,
 };
 
 /// More than a piece, which is 64 KiB, in chunks of 1 KiB; and on every border.
@@ -53,18 +53,18 @@ fn opener(key: &DataKey, envelope: &[u8]) -> Opener {
 /// Each way to seal.
 fn seal_all_ways(key: &DataKey, payload: &[u8]) -> [Vec<u8>; 4] {
     let mut into = b"before".to_vec();
-    key.seal_into(payload, AAD, &mut into).unwrap();
+    key.seal_into(payload, Aad::new(AAD), &mut into).unwrap();
     assert!(into.starts_with(b"before"));
     let layout = key.layout(payload.len()).unwrap();
     let mut in_place = vec![0xee; layout.envelope_len()];
     for (range, chunk) in layout.plaintext_ranges().zip(payload.chunks(CHUNK)) {
         in_place[range].copy_from_slice(chunk);
     }
-    key.seal_in_place(&mut in_place, layout, AAD).unwrap();
+    key.seal_in_place(&mut in_place, layout, Aad::new(AAD)).unwrap();
     let mut slice = vec![0xee; layout.envelope_len()];
-    key.seal_to_slice(payload, AAD, &mut slice).unwrap();
+    key.seal_to_slice(payload, Aad::new(AAD), &mut slice).unwrap();
     [
-        key.seal(payload, AAD).unwrap(),
+        key.seal(payload, Aad::new(AAD)).unwrap(),
         into.split_off(6),
         in_place,
         slice,
@@ -73,19 +73,21 @@ fn seal_all_ways(key: &DataKey, payload: &[u8]) -> [Vec<u8>; 4] {
 
 fn assert_opens_all_ways(key: &DataKey, opener: &Opener, envelope: &[u8], payload: &[u8]) {
     let mut into = b"before".to_vec();
-    key.open_into(envelope, AAD, &mut into).unwrap();
+    key.open_into(envelope, Aad::new(AAD), &mut into).unwrap();
     assert!(into.strip_prefix(b"before").unwrap() == payload);
-    assert!(key.open(envelope, AAD).unwrap() == payload);
-    assert!(opener.open(envelope, AAD).unwrap() == payload);
+    assert!(key.open(envelope, Aad::new(AAD)).unwrap() == payload);
+    assert!(opener.open(envelope, Aad::new(AAD)).unwrap() == payload);
     let mut slice = vec![0xee; payload.len() + 3];
     assert_eq!(
-        key.open_to_slice(envelope, AAD, &mut slice).unwrap(),
+        key.open_to_slice(envelope, Aad::new(AAD), &mut slice).unwrap(),
         payload.len()
     );
     assert!(slice.strip_prefix(payload).unwrap() == [0xee; 3]);
     for in_place in [
-        key.open_in_place(&mut envelope.to_vec(), AAD).unwrap(),
-        opener.open_in_place(&mut envelope.to_vec(), AAD).unwrap(),
+        key.open_in_place(&mut envelope.to_vec(), Aad::new(AAD)).unwrap(),
+        opener
+            .open_in_place(&mut envelope.to_vec(), Aad::new(AAD))
+            .unwrap(),
     ] {
         assert!(in_place.into_contiguous() == payload);
     }
@@ -108,7 +110,10 @@ fn what_one_thread_seals_several_open_and_the_other_way_round() {
                     let parsed = Envelope::parse(&envelope).unwrap();
                     assert_eq!(parsed.chunk_count(), len.div_ceil(CHUNK).max(1));
                     let alone = opener(&parallel, &envelope);
-                    assert!(alone.open(&envelope, AAD).unwrap() == payload, "{threads} {len}");
+                    assert!(
+                        alone.open(&envelope, Aad::new(AAD)).unwrap() == payload,
+                        "{threads} {len}"
+                    );
                     let (streamed, error) = stream(&sealer(suite), &envelope, &context(), AAD);
                     assert!(error.is_none() && streamed == payload);
                     let shared = alone.with_parallel(on(threads, manner));
@@ -141,18 +146,18 @@ fn a_sealer_hands_its_setting_on() {
     assert!(sealer.open(&sealed, context().with_aad(AAD)).unwrap() == payload);
     assert_eq!(calls(), 2);
     let key = sealer.data_key(&context()).unwrap();
-    let sealed = key.seal(&payload, AAD).unwrap();
+    let sealed = key.seal(&payload, Aad::new(AAD)).unwrap();
     assert_eq!(calls(), 2);
     let opener = sealer
         .opener(&Header::parse(&sealed).unwrap(), &context())
         .unwrap();
-    assert!(opener.open(&sealed, AAD).unwrap() == payload);
+    assert!(opener.open(&sealed, Aad::new(AAD)).unwrap() == payload);
     assert_eq!(calls(), 2);
     // Up to the threshold, within one piece, and where it was taken back, nobody helps.
-    key.seal(&payload[..2 * CHUNK], AAD).unwrap();
-    key.seal(&payload[..64 * CHUNK], AAD).unwrap();
-    key.with_parallel(None).seal(&payload, AAD).unwrap();
-    opener.with_parallel(None).open(&sealed, AAD).unwrap();
+    key.seal(&payload[..2 * CHUNK], Aad::new(AAD)).unwrap();
+    key.seal(&payload[..64 * CHUNK], Aad::new(AAD)).unwrap();
+    key.with_parallel(None).seal(&payload, Aad::new(AAD)).unwrap();
+    opener.with_parallel(None).open(&sealed, Aad::new(AAD)).unwrap();
     assert_eq!(calls(), 0);
 }
 
@@ -160,7 +165,7 @@ fn a_sealer_hands_its_setting_on() {
 fn one_bad_bit_anywhere_fails_the_whole_and_releases_nothing() {
     let serial = key(Suite::Aes256Gcm);
     let payload = vec![0x5a; 130 * CHUNK + 7];
-    let sealed = serial.seal(&payload, AAD).unwrap();
+    let sealed = serial.seal(&payload, Aad::new(AAD)).unwrap();
     let header = Header::parse(&sealed).unwrap().len();
     let chunks = (sealed.len() - header).div_ceil(SEALED_CHUNK);
     let parallel = opener(&serial, &sealed).with_parallel(on(3, Manner::Threads));
@@ -175,14 +180,16 @@ fn one_bad_bit_anywhere_fails_the_whole_and_releases_nothing() {
         let at = (header + chunk * SEALED_CHUNK + at).min(sealed.len() - 1 - chunk % 16);
         bad[at] ^= 1 << (chunk % 8);
         let mut out = b"before".to_vec();
-        let error = parallel.open_into(&bad, AAD, &mut out).unwrap_err();
+        let error = parallel.open_into(&bad, Aad::new(AAD), &mut out).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
         assert_eq!(out, b"before");
         let mut slice = vec![0x5a; payload.len() + 1];
-        let error = parallel.open_to_slice(&bad, AAD, &mut slice).unwrap_err();
+        let error = parallel
+            .open_to_slice(&bad, Aad::new(AAD), &mut slice)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
         assert!(slice[..payload.len()].iter().all(|byte| *byte == 0), "{chunk}");
-        let error = parallel.open_in_place(&mut bad, AAD).unwrap_err();
+        let error = parallel.open_in_place(&mut bad, Aad::new(AAD)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotOpen, "{chunk}");
         assert!(bad[header..].iter().all(|byte| *byte == 0), "{chunk}");
     }
@@ -198,30 +205,32 @@ fn one_bad_bit_anywhere_fails_the_whole_and_releases_nothing() {
         let mut moved = front.to_vec();
         moved.extend(order.iter().flat_map(|at| pieces[*at]));
         assert_eq!(
-            parallel.open(&moved, AAD).unwrap_err().kind(),
+            parallel.open(&moved, Aad::new(AAD)).unwrap_err().kind(),
             ErrorKind::CannotOpen
         );
     }
     assert_eq!(
-        parallel.open(&sealed, b"row 8").unwrap_err().kind(),
+        parallel.open(&sealed, Aad::new("row 8")).unwrap_err().kind(),
         ErrorKind::CannotOpen
     );
-    assert!(parallel.open(&sealed, AAD).unwrap() == payload);
+    assert!(parallel.open(&sealed, Aad::new(AAD)).unwrap() == payload);
 }
 
 #[test]
 fn a_pool_that_panics_leaves_no_plaintext() {
     let serial = key(Suite::Aes256Gcm);
     let payload = vec![0x5a; 200 * CHUNK];
-    let mut sealed = serial.seal(&payload, AAD).unwrap();
+    let mut sealed = serial.seal(&payload, Aad::new(AAD)).unwrap();
     let header = Header::parse(&sealed).unwrap().len();
     let parallel = opener(&serial, &sealed).with_parallel(on(2, Manner::Panics));
     let mut out = Vec::with_capacity(payload.len());
-    let panicked = catch_unwind(AssertUnwindSafe(|| parallel.open_into(&sealed, AAD, &mut out)));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        parallel.open_into(&sealed, Aad::new(AAD), &mut out)
+    }));
     assert!(panicked.is_err());
     assert!(out.iter().all(|byte| *byte == 0));
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        parallel.open_in_place(&mut sealed, AAD).map(drop)
+        parallel.open_in_place(&mut sealed, Aad::new(AAD)).map(drop)
     }));
     assert!(panicked.is_err());
     assert!(sealed[header..].iter().all(|byte| *byte == 0));
@@ -234,13 +243,13 @@ fn slices_of_another_length_are_refused_and_left_alone() {
     let len = key.layout(payload.len()).unwrap().envelope_len();
     for wrong in [0, len - 1, len + 1] {
         let mut out = vec![0xee; wrong];
-        let error = key.seal_to_slice(&payload, AAD, &mut out).unwrap_err();
+        let error = key.seal_to_slice(&payload, Aad::new(AAD), &mut out).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(out, vec![0xee; wrong]);
     }
-    let sealed = key.seal(&payload, AAD).unwrap();
+    let sealed = key.seal(&payload, Aad::new(AAD)).unwrap();
     let mut out = vec![0xee; payload.len() - 1];
-    let error = key.open_to_slice(&sealed, AAD, &mut out).unwrap_err();
+    let error = key.open_to_slice(&sealed, Aad::new(AAD), &mut out).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert_eq!(out, vec![0xee; payload.len() - 1]);
 }
@@ -254,8 +263,8 @@ fn many_callers_share_a_pool() {
             std::thread::spawn(move || {
                 for round in 0..5 {
                     let payload = plaintext(100 * CHUNK + 1000 * caller + round);
-                    let sealed = key.seal(&payload, AAD).unwrap();
-                    assert!(key.open(&sealed, AAD).unwrap() == payload);
+                    let sealed = key.seal(&payload, Aad::new(AAD)).unwrap();
+                    assert!(key.open(&sealed, Aad::new(AAD)).unwrap() == payload);
                 }
             })
         })
@@ -276,16 +285,16 @@ fn rayon_lends_its_threads_to_those_outside_and_inside_of_it() {
     }
     let payload = plaintext(700 * CHUNK);
     let own = key(Suite::Aes256Gcm).with_parallel(Parallel::rayon(3).unwrap().above(0));
-    let sealed = own.seal(&payload, AAD).unwrap();
-    assert!(own.open(&sealed, AAD).unwrap() == payload);
+    let sealed = own.seal(&payload, Aad::new(AAD)).unwrap();
+    assert!(own.open(&sealed, Aad::new(AAD)).unwrap() == payload);
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
     let shared = key(Suite::Aes256Gcm).with_parallel(Parallel::new(pool.clone()).above(0));
     // As many callers as threads, all of them in the pool.
     pool.scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|_| {
-                let sealed = shared.seal(&payload, AAD).unwrap();
-                assert!(shared.open(&sealed, AAD).unwrap() == payload);
+                let sealed = shared.seal(&payload, Aad::new(AAD)).unwrap();
+                assert!(shared.open(&sealed, Aad::new(AAD)).unwrap() == payload);
             });
         }
     });

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pools::{Manner, on};
 use support::{AAD, CHUNK, SEALED_CHUNK, context, ours, plaintext, sealer, stream};
-use waxseal::{DataKey, Error, ErrorKind, Suite, envelope::Header};
+use waxseal::{Aad, DataKey, Error, ErrorKind, Suite, envelope::Header};
 
 /// Chunks of a unit, which is what goes to another thread.
 const UNIT: usize = 256;
@@ -45,7 +45,7 @@ fn key() -> DataKey {
 }
 
 fn seal(key: &DataKey, payload: &[u8], piece: usize) -> Vec<u8> {
-    let mut writer = key.writer(Vec::new(), AAD).unwrap();
+    let mut writer = key.writer(Vec::new(), Aad::new(AAD)).unwrap();
     for piece in payload.chunks(piece) {
         writer.write_all(piece).unwrap();
     }
@@ -55,7 +55,7 @@ fn seal(key: &DataKey, payload: &[u8], piece: usize) -> Vec<u8> {
 /// Opens in reads of `piece` bytes: what was released, and the error it ended with.
 fn open(key: &DataKey, envelope: impl Read, header: &[u8], piece: usize) -> (Vec<u8>, Option<Error>) {
     let mut reader = key
-        .reader(&Header::parse(header).unwrap(), envelope, AAD)
+        .reader(&Header::parse(header).unwrap(), envelope, Aad::new(AAD))
         .unwrap();
     let (mut released, mut out) = (Vec::new(), vec![0; piece]);
     loop {
@@ -102,7 +102,7 @@ fn what_one_thread_seals_several_open_and_the_other_way_round() {
                 let on_threads = serial_opener(&serial, threads, manner);
                 let mut released = Vec::new();
                 let header = Header::parse(&sealed).unwrap();
-                let mut reader = on_threads.reader(&header, body(&sealed), AAD).unwrap();
+                let mut reader = on_threads.reader(&header, body(&sealed), Aad::new(AAD)).unwrap();
                 let mut out = vec![0; piece.min(100_000)];
                 while let taken @ 1.. = reader.read(&mut out).unwrap() {
                     released.extend_from_slice(&out[..taken]);
@@ -250,7 +250,9 @@ fn what_is_read_ahead_and_held_back_is_bounded() {
         let sealed = seal(&key, &payload, usize::MAX);
         let read = std::cell::Cell::new(0);
         let header = Header::parse(&sealed).unwrap();
-        let mut reader = key.reader(&header, Counting(body(&sealed), &read), AAD).unwrap();
+        let mut reader = key
+            .reader(&header, Counting(body(&sealed), &read), Aad::new(AAD))
+            .unwrap();
         let (mut released, mut furthest) = (0, 0);
         let mut out = vec![0; CHUNK];
         loop {
@@ -267,7 +269,7 @@ fn what_is_read_ahead_and_held_back_is_bounded() {
         assert!(furthest <= (units + 1) * unit, "{furthest} of {}", units * unit);
 
         let written = std::cell::Cell::new(0);
-        let mut writer = key.writer(Sink(Vec::new(), &written), AAD).unwrap();
+        let mut writer = key.writer(Sink(Vec::new(), &written), Aad::new(AAD)).unwrap();
         for (at, chunk) in payload.chunks(CHUNK).enumerate() {
             writer.write_all(chunk).unwrap();
             let held = ((at + 1) * CHUNK).saturating_sub(written.get());
@@ -279,7 +281,7 @@ fn what_is_read_ahead_and_held_back_is_bounded() {
             written.get() > 18 * unit,
             "what was under way is written by a flush"
         );
-        assert!(key.open(&writer.finish().unwrap().0, AAD).unwrap() == payload);
+        assert!(key.open(&writer.finish().unwrap().0, Aad::new(AAD)).unwrap() == payload);
     }
 }
 
@@ -332,7 +334,7 @@ fn a_write_that_fails_or_panics_ends_the_stream_for_good() {
                 room,
                 panics,
             };
-            let mut writer = key.writer(&mut pipe, AAD).unwrap();
+            let mut writer = key.writer(&mut pipe, Aad::new(AAD)).unwrap();
             let write = || writer.write_all(&payload).and_then(|()| writer.flush());
             match catch_unwind(AssertUnwindSafe(write)) {
                 Ok(written) => assert_eq!(ours(written.unwrap_err()).kind(), ErrorKind::Io),
@@ -354,13 +356,13 @@ fn a_stream_that_is_not_finished_does_not_open() {
         for len in [1, CHUNK, UNIT * CHUNK, UNIT * CHUNK + 1, 9 * UNIT * CHUNK] {
             for flushes in [false, true] {
                 let mut sealed = Vec::new();
-                let mut writer = key.writer(&mut sealed, AAD).unwrap();
+                let mut writer = key.writer(&mut sealed, Aad::new(AAD)).unwrap();
                 writer.write_all(&plaintext(len)).unwrap();
                 if flushes {
                     writer.flush().unwrap();
                 }
                 drop(writer);
-                assert!(key.open(&sealed, AAD).is_err(), "{manner:?} {len}");
+                assert!(key.open(&sealed, Aad::new(AAD)).is_err(), "{manner:?} {len}");
                 let (released, error) = stream(&sealer(Suite::Aes256Gcm), &sealed, &context(), AAD);
                 assert!(error.is_some() && plaintext(len).starts_with(&released));
             }
@@ -374,8 +376,8 @@ fn a_lease_that_is_revoked_stops_what_is_under_way() {
     let payload = plaintext(9 * UNIT * CHUNK);
     let sealed = seal(&key, &payload, usize::MAX);
     let header = Header::parse(&sealed).unwrap();
-    let mut reader = key.reader(&header, body(&sealed), AAD).unwrap();
-    let mut writer = key.writer(Vec::new(), AAD).unwrap();
+    let mut reader = key.reader(&header, body(&sealed), Aad::new(AAD)).unwrap();
+    let mut writer = key.writer(Vec::new(), Aad::new(AAD)).unwrap();
     let mut out = vec![0; UNIT * CHUNK];
     reader.read_exact(&mut out).unwrap();
     writer.write_all(&payload[..2 * UNIT * CHUNK]).unwrap();
@@ -395,13 +397,13 @@ fn a_pool_that_panics_ends_the_stream_and_hangs_nobody() {
     let header = Header::parse(&sealed).unwrap();
     let opener = sealer(Suite::Aes256Gcm).opener(&header, &context()).unwrap();
     let opener = opener.with_parallel(on(2, Manner::Panics).in_flight(0));
-    let mut reader = opener.reader(&header, body(&sealed), AAD).unwrap();
+    let mut reader = opener.reader(&header, body(&sealed), Aad::new(AAD)).unwrap();
     let mut out = vec![0; 1000];
     assert!(catch_unwind(AssertUnwindSafe(|| reader.read(&mut out))).is_err());
     assert_eq!(ours(reader.read(&mut out).unwrap_err()).kind(), ErrorKind::Io);
     assert!(out.iter().all(|byte| *byte == 0));
     let key = key().with_parallel(on(2, Manner::Panics).in_flight(0));
-    let mut writer = key.writer(Vec::new(), AAD).unwrap();
+    let mut writer = key.writer(Vec::new(), Aad::new(AAD)).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| writer.write_all(&payload))).is_err());
     assert_eq!(writer.finish().err().unwrap().kind(), ErrorKind::Io);
 }
@@ -414,7 +416,7 @@ fn a_bad_chunk_read_straight_into_the_callers_buffer_leaves_nothing_there() {
     let at = sealed.len() - body(&sealed).len() + SEALED_CHUNK + 900;
     sealed[at] ^= 1;
     let mut reader = key
-        .reader(&Header::parse(&sealed).unwrap(), body(&sealed), AAD)
+        .reader(&Header::parse(&sealed).unwrap(), body(&sealed), Aad::new(AAD))
         .unwrap();
     let mut out = vec![0; 2 * CHUNK];
     assert_eq!(reader.read(&mut out).unwrap(), CHUNK);

@@ -19,8 +19,8 @@ use waxseal::backend::local::LocalKey;
 use waxseal::envelope::{DekId, HeaderBuf, Wraps};
 use waxseal::runtime::{Monotonic, ThreadRuntime};
 use waxseal::{
-    DataKey, EncryptionContext, Envelope, Sealer, Suite, blocking, envelope::ChunkSize, envelope::Header,
-    envelope::KekRef, envelope::WrapAlgorithm, envelope::WrapSection, envelope::WrapSet,
+    Aad, DataKey, EncryptionContext, Envelope, Sealer, Suite, blocking, envelope::ChunkSize,
+    envelope::Header, envelope::KekRef, envelope::WrapAlgorithm, envelope::WrapSection, envelope::WrapSet,
     envelope::WrappedDek, source::DekLease, value::Dek,
 };
 
@@ -228,7 +228,7 @@ proptest! {
         let layout = key.layout(len).unwrap();
 
         let mut appended = junk.clone();
-        key.seal_into(&payload, aad, &mut appended).unwrap();
+        key.seal_into(&payload, Aad::new(aad), &mut appended).unwrap();
         prop_assert_eq!(&appended[..junk.len()], junk.as_slice());
         let appended = appended.split_off(junk.len());
 
@@ -240,9 +240,9 @@ proptest! {
             rest = after;
         }
         prop_assert!(rest.is_empty());
-        key.seal_in_place(&mut in_place, layout, aad).unwrap();
+        key.seal_in_place(&mut in_place, layout, Aad::new(aad)).unwrap();
 
-        let mut writer = key.writer(Vec::new(), aad).unwrap();
+        let mut writer = key.writer(Vec::new(), Aad::new(aad)).unwrap();
         let (mut rest, mut sizes) = (payload.as_slice(), pieces.iter().cycle());
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
@@ -259,14 +259,14 @@ proptest! {
             prop_assert_eq!(header.len(), layout.header_len());
             prop_assert_eq!(header.body(), session);
 
-            prop_assert_eq!(key.open(sealed, aad).unwrap(), payload.as_slice());
+            prop_assert_eq!(key.open(sealed, Aad::new(aad)).unwrap(), payload.as_slice());
             let opener = sealer.opener(header, &settings.context).unwrap();
             let mut out = junk.clone();
-            opener.open_into(sealed, aad, &mut out).unwrap();
+            opener.open_into(sealed, Aad::new(aad), &mut out).unwrap();
             prop_assert_eq!(&out, &[junk.as_slice(), &payload].concat());
 
             let mut copy = sealed.clone();
-            let opened = opener.open_in_place(&mut copy, aad).unwrap();
+            let opened = opener.open_in_place(&mut copy, Aad::new(aad)).unwrap();
             prop_assert_eq!(opened.len(), len);
             let joined: Vec<u8> = opened.chunks().flatten().copied().collect();
             prop_assert_eq!(&joined, &payload);
@@ -288,10 +288,10 @@ proptest! {
         let mut out = junk.clone();
         let mut other_aad = aad.to_vec();
         other_aad.push(0);
-        prop_assert!(key.open_into(&appended, &other_aad, &mut out).is_err());
+        prop_assert!(key.open_into(&appended, Aad::new(&other_aad), &mut out).is_err());
         prop_assert_eq!(out, junk);
         let mut copy = appended.clone();
-        prop_assert!(key.open_in_place(&mut copy, &other_aad).is_err());
+        prop_assert!(key.open_in_place(&mut copy, Aad::new(&other_aad)).is_err());
         prop_assert!(copy[layout.header_len()..].iter().all(|byte| *byte == 0));
     }
 
@@ -386,9 +386,13 @@ fn a_layout_of_another_key_seals_nothing() {
     let attached = support::sealer(Suite::default()).data_key(&context).unwrap();
     let layout = detached.layout(100).unwrap();
     let mut buffer = vec![7; layout.envelope_len()];
-    assert!(attached.seal_in_place(&mut buffer, layout, b"").is_err());
-    assert!(detached.seal_in_place(&mut buffer[1..], layout, b"").is_err());
+    assert!(attached.seal_in_place(&mut buffer, layout, Aad::none()).is_err());
+    assert!(
+        detached
+            .seal_in_place(&mut buffer[1..], layout, Aad::none())
+            .is_err()
+    );
     assert!(buffer.iter().all(|byte| *byte == 7));
-    detached.seal_in_place(&mut buffer, layout, b"").unwrap();
-    assert_eq!(detached.open(&buffer, b"").unwrap(), [7; 100]);
+    detached.seal_in_place(&mut buffer, layout, Aad::none()).unwrap();
+    assert_eq!(detached.open(&buffer, Aad::none()).unwrap(), [7; 100]);
 }

@@ -21,7 +21,7 @@ use support::{AAD, CHUNK, Parts, SEALED_CHUNK, context, kek, ours, plaintext, se
 use waxseal::backend::local::LocalKey;
 use waxseal::testing::SimulatedRuntime;
 use waxseal::{
-    EncryptionContext, Envelope, ErrorKind, Kek, Sealer, Suite, blocking, envelope::ChunkSize,
+    Aad, EncryptionContext, Envelope, ErrorKind, Kek, Sealer, Suite, blocking, envelope::ChunkSize,
     envelope::Header, message::RangePlan,
 };
 
@@ -207,7 +207,7 @@ fn a_plan_opens_what_it_was_made_for() {
                     assert_eq!(with_end.ranges().last().unwrap().end, sealed.len() as u64);
                     for plan in [plan, with_end] {
                         let pieces = fetch(&plan, &sealed);
-                        let opened = opener.open_range(&plan, &pieces, AAD).unwrap();
+                        let opened = opener.open_range(&plan, &pieces, Aad::new(AAD)).unwrap();
                         if plan.ranges().len() == 2 {
                             let through = sealer.open_range(&plan, &pieces, context().with_aad(AAD));
                             assert!(through.unwrap() == part);
@@ -249,8 +249,8 @@ fn a_plan_refuses_what_it_cannot_be_made_for() {
 fn pieces_must_be_those_of_the_plan() {
     let sealer = sealer(Suite::Aes256Gcm);
     let key = sealer.data_key(&context()).unwrap();
-    let sealed = key.seal(&plaintext(8 * CHUNK), AAD).unwrap();
-    let other = key.seal(&plaintext(8 * CHUNK), AAD).unwrap();
+    let sealed = key.seal(&plaintext(8 * CHUNK), Aad::new(AAD)).unwrap();
+    let other = key.seal(&plaintext(8 * CHUNK), Aad::new(AAD)).unwrap();
     let header = *Envelope::parse(&sealed).unwrap().header();
     let plan = |range| {
         RangePlan::new(&header, sealed.len() as u64, range)
@@ -259,7 +259,10 @@ fn pieces_must_be_those_of_the_plan() {
     };
     let first = plan(0..1024);
     let good = fetch(&first, &sealed);
-    let open = |pieces: &[&[u8]], aad: &[u8]| key.open_range(&first, pieces, aad).map_err(|e| e.kind());
+    let open = |pieces: &[&[u8]], aad: &[u8]| {
+        key.open_range(&first, pieces, Aad::new(aad))
+            .map_err(|e| e.kind())
+    };
     assert_eq!(open(&good, AAD).unwrap(), plaintext(CHUNK));
     assert_eq!(open(&good, b"").unwrap_err(), ErrorKind::CannotOpen);
     // A server that answered with the whole object, or with one piece, or with a piece cut off.
@@ -289,7 +292,7 @@ fn pieces_must_be_those_of_the_plan() {
     );
     let elsewhere = blocking::Sealer::new(LocalKey::new(&kek(1)));
     let elsewhere = elsewhere.data_key(&context()).unwrap();
-    let foreign = elsewhere.open_range(&first, &good, AAD).unwrap_err();
+    let foreign = elsewhere.open_range(&first, &good, Aad::new(AAD)).unwrap_err();
     assert_eq!(foreign.kind(), ErrorKind::CannotOpen);
 }
 
@@ -304,7 +307,7 @@ fn a_plan_for_an_object_that_was_cut_off() {
     let plan = |range| RangePlan::new(&header, cut.len() as u64, range).unwrap();
     let open = |plan: RangePlan| {
         opener
-            .open_range(&plan, &fetch(&plan, cut), b"")
+            .open_range(&plan, &fetch(&plan, cut), Aad::none())
             .map_err(|e| e.kind())
     };
     assert_eq!(open(plan(5..9)).unwrap(), plaintext(4 * CHUNK)[5..9]);
@@ -442,11 +445,13 @@ fn the_lease_is_asked_at_every_read() {
     let sealer = builder.runtime(Arc::new(runtime.clone())).build().unwrap();
     let sealer = blocking::Sealer::from(sealer);
     let key = sealer.data_key(&context()).unwrap();
-    let sealed = key.seal(&plaintext(3 * CHUNK), b"").unwrap();
+    let sealed = key.seal(&plaintext(3 * CHUNK), Aad::none()).unwrap();
     let header = Header::parse(&sealed).unwrap();
     let kind = |result: io::Result<usize>| ours(result.unwrap_err()).kind();
 
-    let mut reader = key.range_reader(&header, Cursor::new(&sealed), b"").unwrap();
+    let mut reader = key
+        .range_reader(&header, Cursor::new(&sealed), Aad::none())
+        .unwrap();
     assert_eq!(reader.read(&mut [0; 9]).unwrap(), 9);
     runtime.advance(Duration::from_secs(10));
     // In a chunk that is held already, and at the end.
@@ -454,19 +459,25 @@ fn the_lease_is_asked_at_every_read() {
     reader.seek(SeekFrom::End(0)).unwrap();
     assert_eq!(kind(reader.read(&mut [0; 9])), ErrorKind::LeaseExpired);
     let refused = key
-        .range_reader(&header, Cursor::new(&sealed), b"")
+        .range_reader(&header, Cursor::new(&sealed), Aad::none())
         .err()
         .unwrap();
     assert_eq!(refused.kind(), ErrorKind::LeaseExpired);
 
     let opener = sealer.opener(&header, &context()).unwrap();
-    let mut reader = opener.range_reader(&header, Cursor::new(&sealed), b"").unwrap();
+    let mut reader = opener
+        .range_reader(&header, Cursor::new(&sealed), Aad::none())
+        .unwrap();
     assert_eq!(reader.read(&mut [0; 9]).unwrap(), 9);
     let plan = RangePlan::new(&header, sealed.len() as u64, 0..5).unwrap();
-    opener.open_range(&plan, &fetch(&plan, &sealed), b"").unwrap();
+    opener
+        .open_range(&plan, &fetch(&plan, &sealed), Aad::none())
+        .unwrap();
     opener.lease().revoke();
     assert_eq!(kind(reader.read(&mut [0; 9])), ErrorKind::KeyRevoked);
-    let refused = opener.open_range(&plan, &fetch(&plan, &sealed), b"").unwrap_err();
+    let refused = opener
+        .open_range(&plan, &fetch(&plan, &sealed), Aad::none())
+        .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::KeyRevoked);
 }
 

@@ -11,7 +11,7 @@ mod support;
 use std::io::{self, ErrorKind as IoKind, Read, Write};
 
 use support::{AAD, CHUNK, context, ours, plaintext, sealer, stream};
-use waxseal::{Envelope, ErrorKind, Suite, message::SealWriter};
+use waxseal::{Aad, Envelope, ErrorKind, Suite, message::SealWriter};
 
 /// A writer that takes `room` bytes, a few at a time, and then fails in its own way.
 struct Pipe {
@@ -232,7 +232,7 @@ fn a_lease_that_is_revoked_stops_streams_that_are_open() {
     let key = sealer.data_key(&context()).unwrap();
     let payload = plaintext(3 * CHUNK);
     let mut sealed = Vec::new();
-    let mut writer = key.writer(&mut sealed, AAD).unwrap();
+    let mut writer = key.writer(&mut sealed, Aad::new(AAD)).unwrap();
     writer.write_all(&payload[..CHUNK + 1]).unwrap();
     key.lease().revoke();
     let error = ours(writer.write_all(&payload).unwrap_err());

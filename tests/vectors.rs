@@ -16,7 +16,7 @@ use waxseal::backend::local::{Kdf, LocalKey, PassphraseKey};
 use waxseal::envelope::{DekId, HeaderBuf, Wraps, WrapsRef};
 use waxseal::runtime::{Monotonic, Runtime, ThreadRuntime};
 use waxseal::{
-    DataKey, DekSource, EncryptionContext, Envelope, Error, ErrorKind, Kek, Sealer, blocking,
+    Aad, DataKey, DekSource, EncryptionContext, Envelope, Error, ErrorKind, Kek, Sealer, blocking,
     envelope::WrapSection, key::Request, source::AnyOf, source::DekLease, value::Dek,
 };
 
@@ -102,7 +102,7 @@ impl Keys {
     fn open(&self, envelope: &[u8], context: &EncryptionContext, aad: &[u8]) -> Result<Vec<u8>, Error> {
         let opened = match self {
             Self::Keks(sealer) => sealer.open(envelope, context.with_aad(aad)),
-            Self::Dek(dek) => data_key(dek, context).open(envelope, aad),
+            Self::Dek(dek) => data_key(dek, context).open(envelope, Aad::new(aad)),
         };
         opened.map(waxseal::Plaintext::into_vec)
     }
@@ -120,7 +120,7 @@ impl Keys {
                 .reader(envelope, context.with_aad(aad))
                 .and_then(|mut reader| reader.read_to_end(&mut released).map_err(ours)),
             Self::Dek(dek) => HeaderBuf::read_from(&mut envelope).and_then(|header| {
-                let mut reader = data_key(dek, context).reader(&header.header()?, envelope, aad)?;
+                let mut reader = data_key(dek, context).reader(&header.header()?, envelope, Aad::new(aad))?;
                 reader.read_to_end(&mut released).map_err(ours)
             }),
         };
@@ -275,7 +275,7 @@ fn the_examples_of_the_specification_open() {
         let kek = Kek::from_bytes(bytes("kek").as_slice().try_into().unwrap());
         let dek: [u8; 32] = bytes("dek").try_into().unwrap();
 
-        let by_dek = data_key(&dek, &context).open(&envelope, &aad);
+        let by_dek = data_key(&dek, &context).open(&envelope, Aad::new(&aad));
         assert_eq!(by_dek.unwrap(), bytes("plaintext"), "{name}");
         let parsed = Envelope::parse(&envelope).unwrap();
         if let WrapsRef::Detached(id) = parsed.header().wraps() {
@@ -348,20 +348,20 @@ fn a_data_key_that_has_ended_opens_no_stream() {
     let wraps = Wraps::Detached(DekId([0; 16]));
     let (runtime, end) = (Arc::new(ThreadRuntime), Monotonic(Duration::MAX));
     let key = DataKey::from_lease(Arc::clone(&lease), &wraps, &context, runtime, end).unwrap();
-    let sealed = key.seal(b"hello", b"").unwrap();
+    let sealed = key.seal(b"hello", Aad::none()).unwrap();
     let header = HeaderBuf::read_from(&mut sealed.as_slice()).unwrap();
     let header = header.header().unwrap();
     let mut opened = Vec::new();
     let chunks = &sealed[header.len()..];
-    key.reader(&header, chunks, b"")
+    key.reader(&header, chunks, Aad::none())
         .unwrap()
         .read_to_end(&mut opened)
         .unwrap();
     assert_eq!(opened, b"hello");
 
-    let mut began = key.reader(&header, chunks, b"").unwrap();
+    let mut began = key.reader(&header, chunks, Aad::none()).unwrap();
     lease.revoke();
-    let error = key.reader(&header, chunks, b"").err().unwrap();
+    let error = key.reader(&header, chunks, Aad::none()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::KeyRevoked);
     let error = ours(began.read_to_end(&mut opened).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::KeyRevoked);

@@ -144,7 +144,7 @@ impl Sealer {
     }
 
     async fn seal_inner(&self, plaintext: &[u8], binding: Binding<'_>) -> Result<Vec<u8>> {
-        limits::AAD.check(binding.aad().len())?;
+        binding.aad().check()?;
         let (sealing, context) = (self.settings.sealing, binding.context());
         let rest = Layout::new(sealing, context, 0, plaintext.len())?.envelope_len();
         let (lease, wraps) = self.seal_dek(context, Some(plaintext.len())).await?;
@@ -157,7 +157,14 @@ impl Sealer {
         }
         in_session(&lease, sealing, context, |session| {
             let parallel = self.settings.parallel.as_ref();
-            session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out, parallel)
+            session.seal_to_vec(
+                lease.dek(),
+                &prefix,
+                binding.aad().as_bytes(),
+                plaintext,
+                &mut out,
+                parallel,
+            )
         })?;
         Ok(out)
     }
@@ -182,11 +189,11 @@ impl Sealer {
     }
 
     async fn open_inner(&self, envelope: &[u8], binding: Binding<'_>) -> Result<Plaintext> {
-        limits::AAD.check(binding.aad().len())?;
+        binding.aad().check()?;
         let envelope = Envelope::parse(envelope)?;
         let lease = self.open_dek(envelope.header(), binding.context()).await?;
         let parallel = self.settings.parallel.as_ref();
-        lease.open(&envelope, binding.context(), binding.aad(), parallel)
+        lease.open(&envelope, binding.context(), binding.aad().as_bytes(), parallel)
     }
 
     /// Parses an envelope: who can open it, how it was sealed, how long it is. No key, no network.

@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 
 use slow::Slow;
 use support::{AAD, CHUNK, SEALED_CHUNK, context, ours, plaintext, sealer};
-use waxseal::{Envelope, ErrorKind, Suite, blocking, envelope::Header};
+use waxseal::{Aad, Envelope, ErrorKind, Suite, blocking, envelope::Header};
 
 const LENGTHS: [usize; 8] = [
     0,
@@ -121,7 +121,7 @@ macro_rules! family {
             fn writer(sealer: &blocking::Sealer, sink: Slow) -> (Writer, Arc<DekLease>) {
                 let key = sealer.data_key(&context()).unwrap();
                 (
-                    key.async_writer(sink, AAD).unwrap(),
+                    key.async_writer(sink, Aad::new(AAD)).unwrap(),
                     Arc::clone(key.lease()),
                 )
             }
@@ -129,7 +129,7 @@ macro_rules! family {
             fn reader(sealer: &blocking::Sealer, sealed: &[u8], source: Slow) -> AsyncOpenReader<Slow> {
                 let header = Header::parse(sealed).unwrap();
                 let opener = sealer.opener(&header, &context()).unwrap();
-                opener.async_reader(&header, source, AAD).unwrap()
+                opener.async_reader(&header, source, Aad::new(AAD)).unwrap()
             }
 
             /// A source of the chunks of an envelope.
@@ -309,7 +309,9 @@ macro_rules! family {
                 for len in LENGTHS {
                     seen.borrow_mut().clear();
                     let key = sealer.data_key(&context()).unwrap();
-                    let mut writer = key.async_writer(Shared(seen.clone()), AAD).unwrap();
+                    let mut writer = key
+                        .async_writer(Shared(seen.clone()), Aad::new(AAD))
+                        .unwrap();
                     let data = plaintext(len);
                     let mut data = data.as_slice();
                     let cx = &mut Context::from_waker(Waker::noop());
@@ -464,7 +466,7 @@ macro_rules! family {
                 let header = Header::parse(&sealed).unwrap();
                 let opener = sealer.opener(&header, &context()).unwrap();
                 let mut reader = opener
-                    .async_reader(&header, chunks(&sealed, 999), AAD)
+                    .async_reader(&header, chunks(&sealed, 999), Aad::new(AAD))
                     .unwrap();
                 let mut out = [0; CHUNK];
                 let got = block_on(poll_fn(|cx| poll_read(&mut reader, cx, &mut out))).unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use waxseal::runtime::Monotonic;
 use waxseal::source::{Cached, Caching};
 use waxseal::{
-    DekSource, EncryptionContext, ErrorKind, envelope::BodyHead, envelope::WrapSection, envelope::WrapSet,
-    key::Request, source::DekLease,
+    Aad, DekSource, EncryptionContext, ErrorKind, envelope::BodyHead, envelope::WrapSection,
+    envelope::WrapSet, key::Request, source::DekLease,
 };
 
 use crate::bench::{Bench, MINUTE, SECOND, context, kind};
@@ -149,7 +149,7 @@ fn a_data_key_counts_as_one_message() {
     let acme: EncryptionContext = context("acme");
     let key = bench.run(bench.sealer.data_key(&acme)).unwrap();
     for _ in 0..9 {
-        key.seal(b"x", b"").unwrap();
+        key.seal(b"x", Aad::none()).unwrap();
     }
     bench.seal("acme").unwrap();
     assert_eq!(bench.generates(), 1);

@@ -5,7 +5,8 @@ use std::task::{Context, Waker};
 use waxseal::source::{Cached, Caching};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
-    DekSource, Envelope, ErrorKind, Sealer, envelope::KekRef, key::Authorisation, key::Request, source::AnyOf,
+    Aad, DekSource, Envelope, ErrorKind, Sealer, envelope::KekRef, key::Authorisation, key::Request,
+    source::AnyOf,
 };
 
 use crate::bench::{Bench, MINUTE, SECOND, context, kind};
@@ -15,9 +16,9 @@ fn by_kek_reaches_handles_and_streams() {
     let bench = Bench::new();
     let acme = context("acme");
     let key = bench.run(bench.sealer.data_key(&acme)).unwrap();
-    let sealed = key.seal(b"hello", b"").unwrap();
+    let sealed = key.seal(b"hello", Aad::none()).unwrap();
     let lease = bench.lease(&sealed, "acme");
-    let mut writer = key.writer(Vec::new(), b"").unwrap();
+    let mut writer = key.writer(Vec::new(), Aad::none()).unwrap();
     let other = KekRef::new("fake", "another", "1").unwrap();
     assert_eq!(bench.cache.invalidate_kek(&other), 0);
     let elsewhere = KekRef::new("elsewhere", "kek", "1").unwrap();
@@ -33,7 +34,7 @@ fn by_kek_reaches_handles_and_streams() {
         2
     );
     assert!(lease.is_revoked());
-    assert_eq!(kind(key.seal(b"x", b"")), ErrorKind::KeyRevoked);
+    assert_eq!(kind(key.seal(b"x", Aad::none())), ErrorKind::KeyRevoked);
     std::io::Write::write_all(&mut writer, b"x").unwrap_or_default();
     assert_eq!(kind(writer.finish()), ErrorKind::KeyRevoked);
     // The next gets what is new.
@@ -123,7 +124,7 @@ fn what_made_room_is_within_reach_while_it_is_in_use() {
     assert!(kept.is_revoked() && !evicted.is_revoked());
     assert_eq!(bench.cache.invalidate_kek(&bench.kms.kek()), 5);
     assert!(evicted.is_revoked() && by.is_revoked() && open_by.is_revoked());
-    assert_eq!(kind(key.seal(b"x", b"")), ErrorKind::KeyRevoked);
+    assert_eq!(kind(key.seal(b"x", Aad::none())), ErrorKind::KeyRevoked);
 }
 
 /// What a request does when an invalidation comes while it is under way.
@@ -205,7 +206,7 @@ fn streams_are_within_reach_after_their_entries_went() {
     let stream = |name: &str| {
         let key = bench.run(bench.sealer.data_key(&context(name))).unwrap();
         // The key, and its lease, end here.
-        key.writer(Vec::new(), b"").unwrap()
+        key.writer(Vec::new(), Aad::none()).unwrap()
     };
     let mut evicted = stream("evicted");
     let mut swept = stream("swept");
