@@ -34,11 +34,12 @@ struct Inner {
 impl Client {
     /// A client of this vault. Makes no call; reads the files that the configuration names.
     ///
-    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it later
-    /// from wherever.
+    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the one that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` outside a tokio runtime, and for an address, CA, proxy or credential that is none.
+    /// `Configuration` for an address, CA, proxy or credential that is none; `Unavailable` if the process cannot have
+    /// another thread.
     pub fn new(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
     }
@@ -106,7 +107,7 @@ impl Client {
         self.0.door.deadline(request)
     }
 
-    /// One call by `deadline`, on the client's own runtime: the caller may have none. Where the vault refuses the token
+    /// One call by `deadline`. Where the vault refuses the token
     /// it is asked for again, once.
     pub(super) async fn call<T, F>(
         &self,

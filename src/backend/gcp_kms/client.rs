@@ -35,11 +35,12 @@ struct Inner {
 impl Client {
     /// A client of this account. Makes no call, and looks for no credentials yet.
     ///
-    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it later
-    /// from wherever.
+    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the one that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` outside a tokio runtime, and for an endpoint that is none.
+    /// `Configuration` for an endpoint that is none; `Unavailable` if the process cannot have
+    /// another thread.
     pub fn new(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
     }
@@ -66,7 +67,7 @@ impl Client {
         self.0.door.deadline(request)
     }
 
-    /// One call by `deadline`, on the client's own runtime: the caller may have none.
+    /// One call by `deadline`.
     pub(super) async fn call<T, F>(
         &self,
         call: Call,
@@ -171,12 +172,5 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");
             assert!(!format!("{error} {error:?}").contains("CANARY"));
         }
-    }
-
-    #[test]
-    fn a_client_needs_a_runtime_or_says_so() {
-        let error = Client::new(Config::new()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("with_handle"), "{error}");
     }
 }

@@ -25,8 +25,6 @@
 //! the `AWS_*` variables of the process, the shared files with their profiles, web identity, the role of the container or
 //! machine. `gcp-kms:` uses Application Default Credentials; `credentials=anonymous` is for emulators.
 //!
-//! The KMS backends are opened inside a tokio runtime.
-//!
 //! No URI holds a secret: it names where one is. Options follow the last `?`, each once. Without `kdf` a
 //! passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
 

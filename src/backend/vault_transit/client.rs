@@ -66,11 +66,12 @@ impl Answered {
 impl Client {
     /// A client of this server. Makes no call.
     ///
-    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it
-    /// later from wherever.
+    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the one that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` outside a tokio runtime, and for an address, namespace, mount or CA that is none.
+    /// `Configuration` for an address, namespace, mount or CA that is none; `Unavailable` if the process cannot have
+    /// another thread.
     pub fn new(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
     }
@@ -246,7 +247,6 @@ impl Client {
         if let Some(body) = body {
             request = request.body(body);
         }
-        // On the client's own runtime: the caller may have none.
         let work = async move {
             let response = request.send().await.map_err(map::transport)?;
             read(response).await
