@@ -64,7 +64,7 @@ impl LocalKey {
         Self::with_environment(kek, &ProcessEnvironment)
     }
 
-    fn with_environment(kek: &Kek, environment: &dyn Environment) -> Self {
+    pub(super) fn with_environment(kek: &Kek, environment: &dyn Environment) -> Self {
         warn_once(environment);
         Self {
             active: Prepared::new(kek),

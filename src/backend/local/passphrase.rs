@@ -47,9 +47,13 @@ impl PassphraseKey {
         Self::with_environment(passphrase, &ProcessEnvironment)
     }
 
-    fn with_environment(passphrase: SecretString, environment: &dyn Environment) -> Result<Self> {
-        if passphrase.expose_secret().is_empty() {
+    pub(super) fn with_environment(passphrase: SecretString, environment: &dyn Environment) -> Result<Self> {
+        let text = passphrase.expose_secret();
+        if text.is_empty() {
             return Err(Error::configuration("the passphrase is empty"));
+        }
+        if text.ends_with(char::is_whitespace) {
+            tracing::warn!("a passphrase ends in white space, which is taken as a part of it");
         }
         warn_once(environment);
         Ok(Self(Arc::new(Inner {
@@ -61,7 +65,7 @@ impl PassphraseKey {
         })))
     }
 
-    /// The passphrase in an environment variable, every byte of it.
+    /// The passphrase in an environment variable, less one line end at its end.
     ///
     /// # Errors
     /// `Configuration` where the variable is not set or empty.
