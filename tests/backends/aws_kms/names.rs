@@ -43,7 +43,7 @@ async fn an_alias_is_resolved_again_in_time_and_its_former_target_opens_where_it
     let Some(moto) = moto() else { return };
     let runtime = Arc::new(SimulatedRuntime::new());
     let proxy = FaultProxy::new(&moto.url);
-    let client = Client::connect(config(&proxy.url()).with_runtime(runtime.clone()))
+    let client = Client::connect(config(&proxy.url()).with_clock(runtime.clone()))
         .await
         .unwrap();
     let (first, second) = (moto.key().await, moto.key().await);
@@ -96,7 +96,7 @@ async fn an_alias_that_cannot_be_resolved_again_is_what_it_was() {
     let proxy = FaultProxy::new(&moto.url);
     let short = Duration::from_secs(60);
     let config = config(&proxy.url())
-        .with_runtime(runtime.clone())
+        .with_clock(runtime.clone())
         .with_refresh(short);
     let client = Client::connect(config).await.unwrap();
     let arn = moto.key().await;
