@@ -5,9 +5,10 @@
 //! caller's, through a [`Pool`](crate::message::Pool).
 
 mod ambient;
+pub(crate) mod blocking;
 mod clock;
 mod environment;
-mod per_process;
+pub(crate) mod per_process;
 mod pool;
 mod thread;
 mod timeout;

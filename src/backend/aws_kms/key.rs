@@ -73,7 +73,7 @@ impl AwsKey {
     /// As [`wrap`](KeyManager::wrap).
     pub async fn resolve(&self) -> Result<KekRef> {
         let resolve = async {
-            let call = self.client.kms().describe_key();
+            let call = self.client.kms()?.describe_key();
             let target = self.active.target(None, &self.grant_tokens).await?;
             let answer = call.key_id(&target).set_grant_tokens(self.tokens()).send();
             let key = self.client.call(None, answer).await?.key_metadata;
@@ -110,7 +110,7 @@ impl AwsKey {
     async fn try_generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let context = self.form.encryption_context(request)?;
         let target = self.target(&self.active, request).await?;
-        let call = self.client.kms().generate_data_key();
+        let call = self.client.kms()?.generate_data_key();
         let call = call
             .key_id(&target)
             .key_spec(DataKeySpec::Aes256)
@@ -131,7 +131,7 @@ impl AwsKey {
     async fn try_wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let context = self.form.encryption_context(request)?;
         let target = self.target(&self.active, request).await?;
-        let call = self.client.kms().encrypt();
+        let call = self.client.kms()?.encrypt();
         let call = call
             .key_id(&target)
             .plaintext(Blob::new(dek.expose_bytes().as_slice()))
@@ -155,7 +155,7 @@ impl AwsKey {
         // No wrap was ever made for what cannot be wrapped for.
         let context = self.form.encryption_context(request);
         let context = context.map_err(|_| Error::new(ErrorKind::CannotOpen))?;
-        let call = self.client.kms().decrypt();
+        let call = self.client.kms()?.decrypt();
         let call = call
             .key_id(&target)
             .ciphertext_blob(Blob::new(wrapped.wrapped))
@@ -180,7 +180,7 @@ impl AwsKey {
         }
         let context = self.form.encryption_context(request)?;
         let destination = self.target(&self.active, request).await?;
-        let call = self.client.kms().re_encrypt();
+        let call = self.client.kms()?.re_encrypt();
         let call = call
             .ciphertext_blob(Blob::new(wrapped.wrapped))
             .source_key_id(&source)

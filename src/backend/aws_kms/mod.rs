@@ -121,7 +121,6 @@ mod key;
 mod map;
 mod names;
 mod once;
-mod reactor;
 mod resolve;
 pub(in crate::backend) mod uri;
 

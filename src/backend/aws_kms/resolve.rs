@@ -165,7 +165,7 @@ impl Key {
     }
 
     async fn describe(&self, deadline: Option<Monotonic>, tokens: &[String]) -> Result<String> {
-        let mut call = self.client.kms().describe_key().key_id(self.name.as_str());
+        let mut call = self.client.kms()?.describe_key().key_id(self.name.as_str());
         if !tokens.is_empty() {
             call = call.set_grant_tokens(Some(tokens.to_vec()));
         }

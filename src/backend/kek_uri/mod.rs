@@ -48,8 +48,6 @@
 //! the `AWS_*` variables of the process, the shared files with their profiles, web identity, the role of the container or
 //! machine. `gcp-kms:` uses Application Default Credentials; `credentials=anonymous` is for emulators.
 //!
-//! The KMS backends are opened inside a tokio runtime.
-//!
 //! Options follow the last `?`, each once.
 
 mod options;

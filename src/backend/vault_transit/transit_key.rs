@@ -109,13 +109,13 @@ impl Key {
 
     /// Sees to it that the key exists and suits, and reads it again where that was long ago.
     pub(super) async fn check(&self, deadline: Monotonic) -> Result<()> {
-        let fresh = |at: Monotonic| self.client.runtime().now() < at + REFRESH;
+        let fresh = |at: Monotonic| self.client.place().now() < at + REFRESH;
         if self.last_check().is_some_and(fresh) {
             return Ok(());
         }
         let info = self.read(deadline).await?;
         self.suits(&info)?;
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.runtime().now());
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.place().now());
         Ok(())
     }
 

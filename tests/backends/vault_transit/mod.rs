@@ -1,0 +1,19 @@
+//! Vault Transit, live, against the server that `scripts/services up openbao` starts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod admin;
+mod cluster;
+mod faults;
+mod keys;
+mod login;
+mod recovery;
+mod refused;
+mod server;
+mod standby;
+mod tls;
