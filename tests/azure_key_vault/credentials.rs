@@ -13,7 +13,7 @@ use crate::fake_azure_key_vault::{ASSERTION, CLIENT_SECRET, FakeKeyVault, Fault,
 use crate::{auth, config, opens, wrapped};
 
 async fn works(config: Config) {
-    let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = crate::connect(config).unwrap().key("k").unwrap();
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
 }
@@ -81,13 +81,13 @@ async fn a_token_that_kubernetes_exchanged_is_read_anew() {
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca())
         .without_challenge_check();
-    let keys = AzureKey::new(&Client::new(config.clone()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = crate::connect(config.clone()).unwrap().key("k").unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
     std::fs::write(&file, ASSERTION).unwrap();
     works(config.clone()).await;
     std::fs::remove_file(&file).unwrap();
-    let error = Client::new(config).unwrap_err();
+    let error = crate::connect(config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(
         error.to_string().contains("AZURE_FEDERATED_TOKEN_FILE"),
@@ -258,8 +258,8 @@ fn first_of() -> AzureKey {
     let auth = Auth::FirstOf(vec![managed, Auth::DeveloperTools]);
     let vault = std::env::var("WAXSEAL_TEST_FAKE").unwrap();
     let config = Config::from_environment(vault, auth, &ProcessEnvironment).unwrap();
-    let client = Client::new(config.without_challenge_check()).unwrap();
-    AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap()
+    let client = crate::connect(config.without_challenge_check()).unwrap();
+    client.key("k").unwrap()
 }
 
 #[tokio::test]
@@ -305,7 +305,7 @@ async fn child_works() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_not_supported() {
-    let error = Client::new(by_process()).unwrap_err();
+    let error = crate::connect(by_process()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     assert!(error.to_string().contains("Service Fabric"), "{error}");
 }
@@ -313,7 +313,7 @@ async fn child_is_not_supported() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_unauthenticated() {
-    let keys = AzureKey::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = crate::connect(by_process()).unwrap().key("k").unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -325,7 +325,7 @@ async fn child_is_unauthenticated() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_unavailable() {
-    let keys = AzureKey::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = crate::connect(by_process()).unwrap().key("k").unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -377,7 +377,7 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
             .with_proxy(format!("http://127.0.0.1:{port}"), "")
     };
     let vault = "https://fake.vault.azure.net";
-    let keys = AzureKey::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = crate::connect(config(vault)).unwrap().key("k").unwrap();
     assert_eq!(keys.kek_id(), "https://fake.vault.azure.net/keys/k");
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
@@ -391,8 +391,8 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
     ] {
         fake.shared().tokens.challenge = Some(challenge.to_owned());
         let given = fake.tokens_given();
-        let client = Client::new(config(vault).without_challenge_check()).unwrap();
-        let keys = AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap();
+        let client = crate::connect(config(vault).without_challenge_check()).unwrap();
+        let keys = client.key("k").unwrap();
         let error = wrapped(&keys).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{challenge}: {error}");
         assert!(!error.to_string().contains("CANARY"));
@@ -411,7 +411,7 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
             body["key"]["kid"] = kid.into();
         }
     }));
-    let fresh = AzureKey::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let fresh = crate::connect(config(vault)).unwrap().key("k").unwrap();
     assert_eq!(
         wrapped(&fresh).await.unwrap_err().kind(),
         ErrorKind::InvalidAnswer
@@ -432,14 +432,14 @@ async fn what_is_no_configuration_is_refused_and_not_shown() {
         (Config::new("http://127.0.0.1:1", auth("app")), "TLS"),
         (Config::new("https://v/keys/k", auth("app")), "without a path"),
     ] {
-        let error = Client::new(bad).unwrap_err();
+        let error = crate::connect(bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
         assert!(error.to_string().contains(what), "{error}");
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
     }
-    let client = Client::new(config(&fake)).unwrap();
+    let client = crate::connect(config(&fake)).unwrap();
     for key in ["", "k/", "../k", "k/v/wrapkey", "https://h/keys/k"] {
-        let error = AzureKey::new(&client, key, Algorithm::RsaOaep256).unwrap_err();
+        let error = client.key(key).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{key}");
     }
     assert!(fake.seen().is_empty());

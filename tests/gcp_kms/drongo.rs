@@ -77,7 +77,7 @@ impl Drongo {
         let config = Config::new()
             .with_endpoint(&self.address)
             .with_auth(Auth::Anonymous);
-        GcpKey::new(&Client::new(config).unwrap(), key).unwrap()
+        crate::connect(config).unwrap().key(key).unwrap()
     }
 }
 

@@ -36,8 +36,8 @@ async fn approle(server: &Server, more: Value) -> (String, String, String, Strin
 }
 
 fn keys_of(proxy: &FaultProxy, auth: Auth, name: &str) -> TransitKey {
-    let client = Client::new(Config::new(proxy.url(), auth)).unwrap();
-    TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap()
+    let client = crate::connect(Config::new(proxy.url(), auth)).unwrap();
+    client.key(name).unwrap()
 }
 
 /// The token of the last request.
@@ -335,12 +335,12 @@ async fn the_servers_own_plugin_takes_a_signed_token() {
             jwt: source,
         },
     ] {
-        let client = Client::new(server.config(auth)).unwrap();
-        let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+        let client = crate::connect(server.config(auth)).unwrap();
+        let keys = client.key(&name).unwrap();
         round_trip(&keys).await.unwrap();
     }
-    let client = Client::new(server.config(Auth::jwt("app", forged).at(mount))).unwrap();
-    let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+    let client = crate::connect(server.config(Auth::jwt("app", forged).at(mount))).unwrap();
+    let keys = client.key(&name).unwrap();
     let error = round_trip(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
 }

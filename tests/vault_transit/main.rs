@@ -23,3 +23,10 @@ mod tls;
 mod fault_proxy;
 #[path = "../support/own_server.rs"]
 mod own_server;
+
+/// A client, made from whatever context this is called in.
+pub(crate) fn connect(
+    config: waxseal::backend::vault_transit::Config,
+) -> waxseal::Result<waxseal::backend::vault_transit::Client> {
+    pollster::block_on(waxseal::backend::vault_transit::Client::connect(config))
+}

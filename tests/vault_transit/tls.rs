@@ -93,13 +93,13 @@ impl Tls {
 
     fn client(&self) -> Client {
         let config = Config::new(format!("https://127.0.0.1:{}", self.port), Auth::token("root"));
-        Client::new(config.with_ca_file(self.ca())).unwrap()
+        crate::connect(config.with_ca_file(self.ca())).unwrap()
     }
 
     fn keys(&self, host: &str, change: impl FnOnce(Config) -> Config) -> TransitKey {
         let config = Config::new(format!("https://{host}:{}", self.port), Auth::token("root"));
-        let client = Client::new(change(config)).unwrap();
-        TransitKey::new(&client, "transit", "orders", Mode::Encrypt).unwrap()
+        let client = crate::connect(change(config)).unwrap();
+        client.key("orders").unwrap()
     }
 }
 
@@ -108,7 +108,7 @@ async fn conforms_over_tls() {
     let Some(tls) = start().await else { return };
     tls.mount().await;
     let client = tls.client();
-    let keys = |name| TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap();
+    let keys = |name| client.key(name).unwrap();
     let subject = Subject::new(keys("orders")).against(keys("others"));
     println!(
         "OpenBao with TLS at port {}:\n{}",
