@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
-use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::{Auth, Client, Config};
 use waxseal::{EncryptionContext, KeyManager, key::Request};
 
 use crate::fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};

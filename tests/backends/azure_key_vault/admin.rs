@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use waxseal::backend::azure_key_vault::{Algorithm, AzureAdmin, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::{Algorithm, AzureAdmin, Config};
 use waxseal::{
     ErrorKind, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin, key::KekState, key::KekTemplate,
 };

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use waxseal::ErrorKind;
-use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::{Auth, AzureKey, Config};
 use waxseal::runtime::ProcessEnvironment;
 use waxseal::testing::FakeEnvironment;
 

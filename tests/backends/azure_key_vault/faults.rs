@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::json;
-use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::Config;
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::{ErrorKind, KeyManager, key::Request};
 

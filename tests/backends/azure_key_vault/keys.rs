@@ -2,7 +2,6 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
-use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client};
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek};
 

@@ -1,7 +1,7 @@
 //! What the service refuses, and what is refused of its answers.
 
 use serde_json::{Value, json};
-use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client};
+use waxseal::backend::azure_key_vault::Algorithm;
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, key::Request};
 
 use super::{acme, auth, client, keys, opens, wrapped};

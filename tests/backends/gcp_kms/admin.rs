@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use waxseal::backend::gcp_kms::{Auth, Client, GcpAdmin, GcpKey};
+use waxseal::backend::gcp_kms::{Auth, GcpAdmin};
 use waxseal::{
     ErrorKind, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin, key::KekState, key::KekTemplate,
 };

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use waxseal::ErrorKind;
-use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
+use waxseal::backend::gcp_kms::{Auth, Config, GcpKey};
 
 use super::{TOKEN, opens, wrapped};
 use crate::fake_gcp_kms::FakeGcpKms;

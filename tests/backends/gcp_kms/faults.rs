@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
+use waxseal::backend::gcp_kms::{Auth, Config, GcpKey};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::{ErrorKind, KeyManager, key::Request};
 

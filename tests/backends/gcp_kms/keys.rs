@@ -2,7 +2,7 @@
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::backend::gcp_kms::{Client, Config, GcpKey};
+use waxseal::backend::gcp_kms::Config;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek};
 

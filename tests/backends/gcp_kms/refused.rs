@@ -2,7 +2,7 @@
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::backend::gcp_kms::{Auth, Client, GcpKey};
+use waxseal::backend::gcp_kms::Auth;
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, key::Request};
 
 use super::{TOKEN, acme, client, config, keys, opens, wrapped};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use waxseal::backend::vault_transit::{Mode, TransitAdmin};
+use waxseal::backend::vault_transit::Mode;
 use waxseal::{ErrorKind, key::KekAdmin, key::KekState, key::KekTemplate};
 
 use super::server::{kek, round_trip, server, unique};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, Mode, TransitKey};
 use waxseal::runtime::{Runtime, TokioRuntime};
 use waxseal::{ErrorKind, KeyManager, key::KekAdmin, key::Request, value::Dek};
 

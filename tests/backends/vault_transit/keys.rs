@@ -3,7 +3,7 @@
 use base64ct::{Base64, Encoding};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use waxseal::backend::vault_transit::{Auth, Client, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Mode};
 use waxseal::testing::conformance::{self, Subject};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
 

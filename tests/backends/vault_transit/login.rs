@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use waxseal::ErrorKind;
-use waxseal::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, JwtSource, Mode, TransitKey};
 
 use super::server::{Server, policy_for, round_trip, server, unique};
 use crate::fault_proxy::{Fault, FaultProxy, Seen};

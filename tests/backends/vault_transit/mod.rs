@@ -18,7 +18,6 @@ mod server;
 mod standby;
 mod tls;
 
-
 /// A client, made from whatever context this is called in.
 pub(crate) fn connect(
     config: waxseal::backend::vault_transit::Config,

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, Mode};
 use waxseal::testing::FakeEnvironment;
 use waxseal::{ErrorKind, KeyManager, key::Request, value::Dek};
 

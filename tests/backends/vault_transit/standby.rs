@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, Mode};
 use waxseal::layer::Failover;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::KekAdmin, key::Request};

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use waxseal::ErrorKind;
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Client, Config, TransitKey};
 use waxseal::testing::conformance::{Subject, run};
 
 use super::server::{BINARY, round_trip, server};
