@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::envelope::{Envelope, Header, HeaderBuf};
 use crate::in_place;
-use crate::key::KeyManager;
+use crate::key::{KeyManager, RewrapRules};
 use crate::message::{OpenReader, RangePlan, RangeReader, SealWriter};
 use crate::runtime::blocking::block_on;
 use crate::sealer::{DataKey, NewWraps, Opener, rewound};
@@ -49,6 +49,12 @@ impl Sealer {
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
         Self(self.0.acting_as(actor))
+    }
+
+    /// See [`Sealer::with_rewrap_rules`](crate::Sealer::with_rewrap_rules).
+    #[must_use]
+    pub fn with_rewrap_rules(&self, rules: RewrapRules<'static>) -> Self {
+        Self(self.0.with_rewrap_rules(rules))
     }
 
     /// See [`Sealer::seal`](crate::Sealer::seal).

@@ -10,7 +10,7 @@ use waxseal::testing::conformance::{Report, Subject, run};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
     Error, ErrorKind, Kek, KeyManager, Result, envelope::KekRef, envelope::WrapRef, envelope::WrappedDek,
-    key::Capabilities, key::Request, key::Unwrapped, value::Dek,
+    key::Capabilities, key::Recognition, key::Request, key::Unwrapped, value::Dek,
 };
 
 fn passes(subject: &Subject) -> Report {
@@ -162,7 +162,7 @@ impl KeyManager for Choosy {
         self.0.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.0.recognizes(wrapped)
     }
 

@@ -10,7 +10,8 @@ use waxseal::testing::FakeKeyManager;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{
     EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::KekRef, envelope::WrapAlgorithm,
-    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Request, key::Unwrapped, value::Dek,
+    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request,
+    key::Unwrapped, value::Dek,
 };
 
 /// What is wrong with a manager that does everything else right.
@@ -152,12 +153,12 @@ impl KeyManager for Liar {
         self.inner.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         let mut stanza = wrapped;
         match self.lie {
-            Lie::RecognisesEverything => return true,
-            Lie::DeniesItsOwn => return false,
-            Lie::RefusesHiddenIds if wrapped.kek_id.is_empty() => return false,
+            Lie::RecognisesEverything => return Recognition::Mine,
+            Lie::DeniesItsOwn => return Recognition::No,
+            Lie::RefusesHiddenIds if wrapped.kek_id.is_empty() => return Recognition::No,
             Lie::RecognisesOtherAlgorithms => stanza.algorithm = FakeKeyManager::ALGORITHM,
             _ => {}
         }
@@ -372,7 +373,7 @@ impl KeyManager for Chatty {
         self.1.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.1.recognizes(wrapped)
     }
 

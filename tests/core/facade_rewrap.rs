@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use waxseal::blocking::Sealer;
+use waxseal::key::RewrapRules;
 use waxseal::testing::{FakeKeyManager, Fault, Method};
 use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind, envelope::Header};
 
@@ -116,7 +117,7 @@ fn unknown_recipients_are_kept_unless_told_otherwise() {
         ErrorKind::NoUsableKey
     );
 
-    let alone = build(mover().drop_unknown_wraps());
+    let alone = build(mover().rewrap_rules(RewrapRules::new().dropping_unknown()));
     let dropped = alone
         .rewrap(&sealed, &context())
         .unwrap()
@@ -192,7 +193,9 @@ fn with_several_stanzas_the_dek_comes_out_and_the_commitment_decides() {
     let both = build(builder().wrap_with(a.clone()).wrap_with(b.clone()));
     let sealed = both.seal(b"x", &context()).unwrap();
     a.forget_calls();
-    let alone = build(builder().wrap_with(a.clone()).open_with(b.clone()));
+    let rules = RewrapRules::new().leaving_fewer_wraps();
+    let alone = builder().wrap_with(a.clone()).open_with(b.clone());
+    let alone = build(alone.rewrap_rules(rules));
     alone.rewrap(&sealed, &context()).unwrap();
     assert_eq!(
         (

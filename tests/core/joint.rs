@@ -199,7 +199,6 @@ fn a_source_and_key_managers_are_not_configured_together() {
         builder().wrap_with(kms.clone()),
         builder().open_with(kms),
         builder().hide_kek_ids(),
-        builder().drop_unknown_wraps(),
         waxseal::Sealer::builder(),
     ] {
         assert_eq!(kind(both.build()), ErrorKind::Configuration);

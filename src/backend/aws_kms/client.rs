@@ -129,6 +129,12 @@ impl Client {
         &self.0.region
     }
 
+    /// Where the keys are: the region, and the endpoint where one was configured.
+    pub(super) fn place(&self) -> String {
+        let endpoint = self.0.endpoint.as_deref().unwrap_or("aws");
+        format!("{} at {endpoint}", self.0.region)
+    }
+
     /// Whether another endpoint than the region's was configured.
     pub(super) fn has_endpoint(&self) -> bool {
         self.0.endpoint.is_some()

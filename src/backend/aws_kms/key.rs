@@ -13,7 +13,7 @@ use super::bind::ContextForm;
 use super::client::Client;
 use super::resolve::Key;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 
@@ -214,8 +214,18 @@ impl KeyManager for AwsKey {
             .rewrapping()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        self.is_ours(&wrapped) && self.all().any(|key| key.may_be(wrapped.kek_id))
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        if !self.is_ours(&wrapped) {
+            return Recognition::No;
+        }
+        let said = self.all().map(|key| key.recognizes(wrapped.kek_id));
+        said.max().unwrap_or(Recognition::No)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let keys: Vec<&str> = self.all().map(|key| key.name()).collect();
+        let place = self.client.place();
+        Some(format!("{} {place} {}", self.form.algorithm(), keys.join(" ")))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -156,6 +156,10 @@ impl Client {
         })))
     }
 
+    pub(super) fn address(&self) -> &Url {
+        &self.0.address
+    }
+
     pub(super) fn namespace(&self) -> Option<&str> {
         self.0.namespace.as_deref()
     }

@@ -8,7 +8,7 @@ use super::transit_key::{Key, data, why_refused};
 use super::wire::{self, Body, Ciphertext, Item};
 use super::{Mode, PROVIDER, map};
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Dek;
@@ -187,7 +187,7 @@ impl TransitKey {
     }
 
     async fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped));
         }
         let (ciphertext, answered) = self.ask("decrypt", &wrapped, request).await?;
@@ -201,7 +201,7 @@ impl TransitKey {
     }
 
     async fn try_rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             // Of another key or backend: the caller unwraps and wraps.
             return Ok(None);
         }
@@ -228,8 +228,14 @@ impl KeyManager for TransitKey {
         .batching(mode.batch())
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        wrapped.is_under(self.0.mode.algorithm(), PROVIDER, self.0.id())
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        // Another cluster may have the same mount and key.
+        let id = self.0.id();
+        Recognition::by_id(wrapped, self.0.mode.algorithm(), PROVIDER, id).min(Recognition::Perhaps)
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(format!("{:?} {}", self.0.mode, self.0.place()))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

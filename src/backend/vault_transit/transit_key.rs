@@ -60,6 +60,11 @@ impl Key {
         &self.id
     }
 
+    /// The server and the key on it.
+    pub(super) fn place(&self) -> String {
+        format!("{} {}", self.client.address(), self.id)
+    }
+
     pub(super) fn kek(&self, version: u64) -> KekRef {
         KekRef::trusted(PROVIDER, &self.id, &version.to_string())
     }

@@ -9,7 +9,7 @@ use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 use waxseal::backend::aws_kms::{AwsKey, Client, Config};
 use waxseal::{
     EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::WrapAlgorithm, envelope::WrapRef,
-    envelope::WrappedDek, key::Capabilities, key::Request, key::Unwrapped, value::Dek,
+    envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request, key::Unwrapped, value::Dek,
 };
 
 pub(crate) const REGION: &str = "eu-central-1";
@@ -151,7 +151,7 @@ impl KeyManager for AsAws {
         self.keys.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.keys.recognizes(wrapped)
     }
 

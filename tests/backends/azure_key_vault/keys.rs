@@ -219,11 +219,11 @@ async fn the_vaults_own_name_is_learnt_and_kept() {
         format!("{}/keys/k", other.url()),
         "an address is a name, too"
     );
-    assert!(!mine.recognizes(foreign.as_wrap_ref()) && !theirs.recognizes(wrap.as_wrap_ref()));
+    assert!(mine.recognizes(foreign.as_wrap_ref()).is_no() && theirs.recognizes(wrap.as_wrap_ref()).is_no());
 
     // Nothing was asked yet: it may be.
     let fresh = keys(&fake, "k");
-    assert!(fresh.recognizes(wrap.as_wrap_ref()));
+    assert!(!fresh.recognizes(wrap.as_wrap_ref()).is_no());
     opens(&fresh, &dek, &wrap).await.unwrap();
     let fresh = keys(&fake, "k");
     let context = acme();
@@ -231,7 +231,7 @@ async fn the_vaults_own_name_is_learnt_and_kept() {
     claimed.kek_id = foreign.kek().id();
     let error = fresh.unwrap(claimed, &Request::new(&context)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoUsableKey, "{error}");
-    assert!(!fresh.recognizes(claimed));
+    assert!(fresh.recognizes(claimed).is_no());
 }
 
 #[tokio::test]

@@ -210,7 +210,7 @@ impl DekSource for EndsAtOnce {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> waxseal::Result<WrapSet> {
+    ) -> waxseal::Result<waxseal::source::Rewrapped> {
         self.0.rewrap(wraps, body, request).await
     }
 }
