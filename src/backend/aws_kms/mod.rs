@@ -117,6 +117,7 @@ mod admin;
 mod bind;
 mod client;
 mod config;
+mod http;
 mod key;
 mod map;
 mod names;
