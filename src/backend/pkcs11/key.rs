@@ -87,7 +87,7 @@ impl TokenKey {
     /// # Errors
     /// As [`from_uri`](Self::from_uri).
     pub fn from_uri_in(uri: &Uri, environment: &dyn Environment) -> Result<Self> {
-        let client = Client::connect(Config::from_uri_in(uri, environment)?)?;
+        let client = Client::new(Config::from_uri_in(uri, environment)?)?;
         let keys = Self::new(client, uri.object(), uri.mechanism())?;
         Ok(match uri.id() {
             Some(id) => keys.pinned(id),

@@ -8,7 +8,7 @@
 //! use waxseal::backend::pkcs11::{Client, Config, Uri};
 //!
 //! let uri = Uri::parse("pkcs11:token=payments;object=kek?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:PIN")?;
-//! let client = Client::connect(Config::from_uri(&uri)?)?;
+//! let client = Client::connect(Config::from_uri(&uri)?).await?;
 //! let key = client.key(uri.object())?.with_mechanism(uri.mechanism());
 //! println!("wraps under {}", key.check().await?);
 //! # Ok(())

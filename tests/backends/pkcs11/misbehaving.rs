@@ -2,7 +2,7 @@
 //!
 //! Each test has a process of its own with a token of its own: what it does, it does to everybody in its process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use waxseal::backend::pkcs11::{Client, Mechanism, TokenKey, TokenMatch};
 use waxseal::runtime::{Monotonic, Runtime, ThreadRuntime};
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, blocking, key::Request};
 
-use super::support::{self, PIN, Token};
+use super::support::{self, PIN, Token, connect};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -45,19 +45,7 @@ fn alone_with(name: &str, variables: &[(&str, &str)], test: fn(&Scene)) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let shim = dir.path().join("shim.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("backends/pkcs11/shim/shim.c");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([&shim, &source])
-        .args(["-ldl", "-lpthread"])
-        .output()
-        .unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    let shim = support::shim(dir.path());
     let tokens = dir.path().join("tokens");
     std::fs::create_dir(&tokens).unwrap();
     let conf = dir.path().join("token.conf");
@@ -114,7 +102,7 @@ impl Scene {
 
     fn client(&self, sessions: usize, timeout: Duration) -> Client {
         let config = self.token.config().with_sessions(sessions).unwrap();
-        Client::connect(config.with_timeout(timeout)).unwrap()
+        connect(config.with_timeout(timeout))
     }
 
     fn keys(&self) -> TokenKey {
@@ -235,7 +223,7 @@ fn a_module_may_be_started_anew_where_that_is_allowed() {
     alone("a_module_may_be_started_anew_where_that_is_allowed", |scene| {
         let restarting = || {
             let config = scene.token.config().with_module_restart(true);
-            Client::connect(config).unwrap().key("kek").unwrap()
+            connect(config).key("kek").unwrap()
         };
         let (keys, others) = (restarting(), scene.keys());
         // Those of the test are not this crate's: it has not started the module.
@@ -312,7 +300,7 @@ fn a_wrong_pin_is_tried_once_by_a_process_and_works_for_nobody() {
         |scene| {
             let with = |pin: &str| {
                 let config = scene.token.config().with_pin(pin.to_owned().into());
-                Client::connect(config).unwrap().key("kek").unwrap()
+                connect(config).key("kek").unwrap()
             };
             std::thread::scope(|scope| {
                 for _ in 0..8 {
@@ -343,7 +331,7 @@ fn a_wrong_pin_is_tried_once_by_a_process_and_works_for_nobody() {
                 says(&error, &["another client of this process"]);
             }
             let config = scene.token.config_without_pin();
-            let error = block_on(Client::connect(config).unwrap().key("kek").unwrap().check()).unwrap_err();
+            let error = block_on(connect(config).key("kek").unwrap().check()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
             scene.works(&with(PIN)).unwrap();
             assert_eq!(scene.calls("C_Login"), 3, "the right PIN was asked for again");
@@ -373,9 +361,7 @@ fn a_locked_pin_is_no_wrong_pin_and_the_last_try_is_kept() {
         says(&error, &["CKF_USER_PIN_FINAL_TRY", "final-try=true"]);
         assert_eq!(scene.calls("C_Login"), 0);
         let config = scene.token.config().with_final_try(true);
-        scene
-            .works(&Client::connect(config).unwrap().key("kek").unwrap())
-            .unwrap();
+        scene.works(&connect(config).key("kek").unwrap()).unwrap();
     });
 }
 
@@ -384,7 +370,7 @@ fn tokens_that_were_passed_over_are_told() {
     alone("tokens_that_were_passed_over_are_told", |scene| {
         let nobody = |name: &str| {
             let config = scene.token.config_of(TokenMatch::labelled(name));
-            block_on(Client::connect(config).unwrap().key("kek").unwrap().check()).unwrap_err()
+            block_on(connect(config).key("kek").unwrap().check()).unwrap_err()
         };
         let error = nobody("nobody");
         assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -396,7 +382,7 @@ fn tokens_that_were_passed_over_are_told() {
             let mut wanted = TokenMatch::default();
             wanted.slot = Some(free.id());
             let config = scene.token.config_of(wanted);
-            let error = block_on(Client::connect(config).unwrap().key("kek").unwrap().check()).unwrap_err();
+            let error = block_on(connect(config).key("kek").unwrap().check()).unwrap_err();
             says(&error, &["not initialized"]);
         }
         // One that does not say what it is may be the one that is meant.
@@ -437,7 +423,7 @@ fn a_key_without_the_right_to_open_seals_nothing() {
         scene.tell(&["without=0x105", "C_DecryptInit=0x68"]);
         let config = scene.token.config();
         scene.token.make_key("other", &[1]);
-        let keys = Client::connect(config).unwrap().key("other").unwrap();
+        let keys = connect(config).key("other").unwrap();
         let error = block_on(keys.generate(&scene.request())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::KeyDisabled);
         says(&error, &["CKR_KEY_FUNCTION_NOT_PERMITTED"]);

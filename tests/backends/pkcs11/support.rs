@@ -88,6 +88,29 @@ pub(crate) fn configuration(tokens: &Path) -> (&'static str, String) {
     }
 }
 
+/// The module that misbehaves on command, built in this directory.
+pub(crate) fn shim(dir: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("backends/pkcs11/shim/shim.c");
+    let shim = dir.join("shim.so");
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&shim, &source])
+        .args(["-ldl", "-lpthread"])
+        .output()
+        .unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    shim
+}
+
+/// A client, from outside of any runtime.
+pub(crate) fn connect(config: Config) -> Client {
+    pollster::block_on(Client::connect(config)).unwrap()
+}
+
 impl Token {
     /// A fresh token of this label.
     pub(crate) fn fresh(label: &str) -> Option<Self> {
@@ -153,7 +176,7 @@ impl Token {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.config()).unwrap()
+        connect(self.config())
     }
 
     pub(crate) fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKey {
