@@ -161,7 +161,7 @@ impl TokenKey {
                 versions = inner.find(token, inner.client.now())?;
             }
             let version = inner.active(&versions)?;
-            let wrapped = wrapping.run(&token.loan.session, version)?;
+            let wrapped = wrapping.run(token.loan, version)?;
             Ok(WrappedDek::new(
                 inner.mechanism.algorithm(),
                 version.kek.clone(),
@@ -286,7 +286,7 @@ fn try_each(
     let rest = versions.iter().filter(|version| !is_claimed(version));
     let mut failed = None;
     for version in first.chain(rest) {
-        match unwrapping.run(&token.loan.session, version) {
+        match unwrapping.run(token.loan, version) {
             Ok(secret) => return Ok((secret, version.kek.clone())),
             Err(Fault::Ours(error)) => {
                 if failed.as_ref().is_none_or(|failed| tells(&error) > tells(failed)) {

@@ -2,7 +2,7 @@
 //!
 //! Each test has a process of its own with a token of its own: what it does, it does to everybody in its process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -26,21 +26,30 @@ pub(super) struct Scene {
 
 /// Runs a test in a process of its own.
 fn alone(name: &str, test: fn(&Scene)) {
-    alone_with(name, &[], test);
-}
-
-fn alone_with(name: &str, variables: &[(&str, &str)], test: fn(&Scene)) {
-    const CHILD: &str = "WAXSEAL_TEST_PKCS11_ALONE";
     let Some(real) = support::module() else { return };
-    if let Some(control) = std::env::var_os(CHILD) {
+    let name = format!("misbehaving::{name}");
+    alone_in_front_of(&name, &real, &[], |_| {
         let scene = Scene {
             token: Token::fresh("shim").unwrap(),
-            control: control.into(),
+            control: std::env::var_os("WAXSEAL_SHIM_CONTROL").unwrap().into(),
             context: EncryptionContext::new([("tenant", "acme")]).unwrap(),
         };
         scene.token.make_key("kek", &[1]);
         scene.forget_calls();
         test(&scene);
+    });
+}
+
+/// Runs a test in a process of its own, with the path of a module that stands in front of the real one.
+pub(super) fn alone_in_front_of(
+    name: &str,
+    real: &Path,
+    variables: &[(&str, &str)],
+    test: impl FnOnce(&Path),
+) {
+    const CHILD: &str = "WAXSEAL_TEST_PKCS11_ALONE";
+    if let Some(shim) = std::env::var_os(CHILD) {
+        test(Path::new(&shim));
         println!("{name}: done");
         return;
     }
@@ -54,12 +63,12 @@ fn alone_with(name: &str, variables: &[(&str, &str)], test: fn(&Scene)) {
     let control = dir.path().join("control");
     std::fs::write(&control, "").unwrap();
     let done = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("pkcs11::misbehaving::{name}"), "--nocapture"])
+        .args(["--exact", &format!("pkcs11::{name}"), "--nocapture"])
         .env(variable, &conf)
         .env(support::module_variable(), &shim)
         .env("WAXSEAL_SHIM_REAL", real)
         .env("WAXSEAL_SHIM_CONTROL", &control)
-        .env(CHILD, &control)
+        .env(CHILD, &shim)
         .envs(variables.iter().copied())
         .output()
         .unwrap();
@@ -131,6 +140,13 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("never: {what}");
+}
+
+/// Threads of this name.
+fn threads(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|of| of.trim_end() == name).count()
 }
 
 fn says(error: &Error, words: &[&str]) {
@@ -477,6 +493,9 @@ fn a_call_that_hangs_ends_by_its_deadline_and_others_go_on() {
             // Those that return after all count no more.
             scene.heal();
             eventually("the module is used again", || scene.works(&keys).is_ok());
+            // A process that ends while threads are in the module crashes in the module's own cleaning up.
+            drop((client, keys));
+            eventually("every call has returned", || threads("waxseal-pkcs11") == 0);
         },
     );
 }
@@ -572,5 +591,32 @@ fn key_wrapping_needs_the_rights_it_uses() {
         says(&error, &["CKA_UNWRAP"]);
         // AES-GCM needs other ones.
         scene.works(&scene.keys()).unwrap();
+    });
+}
+
+#[test]
+fn no_length_is_asked_for_where_it_is_known() {
+    alone("no_length_is_asked_for_where_it_is_known", |scene| {
+        let mut mechanisms = vec![Mechanism::AesGcm];
+        if support::has_key_wrap_pad("the length of a wrapped key") {
+            mechanisms.push(Mechanism::AesKeyWrapPad);
+        }
+        if support::is_kryoptic() {
+            scene.token.make_pair("kek", &[1], 2048);
+            mechanisms.push(Mechanism::RsaOaep256);
+        }
+        for size in ["refused", "ends", "small"] {
+            scene.tell(&[&format!("size={size}")]);
+            for mechanism in &mechanisms {
+                let keys = scene.keys().with_mechanism(*mechanism);
+                scene
+                    .works(&keys)
+                    .unwrap_or_else(|error| panic!("{size} {mechanism:?}: {error}"));
+            }
+        }
+        for function in ["C_Encrypt?", "C_Decrypt?", "C_WrapKey?"] {
+            assert_eq!(scene.calls(function), 0, "{function}");
+        }
+        assert!(scene.calls("C_Encrypt") > 0);
     });
 }

@@ -11,6 +11,7 @@ mod admin;
 mod errors;
 mod misbehaving;
 mod oaep;
+mod others;
 mod recovery;
 mod support;
 mod versions;
