@@ -12,6 +12,7 @@ use super::server::{REGION, SECRET, config, ministack, moto};
 use super::wire::{aws, calls};
 use crate::fault_proxy::{Fault, FaultProxy};
 
+// spec: WRAP-2
 #[tokio::test]
 async fn the_arn_is_recorded_whatever_was_configured() {
     let Some(moto) = moto() else { return };
@@ -156,13 +157,13 @@ async fn behind_an_endpoint_the_region_of_an_arn_is_the_emulators() {
     wrapped.kek_id = &there;
     for name in [id, &alias] {
         let here = Client::connect(config(&proxy.url())).await.unwrap();
-        assert!(!here.keys(name).unwrap().recognizes(wrapped).is_no(), "{name}");
+        assert!(!here.key(name).unwrap().recognizes(wrapped).is_no(), "{name}");
         // Without an endpoint it is AWS, and the key another.
         let own = Config::new()
             .with_region(REGION)
             .with_credentials("test", SECRET.into(), None);
         let aws = Client::connect(own).await.unwrap();
-        assert!(aws.keys(name).unwrap().recognizes(wrapped).is_no(), "{name}");
+        assert!(aws.key(name).unwrap().recognizes(wrapped).is_no(), "{name}");
     }
     // By its id it opens, since the service alone knows which region that is in.
     let keys = Client::connect(config(&proxy.url()))
@@ -207,7 +208,7 @@ async fn a_multi_region_key_opens_in_another_region() {
         .unwrap();
     // The key by any of its names; also by the ARN that it has in the first region.
     for name in [&*there, id, &here] {
-        let keys = abroad.keys(name).unwrap();
+        let keys = abroad.key(name).unwrap();
         assert!(!keys.recognizes(wrapped.as_wrap_ref()).is_no(), "{name}");
         let opened = keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
         assert!(opened.dek.ct_eq(&dek));
@@ -215,6 +216,6 @@ async fn a_multi_region_key_opens_in_another_region() {
     }
     // Another multi-region key is another key.
     let other = raw.create_key().multi_region(true).send().await.unwrap();
-    let keys = abroad.keys(&other.key_metadata.unwrap().arn.unwrap()).unwrap();
+    let keys = abroad.key(&other.key_metadata.unwrap().arn.unwrap()).unwrap();
     assert!(keys.recognizes(wrapped.as_wrap_ref()).is_no());
 }
