@@ -58,15 +58,17 @@ async fn vault(stops: &mut Vec<Stop>) -> Option<()> {
     let mount = format!("{address}/v1/sys/mounts/transit");
     post(&mount, &token, json!({"type": "transit"})).await;
     let auth = vault_transit::Auth::token(token);
-    let client = vault_transit::Client::new(vault_transit::Config::new(address, auth)).unwrap();
+    let client = vault_transit::Client::connect(vault_transit::Config::new(address, auth))
+        .await
+        .unwrap();
     for (name, mode) in [
         ("Vault, encrypting", vault_transit::Mode::Encrypt),
         ("Vault, derived", vault_transit::Mode::DataKey),
     ] {
         let key = unique("ring");
-        let admin = vault_transit::TransitAdmin::new(&client, "transit", mode).unwrap();
+        let admin = client.admin().with_mode(mode);
         admin.create(&KekTemplate::new(&key), &key).await.unwrap();
-        let keys = vault_transit::TransitKey::new(&client, "transit", &key, mode).unwrap();
+        let keys = client.key(&key).unwrap().with_mode(mode);
         stops.push(stop(name, keys));
     }
     Some(())
@@ -88,7 +90,7 @@ async fn aws(stops: &mut Vec<Stop>) -> Option<()> {
             .create(&KekTemplate::new(&key), &key)
             .await
             .unwrap();
-        let keys = client.keys(&format!("alias/{key}")).unwrap();
+        let keys = client.key(&format!("alias/{key}")).unwrap();
         stops.push(stop(name, keys.with_context_form(form)));
     }
     Some(())
@@ -107,15 +109,15 @@ async fn google(stops: &mut Vec<Stop>) -> Option<()> {
     let config = gcp_kms::Config::new()
         .with_endpoint(&endpoint)
         .with_auth(gcp_kms::Auth::Anonymous);
-    let client = gcp_kms::Client::new(config).unwrap();
-    let manager = gcp_kms::GcpKey::new(&client, &format!("{keys}/k")).unwrap();
+    let client = gcp_kms::Client::connect(config).await.unwrap();
+    let manager = client.key(&format!("{keys}/k")).unwrap();
     stops.push(stop("Google Cloud", manager));
     Some(())
 }
 
 /// Fakes of our own, for as long as they are kept.
 fn azure(stops: &mut Vec<Stop>) -> Vec<FakeKeyVault> {
-    use azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
+    use azure_key_vault::{Algorithm, Auth, Client, Config};
     let fakes = [
         (
             "Azure, RSA (a fake)",
@@ -140,10 +142,10 @@ fn azure(stops: &mut Vec<Stop>) -> Vec<FakeKeyVault> {
                 .with_authority_host(fake.url())
                 .with_ca_pem(fake.ca())
                 .without_challenge_check();
-            let client = Client::new(config).unwrap();
+            let client = pollster::block_on(Client::connect(config)).unwrap();
             stops.push(stop(
                 name,
-                AzureKey::new(&client, &fake.key("ring"), algorithm).unwrap(),
+                client.key(&fake.key("ring")).unwrap().with_algorithm(algorithm),
             ));
             fake
         })

@@ -23,7 +23,7 @@ async fn no_dek_and_no_secret_at_any_level() {
         .with_ansi(false)
         .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
-    let keys = Client::connect(moto.config()).await.unwrap().keys(&arn).unwrap();
+    let keys = Client::connect(moto.config()).await.unwrap().key(&arn).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     let dek = Dek::generate().unwrap();

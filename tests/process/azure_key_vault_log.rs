@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
-use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::{Auth, Client, Config};
 use waxseal::{EncryptionContext, KeyManager, key::Request};
 
 use crate::fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};
@@ -35,7 +35,7 @@ async fn no_dek_no_token_and_no_secret_at_any_level_and_a_warning_of_the_uncheck
         .with_ca_pem(fake.ca())
         .with_refresh(Duration::ZERO)
         .without_challenge_check();
-    let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = Client::connect(config).await.unwrap().key("k").unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     let (dek, wrapped) = keys.generate(&request).await.unwrap();

@@ -113,7 +113,7 @@ impl Client {
     ///
     /// # Errors
     /// `Configuration` for what is none of these, or is in another region and no multi-region key.
-    pub fn keys(&self, key: &str) -> Result<AwsKey> {
+    pub fn key(&self, key: &str) -> Result<AwsKey> {
         AwsKey::new(self.clone(), key)
     }
 

@@ -22,7 +22,7 @@ const LONGEST_CIPHERTEXT: usize = 6_144;
 
 /// One KEK in AWS KMS that wraps and opens, and any number of former ones that only open.
 ///
-/// Made by [`Client::keys`]; cheap to clone. See the [module](super) for what it binds, records, costs and needs.
+/// Made by [`Client::key`]; cheap to clone. See the [module](super) for what it binds, records, costs and needs.
 #[derive(Clone)]
 pub struct AwsKey {
     client: Client,
@@ -47,7 +47,7 @@ impl AwsKey {
     /// ids hidden, each KEK is tried.
     ///
     /// # Errors
-    /// As [`Client::keys`].
+    /// As [`Client::key`].
     pub fn also_opening(mut self, key: &str) -> Result<Self> {
         self.former.push(Arc::new(Key::new(self.client.clone(), key)?));
         Ok(self)

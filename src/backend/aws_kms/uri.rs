@@ -109,7 +109,7 @@ mod opening {
                 config = config.with_refresh(every);
             }
             let client = Client::connect(config).await?;
-            let mut keys = client.keys(&self.key)?;
+            let mut keys = client.key(&self.key)?;
             if self.digest {
                 keys = keys.with_context_form(ContextForm::Digest);
             }

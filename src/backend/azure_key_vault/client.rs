@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime};
 use azure_core::http::Url;
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
 
+use super::admin::AzureAdmin;
 use super::config::Config;
 use super::credentials::{Guard, options};
+use super::key::AzureKey;
 use super::map::{self, Call};
 use super::transport::Peer;
 use super::{PROVIDER, names};
@@ -40,8 +42,31 @@ impl Client {
     /// # Errors
     /// `Configuration` for an address, CA, proxy or credential that is none; `Unavailable` if the process cannot have
     /// another thread.
-    pub fn new(config: Config) -> Result<Self> {
+    #[allow(
+        clippy::unused_async,
+        reason = "the clients of all backends are made alike, and one has to wait"
+    )]
+    pub async fn connect(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    /// The key `NAME` or `NAME/VERSION` of the vault, used by RSA-OAEP-256; for a symmetric key see
+    /// [`AzureKey::with_algorithm`]. Makes no call.
+    ///
+    /// A pinned version is the one that wraps; others of the key unwrap what they have wrapped. Without one the vault is
+    /// asked which is current, at the first wrap and then every [`Config::with_refresh`].
+    ///
+    /// # Errors
+    /// `Configuration` for a name or version that is not one.
+    pub fn key(&self, name: &str) -> Result<AzureKey> {
+        AzureKey::new(self, name)
+    }
+
+    /// The administration of the vault's RSA keys, with this client's credentials; for symmetric keys see
+    /// [`AzureAdmin::with_algorithm`].
+    #[must_use]
+    pub fn admin(&self) -> AzureAdmin {
+        AzureAdmin::new(self)
     }
 
     fn build(config: Config) -> Result<Self> {

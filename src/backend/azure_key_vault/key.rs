@@ -38,17 +38,18 @@ pub struct AzureKey {
 }
 
 impl AzureKey {
-    /// The key `NAME`, or `NAME/VERSION`, of the client's vault. Makes no call.
-    ///
-    /// A pinned version is the one that wraps; others of the key unwrap what they have wrapped. Without one the vault is
-    /// asked which is current, at the first wrap and then every [`Config::with_refresh`](super::Config::with_refresh).
-    ///
-    /// # Errors
-    /// `Configuration` for a name or version that is none.
-    pub fn new(client: &Client, key: &str, algorithm: Algorithm) -> Result<Self> {
+    pub(super) fn new(client: &Client, key: &str) -> Result<Self> {
         Ok(Self {
-            key: Arc::new(Key::new(client, key, algorithm)?),
+            key: Arc::new(Key::new(client, key, Algorithm::RsaOaep256)?),
         })
+    }
+
+    /// Wraps and unwraps by this algorithm.
+    #[must_use]
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        Self {
+            key: Arc::new(self.key.with_algorithm(algorithm)),
+        }
     }
 
     /// The id of the KEK: `https://HOST/keys/NAME`. Of a vault outside Azure's own domains, which may name another host

@@ -60,6 +60,20 @@ impl Key {
         })
     }
 
+    /// The same key, by another algorithm.
+    pub(super) fn with_algorithm(&self, algorithm: Algorithm) -> Self {
+        Self {
+            client: self.client.clone(),
+            name: self.name.clone(),
+            algorithm,
+            pinned: self.pinned.clone(),
+            known: Mutex::new(Known {
+                id: self.lock().id.clone(),
+                ..Known::default()
+            }),
+        }
+    }
+
     /// The id of the KEK, or what it is taken for until the vault has said its name.
     pub(super) fn id(&self) -> String {
         let known = self.lock().id.clone();

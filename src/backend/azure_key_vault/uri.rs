@@ -63,7 +63,7 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 #[async_trait]
 impl Place for AzureUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-        self.open_now(environment)
+        self.open_now(environment).await
     }
 }
 
@@ -173,13 +173,13 @@ fn is_key(text: &str) -> bool {
 
 mod opening {
     use super::{AzureUri, Credential};
-    use crate::backend::azure_key_vault::{Algorithm, Auth, AzureAdmin, AzureKey, Client, Config};
+    use crate::backend::azure_key_vault::{Algorithm, Auth, Client, Config};
     use crate::backend::kek_uri::KeyManagers;
     use crate::runtime::Environment;
     use crate::value::error::Result;
 
     impl AzureUri {
-        pub(super) fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
             let auth = match self.credential {
                 None => Auth::from_environment(environment)?,
                 Some(Credential::Workload) => Auth::workload_identity(environment)?,
@@ -204,10 +204,10 @@ mod opening {
                 true => Algorithm::A256Kw,
                 false => Algorithm::RsaOaep256,
             };
-            let client = Client::new(config)?;
-            let keys = AzureKey::new(&client, &self.key, algorithm)?;
+            let client = Client::connect(config).await?;
+            let keys = client.key(&self.key)?.with_algorithm(algorithm);
             let id = keys.kek_id();
-            KeyManagers::one(keys).administered(&id, AzureAdmin::new(&client, algorithm))
+            KeyManagers::one(keys).administered(&id, client.admin().with_algorithm(algorithm))
         }
     }
 }

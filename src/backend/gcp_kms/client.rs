@@ -11,8 +11,10 @@ use http::Uri;
 use tokio::sync::OnceCell;
 
 use super::PROVIDER;
+use super::admin::GcpAdmin;
 use super::config::{Auth, Config};
 use super::credentials::credentials;
+use super::key::GcpKey;
 use super::map::{self, Call};
 use crate::backend::shared::door::Door;
 use crate::backend::shared::kept::Kept;
@@ -41,8 +43,29 @@ impl Client {
     /// # Errors
     /// `Configuration` for an endpoint that is none; `Unavailable` if the process cannot have
     /// another thread.
-    pub fn new(config: Config) -> Result<Self> {
+    #[allow(
+        clippy::unused_async,
+        reason = "the clients of all backends are made alike, and one has to wait"
+    )]
+    pub async fn connect(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    /// The crypto key `projects/P/locations/L/keyRings/R/cryptoKeys/K`, of purpose `ENCRYPT_DECRYPT`. Makes no call.
+    ///
+    /// # Errors
+    /// `Configuration` for a name that is not one, or that has a version.
+    pub fn key(&self, name: &str) -> Result<GcpKey> {
+        GcpKey::new(self, name)
+    }
+
+    /// The administration of the keys of `projects/P/locations/L/keyRings/R`, which must exist, with this client's
+    /// credentials. Makes no call.
+    ///
+    /// # Errors
+    /// `Configuration` for a name that is not one.
+    pub fn admin(&self, key_ring: &str) -> Result<GcpAdmin> {
+        GcpAdmin::new(self, key_ring)
     }
 
     fn build(config: Config) -> Result<Self> {

@@ -25,11 +25,7 @@ pub struct GcpKey {
 }
 
 impl GcpKey {
-    /// The key `projects/P/locations/L/keyRings/R/cryptoKeys/K`, of purpose `ENCRYPT_DECRYPT`. Makes no call.
-    ///
-    /// # Errors
-    /// `Configuration` for a name that is none, or that has a version.
-    pub fn new(client: &Client, key: &str) -> Result<Self> {
+    pub(super) fn new(client: &Client, key: &str) -> Result<Self> {
         names::check_key(key)?;
         Ok(Self {
             client: client.clone(),

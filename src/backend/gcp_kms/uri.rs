@@ -32,7 +32,7 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 #[async_trait]
 impl Place for GcpUri {
     async fn open(&self, _: &dyn Environment) -> Result<KeyManagers> {
-        self.open_now()
+        self.open_now().await
     }
 }
 
@@ -72,12 +72,12 @@ impl GcpUri {
 
 mod opening {
     use super::GcpUri;
-    use crate::backend::gcp_kms::{Auth, Client, Config, GcpAdmin, GcpKey};
+    use crate::backend::gcp_kms::{Auth, Client, Config};
     use crate::backend::kek_uri::KeyManagers;
     use crate::value::error::Result;
 
     impl GcpUri {
-        pub(super) fn open_now(&self) -> Result<KeyManagers> {
+        pub(super) async fn open_now(&self) -> Result<KeyManagers> {
             let mut config = Config::new();
             if self.anonymous {
                 config = config.with_auth(Auth::Anonymous);
@@ -85,10 +85,10 @@ mod opening {
             if let Some(endpoint) = &self.endpoint {
                 config = config.with_endpoint(endpoint);
             }
-            let client = Client::new(config)?;
-            let keys = GcpKey::new(&client, &self.key)?;
+            let client = Client::connect(config).await?;
+            let keys = client.key(&self.key)?;
             let ring = self.key.split("/cryptoKeys/").next().unwrap_or_default();
-            KeyManagers::one(keys).administered(&self.key, GcpAdmin::new(&client, ring)?)
+            KeyManagers::one(keys).administered(&self.key, client.admin(ring)?)
         }
     }
 }

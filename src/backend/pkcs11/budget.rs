@@ -44,6 +44,7 @@ impl Budget {
 mod tests {
     use super::*;
 
+    // spec: ALG-14
     #[test]
     fn the_last_wrap_is_given_and_no_more() {
         let budget = Budget::of("budget test", "a", "01");

@@ -11,7 +11,9 @@ use reqwest::{Method, StatusCode, Url};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use super::admin::TransitAdmin;
 use super::config::{Auth, Ca, Config};
+use super::key::TransitKey;
 use super::names::check_path;
 use super::session::{Session, Sessions};
 use super::wire::Body;
@@ -72,8 +74,29 @@ impl Client {
     /// # Errors
     /// `Configuration` for an address, namespace, mount or CA that is none; `Unavailable` if the process cannot have
     /// another thread.
-    pub fn new(config: Config) -> Result<Self> {
+    #[allow(
+        clippy::unused_async,
+        reason = "the clients of all backends are made alike, and one has to wait"
+    )]
+    pub async fn connect(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    /// The key `name` of the Transit engine at `transit`, used as [`Mode::Encrypt`](super::Mode::Encrypt) says; for others
+    /// see [`TransitKey::with_mount`] and [`TransitKey::with_mode`]. Makes no call; the first use reads the key, as
+    /// [`TransitKey::check`] does at once.
+    ///
+    /// # Errors
+    /// `Configuration` for a name that is not one.
+    pub fn key(&self, name: &str) -> Result<TransitKey> {
+        TransitKey::new(self, name)
+    }
+
+    /// The administration of the keys of the Transit engine at `transit`, with this client's login; for others see
+    /// [`TransitAdmin::with_mount`] and [`TransitAdmin::with_mode`].
+    #[must_use]
+    pub fn admin(&self) -> TransitAdmin {
+        TransitAdmin::new(self)
     }
 
     fn build(config: Config) -> Result<Self> {

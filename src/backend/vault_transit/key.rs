@@ -18,13 +18,22 @@ use crate::value::secret::Dek;
 pub struct TransitKey(pub(super) Key);
 
 impl TransitKey {
-    /// The key `name` of the Transit engine at `mount` (usually `transit`), used as `mode` says. Makes no call; the
-    /// first use reads the key, as [`check`](Self::check) does at once.
+    pub(super) fn new(client: &Client, name: &str) -> Result<Self> {
+        Key::new(client, super::MOUNT, name, Mode::Encrypt).map(Self)
+    }
+
+    /// The key of that name of the Transit engine at `mount`.
     ///
     /// # Errors
-    /// `Configuration` for a name or mount that is none.
-    pub fn new(client: &Client, mount: &str, name: &str, mode: Mode) -> Result<Self> {
-        Key::new(client, mount, name, mode).map(Self)
+    /// `Configuration` for a mount that is not one.
+    pub fn with_mount(self, mount: &str) -> Result<Self> {
+        Key::new(&self.0.client, mount, self.0.name(), self.0.mode).map(Self)
+    }
+
+    /// Uses the key as `mode` says.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self(self.0.with_mode(mode))
     }
 
     /// Sees to it now that the key exists and suits the mode, unless that was done within five minutes.

@@ -45,6 +45,17 @@ impl Key {
         })
     }
 
+    /// The same key, used in another way.
+    pub(super) fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self.checked = Arc::default();
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.id
     }

@@ -45,7 +45,7 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 #[async_trait]
 impl Place for VaultUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-        self.open_now(environment)
+        self.open_now(environment).await
     }
 }
 
@@ -125,12 +125,12 @@ mod opening {
 
     use super::{Login, VaultUri};
     use crate::backend::kek_uri::KeyManagers;
-    use crate::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitAdmin, TransitKey};
+    use crate::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode};
     use crate::runtime::{Environment, required_var};
     use crate::value::error::Result;
 
     impl VaultUri {
-        pub(super) fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
             let auth = self.auth(environment)?;
             let environment = WithAddress {
                 environment,
@@ -145,10 +145,13 @@ mod opening {
             } else {
                 Mode::Encrypt
             };
-            let client = Client::new(config)?;
-            let keys = TransitKey::new(&client, &self.mount, &self.key, mode)?;
+            let client = Client::connect(config).await?;
+            let keys = client
+                .key(&self.key)
+                .and_then(|key| key.with_mount(&self.mount))?
+                .with_mode(mode);
             let id = keys.kek_id().to_owned();
-            KeyManagers::one(keys).administered(&id, TransitAdmin::new(&client, &self.mount, mode)?)
+            KeyManagers::one(keys).administered(&id, client.admin().with_mount(&self.mount)?.with_mode(mode))
         }
 
         fn auth(&self, environment: &dyn Environment) -> Result<Auth> {

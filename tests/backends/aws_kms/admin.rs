@@ -57,7 +57,7 @@ async fn what_is_created_once_is_found_again() {
     assert!(tags.iter().all(|(_, value)| *value != once));
 
     let client = moto.client().await;
-    let keys = client.keys(&alias).unwrap();
+    let keys = client.key(&alias).unwrap();
     let context = EncryptionContext::empty();
     let (_, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
     assert_eq!(wrapped.kek().id(), first.kek.id());

@@ -91,7 +91,7 @@ async fn subject(moto: &Server, caching: Caching) -> (Sealer, Arc<Vec<Vec<u8>>>,
     for wrap in 0..WRAPS {
         sealed.push(plain.seal(b"hello", &context(wrap)).await.unwrap());
     }
-    let keys = moto.client().await.keys(&arn).unwrap();
+    let keys = moto.client().await.key(&arn).unwrap();
     let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current());
     let cache = Cached::with_policy(AnyOf::new(keys), caching, Arc::clone(&runtime));
     let sealer = Sealer::builder().source(cache).runtime(runtime).build().unwrap();

@@ -22,7 +22,7 @@ async fn keys(proxy: &FaultProxy, arn: &str) -> AwsKey {
         .with_connect_timeout(Duration::from_millis(500))
         .with_read_timeout(Duration::from_millis(500))
         .with_operation_timeout(Duration::from_secs(1));
-    Client::connect(config).await.unwrap().keys(arn).unwrap()
+    Client::connect(config).await.unwrap().key(arn).unwrap()
 }
 
 /// What comes, however long the machine takes; not for ever.
@@ -105,9 +105,9 @@ async fn where_there_is_no_re_encryption_a_rewrap_is_left_to_the_caller() {
     let (first, second) = (moto.key().await, moto.key().await);
     let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let request = Request::new(&context);
-    let former = client.keys(&first).unwrap();
+    let former = client.key(&first).unwrap();
     let (_, wrapped) = former.generate(&request).await.unwrap();
-    let keys = client.keys(&second).unwrap().also_opening(&first).unwrap();
+    let keys = client.key(&second).unwrap().also_opening(&first).unwrap();
     let sealed = Sealer::new(former).seal(b"hello", &context).await.unwrap();
     let sealer = Sealer::new(keys.clone());
     for (status, code) in [(501, "InternalFailure"), (400, "UnknownOperationException")] {
@@ -120,7 +120,7 @@ async fn where_there_is_no_re_encryption_a_rewrap_is_left_to_the_caller() {
         let rewrapped = sealer.rewrap(&sealed, &context).await.unwrap();
         let rewrapped = rewrapped.splice(&sealed).unwrap();
         proxy.set(Fault::Forward);
-        let reader = Sealer::new(client.keys(&second).unwrap());
+        let reader = Sealer::new(client.key(&second).unwrap());
         assert_eq!(
             reader.open(&rewrapped, &context).await.unwrap(),
             b"hello",
@@ -270,7 +270,7 @@ async fn a_deadline_ends_a_call_before_its_timeout() {
     let config = config(&proxy.url())
         .with_read_timeout(most)
         .with_operation_timeout(most);
-    let keys = Client::connect(config).await.unwrap().keys(ARN).unwrap();
+    let keys = Client::connect(config).await.unwrap().key(ARN).unwrap();
     let context = EncryptionContext::empty();
     use waxseal::runtime::{Runtime, ThreadRuntime};
     let soon = ThreadRuntime.now() + Duration::from_millis(200);
@@ -287,7 +287,7 @@ async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
     if let Ok(urls) = std::env::var(TLS) {
         let context = EncryptionContext::empty();
         for (number, url) in urls.split(' ').enumerate() {
-            let keys = Client::connect(config(url)).await.unwrap().keys(ARN).unwrap();
+            let keys = Client::connect(config(url)).await.unwrap().key(ARN).unwrap();
             let answer = in_time(keys.generate(&Request::new(&context))).await;
             if number == 0 {
                 // Trusted, and asked: moto does not know the key.

@@ -51,23 +51,24 @@ async fn conforms_under_an_alias_with_a_former_key() {
     );
     let former = moto.key().await;
     let client = moto.client().await;
-    let keys = client.keys(&alias).unwrap().also_opening(&former).unwrap();
-    let other = client.keys(&other).unwrap();
+    let keys = client.key(&alias).unwrap().also_opening(&former).unwrap();
+    let other = client.key(&other).unwrap();
     let subject = Subject::new(AsAws::new(keys)).against(AsAws::new(other)).slow();
     assert!(run(&subject).await.unwrap().passed().len() >= 20);
 }
 
+// spec: REWRAP-4
 #[tokio::test]
 async fn seals_and_opens_and_rewraps_without_touching_the_body() {
     let Some(moto) = moto() else { return };
     let client = moto.client().await;
     let (old_key, new_key) = (moto.key().await, moto.key().await);
-    let old = Sealer::new(client.keys(&old_key).unwrap());
+    let old = Sealer::new(client.key(&old_key).unwrap());
     let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let sealed = old.seal(b"hello", &context).await.unwrap();
     assert_eq!(old.open(&sealed, &context).await.unwrap(), b"hello");
 
-    let new = Sealer::new(client.keys(&new_key).unwrap().also_opening(&old_key).unwrap());
+    let new = Sealer::new(client.key(&new_key).unwrap().also_opening(&old_key).unwrap());
     assert_eq!(new.open(&sealed, &context).await.unwrap(), b"hello");
     let wraps = new.rewrap(&sealed, &context).await.unwrap();
     let rewrapped = wraps.splice(&sealed).unwrap();
@@ -88,7 +89,7 @@ async fn seals_and_opens_and_rewraps_without_touching_the_body() {
     assert_eq!(stanza.kek_id, new_key);
     assert_eq!(stanza.algorithm, WrapAlgorithm::AWS_KMS);
     // The former key is not needed any more.
-    let alone = Sealer::new(client.keys(&new_key).unwrap());
+    let alone = Sealer::new(client.key(&new_key).unwrap());
     assert_eq!(alone.open(&rewrapped, &context).await.unwrap(), b"hello");
     assert!(old.open(&rewrapped, &context).await.is_err());
 }
@@ -103,7 +104,7 @@ fn works_from_a_program_without_a_runtime() {
     let arn = runtime.block_on(moto.key());
     drop(runtime);
     let client = block_on(Client::connect(moto.config())).unwrap();
-    let sealer = blocking::Sealer::new(client.keys(&arn).unwrap());
+    let sealer = blocking::Sealer::new(client.key(&arn).unwrap());
     let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let sealed = sealer.seal(b"hello", &context).unwrap();
     assert_eq!(sealer.open(&sealed, &context).unwrap(), b"hello");
@@ -121,7 +122,7 @@ fn its_own_runtime_may_end_in_another() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let keys = client.keys(&moto.key().await).unwrap();
+        let keys = client.key(&moto.key().await).unwrap();
         let context = EncryptionContext::empty();
         let (dek, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
         let opened = keys.unwrap(wrapped.as_wrap_ref(), &Request::new(&context)).await;

@@ -84,7 +84,7 @@ impl Microburst {
             .with_read_timeout(Duration::from_millis(500))
             .with_operation_timeout(Duration::from_secs(1));
         let arn = self.moto.key().await;
-        Client::connect(config).await.unwrap().keys(&arn).unwrap()
+        Client::connect(config).await.unwrap().key(&arn).unwrap()
     }
 }
 

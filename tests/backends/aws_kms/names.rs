@@ -12,6 +12,7 @@ use super::server::{REGION, SECRET, config, ministack, moto};
 use super::wire::{aws, calls};
 use crate::fault_proxy::{Fault, FaultProxy};
 
+// spec: WRAP-2
 #[tokio::test]
 async fn the_arn_is_recorded_whatever_was_configured() {
     let Some(moto) = moto() else { return };
@@ -23,7 +24,7 @@ async fn the_arn_is_recorded_whatever_was_configured() {
     let request = Request::new(&context);
     let client = moto.client().await;
     for name in [&arn, id, &alias, &alias_arn] {
-        let keys = client.keys(name).unwrap();
+        let keys = client.key(name).unwrap();
         assert_eq!(keys.resolve().await.unwrap().id(), arn, "{name}");
         let (dek, wrapped) = keys.generate(&request).await.unwrap();
         assert_eq!(wrapped.kek().id(), arn, "{name}");
@@ -31,7 +32,7 @@ async fn the_arn_is_recorded_whatever_was_configured() {
         let opened = keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
         assert_eq!(opened.kek.id(), arn, "{name}");
         // One that was just made and has asked nothing yet opens it, too.
-        let fresh = client.keys(name).unwrap();
+        let fresh = client.key(name).unwrap();
         assert!(!fresh.recognizes(wrapped.as_wrap_ref()).is_no(), "{name}");
         let opened = fresh.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
         assert!(opened.dek.ct_eq(&dek), "{name}");
@@ -48,8 +49,8 @@ async fn an_alias_is_resolved_again_in_time_and_its_former_target_opens_where_it
         .unwrap();
     let (first, second) = (moto.key().await, moto.key().await);
     let alias = moto.alias(&first).await;
-    let keys = client.keys(&alias).unwrap();
-    let with_former = client.keys(&alias).unwrap().also_opening(&first).unwrap();
+    let keys = client.key(&alias).unwrap();
+    let with_former = client.key(&alias).unwrap().also_opening(&first).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     let (dek, wrapped) = keys.generate(&request).await.unwrap();
@@ -100,7 +101,7 @@ async fn an_alias_that_cannot_be_resolved_again_is_what_it_was() {
         .with_refresh(short);
     let client = Client::connect(config).await.unwrap();
     let arn = moto.key().await;
-    let keys = client.keys(&moto.alias(&arn).await).unwrap();
+    let keys = client.key(&moto.alias(&arn).await).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     // Not yet resolved, and no answer: an error that may pass.
@@ -147,7 +148,7 @@ async fn behind_an_endpoint_the_region_of_an_arn_is_the_emulators() {
     let (dek, wrapped) = moto
         .client()
         .await
-        .keys(&arn)
+        .key(&arn)
         .unwrap()
         .generate(&request)
         .await
@@ -156,26 +157,26 @@ async fn behind_an_endpoint_the_region_of_an_arn_is_the_emulators() {
     wrapped.kek_id = &there;
     for name in [id, &alias] {
         let here = Client::connect(config(&proxy.url())).await.unwrap();
-        assert!(!here.keys(name).unwrap().recognizes(wrapped).is_no(), "{name}");
+        assert!(!here.key(name).unwrap().recognizes(wrapped).is_no(), "{name}");
         // Without an endpoint it is AWS, and the key another.
         let own = Config::new()
             .with_region(REGION)
             .with_credentials("test", SECRET.into(), None);
         let aws = Client::connect(own).await.unwrap();
-        assert!(aws.keys(name).unwrap().recognizes(wrapped).is_no(), "{name}");
+        assert!(aws.key(name).unwrap().recognizes(wrapped).is_no(), "{name}");
     }
     // By its id it opens, since the service alone knows which region that is in.
     let keys = Client::connect(config(&proxy.url()))
         .await
         .unwrap()
-        .keys(id)
+        .key(id)
         .unwrap();
     assert!(keys.unwrap(wrapped, &request).await.unwrap().dek.ct_eq(&dek));
     // An ARN that was configured is what it is.
     let keys = Client::connect(config(&proxy.url()))
         .await
         .unwrap()
-        .keys(&arn)
+        .key(&arn)
         .unwrap();
     assert!(keys.recognizes(wrapped).is_no());
 }
@@ -200,14 +201,14 @@ async fn a_multi_region_key_opens_in_another_region() {
     let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let request = Request::new(&context);
     let client = ministack.client().await;
-    let (dek, wrapped) = client.keys(&here).unwrap().generate(&request).await.unwrap();
+    let (dek, wrapped) = client.key(&here).unwrap().generate(&request).await.unwrap();
     assert_eq!(wrapped.kek().id(), here);
     let abroad = Client::connect(ministack.config().with_region("us-east-1"))
         .await
         .unwrap();
     // The key by any of its names; also by the ARN that it has in the first region.
     for name in [&*there, id, &here] {
-        let keys = abroad.keys(name).unwrap();
+        let keys = abroad.key(name).unwrap();
         assert!(!keys.recognizes(wrapped.as_wrap_ref()).is_no(), "{name}");
         let opened = keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
         assert!(opened.dek.ct_eq(&dek));
@@ -215,6 +216,6 @@ async fn a_multi_region_key_opens_in_another_region() {
     }
     // Another multi-region key is another key.
     let other = raw.create_key().multi_region(true).send().await.unwrap();
-    let keys = abroad.keys(&other.key_metadata.unwrap().arn.unwrap()).unwrap();
+    let keys = abroad.key(&other.key_metadata.unwrap().arn.unwrap()).unwrap();
     assert!(keys.recognizes(wrapped.as_wrap_ref()).is_no());
 }

@@ -27,7 +27,7 @@ async fn a_killed_server_is_found_again_by_the_same_client() {
     // Its next key has the same id, each time it is told so.
     let arn = seeded_key(&mut own, &server).await;
     let config = config(&server.url).with_operation_timeout(Duration::from_secs(20));
-    let keys = Client::connect(config).await.unwrap().keys(&arn).unwrap();
+    let keys = Client::connect(config).await.unwrap().key(&arn).unwrap();
     let sealer = || {
         Sealer::builder()
             .wrap_with(keys.clone())

@@ -27,7 +27,7 @@ async fn client(proxy: &FaultProxy) -> Client {
 #[tokio::test]
 async fn what_pairs_cannot_say() {
     let proxy = FaultProxy::answering(aws(500, ""));
-    let keys = client(&proxy).await.keys(ARN).unwrap();
+    let keys = client(&proxy).await.key(ARN).unwrap();
     let context = EncryptionContext::new([("tenant", "acme"), ("waxseal-context", "x")]).unwrap();
     let plain = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let (look_alike, share) = (Request::new(&context), Request::new(&plain).with_binding([1; 32]));
@@ -51,7 +51,7 @@ async fn what_pairs_cannot_say() {
 #[tokio::test]
 async fn stanzas_of_others_and_of_no_possible_length() {
     let proxy = FaultProxy::answering(aws(500, ""));
-    let keys = client(&proxy).await.keys(ARN).unwrap();
+    let keys = client(&proxy).await.key(ARN).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
     let made = stanza(WrapAlgorithm::AWS_KMS);
@@ -83,7 +83,7 @@ async fn stanzas_of_others_and_of_no_possible_length() {
 #[tokio::test]
 async fn a_deadline_that_is_over() {
     let proxy = FaultProxy::answering(aws(500, ""));
-    let keys = client(&proxy).await.keys(ARN).unwrap();
+    let keys = client(&proxy).await.key(ARN).unwrap();
     let context = EncryptionContext::empty();
     let request = Request::new(&context).with_deadline(Monotonic(Duration::ZERO));
     let error = keys.generate(&request).await.unwrap_err();
@@ -97,9 +97,9 @@ async fn keys_and_configurations_that_are_none() {
     let client = client(&proxy).await;
     let abroad = ARN.replace("eu-central-1", "eu-west-1");
     for bad in ["", "alias/", "a key", &abroad, "arn:aws:s3:::bucket"] {
-        let error = client.keys(bad).unwrap_err();
+        let error = client.key(bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");
-        assert!(client.keys(ARN).unwrap().also_opening(bad).is_err(), "{bad}");
+        assert!(client.key(ARN).unwrap().also_opening(bad).is_err(), "{bad}");
     }
     for bad in [
         config("kms.example.com"),
@@ -110,7 +110,7 @@ async fn keys_and_configurations_that_are_none() {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert_eq!(error.provider(), Some("aws-kms"));
     }
-    let shown = format!("{client:?} {:?} {:?}", client.keys(ARN), config(&proxy.url()));
+    let shown = format!("{client:?} {:?} {:?}", client.key(ARN), config(&proxy.url()));
     assert!(shown.contains("eu-central-1") && !shown.contains(super::server::SECRET));
     assert!(format!("{:?}", Config::default()).contains("300s"));
 }

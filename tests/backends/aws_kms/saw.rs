@@ -88,6 +88,7 @@ async fn the_digest_is_one_pair() {
     assert_eq!(decrypt(&moto, &wrapped, &pair).await.unwrap(), dek.expose_bytes());
 }
 
+// spec: BIND-4
 #[tokio::test]
 async fn every_call_names_key_context_and_grant_tokens_and_is_made_once() {
     let Some(moto) = moto() else { return };
@@ -95,11 +96,11 @@ async fn every_call_names_key_context_and_grant_tokens_and_is_made_once() {
     let client = Client::connect(config(&proxy.url())).await.unwrap();
     let (old, new) = (moto.key().await, moto.key().await);
     let keys = client
-        .keys(&old)
+        .key(&old)
         .unwrap()
         .with_grant_tokens(["token-1", "token-2"]);
     assert!(!format!("{keys:?}").contains("token-1"));
-    let successor = client.keys(&new).unwrap().also_opening(&old).unwrap();
+    let successor = client.key(&new).unwrap().also_opening(&old).unwrap();
     let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let request = Request::new(&context).with_actor("alice").with_request_id("r-1");
     let (dek, wrapped) = keys.generate(&request).await.unwrap();

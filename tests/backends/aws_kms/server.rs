@@ -80,7 +80,7 @@ impl Server {
     /// The key manager of a new key, and its ARN.
     pub(crate) async fn keys(&self) -> (AwsKey, String) {
         let arn = self.key().await;
-        (self.client().await.keys(&arn).unwrap(), arn)
+        (self.client().await.key(&arn).unwrap(), arn)
     }
 }
 

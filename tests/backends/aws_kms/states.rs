@@ -86,7 +86,7 @@ async fn a_key_that_there_is_not() {
         "00000000-0000-0000-0000-000000000000",
         "alias/waxseal-nobody",
     ] {
-        let keys = client.keys(name).unwrap();
+        let keys = client.key(name).unwrap();
         let error = keys.generate(&Request::new(&context)).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.is_retryable()),
@@ -111,7 +111,7 @@ async fn a_key_of_another_kind_wraps_nothing() {
         .await
         .unwrap();
     let alias = moto.alias(&created.key_metadata.unwrap().key_id).await;
-    let keys = moto.client().await.keys(&alias).unwrap();
+    let keys = moto.client().await.key(&alias).unwrap();
     let context = EncryptionContext::empty();
     let error = keys.generate(&Request::new(&context)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);

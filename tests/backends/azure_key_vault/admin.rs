@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use waxseal::backend::azure_key_vault::{Algorithm, AzureAdmin, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::{Algorithm, AzureAdmin, Config};
 use waxseal::{
     ErrorKind, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin, key::KekState, key::KekTemplate,
 };
@@ -14,7 +14,7 @@ use crate::fake_azure_key_vault::{FakeKeyVault, Fault};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn admin(fake: &FakeKeyVault) -> AzureAdmin {
-    AzureAdmin::new(&client(fake), Algorithm::RsaOaep256)
+    client(fake).admin()
 }
 
 fn kek(name: &str, version: &str) -> KekRef {
@@ -79,7 +79,7 @@ async fn a_key_is_made_once_and_as_asked_for() {
 #[tokio::test]
 async fn a_symmetric_key_is_made_in_a_managed_hsm() {
     let fake = FakeKeyVault::start_hsm();
-    let admin = AzureAdmin::new(&client(&fake), Algorithm::A256Kw);
+    let admin = client(&fake).admin().with_algorithm(Algorithm::A256Kw);
     let made = admin.create(&KekTemplate::new("k"), "x").await.unwrap();
     assert_eq!(made.algorithm, WrapAlgorithm::AZURE_A256KW);
     let keys = keys(&fake, "k");
@@ -280,8 +280,8 @@ async fn an_application_has_no_right_to_any_of_it() {
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca())
         .without_challenge_check();
-    let client = Client::new(config).unwrap();
-    let admin = AzureAdmin::new(&client, Algorithm::RsaOaep256);
+    let client = super::connect(config).unwrap();
+    let admin = client.admin();
     for error in [
         admin.rotate(&kek("k", ""), "x").await.unwrap_err(),
         admin.disable(&kek("k", "")).await.unwrap_err(),
@@ -290,7 +290,7 @@ async fn an_application_has_no_right_to_any_of_it() {
     ] {
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     }
-    let keys = AzureKey::new(&client, &name, Algorithm::RsaOaep256).unwrap();
+    let keys = client.key(&name).unwrap();
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
     assert_eq!(versions(&fake, "k"), 1);

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use waxseal::ErrorKind;
-use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::{Auth, AzureKey, Config};
 use waxseal::runtime::ProcessEnvironment;
 use waxseal::testing::FakeEnvironment;
 
@@ -13,7 +13,7 @@ use super::{auth, config, opens, wrapped};
 use crate::fake_azure_key_vault::{ASSERTION, CLIENT_SECRET, FakeKeyVault, Fault, IDENTITY_HEADER, TENANT};
 
 async fn works(config: Config) {
-    let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = super::connect(config).unwrap().key("k").unwrap();
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
 }
@@ -81,13 +81,13 @@ async fn a_token_that_kubernetes_exchanged_is_read_anew() {
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca())
         .without_challenge_check();
-    let keys = AzureKey::new(&Client::new(config.clone()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = super::connect(config.clone()).unwrap().key("k").unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
     std::fs::write(&file, ASSERTION).unwrap();
     works(config.clone()).await;
     std::fs::remove_file(&file).unwrap();
-    let error = Client::new(config).unwrap_err();
+    let error = super::connect(config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(
         error.to_string().contains("AZURE_FEDERATED_TOKEN_FILE"),
@@ -263,8 +263,8 @@ fn first_of() -> AzureKey {
     let auth = Auth::FirstOf(vec![managed, Auth::DeveloperTools]);
     let vault = std::env::var("WAXSEAL_TEST_FAKE").unwrap();
     let config = Config::from_environment(vault, auth, &ProcessEnvironment).unwrap();
-    let client = Client::new(config.without_challenge_check()).unwrap();
-    AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap()
+    let client = super::connect(config.without_challenge_check()).unwrap();
+    client.key("k").unwrap()
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn child_works() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_not_supported() {
-    let error = Client::new(by_process()).unwrap_err();
+    let error = super::connect(by_process()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     assert!(error.to_string().contains("Service Fabric"), "{error}");
 }
@@ -318,7 +318,7 @@ async fn child_is_not_supported() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_unauthenticated() {
-    let keys = AzureKey::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = super::connect(by_process()).unwrap().key("k").unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -330,7 +330,7 @@ async fn child_is_unauthenticated() {
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
 async fn child_is_unavailable() {
-    let keys = AzureKey::new(&Client::new(by_process()).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = super::connect(by_process()).unwrap().key("k").unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -382,7 +382,7 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
             .with_proxy(format!("http://127.0.0.1:{port}"), "")
     };
     let vault = "https://fake.vault.azure.net";
-    let keys = AzureKey::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = super::connect(config(vault)).unwrap().key("k").unwrap();
     assert_eq!(keys.kek_id(), "https://fake.vault.azure.net/keys/k");
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     opens(&keys, &dek, &wrap).await.unwrap();
@@ -396,8 +396,8 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
     ] {
         fake.shared().tokens.challenge = Some(challenge.to_owned());
         let given = fake.tokens_given();
-        let client = Client::new(config(vault).without_challenge_check()).unwrap();
-        let keys = AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap();
+        let client = super::connect(config(vault).without_challenge_check()).unwrap();
+        let keys = client.key("k").unwrap();
         let error = wrapped(&keys).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{challenge}: {error}");
         assert!(!error.to_string().contains("CANARY"));
@@ -416,7 +416,7 @@ async fn a_vault_below_azures_domain_is_checked_and_a_proxy_leads_there() {
             body["key"]["kid"] = kid.into();
         }
     }));
-    let fresh = AzureKey::new(&Client::new(config(vault)).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let fresh = super::connect(config(vault)).unwrap().key("k").unwrap();
     assert_eq!(
         wrapped(&fresh).await.unwrap_err().kind(),
         ErrorKind::InvalidAnswer
@@ -437,14 +437,14 @@ async fn what_is_no_configuration_is_refused_and_not_shown() {
         (Config::new("http://127.0.0.1:1", auth("app")), "TLS"),
         (Config::new("https://v/keys/k", auth("app")), "without a path"),
     ] {
-        let error = Client::new(bad).unwrap_err();
+        let error = super::connect(bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
         assert!(error.to_string().contains(what), "{error}");
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
     }
-    let client = Client::new(config(&fake)).unwrap();
+    let client = super::connect(config(&fake)).unwrap();
     for key in ["", "k/", "../k", "k/v/wrapkey", "https://h/keys/k"] {
-        let error = AzureKey::new(&client, key, Algorithm::RsaOaep256).unwrap_err();
+        let error = client.key(key).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{key}");
     }
     assert!(fake.seen().is_empty());

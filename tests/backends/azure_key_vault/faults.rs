@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::json;
-use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client, Config};
+use waxseal::backend::azure_key_vault::Config;
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::{ErrorKind, KeyManager, key::Request};
 
@@ -26,9 +26,9 @@ async fn each_fault_has_its_kind_and_the_next_call_works() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let redirect = format!("location: https://{}/\r\n", elsewhere.local_addr().unwrap());
     fake.key("k");
-    let client = Client::new(config(&fake).with_timeout(Duration::from_secs(2))).unwrap();
+    let client = super::connect(config(&fake).with_timeout(Duration::from_secs(2))).unwrap();
     let pinned = format!("k/{}", fake.version("k"));
-    let keys = AzureKey::new(&client, &pinned, Algorithm::RsaOaep256).unwrap();
+    let keys = client.key(&pinned).unwrap();
     let (dek, wrap) = wrapped(&keys).await.unwrap();
     let seven = Some(Duration::from_secs(7));
     let long = format!("\"{}\"", "x".repeat(2 << 20));
@@ -213,7 +213,7 @@ async fn what_gives_tokens_may_be_down_or_refuse() {
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca())
         .without_challenge_check();
-    let nobody = AzureKey::new(&Client::new(nobody).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
+    let nobody = super::connect(nobody).unwrap().key(&key).unwrap();
     let error = wrapped(&nobody).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
     assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
@@ -229,7 +229,7 @@ async fn a_server_that_is_gone_is_unavailable_and_found_again() {
         .unwrap()
         .port();
     let nowhere = Config::new(format!("https://127.0.0.1:{port}"), auth("app")).without_challenge_check();
-    let nowhere = AzureKey::new(&Client::new(nowhere).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
+    let nowhere = super::connect(nowhere).unwrap().key(&key).unwrap();
     let error = wrapped(&nowhere).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),
@@ -315,7 +315,7 @@ async fn certificates_that_are_not_to_be_trusted_are_not_tried_again() {
         if let Some(ca) = ca {
             config = config.with_ca_pem(ca);
         }
-        let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+        let keys = super::connect(config).unwrap().key("k").unwrap();
         let error = wrapped(&keys).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.is_retryable()),
@@ -328,7 +328,7 @@ async fn certificates_that_are_not_to_be_trusted_are_not_tried_again() {
     // And Entra ID's.
     let config = config(&good).with_authority_host(other.url());
     good.key("k");
-    let keys = AzureKey::new(&Client::new(config).unwrap(), "k", Algorithm::RsaOaep256).unwrap();
+    let keys = super::connect(config).unwrap().key("k").unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.is_retryable()),

@@ -2,7 +2,6 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
-use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client};
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek};
 
@@ -115,8 +114,8 @@ async fn no_dek_is_sent_without_a_token() {
 #[tokio::test]
 async fn the_version_of_the_interface_can_be_chosen() {
     let fake = FakeKeyVault::start();
-    let client = Client::new(config(&fake).with_api_version("7.4")).unwrap();
-    let keys = AzureKey::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
+    let client = super::connect(config(&fake).with_api_version("7.4")).unwrap();
+    let keys = client.key(&fake.key("k")).unwrap();
     wrapped(&keys).await.unwrap();
     wrapped(&super::keys(&fake, "k")).await.unwrap();
     let targets: Vec<String> = fake.seen().into_iter().map(|seen| seen.target).collect();
@@ -138,8 +137,8 @@ async fn versions_are_asked_for_again_and_old_ones_open() {
     let fake = FakeKeyVault::start();
     fake.key("k");
     let first = fake.version("k");
-    let often = Client::new(config(&fake).with_refresh(std::time::Duration::ZERO)).unwrap();
-    let often = AzureKey::new(&often, "k", Algorithm::RsaOaep256).unwrap();
+    let often = super::connect(config(&fake).with_refresh(std::time::Duration::ZERO)).unwrap();
+    let often = often.key("k").unwrap();
     let seldom = keys(&fake, "k");
     let pinned = keys(&fake, &format!("k/{first}"));
     let (dek, old) = wrapped(&often).await.unwrap();
@@ -170,8 +169,8 @@ async fn versions_are_asked_for_again_and_old_ones_open() {
 #[tokio::test]
 async fn while_the_version_cannot_be_asked_for_the_one_before_is_used() {
     let fake = FakeKeyVault::start();
-    let client = Client::new(config(&fake).with_refresh(std::time::Duration::ZERO)).unwrap();
-    let keys = AzureKey::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
+    let client = super::connect(config(&fake).with_refresh(std::time::Duration::ZERO)).unwrap();
+    let keys = client.key(&fake.key("k")).unwrap();
     let (_, wrap) = wrapped(&keys).await.unwrap();
     fake.set_rule(|seen| match seen.method.as_str() {
         "GET" => Fault::Answer(503, String::new(), "{}".to_owned()),
@@ -252,8 +251,8 @@ fn no_runtime_is_needed_where_it_is_used() {
         .enable_all()
         .build()
         .unwrap();
-    let client = Client::new(config(&fake).with_handle(runtime.handle().clone())).unwrap();
-    let keys = AzureKey::new(&client, &fake.key("k"), Algorithm::RsaOaep256).unwrap();
+    let client = super::connect(config(&fake).with_handle(runtime.handle().clone())).unwrap();
+    let keys = client.key(&fake.key("k")).unwrap();
     let sealer = blocking::Sealer::new(keys);
     let sealed = sealer.seal(b"x", &acme()).unwrap();
     assert_eq!(sealer.open(&sealed, &acme()).unwrap(), b"x");

@@ -39,8 +39,13 @@ pub(crate) fn config(fake: &FakeKeyVault) -> Config {
         .without_challenge_check()
 }
 
+/// A client, made from whatever context this is called in.
+pub(crate) fn connect(config: Config) -> waxseal::Result<Client> {
+    pollster::block_on(Client::connect(config))
+}
+
 pub(crate) fn client(fake: &FakeKeyVault) -> Client {
-    Client::new(config(fake)).unwrap()
+    connect(config(fake)).unwrap()
 }
 
 pub(crate) fn keys(fake: &FakeKeyVault, key: &str) -> AzureKey {
@@ -48,7 +53,7 @@ pub(crate) fn keys(fake: &FakeKeyVault, key: &str) -> AzureKey {
         true => Algorithm::A256Kw,
         false => Algorithm::RsaOaep256,
     };
-    AzureKey::new(&client(fake), key, algorithm).unwrap()
+    client(fake).key(key).unwrap().with_algorithm(algorithm)
 }
 
 pub(crate) async fn wrapped(keys: &AzureKey) -> waxseal::Result<(Dek, WrappedDek)> {

@@ -1,7 +1,7 @@
 //! What the service refuses, and what is refused of its answers.
 
 use serde_json::{Value, json};
-use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client};
+use waxseal::backend::azure_key_vault::Algorithm;
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, key::Request};
 
 use super::{acme, auth, client, keys, opens, wrapped};
@@ -163,8 +163,8 @@ async fn disabled_and_denied_are_told_apart() {
     fake.set(Fault::None);
     opens(&keys, &dek, &wrap).await.unwrap();
 
-    let denied = Client::new(config_of(&fake, "denied")).unwrap();
-    let denied = AzureKey::new(&denied, "k", Algorithm::RsaOaep256).unwrap();
+    let denied = super::connect(config_of(&fake, "denied")).unwrap();
+    let denied = denied.key("k").unwrap();
     let error = opens(&denied, &dek, &wrap).await.unwrap_err();
     check(&error, ErrorKind::Denied, false);
     assert!(error.to_string().contains("ForbiddenByRbac"), "{error}");
@@ -183,16 +183,11 @@ fn config_of(fake: &FakeKeyVault, client_id: &str) -> waxseal::backend::azure_ke
 async fn the_right_to_read_is_not_needed_with_a_pinned_version() {
     let fake = FakeKeyVault::start();
     fake.key("k");
-    let client = Client::new(config_of(&fake, "no-read")).unwrap();
-    let pinned = AzureKey::new(
-        &client,
-        &format!("k/{}", fake.version("k")),
-        Algorithm::RsaOaep256,
-    )
-    .unwrap();
+    let client = super::connect(config_of(&fake, "no-read")).unwrap();
+    let pinned = client.key(&format!("k/{}", fake.version("k"))).unwrap();
     let (dek, wrap) = wrapped(&pinned).await.unwrap();
     opens(&pinned, &dek, &wrap).await.unwrap();
-    let current = AzureKey::new(&client, "k", Algorithm::RsaOaep256).unwrap();
+    let current = client.key("k").unwrap();
     opens(&current, &dek, &wrap).await.unwrap();
     check(&wrapped(&current).await.unwrap_err(), ErrorKind::Denied, false);
 }
@@ -206,12 +201,15 @@ async fn a_key_that_is_not_there_or_not_for_it_is_told() {
         false,
     );
     fake.key("k");
-    let symmetric = AzureKey::new(&client(&fake), "k", Algorithm::A256Kw).unwrap();
+    let symmetric = client(&fake).key("k").unwrap().with_algorithm(Algorithm::A256Kw);
     let error = wrapped(&symmetric).await.unwrap_err();
     check(&error, ErrorKind::Configuration, false);
     assert!(error.to_string().contains("algorithm=RSA-OAEP-256"), "{error}");
     let version = fake.version("k");
-    let pinned = AzureKey::new(&client(&fake), &format!("k/{version}"), Algorithm::A256Kw).unwrap();
+    let pinned = client(&fake)
+        .key(&format!("k/{version}"))
+        .unwrap()
+        .with_algorithm(Algorithm::A256Kw);
     check(
         &wrapped(&pinned).await.unwrap_err(),
         ErrorKind::Configuration,
@@ -294,7 +292,7 @@ async fn a_challenge_for_another_host_gets_no_token() {
     let checked = waxseal::backend::azure_key_vault::Config::new(fake.url(), auth("app"))
         .with_authority_host(fake.url())
         .with_ca_pem(fake.ca());
-    let keys = AzureKey::new(&Client::new(checked).unwrap(), &key, Algorithm::RsaOaep256).unwrap();
+    let keys = super::connect(checked).unwrap().key(&key).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     check(&error, ErrorKind::Configuration, false);
     assert!(error.to_string().contains("verify-challenge=off"), "{error}");

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use waxseal::backend::gcp_kms::{Auth, Client, GcpAdmin, GcpKey};
+use waxseal::backend::gcp_kms::{Auth, GcpAdmin};
 use waxseal::{
     ErrorKind, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin, key::KekState, key::KekTemplate,
 };
@@ -16,7 +16,7 @@ const RING: &str = "projects/p/locations/global/keyRings/r";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn admin(fake: &FakeGcpKms) -> GcpAdmin {
-    GcpAdmin::new(&client(fake), RING).unwrap()
+    client(fake).admin(RING).unwrap()
 }
 
 fn kek(key: &str, version: &str) -> KekRef {
@@ -105,8 +105,8 @@ async fn a_rotation_that_was_cut_off_goes_on_where_it_was() {
     let fake = FakeGcpKms::start();
     let key = fake.key("k");
     let proxy = FaultProxy::new(&fake.endpoint());
-    let client = Client::new(config(&fake).with_endpoint(proxy.url())).unwrap();
-    let admin = GcpAdmin::new(&client, RING).unwrap();
+    let client = super::connect(config(&fake).with_endpoint(proxy.url())).unwrap();
+    let admin = client.admin(RING).unwrap();
     proxy.set_rule(|seen| match seen.path().contains(":updatePrimaryVersion") {
         true => Fault::Close,
         false => Fault::Forward,
@@ -274,7 +274,7 @@ async fn what_is_not_of_the_ring_is_not_followed() {
         .unwrap_err();
     assert_eq!(template_of_destroy.kind(), ErrorKind::InvalidArgument);
     assert!(fake.seen().is_empty(), "no call was made");
-    assert!(GcpAdmin::new(&client(&fake), &key).is_err());
+    assert!(client(&fake).admin(&key).is_err());
 }
 
 #[tokio::test]
@@ -282,11 +282,11 @@ async fn an_application_without_the_right_is_denied() {
     let fake = FakeGcpKms::start();
     fake.demand_token(TOKEN);
     let key = fake.key("k");
-    let denied = Client::new(config(&fake).with_auth(Auth::AccessToken("denied".into()))).unwrap();
-    let admin = GcpAdmin::new(&denied, RING).unwrap();
+    let denied = super::connect(config(&fake).with_auth(Auth::AccessToken("denied".into()))).unwrap();
+    let admin = denied.admin(RING).unwrap();
     let error = admin.rotate(&kek(&key, ""), "x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    let missing = GcpKey::new(&client(&fake), &key).unwrap();
+    let missing = client(&fake).key(&key).unwrap();
     assert_eq!(
         wrapped(&missing).await.unwrap().1.kek().version(),
         "1",

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use waxseal::ErrorKind;
-use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
+use waxseal::backend::gcp_kms::{Auth, Config, GcpKey};
 
 use super::{TOKEN, opens, wrapped};
 use crate::fake_gcp_kms::FakeGcpKms;
@@ -27,8 +27,10 @@ fn in_a_process(test: &str, fake: &FakeGcpKms, key: &str, credentials: &std::pat
 
 fn keys_by_default() -> GcpKey {
     let config = Config::new().with_endpoint(std::env::var("WAXSEAL_TEST_FAKE").unwrap());
-    let client = Client::new(config).unwrap();
-    GcpKey::new(&client, &std::env::var("WAXSEAL_TEST_FAKE_KEY").unwrap()).unwrap()
+    let client = super::connect(config).unwrap();
+    client
+        .key(&std::env::var("WAXSEAL_TEST_FAKE_KEY").unwrap())
+        .unwrap()
 }
 
 /// Answers one form with a token, and gives what was asked.
@@ -163,7 +165,7 @@ async fn a_token_that_is_none_is_refused_before_any_call() {
     let config = Config::new()
         .with_endpoint(fake.endpoint())
         .with_auth(Auth::AccessToken("CANARY\nnewline".into()));
-    let keys = GcpKey::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
+    let keys = super::connect(config).unwrap().key(&fake.key("k")).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(!format!("{error} {error:?}").contains("CANARY"));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
+use waxseal::backend::gcp_kms::{Auth, Config, GcpKey};
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request};
 
@@ -77,7 +77,7 @@ impl Drongo {
         let config = Config::new()
             .with_endpoint(&self.address)
             .with_auth(Auth::Anonymous);
-        GcpKey::new(&Client::new(config).unwrap(), key).unwrap()
+        super::connect(config).unwrap().key(key).unwrap()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waxseal::backend::gcp_kms::{Auth, Client, Config, GcpKey};
+use waxseal::backend::gcp_kms::{Auth, Config, GcpKey};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::{ErrorKind, KeyManager, key::Request};
 
@@ -18,7 +18,7 @@ fn behind(timeout: Duration) -> (FakeGcpKms, FaultProxy, GcpKey) {
     let fake = FakeGcpKms::start();
     let proxy = FaultProxy::new(&fake.endpoint());
     let config = config(&fake).with_endpoint(proxy.url()).with_timeout(timeout);
-    let keys = GcpKey::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
+    let keys = super::connect(config).unwrap().key(&fake.key("k")).unwrap();
     (fake, proxy, keys)
 }
 
@@ -177,7 +177,7 @@ async fn an_empty_answer_is_none_even_from_an_emulator() {
     let config = config(&fake)
         .with_endpoint(proxy.url())
         .with_auth(Auth::Anonymous);
-    let keys = GcpKey::new(&Client::new(config).unwrap(), &fake.key("k")).unwrap();
+    let keys = super::connect(config).unwrap().key(&fake.key("k")).unwrap();
     let error = wrapped(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
 }
@@ -237,7 +237,7 @@ async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
             let config = Config::new()
                 .with_endpoint(url)
                 .with_auth(Auth::AccessToken(TOKEN.into()));
-            let keys = GcpKey::new(&Client::new(config).unwrap(), key).unwrap();
+            let keys = super::connect(config).unwrap().key(key).unwrap();
             let answer = tokio::time::timeout(BOUND, wrapped(&keys)).await.unwrap();
             if number == 0 {
                 answer.unwrap();

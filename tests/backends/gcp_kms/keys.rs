@@ -2,7 +2,7 @@
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::backend::gcp_kms::{Client, Config, GcpKey};
+use waxseal::backend::gcp_kms::Config;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek};
 
@@ -127,8 +127,8 @@ fn no_runtime_is_needed_where_it_is_used() {
         .enable_all()
         .build()
         .unwrap();
-    let client = Client::new(config(&fake).with_handle(runtime.handle().clone())).unwrap();
-    let sealer = blocking::Sealer::new(GcpKey::new(&client, &fake.key("k")).unwrap());
+    let client = super::connect(config(&fake).with_handle(runtime.handle().clone())).unwrap();
+    let sealer = blocking::Sealer::new(client.key(&fake.key("k")).unwrap());
     let sealed = sealer.seal(b"x", &acme()).unwrap();
     assert_eq!(sealer.open(&sealed, &acme()).unwrap(), b"x");
 }
@@ -144,13 +144,13 @@ async fn nothing_printed_shows_the_token() {
 
 #[tokio::test]
 async fn a_name_that_is_none_is_refused() {
-    let client = Client::new(Config::new()).unwrap();
+    let client = super::connect(Config::new()).unwrap();
     for name in [
         "",
         "k",
         "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
     ] {
-        let error = GcpKey::new(&client, name).unwrap_err();
+        let error = client.key(name).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{name}");
     }
 }

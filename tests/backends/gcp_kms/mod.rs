@@ -32,12 +32,17 @@ pub(crate) fn config(fake: &FakeGcpKms) -> Config {
         .with_auth(Auth::AccessToken(TOKEN.into()))
 }
 
+/// A client, made from whatever context this is called in.
+pub(crate) fn connect(config: Config) -> waxseal::Result<Client> {
+    pollster::block_on(Client::connect(config))
+}
+
 pub(crate) fn client(fake: &FakeGcpKms) -> Client {
-    Client::new(config(fake)).unwrap()
+    connect(config(fake)).unwrap()
 }
 
 pub(crate) fn keys(fake: &FakeGcpKms, key: &str) -> GcpKey {
-    GcpKey::new(&client(fake), key).unwrap()
+    client(fake).key(key).unwrap()
 }
 
 pub(crate) async fn wrapped(keys: &GcpKey) -> waxseal::Result<(Dek, WrappedDek)> {

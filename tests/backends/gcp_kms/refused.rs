@@ -2,7 +2,7 @@
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use waxseal::backend::gcp_kms::{Auth, Client, GcpKey};
+use waxseal::backend::gcp_kms::Auth;
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, key::Request};
 
 use super::{TOKEN, acme, client, config, keys, opens, wrapped};
@@ -169,8 +169,8 @@ async fn wrong_credentials_and_missing_rights_are_told_apart() {
         (Auth::AccessToken("denied-CANARY".into()), ErrorKind::Denied),
         (Auth::Anonymous, ErrorKind::Unauthenticated),
     ] {
-        let client = Client::new(config(&fake).with_auth(auth)).unwrap();
-        let error = wrapped(&GcpKey::new(&client, &key).unwrap()).await.unwrap_err();
+        let client = super::connect(config(&fake).with_auth(auth)).unwrap();
+        let error = wrapped(&client.key(&key).unwrap()).await.unwrap_err();
         check(&error, kind, false);
     }
 }
@@ -216,9 +216,9 @@ async fn a_checksum_that_does_not_agree_is_no_answer() {
 #[tokio::test]
 async fn an_emulator_may_lack_checksums_but_not_have_wrong_ones() {
     let fake = FakeGcpKms::start();
-    let anonymous = Client::new(config(&fake).with_auth(Auth::Anonymous)).unwrap();
+    let anonymous = super::connect(config(&fake).with_auth(Auth::Anonymous)).unwrap();
     let key = fake.key("k");
-    let keys = GcpKey::new(&anonymous, &key).unwrap();
+    let keys = anonymous.key(&key).unwrap();
     fake.set(Fault::Change(|body| {
         for field in [
             "ciphertextCrc32c",
@@ -275,7 +275,7 @@ async fn a_request_that_is_damaged_on_the_way_wraps_nothing() {
 async fn an_answer_about_another_key_is_none() {
     let fake = FakeGcpKms::start();
     let key = fake.key("k");
-    let keys = GcpKey::new(&client(&fake), &key).unwrap();
+    let keys = client(&fake).key(&key).unwrap();
     let names: [fn(&mut Value); 3] = [
         |body| {
             body["name"] =

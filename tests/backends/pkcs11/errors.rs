@@ -132,6 +132,7 @@ async fn what_a_token_cannot_do_is_unsupported_by_name() {
     assert!(feature.contains(name), "{feature}");
 }
 
+// spec: ALG-11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_rsa_key_is_refused() {
     let Some(token) = Token::fresh("short") else {

@@ -115,6 +115,7 @@ async fn key_wrapping_leaves_no_secret_on_the_token() {
     assert_eq!(session.find_objects(&template[..2]).unwrap().len(), 1);
 }
 
+// spec: ALG-14
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_token_itself_opens_a_gcm_wrap_and_its_iv_is_the_one_in_front() {
     let Some(token) = Token::fresh("raw-gcm") else {

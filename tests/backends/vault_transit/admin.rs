@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use waxseal::backend::vault_transit::{Mode, TransitAdmin};
+use waxseal::backend::vault_transit::Mode;
 use waxseal::{ErrorKind, key::KekAdmin, key::KekState, key::KekTemplate};
 
 use super::server::{kek, round_trip, server, unique};
 
 async fn administers(mode: Mode) {
     let Some(server) = server().await else { return };
-    let admin = TransitAdmin::new(&server.root(), "transit", mode).unwrap();
+    let admin = server.root().admin().with_mode(mode);
     let template = KekTemplate::new(unique("made"));
     let name = template.name.as_str();
     assert_eq!(
@@ -39,7 +39,7 @@ async fn administers(mode: Mode) {
     let rotated = admin.rotate(&made.kek, "first").await.unwrap();
     assert_eq!(rotated.kek, kek(name, "2"));
     assert_eq!(admin.rotate(&made.kek, "first").await.unwrap(), rotated);
-    let elsewhere = TransitAdmin::new(&server.root(), "transit", mode).unwrap();
+    let elsewhere = server.root().admin().with_mode(mode);
     assert_eq!(elsewhere.rotate(&made.kek, "first").await.unwrap(), rotated);
     assert_eq!(
         admin.rotate(&kek(name, ""), "second").await.unwrap().kek,
@@ -133,7 +133,7 @@ async fn derived_keys() {
 #[tokio::test]
 async fn what_is_not_of_this_mount_or_not_to_be_had() {
     let Some(server) = server().await else { return };
-    let admin = TransitAdmin::new(&server.root(), "transit", Mode::Encrypt).unwrap();
+    let admin = server.root().admin();
     for (provider, id) in [
         ("aws-kms", "transit/keys/a"),
         ("vault-transit", "other/keys/a"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, Mode, TransitKey};
 use waxseal::runtime::{Runtime, TokioRuntime};
 use waxseal::{ErrorKind, KeyManager, key::KekAdmin, key::Request, value::Dek};
 
@@ -16,8 +16,8 @@ async fn behind(server: &Server, mode: Mode, timeout: Duration) -> (FaultProxy, 
     let proxy = FaultProxy::new(&server.address);
     let name = server.key("faults", mode).await;
     let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
-    let client = Client::new(config.with_timeout(timeout)).unwrap();
-    (proxy, TransitKey::new(&client, "transit", &name, mode).unwrap())
+    let client = super::connect(config.with_timeout(timeout)).unwrap();
+    (proxy, client.key(&name).unwrap().with_mode(mode))
 }
 
 #[tokio::test]
@@ -103,8 +103,8 @@ async fn a_certificate_that_is_not_to_be_trusted_is_not_tried_again() {
     let name = server.key("certified", Mode::Encrypt).await;
     let keys = |proxy: &FaultProxy| {
         let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
-        let client = Client::new(config.with_ca_pem(certified.ca.clone())).unwrap();
-        TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap()
+        let client = super::connect(config.with_ca_pem(certified.ca.clone())).unwrap();
+        client.key(&name).unwrap()
     };
     round_trip(&keys(&certified.good)).await.unwrap();
     for (what, proxy) in &certified.bad {
@@ -295,8 +295,8 @@ async fn a_server_that_will_not_be_told_to_forward_is_asked_without() {
     let proxy = FaultProxy::new(&server.address);
     let name = server.key("told", Mode::Encrypt).await;
     let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
-    let client = Client::new(config).unwrap();
-    let admin = TransitAdmin::new(&client, "transit", Mode::Encrypt).unwrap();
+    let client = super::connect(config).unwrap();
+    let admin = client.admin();
     proxy.set_rule(|seen| {
         if seen.header("x-vault-inconsistent").is_some() {
             let refused = r#"{"errors":["forwarding via header is disabled in configuration"]}"#;

@@ -3,7 +3,7 @@
 use base64ct::{Base64, Encoding};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use waxseal::backend::vault_transit::{Auth, Client, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Mode};
 use waxseal::testing::conformance::{self, Subject};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
 
@@ -14,8 +14,8 @@ async fn conforms(mode: Mode) {
     let (own, other) = (server.key("own", mode).await, server.key("other", mode).await);
     // With the policy of the documentation, and nothing more.
     let token = server.token(&policy_for(&own), json!({})).await;
-    let client = Client::new(server.config(Auth::token(token.clone()))).unwrap();
-    let subject = Subject::new(TransitKey::new(&client, "transit", &own, mode).unwrap())
+    let client = super::connect(server.config(Auth::token(token.clone()))).unwrap();
+    let subject = Subject::new(client.key(&own).unwrap().with_mode(mode))
         .against(server.keys(&other, mode))
         .with_canary(token);
     let report = conformance::run(&subject)
@@ -40,6 +40,7 @@ fn text(wrapped: &waxseal::envelope::WrappedDek) -> &str {
     std::str::from_utf8(wrapped.wrapped()).unwrap()
 }
 
+// spec: BIND-1
 #[tokio::test]
 async fn what_is_wrapped_is_the_dek_and_the_digest() {
     let Some(server) = server().await else { return };
@@ -236,15 +237,22 @@ async fn the_mount_and_namespace_are_those_of_the_configuration() {
     let config = server
         .config(Auth::token(server.root.clone()))
         .with_namespace(&format!("/{namespace}/"));
-    let client = Client::new(config).unwrap();
-    let keys = TransitKey::new(&client, "keys/transit/", "orders", Mode::Encrypt).unwrap();
+    let client = super::connect(config).unwrap();
+    let keys = client
+        .key("orders")
+        .and_then(|key| key.with_mount("keys/transit/"))
+        .unwrap();
     let wrapped = round_trip(&keys).await.unwrap();
     assert_eq!(
         wrapped.kek().id(),
         format!("{namespace}/keys/transit/keys/orders")
     );
     // Outside there is no such thing.
-    let outside = TransitKey::new(&server.root(), "keys/transit", "orders", Mode::Encrypt).unwrap();
+    let outside = server
+        .root()
+        .key("orders")
+        .and_then(|key| key.with_mount("keys/transit"))
+        .unwrap();
     assert_eq!(
         round_trip(&outside).await.unwrap_err().kind(),
         ErrorKind::KeyNotFound
@@ -262,8 +270,8 @@ fn callers_without_a_runtime_are_served_by_the_clients_own() {
         return;
     };
     let config = server.config(Auth::token(server.root.clone()));
-    let client = Client::new(config.with_handle(runtime.handle().clone())).unwrap();
-    let keys = TransitKey::new(&client, "transit", &name, Mode::DataKey).unwrap();
+    let client = super::connect(config.with_handle(runtime.handle().clone())).unwrap();
+    let keys = client.key(&name).unwrap().with_mode(Mode::DataKey);
     let sealer = waxseal::blocking::Sealer::from(Sealer::new(keys));
     let sealed = sealer.seal(b"hello", &acme()).unwrap();
     assert_eq!(sealer.open(&sealed, &acme()).unwrap(), b"hello");

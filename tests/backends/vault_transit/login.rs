@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use waxseal::ErrorKind;
-use waxseal::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, JwtSource, Mode, TransitKey};
 
 use super::server::{Server, policy_for, round_trip, server, unique};
 use crate::fault_proxy::{Fault, FaultProxy, Seen};
@@ -36,8 +36,8 @@ async fn approle(server: &Server, more: Value) -> (String, String, String, Strin
 }
 
 fn keys_of(proxy: &FaultProxy, auth: Auth, name: &str) -> TransitKey {
-    let client = Client::new(Config::new(proxy.url(), auth)).unwrap();
-    TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap()
+    let client = super::connect(Config::new(proxy.url(), auth)).unwrap();
+    client.key(name).unwrap()
 }
 
 /// The token of the last request.
@@ -335,12 +335,12 @@ async fn the_servers_own_plugin_takes_a_signed_token() {
             jwt: source,
         },
     ] {
-        let client = Client::new(server.config(auth)).unwrap();
-        let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+        let client = super::connect(server.config(auth)).unwrap();
+        let keys = client.key(&name).unwrap();
         round_trip(&keys).await.unwrap();
     }
-    let client = Client::new(server.config(Auth::jwt("app", forged).at(mount))).unwrap();
-    let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+    let client = super::connect(server.config(Auth::jwt("app", forged).at(mount))).unwrap();
+    let keys = client.key(&name).unwrap();
     let error = round_trip(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
 }

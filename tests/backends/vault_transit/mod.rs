@@ -17,3 +17,10 @@ mod refused;
 mod server;
 mod standby;
 mod tls;
+
+/// A client, made from whatever context this is called in.
+pub(crate) fn connect(
+    config: waxseal::backend::vault_transit::Config,
+) -> waxseal::Result<waxseal::backend::vault_transit::Client> {
+    pollster::block_on(waxseal::backend::vault_transit::Client::connect(config))
+}

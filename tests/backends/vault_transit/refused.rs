@@ -2,12 +2,13 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, Mode};
 use waxseal::testing::FakeEnvironment;
 use waxseal::{ErrorKind, KeyManager, key::Request, value::Dek};
 
 use super::server::{acme, policy_for, round_trip, server, unique, unwrap_kind};
 
+// spec: ALG-12
 #[tokio::test]
 async fn a_key_that_would_not_bind_is_not_used() {
     let Some(server) = server().await else { return };
@@ -59,9 +60,9 @@ async fn an_unknown_key_is_an_error_and_is_not_made() {
     let name = unique("unknown");
     let own = server.token(&policy_for(&name), json!({})).await;
     for token in [all, own.clone()] {
-        let client = Client::new(server.config(Auth::token(token))).unwrap();
+        let client = super::connect(server.config(Auth::token(token))).unwrap();
         for mode in [Mode::Encrypt, Mode::DataKey] {
-            let keys = TransitKey::new(&client, "transit", &name, mode).unwrap();
+            let keys = client.key(&name).unwrap().with_mode(mode);
             assert_eq!(
                 round_trip(&keys).await.unwrap_err().kind(),
                 ErrorKind::KeyNotFound
@@ -131,8 +132,8 @@ async fn denied_is_not_unauthenticated() {
         "path \"transit/keys/{name}\" {{ capabilities = [\"read\"] }}\npath \"transit/encrypt/{name}\" {{ capabilities = [\"update\"] }}"
     );
     let token = server.token(&policy, json!({})).await;
-    let client = Client::new(server.config(Auth::token(token.clone()))).unwrap();
-    let keys = TransitKey::new(&client, "transit", &name, Mode::Encrypt).unwrap();
+    let client = super::connect(server.config(Auth::token(token.clone()))).unwrap();
+    let keys = client.key(&name).unwrap();
     let error = round_trip(&keys).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Denied, false));
     let shown = format!("{error} {error:?} {client:?} {keys:?}");
@@ -143,8 +144,8 @@ async fn denied_is_not_unauthenticated() {
         round_trip(&keys).await.unwrap_err().kind(),
         ErrorKind::Unauthenticated
     );
-    let wrong = Client::new(server.config(Auth::token("s.wrong"))).unwrap();
-    let keys = TransitKey::new(&wrong, "transit", &name, Mode::Encrypt).unwrap();
+    let wrong = super::connect(server.config(Auth::token("s.wrong"))).unwrap();
+    let keys = wrong.key(&name).unwrap();
     assert_eq!(
         round_trip(&keys).await.unwrap_err().kind(),
         ErrorKind::Unauthenticated
@@ -162,7 +163,7 @@ async fn configurations_that_are_none() {
         "https://vault.example.com/?a=CANARY",
         "https://vault.example.com/#CANARY",
     ] {
-        let error = Client::new(Config::new(address, token())).unwrap_err();
+        let error = super::connect(Config::new(address, token())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{address}");
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
     }
@@ -176,12 +177,12 @@ async fn configurations_that_are_none() {
         Config::new(address, Auth::approle("r", "CANARY").at("../sys")),
     ] {
         assert!(!format!("{config:?}").contains("CANARY\n"), "{config:?}");
-        let error = Client::new(config).unwrap_err();
+        let error = super::connect(config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert_eq!(error.provider(), Some("vault-transit"));
         assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
     }
-    let client = Client::new(Config::new(address, token())).unwrap();
+    let client = super::connect(Config::new(address, token())).unwrap();
     for (mount, name) in [
         ("transit", "../x"),
         ("transit", ""),
@@ -189,7 +190,10 @@ async fn configurations_that_are_none() {
         ("a/../b", "orders"),
         ("transit", "a/b"),
     ] {
-        let error = TransitKey::new(&client, mount, name, Mode::Encrypt).unwrap_err();
+        let error = client
+            .key(name)
+            .and_then(|key| key.with_mount(mount))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{mount} {name}");
     }
 }
@@ -207,11 +211,11 @@ async fn the_environment_says_where_and_who() {
     let environment = environment
         .with("VAULT_NAMESPACE", "team/a/")
         .with("VAULT_CACERT", "/nowhere/ca.pem");
-    let error = Client::new(Config::from_environment(&environment).unwrap()).unwrap_err();
+    let error = super::connect(Config::from_environment(&environment).unwrap()).unwrap_err();
     assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     environment.unset("VAULT_CACERT");
-    let client = Client::new(Config::from_environment(&environment).unwrap()).unwrap();
-    let keys = TransitKey::new(&client, "transit", "orders", Mode::Encrypt).unwrap();
+    let client = super::connect(Config::from_environment(&environment).unwrap()).unwrap();
+    let keys = client.key("orders").unwrap();
     assert_eq!(keys.kek_id(), "team/a/transit/keys/orders");
     environment.unset("VAULT_TOKEN");
     let error = Config::from_environment(&environment).unwrap_err();

@@ -124,11 +124,11 @@ impl Server {
     }
 
     pub(crate) fn root(&self) -> Client {
-        Client::new(self.config(Auth::token(self.root.clone()))).unwrap()
+        super::connect(self.config(Auth::token(self.root.clone()))).unwrap()
     }
 
     pub(crate) fn keys(&self, name: &str, mode: Mode) -> TransitKey {
-        TransitKey::new(&self.root(), "transit", name, mode).unwrap()
+        self.root().key(name).unwrap().with_mode(mode)
     }
 }
 

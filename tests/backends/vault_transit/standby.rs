@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitAdmin, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Config, Mode};
 use waxseal::layer::Failover;
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::KekAdmin, key::Request};
@@ -45,7 +45,7 @@ async fn standbys_answer_redirect_and_take_over() {
     let keys = standby.keys(&name, Mode::Encrypt);
     let subject = Subject::new(keys.clone()).against(standby.keys(&other, Mode::Encrypt));
     println!("OpenBao, a standby:\n{}", run(&subject).await.unwrap());
-    let admin = TransitAdmin::new(&standby.root(), "transit", Mode::Encrypt).unwrap();
+    let admin = standby.root().admin();
     assert_eq!(
         admin.rotate(&kek(&name, ""), "first").await.unwrap().kek,
         kek(&name, "2")
@@ -115,12 +115,12 @@ async fn redirects(cluster: &Cluster, name: &str, login: &(String, String)) {
     let (id, secret) = login;
     let proxy = FaultProxy::new(&standby.address);
     let keys = |auth| {
-        let client = Client::new(Config::new(proxy.url(), auth)).unwrap();
-        TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap()
+        let client = super::connect(Config::new(proxy.url(), auth)).unwrap();
+        client.key(name).unwrap()
     };
     let logging_in = keys(Auth::approle(id, secret.clone()));
-    let root = Client::new(Config::new(proxy.url(), Auth::token(standby.root.clone()))).unwrap();
-    let admin = TransitAdmin::new(&root, "transit", Mode::Encrypt).unwrap();
+    let root = super::connect(Config::new(proxy.url(), Auth::token(standby.root.clone()))).unwrap();
+    let admin = root.admin();
     proxy.set(NOT_FORWARDED);
     // A login makes a token, and a rotation a version: both are the leader's alone.
     for error in [
@@ -142,12 +142,7 @@ async fn redirects(cluster: &Cluster, name: &str, login: &(String, String)) {
         );
     }
     assert_eq!(
-        TransitAdmin::new(&leader.root(), "transit", Mode::Encrypt)
-            .unwrap()
-            .describe(&kek(name, ""))
-            .await
-            .unwrap()
-            .kek,
+        leader.root().admin().describe(&kek(name, "")).await.unwrap().kek,
         kek(name, "2"),
         "a redirect was followed"
     );

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use waxseal::ErrorKind;
-use waxseal::backend::vault_transit::{Auth, Client, Config, Mode, TransitKey};
+use waxseal::backend::vault_transit::{Auth, Client, Config, TransitKey};
 use waxseal::testing::conformance::{Subject, run};
 
 use super::server::{BINARY, round_trip, server};
@@ -93,13 +93,13 @@ impl Tls {
 
     fn client(&self) -> Client {
         let config = Config::new(format!("https://127.0.0.1:{}", self.port), Auth::token("root"));
-        Client::new(config.with_ca_file(self.ca())).unwrap()
+        super::connect(config.with_ca_file(self.ca())).unwrap()
     }
 
     fn keys(&self, host: &str, change: impl FnOnce(Config) -> Config) -> TransitKey {
         let config = Config::new(format!("https://{host}:{}", self.port), Auth::token("root"));
-        let client = Client::new(change(config)).unwrap();
-        TransitKey::new(&client, "transit", "orders", Mode::Encrypt).unwrap()
+        let client = super::connect(change(config)).unwrap();
+        client.key("orders").unwrap()
     }
 }
 
@@ -108,7 +108,7 @@ async fn conforms_over_tls() {
     let Some(tls) = start().await else { return };
     tls.mount().await;
     let client = tls.client();
-    let keys = |name| TransitKey::new(&client, "transit", name, Mode::Encrypt).unwrap();
+    let keys = |name| client.key(name).unwrap();
     let subject = Subject::new(keys("orders")).against(keys("others"));
     println!(
         "OpenBao with TLS at port {}:\n{}",
