@@ -35,20 +35,7 @@ fn what_is_lost_is_found_again() {
     let tokens = dir.path().join("tokens");
     std::fs::create_dir(&tokens).unwrap();
     let conf = dir.path().join("token.conf");
-    let tokens_at = tokens.display();
-    let (variable, text) = if support::is_kryoptic() {
-        let slot = "[[slots]]\nslot = 1\ndbtype = \"sqlite\"\n";
-        (
-            "KRYOPTIC_CONF",
-            format!("{slot}dbargs = \"{tokens_at}/token.sql\"\n"),
-        )
-    } else {
-        let rest = "objectstore.backend = file\nlog.level = ERROR\n";
-        (
-            "SOFTHSM2_CONF",
-            format!("directories.tokendir = {tokens_at}\n{rest}"),
-        )
-    };
+    let (variable, text) = support::configuration(&tokens);
     std::fs::write(&conf, text).unwrap();
     let done = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -111,7 +98,7 @@ impl Scene {
     }
 }
 
-fn initialise(module: &Pkcs11) {
+fn initialize(module: &Pkcs11) {
     module
         .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
         .unwrap();
@@ -145,7 +132,7 @@ async fn scenario() {
         old,
     } = scene;
     drop(keys);
-    assert!(!token.is_in_use(), "a session was left open");
+    assert!(!token.stays_in_use(), "a session was left open");
     let keys = token.keys("kek", Mechanism::AesGcm);
     let scene = Scene {
         keys,
@@ -157,7 +144,7 @@ async fn scenario() {
 
     // Every session is closed, the module shut down and started again: the handles are nobody's.
     token.raw.clone().finalize().unwrap();
-    initialise(&token.raw);
+    initialize(&token.raw);
     scene.works_for_many("after all sessions were closed").await;
 
     // The module is shut down, and nobody starts it again.
