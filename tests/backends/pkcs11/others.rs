@@ -57,7 +57,7 @@ fn try_each(token: &Token, pin: &str) -> [Result<(), Error>; 3] {
         ("rsa", Mechanism::RsaOaep256),
     ]
     .map(|(label, mechanism)| {
-        let config = Config::new(&token.module, TokenMatch::labelled(&token.label));
+        let config = Config::new(&token.module, TokenMatch::labeled(&token.label));
         let client = connect(config.with_pin(pin.to_owned().into()));
         let keys = client.key(label).unwrap().with_mechanism(mechanism);
         let (dek, wrapped) = block_on(keys.generate(&request))?;
