@@ -146,22 +146,16 @@ fn add_pem(roots: &mut RootCertStore, bytes: &[u8], what: &str) -> Result<()> {
 
 /// Adds what is in the directories, as OpenSSL does: files that are no certificates are passed over.
 fn add_directories(roots: &mut RootCertStore, dirs: &Path) -> Result<()> {
-    let refused = |why: String| Error::configuration(format!("SSL_CERT_DIR, {}: {why}", dirs.display()));
     let mut added = 0;
     for dir in std::env::split_paths(dirs) {
-        let entries = fs::read_dir(&dir)
-            .map_err(|error| refused(format!("{} cannot be read", dir.display())).with_source(error))?;
-        for entry in entries.flatten() {
-            let path = entry.path();
-            if let Ok(pem) = read(&path, "a certificate")
-                && add_pem(roots, &pem, "a certificate").is_ok()
-            {
-                added += 1;
-            }
-        }
+        let found = rustls_native_certs::load_certs_from_paths(None, Some(&dir));
+        added += roots.add_parsable_certificates(found.certs).0;
     }
     match added {
-        0 => Err(refused("there is no certificate in it".to_owned())),
+        0 => Err(Error::configuration(format!(
+            "no certificate can be read in the directory {} (from SSL_CERT_DIR)",
+            dirs.display()
+        ))),
         _ => Ok(()),
     }
 }
