@@ -39,7 +39,8 @@
 //!
 //! | kind | means | do |
 //! |---|---|---|
-//! | `CannotOpen` | wrong key, context or AAD, or altered bytes; which of them is not told, on purpose | check that reader and writer build context and AAD alike; then take it for tampering |
+//! | `CannotOpen`, "the key or the encryption context is wrong, or the envelope's header was altered" | no wrap led to the key that the envelope commits to; which of these it was is not told, on purpose | check that reader and writer build the context alike and use the same KEK; then treat it as tampering |
+//! | `CannotOpen`, "key and context are right; …" | a wrap opened and the commitment held; a chunk did not authenticate | check that reader and writer build the AAD alike; then treat it as tampering, or a copy that was cut off |
 //! | `ContextMismatch` | the context stored in the envelope is not the caller's | the row is in the wrong place, or the caller in the wrong tenant |
 //! | `Entropy` | the operating system gave no randomness; nothing was sealed | stop: a machine in that state must not make keys |
 //!

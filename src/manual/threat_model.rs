@@ -39,8 +39,10 @@
 //!    enforced.
 //! 6. A re-wrap changes no byte of the body.
 //! 7. Lengths, counts and costs are checked before anything is allocated and before a key manager is called.
-//! 8. One error, without detail, says that an envelope does not open, whatever the reason. (The *time* to that
-//!    error does depend on how far it came.)
+//! 8. One kind of error says that an envelope does not open, with one of two sentences: no key reproduced the commitment,
+//!    or one did and a chunk did not authenticate. The commitment is public, and whoever gets past it has the DEK, so
+//!    the difference answers no guess. A failed unwrap, another binding and another commitment are not told apart. (The
+//!    *time* to that error does depend on how far the reader came.)
 //!
 //! # What is not promised
 //!

@@ -6,7 +6,8 @@ use std::ops::Range;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::envelope::{Cut, Header};
-use crate::message::ChunkOpener;
+use crate::message::ChunkMachine;
+use crate::value::aead::TAG;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// The bytes of a stored envelope that hold a part of its payload: for HTTP `Range` requests, and any other store that
@@ -149,7 +150,7 @@ impl RangePlan {
     }
 
     /// Opens what was fetched, one piece for each range.
-    pub(crate) fn open<P: AsRef<[u8]>>(&self, opener: &ChunkOpener, pieces: &[P]) -> Result<Vec<u8>> {
+    pub(crate) fn open<P: AsRef<[u8]>>(&self, opener: &ChunkMachine, pieces: &[P]) -> Result<Vec<u8>> {
         let ranges = self.ranges();
         let fits = |(piece, range): (&P, Range<u64>)| piece.as_ref().len() as u64 == range.end - range.start;
         if pieces.len() != ranges.len() || !pieces.iter().zip(ranges).all(fits) {
@@ -166,8 +167,13 @@ impl RangePlan {
         result.map(|()| out)
     }
 
-    fn open_into<P: AsRef<[u8]>>(&self, opener: &ChunkOpener, pieces: &[P], out: &mut Vec<u8>) -> Result<()> {
-        let size = opener.chunk_size().bytes() as u64;
+    fn open_into<P: AsRef<[u8]>>(
+        &self,
+        opener: &ChunkMachine,
+        pieces: &[P],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let size = opener.chunk_size() as u64;
         let mut scratch = Zeroizing::new(Vec::new());
         for (piece, run) in pieces.iter().zip(self.runs().into_iter().flatten()) {
             let mut rest = piece.as_ref();
@@ -178,7 +184,9 @@ impl RangePlan {
                 rest = behind;
                 scratch.clear();
                 scratch.extend_from_slice(chunk);
-                let len = opener.open(index, index + 1 == self.cut.count() as u64, &mut scratch)?;
+                let run = opener.at(index, len, index + 1 == self.cut.count() as u64)?;
+                opener.keys().open_in_place(run, &mut scratch).1?;
+                let len = len - TAG;
                 // Where the range lies in this chunk.
                 let within = |at: u64| {
                     let at = at.saturating_sub(index * size);
