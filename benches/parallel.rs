@@ -1,9 +1,9 @@
 //! One thread and two, from 64 bytes to 64 MiB: wall time.
 //!
 //! ```text
-//! cargo bench --features rayon --bench parallel                 # prints the table
-//! cargo bench --features rayon --bench parallel -- --write      # and writes it into benches/RESULTS.md
-//! cargo bench --features rayon --bench parallel -- 1 MiB     # one size
+//! cargo bench -p waxseal-benches --bench parallel                 # prints the table
+//! cargo bench -p waxseal-benches --bench parallel -- --write      # and writes it into benches/RESULTS.md
+//! cargo bench -p waxseal-benches --bench parallel -- 1 MiB     # one size
 //! ```
 //!
 //! The two are interleaved in one process; each figure is the best of many rounds. It wants a machine with two
@@ -172,7 +172,7 @@ fn main() {
              default has it.\n\n{table}",
             sections::machine()
         );
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
         sections::replace(Path::new(path), "parallel", &text);
     }
 }

@@ -1,7 +1,7 @@
 //! Sealing, opening, re-wrapping and parsing from 100 bytes to 1 MiB, beside the raw AEAD in the same run.
 //!
 //! ```text
-//! cargo bench --bench seal_open
+//! cargo bench -p waxseal-benches --bench seal_open
 //! ```
 //!
 //! `benches/ratios/main.rs` measures the same interleaved, and prints the ratios that this crate promises.

@@ -2,8 +2,8 @@
 //! that they cannot do without.
 //!
 //! ```text
-//! cargo bench --bench ratios                     # prints the table
-//! cargo bench --bench ratios -- --write          # and writes benches/RESULTS.md
+//! cargo bench -p waxseal-benches --bench ratios                     # prints the table
+//! cargo bench -p waxseal-benches --bench ratios -- --write          # and writes benches/RESULTS.md
 //! ```
 //!
 //! Cases are interleaved, in thread CPU time; each figure is the best of many rounds. Absolute figures move

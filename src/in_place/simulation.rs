@@ -233,6 +233,7 @@ impl Case {
 
 const ENDS: [End; 3] = [End::Killed, End::PowerLost, End::SectorLost];
 
+// spec: REWRAP-6
 #[test]
 fn whatever_ends_it_wherever_the_file_is_whole_after_recovery() {
     let case = Case::new(70);

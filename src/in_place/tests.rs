@@ -205,6 +205,7 @@ fn a_process_to_be_killed() {
     }
 }
 
+// spec: REWRAP-6
 #[test]
 fn a_process_that_is_killed_anywhere_leaves_a_file_that_opens() {
     let mut under = [0, 0];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::value::error::{Error, Result};
 use crate::value::secret::Dek;
 
@@ -84,8 +84,14 @@ impl KeyManager for Failover {
         self.first.as_ref().capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        self.managers().any(|manager| manager.recognizes(wrapped))
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        let said = self.managers().map(|manager| manager.recognizes(wrapped));
+        said.max().unwrap_or(Recognition::No)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let all: Option<Vec<String>> = self.managers().map(|manager| manager.identity()).collect();
+        all.map(|all| all.join(" or "))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
@@ -101,7 +107,9 @@ impl KeyManager for Failover {
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        let recognizing = self.managers().filter(|manager| manager.recognizes(wrapped));
+        let recognizing = self
+            .managers()
+            .filter(|manager| !manager.recognizes(wrapped).is_no());
         first_answer!(recognizing, not_recognized(&wrapped), |manager| manager
             .as_ref()
             .unwrap(wrapped, request))
@@ -129,7 +137,8 @@ impl KeyManager for Failover {
         let mut results = self.first.as_ref().unwrap_batch(items).await;
         for (result, (wrapped, request)) in results.iter_mut().zip(items) {
             // One that the first does not recognise may be another's.
-            let others = !self.first.as_ref().recognizes(*wrapped) && self.recognizes(*wrapped);
+            let first = self.first.as_ref().recognizes(*wrapped);
+            let others = first.is_no() && !self.recognizes(*wrapped).is_no();
             if others || matches!(result, Err(error) if error.is_retryable()) {
                 *result = self.unwrap(*wrapped, request).await;
             }

@@ -255,6 +255,7 @@ mod tests {
         Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap()
     }
 
+    // spec: KEY-3
     #[test]
     fn ends_at_its_message_budget() {
         let session = session();
@@ -271,6 +272,7 @@ mod tests {
         );
     }
 
+    // spec: ENV-4
     #[test]
     fn many_messages_begin_at_once_within_the_budget_and_with_nonces_of_their_own() {
         let (session, mut nonces) = (session(), Nonces::default());
@@ -314,6 +316,7 @@ mod tests {
         assert!(opens.begin_many(1, &mut Nonces::default()).is_err());
     }
 
+    // spec: KEY-3
     #[test]
     fn ends_at_a_fork() {
         let mut session = session();
