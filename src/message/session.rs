@@ -63,13 +63,7 @@ impl Session {
 
     /// The session of a body that is to be opened, made only if the DEK reproduces its commitment.
     pub(crate) fn verified(dek: &Dek, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Self> {
-        let session = Self::derive(
-            dek.share(),
-            body.suite(),
-            body.chunk_size(),
-            body.head(),
-            digest,
-        )?;
+        let session = Self::derive(dek.share(), body.suite(), body.chunk_size(), body.head(), digest)?;
         session.check(body.commitment())?;
         Ok(session)
     }
