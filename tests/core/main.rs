@@ -30,6 +30,7 @@ mod parallel_streams;
 mod properties;
 mod ranges;
 mod streams;
+mod why_not;
 
 #[path = "../fuzz_bodies/mod.rs"]
 mod fuzz_bodies;

@@ -75,9 +75,10 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let advice = match error.kind() {
+            // A wrap opened, and the detail says the rest.
+            ErrorKind::CannotOpen if error.attempts().is_empty() => "; give the --aad it was sealed with",
             ErrorKind::CannotOpen => {
-                "; give the --kek, --context and --aad it was sealed with; if they are right, the data was \
-                 altered or cut off"
+                "; give the --kek and --context it was sealed with; if they are right, the data was altered"
             }
             ErrorKind::ContextMismatch => {
                 "; give the --context it was sealed with, whose keys `waxseal inspect` lists"
@@ -132,6 +133,6 @@ mod tests {
         assert_eq!(failure.line, format!("cannot write out: {}", full()));
         let through: io::Error = Error::new(ErrorKind::CannotOpen).into();
         let failure = Failure::of_io("read", "in", through);
-        assert!(failure.line.starts_with("does not open: "), "{}", failure.line);
+        assert!(failure.line.starts_with("does not open; "), "{}", failure.line);
     }
 }
