@@ -11,7 +11,7 @@ use crate::value::secret::Dek;
 
 /// Several managers of one KEK, replicas in other regions for one: when the first is down, the next unwraps.
 ///
-/// *Unwrapping* asks those that recognise the stanza in their order, and goes on only after an error that is
+/// *Unwrapping* asks those that recognize the stanza in their order, and goes on only after an error that is
 /// retryable: a refusal is an answer, and so is a wrap that does not open.
 ///
 /// *Wrapping* is the first one's alone, so that no data gets under a key that nobody chose;
@@ -136,7 +136,7 @@ impl KeyManager for Failover {
     async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
         let mut results = self.first.as_ref().unwrap_batch(items).await;
         for (result, (wrapped, request)) in results.iter_mut().zip(items) {
-            // One that the first does not recognise may be another's.
+            // One that the first does not recognize may be another's.
             let first = self.first.as_ref().recognizes(*wrapped);
             let others = first.is_no() && !self.recognizes(*wrapped).is_no();
             if others || matches!(result, Err(error) if error.is_retryable()) {

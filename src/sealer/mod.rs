@@ -7,6 +7,7 @@ mod data_key;
 mod new_wraps;
 mod opener;
 mod ranges;
+mod rewrapper;
 mod sessions;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod streams;
@@ -22,6 +23,7 @@ pub use data_key::DataKey;
 pub use new_wraps::NewWraps;
 pub use opener::Opener;
 pub(crate) use ranges::rewound;
+pub use rewrapper::{RewrapCounts, Rewrapper};
 
 use crate::backend::kek_uri::open_from_environment;
 use crate::envelope::{Envelope, Header, WrapSet};
@@ -258,6 +260,12 @@ impl Sealer {
             .await?;
         wraps.check(request.rewrap_rules())?;
         NewWraps::new(&header, &wraps, self.settings.padding)
+    }
+
+    /// Re-wraps many values: see [`Rewrapper`].
+    #[must_use]
+    pub fn rewrapper(&self) -> Rewrapper {
+        Rewrapper::new(self.clone())
     }
 
     /// A data key to seal many values of one context with: the call to the key manager is made here, and
