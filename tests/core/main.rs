@@ -29,7 +29,10 @@ mod parallel;
 mod parallel_streams;
 mod properties;
 mod ranges;
+mod rewrap_keeps;
+mod rewrapper;
 mod streams;
+mod why_not;
 
 #[path = "../fuzz_bodies/mod.rs"]
 mod fuzz_bodies;
