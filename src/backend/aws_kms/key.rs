@@ -241,8 +241,16 @@ impl KeyManager for AwsKey {
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let mut worst = not_recognized(&wrapped);
         if self.is_ours(&wrapped) {
-            for key in self.all().filter(|key| key.may_be(wrapped.kek_id)) {
+            let keys = self.all().filter(|key| key.may_be(wrapped.kek_id));
+            for (at, key) in keys.enumerate() {
                 check_length(&wrapped).map_err(|error| named(error, Operation::Unwrap))?;
+                // The first call was taken by who asks.
+                if at > 0
+                    && let Err(error) = request.take_call()
+                {
+                    worst = worse(worst, error);
+                    break;
+                }
                 match self.unwrap_under(key, &wrapped, request).await {
                     Ok(unwrapped) => return Ok(unwrapped),
                     Err(error) => worst = worse(worst, error),
@@ -255,8 +263,14 @@ impl KeyManager for AwsKey {
     async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
         let mut worst = None;
         if self.is_ours(&wrapped) {
-            for key in self.all().filter(|key| key.may_be(wrapped.kek_id)) {
+            let keys = self.all().filter(|key| key.may_be(wrapped.kek_id));
+            for (at, key) in keys.enumerate() {
                 check_length(&wrapped).map_err(|error| named(error, Operation::Rewrap))?;
+                if at > 0 {
+                    request
+                        .take_call()
+                        .map_err(|error| named(error, Operation::Rewrap))?;
+                }
                 match self.rewrap_from(key, &wrapped, request).await {
                     Ok(Some(new)) => return Ok(Some(new)),
                     Ok(None) => {}
