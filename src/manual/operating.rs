@@ -124,8 +124,9 @@
 //! - [`blocking::Sealer::range_reader`](crate::sealer::blocking::Sealer::range_reader) reads a file from anywhere and opens the
 //!   chunks that it touches. It verifies the end when it is made, so its length is authentic.
 //! - [`RangePlan`](crate::message::RangePlan) tells without a key which bytes of a stored object to fetch; its pieces open through
-//!   [`Opener::open_range`](crate::Opener::open_range). What opens is authentic and in its place. That the object has
-//!   not been cut off behind it is known only with [`with_end`](crate::message::RangePlan::with_end).
+//!   [`Opener::open_range`](crate::Opener::open_range). What opens is authentic and in its place, and the object has not
+//!   been cut off: a plan fetches the final chunk too, unless it is made
+//!   [`without_verified_end`](crate::message::RangePlan::without_verified_end).
 //!
 //! A small chunk size makes small parts cheap, at 16 bytes for each chunk.
 //!
