@@ -370,7 +370,6 @@ impl Error {
     }
 
     /// The same error once more, for each of several who waited for one answer.
-    #[cfg(feature = "cache")]
     pub(crate) fn copy(&self) -> Self {
         Self(Box::new(self.0.as_ref().clone()))
     }
