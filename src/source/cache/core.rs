@@ -44,12 +44,16 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(inner: Arc<dyn DekSource>, policy: Caching, runtime: Arc<dyn Runtime>) -> Self {
+        let adopt = || {
+            let runtime = Arc::clone(&runtime);
+            move |work| runtime.spawn(work)
+        };
         Self {
             inner,
             policy,
+            sealing: Table::new(policy.seal_entries, adopt()),
+            opening: Table::new(policy.open_entries, adopt()),
             runtime,
-            sealing: Table::new(policy.seal_entries),
-            opening: Table::new(policy.open_entries),
             handed_out: HandedOut::default(),
             counters: Counters::default(),
             sweeper: AtomicU64::new(0),

@@ -65,7 +65,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// # One request at a time
 /// Those who want the same at once wait for one answer, however many they are. Each keeps its own deadline; that of
 /// the request to the source is [`Caching::fetch`]. Whoever is dropped or not polled while it waits holds up nobody:
-/// the others carry on the same request. An error is told to all who waited and is not kept, so the next asks again;
+/// the others carry on the same request, and when all have left the runtime does, so that callers in a hurry fill the
+/// entry for those who come after them. An error is told to all who waited and is not kept, so the next asks again;
 /// one that may be due to the body it was asked about is told to those with the same body only.
 ///
 /// # How long

@@ -29,10 +29,12 @@ pub(super) struct Table<K, V, T> {
     /// The shard that makes room next.
     hand: AtomicUsize,
     flights: AtomicU64,
+    /// Drives a flight that all who waited for it have left.
+    adopt: Box<dyn Fn(Work<()>) + Send + Sync>,
 }
 
 /// What was found for a key.
-pub(super) enum Entered<R, K, V, T: Clone + Send + 'static> {
+pub(super) enum Entered<R, K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> {
     Found(R),
     /// Somebody fetches it.
     Boarded {
@@ -48,9 +50,9 @@ pub(super) struct FlightId {
     pub(super) number: u64,
 }
 
-impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
-    /// A table for up to `most` entries.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Table<K, V, T> {
+    /// A table for up to `most` entries. `adopt` drives what it is given to its end, on no caller's time.
+    pub(super) fn new(most: usize, adopt: impl Fn(Work<()>) + Send + Sync + 'static) -> Arc<Self> {
         let shards = if most <= SMALL { 1 } else { SHARDS };
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(Shard::default())).collect(),
@@ -58,6 +60,7 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
             len: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
             flights: AtomicU64::new(0),
+            adopt: Box::new(adopt),
         })
     }
 
@@ -155,6 +158,7 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
             waiter,
             seats: Arc::clone(&airborne.seats),
             flight: Arc::clone(&airborne.flight),
+            adopted: false,
         }
     }
 
@@ -272,16 +276,44 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
         keys
     }
 
-    fn leave(&self, id: FlightId, seats: &AtomicUsize, flight: &Flight<T>) {
-        let work = {
-            let mut shard = self.shard(id.hash).lock().unwrap_or_else(PoisonError::into_inner);
+    /// Gives a seat back. The last to leave a flight that may still land leaves it to be driven to its end: others who
+    /// want the same would begin it again and, if they are in a hurry too, never see its end.
+    fn leave(self: &Arc<Self>, seat: &Ticket<K, V, T>) {
+        let (over, adopted);
+        {
+            let mut shard = self
+                .shard(seat.id.hash)
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             // Under the lock under which others board.
-            if seats.fetch_sub(1, Ordering::Relaxed) > 1 {
+            if seat.seats.load(Ordering::Relaxed) > 1 {
+                seat.seats.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
-            (shard.take_flight(id), flight.abandon())
-        };
-        drop(work);
+            let lands = shard.flights.get(&seat.id.hash).filter(|there| {
+                there.number == seat.id.number && !seat.adopted && there.flight.is_under_way()
+            });
+            match lands {
+                Some(there) => {
+                    let waiter = there.boarded.fetch_add(1, Ordering::Relaxed);
+                    let mut ticket = self.ticket(seat.id.hash, there, waiter);
+                    ticket.adopted = true;
+                    (over, adopted) = (None, Some(ticket));
+                }
+                None => {
+                    seat.seats.fetch_sub(1, Ordering::Relaxed);
+                    (over, adopted) = (Some((shard.take_flight(seat.id), seat.flight.abandon())), None);
+                }
+            }
+        }
+        // Outside of the lock: either may be the last to hold a task.
+        drop(over);
+        if let Some(ticket) = adopted {
+            (self.adopt)(Box::pin(async move {
+                // What becomes of it is dealt with where it lands.
+                let _ = ticket.await;
+            }));
+        }
     }
 
     /// Forgets a flight that will never land.
@@ -294,16 +326,18 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
     }
 }
 
-/// A seat in a flight. Dropped, it is given back; with the last one the flight ends where it is.
-pub(super) struct Ticket<K, V, T: Clone + Send + 'static> {
+/// A seat in a flight. Dropped, it is given back.
+pub(super) struct Ticket<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> {
     table: Arc<Table<K, V, T>>,
     id: FlightId,
     waiter: u64,
     seats: Arc<AtomicUsize>,
     flight: Arc<Flight<T>>,
+    /// The flight ends with this one: a runtime that drops its tasks is not given it again.
+    adopted: bool,
 }
 
-impl<K, V, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
+impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
     /// `None` where the flight panicked: ask again.
     type Output = Option<T>;
 
@@ -316,10 +350,10 @@ impl<K, V, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
     }
 }
 
-impl<K, V, T: Clone + Send + 'static> Drop for Ticket<K, V, T> {
+impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Drop for Ticket<K, V, T> {
     fn drop(&mut self) {
         self.flight.leave(self.waiter);
-        self.table.leave(self.id, &self.seats, &self.flight);
+        self.table.leave(self);
     }
 }
 
