@@ -1,8 +1,9 @@
 //! Locked, undumpable memory, in a process of its own.
 #![cfg(all(feature = "hardening", target_os = "linux"))]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
+use std::process::Command;
 
 use waxseal::ErrorKind;
 use waxseal::hardening::protect_process;
@@ -11,6 +12,51 @@ fn line<'t>(text: &'t str, name: &str) -> &'t str {
     text.lines()
         .find(|line| line.starts_with(name))
         .unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// The process that this test begins, under a limit.
+const CHILD: &str = "WAXSEAL_TEST_UNDER_A_LIMIT";
+
+#[test]
+fn a_process_under_a_small_limit_is_refused_and_lives() {
+    if std::env::var_os(CHILD).is_some() {
+        let result = protect_process();
+        // What ends a process that was let through, since all it had at first fits: a large buffer, and threads.
+        let buffer = vec![0_u8; 1 << 30];
+        let threads: Vec<_> = (0..8)
+            .map(|_| std::thread::spawn(|| vec![1_u8; 1 << 20].len()))
+            .collect();
+        let sum: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(sum + buffer.len(), (8 << 20) + (1 << 30));
+        let error = result.expect_err("it was accepted");
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        let text = error.to_string();
+        assert!(text.contains("8388608 bytes") && text.contains("ulimit"), "{text}");
+        return;
+    }
+    // Whoever may lock without a limit gives that up first: `setpriv` comes with the system's basic tools.
+    let is_root = line(&fs::read_to_string("/proc/self/status").unwrap(), "Uid")
+        .split_whitespace()
+        .nth(2)
+        == Some("0");
+    let drop_it = if is_root {
+        "exec setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock -- \"$@\""
+    } else {
+        "exec \"$@\""
+    };
+    let child = Command::new("sh")
+        .args(["-c", &format!("ulimit -l 8192; {drop_it}"), "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "a_process_under_a_small_limit_is_refused_and_lives",
+            "--nocapture",
+        ])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout).into_owned() + &String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 #[test]
