@@ -31,7 +31,10 @@ fn a_process_under_a_small_limit_is_refused_and_lives() {
         let error = result.expect_err("it was accepted");
         assert_eq!(error.kind(), ErrorKind::Configuration);
         let text = error.to_string();
-        assert!(text.contains("8388608 bytes") && text.contains("ulimit"), "{text}");
+        assert!(
+            text.contains("8388608 bytes") && text.contains("ulimit"),
+            "{text}"
+        );
         return;
     }
     // Whoever may lock without a limit gives that up first: `setpriv` comes with the system's basic tools.
