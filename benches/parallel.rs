@@ -1,9 +1,9 @@
 //! One thread and two, from 64 bytes to 64 MiB: wall time.
 //!
 //! ```text
-//! cargo bench --features rayon --bench parallel                 # prints the table
-//! cargo bench --features rayon --bench parallel -- --write      # and writes it into benches/RESULTS.md
-//! cargo bench --features rayon --bench parallel -- 1 MiB     # one size
+//! cargo bench -p waxseal-benches --bench parallel                 # prints the table
+//! cargo bench -p waxseal-benches --bench parallel -- --write      # and writes it into benches/RESULTS.md
+//! cargo bench -p waxseal-benches --bench parallel -- 1 MiB     # one size
 //! ```
 //!
 //! The two are interleaved in one process; each figure is the best of many rounds. It wants a machine with two
@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use waxseal::backend::local::LocalKey;
-use waxseal::{DataKey, EncryptionContext, Kek, Sealer, blocking, message::Parallel};
+use waxseal::{Aad, DataKey, EncryptionContext, Kek, Sealer, blocking, message::Parallel};
 
 const SIZES: [(usize, &str); 8] = [
     (64, "64 B"),
@@ -51,7 +51,7 @@ fn way<'a>(name: &'static str, work: impl FnMut() + 'a) -> Way<'a> {
 fn ways(key: &DataKey, len: usize) -> Vec<Way<'_>> {
     let plaintext = vec![7; len];
     let layout = key.layout(len).unwrap();
-    let sealed = key.seal(&plaintext, b"").unwrap();
+    let sealed = key.seal(&plaintext, Aad::none()).unwrap();
     let (again, to_open) = (sealed.clone(), sealed.clone());
     let streamed = sealed.clone();
     let (for_new, for_stream) = (plaintext.clone(), plaintext.clone());
@@ -65,43 +65,49 @@ fn ways(key: &DataKey, len: usize) -> Vec<Way<'_>> {
     let mut read = vec![0; 64 << 10];
     vec![
         way("seal, in place", move || {
-            key.seal_in_place(black_box(&mut buffer), layout, b"").unwrap();
+            key.seal_in_place(black_box(&mut buffer), layout, Aad::none())
+                .unwrap();
         }),
         way("seal, into a buffer", move || {
             out.clear();
-            key.seal_into(black_box(&plaintext), b"", &mut out).unwrap();
+            key.seal_into(black_box(&plaintext), Aad::none(), &mut out)
+                .unwrap();
         }),
         way("seal, to a slice", move || {
-            key.seal_to_slice(black_box(&for_slice), b"", &mut slice).unwrap();
+            key.seal_to_slice(black_box(&for_slice), Aad::none(), &mut slice)
+                .unwrap();
         }),
         way("seal, new", move || {
-            black_box(key.seal(black_box(&for_new), b"").unwrap());
+            black_box(key.seal(black_box(&for_new), Aad::none()).unwrap());
         }),
         way("seal, stream", move || {
             written.clear();
-            let mut writer = key.writer(&mut written, b"").unwrap();
+            let mut writer = key.writer(&mut written, Aad::none()).unwrap();
             writer.write_all(&for_stream).unwrap();
             writer.finish().unwrap();
         }),
         way("open, copy and in place", move || {
             in_place.copy_from_slice(&again);
-            black_box(key.open_in_place(black_box(&mut in_place), b"").unwrap());
+            black_box(key.open_in_place(black_box(&mut in_place), Aad::none()).unwrap());
         }),
         way("open, into a buffer", move || {
             opened.clear();
-            key.open_into(black_box(&sealed), b"", &mut opened).unwrap();
+            key.open_into(black_box(&sealed), Aad::none(), &mut opened)
+                .unwrap();
         }),
         way("open, to a slice", move || {
-            key.open_to_slice(black_box(&slice_to_open), b"", &mut opened_slice)
+            key.open_to_slice(black_box(&slice_to_open), Aad::none(), &mut opened_slice)
                 .unwrap();
         }),
         way("open, new", move || {
-            black_box(key.open(black_box(&to_open), b"").unwrap());
+            black_box(key.open(black_box(&to_open), Aad::none()).unwrap());
         }),
         way("open, stream", move || {
             let mut envelope = streamed.as_slice();
             let header = waxseal::envelope::HeaderBuf::read_from(&mut envelope).unwrap();
-            let mut reader = key.reader(&header.header().unwrap(), envelope, b"").unwrap();
+            let mut reader = key
+                .reader(&header.header().unwrap(), envelope, Aad::none())
+                .unwrap();
             while reader.read(&mut read).unwrap() > 0 {}
         }),
     ]
@@ -166,7 +172,7 @@ fn main() {
              default has it.\n\n{table}",
             sections::machine()
         );
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
         sections::replace(Path::new(path), "parallel", &text);
     }
 }

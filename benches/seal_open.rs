@@ -1,7 +1,7 @@
 //! Sealing, opening, re-wrapping and parsing from 100 bytes to 1 MiB, beside the raw AEAD in the same run.
 //!
 //! ```text
-//! cargo bench --bench seal_open
+//! cargo bench -p waxseal-benches --bench seal_open
 //! ```
 //!
 //! `benches/ratios/main.rs` measures the same interleaved, and prints the ratios that this crate promises.
@@ -14,7 +14,9 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use raw_aead::RawAead;
 use waxseal::backend::local::LocalKey;
-use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer, sealer::OpenedBatch, sealer::SealedBatch};
+use waxseal::{
+    Aad, EncryptionContext, Envelope, Kek, blocking::Sealer, sealer::OpenedBatch, sealer::SealedBatch,
+};
 
 const SIZES: [(usize, &str); 4] = [
     (100, "100 B"),
@@ -50,12 +52,13 @@ fn seal(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("data key, into a buffer", name), |b| {
             b.iter(|| {
                 out.clear();
-                key.seal_into(black_box(&plaintext), b"row 7", &mut out).unwrap();
+                key.seal_into(black_box(&plaintext), Aad::new("row 7"), &mut out)
+                    .unwrap();
             });
         });
         group.bench_function(BenchmarkId::new("data key, in place", name), |b| {
             b.iter(|| {
-                key.seal_in_place(black_box(&mut buffer), layout, b"row 7")
+                key.seal_in_place(black_box(&mut buffer), layout, Aad::new("row 7"))
                     .unwrap();
             });
         });
@@ -77,7 +80,7 @@ fn open(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("open");
     for (len, name) in SIZES {
         let plaintext = vec![7; len];
-        let sealed = key.seal(&plaintext, b"row 7").unwrap();
+        let sealed = key.seal(&plaintext, Aad::new("row 7")).unwrap();
         let (ciphertext, tag) = raw.seal(&[1; 12], b"row 7", &plaintext);
         let mut raw_out = vec![0; len];
         let mut out = Vec::with_capacity(len);
@@ -88,7 +91,8 @@ fn open(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("data key, into a buffer", name), |b| {
             b.iter(|| {
                 out.clear();
-                key.open_into(black_box(&sealed), b"row 7", &mut out).unwrap();
+                key.open_into(black_box(&sealed), Aad::new("row 7"), &mut out)
+                    .unwrap();
             });
         });
         group.bench_function(BenchmarkId::new("one-off", name), |b| {

@@ -2,8 +2,8 @@
 //! that they cannot do without.
 //!
 //! ```text
-//! cargo bench --bench ratios                     # prints the table
-//! cargo bench --bench ratios -- --write          # and writes benches/RESULTS.md
+//! cargo bench -p waxseal-benches --bench ratios                     # prints the table
+//! cargo bench -p waxseal-benches --bench ratios -- --write          # and writes benches/RESULTS.md
 //! ```
 //!
 //! Cases are interleaved, in thread CPU time; each figure is the best of many rounds. Absolute figures move
@@ -25,7 +25,7 @@ use stopwatch::Stopwatch;
 use waxseal::backend::local::LocalKey;
 use waxseal::source::Cached;
 use waxseal::{
-    EncryptionContext, Envelope, Kek, blocking::Sealer, envelope::Header, sealer::OpenedBatch,
+    Aad, EncryptionContext, Envelope, Kek, blocking::Sealer, envelope::Header, sealer::OpenedBatch,
     sealer::SealedBatch, source::AnyOf,
 };
 
@@ -92,7 +92,7 @@ fn held_key(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
         let key = sealer.data_key(context).unwrap();
         let raw = RawAead::new();
         let plaintext = vec![7; len];
-        let envelope = key.seal(&plaintext, b"row 7").unwrap();
+        let envelope = key.seal(&plaintext, Aad::new("row 7")).unwrap();
         let (ciphertext, tag) = raw.seal(&[1; 12], b"row 7", &plaintext);
         let (mut raw_out, mut raw_opened) = (vec![0; len], vec![0; len]);
         let mut out = Vec::with_capacity(key.layout(len).unwrap().envelope_len());
@@ -111,11 +111,12 @@ fn held_key(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
             }),
             Case::new("seal", 2000, || {
                 out.clear();
-                key.seal_into(black_box(&plaintext), b"row 7", &mut out).unwrap();
+                key.seal_into(black_box(&plaintext), Aad::new("row 7"), &mut out)
+                    .unwrap();
             }),
             Case::new("open", 2000, || {
                 opened.clear();
-                key.open_into(black_box(&envelope), b"row 7", &mut opened)
+                key.open_into(black_box(&envelope), Aad::new("row 7"), &mut opened)
                     .unwrap();
             }),
         ];
@@ -155,7 +156,7 @@ fn batch(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
             Case::new("1,000 seals", 1, || {
                 sealed_singly.clear();
                 for value in &values {
-                    key.seal_into(black_box(value), b"row 7", &mut sealed_singly)
+                    key.seal_into(black_box(value), Aad::new("row 7"), &mut sealed_singly)
                         .unwrap();
                 }
             }),
@@ -168,7 +169,7 @@ fn batch(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
                 opened_singly.clear();
                 for envelope in sealed.iter() {
                     opener
-                        .open_into(black_box(envelope), b"row 7", &mut opened_singly)
+                        .open_into(black_box(envelope), Aad::new("row 7"), &mut opened_singly)
                         .unwrap();
                 }
             }),
@@ -227,10 +228,10 @@ fn warm_cache(rows: &mut Vec<Row>, keys: LocalKey, context: &EncryptionContext) 
     let sealed = sealer.seal(&plaintext, context.with_aad(b"row 7")).unwrap();
     let mut cases = [
         Case::new("data key held, seal", 2000, || {
-            black_box(key.seal(black_box(&plaintext), b"row 7").unwrap());
+            black_box(key.seal(black_box(&plaintext), Aad::new("row 7")).unwrap());
         }),
         Case::new("data key held, open", 2000, || {
-            black_box(key.open(black_box(&sealed), b"row 7").unwrap());
+            black_box(key.open(black_box(&sealed), Aad::new("row 7")).unwrap());
         }),
         Case::new("one-off seal, warm cache", 2000, || {
             let binding = context.with_aad(b"row 7");
@@ -259,7 +260,7 @@ fn in_place(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
         let raw = RawAead::new();
         let layout = key.layout(len).unwrap();
         let mut buffer = vec![7; layout.envelope_len()];
-        let sealed = key.seal(&vec![7; len], b"").unwrap();
+        let sealed = key.seal(&vec![7; len], Aad::none()).unwrap();
         let (mut to_open, mut raw_buffer) = (sealed.clone(), vec![7; len]);
         let (raw_ciphertext, raw_tag) = raw.seal(&[1; 12], b"", &raw_buffer);
         let mut raw_open = raw_ciphertext.clone();
@@ -268,7 +269,8 @@ fn in_place(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
                 raw.seal_in_place(&[1; 12], black_box(&mut raw_buffer));
             }),
             Case::new("seal in place", 1, || {
-                key.seal_in_place(black_box(&mut buffer), layout, b"").unwrap();
+                key.seal_in_place(black_box(&mut buffer), layout, Aad::none())
+                    .unwrap();
             }),
             // Opening in place needs a fresh ciphertext each time: both sides pay the same copy.
             Case::new("copy and raw open", 1, || {
@@ -277,7 +279,7 @@ fn in_place(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
             }),
             Case::new("copy and open in place", 1, || {
                 to_open.copy_from_slice(&sealed);
-                black_box(key.open_in_place(&mut to_open, b"").unwrap());
+                black_box(key.open_in_place(&mut to_open, Aad::none()).unwrap());
             }),
         ];
         measure(&mut cases, 2000);

@@ -1,8 +1,8 @@
 //! How sealing and opening scale: values of 64 bytes to 64 MiB, on one thread and on two.
 //!
 //! ```text
-//! cargo bench --bench scaling                    # prints the table
-//! cargo bench --bench scaling -- --write         # and writes it into benches/RESULTS.md
+//! cargo bench -p waxseal-benches --bench scaling                    # prints the table
+//! cargo bench -p waxseal-benches --bench scaling -- --write         # and writes it into benches/RESULTS.md
 //! ```
 //!
 //! Wall-clock time, so it asks for a machine with two idle cores. One thread and two take turns; each figure is the
@@ -94,11 +94,11 @@ fn main() {
     println!("{table}");
     if write {
         let text = format!(
-            "## One thread and two\n\nWritten by `cargo bench --bench scaling -- --write`. {}.\nWall-clock time, one \
+            "## One thread and two\n\nWritten by `cargo bench -p waxseal-benches --bench scaling -- --write`. {}.\nWall-clock time, one \
              thread and two in turns, best of {ROUNDS} rounds.\n\n{table}",
             sections::machine(),
         );
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
         sections::replace(Path::new(path), "scaling", &text);
         println!("written to {path}");
     }

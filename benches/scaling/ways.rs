@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use waxseal::backend::local::LocalKey;
 use waxseal::source::Cached;
-use waxseal::{DataKey, EncryptionContext, Kek, blocking::Sealer, source::AnyOf};
+use waxseal::{Aad, DataKey, EncryptionContext, Kek, blocking::Sealer, source::AnyOf};
 
 use crate::raw_aead::RawAead;
 
@@ -96,19 +96,21 @@ fn key_seal(len: usize, threads: usize) -> Vec<Worker> {
         let mut out = Vec::with_capacity(key.layout(len).unwrap().envelope_len());
         Box::new(move || {
             out.clear();
-            key.seal_into(black_box(&plaintext), AAD, &mut out).unwrap();
+            key.seal_into(black_box(&plaintext), Aad::new(AAD), &mut out)
+                .unwrap();
         })
     })
 }
 
 fn key_open(len: usize, threads: usize) -> Vec<Worker> {
     let key = data_key();
-    let sealed: Arc<[u8]> = key.seal(&vec![7; len], AAD).unwrap().into();
+    let sealed: Arc<[u8]> = key.seal(&vec![7; len], Aad::new(AAD)).unwrap().into();
     each(threads, || {
         let (key, sealed, mut out) = (Arc::clone(&key), Arc::clone(&sealed), Vec::with_capacity(len));
         Box::new(move || {
             out.clear();
-            key.open_into(black_box(&sealed), AAD, &mut out).unwrap();
+            key.open_into(black_box(&sealed), Aad::new(AAD), &mut out)
+                .unwrap();
         })
     })
 }

@@ -23,6 +23,29 @@ pub enum AlgorithmClass {
     PostQuantum,
 }
 
+impl AlgorithmClass {
+    /// Whether a quantum computer leaves wraps of this class alone.
+    #[must_use]
+    pub const fn withstands_quantum(self) -> bool {
+        !matches!(self, Self::Classical)
+    }
+
+    /// Whether wraps of this class stand on more than the young post-quantum schemes alone.
+    #[must_use]
+    pub const fn withstands_new_attacks(self) -> bool {
+        !matches!(self, Self::PostQuantum)
+    }
+
+    /// Whether this class lacks a property that `other` has.
+    ///
+    /// Not an order: of classical and post-quantum each lacks what the other has.
+    #[must_use]
+    pub const fn is_weaker_than(self, other: Self) -> bool {
+        (other.withstands_quantum() && !self.withstands_quantum())
+            || (other.withstands_new_attacks() && !self.withstands_new_attacks())
+    }
+}
+
 macro_rules! registry {
     ($($(#[$doc:meta])* $id:ident = $number:literal, $name:literal, $class:ident, $len:expr;)*) => {
         impl WrapAlgorithm {

@@ -1,8 +1,11 @@
 //! The joint: what a backend is. One [`KeyManager`] is one KEK (with the versions it opens), wherever it is kept.
 
 mod admin;
+mod budget;
 mod capabilities;
+mod recognition;
 mod request;
+mod rules;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,8 +13,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use admin::{KekAdmin, KekDescription, KekState, KekTemplate};
+pub use budget::CallBudget;
 pub use capabilities::{Binds, Capabilities};
+pub use recognition::Recognition;
 pub use request::{Authorisation, Purpose, Request};
+pub use rules::RewrapRules;
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -55,8 +61,12 @@ impl Unwrapped {
 /// `InvalidAnswer` where it answers with nonsense; `Malformed` or `OverLimit` for a stanza that is refused
 /// before any work. No error text holds a secret or a response body.
 ///
-/// *Recognising* never calls a network. A key manager is not asked to unwrap what it does not recognise, and
-/// refuses it with [`ErrorKind::NoUsableKey`] if it is asked all the same.
+/// *Recognizing* never calls a network. A key manager is not asked to unwrap what it does not recognize, and
+/// refuses it with [`ErrorKind::NoUsableKey`] if it is asked all the same. It says `Mine` only of an id that is unique
+/// in the world and resolved: a re-wrap drops such a stanza without unwrapping it.
+///
+/// *Calls.* A manager that needs more than one call to its backend to answer one question takes each further call from
+/// the request's budget with [`Request::take_call`].
 ///
 /// `testing::conformance` (feature `testing`) tests an implementation against this contract.
 #[async_trait]
@@ -67,9 +77,18 @@ pub trait KeyManager: Debug + Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Whether a stanza is under one of this manager's KEKs: algorithm, provider and id are its own, or the
-    /// id is hidden. Never a network call.
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool;
+    /// Whether a stanza is under one of this manager's KEKs. Never a network call, and never a panic, whatever the
+    /// stanza holds.
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition;
+
+    /// Names the KEKs of this manager and the place where it reaches them, so that one that is configured twice is asked
+    /// once: a wrap that does not open with one manager does not open with another of the same identity. Credentials
+    /// are no part of it. `None`, the default, says that nothing is known.
+    ///
+    /// Not for logs: an address may be internal.
+    fn identity(&self) -> Option<String> {
+        None
+    }
 
     /// A fresh DEK and its wrap. By default from the operating system's randomness, then [`wrap`](Self::wrap).
     ///
@@ -152,8 +171,12 @@ impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
         (**self).capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         (**self).recognizes(wrapped)
+    }
+
+    fn identity(&self) -> Option<String> {
+        (**self).identity()
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
@@ -189,7 +212,7 @@ impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
     }
 }
 
-/// The error of a key manager that is asked to unwrap what it does not recognise.
+/// The error of a key manager that is asked to unwrap what it does not recognize.
 pub(crate) fn not_recognized(wrapped: &WrapRef<'_>) -> Error {
     Error::new(ErrorKind::NoUsableKey).with_provider(wrapped.provider.to_owned())
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::budget::CallBudget;
+use super::rules::RewrapRules;
 use crate::runtime::Monotonic;
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, Result};
@@ -62,6 +64,8 @@ pub struct Request<'a> {
     deadline: Option<Monotonic>,
     authorisation: Option<&'a Authorisation>,
     message_len: Option<u64>,
+    calls: Option<&'a CallBudget>,
+    rules: RewrapRules<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -78,6 +82,8 @@ impl<'a> Request<'a> {
             deadline: None,
             authorisation: None,
             message_len: None,
+            calls: None,
+            rules: RewrapRules::new(),
         }
     }
 
@@ -129,6 +135,20 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn with_message_len(mut self, bytes: u64) -> Self {
         self.message_len = Some(bytes);
+        self
+    }
+
+    /// Gives the budget of calls that this request's envelope has.
+    #[must_use]
+    pub fn with_call_budget(mut self, calls: &'a CallBudget) -> Self {
+        self.calls = Some(calls);
+        self
+    }
+
+    /// Says what a re-wrap may do.
+    #[must_use]
+    pub fn with_rewrap_rules(mut self, rules: RewrapRules<'a>) -> Self {
+        self.rules = rules;
         self
     }
 
@@ -192,6 +212,27 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn message_len(&self) -> Option<u64> {
         self.message_len
+    }
+
+    /// The budget of calls of this request's envelope; `None` where nobody counts.
+    #[must_use]
+    pub fn call_budget(&self) -> Option<&'a CallBudget> {
+        self.calls
+    }
+
+    /// Takes one call from the budget of this request's envelope, for a key manager that makes more than one to answer.
+    /// The first call is taken by who asks.
+    ///
+    /// # Errors
+    /// `BudgetExhausted` where no call is left.
+    pub fn take_call(&self) -> Result<()> {
+        self.calls.map_or(Ok(()), CallBudget::take)
+    }
+
+    /// What a re-wrap may do.
+    #[must_use]
+    pub fn rewrap_rules(&self) -> RewrapRules<'a> {
+        self.rules
     }
 
     /// The AAD of a wrap, for backends that authenticate extra data: a label and the binding, 47 bytes.

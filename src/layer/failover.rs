@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
@@ -231,9 +231,19 @@ impl KeyManager for Failover {
         self.first.manager().capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        self.replicas()
-            .any(|replica| replica.manager().recognizes(wrapped))
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        let said = self
+            .replicas()
+            .map(|replica| replica.manager().recognizes(wrapped));
+        said.max().unwrap_or(Recognition::No)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let all: Option<Vec<String>> = self
+            .replicas()
+            .map(|replica| replica.manager().identity())
+            .collect();
+        all.map(|all| all.join(" or "))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
@@ -249,7 +259,7 @@ impl KeyManager for Failover {
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        let recognizing = self.unwrapping(|manager| manager.recognizes(wrapped));
+        let recognizing = self.unwrapping(|manager| !manager.recognizes(wrapped).is_no());
         let nobody = not_recognized(&wrapped);
         first_answer!(self, recognizing, request, nobody, |manager, request| {
             manager.unwrap(wrapped, request)
@@ -290,7 +300,7 @@ impl KeyManager for Failover {
             let (its, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|at| {
                 items
                     .get(*at)
-                    .is_some_and(|(wrapped, _)| replica.manager().recognizes(*wrapped))
+                    .is_some_and(|(wrapped, _)| !replica.manager().recognizes(*wrapped).is_no())
             });
             open = others;
             let share = match shares.next() {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Request, Unwrapped};
+use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
@@ -83,7 +83,7 @@ impl<K: KeyManager> Verified<K> {
         if !self.inner.capabilities().unwraps || self.is_good(new.kek()) {
             return Ok(());
         }
-        if self.inner.recognizes(old) {
+        if !self.inner.recognizes(old).is_no() {
             let Unwrapped { dek, .. } = self.inner.unwrap(old, request).await?;
             return self.read_back(new, Some(&dek), request).await;
         }
@@ -101,8 +101,12 @@ impl<K: KeyManager> KeyManager for Verified<K> {
         self.inner.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.inner.recognizes(wrapped)
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.inner.identity()
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -35,8 +35,8 @@
 //!
 //! use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 //! use async_trait::async_trait;
-//! use waxseal::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
-//! use waxseal::key::{Binds, Capabilities, Request, Unwrapped};
+//! use waxseal::envelope::{AlgorithmClass, KekRef, WrapAlgorithm, WrapRef, WrappedDek};
+//! use waxseal::key::{Binds, Capabilities, Recognition, Request, Unwrapped};
 //! use waxseal::value::{Dek, Operation, entropy};
 //! use waxseal::{Error, ErrorKind, KeyManager, Result};
 //! use zeroize::Zeroizing;
@@ -67,7 +67,7 @@
 //!     }
 //!
 //!     fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-//!         if !self.recognizes(wrapped) {
+//!         if self.recognizes(wrapped).is_no() {
 //!             return Err(Error::new(ErrorKind::NoUsableKey));
 //!         }
 //!         // The length is checked before any work: the format fixes none for private algorithms.
@@ -94,12 +94,13 @@
 //!     }
 //!
 //!     fn capabilities(&self) -> Capabilities {
-//!         Capabilities::new(ALGORITHM, Binds::Aad)
+//!         Capabilities::new(ALGORITHM, Binds::Aad).of_class(AlgorithmClass::Symmetric)
 //!     }
 //!
-//!     fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+//!     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
 //!         // Id and not version: a stanza of a former version is this KEK's too.
-//!         wrapped.is_under(ALGORITHM, PROVIDER, self.kek.id())
+//!         // A name like this is not unique in the world: the same may stand in another device.
+//!         Recognition::by_id(wrapped, ALGORITHM, PROVIDER, self.kek.id()).min(Recognition::Perhaps)
 //!     }
 //!
 //!     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -33,14 +33,14 @@
 //! [`Sealer::opener`](crate::Sealer::opener), which opens every envelope of one DEK.
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+//! # use waxseal::{Aad, EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
 //! # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 //! # let users = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
 //! let key = sealer.data_key(&users)?;
 //! let rows: Vec<Vec<u8>> = (0..1000)
-//!     .map(|row: u32| key.seal(b"value", &row.to_be_bytes()))
+//!     .map(|row: u32| key.seal(b"value", Aad::new(&row.to_be_bytes())))
 //!     .collect::<Result<_, _>>()?;
-//! assert_eq!(key.open(&rows[7], &7u32.to_be_bytes())?, b"value");
+//! assert_eq!(key.open(&rows[7], Aad::new(&7u32.to_be_bytes()))?, b"value");
 //! # Ok::<(), waxseal::Error>(())
 //! ```
 //!
@@ -136,12 +136,12 @@
 //! call; a stream that has begun may finish.
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, ErrorKind, Kek, blocking::Sealer, backend::local::LocalKey};
+//! # use waxseal::{Aad, EncryptionContext, ErrorKind, Kek, blocking::Sealer, backend::local::LocalKey};
 //! # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 //! # let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let key = sealer.data_key(&context)?;
 //! key.lease().revoke();
-//! assert_eq!(key.seal(b"too late", b"").unwrap_err().kind(), ErrorKind::KeyRevoked);
+//! assert_eq!(key.seal(b"too late", Aad::none()).unwrap_err().kind(), ErrorKind::KeyRevoked);
 //! # Ok::<(), waxseal::Error>(())
 //! ```
 //!

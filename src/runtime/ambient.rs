@@ -26,7 +26,7 @@ impl Runtime for AmbientRuntime {
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         #[cfg(feature = "tokio")]
-        if let Ok(handle) = tokio::runtime::Handle::try_current() {
+        if let Some(handle) = current() {
             handle.spawn(task);
             return;
         }
@@ -35,11 +35,20 @@ impl Runtime for AmbientRuntime {
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
         #[cfg(feature = "tokio")]
-        if let Ok(handle) = tokio::runtime::Handle::try_current() {
+        if let Some(handle) = current() {
             handle.spawn_blocking(work);
             return;
         }
         ThreadRuntime.spawn_blocking(work);
+    }
+}
+
+/// The tokio runtime that the caller runs in, unless the caller keeps it waiting: then it may never get to a task.
+#[cfg(feature = "tokio")]
+fn current() -> Option<tokio::runtime::Handle> {
+    match super::blocking::is_blocking() {
+        true => None,
+        false => tokio::runtime::Handle::try_current().ok(),
     }
 }
 
@@ -78,5 +87,22 @@ mod tests {
         }));
         let name = name.recv_timeout(Duration::from_secs(60)).unwrap();
         assert_eq!(name.as_deref(), Some("its-own"));
+    }
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_caller_that_blocks_its_runtime_does_not_wait_for_it() {
+        let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let done = tokio.block_on(async {
+            crate::runtime::blocking::block_on(async {
+                let (done, answer) = futures_channel::oneshot::channel();
+                AmbientRuntime.spawn(Box::pin(async move { done.send(7).unwrap() }));
+                crate::runtime::with_timeout(&AmbientRuntime, Some(Duration::from_secs(60)), async {
+                    Ok(answer.await)
+                })
+                .await
+            })
+        });
+        assert_eq!(done.unwrap(), Ok(7));
     }
 }

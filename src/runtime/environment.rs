@@ -14,12 +14,40 @@ pub trait Environment: Debug + Send + Sync {
     /// # Errors
     /// `Configuration` where the value is not UTF-8.
     fn var(&self, name: &str) -> Result<Option<SecretString>>;
+
+    /// Asks a person for a secret, for key URIs that say `passphrase-prompt:`. `what` says which, such as `passphrase "ops"`.
+    /// `None`, which is the default, if there is nobody to ask.
+    ///
+    /// A program that seals asks twice and compares. The call may take as long as the person does.
+    ///
+    /// # Errors
+    /// The error of the program that asks, such as `InvalidArgument` if what was typed twice is not the same.
+    fn ask(&self, what: &str) -> Result<Option<SecretString>> {
+        let _ = what;
+        Ok(None)
+    }
 }
 
-/// A variable that is set and not empty.
+/// A variable that is set and not empty, less one line end at its end.
 pub(crate) fn set_var(environment: &dyn Environment, name: &str) -> Result<Option<SecretString>> {
-    let value = environment.var(name)?;
-    Ok(value.filter(|value| !value.expose_secret().is_empty()))
+    let Some(value) = environment.var(name)? else {
+        return Ok(None);
+    };
+    let text = value.expose_secret();
+    let kept = without_line_end(text);
+    Ok(match kept.len() {
+        0 => None,
+        len if len == text.len() => Some(value),
+        _ => Some(kept.into()),
+    })
+}
+
+/// The one rule for secrets that are read as text: one line end at the end, LF or CRLF, is not part of them.
+pub(crate) fn without_line_end(text: &str) -> &str {
+    match text.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => text,
+    }
 }
 
 /// The value of a variable that must be set, to `what`, and not empty.
@@ -56,6 +84,22 @@ impl Environment for ProcessEnvironment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_line_end_is_left_out_and_nothing_else() {
+        for (text, expected) in [
+            ("a", "a"),
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("a\r", "a\r"),
+            (" a \n", " a "),
+            ("\n", ""),
+            ("", ""),
+        ] {
+            assert_eq!(without_line_end(text), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn reads_what_cargo_sets_and_misses_what_nobody_does() {

@@ -5,9 +5,10 @@
 //! caller's, through a [`Pool`](crate::message::Pool).
 
 mod ambient;
+pub(crate) mod blocking;
 mod clock;
 mod environment;
-mod per_process;
+pub(crate) mod per_process;
 mod pool;
 mod thread;
 mod timeout;
@@ -23,7 +24,7 @@ use std::time::{Duration, SystemTime};
 
 pub use ambient::AmbientRuntime;
 pub use environment::{Environment, ProcessEnvironment};
-pub(crate) use environment::{required_var, set_var};
+pub(crate) use environment::{required_var, set_var, without_line_end};
 pub use thread::ThreadRuntime;
 pub(crate) use timeout::with_timeout;
 #[cfg(feature = "tokio")]

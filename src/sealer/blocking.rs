@@ -6,8 +6,9 @@ use std::path::Path;
 
 use crate::envelope::{Envelope, Header, HeaderBuf};
 use crate::in_place;
-use crate::key::KeyManager;
+use crate::key::{KeyManager, RewrapRules};
 use crate::message::{OpenReader, RangePlan, RangeReader, SealWriter};
+use crate::runtime::blocking::block_on;
 use crate::sealer::{DataKey, NewWraps, Opener, rewound};
 use crate::source::DekSource;
 use crate::value::context::{Binding, EncryptionContext};
@@ -16,9 +17,11 @@ use crate::value::secret::Plaintext;
 
 /// [`Sealer`](crate::Sealer) for code without an async runtime.
 ///
-/// Each call blocks its thread until it is done. Under a local KEK no runtime is needed at all; a key manager
-/// that needs one (a KMS over the network) must have been built with it and does its I/O there. Not to be
-/// called from inside an async task.
+/// Each call blocks its thread until it is done, and may be made from any thread: in a runtime or not. No runtime is
+/// needed: KMS backends do their I/O in one of this crate. If their client was given a runtime by `with_handle`, a call that
+/// blocks the only thread of that runtime is refused as `Configuration`, and one that blocks its last free worker ends by
+/// its deadline as `TimedOut`. In an async task a call keeps everything else on its thread waiting, so await
+/// [`Sealer`](crate::Sealer) there.
 #[derive(Clone, Debug)]
 pub struct Sealer(crate::Sealer);
 
@@ -48,12 +51,18 @@ impl Sealer {
         Self(self.0.acting_as(actor))
     }
 
+    /// See [`Sealer::with_rewrap_rules`](crate::Sealer::with_rewrap_rules).
+    #[must_use]
+    pub fn with_rewrap_rules(&self, rules: RewrapRules<'static>) -> Self {
+        Self(self.0.with_rewrap_rules(rules))
+    }
+
     /// See [`Sealer::seal`](crate::Sealer::seal).
     ///
     /// # Errors
     /// As there.
     pub fn seal<'a>(&self, plaintext: &[u8], binding: impl Into<Binding<'a>>) -> Result<Vec<u8>> {
-        pollster::block_on(self.0.seal(plaintext, binding))
+        block_on(self.0.seal(plaintext, binding))
     }
 
     /// See [`Sealer::open`](crate::Sealer::open).
@@ -61,7 +70,7 @@ impl Sealer {
     /// # Errors
     /// As there.
     pub fn open<'a>(&self, envelope: &[u8], binding: impl Into<Binding<'a>>) -> Result<Plaintext> {
-        pollster::block_on(self.0.open(envelope, binding))
+        block_on(self.0.open(envelope, binding))
     }
 
     /// See [`Sealer::inspect`](crate::Sealer::inspect).
@@ -77,7 +86,7 @@ impl Sealer {
     /// # Errors
     /// As there.
     pub fn rewrap(&self, prefix: &[u8], context: &EncryptionContext) -> Result<NewWraps> {
-        pollster::block_on(self.0.rewrap(prefix, context))
+        block_on(self.0.rewrap(prefix, context))
     }
 
     /// Makes new wraps for the envelope that the file at `path` holds, and puts them in the place of the old ones:
@@ -103,7 +112,7 @@ impl Sealer {
     /// # Errors
     /// As there.
     pub fn data_key(&self, context: &EncryptionContext) -> Result<DataKey> {
-        pollster::block_on(self.0.data_key(context))
+        block_on(self.0.data_key(context))
     }
 
     /// See [`Sealer::opener`](crate::Sealer::opener).
@@ -111,7 +120,7 @@ impl Sealer {
     /// # Errors
     /// As there.
     pub fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
-        pollster::block_on(self.0.opener(header, context))
+        block_on(self.0.opener(header, context))
     }
 
     /// Seals what is written to it to an envelope in `writer`, in constant memory, under a DEK of its own.
@@ -152,7 +161,7 @@ impl Sealer {
         pieces: &[P],
         binding: impl Into<Binding<'a>>,
     ) -> Result<Plaintext> {
-        pollster::block_on(self.0.open_range(plan, pieces, binding))
+        block_on(self.0.open_range(plan, pieces, binding))
     }
 
     /// Opens the envelope that `reader` gives, in constant memory: reads its header now and its chunks as

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Sealer, Settings};
 use crate::envelope::ChunkSize;
-use crate::key::KeyManager;
+use crate::key::{KeyManager, RewrapRules};
 use crate::message::Sealing;
 use crate::message::parallel::Parallel;
 use crate::runtime::{AmbientRuntime, Runtime};
@@ -25,6 +25,7 @@ impl Default for Settings {
             timeout: None,
             profile: None,
             actor: None,
+            rules: RewrapRules::new(),
             parallel: None,
         }
     }
@@ -77,9 +78,10 @@ impl Builder {
         self
     }
 
-    /// Re-wrap leaves out the wraps of KEKs that are not configured here, see [`AnyOf::dropping_unknown`].
-    pub fn drop_unknown_wraps(mut self) -> Self {
-        self.any_of = self.any_of.dropping_unknown();
+    /// Says what a re-wrap may do beyond replacing wraps of its own: by default it keeps what it does not know, and
+    /// leaves neither fewer wraps nor a weaker class.
+    pub fn rewrap_rules(mut self, rules: RewrapRules<'static>) -> Self {
+        self.settings.rules = rules;
         self
     }
 
@@ -145,7 +147,7 @@ impl Builder {
     /// The sealer.
     ///
     /// # Errors
-    /// `Configuration` without any key manager or source, or with both; `OverLimit` for more than 16 that
+    /// `Configuration` without any key manager or source, with both, or with one key to wrap with twice; `OverLimit` for more than 16 that
     /// wrap, or padding that leaves no room for a wrap section.
     pub fn build(self) -> Result<Sealer> {
         let source = match self.source {
@@ -162,7 +164,8 @@ impl Builder {
             }
             None => {
                 limits::STANZAS.check(self.any_of.wraps())?;
-                Arc::new(self.any_of)
+                self.any_of.check_twice()?;
+                Arc::new(self.any_of.with_runtime(Arc::clone(&self.settings.runtime)))
             }
         };
         limits::WRAP_SECTION.check(self.settings.padding)?;

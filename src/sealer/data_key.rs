@@ -14,9 +14,9 @@ use crate::message::parallel::Parallel;
 use crate::message::{Layout, OpenReader, OpenedInPlace, SealWriter, Sealing, Session};
 use crate::runtime::{Monotonic, Runtime};
 use crate::source::lease::DekLease;
+use crate::value::aad::Aad;
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
-use crate::value::limits;
 use crate::value::secret::Plaintext;
 
 /// The DEK of an envelope, in one context: opens that envelope and every other of the same DEK.
@@ -68,7 +68,7 @@ impl Opener {
     /// `CannotOpen` for an envelope of another DEK or context, another AAD, or altered bytes; `ContextMismatch`
     /// where another context is stored in it; `KeyRevoked` or `LeaseExpired`; `OverLimit` for an AAD above 65,536
     /// bytes; as [`Envelope::parse`].
-    pub fn open(&self, envelope: &[u8], aad: &[u8]) -> Result<Plaintext> {
+    pub fn open(&self, envelope: &[u8], aad: Aad<'_>) -> Result<Plaintext> {
         let mut out = Vec::new();
         self.open_into(envelope, aad, &mut out)?;
         Ok(Plaintext::new(out))
@@ -78,13 +78,13 @@ impl Opener {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_into(&self, envelope: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub fn open_into(&self, envelope: &[u8], aad: Aad<'_>, out: &mut Vec<u8>) -> Result<()> {
         let open = || {
             self.check()?;
             let envelope = Envelope::parse(envelope)?;
             envelope.header().check_stored_context(self.context.digest())?;
             self.lease
-                .open_to(&envelope, &self.context, aad, out, self.parallel())
+                .open_to(&envelope, &self.context, aad.as_bytes(), out, self.parallel())
         };
         during(Operation::Open, open)
     }
@@ -95,7 +95,7 @@ impl Opener {
     ///
     /// # Errors
     /// As [`open`](Self::open); `InvalidArgument` where `out` is too short.
-    pub fn open_to_slice(&self, envelope: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+    pub fn open_to_slice(&self, envelope: &[u8], aad: Aad<'_>, out: &mut [u8]) -> Result<usize> {
         during(Operation::Open, || {
             self.check()?;
             let envelope = Envelope::parse(envelope)?;
@@ -105,7 +105,7 @@ impl Opener {
                 .get_mut(..len)
                 .ok_or_else(|| Error::argument("the buffer is shorter than the plaintext"))?;
             self.lease
-                .open_to_slice(&envelope, &self.context, aad, out, self.parallel())?;
+                .open_to_slice(&envelope, &self.context, aad.as_bytes(), out, self.parallel())?;
             Ok(len)
         })
     }
@@ -115,11 +115,11 @@ impl Opener {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: &[u8]) -> Result<OpenedInPlace<'b>> {
+    pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: Aad<'_>) -> Result<OpenedInPlace<'b>> {
         during(Operation::Open, || {
             self.check()?;
             self.lease
-                .open_in_place(envelope, &self.context, aad, self.parallel())
+                .open_in_place(envelope, &self.context, aad.as_bytes(), self.parallel())
         })
     }
 
@@ -129,12 +129,12 @@ impl Opener {
     /// # Errors
     /// `CannotOpen` for the header of another DEK or context; `ContextMismatch`; `KeyRevoked` or
     /// `LeaseExpired`; `OverLimit` for an AAD above 65,536 bytes.
-    pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
+    pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: Aad<'_>) -> Result<OpenReader<R>> {
         during(Operation::Open, || {
             self.check()?;
             header.check_stored_context(self.context.digest())?;
             self.lease
-                .reader(header, &self.context, aad, reader, self.parallel())
+                .reader(header, &self.context, aad.as_bytes(), reader, self.parallel())
         })
     }
 
@@ -256,7 +256,7 @@ impl DataKey {
     /// # Errors
     /// `LeaseExpired`, `KeyRevoked` or `BudgetExhausted` where the data key has ended; `OverLimit` for an AAD
     /// above 65,536 bytes.
-    pub fn seal(&self, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
+    pub fn seal(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         self.seal_into(plaintext, aad, &mut out)?;
         Ok(out)
@@ -267,12 +267,12 @@ impl DataKey {
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
-    pub fn seal_into(&self, plaintext: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub fn seal_into(&self, plaintext: &[u8], aad: Aad<'_>, out: &mut Vec<u8>) -> Result<()> {
         during(Operation::Seal, || {
-            limits::AAD.check(aad.len())?;
+            aad.check()?;
             let dek = self.opener.lease.dek();
             self.in_session(|session| {
-                session.seal_to_vec(dek, &self.prefix, aad, plaintext, out, self.parallel())
+                session.seal_to_vec(dek, &self.prefix, aad.as_bytes(), plaintext, out, self.parallel())
             })
         })
     }
@@ -283,9 +283,9 @@ impl DataKey {
     ///
     /// # Errors
     /// As [`seal`](Self::seal); `InvalidArgument` where `out` has another length.
-    pub fn seal_to_slice(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<()> {
+    pub fn seal_to_slice(&self, plaintext: &[u8], aad: Aad<'_>, out: &mut [u8]) -> Result<()> {
         during(Operation::Seal, || {
-            limits::AAD.check(aad.len())?;
+            aad.check()?;
             let layout = self.layout(plaintext.len())?;
             let dek = self.opener.lease.dek();
             self.in_session(|session| {
@@ -296,7 +296,7 @@ impl DataKey {
                     dek,
                     &self.prefix,
                     &nonce,
-                    aad,
+                    aad.as_bytes(),
                     plaintext,
                     out,
                     layout,
@@ -318,7 +318,7 @@ impl DataKey {
     /// and the plaintext lies in it where [`Layout::plaintext_ranges`] says.
     ///
     /// ```
-    /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+    /// # use waxseal::{Aad, EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
     /// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
     /// # let context = EncryptionContext::new([("tenant", "acme")])?;
     /// let key = sealer.data_key(&context)?;
@@ -327,22 +327,22 @@ impl DataKey {
     /// for range in layout.plaintext_ranges() {
     ///     buffer[range].copy_from_slice(b"hello"); // or read into it from a file
     /// }
-    /// key.seal_in_place(&mut buffer, layout, b"row 7")?;
-    /// assert_eq!(key.open_in_place(&mut buffer, b"row 7")?.into_contiguous(), b"hello");
+    /// key.seal_in_place(&mut buffer, layout, Aad::new("row 7"))?;
+    /// assert_eq!(key.open_in_place(&mut buffer, Aad::new("row 7"))?.into_contiguous(), b"hello");
     /// # Ok::<(), waxseal::Error>(())
     /// ```
     ///
     /// # Errors
     /// As [`seal`](Self::seal); `InvalidArgument` for a buffer of another length, or a layout of another key.
-    pub fn seal_in_place(&self, buffer: &mut [u8], layout: Layout, aad: &[u8]) -> Result<()> {
+    pub fn seal_in_place(&self, buffer: &mut [u8], layout: Layout, aad: Aad<'_>) -> Result<()> {
         during(Operation::Seal, || {
-            limits::AAD.check(aad.len())?;
+            aad.check()?;
             if self.layout(layout.cut().plaintext_len())? != layout {
                 return Err(Error::argument("the layout is of another data key"));
             }
             let dek = self.opener.lease.dek();
             self.in_session(|session| {
-                session.seal_buffer(dek, &self.prefix, aad, buffer, layout, self.parallel())
+                session.seal_buffer(dek, &self.prefix, aad.as_bytes(), buffer, layout, self.parallel())
             })
         })
     }
@@ -352,10 +352,11 @@ impl DataKey {
     ///
     /// # Errors
     /// As [`seal`](Self::seal). `writer` is dropped with an error.
-    pub fn writer<W: Write>(&self, writer: W, aad: &[u8]) -> Result<SealWriter<W>> {
+    pub fn writer<W: Write>(&self, writer: W, aad: Aad<'_>) -> Result<SealWriter<W>> {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
-            let start = self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))?;
+            let start =
+                self.in_session(|session| lease.begin_stream(session, &self.prefix, aad.as_bytes()))?;
             Ok(SealWriter::new(writer, start, self.parallel()))
         })
     }
@@ -364,7 +365,7 @@ impl DataKey {
     ///
     /// # Errors
     /// As [`Opener::open`], and `LeaseExpired` where the data key has ended.
-    pub fn open(&self, envelope: &[u8], aad: &[u8]) -> Result<Plaintext> {
+    pub fn open(&self, envelope: &[u8], aad: Aad<'_>) -> Result<Plaintext> {
         let mut out = Vec::new();
         self.open_into(envelope, aad, &mut out)?;
         Ok(Plaintext::new(out))
@@ -374,7 +375,7 @@ impl DataKey {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_into(&self, envelope: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub fn open_into(&self, envelope: &[u8], aad: Aad<'_>, out: &mut Vec<u8>) -> Result<()> {
         during(Operation::Open, || {
             self.check()?;
             // What this session sealed has a front that is known byte for byte: nothing to parse.
@@ -382,15 +383,19 @@ impl DataKey {
                 && let Some((nonce, chunks)) = session.own_message(&self.prefix, envelope)
             {
                 let dek = self.opener.lease.dek();
-                return session.open_own(dek, nonce, aad, chunks, out, self.parallel());
+                return session.open_own(dek, nonce, aad.as_bytes(), chunks, out, self.parallel());
             }
             let envelope = Envelope::parse(envelope)?;
             envelope
                 .header()
                 .check_stored_context(self.opener.context.digest())?;
-            self.opener
-                .lease
-                .open_to(&envelope, &self.opener.context, aad, out, self.parallel())
+            self.opener.lease.open_to(
+                &envelope,
+                &self.opener.context,
+                aad.as_bytes(),
+                out,
+                self.parallel(),
+            )
         })
     }
 
@@ -399,7 +404,7 @@ impl DataKey {
     ///
     /// # Errors
     /// As there, and `LeaseExpired` where the data key has ended.
-    pub fn open_to_slice(&self, envelope: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+    pub fn open_to_slice(&self, envelope: &[u8], aad: Aad<'_>, out: &mut [u8]) -> Result<usize> {
         during(Operation::Open, || self.check())?;
         self.opener.open_to_slice(envelope, aad, out)
     }
@@ -408,12 +413,12 @@ impl DataKey {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: &[u8]) -> Result<OpenedInPlace<'b>> {
+    pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: Aad<'_>) -> Result<OpenedInPlace<'b>> {
         during(Operation::Open, || {
             self.check()?;
             self.opener
                 .lease
-                .open_in_place(envelope, &self.opener.context, aad, self.parallel())
+                .open_in_place(envelope, &self.opener.context, aad.as_bytes(), self.parallel())
         })
     }
 
@@ -421,7 +426,7 @@ impl DataKey {
     ///
     /// # Errors
     /// As there, and `LeaseExpired` where the data key has ended.
-    pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<OpenReader<R>> {
+    pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: Aad<'_>) -> Result<OpenReader<R>> {
         during(Operation::Open, || self.check())?;
         self.opener.reader(header, reader, aad)
     }
@@ -437,11 +442,11 @@ impl DataKey {
 
 impl Opener {
     /// What opens the chunks behind `header`.
-    pub(super) fn chunk_opener(&self, header: &Header<'_>, aad: &[u8]) -> Result<ChunkOpener> {
+    pub(super) fn chunk_opener(&self, header: &Header<'_>, aad: Aad<'_>) -> Result<ChunkOpener> {
         during(Operation::Open, || {
             self.lease.check(self.runtime.now())?;
             header.check_stored_context(self.context.digest())?;
-            self.lease.chunk_opener(header, &self.context, aad)
+            self.lease.chunk_opener(header, &self.context, aad.as_bytes())
         })
     }
 
@@ -453,10 +458,10 @@ impl Opener {
 impl DataKey {
     /// Begins a message that is sealed chunk by chunk.
     #[cfg(any(feature = "futures-io", feature = "tokio"))]
-    pub(super) fn begin_stream(&self, aad: &[u8]) -> Result<SealStart> {
+    pub(super) fn begin_stream(&self, aad: Aad<'_>) -> Result<SealStart> {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
-            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad))
+            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad.as_bytes()))
         })
     }
 

@@ -23,7 +23,7 @@ pub(crate) use ranges::rewound;
 
 use crate::backend::kek_uri::open_from_environment;
 use crate::envelope::{Envelope, Header, WrapSet};
-use crate::key::{KeyManager, Purpose, Request};
+use crate::key::{KeyManager, Purpose, Request, RewrapRules};
 use crate::message::parallel::Parallel;
 use crate::message::{Layout, Sealing, Session};
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
@@ -75,6 +75,7 @@ struct Settings {
     timeout: Option<Duration>,
     profile: Option<Arc<str>>,
     actor: Option<Arc<str>>,
+    rules: RewrapRules<'static>,
     parallel: Option<Parallel>,
 }
 
@@ -125,6 +126,23 @@ impl Sealer {
         sealer
     }
 
+    /// The same sealer with other rules for [`rewrap`](Self::rewrap), for one call that may do more than others.
+    ///
+    /// ```
+    /// # use waxseal::{EncryptionContext, Sealer, key::RewrapRules};
+    /// # async fn example(sealer: Sealer, sealed: &[u8], context: EncryptionContext) -> waxseal::Result<()> {
+    /// let rules = RewrapRules::new().leaving_fewer_wraps();
+    /// let new = sealer.with_rewrap_rules(rules).rewrap(sealed, &context).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_rewrap_rules(&self, rules: RewrapRules<'static>) -> Self {
+        let mut sealer = self.clone();
+        sealer.settings.rules = rules;
+        sealer
+    }
+
     /// Seals `plaintext` to an envelope under a DEK of the source.
     ///
     /// With key managers alone that is a fresh DEK, and a call to each of them, for every value. To seal many
@@ -144,7 +162,7 @@ impl Sealer {
     }
 
     async fn seal_inner(&self, plaintext: &[u8], binding: Binding<'_>) -> Result<Vec<u8>> {
-        limits::AAD.check(binding.aad().len())?;
+        binding.aad().check()?;
         let (sealing, context) = (self.settings.sealing, binding.context());
         let rest = Layout::new(sealing, context, 0, plaintext.len())?.envelope_len();
         let (lease, wraps) = self.seal_dek(context, Some(plaintext.len())).await?;
@@ -157,7 +175,14 @@ impl Sealer {
         }
         in_session(&lease, sealing, context, |session| {
             let parallel = self.settings.parallel.as_ref();
-            session.seal_to_vec(lease.dek(), &prefix, binding.aad(), plaintext, &mut out, parallel)
+            session.seal_to_vec(
+                lease.dek(),
+                &prefix,
+                binding.aad().as_bytes(),
+                plaintext,
+                &mut out,
+                parallel,
+            )
         })?;
         Ok(out)
     }
@@ -182,11 +207,11 @@ impl Sealer {
     }
 
     async fn open_inner(&self, envelope: &[u8], binding: Binding<'_>) -> Result<Plaintext> {
-        limits::AAD.check(binding.aad().len())?;
+        binding.aad().check()?;
         let envelope = Envelope::parse(envelope)?;
         let lease = self.open_dek(envelope.header(), binding.context()).await?;
         let parallel = self.settings.parallel.as_ref();
-        lease.open(&envelope, binding.context(), binding.aad(), parallel)
+        lease.open(&envelope, binding.context(), binding.aad().as_bytes(), parallel)
     }
 
     /// Parses an envelope: who can open it, how it was sealed, how long it is. No key, no network.
@@ -205,10 +230,14 @@ impl Sealer {
     ///
     /// A re-wrap is no revocation: whoever had the DEK still has it.
     ///
+    /// Wraps that are proven to be under a configured KEK are replaced; every other wrap is kept. What became of each
+    /// is told by [`NewWraps::stanzas`]. A re-wrap that would leave fewer wraps than it found, or a wrap of a weaker
+    /// class, is refused unless the [rules](Self::with_rewrap_rules) allow it.
+    ///
     /// # Errors
     /// As [`open`](Self::open) for the old wraps, and as [`seal`](Self::seal) for the new ones; `Configuration`
-    /// where nothing is configured to wrap with; `OverLimit` where the wraps that are kept and the new ones
-    /// together are more than 16.
+    /// if nothing is configured to wrap with; `WouldWeaken` as above; `OverLimit` if the wraps that are kept and the
+    /// new ones together are more than 16.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing: the new wraps come into force when the caller stores them.
@@ -226,7 +255,8 @@ impl Sealer {
         let wraps = self
             .bounded(self.source.as_ref().rewrap(section, header.body(), &request))
             .await?;
-        NewWraps::new(&header, wraps, self.settings.padding)
+        wraps.check(request.rewrap_rules())?;
+        NewWraps::new(&header, &wraps, self.settings.padding)
     }
 
     /// A data key to seal many values of one context with: the call to the key manager is made here, and
@@ -278,6 +308,9 @@ impl Sealer {
         }
         if let Some(profile) = self.settings.profile.as_deref() {
             request = request.with_profile(profile);
+        }
+        if purpose == Purpose::Rewrap {
+            request = request.with_rewrap_rules(self.settings.rules);
         }
         if let Some(actor) = self.settings.actor.as_deref() {
             request = request.with_actor(actor);

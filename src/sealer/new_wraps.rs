@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::envelope::{Header, WrapSet, Wraps};
+use crate::envelope::{Header, Wraps};
+use crate::source::{Rewrapped, StanzaFate};
 use crate::value::error::{Error, Result};
 
 /// New wraps for one envelope: the bytes that take the place of everything before its body.
@@ -17,17 +18,23 @@ pub struct NewWraps {
     /// The old envelope's bytes before its body, and the head of its body.
     old: Vec<u8>,
     replaces: usize,
+    stanzas: Vec<StanzaFate>,
+    changed: bool,
+    verified: bool,
 }
 
 impl NewWraps {
-    pub(super) fn new(header: &Header<'_>, wraps: WrapSet, padding: usize) -> Result<Self> {
-        let wraps = Wraps::Attached(wraps);
+    pub(super) fn new(header: &Header<'_>, rewrapped: &Rewrapped, padding: usize) -> Result<Self> {
+        let wraps = Wraps::Attached(rewrapped.wraps().clone());
         let prefix = wraps.prefix(padding)?;
         Ok(Self {
             wraps,
             prefix,
             old: header.as_bytes().to_vec(),
             replaces: header.body_offset(),
+            stanzas: rewrapped.stanzas().to_vec(),
+            changed: rewrapped.is_changed(),
+            verified: rewrapped.lease().is_some(),
         })
     }
 
@@ -51,6 +58,25 @@ impl NewWraps {
     /// Length of the new bytes without any padding.
     pub(crate) fn bare_len(&self) -> usize {
         self.wraps.prefix(0).map_or(usize::MAX, |prefix| prefix.len())
+    }
+
+    /// What became of each wrap of the old envelope, in its order: kept, replaced or dropped.
+    #[must_use]
+    pub fn stanzas(&self) -> &[StanzaFate] {
+        &self.stanzas
+    }
+
+    /// Whether the wraps are others than before.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Whether the DEK was held against the body's commitment. It was not if the KMS re-wrapped on its own side: then the
+    /// new wrap opens whatever the old one opened.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        self.verified
     }
 
     /// The wraps.

@@ -7,6 +7,7 @@ use super::Sealer;
 use super::data_key::{DataKey, Opener, during};
 use crate::envelope::Header;
 use crate::message::{RangePlan, RangeReader};
+use crate::value::aad::Aad;
 use crate::value::context::Binding;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Plaintext;
@@ -22,7 +23,7 @@ impl Opener {
         &self,
         header: &Header<'_>,
         reader: R,
-        aad: &[u8],
+        aad: Aad<'_>,
     ) -> Result<RangeReader<R>> {
         let chunks = self.chunk_opener(header, aad)?;
         let (lease, runtime) = (Arc::clone(self.lease()), Arc::clone(self.runtime()));
@@ -42,7 +43,7 @@ impl Opener {
         &self,
         plan: &RangePlan,
         pieces: &[P],
-        aad: &[u8],
+        aad: Aad<'_>,
     ) -> Result<Plaintext> {
         let chunks = self.chunk_opener(&plan.header()?, aad)?;
         during(Operation::Open, || plan.open(&chunks, pieces)).map(Plaintext::new)
@@ -59,7 +60,7 @@ impl DataKey {
         &self,
         header: &Header<'_>,
         reader: R,
-        aad: &[u8],
+        aad: Aad<'_>,
     ) -> Result<RangeReader<R>> {
         during(Operation::Open, || self.check())?;
         let chunks = self.opener().chunk_opener(header, aad)?;
@@ -87,7 +88,7 @@ impl DataKey {
         &self,
         plan: &RangePlan,
         pieces: &[P],
-        aad: &[u8],
+        aad: Aad<'_>,
     ) -> Result<Plaintext> {
         during(Operation::Open, || self.check())?;
         self.opener().open_range(plan, pieces, aad)

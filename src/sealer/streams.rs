@@ -4,6 +4,7 @@ use super::Sealer;
 use super::data_key::{DataKey, Opener, during};
 use crate::envelope::{Header, HeaderBuf};
 use crate::message::{AsyncOpenReader, AsyncSealWriter};
+use crate::value::aad::Aad;
 use crate::value::context::Binding;
 use crate::value::error::{Operation, Result};
 
@@ -12,7 +13,12 @@ impl Opener {
     ///
     /// # Errors
     /// As there.
-    pub fn async_reader<R>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<AsyncOpenReader<R>> {
+    pub fn async_reader<R>(
+        &self,
+        header: &Header<'_>,
+        reader: R,
+        aad: Aad<'_>,
+    ) -> Result<AsyncOpenReader<R>> {
         Ok(AsyncOpenReader::new(reader, self.chunk_opener(header, aad)?))
     }
 }
@@ -22,7 +28,7 @@ impl DataKey {
     ///
     /// # Errors
     /// As there.
-    pub fn async_writer<W>(&self, writer: W, aad: &[u8]) -> Result<AsyncSealWriter<W>> {
+    pub fn async_writer<W>(&self, writer: W, aad: Aad<'_>) -> Result<AsyncSealWriter<W>> {
         Ok(AsyncSealWriter::new(writer, self.begin_stream(aad)?))
     }
 
@@ -30,7 +36,12 @@ impl DataKey {
     ///
     /// # Errors
     /// As there.
-    pub fn async_reader<R>(&self, header: &Header<'_>, reader: R, aad: &[u8]) -> Result<AsyncOpenReader<R>> {
+    pub fn async_reader<R>(
+        &self,
+        header: &Header<'_>,
+        reader: R,
+        aad: Aad<'_>,
+    ) -> Result<AsyncOpenReader<R>> {
         during(Operation::Open, || self.check())?;
         self.opener().async_reader(header, reader, aad)
     }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
 use crate::key::Request;
 use crate::source::lease::DekLease;
+use crate::source::{Currency, Rewrapped};
 use crate::value::error::Result;
 
 /// Gives DEKs and takes them back from their wraps: what a [`Sealer`](crate::Sealer) holds.
@@ -24,7 +25,9 @@ use crate::value::error::Result;
 /// *All or nothing.* If any wrap that is demanded fails, sealing fails.
 ///
 /// *Order.* Stanzas that nobody configured here knows are passed over without any work; each of the others
-/// is tried once, and one that fails never keeps the next from being tried.
+/// is tried once with each KEK, and one that fails never keeps the next from being tried. One envelope makes at most
+/// [`BACKEND_CALLS`](crate::value::limits::BACKEND_CALLS) calls; what that leaves untried is listed with
+/// `BudgetExhausted`.
 ///
 /// *Errors.* Where no stanza opens, the error lists the [`attempts`](crate::Error::attempts) and is retryable if
 /// any of them was. Its kind is `NoUsableKey` where no stanza is known; that of a key manager which could not do
@@ -72,17 +75,29 @@ pub trait DekSource: Debug + Send + Sync {
         None
     }
 
-    /// New wraps for the DEK of an envelope. The body needs no change, and never gets one.
+    /// New wraps for the DEK of an envelope, and what becomes of each old one. The body needs no change, and never gets
+    /// one.
+    ///
+    /// A stanza is replaced only if it is proven to be under a KEK of this source: a key manager says that it is
+    /// [`Mine`](crate::key::Recognition::Mine), or it unwraps to the same DEK. Every other stanza is kept, unless
+    /// [`RewrapRules`](crate::key::RewrapRules) of the request say otherwise.
     ///
     /// # Errors
-    /// As [`open_dek`](Self::open_dek) for the old wraps, as [`seal_dek`](Self::seal_dek) for the new ones, and
-    /// `OverLimit` for more than 16 in all.
+    /// As [`open_dek`](Self::open_dek) for the old wraps, as [`seal_dek`](Self::seal_dek) for the new ones,
+    /// `OverLimit` for more than 16 in all, and `WouldWeaken` for what the rules do not allow.
     async fn rewrap(
         &self,
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Result<WrapSet>;
+    ) -> Result<Rewrapped>;
+
+    /// Whether a re-wrap would leave these wraps as they are, as far as that is known without a call. The request's
+    /// rules say which KEKs and versions wrap now. `Unknown` by default.
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        let _ = (wraps, request);
+        Currency::Unknown
+    }
 }
 
 #[async_trait]
@@ -113,12 +128,16 @@ impl<T: DekSource + ?Sized> DekSource for Arc<T> {
         (**self).kept_for_opening(wraps, body, request)
     }
 
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        (**self).is_current(wraps, request)
+    }
+
     async fn rewrap(
         &self,
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Result<WrapSet> {
+    ) -> Result<Rewrapped> {
         (**self).rewrap(wraps, body, request).await
     }
 }

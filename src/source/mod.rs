@@ -5,9 +5,11 @@ mod any_of;
 mod cache;
 mod dek_source;
 pub(crate) mod lease;
+mod rewrapped;
 
 pub use any_of::AnyOf;
 #[cfg(feature = "cache")]
 pub use cache::{CacheStats, Cached, Caching, OnDenial};
 pub use dek_source::DekSource;
 pub use lease::DekLease;
+pub use rewrapped::{Currency, Fate, Rewrapped, StanzaFate};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::value::aad::Aad;
 use crate::value::error::{Error, Result};
 use crate::value::limits;
 
@@ -152,7 +153,10 @@ impl EncryptionContext {
     /// be exchanged for one another by whoever can write to the store.
     #[must_use]
     pub fn with_aad<'a>(&'a self, aad: &'a [u8]) -> Binding<'a> {
-        Binding { context: self, aad }
+        Binding {
+            context: self,
+            aad: Aad::new(aad),
+        }
     }
 }
 
@@ -170,7 +174,7 @@ impl fmt::Debug for EncryptionContext {
 #[derive(Clone, Copy)]
 pub struct Binding<'a> {
     context: &'a EncryptionContext,
-    aad: &'a [u8],
+    aad: Aad<'a>,
 }
 
 impl<'a> Binding<'a> {
@@ -182,20 +186,28 @@ impl<'a> Binding<'a> {
 
     /// The AAD.
     #[must_use]
-    pub fn aad(&self) -> &'a [u8] {
+    pub fn aad(&self) -> Aad<'a> {
         self.aad
     }
 }
 
 impl<'a> From<&'a EncryptionContext> for Binding<'a> {
     fn from(context: &'a EncryptionContext) -> Self {
-        Self { context, aad: &[] }
+        Self {
+            context,
+            aad: Aad::none(),
+        }
     }
 }
 
 impl fmt::Debug for Binding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Binding({:?}, {} bytes of AAD)", self.context, self.aad.len())
+        write!(
+            f,
+            "Binding({:?}, {} bytes of AAD)",
+            self.context,
+            self.aad.as_bytes().len()
+        )
     }
 }
 

@@ -112,6 +112,13 @@ pub enum ErrorKind {
     InvalidAnswer,
 
     // Policy.
+    /// The re-wrap would take something from the envelope, and nobody has allowed it: see
+    /// [`RewrapRules`](crate::key::RewrapRules). Nothing was changed.
+    #[error("the re-wrap would leave {what}")]
+    WouldWeaken {
+        /// What it would leave.
+        what: &'static str,
+    },
     /// A profile or policy forbids the operation.
     #[error("refused by policy")]
     PolicyRefused,

@@ -50,7 +50,9 @@ limits! {
     /// Length of the wrap section, in bytes.
     WRAP_SECTION = 65_536, "wrap section length", "sixteen post-quantum stanzas with ids fit twice over; a reader may buffer it";
     /// Stanzas in one envelope.
-    STANZAS = 16, "stanza count", "bounds the unwrap calls that one envelope can cause";
+    STANZAS = 16, "stanza count", "more recipients than anybody has; bounds the work that one envelope can cause";
+    /// Calls to backends that opening or re-wrapping one envelope makes.
+    BACKEND_CALLS = 32, "backend calls of an envelope", "each stanza twice; planted stanzas, keys and versions multiply and must not";
     /// Stanzas wrapped by a passphrase in one envelope.
     PASSPHRASE_STANZAS = 2, "passphrase stanza count", "each one can cost a second of processor time before anything is verified";
     /// Length of a provider name, in bytes.

@@ -9,7 +9,7 @@ use waxseal::backend::local::LocalKey;
 use waxseal::envelope::{DekId, HeaderBuf, Wraps};
 use waxseal::runtime::{Monotonic, Runtime, ThreadRuntime};
 use waxseal::{
-    DataKey, EncryptionContext, Envelope, Error, Kek, Sealer, Suite, blocking, envelope::ChunkSize,
+    Aad, DataKey, EncryptionContext, Envelope, Error, Kek, Sealer, Suite, blocking, envelope::ChunkSize,
     envelope::Header, envelope::WrapSection, source::DekLease, value::Dek,
 };
 
@@ -109,10 +109,10 @@ pub(crate) fn open_fixed_key(data: &[u8]) {
         Ok(opened) => assert!(ended.is_ok() && *opened == streamed),
         Err(_) => assert!(ended.is_err()),
     }
-    let detached = key.open(data, b"").map(waxseal::Plaintext::into_vec);
+    let detached = key.open(data, Aad::none()).map(waxseal::Plaintext::into_vec);
     let mut copy = data.to_vec();
     let in_place = key
-        .open_in_place(&mut copy, b"")
+        .open_in_place(&mut copy, Aad::none())
         .map(|opened| opened.into_contiguous().to_vec());
     assert_eq!(
         detached.map_err(|error| error.kind()),

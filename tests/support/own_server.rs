@@ -15,7 +15,7 @@ const READY: Duration = Duration::from_secs(60);
 /// and is not demanded.
 pub(crate) fn installed(service: &str, program: &str) -> Option<PathBuf> {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target/services")
+        .join("../target/services")
         .join(service)
         .join("venv");
     let pythons = std::fs::read_dir(venv.join("lib")).into_iter().flatten();

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use waxseal::backend::local::LocalKey;
-use waxseal::{DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
+use waxseal::{Aad, DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
 
 const PLAINTEXT: [u8; 100] = [7; 100];
 
@@ -28,13 +28,13 @@ const PATHS: [(&str, Path); 5] = [
         subject.out.clear();
         subject
             .key
-            .seal_into(black_box(&PLAINTEXT), b"row 7", &mut subject.out)
+            .seal_into(black_box(&PLAINTEXT), Aad::new("row 7"), &mut subject.out)
     }),
     ("data-key-open-100", |subject| {
         subject.out.clear();
         subject
             .key
-            .open_into(black_box(&subject.sealed), b"row 7", &mut subject.out)
+            .open_into(black_box(&subject.sealed), Aad::new("row 7"), &mut subject.out)
     }),
     ("parse", |subject| {
         black_box(Envelope::parse(black_box(&subject.sealed))?.plaintext_len());
@@ -59,7 +59,7 @@ fn run(path: Path, times: u32) -> Result<()> {
     let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
     let key = sealer.data_key(&context)?;
-    let sealed = key.seal(&PLAINTEXT, b"row 7")?;
+    let sealed = key.seal(&PLAINTEXT, Aad::new("row 7"))?;
     let mut subject = Subject {
         sealer,
         context,

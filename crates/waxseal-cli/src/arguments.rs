@@ -161,6 +161,12 @@ pub(crate) struct Rewrap {
     /// Leave out the wraps of keys that are not given here. Without this they stay.
     #[arg(long)]
     pub(crate) drop_unknown: bool,
+    /// Allow that fewer keys open the envelope afterwards than before.
+    #[arg(long)]
+    pub(crate) allow_fewer: bool,
+    /// Allow a wrap of a weaker class than the one that opened: a classical public key for a symmetric key.
+    #[arg(long)]
+    pub(crate) allow_weaker: bool,
     #[command(flatten)]
     pub(crate) wraps: NewWraps,
     /// Put the result in the place of INPUT. Where the new wraps fit, only they are written.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use waxseal::blocking::Sealer;
 use waxseal::envelope::HeaderBuf;
+use waxseal::key::RewrapRules;
 use waxseal::{EncryptionContext, ErrorKind, envelope::Header, in_place, sealer::NewWraps};
 
 use crate::arguments::Rewrap;
@@ -30,9 +31,17 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         let builder = kek::each(builder, &to, Role::Wraps)?;
         kek::open_with(builder, &keks)?
     };
+    let mut rules = RewrapRules::new();
     if options.drop_unknown {
-        builder = builder.drop_unknown_wraps();
+        rules = rules.dropping_unknown();
     }
+    if options.allow_fewer {
+        rules = rules.leaving_fewer_wraps();
+    }
+    if options.allow_weaker {
+        rules = rules.weakening();
+    }
+    builder = builder.rewrap_rules(rules);
     let sealer = Sealer::from(builder.build()?);
 
     let in_place = if options.in_place { path_of(target) } else { None };

@@ -10,6 +10,7 @@ use aws_sdk_kms::types::{KeyMetadata, KeyState};
 use super::PROVIDER;
 use super::bind::ContextForm;
 use super::client::Client;
+use super::map;
 use super::names::{Name, is_alias};
 use super::once;
 use crate::envelope::KekRef;
@@ -88,7 +89,7 @@ impl AwsAdmin {
 
     async fn status(&self, kek: &KekRef) -> Result<RotationStatus> {
         let id = self.id(kek)?;
-        let call = self.client.kms().get_key_rotation_status().key_id(&id);
+        let call = self.client.kms()?.get_key_rotation_status().key_id(&id);
         let status = self.client.call(None, call.send()).await?;
         Ok(RotationStatus {
             automatic: status.key_rotation_enabled,
@@ -119,7 +120,7 @@ impl AwsAdmin {
     }
 
     async fn metadata(&self, key_id: &str) -> Result<KeyMetadata> {
-        let call = self.client.kms().describe_key().key_id(key_id);
+        let call = self.client.kms()?.describe_key().key_id(key_id);
         let answer = self.client.call(None, call.send()).await?;
         answer
             .key_metadata
@@ -176,7 +177,7 @@ impl AwsAdmin {
         let key = match left {
             Some(id) => self.metadata(&id).await?,
             None => {
-                let mut call = self.client.kms().create_key();
+                let mut call = self.client.kms()?.create_key();
                 call = call.tags(once::tag(once::CREATED, &once::digest(idempotency_key))?);
                 for (label, value) in &template.labels {
                     call = call.tags(once::tag(label, value)?);
@@ -190,7 +191,7 @@ impl AwsAdmin {
                     .ok_or_else(|| Error::new(ErrorKind::InvalidAnswer))?
             }
         };
-        let call = self.client.kms().create_alias();
+        let call = self.client.kms()?.create_alias();
         let call = call.alias_name(&alias).target_key_id(&key.key_id).send();
         match self.client.call(None, call).await {
             Ok(_) => self.description(&key),
@@ -199,7 +200,7 @@ impl AwsAdmin {
                 match self.created(&alias, idempotency_key).await? {
                     Some(first) if first.kek.id() != key.arn.as_deref().unwrap_or_default() => {
                         // Nothing was ever wrapped under the other.
-                        let call = self.client.kms().schedule_key_deletion().key_id(&key.key_id);
+                        let call = self.client.kms()?.schedule_key_deletion().key_id(&key.key_id);
                         self.client
                             .call(None, call.pending_window_in_days(7).send())
                             .await?;
@@ -227,24 +228,21 @@ impl AwsAdmin {
         let is_done = before.is_some_and(|before| status.completed > before || status.in_progress.is_some());
         if !is_done {
             let tag = once::tag(&mark, &status.completed.to_string())?;
-            let call = self.client.kms().tag_resource().key_id(&key_id).tags(tag);
+            let call = self.client.kms()?.tag_resource().key_id(&key_id).tags(tag);
             self.client.call(None, call.send()).await?;
-            let call = self.client.kms().rotate_key_on_demand().key_id(&key_id).send();
-            let mut is_last = false;
-            let rotated = async {
-                call.await.inspect_err(|error| {
-                    let error = error.as_service_error();
-                    is_last = error.is_some_and(|error| error.is_limit_exceeded_exception());
-                })
-            };
-            let rotated = self.client.call(None, rotated).await;
-            if is_last {
-                return Err(Error::new(ErrorKind::OverLimit {
-                    limit: "rotations on demand of an AWS KMS key",
-                    max: ROTATIONS,
-                }));
-            }
-            rotated?;
+            let call = self.client.kms()?.rotate_key_on_demand().key_id(&key_id).send();
+            let rotated = self
+                .client
+                .call_mapped(None, call, |error| match error.as_service_error() {
+                    Some(refused) if refused.is_limit_exceeded_exception() => {
+                        Error::new(ErrorKind::OverLimit {
+                            limit: "rotations on demand of an AWS KMS key",
+                            max: ROTATIONS,
+                        })
+                    }
+                    _ => map::error(error),
+                });
+            rotated.await?;
         }
         self.description(&self.metadata(&key_id).await?)
     }
@@ -264,7 +262,7 @@ impl AwsAdmin {
         {
             return Ok(at);
         }
-        let call = self.client.kms().schedule_key_deletion().key_id(&key.key_id);
+        let call = self.client.kms()?.schedule_key_deletion().key_id(&key.key_id);
         let call = call.set_pending_window_in_days(i32::try_from(days).ok());
         let answer = self.client.call(None, call.send()).await?;
         time(answer.deletion_date)
@@ -305,7 +303,7 @@ impl KekAdmin for AwsAdmin {
         let disable = async {
             // AWS disables no key by its alias.
             let key_id = self.metadata(&self.whole(kek)?).await?.key_id;
-            let call = self.client.kms().disable_key().key_id(key_id);
+            let call = self.client.kms()?.disable_key().key_id(key_id);
             self.client.call(None, call.send()).await.map(drop)
         };
         disable.await.map_err(named)

@@ -17,40 +17,43 @@ use super::admin::AwsAdmin;
 use super::config::Config;
 use super::key::AwsKey;
 use super::map;
-use super::reactor::Reactor;
+use crate::backend::shared::door::Door;
+use crate::backend::shared::kept::Kept;
 use crate::runtime::{Monotonic, Runtime};
-use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, Result};
 
 /// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`AwsKey`] share one.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    kms: aws_sdk_kms::Client,
+    kms: Kept<aws_sdk_kms::Client>,
     region: String,
     endpoint: Option<String>,
-    operation_timeout: Duration,
     refresh: Duration,
-    runtime: Arc<dyn Runtime>,
-    // After the client, whose connections run in it.
-    reactor: Reactor,
+    clock: Arc<dyn Runtime>,
+    door: Door,
 }
 
 impl Client {
     /// Reads what the configuration leaves open from the usual places. Calls KMS only when a key is used, and
     /// fetches credentials only then.
     ///
-    /// Runs in the tokio runtime of its caller, which needs time and I/O enabled and must outlive the client; where
-    /// there is none, in one of its own with one thread. It can then be used from anywhere.
+    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the one that the configuration names.
     ///
     /// # Errors
     /// `Configuration` where no region is found, or what is set is not acceptable; `TimedOut` where the usual
-    /// places do not answer.
+    /// places do not answer; `Unavailable` where the process cannot have another thread.
     pub async fn connect(config: Config) -> Result<Self> {
-        config
-            .check()
-            .map_err(|error| error.with_provider(super::PROVIDER))?;
-        let reactor = Reactor::new()?;
+        Self::build(config)
+            .await
+            .map_err(|error| error.with_provider(super::PROVIDER))
+    }
+
+    async fn build(config: Config) -> Result<Self> {
+        config.check()?;
+        let door = Door::new(config.handle, config.operation_timeout)?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)
             .read_timeout(config.read_timeout)
@@ -84,26 +87,25 @@ impl Client {
                 "waxseal",
             ));
         }
-        let loaded = reactor
-            .run(config.operation_timeout, loader.load())
-            .await
-            .ok_or_else(|| Error::new(ErrorKind::TimedOut).with_provider(super::PROVIDER))?;
-        let region = loaded.region().map(ToString::to_string).ok_or_else(|| {
-            Error::configuration("no region: set it, or AWS_REGION").with_provider(super::PROVIDER)
-        })?;
+        let loaded = door
+            .run_by(door.deadline(None), async move { Ok(loader.load().await) })
+            .await?;
+        let region = loaded
+            .region()
+            .map(ToString::to_string)
+            .ok_or_else(|| Error::configuration("no region: set it, or AWS_REGION"))?;
         let mut kms = aws_sdk_kms::config::Builder::from(&loaded);
         // For KMS alone, not for the services that give credentials.
         if let Some(endpoint) = &config.endpoint {
             kms = kms.endpoint_url(endpoint);
         }
         Ok(Self(Arc::new(Inner {
-            kms: aws_sdk_kms::Client::from_conf(kms.build()),
+            kms: Kept::new(aws_sdk_kms::Client::from_conf(kms.build())),
             region,
             endpoint: config.endpoint,
-            operation_timeout: config.operation_timeout,
             refresh: config.refresh,
-            runtime: config.runtime,
-            reactor,
+            clock: config.clock,
+            door,
         })))
     }
 
@@ -111,7 +113,7 @@ impl Client {
     ///
     /// # Errors
     /// `Configuration` for what is none of these, or is in another region and no multi-region key.
-    pub fn keys(&self, key: &str) -> Result<AwsKey> {
+    pub fn key(&self, key: &str) -> Result<AwsKey> {
         AwsKey::new(self.clone(), key)
     }
 
@@ -127,17 +129,23 @@ impl Client {
         &self.0.region
     }
 
+    /// Where the keys are: the region, and the endpoint where one was configured.
+    pub(super) fn place(&self) -> String {
+        let endpoint = self.0.endpoint.as_deref().unwrap_or("aws");
+        format!("{} at {endpoint}", self.0.region)
+    }
+
     /// Whether another endpoint than the region's was configured.
     pub(super) fn has_endpoint(&self) -> bool {
         self.0.endpoint.is_some()
     }
 
-    pub(super) fn kms(&self) -> &aws_sdk_kms::Client {
-        &self.0.kms
+    pub(super) fn kms(&self) -> Result<&aws_sdk_kms::Client> {
+        self.0.kms.get()
     }
 
     pub(super) fn now(&self) -> Monotonic {
-        self.0.runtime.now()
+        self.0.clock.now()
     }
 
     pub(super) fn refresh(&self) -> Duration {
@@ -148,23 +156,29 @@ impl Client {
     pub(super) async fn call<T, E>(
         &self,
         deadline: Option<Monotonic>,
-        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static,
     ) -> Result<T>
     where
+        T: Send + 'static,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let mut limit = self.0.operation_timeout;
-        if let Some(deadline) = deadline {
-            let left = deadline.0.saturating_sub(self.now().0);
-            if left.is_zero() {
-                return Err(Error::new(ErrorKind::TimedOut).with_detail("the deadline is over"));
-            }
-            limit = limit.min(left);
-        }
-        match self.0.reactor.run(limit, call).await {
-            Some(answer) => answer.map_err(map::error),
-            None => Err(Error::new(ErrorKind::TimedOut)),
-        }
+        self.call_mapped(deadline, call, map::error).await
+    }
+
+    /// The same; `map` says what a failure is.
+    pub(super) async fn call_mapped<T, E>(
+        &self,
+        deadline: Option<Monotonic>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static,
+        map: impl FnOnce(SdkError<E, HttpResponse>) -> Error + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let work = async move { call.await.map_err(map) };
+        let deadline = self.0.door.deadline_by(deadline);
+        self.0.door.run_by(deadline, work).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::runtime::Handle;
 
 use crate::runtime::{Runtime, ThreadRuntime};
 use crate::value::error::{Error, Result};
@@ -27,7 +28,8 @@ pub struct Config {
     pub(super) read_timeout: Duration,
     pub(super) operation_timeout: Duration,
     pub(super) refresh: Duration,
-    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) clock: Arc<dyn Runtime>,
+    pub(super) handle: Option<Handle>,
 }
 
 #[derive(Clone)]
@@ -52,7 +54,8 @@ impl Config {
             read_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(10),
             refresh: Duration::from_secs(300),
-            runtime: Arc::new(ThreadRuntime),
+            clock: Arc::new(ThreadRuntime),
+            handle: None,
         }
     }
 
@@ -128,10 +131,18 @@ impl Config {
         self
     }
 
-    /// The clock for deadlines and [`with_refresh`](Self::with_refresh). Timeouts are kept by tokio's.
+    /// The clock for [`with_refresh`](Self::with_refresh), for tests that move it.
     #[must_use]
-    pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
-        self.runtime = runtime;
+    pub fn with_clock(mut self, clock: Arc<dyn Runtime>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Does its I/O on this tokio runtime, which needs time and I/O enabled, instead of the one that this crate keeps for
+    /// all its network backends.
+    #[must_use]
+    pub fn with_handle(mut self, handle: Handle) -> Self {
+        self.handle = Some(handle);
         self
     }
 

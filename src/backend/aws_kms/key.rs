@@ -13,7 +13,7 @@ use super::bind::ContextForm;
 use super::client::Client;
 use super::resolve::Key;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 
@@ -22,7 +22,7 @@ const LONGEST_CIPHERTEXT: usize = 6_144;
 
 /// One KEK in AWS KMS that wraps and opens, and any number of former ones that only open.
 ///
-/// Made by [`Client::keys`]; cheap to clone. See the [module](super) for what it binds, records, costs and needs.
+/// Made by [`Client::key`]; cheap to clone. See the [module](super) for what it binds, records, costs and needs.
 #[derive(Clone)]
 pub struct AwsKey {
     client: Client,
@@ -47,7 +47,7 @@ impl AwsKey {
     /// ids hidden, each KEK is tried.
     ///
     /// # Errors
-    /// As [`Client::keys`].
+    /// As [`Client::key`].
     pub fn also_opening(mut self, key: &str) -> Result<Self> {
         self.former.push(Arc::new(Key::new(self.client.clone(), key)?));
         Ok(self)
@@ -73,7 +73,7 @@ impl AwsKey {
     /// As [`wrap`](KeyManager::wrap).
     pub async fn resolve(&self) -> Result<KekRef> {
         let resolve = async {
-            let call = self.client.kms().describe_key();
+            let call = self.client.kms()?.describe_key();
             let target = self.active.target(None, &self.grant_tokens).await?;
             let answer = call.key_id(&target).set_grant_tokens(self.tokens()).send();
             let key = self.client.call(None, answer).await?.key_metadata;
@@ -110,7 +110,7 @@ impl AwsKey {
     async fn try_generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let context = self.form.encryption_context(request)?;
         let target = self.target(&self.active, request).await?;
-        let call = self.client.kms().generate_data_key();
+        let call = self.client.kms()?.generate_data_key();
         let call = call
             .key_id(&target)
             .key_spec(DataKeySpec::Aes256)
@@ -131,7 +131,7 @@ impl AwsKey {
     async fn try_wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let context = self.form.encryption_context(request)?;
         let target = self.target(&self.active, request).await?;
-        let call = self.client.kms().encrypt();
+        let call = self.client.kms()?.encrypt();
         let call = call
             .key_id(&target)
             .plaintext(Blob::new(dek.expose_bytes().as_slice()))
@@ -155,7 +155,7 @@ impl AwsKey {
         // No wrap was ever made for what cannot be wrapped for.
         let context = self.form.encryption_context(request);
         let context = context.map_err(|_| Error::new(ErrorKind::CannotOpen))?;
-        let call = self.client.kms().decrypt();
+        let call = self.client.kms()?.decrypt();
         let call = call
             .key_id(&target)
             .ciphertext_blob(Blob::new(wrapped.wrapped))
@@ -180,7 +180,7 @@ impl AwsKey {
         }
         let context = self.form.encryption_context(request)?;
         let destination = self.target(&self.active, request).await?;
-        let call = self.client.kms().re_encrypt();
+        let call = self.client.kms()?.re_encrypt();
         let call = call
             .ciphertext_blob(Blob::new(wrapped.wrapped))
             .source_key_id(&source)
@@ -214,8 +214,18 @@ impl KeyManager for AwsKey {
             .rewrapping()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        self.is_ours(&wrapped) && self.all().any(|key| key.may_be(wrapped.kek_id))
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        if !self.is_ours(&wrapped) {
+            return Recognition::No;
+        }
+        let said = self.all().map(|key| key.recognizes(wrapped.kek_id));
+        said.max().unwrap_or(Recognition::No)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let keys: Vec<&str> = self.all().map(|key| key.name()).collect();
+        let place = self.client.place();
+        Some(format!("{} {place} {}", self.form.algorithm(), keys.join(" ")))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -5,7 +5,7 @@
 //!
 //! # async fn example() -> waxseal::Result<()> {
 //! let client = Client::connect(Config::new()).await?;
-//! let sealer = Sealer::new(client.keys("alias/payments")?);
+//! let sealer = Sealer::new(client.key("alias/payments")?);
 //! let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let sealed = sealer.seal(b"hello", &context).await?;
 //! # Ok(())
@@ -121,7 +121,6 @@ mod key;
 mod map;
 mod names;
 mod once;
-mod reactor;
 mod resolve;
 pub(in crate::backend) mod uri;
 

@@ -37,7 +37,7 @@ pub(super) async fn tags(client: &Client, key_id: &str) -> Result<Vec<Tag>> {
     let mut marker = None;
     loop {
         let call = client
-            .kms()
+            .kms()?
             .list_resource_tags()
             .key_id(key_id)
             .set_marker(marker);
@@ -56,7 +56,7 @@ pub(super) async fn rotations(client: &Client, key_id: &str) -> Result<usize> {
     let mut marker = None;
     loop {
         let call = client
-            .kms()
+            .kms()?
             .list_key_rotations()
             .key_id(key_id)
             .set_marker(marker);
@@ -75,7 +75,7 @@ pub(super) async fn find_created(client: &Client, idempotency_key: &str) -> Resu
     let wanted = digest(idempotency_key);
     let mut marker = None;
     loop {
-        let call = client.kms().list_keys().set_marker(marker);
+        let call = client.kms()?.list_keys().set_marker(marker);
         let page = client.call(None, call.send()).await?;
         for id in page
             .keys

@@ -10,6 +10,7 @@ use super::PROVIDER;
 use super::client::Client;
 use super::names::{KeyArn, Name};
 use crate::envelope::KekRef;
+use crate::key::Recognition;
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -47,23 +48,35 @@ impl Key {
     /// Whether a KEK id is this key's, as far as is known without a call: of an alias that is not resolved, or is
     /// to be resolved again, it may be any key of the region; behind an endpoint that was configured, of any region,
     /// since an emulator may have but one, and puts that in each ARN.
-    pub(super) fn may_be(&self, kek_id: &str) -> bool {
+    ///
+    /// For certain it is this key's only by a full ARN, as configured or as AWS has said it.
+    pub(super) fn recognizes(&self, kek_id: &str) -> Recognition {
         if kek_id.is_empty() {
-            return true;
+            return Recognition::Perhaps;
         }
         let Some(arn) = KeyArn::parse(kek_id) else {
-            return false;
+            return Recognition::No;
         };
         let known = self.lock();
         if known.arn.as_deref().is_some_and(|known| is_same(known, &arn)) {
-            return true;
+            return Recognition::Mine;
         }
         let is_near = || self.client.has_endpoint() || arn.is_usable_in(self.client.region());
-        match &self.name {
+        let may_be = match &self.name {
             Name::Arn(_) => false,
             Name::Id(id) => known.arn.is_none() && arn.id == id && is_near(),
             Name::Alias(_) => self.is_due(&known) && is_near(),
+        };
+        if may_be {
+            Recognition::Perhaps
+        } else {
+            Recognition::No
         }
+    }
+
+    /// Whether a KEK id may be this key's.
+    pub(super) fn may_be(&self, kek_id: &str) -> bool {
+        !self.recognizes(kek_id).is_no()
     }
 
     /// Whether a KEK id is this key's, now that a [`target`](Self::target) is known.
@@ -152,7 +165,7 @@ impl Key {
     }
 
     async fn describe(&self, deadline: Option<Monotonic>, tokens: &[String]) -> Result<String> {
-        let mut call = self.client.kms().describe_key().key_id(self.name.as_str());
+        let mut call = self.client.kms()?.describe_key().key_id(self.name.as_str());
         if !tokens.is_empty() {
             call = call.set_grant_tokens(Some(tokens.to_vec()));
         }

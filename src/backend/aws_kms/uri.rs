@@ -1,14 +1,63 @@
 //! `aws-kms:KEY`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::kek_uri::Options;
+use async_trait::async_trait;
+
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
+
+pub(in crate::backend) const SCHEME: Scheme = Scheme {
+    name: "aws-kms",
+    form: "aws-kms:KEY",
+    summary: "a key of AWS KMS, by id, ARN or alias/NAME",
+    options: &[
+        UriOption::new(
+            "region",
+            "REGION",
+            "the region, if neither the key's ARN nor the AWS configuration is to say it",
+        ),
+        UriOption::new(
+            "endpoint",
+            "URL",
+            "the address of the service, if it is not the region's",
+        ),
+        UriOption::new(
+            "context",
+            "pairs|digest",
+            "what AWS sees of the context: its pairs (default) or a digest",
+        ),
+        UriOption::new(
+            "refresh",
+            "SECONDS",
+            "how often an alias is resolved (default 300)",
+        ),
+    ],
+    variables: &[
+        "AWS_REGION",
+        "AWS_PROFILE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ROLE_ARN",
+    ],
+    parse: Parse::Place(|place, options| Ok(Arc::new(AwsUri::parse(place, options)?))),
+};
+
+#[async_trait]
+impl Place for AwsUri {
+    async fn open(&self, _: &dyn Environment) -> Result<KeyManagers> {
+        self.open_now().await
+    }
+}
 
 /// What the URI says; the rest is where every AWS program looks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::backend) struct AwsUri {
+struct AwsUri {
     key: String,
     region: Option<String>,
     endpoint: Option<String>,
@@ -17,7 +66,7 @@ pub(in crate::backend) struct AwsUri {
 }
 
 impl AwsUri {
-    pub(in crate::backend) fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
+    fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
         if key.is_empty() {
             return Err(Error::argument(
                 "aws-kms: has no key: a key id, a key ARN or alias/NAME",
@@ -45,7 +94,7 @@ mod opening {
     use crate::value::error::Result;
 
     impl AwsUri {
-        pub(in crate::backend) async fn open(&self) -> Result<KeyManagers> {
+        pub(super) async fn open_now(&self) -> Result<KeyManagers> {
             let mut config = Config::new();
             match (&self.region, self.region_of_key()) {
                 (Some(region), _) => config = config.with_region(region),
@@ -60,7 +109,7 @@ mod opening {
                 config = config.with_refresh(every);
             }
             let client = Client::connect(config).await?;
-            let mut keys = client.keys(&self.key)?;
+            let mut keys = client.key(&self.key)?;
             if self.digest {
                 keys = keys.with_context_form(ContextForm::Digest);
             }
@@ -101,8 +150,11 @@ mod opening {
                 ("alias/a", None),
                 ("arn:aws", None),
             ] {
-                let uri =
-                    AwsUri::parse(key, &mut crate::backend::kek_uri::Options::parse("").unwrap()).unwrap();
+                let uri = AwsUri::parse(
+                    key,
+                    &mut crate::backend::kek_uri::Options::parse("", &super::super::SCHEME).unwrap(),
+                )
+                .unwrap();
                 assert_eq!(uri.region_of_key(), expected, "{key}");
             }
         }

@@ -51,13 +51,18 @@ pub struct AzureAdmin {
 }
 
 impl AzureAdmin {
-    /// Administers keys for this algorithm in the client's vault. Makes no call.
-    #[must_use]
-    pub fn new(client: &Client, algorithm: Algorithm) -> Self {
+    pub(super) fn new(client: &Client) -> Self {
         Self {
             client: client.clone(),
-            algorithm,
+            algorithm: Algorithm::RsaOaep256,
         }
+    }
+
+    /// Administers keys for this algorithm.
+    #[must_use]
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
     }
 
     /// The key that a reference names, and the version if it names one. Of another provider or host none is followed: the

@@ -8,14 +8,17 @@ use std::time::{Duration, SystemTime};
 use azure_core::http::Url;
 use azure_security_keyvault_keys::{KeyClient, KeyClientOptions};
 
+use super::admin::AzureAdmin;
 use super::config::Config;
 use super::credentials::{Guard, options};
+use super::key::AzureKey;
 use super::map::{self, Call};
 use super::transport::Peer;
 use super::{PROVIDER, names};
-use crate::backend::shared::tokio_io::TokioIo;
+use crate::backend::shared::door::Door;
+use crate::backend::shared::kept::Kept;
 use crate::key::Request;
-use crate::runtime::Monotonic;
+use crate::runtime::{Monotonic, Runtime};
 use crate::value::error::{Error, Result};
 
 /// A vault or managed HSM, with connections and a token that all its key managers share. Cheap to clone.
@@ -24,28 +27,52 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     vault: Url,
-    guard: Arc<Guard>,
-    sdk: Arc<KeyClient>,
+    guard: Kept<Arc<Guard>>,
+    sdk: Kept<Arc<KeyClient>>,
     refresh: Duration,
-    io: TokioIo,
+    door: Door,
 }
 
 impl Client {
     /// A client of this vault. Makes no call; reads the files that the configuration names.
     ///
-    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it later
-    /// from wherever.
+    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the one that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` outside a tokio runtime, and for an address, CA, proxy or credential that is none.
-    pub fn new(config: Config) -> Result<Self> {
+    /// `Configuration` for an address, CA, proxy or credential that is none; `Unavailable` if the process cannot have
+    /// another thread.
+    #[allow(
+        clippy::unused_async,
+        reason = "the clients of all backends are made alike, and one has to wait"
+    )]
+    pub async fn connect(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    /// The key `NAME` or `NAME/VERSION` of the vault, used by RSA-OAEP-256; for a symmetric key see
+    /// [`AzureKey::with_algorithm`]. Makes no call.
+    ///
+    /// A pinned version is the one that wraps; others of the key unwrap what they have wrapped. Without one the vault is
+    /// asked which is current, at the first wrap and then every [`Config::with_refresh`].
+    ///
+    /// # Errors
+    /// `Configuration` for a name or version that is not one.
+    pub fn key(&self, name: &str) -> Result<AzureKey> {
+        AzureKey::new(self, name)
+    }
+
+    /// The administration of the vault's RSA keys, with this client's credentials; for symmetric keys see
+    /// [`AzureAdmin::with_algorithm`].
+    #[must_use]
+    pub fn admin(&self) -> AzureAdmin {
+        AzureAdmin::new(self)
     }
 
     fn build(config: Config) -> Result<Self> {
         let vault = names::parse_vault(&config.vault)?;
         let host = vault.host_str().unwrap_or_default();
-        let io = TokioIo::new(config.handle.clone(), config.timeout)?;
+        let door = Door::new(config.handle.clone(), config.timeout)?;
         if !config.verify_challenge {
             if names::is_azure(host) {
                 tracing::warn!(
@@ -71,15 +98,15 @@ impl Client {
                 .unwrap_or_else(|| KeyClientOptions::default().api_version),
         };
         let refresh = config.refresh;
-        let guard = Arc::new(Guard::new(config, &vault, io.runtime().clone())?);
+        let guard = Arc::new(Guard::new(config, &vault, door.place().clone())?);
         let sdk = KeyClient::new(vault.as_str(), guard.clone(), Some(sdk))
             .map_err(|_| Error::configuration("the address of the vault is refused"))?;
         Ok(Self(Arc::new(Inner {
             vault,
-            guard,
-            sdk: Arc::new(sdk),
+            guard: Kept::new(guard),
+            sdk: Kept::new(Arc::new(sdk)),
             refresh,
-            io,
+            door,
         })))
     }
 
@@ -88,12 +115,12 @@ impl Client {
     }
 
     pub(super) fn now(&self) -> Monotonic {
-        self.0.io.now()
+        self.0.door.now()
     }
 
     /// Now, by the calendar.
     pub(super) fn wall_clock(&self) -> SystemTime {
-        self.0.io.wall_clock()
+        self.0.door.place().wall_clock()
     }
 
     pub(super) fn refresh(&self) -> Duration {
@@ -102,10 +129,10 @@ impl Client {
 
     /// Until when a call that begins now must be over.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
-        self.0.io.deadline(request)
+        self.0.door.deadline(request)
     }
 
-    /// One call by `deadline`, on the client's own runtime: the caller may have none. Where the vault refuses the token
+    /// One call by `deadline`. Where the vault refuses the token
     /// it is asked for again, once.
     pub(super) async fn call<T, F>(
         &self,
@@ -119,17 +146,18 @@ impl Client {
     {
         let inner = Arc::clone(&self.0);
         let work = async move {
-            let generation = inner.guard.generation();
-            match work(Arc::clone(&inner.sdk)).await {
+            let (guard, sdk) = (inner.guard.get()?, inner.sdk.get()?);
+            let generation = guard.generation();
+            match work(Arc::clone(sdk)).await {
                 Err(error) if map::is_token_refused(&error) => {
-                    inner.guard.renew(generation)?;
-                    work(Arc::clone(&inner.sdk)).await
+                    guard.renew(generation)?;
+                    work(Arc::clone(sdk)).await
                 }
                 answer => answer,
             }
             .map_err(|error| map::error(&error, call))
         };
-        let answer = self.0.io.run_by(deadline, work).await;
+        let answer = self.0.door.run_by(deadline, work).await;
         answer.map_err(|error| error.with_provider(PROVIDER))
     }
 }
@@ -138,8 +166,8 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("vault", &self.0.vault.as_str())
-            .field("guard", &self.0.guard)
-            .field("timeout", &self.0.io.timeout())
+            .field("guard", &self.0.guard.get().ok())
+            .field("timeout", &self.0.door.timeout())
             .finish_non_exhaustive()
     }
 }

@@ -20,7 +20,8 @@ use secrecy::ExposeSecret;
 use super::config::{Auth, Config};
 use super::transport::{Fault, Http, Peer, Why};
 use super::{PROVIDER, map, names};
-use crate::runtime::{TokioRuntime, with_timeout};
+use crate::backend::shared::door::Place;
+use crate::runtime::with_timeout;
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Where Entra ID is, in the public cloud.
@@ -32,7 +33,7 @@ const EACH: Duration = Duration::from_secs(3);
 pub(super) struct Guard {
     config: Config,
     host: String,
-    runtime: TokioRuntime,
+    runtime: Place,
     inner: Mutex<Current>,
 }
 
@@ -43,7 +44,7 @@ struct Current {
 }
 
 impl Guard {
-    pub(super) fn new(config: Config, vault: &Url, runtime: TokioRuntime) -> Result<Self> {
+    pub(super) fn new(config: Config, vault: &Url, runtime: Place) -> Result<Self> {
         Ok(Self {
             inner: Mutex::new(Current {
                 credential: credential(&config.auth, &config, &runtime)?,
@@ -138,7 +139,7 @@ pub(super) fn options(config: &Config, peer: Peer) -> Result<ClientOptions> {
     })
 }
 
-fn credential(auth: &Auth, config: &Config, runtime: &TokioRuntime) -> Result<Arc<dyn TokenCredential>> {
+fn credential(auth: &Auth, config: &Config, runtime: &Place) -> Result<Arc<dyn TokenCredential>> {
     let made: azure_core::Result<Arc<dyn TokenCredential>> = match auth {
         Auth::WorkloadIdentity {
             tenant_id,
@@ -240,7 +241,7 @@ fn unsupported_place(error: &SdkError) -> Option<&'static str> {
 struct FirstOf {
     all: Vec<Arc<dyn TokenCredential>>,
     known: AtomicUsize,
-    runtime: TokioRuntime,
+    runtime: Place,
 }
 
 #[async_trait]
@@ -287,15 +288,20 @@ impl TokenCredential for FirstOf {
 mod tests {
     use super::*;
 
+    fn place() -> Place {
+        let door = crate::backend::shared::door::Door::new(None, Duration::from_secs(10)).unwrap();
+        door.place().clone()
+    }
+
     fn guard(vault: &str, verify: bool) -> Guard {
         let mut config = Config::new(vault, Auth::DeveloperTools);
         config.verify_challenge = verify;
-        let runtime = TokioRuntime::current();
+        let runtime = place();
         Guard::new(config, &names::parse_vault(vault).unwrap(), runtime).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_token_is_asked_for_the_vault_alone() {
+    #[test]
+    fn a_token_is_asked_for_the_vault_alone() {
         let azure = "https://v.vault.azure.net";
         for (vault, verify, audience, may) in [
             (azure, true, "vault.azure.net", true),
@@ -330,14 +336,14 @@ mod tests {
         assert!(!guard(azure, true).may_ask("vault"));
     }
 
-    #[tokio::test]
-    async fn of_several_the_ones_that_can_be_made_are_asked() {
+    #[test]
+    fn of_several_the_ones_that_can_be_made_are_asked() {
         let missing = |file: &str| Auth::WorkloadIdentity {
             tenant_id: "t".to_owned(),
             client_id: "c".to_owned(),
             token_file: file.into(),
         };
-        let runtime = TokioRuntime::current();
+        let runtime = place();
         let make = |all: Vec<Auth>| {
             let config = Config::new("https://v.vault.azure.net", Auth::FirstOf(all));
             credential(&config.auth, &config, &runtime)

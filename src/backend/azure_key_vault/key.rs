@@ -20,7 +20,7 @@ use super::resolve::{Key, LEAST_MODULUS};
 use super::versions;
 use super::{Algorithm, PROVIDER, names};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
@@ -38,17 +38,18 @@ pub struct AzureKey {
 }
 
 impl AzureKey {
-    /// The key `NAME`, or `NAME/VERSION`, of the client's vault. Makes no call.
-    ///
-    /// A pinned version is the one that wraps; others of the key unwrap what they have wrapped. Without one the vault is
-    /// asked which is current, at the first wrap and then every [`Config::with_refresh`](super::Config::with_refresh).
-    ///
-    /// # Errors
-    /// `Configuration` for a name or version that is none.
-    pub fn new(client: &Client, key: &str, algorithm: Algorithm) -> Result<Self> {
+    pub(super) fn new(client: &Client, key: &str) -> Result<Self> {
         Ok(Self {
-            key: Arc::new(Key::new(client, key, algorithm)?),
+            key: Arc::new(Key::new(client, key, Algorithm::RsaOaep256)?),
         })
+    }
+
+    /// Wraps and unwraps by this algorithm.
+    #[must_use]
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        Self {
+            key: Arc::new(self.key.with_algorithm(algorithm)),
+        }
     }
 
     /// The id of the KEK: `https://HOST/keys/NAME`. Of a vault outside Azure's own domains, which may name another host
@@ -147,7 +148,7 @@ impl AzureKey {
     }
 
     async fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped));
         }
         if !self.is_wrap(wrapped.wrapped.len()) {
@@ -260,10 +261,16 @@ impl KeyManager for AzureKey {
         Capabilities::new(self.key.algorithm.wrap_algorithm(), Binds::Embedded)
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        wrapped.algorithm == self.key.algorithm.wrap_algorithm()
-            && wrapped.provider == PROVIDER
-            && self.key.may_be(wrapped.kek_id)
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        if wrapped.algorithm == self.key.algorithm.wrap_algorithm() && wrapped.provider == PROVIDER {
+            self.key.recognizes(wrapped.kek_id)
+        } else {
+            Recognition::No
+        }
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(format!("{} {}", self.key.algorithm.name(), self.key.configured()))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use waxseal::{EncryptionContext, Sealer};
-//! use waxseal::backend::azure_key_vault::{Algorithm, AzureKey, Client, Config};
+//! use waxseal::backend::azure_key_vault::{Client, Config};
 //!
 //! # async fn example() -> waxseal::Result<()> {
-//! let client = Client::new(Config::from_env("https://shop.vault.azure.net")?)?;
-//! let sealer = Sealer::new(AzureKey::new(&client, "orders", Algorithm::RsaOaep256)?);
+//! let client = Client::connect(Config::from_env("https://shop.vault.azure.net")?).await?;
+//! let sealer = Sealer::new(client.key("orders")?);
 //!
 //! let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let sealed = sealer.seal(b"hello", &context).await?;

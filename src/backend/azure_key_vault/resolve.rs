@@ -12,6 +12,7 @@ use super::map::{self, Call};
 use super::names::{self, KeyId};
 use super::{Algorithm, PROVIDER};
 use crate::envelope::KekRef;
+use crate::key::Recognition;
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -32,6 +33,8 @@ pub(super) struct Key {
 struct Known {
     /// The id of the KEK: known from the start for a vault of Azure's own, else from the first answer.
     id: Option<String>,
+    /// Whether the vault has answered under that id.
+    answered: bool,
     /// The version that is the current one.
     version: Option<String>,
     /// When to ask for it again.
@@ -57,28 +60,58 @@ impl Key {
         })
     }
 
+    /// The same key, by another algorithm.
+    pub(super) fn with_algorithm(&self, algorithm: Algorithm) -> Self {
+        Self {
+            client: self.client.clone(),
+            name: self.name.clone(),
+            algorithm,
+            pinned: self.pinned.clone(),
+            known: Mutex::new(Known {
+                id: self.lock().id.clone(),
+                ..Known::default()
+            }),
+        }
+    }
+
     /// The id of the KEK, or what it is taken for until the vault has said its name.
     pub(super) fn id(&self) -> String {
         let known = self.lock().id.clone();
-        known.unwrap_or_else(|| names::kek_id(&names::origin(self.client.vault()), &self.name))
+        known.unwrap_or_else(|| self.configured())
     }
 
-    /// Whether a KEK id is this key's, as far as is known without a call.
-    pub(super) fn may_be(&self, kek_id: &str) -> bool {
+    /// Whether a KEK id is this key's, as far as is known without a call. It is for certain once the vault has answered
+    /// under its own name.
+    pub(super) fn recognizes(&self, kek_id: &str) -> Recognition {
         if kek_id.is_empty() {
-            return true;
+            return Recognition::Perhaps;
         }
-        match &self.lock().id {
+        let known = self.lock();
+        let may_be = match &known.id {
             Some(id) => id.eq_ignore_ascii_case(kek_id),
             None => KeyId::parse(kek_id)
                 .is_some_and(|id| id.version.is_none() && id.name.eq_ignore_ascii_case(&self.name)),
+        };
+        match (may_be, known.answered) {
+            (false, _) => Recognition::No,
+            (true, false) => Recognition::Perhaps,
+            (true, true) => Recognition::Mine,
         }
+    }
+
+    /// Whether a KEK id may be this key's.
+    pub(super) fn may_be(&self, kek_id: &str) -> bool {
+        !self.recognizes(kek_id).is_no()
+    }
+
+    /// The address of the key as it was configured.
+    pub(super) fn configured(&self) -> String {
+        names::kek_id(&names::origin(self.client.vault()), &self.name)
     }
 
     /// Whether a reference to administer is to this key: by its id, or by the address that it was configured with.
     pub(super) fn is_meant_by(&self, kek_id: &str) -> bool {
-        let configured = names::kek_id(&names::origin(self.client.vault()), &self.name);
-        configured.eq_ignore_ascii_case(kek_id) || self.may_be(kek_id)
+        self.configured().eq_ignore_ascii_case(kek_id) || self.may_be(kek_id)
     }
 
     /// The KEK that an answer names, if it is the key, and the version, that was asked.
@@ -91,10 +124,15 @@ impl Key {
             return Err(other());
         }
         let answered = names::kek_id(kid.origin, &self.name);
-        let id = self.lock().id.get_or_insert_with(|| answered.clone()).clone();
-        if !id.eq_ignore_ascii_case(&answered) {
-            return Err(other());
-        }
+        let id = {
+            let mut known = self.lock();
+            let id = known.id.get_or_insert_with(|| answered.clone()).clone();
+            if !id.eq_ignore_ascii_case(&answered) {
+                return Err(other());
+            }
+            known.answered = true;
+            id
+        };
         KekRef::new(PROVIDER, &id, version).map_err(|_| other())
     }
 

@@ -1,14 +1,75 @@
 //! `azure-key-vault:https://HOST/keys/NAME[/VERSION]`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::kek_uri::Options;
+use async_trait::async_trait;
+
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
+
+pub(in crate::backend) const SCHEME: Scheme = Scheme {
+    name: "azure-key-vault",
+    form: "azure-key-vault:https://HOST/keys/NAME[/VERSION]",
+    summary: "a key of Azure Key Vault or Managed HSM",
+    options: &[
+        UriOption::new(
+            "endpoint",
+            "https://HOST",
+            "the vault, if only NAME follows the scheme",
+        ),
+        UriOption::new(
+            "algorithm",
+            "RSA-OAEP-256|A256KW",
+            "how to wrap: with an RSA key (default), or with a symmetric key of a Managed HSM",
+        ),
+        UriOption::new(
+            "credential",
+            "workload|managed|secret|developer",
+            "how to log in (default: what the variables say)",
+        ),
+        UriOption::new(
+            "ca",
+            "PATH",
+            "a PEM file with the CAs to trust instead of the system's",
+        ),
+        UriOption::new(
+            "verify-challenge",
+            "on|off",
+            "off for a vault outside Azure's domains (default on)",
+        ),
+        UriOption::new(
+            "refresh",
+            "SECONDS",
+            "how often the current version is asked for (default 300)",
+        ),
+        UriOption::new("api-version", "VERSION", "the version of the service's API"),
+    ],
+    variables: &[
+        "AZURE_CLIENT_ID",
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_AUTHORITY_HOST",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "SSL_CERT_FILE",
+    ],
+    parse: Parse::Place(|place, options| Ok(Arc::new(AzureUri::parse(place, options)?))),
+};
+
+#[async_trait]
+impl Place for AzureUri {
+    async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        self.open_now(environment).await
+    }
+}
 
 /// What the URI says; the rest is in the variables that Azure's own tools read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::backend) struct AzureUri {
+struct AzureUri {
     /// `https://HOST[:PORT]`
     vault: String,
     /// `NAME` or `NAME/VERSION`
@@ -30,7 +91,7 @@ enum Credential {
 }
 
 impl AzureUri {
-    pub(in crate::backend) fn parse(place: &str, options: &mut Options<'_>) -> Result<Self> {
+    fn parse(place: &str, options: &mut Options<'_>) -> Result<Self> {
         let (vault, key) = split(place, options.take("endpoint"))?;
         let is_symmetric = match options.take("algorithm") {
             None | Some("RSA-OAEP-256") => false,
@@ -112,13 +173,13 @@ fn is_key(text: &str) -> bool {
 
 mod opening {
     use super::{AzureUri, Credential};
-    use crate::backend::azure_key_vault::{Algorithm, Auth, AzureAdmin, AzureKey, Client, Config};
+    use crate::backend::azure_key_vault::{Algorithm, Auth, Client, Config};
     use crate::backend::kek_uri::KeyManagers;
     use crate::runtime::Environment;
     use crate::value::error::Result;
 
     impl AzureUri {
-        pub(in crate::backend) fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
             let auth = match self.credential {
                 None => Auth::from_environment(environment)?,
                 Some(Credential::Workload) => Auth::workload_identity(environment)?,
@@ -143,10 +204,10 @@ mod opening {
                 true => Algorithm::A256Kw,
                 false => Algorithm::RsaOaep256,
             };
-            let client = Client::new(config)?;
-            let keys = AzureKey::new(&client, &self.key, algorithm)?;
+            let client = Client::connect(config).await?;
+            let keys = client.key(&self.key)?.with_algorithm(algorithm);
             let id = keys.kek_id();
-            KeyManagers::one(keys).administered(&id, AzureAdmin::new(&client, algorithm))
+            KeyManagers::one(keys).administered(&id, client.admin().with_algorithm(algorithm))
         }
     }
 }

@@ -48,11 +48,7 @@ pub struct GcpAdmin {
 }
 
 impl GcpAdmin {
-    /// Administers the keys of `projects/P/locations/L/keyRings/R`, which must exist. Makes no call.
-    ///
-    /// # Errors
-    /// `Configuration` for a name that is none.
-    pub fn new(client: &Client, key_ring: &str) -> Result<Self> {
+    pub(super) fn new(client: &Client, key_ring: &str) -> Result<Self> {
         names::check_ring(key_ring)?;
         Ok(Self {
             client: client.clone(),

@@ -11,10 +11,13 @@ use http::Uri;
 use tokio::sync::OnceCell;
 
 use super::PROVIDER;
+use super::admin::GcpAdmin;
 use super::config::{Auth, Config};
 use super::credentials::credentials;
+use super::key::GcpKey;
 use super::map::{self, Call};
-use crate::backend::shared::tokio_io::TokioIo;
+use crate::backend::shared::door::Door;
+use crate::backend::shared::kept::Kept;
 use crate::key::Request;
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Result};
@@ -26,21 +29,43 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     auth: Auth,
     endpoint: Option<String>,
-    io: TokioIo,
+    door: Door,
     // Made by the first call: that may ask the metadata server.
-    service: OnceCell<KeyManagementService>,
+    service: Kept<OnceCell<KeyManagementService>>,
 }
 
 impl Client {
     /// A client of this account. Makes no call, and looks for no credentials yet.
     ///
-    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it later
-    /// from wherever.
+    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the one that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` outside a tokio runtime, and for an endpoint that is none.
-    pub fn new(config: Config) -> Result<Self> {
+    /// `Configuration` for an endpoint that is none; `Unavailable` if the process cannot have
+    /// another thread.
+    #[allow(
+        clippy::unused_async,
+        reason = "the clients of all backends are made alike, and one has to wait"
+    )]
+    pub async fn connect(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    /// The crypto key `projects/P/locations/L/keyRings/R/cryptoKeys/K`, of purpose `ENCRYPT_DECRYPT`. Makes no call.
+    ///
+    /// # Errors
+    /// `Configuration` for a name that is not one, or that has a version.
+    pub fn key(&self, name: &str) -> Result<GcpKey> {
+        GcpKey::new(self, name)
+    }
+
+    /// The administration of the keys of `projects/P/locations/L/keyRings/R`, which must exist, with this client's
+    /// credentials. Makes no call.
+    ///
+    /// # Errors
+    /// `Configuration` for a name that is not one.
+    pub fn admin(&self, key_ring: &str) -> Result<GcpAdmin> {
+        GcpAdmin::new(self, key_ring)
     }
 
     fn build(config: Config) -> Result<Self> {
@@ -50,8 +75,8 @@ impl Client {
         Ok(Self(Arc::new(Inner {
             auth: config.auth,
             endpoint: config.endpoint,
-            io: TokioIo::new(config.handle, config.timeout)?,
-            service: OnceCell::new(),
+            door: Door::new(config.handle, config.timeout)?,
+            service: Kept::new(OnceCell::new()),
         })))
     }
 
@@ -62,10 +87,10 @@ impl Client {
 
     /// Until when a call that begins now must be over.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
-        self.0.io.deadline(request)
+        self.0.door.deadline(request)
     }
 
-    /// One call by `deadline`, on the client's own runtime: the caller may have none.
+    /// One call by `deadline`.
     pub(super) async fn call<T, F>(
         &self,
         call: Call,
@@ -78,11 +103,11 @@ impl Client {
     {
         let inner = Arc::clone(&self.0);
         let work = async move {
-            let service = inner.service.get_or_try_init(|| inner.connect()).await?;
+            let service = inner.service.get()?.get_or_try_init(|| inner.connect()).await?;
             let answer = work(service.clone()).await;
             answer.map_err(|error| map::error(error, call))
         };
-        let answer = self.0.io.run_by(deadline, work).await;
+        let answer = self.0.door.run_by(deadline, work).await;
         answer.map_err(|error| error.with_provider(PROVIDER))
     }
 }
@@ -111,7 +136,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("endpoint", &self.0.endpoint)
             .field("auth", &self.0.auth)
-            .field("timeout", &self.0.io.timeout())
+            .field("timeout", &self.0.door.timeout())
             .finish_non_exhaustive()
     }
 }
@@ -170,12 +195,5 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");
             assert!(!format!("{error} {error:?}").contains("CANARY"));
         }
-    }
-
-    #[test]
-    fn a_client_needs_a_runtime_or_says_so() {
-        let error = Client::new(Config::new()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("with_handle"), "{error}");
     }
 }

@@ -76,7 +76,8 @@ impl Config {
         self
     }
 
-    /// Does its I/O on this tokio runtime, instead of the one that the client is made in.
+    /// Does its I/O on this tokio runtime, which needs time and I/O enabled, instead of the one that this crate keeps for
+    /// all its network backends.
     pub fn with_handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self

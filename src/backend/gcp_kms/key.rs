@@ -9,7 +9,7 @@ use super::client::Client;
 use super::map::{self, Call};
 use super::{PROVIDER, names};
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
@@ -25,11 +25,7 @@ pub struct GcpKey {
 }
 
 impl GcpKey {
-    /// The key `projects/P/locations/L/keyRings/R/cryptoKeys/K`, of purpose `ENCRYPT_DECRYPT`. Makes no call.
-    ///
-    /// # Errors
-    /// `Configuration` for a name that is none, or that has a version.
-    pub fn new(client: &Client, key: &str) -> Result<Self> {
+    pub(super) fn new(client: &Client, key: &str) -> Result<Self> {
         names::check_key(key)?;
         Ok(Self {
             client: client.clone(),
@@ -88,7 +84,7 @@ impl GcpKey {
     }
 
     async fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped));
         }
         let deadline = self.client.deadline(Some(request));
@@ -202,8 +198,12 @@ impl KeyManager for GcpKey {
         Capabilities::new(ALGORITHM, Binds::Aad)
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        wrapped.is_under(ALGORITHM, PROVIDER, self.kek.id())
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        Recognition::by_id(wrapped, ALGORITHM, PROVIDER, self.kek.id())
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.kek.to_string())
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

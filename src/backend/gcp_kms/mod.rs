@@ -2,12 +2,12 @@
 //!
 //! ```no_run
 //! use waxseal::{EncryptionContext, Sealer};
-//! use waxseal::backend::gcp_kms::{Client, Config, GcpKey};
+//! use waxseal::backend::gcp_kms::{Client, Config};
 //!
 //! # async fn example() -> waxseal::Result<()> {
-//! let client = Client::new(Config::new())?;
+//! let client = Client::connect(Config::new()).await?;
 //! let key = "projects/shop/locations/europe-west3/keyRings/apps/cryptoKeys/orders";
-//! let sealer = Sealer::new(GcpKey::new(&client, key)?);
+//! let sealer = Sealer::new(client.key(key)?);
 //!
 //! let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let sealed = sealer.seal(b"hello", &context).await?;

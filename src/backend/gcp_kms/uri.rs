@@ -1,20 +1,51 @@
 //! `gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K`.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::backend::kek_uri::Options;
+use async_trait::async_trait;
+
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
+
+pub(in crate::backend) const SCHEME: Scheme = Scheme {
+    name: "gcp-kms",
+    form: "gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K",
+    summary: "a key of Google Cloud KMS",
+    options: &[
+        UriOption::new(
+            "endpoint",
+            "URL",
+            "the address of the service, if it is not Google's",
+        ),
+        UriOption::new(
+            "credentials",
+            "default|anonymous",
+            "Application Default Credentials (default), or none for an emulator",
+        ),
+    ],
+    variables: &["GOOGLE_APPLICATION_CREDENTIALS"],
+    parse: Parse::Place(|place, options| Ok(Arc::new(GcpUri::parse(place, options)?))),
+};
+
+#[async_trait]
+impl Place for GcpUri {
+    async fn open(&self, _: &dyn Environment) -> Result<KeyManagers> {
+        self.open_now().await
+    }
+}
 
 /// What the URI says; credentials are where every Google program looks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::backend) struct GcpUri {
+struct GcpUri {
     key: String,
     endpoint: Option<String>,
     anonymous: bool,
 }
 
 impl GcpUri {
-    pub(in crate::backend) fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
+    fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
         if key.is_empty() {
             return Err(Error::argument(
                 "gcp-kms: has no key: projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY",
@@ -41,12 +72,12 @@ impl GcpUri {
 
 mod opening {
     use super::GcpUri;
-    use crate::backend::gcp_kms::{Auth, Client, Config, GcpAdmin, GcpKey};
+    use crate::backend::gcp_kms::{Auth, Client, Config};
     use crate::backend::kek_uri::KeyManagers;
     use crate::value::error::Result;
 
     impl GcpUri {
-        pub(in crate::backend) fn open(&self) -> Result<KeyManagers> {
+        pub(super) async fn open_now(&self) -> Result<KeyManagers> {
             let mut config = Config::new();
             if self.anonymous {
                 config = config.with_auth(Auth::Anonymous);
@@ -54,10 +85,10 @@ mod opening {
             if let Some(endpoint) = &self.endpoint {
                 config = config.with_endpoint(endpoint);
             }
-            let client = Client::new(config)?;
-            let keys = GcpKey::new(&client, &self.key)?;
+            let client = Client::connect(config).await?;
+            let keys = client.key(&self.key)?;
             let ring = self.key.split("/cryptoKeys/").next().unwrap_or_default();
-            KeyManagers::one(keys).administered(&self.key, GcpAdmin::new(&client, ring)?)
+            KeyManagers::one(keys).administered(&self.key, client.admin(ring)?)
         }
     }
 }

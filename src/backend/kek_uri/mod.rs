@@ -3,14 +3,37 @@
 //! | URI | KEK |
 //! |---|---|
 //! | `env:NAME` | 32 random bytes in an environment variable, as base64 or hex |
-//! | `file:PATH[?allow-shared=true]` | the same in a file; one that the group or others can read only if told so |
+//! | `file:PATH[?allow-shared=true]` | the same in a file |
 //! | `passphrase-env:NAME[?kdf=pbkdf2\|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT]` | derived from a passphrase in an environment variable |
+//! | `passphrase-file:PATH[?allow-shared=true&kdf=…]` | from one in a file |
+//! | `passphrase-fd:N[?kdf=…]` | from one that is read to the end of descriptor N; 0 is the standard input |
+//! | `passphrase-command:COMMAND[?kdf=…]` | from one that a program writes to its standard output |
+//! | `passphrase-prompt:[?kdf=…]` | from one that a person types, if the program can ask one |
 //! | `azure-key-vault:https://HOST/keys/NAME[/VERSION][?algorithm=RSA-OAEP-256\|A256KW&credential=workload\|managed\|secret\|developer&ca=PATH&verify-challenge=on\|off&refresh=SECONDS&api-version=V]` | a key of Azure Key Vault or Managed HSM (feature `azure-key-vault`) |
 //! | `aws-kms:KEY[?region=R&endpoint=URL&context=pairs\|digest&refresh=SECONDS]` | a key of AWS KMS, by id, ARN or `alias/NAME` (feature `aws-kms`) |
 //! | `gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K[?endpoint=URL&credentials=default\|anonymous]` | a key of Google Cloud KMS (feature `gcp-kms`) |
 //! | `vault-transit:KEY[?addr=URL&mount=transit&namespace=N&auth=token\|approle\|kubernetes\|jwt&role=R&auth-mount=PATH&jwt-file=PATH&mode=encrypt\|datakey]` | a key of HashiCorp Vault or OpenBao Transit (feature `vault-transit`) |
 //! | `pkcs11:token=T;object=LABEL[;id=%01]?module-path=PATH&pin-source=env:VAR\|file:PATH` | a key on a PKCS#11 token, by an RFC 7512 URI (feature `pkcs11`) |
 //!
+//! [`schemes`] lists those that were compiled in, with their options and the variables that they read.
+//!
+//! # Secrets
+//! No URI holds a secret: the URI names where one is. One rule holds for every secret that is read as text (keys, passphrases,
+//! PINs and tokens, from variables, files, descriptors, commands and prompts): *one line end at its end, LF or CRLF, is not part
+//! of it, and everything else is*. A passphrase that then still ends in white space is taken as it is, with a warning through
+//! `tracing`. Secrets have at most 1 KiB.
+//!
+//! A file with a secret is refused if its group or others have any right to it. `allow-shared=true` accepts it: a
+//! secret volume of Kubernetes with `fsGroup` has mode 0440. Links are followed.
+//!
+//! `passphrase-command:` starts the program itself, without a shell: words are separated by spaces, and nothing is quoted or
+//! expanded. (Where that is not enough, name a script.) It has an empty standard input, the standard error of this process,
+//! and 60 seconds, and must end with status 0. `passphrase-fd:` waits for the end of its input for 60 seconds at most.
+//! `passphrase-prompt:` asks through [`Environment::ask`].
+//!
+//! Without `kdf` a passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
+//!
+//! # Variables
 //! `azure-key-vault:` reads the variables of Azure's own tools: `AZURE_CLIENT_ID`,
 //! `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`, `IDENTITY_ENDPOINT` with
 //! `IDENTITY_HEADER`; and `SSL_CERT_FILE` where `ca` is absent. `verify-challenge=off` is for vaults outside Azure's domains.
@@ -25,12 +48,10 @@
 //! the `AWS_*` variables of the process, the shared files with their profiles, web identity, the role of the container or
 //! machine. `gcp-kms:` uses Application Default Credentials; `credentials=anonymous` is for emulators.
 //!
-//! The KMS backends are opened inside a tokio runtime.
-//!
-//! No URI holds a secret: it names where one is. Options follow the last `?`, each once. Without `kdf` a
-//! passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
+//! Options follow the last `?`, each once.
 
 mod options;
+mod scheme;
 mod variables;
 
 use std::fmt;
@@ -38,17 +59,18 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub(in crate::backend) use options::Options;
+use scheme::forms;
+pub(in crate::backend) use scheme::{Parse, Place};
+pub use scheme::{Scheme, UriOption, schemes};
 use secrecy::SecretString;
 pub use variables::open_from_environment;
 
 use crate::backend::local::kek_from_text;
+use crate::backend::{BACKENDS, Backend};
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KeyManager};
 use crate::runtime::{Environment, ProcessEnvironment};
 use crate::value::error::{Error, Result};
-
-const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, aws-kms:KEY, azure-key-vault:https://HOST/keys/NAME, \
-                       gcp-kms:KEY, vault-transit:KEY or pkcs11:…";
 
 /// A parsed key URI: it names a KEK, and nothing was read yet. The grammar is that of [`kek_uri`](self).
 ///
@@ -59,22 +81,10 @@ const SCHEMES: &str = "env:NAME, file:PATH, passphrase-env:NAME, aws-kms:KEY, az
 /// assert!("env:WAXSEAL KEK".parse::<KekUri>().is_err());
 /// # Ok::<(), waxseal::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KekUri(Place);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    #[cfg(feature = "azure-key-vault")]
-    AzureKeyVault(super::azure_key_vault::uri::AzureUri),
-    Local(super::local::uri::LocalUri),
-    #[cfg(feature = "aws-kms")]
-    AwsKms(super::aws_kms::uri::AwsUri),
-    #[cfg(feature = "gcp-kms")]
-    GcpKms(super::gcp_kms::uri::GcpUri),
-    #[cfg(feature = "vault-transit")]
-    VaultTransit(super::vault_transit::uri::VaultUri),
-    #[cfg(feature = "pkcs11")]
-    Pkcs11(Box<crate::backend::pkcs11::Uri>),
+#[derive(Clone)]
+pub struct KekUri {
+    scheme: &'static Scheme,
+    place: Arc<dyn Place>,
 }
 
 /// What a URI leads to.
@@ -134,138 +144,85 @@ impl FromStr for KekUri {
 
     /// Parses a URI. The error names the part that is wrong and quotes nothing that may be a secret by mistake.
     fn from_str(uri: &str) -> Result<Self> {
-        let (scheme, rest) = uri
+        let (name, rest) = uri
             .split_once(':')
-            .ok_or_else(|| Error::argument(format!("a key is named as {SCHEMES}")))?;
-        if scheme == "pkcs11" {
-            // RFC 7512 has a grammar of its own.
-            return pkcs11(uri);
-        }
+            .ok_or_else(|| Error::argument(format!("a key is named as {}", forms())))?;
+        let backend = BACKENDS.iter().find(|backend| backend.name == name);
         let (place, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
         // The alphabet of base64 has letters, hyphens and the slash, so a KMS's name of a key can look like one.
-        if !is_kms(scheme) && kek_from_text(&SecretString::from(place)).is_ok() {
+        let may_be_text = backend.is_none_or(|backend| backend.feature.is_none());
+        if may_be_text && kek_from_text(&SecretString::from(place)).is_ok() {
             return Err(Error::argument(format!(
                 "a key itself stands where the name of its place belongs; keep keys off command lines and out of \
-                 configuration, and use {SCHEMES}"
+                 configuration, and use {}",
+                forms()
             )));
         }
-        let mut options = Options::parse(options)?;
-        let parsed = match super::local::uri::LocalUri::parse(scheme, place, &mut options)? {
-            Some(local) => Place::Local(local),
-            None => match scheme {
-                #[cfg(feature = "aws-kms")]
-                "aws-kms" => Place::AwsKms(super::aws_kms::uri::AwsUri::parse(place, &mut options)?),
-                #[cfg(feature = "azure-key-vault")]
-                "azure-key-vault" => {
-                    Place::AzureKeyVault(super::azure_key_vault::uri::AzureUri::parse(place, &mut options)?)
-                }
-                #[cfg(feature = "gcp-kms")]
-                "gcp-kms" => Place::GcpKms(super::gcp_kms::uri::GcpUri::parse(place, &mut options)?),
-                #[cfg(feature = "vault-transit")]
-                "vault-transit" => {
-                    Place::VaultTransit(super::vault_transit::uri::VaultUri::parse(place, &mut options)?)
-                }
-                _ if is_kms(scheme) => return Err(not_compiled_in(scheme)),
-                // A passphrase can have a colon in it, so only what looks like a scheme is quoted.
-                _ if looks_like_a_scheme(scheme) => {
-                    return Err(Error::argument(format!(
-                        "the scheme {scheme}: is not known; use {SCHEMES}"
-                    )));
-                }
-                _ => {
-                    return Err(Error::argument(format!(
-                        "the part before ':' is no scheme; use {SCHEMES}"
-                    )));
-                }
-            },
+        let Some(backend) = backend else {
+            // A passphrase can have a colon in it, so only what looks like a scheme is quoted.
+            return Err(Error::argument(match options::is_name(name) {
+                true => format!("the scheme {name}: is not known; use {}", forms()),
+                false => format!("the part before ':' is no scheme; use {}", forms()),
+            }));
         };
-        options.end(scheme)?;
-        Ok(Self(parsed))
+        let scheme = backend.scheme.ok_or_else(|| not_compiled_in(backend))?;
+        let place = match scheme.parse {
+            Parse::Whole(parse) => parse(uri)?,
+            Parse::Place(parse) => {
+                let mut options = Options::parse(options, scheme)?;
+                let parsed = parse(place, &mut options)?;
+                options.end()?;
+                parsed
+            }
+        };
+        Ok(Self { scheme, place })
     }
 }
 
-/// Whether a key is named here that no text could be: it never leaves its KMS.
-fn is_kms(scheme: &str) -> bool {
-    matches!(
-        scheme,
-        "aws-kms" | "azure-key-vault" | "gcp-kms" | "vault-transit"
-    )
-}
-
-/// What a backend calls the address of its server.
-fn endpoint_option(backend: &str) -> &'static str {
-    match backend {
-        "vault-transit" => "addr",
-        _ => "endpoint",
-    }
-}
-
-#[cfg(feature = "pkcs11")]
-fn pkcs11(uri: &str) -> Result<KekUri> {
-    Ok(KekUri(Place::Pkcs11(Box::new(
-        crate::backend::pkcs11::Uri::parse(uri)?,
-    ))))
-}
-
-#[cfg(not(feature = "pkcs11"))]
-fn pkcs11(_: &str) -> Result<KekUri> {
-    Err(not_compiled_in("pkcs11"))
-}
-
-fn not_compiled_in(feature: &str) -> Error {
+fn not_compiled_in(backend: &Backend) -> Error {
     Error::unsupported("a key of this backend").with_detail(format!(
-        "it was not compiled in; add the feature `{feature}` of waxseal"
+        "{}: was not compiled in; add the feature `{}` of waxseal",
+        backend.name,
+        backend.feature.unwrap_or(backend.name)
     ))
 }
 
-fn looks_like_a_scheme(text: &str) -> bool {
-    text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
-}
-
 impl KekUri {
+    /// The scheme.
+    #[must_use]
+    pub fn scheme(&self) -> &'static Scheme {
+        self.scheme
+    }
+
+    /// Whether [`open`](Self::open) reads the standard input to its end, so that nothing else can.
+    #[must_use]
+    pub fn reads_standard_input(&self) -> bool {
+        self.place.reads_standard_input()
+    }
+
     /// Opens the key manager: reads variables and files now.
     ///
     /// # Errors
-    /// `Configuration` where a variable is not set or a file cannot be read, with what to do about it.
+    /// `Configuration` if a variable is not set or a file cannot be read, with what to do about it; `TimedOut` if a
+    /// descriptor or command does not end in time.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future ends a command that is running, and leaves nothing else behind.
     pub async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-        match &self.0 {
-            Place::Local(local) => local.open(environment),
-            #[cfg(feature = "azure-key-vault")]
-            Place::AzureKeyVault(azure) => azure.open(environment),
-            #[cfg(feature = "aws-kms")]
-            Place::AwsKms(aws) => aws.open().await,
-            #[cfg(feature = "gcp-kms")]
-            Place::GcpKms(gcp) => gcp.open(),
-            #[cfg(feature = "vault-transit")]
-            Place::VaultTransit(vault) => vault.open(environment),
-            #[cfg(feature = "pkcs11")]
-            Place::Pkcs11(uri) => {
-                let keys = crate::backend::pkcs11::TokenKey::from_uri_in(uri, environment)?;
-                let admin = keys.admin();
-                KeyManagers::one(keys).administered(uri.object(), admin)
-            }
-        }
+        self.place.open(environment).await
+    }
+}
+
+impl fmt::Debug for KekUri {
+    // Not the options, and not the arguments of a command.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KekUri({})", self.place)
     }
 }
 
 impl fmt::Display for KekUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Place::Local(local) => local.fmt(f),
-            #[cfg(feature = "azure-key-vault")]
-            Place::AzureKeyVault(azure) => azure.fmt(f),
-            #[cfg(feature = "aws-kms")]
-            Place::AwsKms(aws) => aws.fmt(f),
-            #[cfg(feature = "gcp-kms")]
-            Place::GcpKms(gcp) => gcp.fmt(f),
-            #[cfg(feature = "vault-transit")]
-            Place::VaultTransit(vault) => vault.fmt(f),
-            #[cfg(feature = "pkcs11")]
-            Place::Pkcs11(uri) => write!(f, "pkcs11:object={}", uri.object().escape_debug()),
-        }
+        self.place.fmt(f)
     }
 }
 

@@ -1,107 +1,111 @@
 //! What follows the `?` of a URI.
 
+use super::Scheme;
 use crate::value::error::{Error, Result};
 
-/// Every option of every scheme: what is none of these is not quoted.
-const KNOWN: &[&str] = &[
-    "allow-shared",
-    "kdf",
-    "iterations",
-    "memory",
-    "passes",
-    "lanes",
-    "name",
-    "mount",
-    "addr",
-    "namespace",
-    "auth",
-    "auth-mount",
-    "jwt-file",
-    "role",
-    "mode",
-    "region",
-    "endpoint",
-    "context",
-    "refresh",
-    "credentials",
-    "algorithm",
-    "api-version",
-    "ca",
-    "credential",
-    "verify-challenge",
-];
-
 /// `a=1&b=2`, each taken once.
-pub(in crate::backend) struct Options<'a>(Vec<(&'a str, &'a str)>);
+pub(in crate::backend) struct Options<'a> {
+    scheme: &'static Scheme,
+    given: Vec<(&'a str, &'a str)>,
+}
 
 impl<'a> Options<'a> {
-    pub(in crate::backend) fn parse(text: &'a str) -> Result<Self> {
-        let mut options: Vec<(&str, &str)> = Vec::new();
+    pub(in crate::backend) fn parse(text: &'a str, scheme: &'static Scheme) -> Result<Self> {
+        let mut given: Vec<(&str, &str)> = Vec::new();
         for option in text.split('&').filter(|option| !option.is_empty()) {
-            let (key, value) = option
+            let (name, value) = option
                 .split_once('=')
-                .filter(|(key, _)| KNOWN.contains(key))
-                .ok_or_else(|| {
-                    Error::argument(format!("after '?' stand {} with a value each", KNOWN.join(", ")))
-                })?;
-            if options.iter().any(|(other, _)| *other == key) {
-                return Err(Error::argument(format!("{key} is given twice")));
+                .ok_or_else(|| unknown(scheme, "what follows '?' is not name=value"))?;
+            if !scheme.takes(name) {
+                // What is no name may be anything, a secret too: it is not repeated.
+                return Err(match is_name(name) {
+                    true => unknown(scheme, &format!("the option {name} is not known")),
+                    false => unknown(scheme, "an option is not known"),
+                });
             }
-            options.push((key, value));
+            if given.iter().any(|(other, _)| *other == name) {
+                return Err(Error::argument(format!(
+                    "the option {name} of {}: is given twice",
+                    scheme.name
+                )));
+            }
+            given.push((name, value));
         }
-        Ok(Self(options))
+        Ok(Self { scheme, given })
     }
 
-    pub(in crate::backend) fn has(&self, key: &str) -> bool {
-        self.0.iter().any(|(other, _)| *other == key)
+    pub(in crate::backend) fn has(&self, name: &str) -> bool {
+        self.given.iter().any(|(other, _)| *other == name)
     }
 
-    pub(in crate::backend) fn take(&mut self, key: &str) -> Option<&'a str> {
-        let at = self.0.iter().position(|(other, _)| *other == key)?;
-        Some(self.0.remove(at).1)
+    pub(in crate::backend) fn take(&mut self, name: &str) -> Option<&'a str> {
+        let at = self.given.iter().position(|(other, _)| *other == name)?;
+        Some(self.given.remove(at).1)
     }
 
-    pub(in crate::backend) fn number(&mut self, key: &str) -> Result<Option<u32>> {
+    pub(in crate::backend) fn number(&mut self, name: &str) -> Result<Option<u32>> {
         let parse = |text: &str| {
             text.parse()
-                .map_err(|_| Error::argument(format!("{key} is a number")))
+                .map_err(|_| Error::argument(format!("{name} is a number")))
         };
-        self.take(key).map(parse).transpose()
+        self.take(name).map(parse).transpose()
     }
 
+    /// An option that is not empty where it is given.
     #[cfg(any(
         feature = "aws-kms",
         feature = "azure-key-vault",
         feature = "gcp-kms",
         feature = "vault-transit"
     ))]
-    /// An option that is not empty where it is given.
-    pub(in crate::backend) fn text(&mut self, key: &str) -> Result<Option<String>> {
-        match self.take(key) {
-            Some("") => Err(Error::argument(format!("{key} is empty"))),
+    pub(in crate::backend) fn text(&mut self, name: &str) -> Result<Option<String>> {
+        match self.take(name) {
+            Some("") => Err(Error::argument(format!("{name} is empty"))),
             value => Ok(value.map(str::to_owned)),
         }
     }
 
+    /// `true` or `false`, which is the default.
+    pub(in crate::backend) fn flag(&mut self, name: &str) -> Result<bool> {
+        match self.take(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Error::argument(format!("{name} is true or false"))),
+        }
+    }
+
     /// A number of seconds, from 1 on.
-    #[cfg(any(
-        feature = "aws-kms",
-        feature = "azure-key-vault",
-        feature = "gcp-kms",
-        feature = "vault-transit"
-    ))]
-    pub(in crate::backend) fn seconds(&mut self, key: &str) -> Result<Option<std::time::Duration>> {
-        match self.number(key)? {
-            Some(0) => Err(Error::argument(format!("{key} is at least 1 second"))),
+    #[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
+    pub(in crate::backend) fn seconds(&mut self, name: &str) -> Result<Option<std::time::Duration>> {
+        match self.number(name)? {
+            Some(0) => Err(Error::argument(format!("{name} is at least 1 second"))),
             seconds => Ok(seconds.map(|seconds| std::time::Duration::from_secs(seconds.into()))),
         }
     }
 
     /// Refuses what the scheme has not taken.
-    pub(in crate::backend) fn end(&self, scheme: &str) -> Result<()> {
-        match self.0.first() {
-            Some((key, _)) => Err(Error::argument(format!("{scheme}: does not take {key} here"))),
+    pub(in crate::backend) fn end(&self) -> Result<()> {
+        match self.given.first() {
+            Some((name, _)) => Err(Error::argument(format!(
+                "{}: does not take {name} beside the other options",
+                self.scheme.name
+            ))),
             None => Ok(()),
         }
     }
+}
+
+/// Whether this can be the name of something, and so may be shown.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}
+
+/// An error with all the options of a scheme.
+fn unknown(scheme: &Scheme, what: &str) -> Error {
+    let name = scheme.name;
+    let known: Vec<&str> = scheme.options.iter().map(|option| option.name).collect();
+    Error::argument(match known.as_slice() {
+        [] => format!("{what}; {name}: takes no options"),
+        known => format!("{what}; {name}: takes {}", known.join(", ")),
+    })
 }

@@ -16,6 +16,12 @@ fn every_scheme_and_option_is_taken() {
         "passphrase-env:P?iterations=700000",
         "passphrase-env:P?kdf=pbkdf2&iterations=700000&name=ops",
         "passphrase-env:P?kdf=argon2id&memory=19456&passes=2&lanes=1",
+        "passphrase-file:/run/p?allow-shared=true&kdf=argon2id",
+        "passphrase-fd:0",
+        "passphrase-fd:63?name=ops",
+        "passphrase-command:pass show backup?iterations=700000",
+        "passphrase-prompt:",
+        "passphrase-prompt:?name=ops",
         "vault-transit:orders",
         "vault-transit:tenant-0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4c",
         "vault-transit:orders?addr=https://vault:8200&mount=kms/transit&namespace=a/b&mode=datakey",
@@ -44,15 +50,37 @@ fn every_scheme_and_option_is_taken() {
 #[test]
 fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
     for (bad, named) in [
-        ("CANARY", SCHEMES),
+        ("CANARY", "env:NAME, file:PATH"),
         ("no-kms:CANARY", "no-kms:"),
-        ("hunter2CANARY:x", SCHEMES),
+        ("hunter2CANARY:x", "the part before"),
         ("env:", "letters"),
         ("env:1CANARY", "letters"),
         ("env:CANARY=", "letters"),
-        ("env:KEY?CANARY", "after '?'"),
-        ("env:KEY?CANARY=1", "after '?'"),
-        ("env:KEY?allow-shared=true", "does not take allow-shared"),
+        ("env:KEY?CANARY", "is not name=value; env: takes no options"),
+        (
+            "env:KEY?CANARY=1",
+            "an option is not known; env: takes no options",
+        ),
+        (
+            "env:KEY?allow-shared=true",
+            "the option allow-shared is not known",
+        ),
+        (
+            "aws-kms:alias/a?regoin=CANARY",
+            "the option regoin is not known; aws-kms: takes region, endpoint, context, refresh",
+        ),
+        ("passphrase-file:", "no path"),
+        ("passphrase-file:p?allow-shared=CANARY", "allow-shared is"),
+        (
+            "passphrase-env:P?allow-shared=true",
+            "the option allow-shared is not known",
+        ),
+        ("passphrase-fd:", "the number of a descriptor"),
+        ("passphrase-fd:CANARY", "the number of a descriptor"),
+        ("passphrase-fd:+3", "the number of a descriptor"),
+        ("passphrase-fd:99999999999", "the number of a descriptor"),
+        ("passphrase-command: ", "a program and its arguments"),
+        ("passphrase-prompt:CANARY", "nothing follows"),
         ("file:", "no path"),
         ("file:?allow-shared=true", "no path"),
         ("file:k?allow-shared=CANARY", "allow-shared is"),
@@ -97,7 +125,7 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
         ("azure-key-vault:https://h/keys/k?ca=", "ca is empty"),
         (
             "azure-key-vault:https://h/keys/k?mode=encrypt",
-            "does not take mode",
+            "the option mode is not known",
         ),
         ("azure-key-vault:k?endpoint=http://CANARY", "endpoint is"),
         (
@@ -125,16 +153,19 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "auth-mount is empty",
         ),
         ("vault-transit:orders?mode=CANARY", "mode is"),
-        ("vault-transit:orders?kdf=pbkdf2", "does not take kdf"),
+        ("vault-transit:orders?kdf=pbkdf2", "the option kdf is not known"),
         ("aws-kms:", "no key"),
         ("aws-kms:alias/a?context=CANARY", "context is"),
         ("aws-kms:alias/a?refresh=0", "refresh is at least"),
         ("aws-kms:alias/a?region=", "region is empty"),
-        ("aws-kms:alias/a?mount=CANARY", "does not take mount"),
+        ("aws-kms:alias/a?mount=CANARY", "the option mount is not known"),
         ("gcp-kms:", "no key"),
         ("gcp-kms:projects/p?credentials=CANARY", "credentials is"),
         ("gcp-kms:projects/p?credentials=anonymous", "needs their endpoint"),
-        ("gcp-kms:projects/p?region=CANARY", "does not take region"),
+        (
+            "gcp-kms:projects/p?region=CANARY",
+            "the option region is not known",
+        ),
         ("passphrase-env:P?iterations=1000", "600000"),
         ("passphrase-env:P?name=", "name of a passphrase is empty"),
     ] {
@@ -187,4 +218,49 @@ fn a_backend_that_was_not_compiled_in_is_named() {
         let what = format!("add the feature `{feature}`");
         assert!(error.to_string().contains(&what), "{error}");
     }
+}
+
+#[test]
+fn only_what_was_compiled_in_is_listed() {
+    let listed: Vec<_> = schemes().map(|scheme| scheme.name).collect();
+    assert!(
+        listed.starts_with(&["env", "file", "passphrase-env"]),
+        "{listed:?}"
+    );
+    let error = parse("what:x").unwrap_err().to_string();
+    for (name, is_here) in [
+        ("aws-kms", cfg!(feature = "aws-kms")),
+        ("azure-key-vault", cfg!(feature = "azure-key-vault")),
+        ("gcp-kms", cfg!(feature = "gcp-kms")),
+        ("pkcs11", cfg!(feature = "pkcs11")),
+        ("vault-transit", cfg!(feature = "vault-transit")),
+    ] {
+        assert_eq!(listed.contains(&name), is_here, "{name}");
+        assert_eq!(error.contains(&format!("{name}:")), is_here, "{error}");
+    }
+    for scheme in schemes() {
+        assert!(
+            scheme.form.starts_with(&format!("{}:", scheme.name)),
+            "{scheme:?}"
+        );
+        assert!(!scheme.summary.is_empty());
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_uri_has_no_argument_of_a_command() {
+    for (uri, shown) in [
+        ("passphrase-command:pass show CANARY", "passphrase-command:pass"),
+        ("passphrase-fd:0", "passphrase-fd:0"),
+        ("passphrase-prompt:?name=x", "passphrase-prompt:"),
+        ("passphrase-file:/run/p", "passphrase-file:/run/p"),
+        ("file:/run/k", "file:/run/k"),
+        ("env:K", "env:K"),
+    ] {
+        let uri = parse(uri).unwrap();
+        assert_eq!(uri.to_string(), shown);
+        assert_eq!(format!("{uri:?}"), format!("KekUri({shown})"));
+    }
+    assert!(parse("passphrase-fd:0").unwrap().reads_standard_input());
+    assert!(!parse("passphrase-fd:3").unwrap().reads_standard_input());
 }

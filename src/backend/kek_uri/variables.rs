@@ -78,9 +78,11 @@ fn selected(environment: &dyn Environment, backend: &str) -> Result<KekUri> {
         ))
     })?;
     let mut uri = format!("{backend}:{key}");
+    let scheme = super::schemes().find(|scheme| scheme.name == backend);
+    let takes = |option: &str| scheme.is_some_and(|scheme| scheme.takes(option));
     // A deployment that moves from one backend to another leaves the variables of the other in place.
-    let mount = (backend == "vault-transit").then_some((MOUNT, "mount"));
-    let endpoint = (ENDPOINT, super::endpoint_option(backend));
+    let mount = takes("mount").then_some((MOUNT, "mount"));
+    let endpoint = (ENDPOINT, if takes("addr") { "addr" } else { "endpoint" });
     for (variable, option) in mount.into_iter().chain([endpoint]) {
         if let Some(value) = var(environment, variable)? {
             let sign = if uri.contains('?') { '&' } else { '?' };

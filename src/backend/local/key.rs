@@ -13,7 +13,7 @@ use super::text::{kek_from_file, kek_from_var};
 use super::warning::warn_once;
 use super::xaes::Xaes;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::{Environment, ProcessEnvironment};
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::{Dek, Kek};
@@ -64,7 +64,7 @@ impl LocalKey {
         Self::with_environment(kek, &ProcessEnvironment)
     }
 
-    fn with_environment(kek: &Kek, environment: &dyn Environment) -> Self {
+    pub(super) fn with_environment(kek: &Kek, environment: &dyn Environment) -> Self {
         warn_once(environment);
         Self {
             active: Prepared::new(kek),
@@ -145,9 +145,17 @@ impl KeyManager for LocalKey {
         Capabilities::new(WrapAlgorithm::XAES_256_GCM, Binds::Aad).local()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        self.prepared()
-            .any(|key| wrapped.is_under(WrapAlgorithm::XAES_256_GCM, PROVIDER, key.kek.id()))
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        let by_id = |key: &Arc<Prepared>| {
+            Recognition::by_id(wrapped, WrapAlgorithm::XAES_256_GCM, PROVIDER, key.kek.id())
+        };
+        self.prepared().map(by_id).max().unwrap_or(Recognition::No)
+    }
+
+    fn identity(&self) -> Option<String> {
+        // Fingerprints. The former ones open too, so they belong to it.
+        let ids: Vec<&str> = self.prepared().map(|key| key.kek.id()).collect();
+        Some(format!("{PROVIDER} {}", ids.join(" ")))
     }
 
     // As the default does, without a second future.

@@ -15,6 +15,7 @@ mod derived;
 mod kdf;
 mod key;
 mod passphrase;
+mod source;
 mod text;
 pub(in crate::backend) mod uri;
 mod warning;

@@ -12,7 +12,7 @@ use super::kdf::{Kdf, SALT};
 use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime, required_var};
 use crate::value::entropy;
 use crate::value::error::{Error, Operation, Result};
@@ -49,9 +49,13 @@ impl PassphraseKey {
         Self::with_environment(passphrase, &ProcessEnvironment)
     }
 
-    fn with_environment(passphrase: SecretString, environment: &dyn Environment) -> Result<Self> {
-        if passphrase.expose_secret().is_empty() {
+    pub(super) fn with_environment(passphrase: SecretString, environment: &dyn Environment) -> Result<Self> {
+        let text = passphrase.expose_secret();
+        if text.is_empty() {
             return Err(Error::configuration("the passphrase is empty"));
+        }
+        if text.ends_with(char::is_whitespace) {
+            tracing::warn!("a passphrase ends in white space, which is taken as a part of it");
         }
         warn_once(environment);
         Ok(Self(Arc::new(Inner {
@@ -63,7 +67,7 @@ impl PassphraseKey {
         })))
     }
 
-    /// The passphrase in an environment variable, every byte of it.
+    /// The passphrase in an environment variable, less one line end at its end.
     ///
     /// # Errors
     /// `Configuration` where the variable is not set or empty.
@@ -150,7 +154,7 @@ impl PassphraseKey {
     }
 
     async fn unwrap_inner(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped));
         }
         let (kdf, rest) = self.0.kdf.read(wrapped.checked_wrapped()?)?;
@@ -172,8 +176,15 @@ impl KeyManager for PassphraseKey {
         Capabilities::new(self.0.kdf.algorithm(), Binds::Aad)
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        wrapped.is_under(self.0.kdf.algorithm(), PROVIDER, self.0.kek.id())
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        // A name is no fingerprint: two recipients may have chosen the same.
+        Recognition::by_id(wrapped, self.0.kdf.algorithm(), PROVIDER, self.0.kek.id())
+            .min(Recognition::Perhaps)
+    }
+
+    fn identity(&self) -> Option<String> {
+        // Clones share what was derived. Of others nothing is told: a fingerprint of a passphrase could be guessed by.
+        Some(format!("{PROVIDER} passphrase at {:p}", Arc::as_ptr(&self.0)))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

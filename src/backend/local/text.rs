@@ -6,14 +6,15 @@ use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::source::Source;
 use crate::backend::shared::secret_file;
-use crate::runtime::{Environment, required_var};
+use crate::runtime::{Environment, required_var, without_line_end};
 use crate::value::error::{Error, Result};
 use crate::value::secret::{KEY_LEN, Kek};
 
 const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or hex (64 characters)";
 
-/// A KEK of 32 bytes from base64 (standard or URL-safe, padded or not) or hex. White space around it is
+/// A KEK of 32 bytes from base64 (standard or URL-safe, padded or not) or hex. One line end at its end, LF or CRLF, is
 /// passed over. Decoded in constant time.
 ///
 /// # Errors
@@ -25,7 +26,7 @@ pub fn kek_from_text(text: &SecretString) -> Result<Kek> {
 
 /// The same; where it is no key, says why.
 fn decode(text: &SecretString) -> Result<Kek, &'static str> {
-    let text = text.expose_secret().trim_ascii();
+    let text = without_line_end(text.expose_secret());
     let mut bytes = Zeroizing::new([0; KEY_LEN]);
     let out = bytes.as_mut_slice();
     let decoded = match text.len() {
@@ -50,6 +51,15 @@ pub(super) fn kek_from_var(environment: &dyn Environment, name: &str) -> Result<
     let what = "32 random bytes as base64 or hex: `waxseal keygen` makes a key";
     decode(&required_var(environment, name, what)?)
         .map_err(|why| Error::configuration(format!("the environment variable {name} holds no key: {why}")))
+}
+
+/// A KEK from where a URI says that it is.
+pub(super) async fn kek_from_source(source: &Source, environment: &dyn Environment) -> Result<Kek> {
+    match source {
+        Source::Variable(name) => kek_from_var(environment, name),
+        Source::File { path, allow_shared } => kek_from_file(path, *allow_shared),
+        _ => kek_from_text(&source.read(environment, None).await?),
+    }
 }
 
 /// A KEK from a file, in the form of [`kek_from_text`].
@@ -77,7 +87,8 @@ mod tests {
             Base64UrlUnpadded::encode_string(&bytes),
             hex::encode(bytes),
             hex::encode_upper(bytes),
-            format!("  {}\n", Base64::encode_string(&bytes)),
+            format!("{}\n", Base64::encode_string(&bytes)),
+            format!("{}\r\n", hex::encode(bytes)),
         ];
         for text in texts {
             assert_eq!(parse(&text).unwrap().expose_bytes(), &bytes, "{text}");
@@ -95,6 +106,9 @@ mod tests {
             Base64::encode_string(&bytes),
             hex::encode(&bytes[..31]),
             hex::encode([0; 32]),
+            format!(" {}", hex::encode(&bytes[..32])),
+            format!("{} ", hex::encode(&bytes[..32])),
+            format!("{}\n\n", hex::encode(&bytes[..32])),
         ] {
             let error = parse(&text).unwrap_err();
             assert!(!error.to_string().contains("CANARY"));

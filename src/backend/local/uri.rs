@@ -1,101 +1,167 @@
-//! `env:`, `file:` and `passphrase-env:`.
+//! `env:`, `file:` and the passphrases.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::backend::kek_uri::{KeyManagers, Options};
+use async_trait::async_trait;
+
+use super::source::Source;
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
 use crate::backend::local::{Kdf, LocalKey, PassphraseKey};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::backend) enum LocalUri {
-    Env {
-        variable: String,
-    },
-    File {
-        path: String,
-        allow_shared: bool,
-    },
+const ALLOW_SHARED: UriOption = UriOption::new(
+    "allow-shared",
+    "true|false",
+    "take a file that its group or others can read (default false)",
+);
+const KDF: UriOption = UriOption::new(
+    "kdf",
+    "pbkdf2|argon2id",
+    "what wraps; without it PBKDF2 does, and both open",
+);
+const ITERATIONS: UriOption = UriOption::new("iterations", "N", "cost of PBKDF2 (default 600000)");
+const MEMORY: UriOption = UriOption::new("memory", "KIB", "memory of Argon2id (default 65536)");
+const PASSES: UriOption = UriOption::new("passes", "N", "passes of Argon2id (default 3)");
+const LANES: UriOption = UriOption::new("lanes", "N", "lanes of Argon2id (default 4)");
+const NAME: UriOption = UriOption::new(
+    "name",
+    "TEXT",
+    "the name of the passphrase in envelopes (default passphrase)",
+);
+const PASSPHRASE: &[UriOption] = &[KDF, ITERATIONS, MEMORY, PASSES, LANES, NAME];
+
+pub(in crate::backend) const ENV: Scheme = Scheme {
+    name: "env",
+    form: "env:NAME",
+    summary: "a key of 32 bytes in an environment variable, as base64 or hex",
+    options: &[],
+    variables: &[],
+    parse: Parse::Place(|place, _| {
+        let variable = variable(place)?;
+        Ok(Arc::new(LocalUri::Key(Source::Variable(variable))))
+    }),
+};
+
+pub(in crate::backend) const FILE: Scheme = Scheme {
+    name: "file",
+    form: "file:PATH",
+    summary: "a key of 32 bytes in a file, as base64 or hex",
+    options: &[ALLOW_SHARED],
+    variables: &[],
+    parse: Parse::Place(|place, options| Ok(Arc::new(LocalUri::Key(file("file", place, options)?)))),
+};
+
+pub(in crate::backend) const PASSPHRASE_ENV: Scheme = Scheme {
+    name: "passphrase-env",
+    form: "passphrase-env:NAME",
+    summary: "a passphrase in an environment variable",
+    options: PASSPHRASE,
+    variables: &[],
+    parse: Parse::Place(|place, options| passphrase(Source::Variable(variable(place)?), options)),
+};
+
+pub(in crate::backend) const PASSPHRASE_FILE: Scheme = Scheme {
+    name: "passphrase-file",
+    form: "passphrase-file:PATH",
+    summary: "a passphrase in a file",
+    options: &[ALLOW_SHARED, KDF, ITERATIONS, MEMORY, PASSES, LANES, NAME],
+    variables: &[],
+    parse: Parse::Place(|place, options| passphrase(file("passphrase-file", place, options)?, options)),
+};
+
+pub(in crate::backend) const PASSPHRASE_FD: Scheme = Scheme {
+    name: "passphrase-fd",
+    form: "passphrase-fd:N",
+    summary: "a passphrase that is read to the end of descriptor N; 0 is the standard input",
+    options: PASSPHRASE,
+    variables: &[],
+    parse: Parse::Place(|place, options| {
+        let is_number = !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit());
+        let number = is_number.then(|| place.parse().ok()).flatten();
+        let number = number.ok_or_else(|| {
+            Error::argument("passphrase-fd: is followed by the number of a descriptor, such as 3")
+        })?;
+        passphrase(Source::Descriptor(number), options)
+    }),
+};
+
+pub(in crate::backend) const PASSPHRASE_COMMAND: Scheme = Scheme {
+    name: "passphrase-command",
+    form: "passphrase-command:COMMAND",
+    summary: "a passphrase that a program writes to its standard output; started without a shell",
+    options: PASSPHRASE,
+    variables: &[],
+    parse: Parse::Place(|place, options| {
+        let words: Vec<String> = place.split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() {
+            return Err(Error::argument(
+                "passphrase-command: is followed by a program and its arguments, separated by spaces",
+            ));
+        }
+        passphrase(Source::Command(words), options)
+    }),
+};
+
+pub(in crate::backend) const PASSPHRASE_PROMPT: Scheme = Scheme {
+    name: "passphrase-prompt",
+    form: "passphrase-prompt:",
+    summary: "a passphrase that is typed at the terminal",
+    options: PASSPHRASE,
+    variables: &[],
+    parse: Parse::Place(|place, options| {
+        if !place.is_empty() {
+            return Err(Error::argument(
+                "nothing follows passphrase-prompt: but options; a passphrase does not belong there",
+            ));
+        }
+        passphrase(Source::Prompt, options)
+    }),
+};
+
+#[derive(Debug)]
+enum LocalUri {
+    Key(Source),
     Passphrase {
-        variable: String,
+        source: Source,
         kdf: Kdf,
         only_that: bool,
         name: Option<String>,
     },
 }
 
-impl LocalUri {
-    /// `None` for a scheme that is not local.
-    pub(in crate::backend) fn parse(
-        scheme: &str,
-        place: &str,
-        options: &mut Options<'_>,
-    ) -> Result<Option<Self>> {
-        Ok(Some(match scheme {
-            "env" => Self::Env {
-                variable: variable(place)?,
-            },
-            "file" if place.is_empty() => return Err(Error::argument("file: has no path")),
-            "file" => Self::File {
-                path: place.into(),
-                allow_shared: match options.take("allow-shared") {
-                    None | Some("false") => false,
-                    Some("true") => true,
-                    Some(_) => return Err(Error::argument("allow-shared is true or false")),
-                },
-            },
-            "passphrase-env" => {
-                let variable = variable(place)?;
-                let only_that = options.has("kdf");
-                let kdf = kdf(options)?;
-                kdf.check()?;
-                let name = options.take("name").map(str::to_owned);
-                if name.as_deref() == Some("") {
-                    return Err(Error::argument("the name of a passphrase is empty"));
-                }
-                Self::Passphrase {
-                    variable,
-                    kdf,
-                    only_that,
-                    name,
-                }
-            }
-            _ => return Ok(None),
-        }))
-    }
-
-    pub(in crate::backend) fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+#[async_trait]
+impl Place for LocalUri {
+    async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         match self {
-            Self::Env { variable } => Ok(KeyManagers::one(LocalKey::from_environment(
-                environment,
-                variable,
-            )?)),
-            Self::File {
-                path,
-                allow_shared: true,
-            } => Ok(KeyManagers::one(LocalKey::from_shared_file(path)?)),
-            Self::File {
-                path,
-                allow_shared: false,
-            } => Ok(KeyManagers::one(LocalKey::from_file(path)?)),
+            Self::Key(source) => {
+                let key = super::text::kek_from_source(source, environment).await?;
+                Ok(KeyManagers::one(LocalKey::with_environment(&key, environment)))
+            }
             Self::Passphrase {
-                variable,
+                source,
                 kdf,
                 only_that,
                 name,
             } => {
-                let mut keys = PassphraseKey::from_environment(environment, variable)?;
+                let text = source.read(environment, name.as_deref()).await?;
+                let mut keys = PassphraseKey::with_environment(text, environment)?;
                 if let Some(name) = name {
                     keys = keys.with_name(name)?;
                 }
                 let mut opened = KeyManagers::one(keys.clone().with_kdf(*kdf)?);
                 if !only_that {
-                    opened
-                        .also_open
-                        .push(std::sync::Arc::new(keys.with_kdf(Kdf::ARGON2ID)?));
+                    opened.also_open.push(Arc::new(keys.with_kdf(Kdf::ARGON2ID)?));
                 }
                 Ok(opened)
             }
+        }
+    }
+
+    fn reads_standard_input(&self) -> bool {
+        match self {
+            Self::Key(source) | Self::Passphrase { source, .. } => matches!(source, Source::Descriptor(0)),
         }
     }
 }
@@ -103,9 +169,15 @@ impl LocalUri {
 impl fmt::Display for LocalUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Env { variable } => write!(f, "env:{variable}"),
-            Self::File { path, .. } => write!(f, "file:{}", path.escape_default()),
-            Self::Passphrase { variable, .. } => write!(f, "passphrase-env:{variable}"),
+            Self::Key(source @ Source::File { .. }) => write!(f, "file:{source}"),
+            Self::Key(source) => write!(f, "env:{source}"),
+            Self::Passphrase { source, .. } => match source {
+                Source::Variable(_) => write!(f, "passphrase-env:{source}"),
+                Source::File { .. } => write!(f, "passphrase-file:{source}"),
+                Source::Descriptor(_) => write!(f, "passphrase-fd:{source}"),
+                Source::Command(_) => write!(f, "passphrase-command:{source}"),
+                Source::Prompt => write!(f, "passphrase-prompt:{source}"),
+            },
         }
     }
 }
@@ -122,6 +194,32 @@ fn variable(name: &str) -> Result<String> {
             "the name of an environment variable has letters, digits and '_' only",
         ))
     }
+}
+
+fn file(scheme: &str, path: &str, options: &mut Options<'_>) -> Result<Source> {
+    if path.is_empty() {
+        return Err(Error::argument(format!("{scheme}: has no path")));
+    }
+    Ok(Source::File {
+        path: path.into(),
+        allow_shared: options.flag("allow-shared")?,
+    })
+}
+
+fn passphrase(source: Source, options: &mut Options<'_>) -> Result<Arc<dyn Place>> {
+    let only_that = options.has("kdf");
+    let kdf = kdf(options)?;
+    kdf.check()?;
+    let name = options.take("name").map(str::to_owned);
+    if name.as_deref() == Some("") {
+        return Err(Error::argument("the name of a passphrase is empty"));
+    }
+    Ok(Arc::new(LocalUri::Passphrase {
+        source,
+        kdf,
+        only_that,
+        name,
+    }))
 }
 
 fn kdf(options: &mut Options<'_>) -> Result<Kdf> {

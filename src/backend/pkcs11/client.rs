@@ -146,6 +146,14 @@ impl Connection {
     }
 }
 
+impl Client {
+    /// The module and the token behind it.
+    pub(super) fn place(&self) -> String {
+        let config = self.0.connection.config();
+        format!("{} {:?}", config.module.display(), config.token)
+    }
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Client").field(self.0.connection.config()).finish()

@@ -16,7 +16,7 @@ use super::mechanism::Mechanism;
 use super::objects::{Version, find, version_of};
 use super::uri::Uri;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::{Environment, Monotonic, ProcessEnvironment};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
@@ -161,7 +161,7 @@ impl TokenKey {
     }
 
     async fn unwrap_inner(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped));
         }
         let inner = Arc::clone(&self.0);
@@ -306,8 +306,21 @@ impl KeyManager for TokenKey {
         Capabilities::new(self.0.mechanism.algorithm(), self.0.mechanism.binds())
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        wrapped.is_under(self.0.mechanism.algorithm(), PROVIDER, &self.0.label)
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        // A label is not unique in the world, and not even among the tokens of one machine.
+        let algorithm = self.0.mechanism.algorithm();
+        Recognition::by_id(wrapped, algorithm, PROVIDER, &self.0.label).min(Recognition::Perhaps)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let Inner {
+            client,
+            label,
+            mechanism,
+            pinned,
+            ..
+        } = &*self.0;
+        Some(format!("{} {mechanism:?} {pinned:?} {label}", client.place()))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

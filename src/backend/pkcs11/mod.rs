@@ -76,6 +76,7 @@ mod mechanism;
 mod objects;
 mod pin;
 mod registry;
+pub(in crate::backend) mod scheme;
 mod uri;
 
 pub use admin::TokenAdmin;

@@ -1,11 +1,11 @@
 //! Where a PIN comes from. Never from a URI.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::backend::shared::secret_file;
-use crate::runtime::Environment;
+use crate::runtime::{Environment, required_var};
 use crate::value::error::{Error, Result};
 
 /// Where a PIN is.
@@ -16,6 +16,8 @@ pub enum PinSource {
     Env(String),
     /// In a file that only its owner can read, less one line end.
     File(PathBuf),
+    /// In a file that its group or others may read, less one line end.
+    SharedFile(PathBuf),
 }
 
 impl PinSource {
@@ -42,23 +44,15 @@ impl PinSource {
     /// `Configuration` where it is not there or empty, or, on Unix, where others than its owner can read the file.
     pub fn read(&self, environment: &dyn Environment) -> Result<SecretString> {
         let pin = match self {
-            Self::Env(name) => environment.var(name)?.ok_or_else(|| {
-                Error::configuration(format!("the environment variable {name} (pin-source) is not set"))
-            })?,
-            Self::File(path) => from_file(path)?,
+            Self::Env(name) => required_var(environment, name, "the PIN (pin-source)")?,
+            Self::File(path) => secret_file::read(path, "PIN file (pin-source)", false)?,
+            Self::SharedFile(path) => secret_file::read(path, "PIN file (pin-source)", true)?,
         };
         if pin.expose_secret().is_empty() {
             return Err(Error::configuration("the PIN that pin-source names is empty"));
         }
         Ok(pin)
     }
-}
-
-fn from_file(path: &Path) -> Result<SecretString> {
-    let text = secret_file::read(path, "PIN file (pin-source)", false)?;
-    let pin = text.expose_secret();
-    let pin = pin.strip_suffix('\n').unwrap_or(pin);
-    Ok(pin.strip_suffix('\r').unwrap_or(pin).into())
 }
 
 #[cfg(test)]
@@ -99,6 +93,8 @@ mod tests {
         for (mode, good) in [(0o600, true), (0o640, false), (0o604, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(source.read(&ProcessEnvironment).is_ok(), good, "{mode:o}");
+            let shared = PinSource::SharedFile(path.clone());
+            assert_eq!(shared.read(&ProcessEnvironment).unwrap().expose_secret(), "12 34");
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(source.read(&ProcessEnvironment).unwrap().expose_secret(), "12 34");

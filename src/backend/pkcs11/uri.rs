@@ -47,7 +47,7 @@ impl TokenMatch {
 ///
 /// ```text
 /// pkcs11:token=T;object=LABEL[;id=%01][;type=TYPE][;serial=S][;model=M][;manufacturer=M][;slot-id=N]
-///       ?module-path=PATH[&pin-source=env:VAR|file:PATH][&algorithm=AES-GCM|AES-KEY-WRAP-PAD|RSA-OAEP-256]
+///       ?module-path=PATH[&pin-source=env:VAR|file:PATH][&allow-shared=true][&algorithm=AES-GCM|AES-KEY-WRAP-PAD|RSA-OAEP-256]
 /// ```
 ///
 /// - `token`, `serial`, `model`, `manufacturer`, `slot-id`: at least one; together they must match one token.
@@ -57,6 +57,7 @@ impl TokenMatch {
 /// - `module-path`: the token's PKCS#11 module.
 /// - `pin-source`: where the PIN is: `env:VAR`, a variable, or `file:PATH`, a file that only its owner can
 ///   read, less one line end. A `pin-value` is refused, since URIs are logged.
+/// - `allow-shared` (ours): `true` takes a PIN file that its group or others can read.
 /// - `algorithm` (ours, as the RFC allows): how to wrap; `AES-GCM` where it is left out.
 ///
 /// Values are percent-encoded (`%20`). Each attribute may stand once, and none that is not listed.
@@ -105,7 +106,7 @@ impl Uri {
             "manufacturer",
             "slot-id",
         ])?;
-        query.only(&["module-path", "pin-source", "algorithm"])?;
+        query.only(&["module-path", "pin-source", "allow-shared", "algorithm"])?;
 
         let token = TokenMatch {
             label: path.text("token")?,
@@ -135,16 +136,28 @@ impl Uri {
                 return Err(wrong("type", "is not that of a key of this algorithm"));
             }
         }
+        let allow_shared = match query.text("allow-shared")?.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(wrong("allow-shared", "is neither true nor false")),
+        };
+        let pin = query
+            .text("pin-source")?
+            .map(|text| PinSource::parse(&text))
+            .transpose()?;
+        let pin = match pin {
+            Some(PinSource::File(path)) if allow_shared => Some(PinSource::SharedFile(path)),
+            Some(PinSource::File(_)) | None if !allow_shared => pin,
+            Some(PinSource::Env(_)) if !allow_shared => pin,
+            _ => return Err(wrong("allow-shared", "goes with pin-source=file:PATH")),
+        };
         let module = query.text("module-path")?.ok_or_else(|| missing("module-path"))?;
         Ok(Self {
             token,
             object: path.text("object")?.ok_or_else(|| missing("object"))?,
             id: path.bytes("id")?,
             module: PathBuf::from(module),
-            pin: query
-                .text("pin-source")?
-                .map(|text| PinSource::parse(&text))
-                .transpose()?,
+            pin,
             mechanism,
         })
     }

@@ -1,5 +1,17 @@
 //! What several backends need.
 
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+pub(super) mod door;
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+pub(super) mod kept;
 pub(super) mod secret_file;
-#[cfg(any(feature = "azure-key-vault", feature = "gcp-kms", feature = "vault-transit"))]
-pub(super) mod tokio_io;

@@ -4,15 +4,16 @@ use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use crate::runtime::without_line_end;
 use crate::value::error::{Error, Result};
 
 /// The most that is read.
 const MAX: usize = 1024;
 
-/// The text of a file, of at most 1 KiB. `what` names the file in errors, which never quote it.
+/// The text of a file, less one line end at its end. `what` names the file in errors, which never quote it.
 pub(in crate::backend) fn read(path: &Path, what: &str, allow_shared: bool) -> Result<SecretString> {
     let shown = path.display();
     let failed = |error: std::io::Error| {
@@ -35,16 +36,29 @@ pub(in crate::backend) fn read(path: &Path, what: &str, allow_shared: bool) -> R
     if !allow_shared {
         check_mode(&metadata, path, what)?;
     }
+    read_from(file, &format!("the {what} {shown}"))
+}
+
+/// All that there is to read, less one line end at its end.
+pub(in crate::backend) fn read_from(from: impl Read, shown: &str) -> Result<SecretString> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX + 1));
-    file.take(MAX as u64 + 1)
+    from.take(MAX as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(failed)?;
+        .map_err(|error| {
+            Error::configuration(format!("cannot read {shown}: {}", error.kind())).with_source(error)
+        })?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) if bytes.len() <= MAX => Ok(text.into()),
-        _ => Err(Error::configuration(format!(
-            "the {what} {shown} is too long, or not UTF-8"
+        _ if bytes.len() > MAX => Err(Error::configuration(format!(
+            "{shown} is too long for a secret: more than {MAX} bytes"
         ))),
+        Ok(text) => Ok(without_line_end(text).into()),
+        Err(_) => Err(Error::configuration(format!("{shown} is not UTF-8"))),
     }
+}
+
+/// A text that came from elsewhere, less one line end at its end.
+pub(in crate::backend) fn text_of(text: SecretString) -> Result<SecretString> {
+    read_from(text.expose_secret().as_bytes(), "what was typed")
 }
 
 #[cfg(unix)]
@@ -55,7 +69,8 @@ fn check_mode(metadata: &Metadata, path: &Path, what: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::configuration(format!(
-        "the {what} {} can be read by others (mode {:03o}); run chmod 600 on it",
+        "the {what} {} can be read by others (mode {:03o}); run chmod 600 on it, or accept that with the option \
+         allow-shared=true of the key URI",
         path.display(),
         mode & 0o777
     )))

@@ -45,17 +45,29 @@ pub struct TransitAdmin {
 }
 
 impl TransitAdmin {
-    /// Administers the keys of the Transit engine at `mount`, and makes those that `mode` needs.
+    pub(super) fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            mount: super::MOUNT.to_owned(),
+            mode: Mode::Encrypt,
+            rotated: Mutex::default(),
+        }
+    }
+
+    /// Administers the keys of the Transit engine at `mount`.
     ///
     /// # Errors
-    /// `Configuration` for a mount that is none.
-    pub fn new(client: &Client, mount: &str, mode: Mode) -> Result<Self> {
-        Ok(Self {
-            client: client.clone(),
-            mount: check_path(mount, "a mount")?,
-            mode,
-            rotated: Mutex::default(),
-        })
+    /// `Configuration` for a mount that is not one.
+    pub fn with_mount(mut self, mount: &str) -> Result<Self> {
+        self.mount = check_path(mount, "a mount")?;
+        Ok(self)
+    }
+
+    /// Makes keys that `mode` needs.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
     }
 
     /// The key of a reference. One of another provider, namespace or mount is not followed.

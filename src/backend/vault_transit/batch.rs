@@ -70,7 +70,7 @@ impl TransitKey {
         let mut results: Vec<Option<Result<T>>> = Vec::with_capacity(items.len());
         let mut asked = Vec::with_capacity(items.len());
         for (index, (wrapped, request)) in items.iter().enumerate() {
-            if !self.recognizes(*wrapped) {
+            if self.recognizes(*wrapped).is_no() {
                 let answer =
                     foreign(wrapped).map_err(|error| error.unwrap_or_else(|| not_recognized(wrapped)));
                 results.push(Some(answer));

@@ -11,14 +11,17 @@ use reqwest::{Method, StatusCode, Url};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use super::admin::TransitAdmin;
 use super::config::{Auth, Ca, Config};
+use super::key::TransitKey;
 use super::names::check_path;
 use super::session::{Session, Sessions};
 use super::wire::Body;
 use super::{PROVIDER, map};
-use crate::backend::shared::tokio_io::TokioIo;
+use crate::backend::shared::door::{Door, Place};
+use crate::backend::shared::kept::Kept;
 use crate::key::Request;
-use crate::runtime::{Monotonic, TokioRuntime};
+use crate::runtime::Monotonic;
 use crate::value::error::{Error, Result};
 
 /// The greatest answer that is read. A full batch has a tenth of it.
@@ -37,10 +40,10 @@ const TOKEN: &str = "x-vault-token";
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    http: reqwest::Client,
+    http: Kept<reqwest::Client>,
     address: Url,
     namespace: Option<String>,
-    io: TokioIo,
+    door: Door,
     sessions: Sessions,
     /// How far the storage was, at the last answer to what may have changed it.
     index: Mutex<Option<HeaderValue>>,
@@ -65,13 +68,35 @@ impl Answered {
 impl Client {
     /// A client of this server. Makes no call.
     ///
-    /// It does its I/O on the tokio runtime that it is made in or that the configuration names, whoever calls it
-    /// later from wherever.
+    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the one that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` outside a tokio runtime, and for an address, namespace, mount or CA that is none.
-    pub fn new(config: Config) -> Result<Self> {
+    /// `Configuration` for an address, namespace, mount or CA that is none; `Unavailable` if the process cannot have
+    /// another thread.
+    #[allow(
+        clippy::unused_async,
+        reason = "the clients of all backends are made alike, and one has to wait"
+    )]
+    pub async fn connect(config: Config) -> Result<Self> {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    /// The key `name` of the Transit engine at `transit`, used as [`Mode::Encrypt`](super::Mode::Encrypt) says; for others
+    /// see [`TransitKey::with_mount`] and [`TransitKey::with_mode`]. Makes no call; the first use reads the key, as
+    /// [`TransitKey::check`] does at once.
+    ///
+    /// # Errors
+    /// `Configuration` for a name that is not one.
+    pub fn key(&self, name: &str) -> Result<TransitKey> {
+        TransitKey::new(self, name)
+    }
+
+    /// The administration of the keys of the Transit engine at `transit`, with this client's login; for others see
+    /// [`TransitAdmin::with_mount`] and [`TransitAdmin::with_mode`].
+    #[must_use]
+    pub fn admin(&self) -> TransitAdmin {
+        TransitAdmin::new(self)
     }
 
     fn build(config: Config) -> Result<Self> {
@@ -88,7 +113,7 @@ impl Client {
                 check_path(mount, "the mount of an auth method")?;
             }
         }
-        let io = TokioIo::new(config.handle, config.timeout)?;
+        let door = Door::new(config.handle, config.timeout)?;
         let mut headers = HeaderMap::new();
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -121,32 +146,36 @@ impl Client {
             );
         }
         Ok(Self(Arc::new(Inner {
-            http,
+            http: Kept::new(http),
             address,
             namespace,
-            io,
+            door,
             sessions: Sessions::new(config.auth),
             index: Mutex::default(),
             tells: AtomicBool::new(true),
         })))
     }
 
+    pub(super) fn address(&self) -> &Url {
+        &self.0.address
+    }
+
     pub(super) fn namespace(&self) -> Option<&str> {
         self.0.namespace.as_deref()
     }
 
-    pub(super) fn runtime(&self) -> &TokioRuntime {
-        self.0.io.runtime()
+    pub(super) fn place(&self) -> &Place {
+        self.0.door.place()
     }
 
     /// Until when a call that begins now must be over.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
-        self.0.io.deadline(request)
+        self.0.door.deadline(request)
     }
 
     /// What is left until then.
     pub(super) fn left(&self, deadline: Monotonic) -> Result<Duration> {
-        let left = self.0.io.left(deadline);
+        let left = self.0.door.left(deadline);
         left.map_err(|error| error.with_provider(PROVIDER))
     }
 
@@ -232,7 +261,7 @@ impl Client {
             "{}/v1/{path}",
             self.0.address.path().trim_end_matches('/')
         ));
-        let mut request = self.0.http.request(method, url).timeout(left);
+        let mut request = self.0.http.get()?.request(method, url).timeout(left);
         if let Some(index) = index {
             request = request
                 .header(INDEX, index)
@@ -245,12 +274,11 @@ impl Client {
         if let Some(body) = body {
             request = request.body(body);
         }
-        // On the client's own runtime: the caller may have none.
         let work = async move {
             let response = request.send().await.map_err(map::transport)?;
             read(response).await
         };
-        let answered = self.0.io.run_by(deadline, work).await;
+        let answered = self.0.door.run_by(deadline, work).await;
         answered.map_err(|error| error.with_provider(PROVIDER))
     }
 }
@@ -342,7 +370,7 @@ impl fmt::Debug for Client {
             .field("address", &self.0.address.as_str())
             .field("namespace", &self.0.namespace)
             .field("auth", self.0.sessions.auth())
-            .field("timeout", &self.0.io.timeout())
+            .field("timeout", &self.0.door.timeout())
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use super::transit_key::{Key, data, why_refused};
 use super::wire::{self, Body, Ciphertext, Item};
 use super::{Mode, PROVIDER, map};
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Dek;
@@ -18,13 +18,22 @@ use crate::value::secret::Dek;
 pub struct TransitKey(pub(super) Key);
 
 impl TransitKey {
-    /// The key `name` of the Transit engine at `mount` (usually `transit`), used as `mode` says. Makes no call; the
-    /// first use reads the key, as [`check`](Self::check) does at once.
+    pub(super) fn new(client: &Client, name: &str) -> Result<Self> {
+        Key::new(client, super::MOUNT, name, Mode::Encrypt).map(Self)
+    }
+
+    /// The key of that name of the Transit engine at `mount`.
     ///
     /// # Errors
-    /// `Configuration` for a name or mount that is none.
-    pub fn new(client: &Client, mount: &str, name: &str, mode: Mode) -> Result<Self> {
-        Key::new(client, mount, name, mode).map(Self)
+    /// `Configuration` for a mount that is not one.
+    pub fn with_mount(self, mount: &str) -> Result<Self> {
+        Key::new(&self.0.client, mount, self.0.name(), self.0.mode).map(Self)
+    }
+
+    /// Uses the key as `mode` says.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self(self.0.with_mode(mode))
     }
 
     /// Sees to it now that the key exists and suits the mode, unless that was done within five minutes.
@@ -178,7 +187,7 @@ impl TransitKey {
     }
 
     async fn try_unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped));
         }
         let (ciphertext, answered) = self.ask("decrypt", &wrapped, request).await?;
@@ -192,7 +201,7 @@ impl TransitKey {
     }
 
     async fn try_rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             // Of another key or backend: the caller unwraps and wraps.
             return Ok(None);
         }
@@ -219,8 +228,14 @@ impl KeyManager for TransitKey {
         .batching(mode.batch())
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        wrapped.is_under(self.0.mode.algorithm(), PROVIDER, self.0.id())
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        // Another cluster may have the same mount and key.
+        let id = self.0.id();
+        Recognition::by_id(wrapped, self.0.mode.algorithm(), PROVIDER, id).min(Recognition::Perhaps)
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(format!("{:?} {}", self.0.mode, self.0.place()))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use waxseal::{EncryptionContext, Sealer};
-//! use waxseal::backend::vault_transit::{Client, Config, Mode, TransitKey};
+//! use waxseal::backend::vault_transit::{Client, Config};
 //!
 //! # async fn example() -> waxseal::Result<()> {
-//! let client = Client::new(Config::from_env()?)?;
-//! let sealer = Sealer::new(TransitKey::new(&client, "transit", "orders", Mode::Encrypt)?);
+//! let client = Client::connect(Config::from_env()?).await?;
+//! let sealer = Sealer::new(client.key("orders")?);
 //!
 //! let context = EncryptionContext::new([("tenant", "acme")])?;
 //! let sealed = sealer.seal(b"hello", &context).await?;
@@ -118,6 +118,9 @@ use crate::envelope::WrapAlgorithm;
 
 /// The provider name in stanzas.
 pub const PROVIDER: &str = "vault-transit";
+
+/// Where the engine usually is.
+const MOUNT: &str = "transit";
 
 /// How a DEK is wrapped and bound to its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

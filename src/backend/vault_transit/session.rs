@@ -62,7 +62,7 @@ pub(super) struct Sessions {
     auth: Auth,
     current: Mutex<Option<Arc<Session>>>,
     /// Held while logging in or renewing, so that one does it for all.
-    renewing: tokio::sync::Mutex<()>,
+    renewing: async_lock::Mutex<()>,
 }
 
 impl Sessions {
@@ -70,7 +70,7 @@ impl Sessions {
         Self {
             auth,
             current: Mutex::new(None),
-            renewing: tokio::sync::Mutex::new(()),
+            renewing: async_lock::Mutex::new(()),
         }
     }
 
@@ -96,12 +96,12 @@ impl Sessions {
         let due = |session: &Session| {
             session
                 .times
-                .is_some_and(|times| client.runtime().now() >= times.renew)
+                .is_some_and(|times| client.place().now() >= times.renew)
         };
         let over = |session: &Session| {
             session
                 .times
-                .is_some_and(|times| client.runtime().now() >= times.end)
+                .is_some_and(|times| client.place().now() >= times.end)
         };
         let kept = self.kept();
         match &kept {
@@ -111,8 +111,8 @@ impl Sessions {
         let _one = match kept.filter(|session| !over(session)) {
             // Somebody renews it already; until then it is good.
             Some(session) => match self.renewing.try_lock() {
-                Ok(guard) => guard,
-                Err(_) => return Ok(session),
+                Some(guard) => guard,
+                None => return Ok(session),
             },
             None => self.lock(client, deadline).await?,
         };
@@ -144,10 +144,10 @@ impl Sessions {
         }
     }
 
-    async fn lock(&self, client: &Client, deadline: Monotonic) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+    async fn lock(&self, client: &Client, deadline: Monotonic) -> Result<async_lock::MutexGuard<'_, ()>> {
         let left = client.left(deadline)?;
         let lock = async { Ok(self.renewing.lock().await) };
-        with_timeout(client.runtime(), Some(left), lock)
+        with_timeout(client.place(), Some(left), lock)
             .await
             .map_err(|error| error.with_provider(PROVIDER))
     }
@@ -171,11 +171,11 @@ impl Sessions {
             Ok(granted) if Duration::from_secs(granted.lease_duration) >= session.granted => {
                 let (ttl, renewable) = (granted.lease_duration, granted.renewable);
                 let token = session.token.clone();
-                Ok(self.keep(Session::new(token, ttl, renewable, client.runtime().now())))
+                Ok(self.keep(Session::new(token, ttl, renewable, client.place().now())))
             }
             // Shortened: the most it may ever live is near.
             Ok(granted) if matches!(self.auth, Auth::Token(_)) => {
-                let now = client.runtime().now();
+                let now = client.place().now();
                 let ttl = Duration::from_secs(granted.lease_duration);
                 Ok(self.keep(Session {
                     token: session.token.clone(),
@@ -204,7 +204,7 @@ impl Sessions {
             }
         };
         tracing::warn!(provider = PROVIDER, error = ?error.map(|error| error.kind()), "the token could not be renewed");
-        let now = client.runtime().now();
+        let now = client.place().now();
         let times = session.times.map(|times| Times {
             // Half of what is left: not with every call.
             renew: now + times.end.0.saturating_sub(now.0) / 2,
@@ -250,7 +250,7 @@ impl Sessions {
             _ => return Err(answered.error()),
         }
         let granted = granted(&answered.body)?;
-        let now = client.runtime().now();
+        let now = client.place().now();
         Ok(self.keep(Session::new(
             granted.client_token,
             granted.lease_duration,
@@ -261,7 +261,7 @@ impl Sessions {
 
     /// A token that was made elsewhere: for how long it is good.
     async fn look_up(&self, client: &Client, token: &str, deadline: Monotonic) -> Result<Arc<Session>> {
-        let now = client.runtime().now();
+        let now = client.place().now();
         let unknown = || Session::new(Zeroizing::new(token.to_owned()), 0, false, now);
         let answered = client
             .send(
@@ -312,7 +312,7 @@ async fn read_jwt(client: &Client, source: &JwtSource, deadline: Monotonic) -> R
         JwtSource::Fixed(jwt) => return Ok(Zeroizing::new(jwt.expose_secret().to_owned())),
         JwtSource::File(path) => path.clone(),
     };
-    let work = run_blocking(client.runtime(), move || {
+    let work = run_blocking(client.place(), move || {
         use std::io::Read;
         let mut text = Zeroizing::new(String::with_capacity(8 << 10));
         let read = std::fs::File::open(&path).and_then(|file| file.take(MAX_JWT).read_to_string(&mut text));
@@ -323,5 +323,5 @@ async fn read_jwt(client: &Client, source: &JwtSource, deadline: Monotonic) -> R
             })
     });
     let left = client.left(deadline)?;
-    with_timeout(client.runtime(), Some(left), work).await?
+    with_timeout(client.place(), Some(left), work).await?
 }

@@ -45,8 +45,24 @@ impl Key {
         })
     }
 
+    /// The same key, used in another way.
+    pub(super) fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self.checked = Arc::default();
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The server and the key on it.
+    pub(super) fn place(&self) -> String {
+        format!("{} {}", self.client.address(), self.id)
     }
 
     pub(super) fn kek(&self, version: u64) -> KekRef {
@@ -104,13 +120,13 @@ impl Key {
 
     /// Sees to it that the key exists and suits, and reads it again where that was long ago.
     pub(super) async fn check(&self, deadline: Monotonic) -> Result<()> {
-        let fresh = |at: Monotonic| self.client.runtime().now() < at + REFRESH;
+        let fresh = |at: Monotonic| self.client.place().now() < at + REFRESH;
         if self.last_check().is_some_and(fresh) {
             return Ok(());
         }
         let info = self.read(deadline).await?;
         self.suits(&info)?;
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.runtime().now());
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.place().now());
         Ok(())
     }
 

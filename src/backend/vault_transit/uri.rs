@@ -1,13 +1,57 @@
 //! `vault-transit:KEY`.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::backend::kek_uri::Options;
+use async_trait::async_trait;
+
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
+
+pub(in crate::backend) const SCHEME: Scheme = Scheme {
+    name: "vault-transit",
+    form: "vault-transit:KEY",
+    summary: "a key of HashiCorp Vault or OpenBao Transit",
+    options: &[
+        UriOption::new("addr", "URL", "the address of the server (default: VAULT_ADDR)"),
+        UriOption::new("mount", "PATH", "where Transit is mounted (default transit)"),
+        UriOption::new("namespace", "PATH", "the namespace (default: VAULT_NAMESPACE)"),
+        UriOption::new(
+            "auth",
+            "token|approle|kubernetes|jwt",
+            "how to log in (default token)",
+        ),
+        UriOption::new("role", "ROLE", "the role, or the role id of an AppRole"),
+        UriOption::new("auth-mount", "PATH", "where the login is mounted below auth/"),
+        UriOption::new("jwt-file", "PATH", "a file with the token of auth=jwt"),
+        UriOption::new(
+            "mode",
+            "encrypt|datakey",
+            "with a key that is not derived (default), or with a derived key",
+        ),
+    ],
+    variables: &[
+        "VAULT_ADDR",
+        "VAULT_NAMESPACE",
+        "VAULT_CACERT",
+        "VAULT_TOKEN",
+        "VAULT_SECRET_ID",
+        "VAULT_JWT",
+    ],
+    parse: Parse::Place(|place, options| Ok(Arc::new(VaultUri::parse(place, options)?))),
+};
+
+#[async_trait]
+impl Place for VaultUri {
+    async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        self.open_now(environment).await
+    }
+}
 
 /// What the URI says; the rest is in the variables that Vault's own tools read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::backend) struct VaultUri {
+struct VaultUri {
     key: String,
     mount: String,
     address: Option<String>,
@@ -28,7 +72,7 @@ enum Login {
 }
 
 impl VaultUri {
-    pub(in crate::backend) fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
+    fn parse(key: &str, options: &mut Options<'_>) -> Result<Self> {
         if key.is_empty() {
             return Err(Error::argument("vault-transit: has no key name"));
         }
@@ -81,12 +125,12 @@ mod opening {
 
     use super::{Login, VaultUri};
     use crate::backend::kek_uri::KeyManagers;
-    use crate::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode, TransitAdmin, TransitKey};
+    use crate::backend::vault_transit::{Auth, Client, Config, JwtSource, Mode};
     use crate::runtime::{Environment, required_var};
     use crate::value::error::Result;
 
     impl VaultUri {
-        pub(in crate::backend) fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
             let auth = self.auth(environment)?;
             let environment = WithAddress {
                 environment,
@@ -101,10 +145,13 @@ mod opening {
             } else {
                 Mode::Encrypt
             };
-            let client = Client::new(config)?;
-            let keys = TransitKey::new(&client, &self.mount, &self.key, mode)?;
+            let client = Client::connect(config).await?;
+            let keys = client
+                .key(&self.key)
+                .and_then(|key| key.with_mount(&self.mount))?
+                .with_mode(mode);
             let id = keys.kek_id().to_owned();
-            KeyManagers::one(keys).administered(&id, TransitAdmin::new(&client, &self.mount, mode)?)
+            KeyManagers::one(keys).administered(&id, client.admin().with_mount(&self.mount)?.with_mode(mode))
         }
 
         fn auth(&self, environment: &dyn Environment) -> Result<Auth> {
@@ -175,13 +222,17 @@ mod opening {
                     r#"Kubernetes { mount: "k8s-eu", role: "r", jwt: File("/var/run/secrets/kubernetes.io/serviceaccount/token") }"#,
                 ),
             ] {
-                let mut options = crate::backend::kek_uri::Options::parse(options).unwrap();
+                let mut options =
+                    crate::backend::kek_uri::Options::parse(options, &super::super::SCHEME).unwrap();
                 let uri = VaultUri::parse("orders", &mut options).unwrap();
                 assert_eq!(format!("{:?}", uri.auth(&environment).unwrap()), expected);
             }
             // With a file the variable is not needed.
-            let mut options =
-                crate::backend::kek_uri::Options::parse("auth=jwt&role=app&jwt-file=/run/jwt").unwrap();
+            let mut options = crate::backend::kek_uri::Options::parse(
+                "auth=jwt&role=app&jwt-file=/run/jwt",
+                &super::super::SCHEME,
+            )
+            .unwrap();
             let uri = VaultUri::parse("orders", &mut options).unwrap();
             assert!(uri.auth(&FakeEnvironment::new()).is_ok());
         }

@@ -12,7 +12,7 @@ use breaker::{Breaker, Seen};
 pub use policy::Resilience;
 
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Request, Unwrapped};
+use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped};
 use crate::runtime::{AmbientRuntime, BoxFuture, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
@@ -262,8 +262,12 @@ impl<K: KeyManager> KeyManager for Resilient<K> {
         self.inner.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.inner.recognizes(wrapped)
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.inner.identity()
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -25,7 +25,7 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 /// one more range of up to a chunk; a range that touches the final chunk has it anyhow.
 ///
 /// ```
-/// # use waxseal::{EncryptionContext, Kek, message::RangePlan, blocking::Sealer, backend::local::LocalKey};
+/// # use waxseal::{Aad, EncryptionContext, Kek, message::RangePlan, blocking::Sealer, backend::local::LocalKey};
 /// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
 /// # let context = EncryptionContext::new([("tenant", "acme")])?;
 /// # let object = sealer.seal(&[7; 200_000], &context)?;
@@ -41,7 +41,7 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 ///     .collect();
 ///
 /// let opener = sealer.opener(&header, &context)?;
-/// assert_eq!(opener.open_range(&plan, &pieces, b"")?, [7; 1024]);
+/// assert_eq!(opener.open_range(&plan, &pieces, Aad::none())?, [7; 1024]);
 /// # Ok::<(), waxseal::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]

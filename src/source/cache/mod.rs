@@ -28,8 +28,8 @@ use self::core::Core;
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::Request;
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
-use crate::source::DekSource;
 use crate::source::lease::DekLease;
+use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -257,8 +257,12 @@ impl DekSource for Cached {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Result<WrapSet> {
+    ) -> Result<Rewrapped> {
         self.0.inner.rewrap(wraps, body, request).await
+    }
+
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        self.0.inner.is_current(wraps, request)
     }
 }
 

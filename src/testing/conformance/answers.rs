@@ -45,7 +45,7 @@ pub(super) async fn a_wrap_says_what_it_is(subject: &Subject) -> Outcome {
     if wrapped.kek().id().is_empty() {
         return fail("a wrap does not name its KEK; whether to hide the id is the sealer's choice");
     }
-    if !manager.recognizes(wrapped.as_wrap_ref()) {
+    if manager.recognizes(wrapped.as_wrap_ref()).is_no() {
         return fail("it does not recognise its own wrap");
     }
     // As it comes back from an envelope.
@@ -97,7 +97,7 @@ pub(super) async fn a_generated_dek_is_the_wrapped_one(subject: &Subject) -> Out
     let context = context("generate")?;
     let request = Request::new(&context);
     let (dek, wrapped) = subject.good("generating", subject.manager().generate(&request).await)?;
-    if !subject.manager().recognizes(wrapped.as_wrap_ref()) {
+    if subject.manager().recognizes(wrapped.as_wrap_ref()).is_no() {
         return fail("it does not recognise the wrap that it generated");
     }
     subject
@@ -186,7 +186,7 @@ pub(super) async fn a_rewrap_keeps_dek_and_binding(subject: &Subject) -> Outcome
     let Some(new) = new else {
         return fail("it does not re-wrap its own wrap, and its capabilities say that it does");
     };
-    if !manager.recognizes(new.as_wrap_ref()) {
+    if manager.recognizes(new.as_wrap_ref()).is_no() {
         return fail("it does not recognise a wrap that it re-wrapped");
     }
     subject

@@ -1,5 +1,7 @@
 //! The fake as a key manager.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
@@ -7,7 +9,7 @@ use super::cipher::version_of;
 use super::script::{Call, Fault, Method};
 use super::{FakeKeyManager, cipher::FakeKey};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Request, Unwrapped, not_recognized};
+use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::{Dek, KEY_LEN};
 
@@ -211,8 +213,15 @@ impl KeyManager for FakeKeyManager {
         self.capabilities
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
-        wrapped.is_under(self.capabilities.algorithm, &self.provider, &self.id)
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        let by_id = Recognition::by_id(wrapped, self.capabilities.algorithm, &self.provider, &self.id);
+        by_id.min(self.certainty)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let kms = Arc::as_ptr(&self.kms);
+        let algorithm = self.capabilities.algorithm;
+        Some(format!("{} {algorithm} {kms:p} {}", self.provider, self.id))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
@@ -228,7 +237,7 @@ impl KeyManager for FakeKeyManager {
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        if !self.recognizes(wrapped) {
+        if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped).with_operation(Operation::Unwrap));
         }
         self.begin(Method::Unwrap);
@@ -256,7 +265,7 @@ impl KeyManager for FakeKeyManager {
         self.begin(Method::UnwrapBatch);
         let mut results = Vec::with_capacity(items.len());
         for (wrapped, request) in items {
-            let result = if self.recognizes(*wrapped) {
+            let result = if !self.recognizes(*wrapped).is_no() {
                 self.unwrap_one(Method::UnwrapBatch, *wrapped, request).await
             } else {
                 Err(not_recognized(wrapped))

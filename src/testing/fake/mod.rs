@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use script::{Call, Fault, Method};
 
-use crate::envelope::{KekRef, WrapAlgorithm};
-use crate::key::{Binds, Capabilities, KekState};
+use crate::envelope::{AlgorithmClass, KekRef, WrapAlgorithm};
+use crate::key::{Binds, Capabilities, KekState, Recognition};
 use crate::runtime::Runtime;
 use crate::testing::SimulatedRuntime;
 use kms::Kms;
@@ -53,6 +53,8 @@ pub struct FakeKeyManager {
     provider: Arc<str>,
     id: Arc<str>,
     capabilities: Capabilities,
+    /// The most that it says of a stanza.
+    certainty: Recognition,
     /// Ids of other KEKs of this KMS whose wraps it re-wraps.
     sources: Vec<Arc<str>>,
     runtime: Arc<dyn Runtime>,
@@ -73,7 +75,8 @@ impl FakeKeyManager {
             kms: Arc::new(Mutex::new(kms)),
             provider: Self::PROVIDER.into(),
             id: id.into(),
-            capabilities: Capabilities::new(Self::ALGORITHM, Binds::Aad),
+            capabilities: Capabilities::new(Self::ALGORITHM, Binds::Aad).of_class(AlgorithmClass::Symmetric),
+            certainty: Recognition::Mine,
             sources: Vec::new(),
             runtime: Arc::new(SimulatedRuntime::new()),
         }
@@ -131,6 +134,20 @@ impl FakeKeyManager {
     pub fn rewrapping_from(mut self, source: &Self) -> Self {
         self.sources.push(Arc::clone(&source.id));
         self.rewrapping()
+    }
+
+    /// Its id is not unique in the world, as a token label or a Vault path: it never says `Mine`.
+    #[must_use]
+    pub fn with_ambiguous_id(mut self) -> Self {
+        self.certainty = Recognition::Perhaps;
+        self
+    }
+
+    /// Its wraps are of this class. Symmetric by default.
+    #[must_use]
+    pub fn of_class(mut self, class: AlgorithmClass) -> Self {
+        self.capabilities = self.capabilities.of_class(class);
+        self
     }
 
     /// Takes up to `items` in one call.

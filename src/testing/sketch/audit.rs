@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Purpose, Request, Unwrapped};
-use crate::source::DekSource;
+use crate::key::{Capabilities, KeyManager, Purpose, Recognition, Request, Unwrapped};
 use crate::source::lease::DekLease;
+use crate::source::{DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 
@@ -190,11 +190,11 @@ impl<S: DekSource> DekSource for AuditedSource<S> {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Result<WrapSet> {
+    ) -> Result<Rewrapped> {
         let result = self.inner.rewrap(wraps, body, request).await;
         self.audit
             .release(Operation::Rewrap, request, result, |given| match given {
-                Some(new) => of_wraps(new.wraps()),
+                Some(new) => of_wraps(new.wraps().wraps()),
                 None => wraps.stanzas().filter_map(claimed).collect(),
             })
     }
@@ -257,8 +257,12 @@ impl<K: KeyManager> KeyManager for AuditedKeys<K> {
         self.inner.capabilities()
     }
 
-    fn recognizes(&self, wrapped: WrapRef<'_>) -> bool {
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.inner.recognizes(wrapped)
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.inner.identity()
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
 use crate::key::Request;
-use crate::source::DekSource;
 use crate::source::lease::DekLease;
+use crate::source::{DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Chooses a source by one key of the context, the longest match first: a sketch.
@@ -88,7 +88,7 @@ impl DekSource for ScopeRouter {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Result<WrapSet> {
+    ) -> Result<Rewrapped> {
         self.choose(request)?.rewrap(wraps, body, request).await
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet, WrappedDek};
+use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::{KeyManager, Request, Unwrapped};
-use crate::source::DekSource;
 use crate::source::lease::DekLease;
+use crate::source::{DekSource, Fate, Rewrapped};
 use crate::value::error::{Attempt, Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
@@ -50,7 +50,7 @@ impl TwoWraps {
     ) -> Result<Opened> {
         let mut worst: Option<Error> = None;
         for (index, stanza) in wraps.stanzas().enumerate() {
-            if taken == Some(index) || !manager.recognizes(stanza) {
+            if taken == Some(index) || manager.recognizes(stanza).is_no() {
                 continue;
             }
             let opened = async {
@@ -152,16 +152,26 @@ impl DekSource for TwoWraps {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Result<WrapSet> {
+    ) -> Result<Rewrapped> {
         // What does not fulfil the policy is not made to look as if it did.
         let lease = self.open(wraps, body, request).await?;
-        let mut new = Vec::with_capacity(2);
+        let mut made = Vec::with_capacity(2);
         for manager in &self.managers {
-            new.push(manager.as_ref().wrap(lease.dek(), request).await?);
+            made.push(manager.as_ref().wrap(lease.dek(), request).await?);
         }
-        let is_foreign = |stanza: &_| !self.managers.iter().any(|manager| manager.recognizes(*stanza));
-        let foreign = wraps.stanzas().filter(is_foreign);
-        new.extend(foreign.map(|stanza| WrappedDek::from_ref(&stanza)));
-        WrapSet::any_of(new)
+        let is_mine = |stanza| {
+            self.managers
+                .iter()
+                .any(|manager| manager.recognizes(stanza).is_mine())
+        };
+        let fate = |stanza| {
+            if is_mine(stanza) {
+                Fate::Replaced
+            } else {
+                Fate::Kept
+            }
+        };
+        let fates: Vec<Fate> = wraps.stanzas().map(fate).collect();
+        Ok(Rewrapped::new(&wraps, made, &fates)?.with_lease(Arc::new(lease)))
     }
 }

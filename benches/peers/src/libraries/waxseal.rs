@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use waxseal::source::Cached;
 use waxseal::backend::local::LocalKey;
-use waxseal::{source::AnyOf, EncryptionContext, Kek, blocking::Sealer};
+use waxseal::{Aad, source::AnyOf, EncryptionContext, Kek, blocking::Sealer};
 
 use super::verify;
 use crate::case::{Pair, Work};
@@ -70,18 +70,18 @@ fn held(plaintext: &Rc<[u8]>) -> Pair {
     super::pair(
         HELD,
         plaintext,
-        move |plaintext| key.seal(plaintext, AAD).expect("seals"),
-        move |sealed: &Vec<u8>| opener.open(sealed, AAD).expect("opens"),
+        move |plaintext| key.seal(plaintext, Aad::new(AAD)).expect("seals"),
+        move |sealed: &Vec<u8>| opener.open(sealed, Aad::new(AAD)).expect("opens"),
         Vec::len,
     )
 }
 
 fn into(plaintext: &Rc<[u8]>) -> Pair {
     let key = Rc::new(local().data_key(&context()).expect("a data key"));
-    let sealed = key.seal(plaintext, AAD).expect("seals");
+    let sealed = key.seal(plaintext, Aad::new(AAD)).expect("seals");
     let added = sealed.len() - plaintext.len();
     let opened = RefCell::new(Vec::with_capacity(plaintext.len()));
-    key.open_into(&sealed, AAD, &mut opened.borrow_mut())
+    key.open_into(&sealed, Aad::new(AAD), &mut opened.borrow_mut())
         .expect("opens");
     verify(INTO, &opened.borrow(), plaintext);
     let (opener, plaintext) = (Rc::clone(&key), Rc::clone(plaintext));
@@ -91,14 +91,14 @@ fn into(plaintext: &Rc<[u8]>) -> Pair {
         added,
         seal: Work::new(move || {
             out.clear();
-            key.seal_into(black_box(&plaintext), AAD, &mut out)
+            key.seal_into(black_box(&plaintext), Aad::new(AAD), &mut out)
                 .expect("seals");
         }),
         open: Work::new(move || {
             let mut opened = opened.borrow_mut();
             opened.clear();
             opener
-                .open_into(black_box(&sealed), AAD, &mut opened)
+                .open_into(black_box(&sealed), Aad::new(AAD), &mut opened)
                 .expect("opens");
         }),
     }

@@ -1,0 +1,106 @@
+//! What a scheme of key URIs is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{KeyManagers, Options};
+use crate::backend::BACKENDS;
+use crate::runtime::Environment;
+use crate::value::error::Result;
+
+/// A scheme of key URIs that this build knows. [`schemes`] returns all of them.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Scheme {
+    /// What stands before the colon, such as `aws-kms`.
+    pub name: &'static str,
+    /// The form of a URI without its options, such as `aws-kms:KEY`.
+    pub form: &'static str,
+    /// What the URI names, in one line.
+    pub summary: &'static str,
+    /// The options that may follow the `?`.
+    pub options: &'static [UriOption],
+    /// The environment variables that are read, beside those that the URI itself names.
+    pub variables: &'static [&'static str],
+    pub(in crate::backend) parse: Parse,
+}
+
+/// An option of a key URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UriOption {
+    /// Its name, such as `region`.
+    pub name: &'static str,
+    /// The values it takes, such as `pairs|digest`.
+    pub values: &'static str,
+    /// What it does, in one line, with its default.
+    pub summary: &'static str,
+}
+
+impl UriOption {
+    pub(in crate::backend) const fn new(
+        name: &'static str,
+        values: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            values,
+            summary,
+        }
+    }
+}
+
+/// How the text of a URI is read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::backend) enum Parse {
+    /// What stands between the scheme and the `?`, and the options.
+    Place(fn(&str, &mut Options<'_>) -> Result<Arc<dyn Place>>),
+    /// All of it: the scheme has a grammar of its own.
+    #[cfg_attr(not(feature = "pkcs11"), allow(dead_code, reason = "no other scheme has one"))]
+    Whole(fn(&str) -> Result<Arc<dyn Place>>),
+}
+
+/// A URI that was parsed, of any scheme. `Display` shows which KEK it names and none of its options.
+#[async_trait]
+pub(in crate::backend) trait Place: fmt::Debug + fmt::Display + Send + Sync {
+    async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers>;
+
+    /// Whether opening it reads the standard input to its end.
+    fn reads_standard_input(&self) -> bool {
+        false
+    }
+}
+
+impl Scheme {
+    /// Whether a URI may have this option.
+    pub(in crate::backend) fn takes(&self, option: &str) -> bool {
+        self.options.iter().any(|known| known.name == option)
+    }
+}
+
+/// Every scheme of key URIs that was compiled in.
+///
+/// ```
+/// let names: Vec<_> = waxseal::backend::kek_uri::schemes().map(|scheme| scheme.name).collect();
+/// assert!(names.contains(&"env"));
+/// assert_eq!(names.contains(&"aws-kms"), cfg!(feature = "aws-kms"));
+/// ```
+pub fn schemes() -> impl Iterator<Item = &'static Scheme> {
+    BACKENDS.iter().filter_map(|backend| backend.scheme)
+}
+
+/// The forms of all schemes that were compiled in, for an error.
+pub(super) fn forms() -> String {
+    let mut forms = String::new();
+    let mut all = schemes().peekable();
+    while let Some(scheme) = all.next() {
+        if !forms.is_empty() {
+            forms.push_str(if all.peek().is_some() { ", " } else { " or " });
+        }
+        forms.push_str(scheme.form);
+    }
+    forms
+}

@@ -1,0 +1,49 @@
+//! `pkcs11:`, among the schemes of key URIs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{TokenKey, Uri};
+use crate::backend::kek_uri::{KeyManagers, Parse, Place, Scheme, UriOption};
+use crate::runtime::Environment;
+use crate::value::error::Result;
+
+pub(in crate::backend) const SCHEME: Scheme = Scheme {
+    name: "pkcs11",
+    form: "pkcs11:token=T;object=LABEL?module-path=PATH&pin-source=env:VAR|file:PATH",
+    summary: "a key on a PKCS#11 token, by an RFC 7512 URI",
+    options: &[
+        UriOption::new("module-path", "PATH", "the token's PKCS#11 module"),
+        UriOption::new("pin-source", "env:VAR|file:PATH", "where the PIN is"),
+        UriOption::new(
+            "allow-shared",
+            "true|false",
+            "take a PIN file that its group or others can read (default false)",
+        ),
+        UriOption::new(
+            "algorithm",
+            "AES-GCM|AES-KEY-WRAP-PAD|RSA-OAEP-256",
+            "how to wrap (default AES-GCM)",
+        ),
+    ],
+    variables: &[],
+    parse: Parse::Whole(|text| Ok(Arc::new(Uri::parse(text)?))),
+};
+
+#[async_trait]
+impl Place for Uri {
+    async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        let keys = TokenKey::from_uri_in(self, environment)?;
+        let admin = keys.admin();
+        KeyManagers::one(keys).administered(self.object(), admin)
+    }
+}
+
+impl fmt::Display for Uri {
+    /// Which key it names; not where its PIN is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pkcs11:object={}", self.object().escape_debug())
+    }
+}

@@ -1,0 +1,217 @@
+//! Several KEKs, any one of which opens.
+
+mod failures;
+mod open;
+mod rewrap;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::envelope::{BodyHead, WrapRef, WrapSection, WrapSet, WrappedDek};
+use crate::key::{CallBudget, KeyManager, Request};
+use crate::runtime::{AmbientRuntime, Runtime};
+use crate::source::lease::DekLease;
+use crate::source::{Currency, DekSource, Rewrapped};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or another.
+///
+/// A rotation by hand: the new KEK wraps, the old one only opens, a re-wrap moves what is stored.
+///
+/// *Opening* tries what is local first, then what is certainly under a configured KEK, then what may be. Each stanza is
+/// tried once with each KEK, however often that KEK is configured, and an envelope causes at most
+/// [`BACKEND_CALLS`](crate::value::limits::BACKEND_CALLS) calls. A request's deadline is shared out among what is left to
+/// try, so that one key manager that hangs does not use it up.
+///
+/// *Re-wrap* replaces the stanzas that are proven to be under a KEK configured here: its id is
+/// [`Mine`](crate::key::Recognition::Mine), or it unwraps to the same DEK. It keeps every other stanza as it is, so that
+/// no other recipient loses access, and never leaves fewer wraps or a weaker class than it found. What it may do beyond
+/// that is said by [`RewrapRules`](crate::key::RewrapRules).
+#[derive(Clone, Debug)]
+pub struct AnyOf {
+    wrap_with: Vec<Arc<dyn KeyManager>>,
+    open_with: Vec<Arc<dyn KeyManager>>,
+    hide_ids: bool,
+    runtime: Arc<dyn Runtime>,
+}
+
+impl Default for AnyOf {
+    fn default() -> Self {
+        Self {
+            wrap_with: Vec::new(),
+            open_with: Vec::new(),
+            hide_ids: false,
+            runtime: Arc::new(AmbientRuntime),
+        }
+    }
+}
+
+impl AnyOf {
+    /// Wraps under `key_manager`, and opens with it.
+    #[must_use]
+    pub fn new(key_manager: impl KeyManager + 'static) -> Self {
+        Self::default().wrap_with(key_manager)
+    }
+
+    /// Wraps under this one too. If any wrap fails, sealing fails.
+    #[must_use]
+    pub fn wrap_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
+        self.wrap_with.push(Arc::new(key_manager));
+        self
+    }
+
+    /// Opens with this one too, and never wraps under it.
+    #[must_use]
+    pub fn open_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
+        self.open_with.push(Arc::new(key_manager));
+        self
+    }
+
+    /// Leaves KEK ids and versions out of what is written. Readers then try each KEK they have of the
+    /// provider and algorithm, and an inspection does not tell which KEK wrapped.
+    #[must_use]
+    pub fn hiding_ids(mut self) -> Self {
+        self.hide_ids = true;
+        self
+    }
+
+    /// Takes deadlines by this runtime's clock, which is that of whoever makes the requests. [`AmbientRuntime`] by
+    /// default; a [`Builder`](crate::Builder) gives its own.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.managers().next().is_none()
+    }
+
+    /// Whether nothing was configured at all.
+    pub(crate) fn is_default(&self) -> bool {
+        self.is_empty() && !self.hide_ids
+    }
+
+    /// How many KEKs wrap each DEK.
+    pub(crate) fn wraps(&self) -> usize {
+        self.wrap_with.len()
+    }
+
+    /// Refuses a KEK that would wrap each DEK twice: what looks like two recipients is one.
+    pub(crate) fn check_twice(&self) -> Result<()> {
+        let mut seen: Vec<String> = Vec::with_capacity(self.wrap_with.len());
+        for manager in &self.wrap_with {
+            let Some(identity) = manager.identity() else {
+                continue;
+            };
+            if seen.contains(&identity) {
+                return Err(Error::configuration(
+                    "two key managers to wrap with are the same key; a second wrap under it would open nothing more",
+                )
+                .with_provider(manager.provider().to_owned()));
+            }
+            seen.push(identity);
+        }
+        Ok(())
+    }
+
+    fn managers(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
+        self.wrap_with.iter().chain(&self.open_with)
+    }
+
+    fn shown(&self, wrapped: WrappedDek) -> WrappedDek {
+        if self.hide_ids {
+            wrapped.with_hidden_id()
+        } else {
+            wrapped
+        }
+    }
+
+    fn set_of(&self, wraps: Vec<WrappedDek>) -> Result<WrapSet> {
+        WrapSet::any_of(wraps.into_iter().map(|wrapped| self.shown(wrapped)).collect())
+    }
+}
+
+#[async_trait]
+impl DekSource for AnyOf {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        let (first, others) = self.wrap_with.split_first().ok_or_else(nothing_to_wrap_with)?;
+        let (dek, wrapped) = first.as_ref().generate(request).await?;
+        let wrapped = own(first, wrapped)?;
+        let mut keks = Vec::with_capacity(self.wrap_with.len());
+        let mut wraps = Vec::with_capacity(self.wrap_with.len());
+        keks.push(wrapped.kek().clone());
+        wraps.push(wrapped);
+        for manager in others {
+            let wrapped = own(manager, manager.as_ref().wrap(&dek, request).await?)?;
+            keks.push(wrapped.kek().clone());
+            wraps.push(wrapped);
+        }
+        Ok((
+            Arc::new(DekLease::for_sealing(dek, keks, request.context())),
+            self.set_of(wraps)?,
+        ))
+    }
+
+    // Nothing is kept; one KEK in this process takes no asking. An error is left to those who ask.
+    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        let [manager] = self.wrap_with.as_slice() else {
+            return None;
+        };
+        let (dek, wrapped) = manager.generate_at_once(request)?.ok()?;
+        let wrapped = own(manager, wrapped).ok()?;
+        let lease = DekLease::for_sealing_under(dek, wrapped.kek().clone(), request.context());
+        Some((Arc::new(lease), WrapSet::of_one(self.shown(wrapped)).ok()?))
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        let calls = CallBudget::new();
+        let request = request
+            .clone()
+            .with_call_budget(request.call_budget().unwrap_or(&calls));
+        self.open(wraps, body, &request).await.map(|opened| opened.lease)
+    }
+
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        self.currency(wraps, request.rewrap_rules())
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Rewrapped> {
+        let calls = CallBudget::new();
+        let request = request
+            .clone()
+            .with_call_budget(request.call_budget().unwrap_or(&calls));
+        let rewrapped = self.rewrap_section(wraps, body, &request).await?;
+        rewrapped.check(request.rewrap_rules())?;
+        Ok(rewrapped)
+    }
+}
+
+/// Refuses a wrap that its own maker does not recognize: under another name nobody would ever try it.
+fn own(manager: &Arc<dyn KeyManager>, wrapped: WrappedDek) -> Result<WrappedDek> {
+    let stanza: WrapRef<'_> = wrapped.as_wrap_ref();
+    if !manager.recognizes(stanza).is_no() && stanza.share_index == 0 {
+        return Ok(wrapped);
+    }
+    Err(Error::new(ErrorKind::InvalidAnswer)
+        .with_provider(manager.provider().to_owned())
+        .with_detail("it does not recognize the wrap that it made"))
+}
+
+fn nothing_to_wrap_with() -> Error {
+    Error::configuration("no key manager is configured to wrap with")
+}
+
+#[cfg(test)]
+mod tests;

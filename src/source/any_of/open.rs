@@ -1,0 +1,212 @@
+//! Finding the stanza that opens, in a good order and at a bounded cost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::AnyOf;
+use super::failures::{Failures, is_about_the_bytes};
+use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
+use crate::key::{KeyManager, Recognition, Request, Unwrapped};
+use crate::runtime::with_timeout;
+use crate::source::lease::DekLease;
+use crate::value::error::{Error, Result};
+
+/// The stanza that opened.
+pub(super) struct Opened<'a> {
+    pub(super) index: usize,
+    pub(super) manager: &'a Arc<dyn KeyManager>,
+    pub(super) kek: KekRef,
+    pub(super) lease: Arc<DekLease>,
+}
+
+/// A stanza, and a manager that may unwrap it.
+pub(super) struct Candidate<'a, 'w> {
+    pub(super) index: usize,
+    pub(super) stanza: WrapRef<'w>,
+    pub(super) manager: &'a Arc<dyn KeyManager>,
+    recognition: Recognition,
+}
+
+impl Candidate<'_, '_> {
+    fn is_local(&self) -> bool {
+        self.manager.capabilities().is_local
+    }
+}
+
+/// The KEKs that a stanza was tried with and that it does not open under.
+#[derive(Default)]
+pub(super) struct Tried {
+    /// By stanza and identity.
+    identities: Vec<(usize, String)>,
+    /// Stanzas that a KEK of exactly that id refused.
+    refused: Vec<usize>,
+}
+
+impl Tried {
+    fn is_settled(&self, candidate: &Candidate<'_, '_>) -> bool {
+        // The id is unique in the world, so another manager of it is another way to the same KEK.
+        if candidate.recognition.is_mine() && self.refused.contains(&candidate.index) {
+            return true;
+        }
+        let is_tried = |identity: &String| {
+            let mut tried = self.identities.iter();
+            tried.any(|(index, tried)| *index == candidate.index && tried == identity)
+        };
+        candidate.manager.identity().as_ref().is_some_and(is_tried)
+    }
+
+    fn settle(&mut self, candidate: &Candidate<'_, '_>) {
+        if candidate.recognition.is_mine() {
+            self.refused.push(candidate.index);
+        }
+        if let Some(identity) = candidate.manager.identity() {
+            self.identities.push((candidate.index, identity));
+        }
+    }
+}
+
+impl AnyOf {
+    /// Who may unwrap which stanza. A public key recognizes its stanzas and cannot. First what is local, then what is
+    /// certainly ours; among equals in the order of the stanzas, then of the configuration.
+    pub(super) fn candidates<'a, 'w>(&'a self, wraps: WrapSection<'w>) -> Vec<Candidate<'a, 'w>> {
+        let mut candidates = Vec::new();
+        for (index, stanza) in wraps.stanzas().enumerate() {
+            self.candidates_of(index, stanza, &mut candidates);
+        }
+        candidates.sort_by_key(|candidate| (!candidate.is_local(), !candidate.recognition.is_mine()));
+        candidates
+    }
+
+    pub(super) fn candidates_of<'a, 'w>(
+        &'a self,
+        index: usize,
+        stanza: WrapRef<'w>,
+        candidates: &mut Vec<Candidate<'a, 'w>>,
+    ) {
+        for manager in self.managers() {
+            let recognition = manager.recognizes(stanza);
+            if !recognition.is_no() && manager.capabilities().unwraps {
+                candidates.push(Candidate {
+                    index,
+                    stanza,
+                    manager,
+                    recognition,
+                });
+            }
+        }
+    }
+
+    /// Unwraps one stanza with one manager, which gets its share of the time: `1 / sharers` of what is left.
+    ///
+    /// `None` where that is settled without a call.
+    pub(super) async fn unwrap(
+        &self,
+        candidate: &Candidate<'_, '_>,
+        request: &Request<'_>,
+        sharers: usize,
+        tried: &mut Tried,
+    ) -> Option<Result<Unwrapped>> {
+        if tried.is_settled(candidate) {
+            return None;
+        }
+        let result = self.call(candidate, request, sharers).await;
+        if result.as_ref().is_err_and(is_about_the_bytes) {
+            tried.settle(candidate);
+        }
+        Some(result)
+    }
+
+    async fn call(
+        &self,
+        candidate: &Candidate<'_, '_>,
+        request: &Request<'_>,
+        sharers: usize,
+    ) -> Result<Unwrapped> {
+        let Candidate { stanza, manager, .. } = candidate;
+        // Exact lengths are checked here and not when parsing: a broken stanza must not stop a good one.
+        stanza.checked_wrapped()?;
+        if candidate.is_local() {
+            return manager.as_ref().unwrap(*stanza, request).await;
+        }
+        request.take_call()?;
+        self.shared(request, sharers, |request| async move {
+            manager.as_ref().unwrap(*stanza, &request).await
+        })
+        .await
+    }
+
+    /// Gives work a share of the time that is left until the request's deadline, so that something is left for others.
+    pub(super) async fn shared<'r, T, F: Future<Output = Result<T>>>(
+        &self,
+        request: &Request<'r>,
+        sharers: usize,
+        work: impl FnOnce(Request<'r>) -> F,
+    ) -> Result<T> {
+        let Some(deadline) = request.deadline().filter(|_| sharers > 1) else {
+            return work(request.clone()).await;
+        };
+        let now = self.runtime.now();
+        let left = deadline.0.saturating_sub(now.0);
+        let share: Duration = left / u32::try_from(sharers).unwrap_or(u32::MAX);
+        let request = request.clone().with_deadline(now + share);
+        with_timeout(&*self.runtime, Some(share), work(request)).await
+    }
+
+    pub(super) async fn open<'a>(
+        &'a self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Opened<'a>> {
+        self.open_after(Failures::default(), wraps, body, request).await
+    }
+
+    /// Opens, where something else was tried in vain before.
+    pub(super) async fn open_after<'a>(
+        &'a self,
+        mut failures: Failures,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Opened<'a>> {
+        if wraps.threshold() != 1 {
+            return Err(Error::unsupported("an envelope that needs several keys to open"));
+        }
+        let candidates = self.candidates(wraps);
+        for (index, stanza) in wraps.stanzas().enumerate() {
+            if !candidates.iter().any(|candidate| candidate.index == index) {
+                failures.pass_over(index, stanza);
+            }
+        }
+        let mut tried = Tried::default();
+        let mut remote = candidates
+            .iter()
+            .filter(|candidate| !candidate.is_local())
+            .count();
+        for candidate in &candidates {
+            let unwrapped = self.unwrap(candidate, request, remote, &mut tried).await;
+            if !candidate.is_local() {
+                remote -= 1;
+            }
+            let opened = match unwrapped {
+                None => continue,
+                Some(unwrapped) => unwrapped.and_then(|Unwrapped { dek, kek }| {
+                    let lease = DekLease::for_opening(dek, vec![kek.clone()], body, request.context())?;
+                    Ok((kek, Arc::new(lease)))
+                }),
+            };
+            match opened {
+                Ok((kek, lease)) => {
+                    return Ok(Opened {
+                        index: candidate.index,
+                        manager: candidate.manager,
+                        kek,
+                        lease,
+                    });
+                }
+                Err(error) => failures.add(candidate.index, candidate.stanza, error),
+            }
+        }
+        Err(failures.into_error())
+    }
+}

@@ -1,0 +1,366 @@
+//! New wraps for an old section: what is replaced, what is kept, and what is refused.
+
+use std::sync::Arc;
+
+use super::failures::Failures;
+use super::open::{Opened, Tried};
+use super::{AnyOf, nothing_to_wrap_with, own};
+use crate::envelope::{AlgorithmClass, BodyHead, KekRef, WrapRef, WrapSection};
+use crate::key::{KeyManager, Recognition, Request, RewrapRules};
+use crate::source::{Currency, Fate, Rewrapped};
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::secret::Dek;
+
+/// Who a stanza is under, and whether an unwrap has proven it.
+struct Owner<'a> {
+    manager: &'a Arc<dyn KeyManager>,
+    kek: KekRef,
+    is_proven: bool,
+}
+
+/// What a re-wrap at the KMS came to.
+enum Shortcut {
+    Done(Rewrapped),
+    /// Not here, or not for this stanza: the general way, after these failures.
+    Not(Failures),
+}
+
+impl AnyOf {
+    pub(super) async fn rewrap_section(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Rewrapped> {
+        if self.wrap_with.is_empty() {
+            return Err(nothing_to_wrap_with());
+        }
+        let failures = match self.at_the_kms(wraps, request).await? {
+            Shortcut::Done(rewrapped) => return Ok(rewrapped),
+            Shortcut::Not(failures) => failures,
+        };
+        let opened = self.open_after(failures, wraps, body, request).await?;
+        self.rewrap_opened(wraps, &opened, request).await
+    }
+
+    /// The DEK is here and is the body's.
+    async fn rewrap_opened(
+        &self,
+        wraps: WrapSection<'_>,
+        opened: &Opened<'_>,
+        request: &Request<'_>,
+    ) -> Result<Rewrapped> {
+        let rules = request.rewrap_rules();
+        let dek = opened.lease.dek();
+        let mut owners = Vec::with_capacity(wraps.count());
+        for (index, stanza) in wraps.stanzas().enumerate() {
+            owners.push(if index == opened.index {
+                Some(Owner {
+                    manager: opened.manager,
+                    kek: opened.kek.clone(),
+                    is_proven: true,
+                })
+            } else {
+                self.owner(index, stanza, dek, request).await?
+            });
+        }
+        if let Some(current) = rules.current()
+            && self.is_as_made(wraps, &owners, current, rules)
+        {
+            return Ok(Rewrapped::unchanged(&wraps)?.with_lease(Arc::clone(&opened.lease)));
+        }
+        if !rules.weakens() {
+            self.check_class(wraps, &owners, opened, request).await?;
+        }
+        let mut made = Vec::with_capacity(self.wrap_with.len());
+        for manager in &self.wrap_with {
+            made.push(own(manager, manager.as_ref().wrap(dek, request).await?)?);
+        }
+        if rules.current().is_some() {
+            let current: Vec<KekRef> = made.iter().map(|wrapped| wrapped.kek().clone()).collect();
+            if self.is_as_made(wraps, &owners, &current, rules) {
+                return Ok(Rewrapped::unchanged(&wraps)?.with_lease(Arc::clone(&opened.lease)));
+            }
+        }
+        let fates: Vec<Fate> = owners
+            .iter()
+            .map(|owner| match owner {
+                Some(_) => Fate::Replaced,
+                None if rules.drops_unknown() => Fate::Dropped,
+                None => Fate::Kept,
+            })
+            .collect();
+        let made = made.into_iter().map(|wrapped| self.shown(wrapped)).collect();
+        let mut rewrapped = Rewrapped::new(&wraps, made, &fates)?.with_lease(Arc::clone(&opened.lease));
+        for (index, owner) in owners.into_iter().enumerate() {
+            if let Some(owner) = owner.filter(|owner| owner.is_proven) {
+                rewrapped = rewrapped.unwrapped_by(index, owner.kek);
+            }
+        }
+        Ok(rewrapped)
+    }
+
+    /// Where there is one stanza and one KEK to wrap with, a KMS that can does it on its own side, and the DEK stays
+    /// there. With several stanzas one of them may be planted: only the commitment tells, and for that the DEK has to
+    /// come out.
+    async fn at_the_kms(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Result<Shortcut> {
+        let none = Ok(Shortcut::Not(Failures::default()));
+        let mut stanzas = wraps.stanzas();
+        let (Some(stanza), None, [destination]) = (stanzas.next(), stanzas.next(), self.wrap_with.as_slice())
+        else {
+            return none;
+        };
+        let known = self
+            .managers()
+            .find(|manager| !manager.recognizes(stanza).is_no());
+        let Some(source) = known.filter(|_| wraps.threshold() == 1 && destination.capabilities().rewraps)
+        else {
+            return none;
+        };
+        let rules = request.rewrap_rules();
+        let is_stale = |current: &[KekRef]| {
+            !stanza.kek_id.is_empty() && current.first().is_some_and(|current| !is_named(stanza, current))
+        };
+        // Whoever wants to leave alone what is current has to know first.
+        if rules.current().is_some_and(|current| !is_stale(current))
+            || (!rules.weakens() && is_weaker(destination, source.capabilities().class))
+        {
+            return none;
+        }
+        // Half of the time, since there is another way.
+        request.take_call()?;
+        let made = self.shared(request, 2, |request| async move {
+            destination.as_ref().rewrap(stanza, &request).await
+        });
+        let made = match made.await {
+            Ok(Some(wrapped)) => own(destination, wrapped),
+            Ok(None) => return none,
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok(wrapped) => {
+                let rewrapped = Rewrapped::new(&wraps, vec![self.shown(wrapped)], &[Fate::Replaced])?;
+                Ok(Shortcut::Done(rewrapped))
+            }
+            // An outage is told: what comes next would meet it again, and the caller tries later.
+            Err(error) if error.is_retryable() => Err(error),
+            // Anything else may be for reasons of the stanza: another KEK's under a hidden id, or one that only
+            // unwrapping is allowed for.
+            Err(error) => {
+                let mut failures = Failures::default();
+                failures.add(0, stanza, error);
+                Ok(Shortcut::Not(failures))
+            }
+        }
+    }
+
+    /// Who a stanza that did not have to open is under; `None` where nobody has proven that it is ours.
+    ///
+    /// An id that is not unique in the world may be another recipient's: then only an unwrap to the same DEK tells.
+    async fn owner(
+        &self,
+        index: usize,
+        stanza: WrapRef<'_>,
+        dek: &Dek,
+        request: &Request<'_>,
+    ) -> Result<Option<Owner<'_>>> {
+        if let Some(manager) = self
+            .managers()
+            .find(|manager| manager.recognizes(stanza).is_mine())
+        {
+            return Ok(Some(Owner {
+                manager,
+                kek: claimed(stanza),
+                is_proven: false,
+            }));
+        }
+        let mut candidates = Vec::new();
+        self.candidates_of(index, stanza, &mut candidates);
+        let mut tried = Tried::default();
+        for (at, candidate) in candidates.iter().enumerate() {
+            let sharers = candidates.len() - at + self.wrap_with.len();
+            match self.unwrap(candidate, request, sharers, &mut tried).await {
+                Some(Ok(unwrapped)) if unwrapped.dek.ct_eq(dek) => {
+                    return Ok(Some(Owner {
+                        manager: candidate.manager,
+                        kek: unwrapped.kek,
+                        is_proven: true,
+                    }));
+                }
+                // An outage must not turn into a wrap that should be gone and stays.
+                Some(Err(error)) if error.is_retryable() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses a new wrap of a weaker class than the one that opened, unless a wrap of ours that is as weak is proven to
+    /// stand there already. What a stanza says of itself is no such proof.
+    async fn check_class(
+        &self,
+        wraps: WrapSection<'_>,
+        owners: &[Option<Owner<'_>>],
+        opened: &Opened<'_>,
+        request: &Request<'_>,
+    ) -> Result<()> {
+        let floor = opened.manager.capabilities().class;
+        for manager in &self.wrap_with {
+            if !is_weaker(manager, floor) {
+                continue;
+            }
+            let mut is_there = false;
+            for (index, (stanza, owner)) in wraps.stanzas().zip(owners).enumerate() {
+                let Some(owner) = owner.as_ref() else { continue };
+                if is_weaker(manager, owner.manager.capabilities().class) {
+                    continue;
+                }
+                if owner.is_proven || self.proves(index, stanza, opened.lease.dek(), request).await? {
+                    is_there = true;
+                    break;
+                }
+            }
+            if !is_there {
+                return Err(weaker(manager));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a stanza unwraps to the DEK.
+    async fn proves(
+        &self,
+        index: usize,
+        stanza: WrapRef<'_>,
+        dek: &Dek,
+        request: &Request<'_>,
+    ) -> Result<bool> {
+        let mut candidates = Vec::new();
+        self.candidates_of(index, stanza, &mut candidates);
+        let mut tried = Tried::default();
+        for candidate in &candidates {
+            match self.unwrap(candidate, request, 2, &mut tried).await {
+                Some(Ok(unwrapped)) if unwrapped.dek.ct_eq(dek) => return Ok(true),
+                Some(Err(error)) if error.is_retryable() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the stanzas that are ours are those that a re-wrap would make: each of `current` once, and no other.
+    fn is_as_made(
+        &self,
+        wraps: WrapSection<'_>,
+        owners: &[Option<Owner<'_>>],
+        current: &[KekRef],
+        rules: RewrapRules<'_>,
+    ) -> bool {
+        let mut ours: Vec<(WrapRef<'_>, KekRef)> = Vec::new();
+        for (stanza, owner) in wraps.stanzas().zip(owners) {
+            match owner {
+                Some(owner) => ours.push((stanza, with_version(&owner.kek, stanza))),
+                None if rules.drops_unknown() => return false,
+                None => {}
+            }
+        }
+        self.matches(ours, current)
+    }
+
+    /// Whether these stanzas are under each of `current` once, as this source writes them.
+    fn matches(&self, mut ours: Vec<(WrapRef<'_>, KekRef)>, current: &[KekRef]) -> bool {
+        if current.len() != self.wrap_with.len() || ours.len() != current.len() {
+            return false;
+        }
+        for (manager, current) in self.wrap_with.iter().zip(current) {
+            let algorithm = manager.capabilities().algorithm;
+            let at = ours.iter().position(|(stanza, kek)| {
+                stanza.algorithm == algorithm
+                    && stanza.kek_id.is_empty() == self.hide_ids
+                    && is_current(kek, current)
+            });
+            match at {
+                Some(at) => drop(ours.swap_remove(at)),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// What is known without a call.
+    pub(super) fn currency(&self, wraps: WrapSection<'_>, rules: RewrapRules<'_>) -> Currency {
+        if wraps.threshold() != 1 {
+            return Currency::Unknown;
+        }
+        let (mut mine, mut ambiguous) = (Vec::new(), Vec::new());
+        for stanza in wraps.stanzas() {
+            let said = self.managers().map(|manager| manager.recognizes(stanza)).max();
+            match said.unwrap_or(Recognition::No) {
+                Recognition::No if rules.drops_unknown() => return Currency::Stale,
+                Recognition::No => {}
+                Recognition::Perhaps => ambiguous.push((stanza, claimed(stanza))),
+                Recognition::Mine => mine.push((stanza, claimed(stanza))),
+            }
+        }
+        let Some(current) = rules.current().filter(|current| !current.is_empty()) else {
+            return Currency::Unknown;
+        };
+        if !ambiguous.is_empty() {
+            // Certain only of this: what is mine and of another KEK or version has to go.
+            let is_stale =
+                |(_, kek): &(WrapRef<'_>, KekRef)| !current.iter().any(|current| is_current(kek, current));
+            return if mine.iter().any(is_stale) {
+                Currency::Stale
+            } else {
+                Currency::Unknown
+            };
+        }
+        if self.matches(mine, current) {
+            Currency::Current
+        } else {
+            Currency::Stale
+        }
+    }
+}
+
+fn claimed(stanza: WrapRef<'_>) -> KekRef {
+    KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version)
+}
+
+/// The KEK that unwrapped, with the version that the stanza claims where the backend does not say which it was.
+fn with_version(kek: &KekRef, stanza: WrapRef<'_>) -> KekRef {
+    if kek.version().is_empty() && !stanza.kek_version.is_empty() {
+        KekRef::trusted(kek.provider(), kek.id(), stanza.kek_version)
+    } else {
+        kek.clone()
+    }
+}
+
+/// Whether a stanza names this KEK and version. A version that nobody knows is every version.
+fn is_named(stanza: WrapRef<'_>, current: &KekRef) -> bool {
+    is_current(&claimed(stanza), current)
+}
+
+fn is_current(kek: &KekRef, current: &KekRef) -> bool {
+    kek.provider() == current.provider()
+        && kek.id() == current.id()
+        && (current.version().is_empty() || kek.version() == current.version())
+}
+
+/// Whether a manager's wraps lack what a wrap of this class has. Nothing is asked of a class that is not known; an
+/// unknown one in the place of a known one is taken for weaker.
+fn is_weaker(manager: &Arc<dyn KeyManager>, than: Option<AlgorithmClass>) -> bool {
+    match (manager.capabilities().class, than) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(new), Some(old)) => new.is_weaker_than(old),
+    }
+}
+
+fn weaker(manager: &Arc<dyn KeyManager>) -> Error {
+    Error::new(ErrorKind::WouldWeaken {
+        what: "a wrap of a weaker class than opened it",
+    })
+    .with_provider(manager.provider().to_owned())
+    .with_detail("allow it with RewrapRules::weakening, or wrap under a key of the same class")
+}

@@ -1,0 +1,194 @@
+//! What a re-wrap made of a wrap section.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::lease::DekLease;
+use crate::envelope::{KekRef, WrapAlgorithm, WrapSection, WrapSet, WrappedDek};
+use crate::key::RewrapRules;
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// What became of one stanza of the old wrap section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fate {
+    /// It stands in the new wrap section as it was: nobody has proven that it is ours, or it was current.
+    Kept,
+    /// It was ours, and new wraps stand in its place.
+    Replaced,
+    /// It was not proven ours, and is gone because the [rules](RewrapRules) say so.
+    Dropped,
+}
+
+/// One stanza of the old wrap section, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StanzaFate {
+    /// Which stanza, counted from 0.
+    pub index: usize,
+    /// The KEK: the one that unwrapped it, or else the one it claims. The id is empty if the stanza hides it and nothing
+    /// has unwrapped it.
+    pub kek: KekRef,
+    /// The algorithm it claims.
+    pub algorithm: WrapAlgorithm,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+impl fmt::Display for StanzaFate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fate = match self.fate {
+            Fate::Kept => "kept",
+            Fate::Replaced => "replaced",
+            Fate::Dropped => "dropped",
+        };
+        write!(f, "{}: {fate}", self.kek)
+    }
+}
+
+/// What a [`DekSource`](crate::DekSource) made of a wrap section: the new wraps, and what became of each stanza of the
+/// old one.
+#[derive(Clone, Debug)]
+pub struct Rewrapped {
+    wraps: WrapSet,
+    made: usize,
+    stanzas: Vec<StanzaFate>,
+    lease: Option<Arc<DekLease>>,
+}
+
+impl Rewrapped {
+    /// The wraps that were made, followed by the stanzas of `section` that are kept. `fates` has one entry for each
+    /// stanza, in order; for an any-of section.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another number of fates than stanzas; `OverLimit` for more than 16 wraps in all.
+    pub fn new(section: &WrapSection<'_>, made: Vec<WrappedDek>, fates: &[Fate]) -> Result<Self> {
+        if fates.len() != section.count() {
+            return Err(Error::argument("a re-wrap says what becomes of each stanza"));
+        }
+        let count = made.len();
+        let mut wraps = made;
+        let mut stanzas = Vec::with_capacity(fates.len());
+        for (index, (stanza, fate)) in section.stanzas().zip(fates).enumerate() {
+            if *fate == Fate::Kept {
+                wraps.push(WrappedDek::from_ref(&stanza));
+            }
+            stanzas.push(StanzaFate {
+                index,
+                kek: KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version),
+                algorithm: stanza.algorithm,
+                fate: *fate,
+            });
+        }
+        Ok(Self {
+            wraps: WrapSet::any_of(wraps)?,
+            made: count,
+            stanzas,
+            lease: None,
+        })
+    }
+
+    /// Every stanza as it was.
+    ///
+    /// # Errors
+    /// None that a parsed section can cause.
+    pub fn unchanged(section: &WrapSection<'_>) -> Result<Self> {
+        Self::new(section, Vec::new(), &vec![Fate::Kept; section.count()])
+    }
+
+    /// Says which KEK a stanza was unwrapped by.
+    #[must_use]
+    pub fn unwrapped_by(mut self, index: usize, kek: KekRef) -> Self {
+        if let Some(stanza) = self.stanzas.get_mut(index) {
+            stanza.kek = kek;
+        }
+        self
+    }
+
+    /// Adds the lease of the DEK, which was held against the body's commitment. A re-wrap at the KMS has none.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Arc<DekLease>) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The new wraps: those that were made first, then those that were kept.
+    #[must_use]
+    pub fn wraps(&self) -> &WrapSet {
+        &self.wraps
+    }
+
+    /// The new wraps.
+    #[must_use]
+    pub fn into_wraps(self) -> WrapSet {
+        self.wraps
+    }
+
+    /// The wraps that were made.
+    #[must_use]
+    pub fn made(&self) -> &[WrappedDek] {
+        self.wraps.wraps().get(..self.made).unwrap_or_default()
+    }
+
+    /// What became of each stanza of the old wrap section, in its order.
+    #[must_use]
+    pub fn stanzas(&self) -> &[StanzaFate] {
+        &self.stanzas
+    }
+
+    /// Whether anything is different from what was.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.made > 0 || self.stanzas.iter().any(|stanza| stanza.fate != Fate::Kept)
+    }
+
+    /// The lease of the DEK, if the DEK came here. `None` after a re-wrap at the KMS: then nobody has held the DEK
+    /// against the body.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Arc<DekLease>> {
+        self.lease.as_ref()
+    }
+
+    /// Refuses what the rules do not allow: fewer wraps than there were KEKs before, or a dropped stanza.
+    ///
+    /// # Errors
+    /// `WouldWeaken`.
+    pub fn check(&self, rules: RewrapRules<'_>) -> Result<()> {
+        let with_fate = |fate| self.stanzas.iter().filter(move |stanza| stanza.fate == fate);
+        if with_fate(Fate::Dropped).next().is_some() && !rules.drops_unknown() {
+            return Err(Error::new(ErrorKind::WouldWeaken {
+                what: "out a wrap that is not ours",
+            }));
+        }
+        let mut replaced: Vec<(&str, &str)> = with_fate(Fate::Replaced)
+            .map(|stanza| (stanza.kek.provider(), stanza.kek.id()))
+            .collect();
+        replaced.sort_unstable();
+        // One KEK may stand there in several versions.
+        replaced.dedup();
+        if replaced.len() > self.made && !rules.leaves_fewer_wraps() {
+            let detail = format!(
+                "{} keys open it now, of which {} would be left; allow it with RewrapRules::leaving_fewer_wraps, or wrap with as many",
+                replaced.len(),
+                self.made
+            );
+            return Err(Error::new(ErrorKind::WouldWeaken {
+                what: "fewer wraps than it found",
+            })
+            .with_detail(detail));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a wrap section is as a re-wrap would leave it, as far as that is known without a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Currency {
+    /// Its wraps are certainly under the KEKs that wrap now, each once, in the version that is known to wrap now.
+    Current,
+    /// A re-wrap would change it.
+    Stale,
+    /// Only an unwrap tells: an id is hidden or not unique in the world, or it is not known yet which version wraps now.
+    Unknown,
+}

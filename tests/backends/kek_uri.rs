@@ -1,0 +1,119 @@
+//! Key managers by configuration, as a deployment meets them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use pollster::block_on;
+use waxseal::backend::kek_uri::{KeyManagers, open_from_environment};
+use waxseal::testing::FakeEnvironment;
+use waxseal::{EncryptionContext, ErrorKind, Result, Sealer};
+
+const OLD: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const NEW: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+
+fn open(variables: &[(&str, &str)]) -> Result<KeyManagers> {
+    let environment = variables
+        .iter()
+        .fold(FakeEnvironment::new(), |environment, (name, value)| {
+            environment.with(name, value)
+        });
+    block_on(open_from_environment(&environment))
+}
+
+fn sealer(variables: &[(&str, &str)]) -> Sealer {
+    let opened = open(variables).unwrap();
+    let builder = Sealer::builder().wrap_with(opened.active);
+    opened
+        .also_open
+        .into_iter()
+        .fold(builder, |builder, manager| builder.open_with(manager))
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn a_former_key_opens_what_it_has_wrapped_and_wraps_nothing_more() {
+    let context = EncryptionContext::new([("tenant", "acme")]).unwrap();
+    let before = sealer(&[("WAXSEAL_KMS_URI", "env:OLD"), ("OLD", OLD)]);
+    let sealed = block_on(before.seal(b"hello", &context)).unwrap();
+
+    let after = sealer(&[
+        ("WAXSEAL_KMS_URI", "env:NEW"),
+        ("WAXSEAL_KMS_ALSO_OPEN", "  env:OLD  "),
+        ("OLD", OLD),
+        ("NEW", NEW),
+    ]);
+    assert_eq!(block_on(after.open(&sealed, &context)).unwrap(), b"hello");
+    let new = block_on(after.seal(b"hello", &context)).unwrap();
+    assert_eq!(
+        block_on(before.open(&new, &context)).unwrap_err().kind(),
+        ErrorKind::NoUsableKey
+    );
+
+    // Without it the error names the key that is missing.
+    let without = sealer(&[("WAXSEAL_KMS_URI", "env:NEW"), ("NEW", NEW)]);
+    let error = block_on(without.open(&sealed, &context)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoUsableKey);
+    let id = &error.attempts()[0].kek_id;
+    assert!(
+        error.to_string().contains(id.as_str()) && id.len() == 22,
+        "{error}"
+    );
+}
+
+#[test]
+fn one_variable_selects_the_backend() {
+    let context = EncryptionContext::empty();
+    let by_uri = sealer(&[("WAXSEAL_KMS_URI", "env:K"), ("K", OLD)]);
+    let by_backend = sealer(&[("WAXSEAL_KMS_BACKEND", "local"), ("WAXSEAL_MASTER_KEY", OLD)]);
+    let sealed = block_on(by_uri.seal(b"hello", &context)).unwrap();
+    assert_eq!(block_on(by_backend.open(&sealed, &context)).unwrap(), b"hello");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    for (variables, named) in [
+        (&[][..], "set WAXSEAL_KMS_URI"),
+        (&[("WAXSEAL_KMS_URI", " ")], "set WAXSEAL_KMS_URI"),
+        (
+            &[("WAXSEAL_KMS_URI", "env:K"), ("WAXSEAL_KMS_BACKEND", "local")],
+            "unset one",
+        ),
+        (
+            &[("WAXSEAL_KMS_URI", "env:K")],
+            "environment variable K is not set",
+        ),
+        (
+            &[("WAXSEAL_KMS_URI", "what:K")],
+            "WAXSEAL_KMS_URI: the scheme what: is not known",
+        ),
+        (
+            &[("WAXSEAL_KMS_BACKEND", "local")],
+            "WAXSEAL_MASTER_KEY is not set",
+        ),
+        (
+            &[("WAXSEAL_KMS_BACKEND", "aws-kms")],
+            "WAXSEAL_KMS_KEY_ID is not set",
+        ),
+        (
+            &[("WAXSEAL_KMS_BACKEND", "no-kms"), ("WAXSEAL_KMS_KEY_ID", "k")],
+            "the scheme no-kms: is not known",
+        ),
+        (
+            &[
+                ("WAXSEAL_KMS_URI", "env:K"),
+                ("K", OLD),
+                ("WAXSEAL_KMS_ALSO_OPEN", "nothing"),
+            ],
+            "WAXSEAL_KMS_ALSO_OPEN: a key is named as",
+        ),
+    ] {
+        let error = open(variables).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}

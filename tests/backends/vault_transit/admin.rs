@@ -1,0 +1,165 @@
+//! Administering keys.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+use waxseal::backend::vault_transit::Mode;
+use waxseal::{ErrorKind, key::KekAdmin, key::KekState, key::KekTemplate};
+
+use super::server::{kek, round_trip, server, unique};
+
+async fn administers(mode: Mode) {
+    let Some(server) = server().await else { return };
+    let admin = server.root().admin().with_mode(mode);
+    let template = KekTemplate::new(unique("made"));
+    let name = template.name.as_str();
+    assert_eq!(
+        admin.describe(&kek(name, "")).await.unwrap_err().kind(),
+        ErrorKind::KeyNotFound
+    );
+
+    let made = admin.create(&template, "make").await.unwrap();
+    assert_eq!(
+        (made.kek.clone(), made.state, made.algorithm),
+        (kek(name, "1"), KekState::Enabled, mode.algorithm())
+    );
+    assert!(made.created.is_some());
+    assert_eq!(admin.create(&template, "make").await.unwrap(), made);
+    let (_, seen) = server
+        .raw(Method::GET, &format!("transit/keys/{name}"), Value::Null)
+        .await;
+    assert_eq!(seen["data"]["derived"], mode == Mode::DataKey);
+    assert_eq!(seen["data"]["exportable"], false);
+    assert_eq!(seen["data"]["type"], "aes256-gcm96");
+    let keys = server.keys(name, mode);
+    let old = round_trip(&keys).await.unwrap();
+
+    // Once for one idempotency key, and once for one version, whoever asks.
+    let rotated = admin.rotate(&made.kek, "first").await.unwrap();
+    assert_eq!(rotated.kek, kek(name, "2"));
+    assert_eq!(admin.rotate(&made.kek, "first").await.unwrap(), rotated);
+    let elsewhere = server.root().admin().with_mode(mode);
+    assert_eq!(elsewhere.rotate(&made.kek, "first").await.unwrap(), rotated);
+    assert_eq!(
+        admin.rotate(&kek(name, ""), "second").await.unwrap().kek,
+        kek(name, "3")
+    );
+    assert_eq!(
+        admin.rotate(&kek(name, ""), "second").await.unwrap().kek,
+        kek(name, "3")
+    );
+    assert_eq!(
+        admin.rotate(&made.kek, "first").await.unwrap().kek,
+        kek(name, "2")
+    );
+    assert_eq!(round_trip(&keys).await.unwrap().kek().version(), "3");
+
+    // Versions are disabled from the oldest upwards.
+    for version in ["2", "3"] {
+        let error = admin.disable(&kek(name, version)).await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Unsupported { .. }),
+            "{version}: {error}"
+        );
+    }
+    admin.disable(&kek(name, "1")).await.unwrap();
+    admin.disable(&kek(name, "1")).await.unwrap();
+    assert_eq!(
+        admin.describe(&kek(name, "1")).await.unwrap().state,
+        KekState::Disabled
+    );
+    assert_eq!(
+        admin.describe(&kek(name, "2")).await.unwrap().state,
+        KekState::Enabled
+    );
+    let versions = admin.describe_versions(&kek(name, "")).await.unwrap();
+    let shown: Vec<_> = versions
+        .iter()
+        .map(|one| (one.kek.version(), one.state))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("3", KekState::Enabled),
+            ("2", KekState::Enabled),
+            ("1", KekState::Disabled)
+        ]
+    );
+    let one = admin.describe_versions(&kek(name, "1")).await.unwrap();
+    assert_eq!(one, versions[2..]);
+    assert_eq!(
+        super::server::unwrap_kind(&keys, old.as_wrap_ref()).await,
+        ErrorKind::KeyDisabled
+    );
+    for version in ["0", "4", "x"] {
+        assert_eq!(
+            admin.describe(&kek(name, version)).await.unwrap_err().kind(),
+            ErrorKind::KeyNotFound
+        );
+        assert_eq!(
+            admin.disable(&kek(name, version)).await.unwrap_err().kind(),
+            ErrorKind::KeyNotFound
+        );
+    }
+
+    let error = admin
+        .schedule_destroy(&made.kek, Duration::from_secs(1))
+        .await
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+    admin.disable(&kek(name, "")).await.unwrap();
+    admin.disable(&kek(name, "")).await.unwrap();
+    assert_eq!(
+        admin.describe(&kek(name, "")).await.unwrap().state,
+        KekState::Disabled
+    );
+    assert_eq!(
+        round_trip(&keys).await.unwrap_err().kind(),
+        ErrorKind::KeyDisabled
+    );
+}
+
+#[tokio::test]
+async fn encrypting_keys() {
+    administers(Mode::Encrypt).await;
+}
+
+#[tokio::test]
+async fn derived_keys() {
+    administers(Mode::DataKey).await;
+}
+
+#[tokio::test]
+async fn what_is_not_of_this_mount_or_not_to_be_had() {
+    let Some(server) = server().await else { return };
+    let admin = server.root().admin();
+    for (provider, id) in [
+        ("aws-kms", "transit/keys/a"),
+        ("vault-transit", "other/keys/a"),
+        ("vault-transit", "transit/keys/"),
+        ("vault-transit", "transit/keys/../../sys/mounts"),
+    ] {
+        let foreign = waxseal::envelope::KekRef::new(provider, id, "").unwrap();
+        let error = admin.describe(&foreign).await.unwrap_err();
+        assert!(
+            matches!(
+                error.kind(),
+                ErrorKind::InvalidArgument | ErrorKind::Configuration
+            ),
+            "{error}"
+        );
+    }
+    let mut hardware = KekTemplate::new(unique("hard"));
+    hardware.hardware = true;
+    let mut labelled = KekTemplate::new(unique("labelled"));
+    labelled.labels.push(("team".into(), "a".into()));
+    for template in [hardware, labelled] {
+        let error = admin.create(&template, "k").await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+    }
+    // A key that is there, and is not what would be made.
+    let derived = server.key("derived", Mode::DataKey).await;
+    let error = admin.create(&KekTemplate::new(derived), "k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+}

@@ -1,0 +1,346 @@
+//! Logging in, renewing, and logging in again.
+
+use std::io::Write;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use waxseal::ErrorKind;
+use waxseal::backend::vault_transit::{Auth, Config, JwtSource, Mode, TransitKey};
+
+use super::server::{Server, policy_for, round_trip, server, unique};
+use crate::fault_proxy::{Fault, FaultProxy, Seen};
+
+/// An AppRole with the documented policy for a fresh key: the key, the role's id and secret.
+async fn approle(server: &Server, more: Value) -> (String, String, String, String) {
+    let name = server.key("approle", Mode::Encrypt).await;
+    let policy = server.policy(&policy_for(&name)).await;
+    let role = unique("role");
+    let mut body = json!({"token_policies": [policy]});
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let path = format!("auth/approle/role/{role}");
+    server.post(&path, body).await;
+    let (_, id) = server
+        .raw(Method::GET, &format!("{path}/role-id"), Value::Null)
+        .await;
+    let secret = server.post(&format!("{path}/secret-id"), json!({})).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (
+        name,
+        role,
+        text(&id["data"]["role_id"]),
+        text(&secret["data"]["secret_id"]),
+    )
+}
+
+fn keys_of(proxy: &FaultProxy, auth: Auth, name: &str) -> TransitKey {
+    let client = super::connect(Config::new(proxy.url(), auth)).unwrap();
+    client.key(name).unwrap()
+}
+
+/// The token of the last request.
+fn token_of(seen: &[Seen]) -> String {
+    let head = &seen.last().unwrap().head;
+    let token = head
+        .lines()
+        .find_map(|line| line.split_once("Bearer "))
+        .unwrap()
+        .1;
+    token.to_owned()
+}
+
+/// The paths of what came since the last time.
+fn paths_of(proxy: &FaultProxy) -> Vec<String> {
+    let path = |seen: &Seen| seen.path().trim_start_matches("/v1/").to_owned();
+    proxy.seen().iter().map(path).collect()
+}
+
+fn count(paths: &[String], end: &str) -> usize {
+    paths.iter().filter(|path| path.ends_with(end)).count()
+}
+
+#[tokio::test]
+async fn approle_logs_in_once_and_again_when_revoked() {
+    let Some(server) = server().await else { return };
+    let (name, role, id, secret) = approle(&server, json!({})).await;
+    let proxy = FaultProxy::new(&server.address);
+    let keys = keys_of(&proxy, Auth::approle(&id, secret.clone()), &name);
+    round_trip(&keys).await.unwrap();
+    round_trip(&keys).await.unwrap();
+    let seen = proxy.seen();
+    let logins: Vec<_> = seen.iter().filter(|seen| seen.head.contains("/auth/")).collect();
+    assert_eq!(logins.len(), 1);
+    for header in ["authorization", "x-vault-token"] {
+        assert!(logins[0].header(header).is_none(), "{}", logins[0].head);
+    }
+    server
+        .post("auth/token/revoke", json!({"token": token_of(&seen)}))
+        .await;
+    round_trip(&keys).await.unwrap();
+    let seen = proxy.seen();
+    assert_eq!(
+        seen.iter().filter(|seen| seen.head.contains("/login ")).count(),
+        1
+    );
+
+    // Denied, and not for want of a login: no login is made for it.
+    let other = server.key("other", Mode::Encrypt).await;
+    let denied = keys_of(&proxy, Auth::approle(&id, secret.clone()), &other);
+    assert_eq!(round_trip(&denied).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(round_trip(&denied).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(count(&paths_of(&proxy), "/login"), 1);
+
+    // Without a role there is no second login, and one attempt only.
+    server
+        .post("auth/token/revoke", json!({"token": token_of(&seen)}))
+        .await;
+    server
+        .raw(Method::DELETE, &format!("auth/approle/role/{role}"), Value::Null)
+        .await;
+    let error = round_trip(&keys).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Unauthenticated, false)
+    );
+    assert_eq!(count(&paths_of(&proxy), "/login"), 1);
+    let wrong = keys_of(&proxy, Auth::approle(&id, "CANARY"), &name);
+    let error = round_trip(&wrong).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(!format!("{error} {error:?} {wrong:?}").contains("CANARY"));
+    let elsewhere = keys_of(&proxy, Auth::approle(&id, secret).at("nowhere"), &name);
+    assert_eq!(
+        round_trip(&elsewhere).await.unwrap_err().kind(),
+        ErrorKind::Unauthenticated
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_at_two_thirds_of_its_time() {
+    let Some(server) = server().await else { return };
+    let (name, _, id, secret) = approle(&server, json!({"token_ttl": "3s", "token_max_ttl": "1h"})).await;
+    let proxy = FaultProxy::new(&server.address);
+    let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
+    let start = std::time::Instant::now();
+    round_trip(&keys).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    round_trip(&keys).await.unwrap();
+    let paths = paths_of(&proxy);
+    // Where the machine was slow it was over altogether, and a login came in its place.
+    let over = start.elapsed() >= Duration::from_secs(3);
+    let renewed = count(&paths, "/renew-self") >= 1 && count(&paths, "/login") == 1;
+    assert!(renewed || over && count(&paths, "/login") >= 2, "{paths:?}");
+    // Long after its end.
+    tokio::time::sleep(Duration::from_millis(3300)).await;
+    round_trip(&keys).await.unwrap();
+    assert!(count(&paths_of(&proxy), "/login") >= 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_renewed_is_replaced() {
+    let Some(server) = server().await else { return };
+    // By a most that it may live, and by its kind.
+    for more in [
+        json!({"token_ttl": "3s", "token_max_ttl": "4s"}),
+        json!({"token_ttl": "3s", "token_type": "batch"}),
+    ] {
+        let batch = more["token_type"] == "batch";
+        let (name, _, id, secret) = approle(&server, more).await;
+        let proxy = FaultProxy::new(&server.address);
+        let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
+        round_trip(&keys).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2200)).await;
+        round_trip(&keys).await.unwrap();
+        let paths = paths_of(&proxy);
+        assert!(count(&paths, "/login") >= 2, "{paths:?}");
+        assert!(!batch || count(&paths, "/renew-self") == 0, "{paths:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_is_no_failure_while_the_token_is_good() {
+    let Some(server) = server().await else { return };
+    let (name, _, id, secret) = approle(&server, json!({"token_ttl": "30s"})).await;
+    let proxy = FaultProxy::new(&server.address);
+    let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
+    // Where there is no token yet, it is one.
+    proxy.set_rule(|seen| {
+        if seen.head.contains("renew-self") || seen.head.contains("/login") {
+            Fault::Answer(503, "", String::new())
+        } else {
+            Fault::Forward
+        }
+    });
+    assert_eq!(
+        round_trip(&keys).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    proxy.set(Fault::Forward);
+    let token = server.token(&policy_for(&name), json!({"ttl": "8s"})).await;
+    let by_token = keys_of(&proxy, Auth::token(token), &name);
+    round_trip(&by_token).await.unwrap();
+    proxy.set_rule(|seen| {
+        if seen.head.contains("renew-self") {
+            Fault::Answer(503, "", String::new())
+        } else {
+            Fault::Forward
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(5600)).await;
+    proxy.seen();
+    round_trip(&by_token).await.unwrap();
+    assert!(count(&paths_of(&proxy), "/renew-self") >= 1);
+}
+
+#[tokio::test]
+async fn several_calls_at_once_share_one_login() {
+    let Some(server) = server().await else { return };
+    let (name, _, id, secret) = approle(&server, json!({})).await;
+    let proxy = FaultProxy::new(&server.address);
+    let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let keys = keys.clone();
+            tokio::spawn(async move { round_trip(&keys).await.unwrap() })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(count(&paths_of(&proxy), "/login"), 1);
+}
+
+#[tokio::test]
+async fn a_jwt_is_read_from_its_file_for_each_login() {
+    let Some(server) = server().await else { return };
+    let name = server.key("jwt", Mode::Encrypt).await;
+    let proxy = FaultProxy::new(&server.address);
+    let policy = policy_for(&name);
+    let token = server.token(&policy, json!({})).await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "first.jwt").unwrap();
+    let source = JwtSource::File(file.path().to_owned());
+    for (auth, path) in [
+        (Auth::jwt("app", source.clone()), "auth/jwt/login"),
+        (
+            Auth::jwt("app", source.clone()).at("sso/jwt"),
+            "auth/sso/jwt/login",
+        ),
+        (
+            Auth::Kubernetes {
+                mount: "kubernetes".into(),
+                role: "app".into(),
+                jwt: source.clone(),
+            },
+            "auth/kubernetes/login",
+        ),
+    ] {
+        std::fs::write(file.path(), "first.jwt\n").unwrap();
+        let granted =
+            format!(r#"{{"auth":{{"client_token":"{token}","lease_duration":1,"renewable":false}}}}"#);
+        proxy.set_rule(move |seen| {
+            if seen.head.contains("/login") {
+                Fault::Answer(200, "", granted.clone())
+            } else {
+                Fault::Forward
+            }
+        });
+        let keys = keys_of(&proxy, auth, &name);
+        round_trip(&keys).await.unwrap();
+        std::fs::write(file.path(), "second.jwt").unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        round_trip(&keys).await.unwrap();
+        let logins: Vec<_> = proxy
+            .seen()
+            .into_iter()
+            .filter(|seen| seen.head.contains("/login"))
+            .collect();
+        assert!(logins.len() >= 2);
+        let body = |at: usize| -> Value { serde_json::from_str(&logins[at].body).unwrap() };
+        assert_eq!(body(0), json!({"role": "app", "jwt": "first.jwt"}));
+        assert_eq!(
+            body(logins.len() - 1),
+            json!({"role": "app", "jwt": "second.jwt"})
+        );
+        assert!(
+            logins[0].head.starts_with(&format!("POST /v1/{path} ")),
+            "{}",
+            logins[0].head
+        );
+    }
+    // A file that is not there, and a token that the server's own plugin does not take.
+    let gone = keys_of(
+        &proxy,
+        Auth::jwt("app", JwtSource::File("/nowhere/token".into())),
+        &name,
+    );
+    assert_eq!(
+        round_trip(&gone).await.unwrap_err().kind(),
+        ErrorKind::Configuration
+    );
+    proxy.set(Fault::Forward);
+    let wrong = keys_of(&proxy, Auth::jwt("app", JwtSource::Fixed("CANARY".into())), &name);
+    let error = round_trip(&wrong).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(!format!("{error} {error:?} {wrong:?}").contains("CANARY"));
+}
+
+/// A token signed as the server's plugin checks it, and the public key in PEM.
+fn signed(role: &str) -> (String, String) {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+    let pair = Ed25519KeyPair::generate().unwrap();
+    // SubjectPublicKeyInfo (RFC 8410, section 4).
+    let head = hex::decode("302a300506032b6570032100").unwrap();
+    let spki = [head.as_slice(), pair.public_key().as_ref()].concat();
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        Base64::encode_string(&spki)
+    );
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let claims = json!({"sub": role, "aud": "waxseal", "iat": now, "nbf": now - 60, "exp": now + 600});
+    let part = |value: &Value| Base64UrlUnpadded::encode_string(value.to_string().as_bytes());
+    let text = format!(
+        "{}.{}",
+        part(&json!({"alg": "EdDSA", "typ": "JWT"})),
+        part(&claims)
+    );
+    let signature = Base64UrlUnpadded::encode_string(pair.sign(text.as_bytes()).as_ref());
+    (format!("{text}.{signature}"), pem)
+}
+
+#[tokio::test]
+async fn the_servers_own_plugin_takes_a_signed_token() {
+    let Some(server) = server().await else { return };
+    let name = server.key("signed", Mode::Encrypt).await;
+    let policy = server.policy(&policy_for(&name)).await;
+    // A Kubernetes login has the same body, so the plugin stands in for that one too.
+    let mount = unique("sso");
+    let (jwt, pem) = signed("app");
+    server
+        .post(&format!("sys/auth/{mount}"), json!({"type": "jwt"}))
+        .await;
+    let config = json!({"jwt_validation_pubkeys": [pem]});
+    server.post(&format!("auth/{mount}/config"), config).await;
+    let role = json!({"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["waxseal"], "token_policies": [policy]});
+    server.post(&format!("auth/{mount}/role/app"), role).await;
+    let source = JwtSource::Fixed(jwt.into());
+    let forged = JwtSource::Fixed(signed("app").0.into());
+    for auth in [
+        Auth::jwt("app", source.clone()).at(mount.as_str()),
+        Auth::Kubernetes {
+            mount: mount.clone(),
+            role: "app".into(),
+            jwt: source,
+        },
+    ] {
+        let client = super::connect(server.config(auth)).unwrap();
+        let keys = client.key(&name).unwrap();
+        round_trip(&keys).await.unwrap();
+    }
+    let client = super::connect(server.config(Auth::jwt("app", forged).at(mount))).unwrap();
+    let keys = client.key(&name).unwrap();
+    let error = round_trip(&keys).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+}

@@ -1,0 +1,396 @@
+//! The conformance suite finds key managers that break the contract, each by the check that is for it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use std::fmt;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use pollster::block_on;
+use waxseal::testing::FakeKeyManager;
+use waxseal::testing::conformance::{Subject, run};
+use waxseal::{
+    EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::KekRef, envelope::WrapAlgorithm,
+    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request,
+    key::Unwrapped, value::Dek,
+};
+
+/// What is wrong with a manager that does everything else right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    None,
+    IgnoresContext,
+    IgnoresBinding,
+    BindsOnlyTheFirstPair,
+    RecognisesEverything,
+    RecognisesOtherAlgorithms,
+    DeniesItsOwn,
+    RefusesHiddenIds,
+    UnwrapsUnrecognised,
+    TrustsTheStanzasId,
+    NamesTheClaimedKek,
+    WrapsTheSameWay,
+    SameDekAgain,
+    GeneratesAnotherDek,
+    WrapsInTheClear,
+    NamesNoKek,
+    ClaimsAnotherAlgorithm,
+    IgnoresTheLastByte,
+    IgnoresWhatFollows,
+    GivesWrongDekOnTamper,
+    SaysTamperingIsRetryable,
+    SaysTamperingIsDenied,
+    PutsTheContextInErrors,
+    PutsDeksInDebug,
+    ReversesBatches,
+    LosesTheTail,
+    SpoilsTheBatch,
+    AnswersAnEmptyBatch,
+    RewrapsAnotherDek,
+    RewrapsFreely,
+    RewrapsInAnyContext,
+    NeverRewraps,
+    MixesCallsAtOnce,
+    HoldsALockWhenDropped,
+}
+
+struct Liar {
+    inner: FakeKeyManager,
+    lie: Lie,
+    last: Mutex<Option<[u8; 32]>>,
+    busy: Mutex<bool>,
+    request: Mutex<Option<EncryptionContext>>,
+}
+
+impl fmt::Debug for Liar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self.last.lock().unwrap() {
+            Some(dek) if self.lie == Lie::PutsDeksInDebug => write!(f, "Liar({dek:?})"),
+            _ => f.write_str("Liar"),
+        }
+    }
+}
+
+/// Pending once, so that calls at once take turns.
+async fn turn() {
+    let mut waited = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+impl Liar {
+    fn new(id: &str, lie: Lie) -> Self {
+        Self {
+            inner: FakeKeyManager::new(id).generating().rewrapping().batching(5),
+            lie,
+            last: Mutex::new(None),
+            busy: Mutex::new(false),
+            request: Mutex::new(None),
+        }
+    }
+
+    fn is(&self, lie: Lie) -> bool {
+        self.lie == lie
+    }
+
+    /// The context and binding that this manager minds.
+    fn minded(&self, request: &Request<'_>) -> (EncryptionContext, Option<[u8; 32]>) {
+        let empty = EncryptionContext::empty();
+        let binding = *request.binding();
+        let shared = (binding != *request.context().digest()).then_some(binding);
+        match self.lie {
+            Lie::IgnoresContext => (empty, shared),
+            Lie::IgnoresBinding => (request.context().clone(), None),
+            Lie::BindsOnlyTheFirstPair => {
+                let first = request.context().pairs().next();
+                let first = first.map(|pair| EncryptionContext::new([pair]).unwrap());
+                (first.unwrap_or(empty), shared)
+            }
+            _ => (request.context().clone(), shared),
+        }
+    }
+
+    fn tampered(&self, request: &Request<'_>, error: Error) -> Result<Unwrapped> {
+        if error.kind() != ErrorKind::CannotOpen {
+            return Err(error);
+        }
+        match self.lie {
+            Lie::GivesWrongDekOnTamper => {
+                let kek = KekRef::new("fake", "a", "1")?;
+                Ok(Unwrapped::new(Dek::from_bytes(&[3; 32]), kek))
+            }
+            Lie::SaysTamperingIsRetryable => Err(error.with_retryable(true)),
+            Lie::SaysTamperingIsDenied => Err(Error::new(ErrorKind::Denied)),
+            Lie::PutsTheContextInErrors => {
+                let pairs: Vec<_> = request.context().pairs().collect();
+                Err(error.with_source(format!("access denied in {pairs:?}")))
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+fn request<'a>(context: &'a EncryptionContext, binding: Option<[u8; 32]>) -> Request<'a> {
+    let request = Request::new(context);
+    match binding {
+        Some(binding) => request.with_binding(binding),
+        None => request,
+    }
+}
+
+#[async_trait]
+impl KeyManager for Liar {
+    fn provider(&self) -> &str {
+        self.inner.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        let mut stanza = wrapped;
+        match self.lie {
+            Lie::RecognisesEverything => return Recognition::Mine,
+            Lie::DeniesItsOwn => return Recognition::No,
+            Lie::RefusesHiddenIds if wrapped.kek_id.is_empty() => return Recognition::No,
+            Lie::RecognisesOtherAlgorithms => stanza.algorithm = FakeKeyManager::ALGORITHM,
+            _ => {}
+        }
+        self.inner.recognizes(stanza)
+    }
+
+    async fn generate(&self, asked: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        if self.is(Lie::MixesCallsAtOnce) {
+            *self.request.lock().unwrap() = Some(asked.context().clone());
+            turn().await;
+            let context = self.request.lock().unwrap().clone().unwrap();
+            return self.inner.generate(&Request::new(&context)).await;
+        }
+        let (mut dek, mut wrapped) = {
+            let (context, binding) = self.minded(asked);
+            self.inner.generate(&request(&context, binding)).await?
+        };
+        if matches!(self.lie, Lie::WrapsInTheClear | Lie::IgnoresTheLastByte) {
+            wrapped = self.wrap(&dek, asked).await?;
+        }
+        if self.is(Lie::SameDekAgain) {
+            dek = Dek::from_bytes(&[5; 32]);
+            wrapped = self.inner.wrap(&dek, asked).await?;
+        }
+        if self.is(Lie::GeneratesAnotherDek) {
+            dek = Dek::generate()?;
+        }
+        *self.last.lock().unwrap() = Some(*dek.expose_bytes());
+        Ok((dek, wrapped))
+    }
+
+    async fn wrap(&self, dek: &Dek, asked: &Request<'_>) -> Result<WrappedDek> {
+        if self.is(Lie::HoldsALockWhenDropped) {
+            if std::mem::replace(&mut *self.busy.lock().unwrap(), true) {
+                return Err(Error::new(ErrorKind::Unavailable));
+            }
+            turn().await;
+            *self.busy.lock().unwrap() = false;
+        }
+        let (context, binding) = self.minded(asked);
+        let asked = request(&context, binding);
+        if self.is(Lie::WrapsTheSameWay) {
+            return FakeKeyManager::new(self.inner.kek().id()).wrap(dek, &asked).await;
+        }
+        let wrapped = self.inner.wrap(dek, &asked).await?;
+        let (algorithm, kek) = (wrapped.algorithm(), wrapped.kek().clone());
+        let bytes = wrapped.wrapped();
+        match self.lie {
+            Lie::WrapsInTheClear => {
+                WrappedDek::new(algorithm, kek, [bytes, dek.expose_bytes().as_slice()].concat())
+            }
+            Lie::NamesNoKek => WrappedDek::new(algorithm, KekRef::new("fake", "", "")?, bytes.to_vec()),
+            Lie::ClaimsAnotherAlgorithm => WrappedDek::new(WrapAlgorithm::from_id(225), kek, bytes.to_vec()),
+            Lie::IgnoresTheLastByte => WrappedDek::new(algorithm, kek, [bytes, &[0]].concat()),
+            _ => Ok(wrapped),
+        }
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, asked: &Request<'_>) -> Result<Unwrapped> {
+        let (context, binding) = self.minded(asked);
+        let minded = request(&context, binding);
+        let mut stanza = wrapped;
+        if self.is(Lie::UnwrapsUnrecognised) {
+            stanza.algorithm = FakeKeyManager::ALGORITHM;
+        }
+        let len = stanza.wrapped.len();
+        match self.lie {
+            Lie::WrapsInTheClear if len > 32 => stanza.wrapped = &stanza.wrapped[..len - 32],
+            Lie::IgnoresTheLastByte if len > 1 => stanza.wrapped = &stanza.wrapped[..len - 1],
+            Lie::IgnoresWhatFollows => stanza.wrapped = &stanza.wrapped[..len.min(84)],
+            Lie::TrustsTheStanzasId => {
+                // Asks the KMS for whatever key the envelope names.
+                return self.inner.sibling(wrapped.kek_id).unwrap(wrapped, &minded).await;
+            }
+            _ => {}
+        }
+        let mut opened = self.inner.unwrap(stanza, &minded).await;
+        if self.is(Lie::NamesTheClaimedKek)
+            && let Ok(opened) = &mut opened
+        {
+            opened.kek = KekRef::new(wrapped.provider, wrapped.kek_id, wrapped.kek_version)?;
+        }
+        opened.or_else(|error| self.tampered(asked, error))
+    }
+
+    async fn rewrap(&self, wrapped: WrapRef<'_>, asked: &Request<'_>) -> Result<Option<WrappedDek>> {
+        match self.lie {
+            Lie::NeverRewraps => Ok(None),
+            Lie::RewrapsAnotherDek => self.inner.wrap(&Dek::generate()?, asked).await.map(Some),
+            Lie::RewrapsFreely => {
+                let mut stanza = wrapped;
+                stanza.provider = "fake";
+                self.inner.rewrap(stanza, asked).await
+            }
+            Lie::RewrapsInAnyContext => {
+                // The context that the suite wrapped in, which a careless backend would not even ask for.
+                let made = self.inner.calls();
+                for call in made.iter().rev() {
+                    if let Ok(dek) = self.inner.unwrap(wrapped, &Request::new(&call.context)).await {
+                        return self.inner.wrap(&dek.dek, asked).await.map(Some);
+                    }
+                }
+                Ok(None)
+            }
+            _ => self.inner.rewrap(wrapped, asked).await,
+        }
+    }
+
+    async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
+        let mut results = Vec::new();
+        for (dek, request) in items {
+            results.push(self.wrap(dek, request).await);
+        }
+        if self.is(Lie::AnswersAnEmptyBatch) && items.is_empty() {
+            results.push(Err(Error::new(ErrorKind::InvalidArgument)));
+        }
+        results
+    }
+
+    async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
+        let mut results = Vec::new();
+        for (wrapped, request) in items {
+            results.push(self.unwrap(*wrapped, request).await);
+        }
+        match self.lie {
+            Lie::ReversesBatches => results.reverse(),
+            Lie::LosesTheTail => drop(results.pop()),
+            Lie::SpoilsTheBatch if results.iter().any(Result::is_err) => {
+                let spoilt = |_| Err(Error::new(ErrorKind::CannotOpen));
+                results = results.into_iter().map(spoilt).collect();
+            }
+            _ => {}
+        }
+        results
+    }
+}
+
+/// The check that an honest name and a lie fail at; `None` where all pass.
+fn found_by(lie: Lie) -> Option<String> {
+    let inner = Liar::new("a", lie);
+    let other = inner.inner.sibling("b");
+    let subject = Subject::new(inner).against(other);
+    let failure = block_on(run(&subject)).err()?;
+    assert!(!failure.to_string().contains("c4n4ry"));
+    assert!(!failure.why().is_empty());
+    Some(failure.check().to_owned())
+}
+
+#[test]
+fn an_honest_manager_passes() {
+    assert_eq!(found_by(Lie::None), None);
+}
+
+#[test]
+fn every_liar_is_found_by_the_check_for_it() {
+    for (lie, check) in [
+        (Lie::IgnoresContext, "another_context_does_not_open"),
+        (Lie::BindsOnlyTheFirstPair, "another_context_does_not_open"),
+        (Lie::IgnoresBinding, "another_binding_does_not_open"),
+        (Lie::RecognisesEverything, "foreign_stanzas_are_not_recognised"),
+        (
+            Lie::RecognisesOtherAlgorithms,
+            "foreign_stanzas_are_not_recognised",
+        ),
+        (Lie::UnwrapsUnrecognised, "foreign_stanzas_are_not_recognised"),
+        (Lie::DeniesItsOwn, "a_wrap_says_what_it_is"),
+        (Lie::NamesNoKek, "a_wrap_says_what_it_is"),
+        (Lie::ClaimsAnotherAlgorithm, "a_wrap_says_what_it_is"),
+        (Lie::RefusesHiddenIds, "a_hidden_id_opens"),
+        (Lie::TrustsTheStanzasId, "foreign_stanzas_are_not_recognised"),
+        (Lie::NamesTheClaimedKek, "names_in_a_stanza_are_not_followed"),
+        (Lie::WrapsTheSameWay, "wraps_are_randomised"),
+        (Lie::SameDekAgain, "generated_deks_are_unique"),
+        (Lie::GeneratesAnotherDek, "a_generated_dek_is_the_wrapped_one"),
+        (Lie::WrapsInTheClear, "no_wrap_shows_its_dek"),
+        (Lie::IgnoresTheLastByte, "no_altered_byte_opens"),
+        (Lie::IgnoresWhatFollows, "no_other_length_opens"),
+        (Lie::GivesWrongDekOnTamper, "another_context_does_not_open"),
+        (Lie::SaysTamperingIsRetryable, "another_context_does_not_open"),
+        (Lie::SaysTamperingIsDenied, "another_context_does_not_open"),
+        (Lie::PutsTheContextInErrors, "another_context_does_not_open"),
+        (Lie::PutsDeksInDebug, "nothing_printed_shows_secrets"),
+        (Lie::ReversesBatches, "a_batch_unwraps_as_single_calls_do"),
+        (Lie::LosesTheTail, "a_batch_unwraps_as_single_calls_do"),
+        (Lie::SpoilsTheBatch, "a_batch_unwraps_as_single_calls_do"),
+        (Lie::AnswersAnEmptyBatch, "an_empty_batch_is_empty"),
+        (Lie::RewrapsAnotherDek, "a_batch_rewraps_as_single_calls_do"),
+        (Lie::RewrapsFreely, "a_batch_rewraps_as_single_calls_do"),
+        (Lie::NeverRewraps, "a_batch_rewraps_as_single_calls_do"),
+        (Lie::RewrapsInAnyContext, "a_rewrap_keeps_dek_and_binding"),
+        (Lie::MixesCallsAtOnce, "several_calls_at_once_do_not_mix"),
+        (Lie::HoldsALockWhenDropped, "a_call_may_be_dropped"),
+    ] {
+        assert_eq!(found_by(lie).as_deref(), Some(check), "{lie:?}");
+    }
+}
+
+/// A manager whose Debug prints its credentials.
+#[derive(Debug)]
+struct Chatty(
+    #[allow(dead_code, reason = "for Debug")] &'static str,
+    FakeKeyManager,
+);
+
+#[async_trait]
+impl KeyManager for Chatty {
+    fn provider(&self) -> &str {
+        self.1.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.1.capabilities()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        self.1.recognizes(wrapped)
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        self.1.wrap(dek, request).await
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        self.1.unwrap(wrapped, request).await
+    }
+}
+
+#[test]
+fn a_credential_in_debug_is_found() {
+    let chatty = || Subject::new(Chatty("token-12345", FakeKeyManager::new("a")));
+    assert!(block_on(run(&chatty())).is_ok());
+    let failure = block_on(run(&chatty().with_canary("token-12345"))).unwrap_err();
+    assert_eq!(failure.check(), "nothing_printed_shows_secrets");
+    assert!(!failure.to_string().contains("token-12345"));
+}

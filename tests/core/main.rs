@@ -1,0 +1,41 @@
+//! What needs no backend, a module for each subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod allocations;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod async_streams;
+mod batch;
+mod cache;
+mod cache_model;
+mod conformance;
+mod conformance_liars;
+mod facade;
+mod facade_refuses;
+mod facade_rewrap;
+mod forwarding;
+mod fuzz_smoke;
+mod joint;
+#[cfg(feature = "resilience")]
+mod layers;
+mod manipulation;
+mod misuse;
+mod parallel;
+mod parallel_streams;
+mod properties;
+mod ranges;
+mod streams;
+
+#[path = "../fuzz_bodies/mod.rs"]
+mod fuzz_bodies;
+#[path = "../support/log.rs"]
+mod log;
+#[path = "../support/pools.rs"]
+mod pools;
+#[path = "../support/mod.rs"]
+mod support;

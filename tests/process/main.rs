@@ -1,0 +1,82 @@
+//! What needs a process alone: it forks, changes the process, or takes everything that the process logs. Each test runs in
+//! a fresh copy of this program, on the first thread and with no other.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[cfg(feature = "aws-kms")]
+mod aws_kms_log;
+#[cfg(feature = "azure-key-vault")]
+mod azure_key_vault_log;
+#[cfg(unix)]
+mod fork;
+#[cfg(all(feature = "hardening", target_os = "linux"))]
+mod hardening;
+
+#[cfg(feature = "azure-key-vault")]
+#[path = "../support/fake_azure_key_vault/mod.rs"]
+mod fake_azure_key_vault;
+#[cfg(feature = "aws-kms")]
+#[path = "../support/live.rs"]
+mod live;
+#[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
+#[path = "../support/log.rs"]
+mod log;
+#[cfg(feature = "aws-kms")]
+#[path = "../backends/aws_kms/server.rs"]
+#[allow(dead_code, reason = "shared with the other tests of AWS KMS")]
+mod server;
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test, by the path of its function. `#[test]` is not known here: a test is in the list of its module.
+type Test = (&'static str, fn());
+
+/// Names the test that this copy of the program is for.
+const ALONE: &str = "WAXSEAL_TEST_ALONE";
+
+fn tests() -> Vec<Test> {
+    [
+        #[cfg(feature = "aws-kms")]
+        aws_kms_log::TESTS,
+        #[cfg(feature = "azure-key-vault")]
+        azure_key_vault_log::TESTS,
+        #[cfg(unix)]
+        fork::TESTS,
+        #[cfg(all(feature = "hardening", target_os = "linux"))]
+        hardening::TESTS,
+    ]
+    .concat()
+}
+
+/// Runs a test in a copy of this program, and prints what was skipped there.
+fn alone(name: &str) -> Result<(), Failed> {
+    let output = Command::new(std::env::current_exe()?).env(ALONE, name).output()?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{}\n{text}", output.status).into());
+    }
+    for line in text.lines().filter(|line| line.starts_with("skipped")) {
+        println!("{name}: {line}");
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let tests = tests();
+    if let Some(name) = std::env::var_os(ALONE) {
+        let (_, test) = tests.iter().find(|(known, _)| name == **known).unwrap();
+        test();
+        return ExitCode::SUCCESS;
+    }
+    let trials = tests
+        .iter()
+        .map(|&(name, _)| Trial::test(name, move || alone(name)));
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
