@@ -133,8 +133,14 @@ impl Opener {
         during(Operation::Open, || {
             self.check()?;
             header.check_stored_context(self.context.digest())?;
-            self.lease
-                .reader(header, &self.context, aad.as_bytes(), reader, self.parallel())
+            self.lease.reader(
+                header,
+                &self.context,
+                aad.as_bytes(),
+                reader,
+                self.parallel(),
+                &self.runtime,
+            )
         })
     }
 
@@ -355,8 +361,9 @@ impl DataKey {
     pub fn writer<W: Write>(&self, writer: W, aad: Aad<'_>) -> Result<SealWriter<W>> {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
-            let start =
-                self.in_session(|session| lease.begin_stream(session, &self.prefix, aad.as_bytes()))?;
+            let start = self.in_session(|session| {
+                lease.begin_stream(session, &self.prefix, aad.as_bytes(), &self.opener.runtime)
+            })?;
             Ok(SealWriter::new(writer, start, self.parallel()))
         })
     }
@@ -446,7 +453,8 @@ impl Opener {
         during(Operation::Open, || {
             self.lease.check(self.runtime.now())?;
             header.check_stored_context(self.context.digest())?;
-            self.lease.chunk_opener(header, &self.context, aad.as_bytes())
+            self.lease
+                .chunk_opener(header, &self.context, aad.as_bytes(), &self.runtime)
         })
     }
 
@@ -461,7 +469,9 @@ impl DataKey {
     pub(super) fn begin_stream(&self, aad: Aad<'_>) -> Result<SealStart> {
         during(Operation::Seal, || {
             let lease = &self.opener.lease;
-            self.in_session(|session| lease.begin_stream(session, &self.prefix, aad.as_bytes()))
+            self.in_session(|session| {
+                lease.begin_stream(session, &self.prefix, aad.as_bytes(), &self.opener.runtime)
+            })
         })
     }
 

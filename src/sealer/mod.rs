@@ -22,14 +22,16 @@ pub use new_wraps::NewWraps;
 pub(crate) use ranges::rewound;
 
 use crate::backend::kek_uri::open_from_environment;
-use crate::envelope::{Envelope, Header, WrapSet};
+use crate::envelope::{Envelope, Header, WrapSection, WrapSet};
 use crate::key::{KeyManager, Purpose, Request, RewrapRules};
 use crate::message::parallel::Parallel;
 use crate::message::{Layout, Sealing, Session};
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
-use crate::source::AnyOf;
+#[cfg(feature = "cache")]
+use crate::source::Cached;
 use crate::source::DekSource;
 use crate::source::lease::DekLease;
+use crate::source::{AnyOf, Leases, at_hand};
 use crate::value::context::{Binding, EncryptionContext};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::limits;
@@ -63,6 +65,9 @@ const SMALL: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Sealer {
     source: Arc<dyn DekSource>,
+    #[cfg(feature = "cache")]
+    cache: Option<Cached>,
+    leases: Leases,
     settings: Settings,
 }
 
@@ -75,6 +80,7 @@ struct Settings {
     timeout: Option<Duration>,
     profile: Option<Arc<str>>,
     actor: Option<Arc<str>>,
+    request_id: Option<Arc<str>>,
     rules: RewrapRules<'static>,
     parallel: Option<Parallel>,
 }
@@ -95,13 +101,20 @@ impl Sealer {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn from_env() -> Result<Self> {
+        Self::builder_from_env().await?.build()
+    }
+
+    /// A builder with the key managers that environment variables name, for settings beside them: a cache, for example.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn builder_from_env() -> Result<Builder> {
         let opened = open_from_environment(&ProcessEnvironment).await?;
         let builder = Self::builder().wrap_with(opened.active);
-        opened
-            .also_open
-            .into_iter()
-            .fold(builder, Builder::open_with)
-            .build()
+        Ok(opened.also_open.into_iter().fold(builder, Builder::open_with))
     }
 
     /// Several key managers, and settings.
@@ -112,10 +125,36 @@ impl Sealer {
     /// Seals and opens with the DEKs of a source, with the default settings.
     #[must_use]
     pub fn from_source(source: impl DekSource + 'static) -> Self {
+        Self::of(Arc::new(source), Leases::new(), Settings::default())
+    }
+
+    /// A cache brings its own registry.
+    fn of(source: Arc<dyn DekSource>, leases: Leases, settings: Settings) -> Self {
+        #[cfg(feature = "cache")]
+        let cache = at_hand::cache(source.as_ref()).cloned();
+        #[cfg(feature = "cache")]
+        let leases = cache.as_ref().map_or(leases, |cache| cache.leases().clone());
         Self {
-            source: Arc::new(source),
-            settings: Settings::default(),
+            source,
+            #[cfg(feature = "cache")]
+            cache,
+            leases,
+            settings,
         }
+    }
+
+    /// The cache, to look at its counters or to warm it.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn cache(&self) -> Option<&Cached> {
+        self.cache.as_ref()
+    }
+
+    /// The registry of the data keys that are in use: those of handles and streams of this sealer, and those that its
+    /// cache keeps. It ends them, or turns them over.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// The same sealer on behalf of `actor`, which audit and policies see and no KMS does.
@@ -123,6 +162,14 @@ impl Sealer {
     pub fn acting_as(&self, actor: &str) -> Self {
         let mut sealer = self.clone();
         sealer.settings.actor = Some(actor.into());
+        sealer
+    }
+
+    /// The same sealer for one request of the application, whose id ties log lines together. Key managers see it.
+    #[must_use]
+    pub fn with_request_id(&self, id: &str) -> Self {
+        let mut sealer = self.clone();
+        sealer.settings.request_id = Some(id.into());
         sealer
     }
 
@@ -274,7 +321,13 @@ impl Sealer {
     }
 
     async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
-        let (lease, wraps) = self.seal_dek(context, None).await?;
+        let (lease, wraps) = loop {
+            let epoch = self.leases.epoch();
+            let (lease, wraps) = self.seal_dek(context, None).await?;
+            if self.remembered(epoch, &lease, None, context) {
+                break (lease, wraps);
+            }
+        };
         let prefix = wraps.prefix(self.settings.padding, 0)?.into_owned();
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
@@ -295,10 +348,37 @@ impl Sealer {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
-        let lease = self.open_dek(header, context).await;
-        let lease = lease.map_err(|error| error.with_operation(Operation::Open))?;
+        let open = async {
+            loop {
+                let epoch = self.leases.epoch();
+                let lease = self.open_dek(header, context).await?;
+                if self.remembered(epoch, &lease, Some(header.wrap_section()?), context) {
+                    return Ok(lease);
+                }
+            }
+        };
+        let lease = open
+            .await
+            .map_err(|error: Error| error.with_operation(Operation::Open))?;
         let opener = Opener::new(lease, context.clone(), Arc::clone(&self.settings.runtime));
         Ok(opener.with_parallel(self.settings.parallel.clone()))
+    }
+
+    /// Puts a lease that is handed out into the registry, unless a cache has. `false` if something was ended or turned over
+    /// since `epoch`, when it was asked for: it is then to be asked for again.
+    fn remembered(
+        &self,
+        epoch: u64,
+        lease: &Arc<DekLease>,
+        wraps: Option<WrapSection<'_>>,
+        context: &EncryptionContext,
+    ) -> bool {
+        #[cfg(feature = "cache")]
+        if self.cache.is_some() {
+            return true;
+        }
+        self.leases.remember(lease, wraps, context);
+        epoch == self.leases.epoch()
     }
 
     fn request<'r>(&'r self, context: &'r EncryptionContext, purpose: Purpose) -> Request<'r> {
@@ -314,6 +394,9 @@ impl Sealer {
         }
         if let Some(actor) = self.settings.actor.as_deref() {
             request = request.with_actor(actor);
+        }
+        if let Some(id) = self.settings.request_id.as_deref() {
+            request = request.with_request_id(id);
         }
         request
     }
@@ -334,7 +417,7 @@ impl Sealer {
         }
         let source = self.source.as_ref();
         // Without the future that asking takes, which costs as much as sealing a small value.
-        if let Some((lease, wraps)) = source.kept_for_sealing(&request)
+        if let Some((lease, wraps)) = at_hand::to_seal(source, &request)
             && self.is_live(&lease)?
         {
             return Ok((lease, wraps));
@@ -356,7 +439,7 @@ impl Sealer {
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Open);
         let source = self.source.as_ref();
-        if let Some(lease) = source.kept_for_opening(section, header.body(), &request)
+        if let Some(lease) = at_hand::to_open(source, section, header.body(), &request)
             && self.is_live(&lease)?
         {
             return Ok(lease);

@@ -136,7 +136,7 @@ impl Core {
         loop {
             let epoch = self.epoch();
             let lease = self.inner.open_dek(wraps, body, request).await?;
-            self.handed_out.remember(&lease, request.context());
+            self.leases.remember(&lease, Some(wraps), request.context());
             if epoch == self.epoch() {
                 return Ok(lease);
             }

@@ -96,7 +96,7 @@ impl Core {
         loop {
             let epoch = self.epoch();
             let (lease, wraps) = self.inner.seal_dek(request).await?;
-            self.handed_out.remember(&lease, request.context());
+            self.leases.remember(&lease, None, request.context());
             if epoch == self.epoch() {
                 return Ok((lease, wraps));
             }

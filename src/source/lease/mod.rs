@@ -1,5 +1,6 @@
 //! A DEK in use: who may use it, for how much, and until when.
 
+mod registry;
 mod slots;
 
 use std::fmt;
@@ -7,16 +8,19 @@ use std::io::Read;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
+pub use self::registry::Leases;
+#[cfg(feature = "cache")]
+pub(crate) use self::registry::{Holder, Meant};
 use self::slots::Slots;
-use crate::envelope::{BodyHead, Envelope, Header, KekRef};
+use crate::envelope::{BodyHead, Envelope, Header, KekRef, WrapSection};
 use crate::message::ChunkOpener;
 use crate::message::parallel::Parallel;
 use crate::message::{
-    Message, OpenKeys, OpenReader, OpenedInPlace, SealStart, Sealing, Session, SessionKeys, Stop,
+    Message, OpenKeys, OpenReader, OpenedInPlace, Pulse, SealStart, Sealing, Session, SessionKeys, Stop,
+    StopFlag,
 };
-use crate::runtime::Monotonic;
+use crate::runtime::{Monotonic, Runtime};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
@@ -28,8 +32,6 @@ use crate::value::secret::{Dek, Plaintext};
 const SEALING_SLOTS: usize = 4;
 /// Session keys that one lease keeps for opening.
 const OPENING_SLOTS: usize = 8;
-/// An expiry that never comes: 584 years after the runtime's origin.
-const NEVER: u64 = u64::MAX;
 
 /// A DEK together with everything that bounds its use: the KEKs it came from, the budget of sessions, an
 /// expiry, and a flag that revokes it.
@@ -41,11 +43,11 @@ const NEVER: u64 = u64::MAX;
 pub struct DekLease {
     dek: Dek,
     keks: Few<KekRef>,
+    /// Every KEK that its envelope names, once somebody keeps the lease.
+    named: OnceLock<Box<[KekRef]>>,
     /// The context that the wraps are bound to.
     digest: [u8; 32],
     seals: bool,
-    /// In nanoseconds; `NEVER` where it does not end by itself.
-    expires_at: AtomicU64,
     stop: Stop,
     generation: u64,
     sessions: AtomicU64,
@@ -121,9 +123,9 @@ impl DekLease {
         Self {
             dek,
             keks,
+            named: OnceLock::new(),
             digest: *context.digest(),
             seals,
-            expires_at: AtomicU64::new(NEVER),
             stop: Stop::default(),
             generation: entropy::generation(),
             sessions: AtomicU64::new(0),
@@ -140,21 +142,56 @@ impl DekLease {
         self
     }
 
-    /// Ends the lease at `end`, in every handle and cache that shares it, unless it ends before that. For
+    /// Ends the lease at `end`, in every handle, cache and stream that shares it, unless it ends before that. For
     /// decorators of a [`DekSource`](crate::DekSource), which are given leases that others made: they can
     /// shorten one and never prolong it.
     pub fn end_by(&self, end: Monotonic) {
-        let nanos = u64::try_from(end.0.as_nanos()).unwrap_or(NEVER);
-        self.expires_at.fetch_min(nanos, Ordering::Relaxed);
+        self.stop.end_by(end, end);
+    }
+
+    /// The same, and lets streams that were begun before go on until `streams`.
+    #[cfg(feature = "cache")]
+    pub(crate) fn end_by_with_streams(&self, end: Monotonic, streams: Monotonic) {
+        self.stop.end_by(end, streams);
     }
 
     /// When the lease ends, if it does by itself.
     #[must_use]
     pub fn expires_at(&self) -> Option<Monotonic> {
-        match self.expires_at.load(Ordering::Relaxed) {
-            NEVER => None,
-            nanos => Some(Monotonic(Duration::from_nanos(nanos))),
-        }
+        self.stop.ends_at()
+    }
+
+    /// Lets the lease stand on a pulse: it and its streams end if the pulse stops. Returns whether it stood on none
+    /// before; a lease stands on one pulse, and keeps the first.
+    pub fn stand_on(&self, pulse: &Pulse) -> bool {
+        self.stop.stand_on(pulse.clone())
+    }
+
+    /// The pulse that it stands on.
+    #[cfg(feature = "cache")]
+    pub(crate) fn pulse(&self) -> Option<&Pulse> {
+        self.stop.pulse()
+    }
+
+    /// Every KEK that its envelope names, beside those that it came from: what a revocation goes by. Those that it came
+    /// from alone, until a cache or a handle keeps the lease.
+    #[must_use]
+    pub fn named_keks(&self) -> &[KekRef] {
+        self.named.get().map_or(&self.keks, |named| named)
+    }
+
+    /// Records the KEKs that the stanzas of its envelope name.
+    pub(crate) fn name(&self, wraps: WrapSection<'_>) {
+        self.named.get_or_init(|| {
+            let mut named = self.keks.to_vec();
+            for stanza in wraps.stanzas() {
+                let kek = KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version);
+                if !named.contains(&kek) {
+                    named.push(kek);
+                }
+            }
+            named.into()
+        });
     }
 
     /// The KEKs that the DEK is wrapped under, or the one that unwrapped it, as the stanza names it: with an
@@ -181,9 +218,8 @@ impl DekLease {
     }
 
     /// The flag that its streams hold.
-    #[cfg(feature = "cache")]
-    pub(crate) fn stop_flag(&self) -> crate::message::StopFlag {
-        self.stop.flag()
+    pub(crate) fn stop_flag(&self) -> StopFlag {
+        self.stop.flag(None)
     }
 
     /// Whether it was revoked.
@@ -195,13 +231,9 @@ impl DekLease {
     /// Refuses the use of a lease that is over.
     ///
     /// # Errors
-    /// `KeyRevoked` or `LeaseExpired`.
+    /// `KeyRevoked` after a revocation; `LeaseExpired` at its end, or if the pulse that it stands on has stopped.
     pub fn check(&self, now: Monotonic) -> Result<()> {
-        self.stop.check()?;
-        match self.expires_at() {
-            Some(end) if now >= end => Err(Error::new(ErrorKind::LeaseExpired)),
-            _ => Ok(()),
-        }
+        self.stop.check_at(now)
     }
 
     /// Refuses a body that this DEK does not open in this context: its commitment is compared, in constant
@@ -396,6 +428,7 @@ impl DekLease {
         aad: &[u8],
         inner: R,
         parallel: Option<&Parallel>,
+        clock: &Arc<dyn Runtime>,
     ) -> Result<OpenReader<R>> {
         limits::AAD.check(aad.len())?;
         let keys = self.session_keys(header.body(), context.digest())?;
@@ -407,7 +440,12 @@ impl DekLease {
             aad: aad.to_vec(),
             chunk_size: header.body().chunk_size().bytes(),
         };
-        Ok(OpenReader::new(inner, keys, self.stop.flag(), parallel))
+        Ok(OpenReader::new(
+            inner,
+            keys,
+            self.stop.flag(Some(clock)),
+            parallel,
+        ))
     }
 
     /// Begins a stream that seals to an envelope with this front.
@@ -416,6 +454,7 @@ impl DekLease {
         session: &Arc<Session>,
         prefix: &[u8],
         aad: &[u8],
+        clock: &Arc<dyn Runtime>,
     ) -> Result<SealStart> {
         limits::AAD.check(aad.len())?;
         let mut nonce = [0; 12];
@@ -423,7 +462,7 @@ impl DekLease {
         let message_key = session.message_key(&self.dek, &nonce)?;
         let mut header = Vec::new();
         session.push_header(prefix, &nonce, &mut header);
-        let (session, stop) = (Arc::clone(session), self.stop.flag());
+        let (session, stop) = (Arc::clone(session), self.stop.flag(Some(clock)));
         Ok(SealStart {
             session,
             message_key,
@@ -440,11 +479,12 @@ impl DekLease {
         header: &Header<'_>,
         context: &EncryptionContext,
         aad: &[u8],
+        clock: &Arc<dyn Runtime>,
     ) -> Result<ChunkOpener> {
         limits::AAD.check(aad.len())?;
         let keys = self.session_keys(header.body(), context.digest())?;
         let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        let (stop, chunk_size) = (self.stop.flag(), header.body().chunk_size());
+        let (stop, chunk_size) = (self.stop.flag(Some(clock)), header.body().chunk_size());
         let (nonce, aad) = (*header.nonce(), aad.to_vec());
         Ok(ChunkOpener::new(keys, message_key, stop, nonce, aad, chunk_size))
     }
