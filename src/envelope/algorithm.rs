@@ -113,6 +113,8 @@ registry! {
 impl WrapAlgorithm {
     /// The algorithm of a number of the registry, known or not.
     #[must_use]
+    // spec: ALG-3 untested: a key manager outside of this crate chooses its number; those here have constants
+    // spec: ALG-8, ALG-9, ALG-10 untested: no key manager here encapsulates yet
     pub const fn from_id(id: u8) -> Self {
         Self(id)
     }

@@ -159,6 +159,7 @@ impl Cut {
 mod tests {
     use super::*;
 
+    // spec: LIM-10
     #[test]
     fn sizes_are_powers_of_two_in_range() {
         assert_eq!(ChunkSize::new(65_536).unwrap(), ChunkSize::default());
@@ -169,6 +170,7 @@ mod tests {
         assert!(ChunkSize::from_exponent(25).is_none());
     }
 
+    // spec: BODY-2, BODY-5
     #[test]
     fn a_cut_leads_back_from_its_sealed_length() {
         let size = ChunkSize::MIN;
@@ -184,6 +186,7 @@ mod tests {
         }
     }
 
+    // spec: LIM-11, LIM-12, KEY-8, BODY-4, BODY-6, BODY-7
     #[test]
     fn lengths_that_no_plaintext_has_are_refused() {
         let full = 1024 + TAG;

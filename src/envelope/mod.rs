@@ -48,6 +48,7 @@ pub(crate) const PREFIX_FIXED: usize = 8;
 const KIND_ATTACHED: u8 = 1;
 const KIND_DETACHED: u8 = 2;
 
+// spec: KEY-7 untested: there is no DEK store here yet, and a DEK out of an envelope never seals (KEY-6)
 /// The id of a DEK whose wrap section is kept in a DEK store, apart from the envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DekId(pub [u8; 16]);

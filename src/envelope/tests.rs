@@ -67,6 +67,7 @@ fn over(limit: limits::Limit) -> ErrorKind {
     limit.error().kind()
 }
 
+// spec: ENV-1
 #[test]
 fn every_field_is_where_the_format_has_it() {
     let bytes = envelope();
@@ -89,6 +90,7 @@ fn every_field_is_where_the_format_has_it() {
     assert_eq!((parsed.chunks(), parsed.plaintext_len()), (&[5; 20][..], 4));
 }
 
+// spec: ENV-6, ENV-7, ENV-9, ENV-10, WRAP-7
 #[test]
 fn an_error_names_the_field_and_its_offset() {
     for (at, byte, field, offset) in [
@@ -167,6 +169,7 @@ fn reading_a_header_takes_no_byte_of_the_chunks() {
     assert_eq!(rest, &bytes[CHUNKS..]);
 }
 
+// spec: ENV-8, WRAP-6, WRAP-7, LIM-1, LIM-2, LIM-3, LIM-4, LIM-5, LIM-6, LIM-13, LIM-20
 #[test]
 fn each_limit_is_taken_and_one_more_is_not() {
     let text = |len| "x".repeat(len);
@@ -206,6 +209,7 @@ fn each_limit_is_taken_and_one_more_is_not() {
     );
 }
 
+// spec: WRAP-3, WRAP-8
 #[test]
 fn share_indexes_are_zero_alone_and_distinct_together() {
     let share = |algorithm, index| stanza(algorithm, index, ["p", "", ""], b"w");
@@ -227,6 +231,7 @@ fn share_indexes_are_zero_alone_and_distinct_together() {
     assert_eq!(section_kind(&section(1, &[share(16, 0)], &[])), None);
 }
 
+// spec: ENV-2, ENV-8
 #[test]
 fn a_detached_envelope_has_an_id_of_16_bytes() {
     let prefix = Wraps::Detached(DekId([3; 16])).prefix(99).unwrap();
@@ -242,6 +247,7 @@ fn a_detached_envelope_has_an_id_of_16_bytes() {
     }
 }
 
+// spec: ENV-3, LIM-18, LIM-20
 #[test]
 fn what_a_writer_is_asked_for_is_held_to_the_same_limits() {
     assert!(KekRef::new("Local", "", "").is_err());

@@ -404,6 +404,7 @@ fn push_lv16(out: &mut Vec<u8>, bytes: &[u8], limit: &limits::Limit) -> Result<(
 mod tests {
     use super::*;
 
+    // spec: WRAP-4
     #[test]
     fn a_set_that_is_shared_keeps_its_front_and_gives_the_right_one_for_any_padding() {
         let kek = KekRef::new("fake", "kek", "1").unwrap();

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{ErrorKind as IoKind, Read, Seek, Write};
+use std::io::{ErrorKind as IoKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::journal;
 use super::protocol::{Disk, busy};
@@ -66,15 +67,54 @@ impl FileDisk {
     }
 }
 
-impl Disk for FileDisk {
+/// What tells that a file is still the one that was read, and was not written since: for as long as a process goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
     #[cfg(unix)]
-    fn identity(&self) -> u64 {
-        std::os::unix::fs::MetadataExt::ino(&self.metadata)
-    }
+    file: (u64, u64),
+}
 
-    #[cfg(not(unix))]
-    fn identity(&self) -> u64 {
-        0
+impl Stamp {
+    pub(crate) fn of(file: &File) -> Result<Self> {
+        let metadata = file.metadata().map_err(Error::io)?;
+        Ok(Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            file: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.dev(), metadata.ino())
+            },
+        })
+    }
+}
+
+impl FileDisk {
+    /// Refuses a file that is another, or was written, since it was read.
+    pub(super) fn check_stamp(&self, stamp: &Stamp) -> Result<()> {
+        if Stamp::of(&self.file)? == *stamp {
+            return Ok(());
+        }
+        Err(Error::argument("the file was changed while it was re-wrapped"))
+    }
+}
+
+impl Drop for FileDisk {
+    // Closing is not enough: a child that another thread is just starting holds a copy of the descriptor until it
+    // executes its program.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
+impl Disk for FileDisk {
+    fn file_len(&self) -> Result<u64> {
+        self.file
+            .metadata()
+            .map(|metadata| metadata.len())
+            .map_err(Error::io)
     }
 
     fn front(&mut self, len: usize) -> Result<Vec<u8>> {
@@ -85,9 +125,9 @@ impl Disk for FileDisk {
         Ok(front)
     }
 
-    fn write_front(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.rewind().and_then(|()| self.file.write_all(bytes));
-        written.map_err(Error::io)
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let there = self.file.seek(SeekFrom::Start(offset));
+        there.and_then(|_| self.file.write_all(bytes)).map_err(Error::io)
     }
 
     fn sync_file(&mut self) -> Result<()> {
@@ -189,9 +229,11 @@ fn check_same(_: &Path, _: &Metadata) -> Result<()> {
 #[cfg(unix)]
 fn check_single_name(file: &File) -> Result<()> {
     if std::os::unix::fs::MetadataExt::nlink(&file.metadata().map_err(Error::io)?) > 1 {
-        return Err(Error::unsupported(
-            "re-wrapping a file with several names in place",
-        ));
+        return Err(
+            Error::unsupported("re-wrapping a file with several names in place").with_detail(
+                "its other names lead to the same bytes, and the journal would stand beside one of them only",
+            ),
+        );
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The journal's bytes.
 //!
 //! ```text
-//! "WAXJ" 1 | file u64 | P u32 | body (64) | old front (P) | new front (P) | SHA-256 of all that
+//! "WAXJ" 2 | file length u64 | P u32 | body (64) | old front (P) | new front (P) | SHA-256 of all that
 //! ```
 
 use sha2::{Digest, Sha256};
@@ -10,7 +10,7 @@ use crate::envelope::{BODY_FIXED, Header, PREFIX_FIXED};
 use crate::value::error::{Error, Result};
 use crate::value::limits;
 
-const MAGIC: &[u8; 5] = b"WAXJ\x01";
+const MAGIC: &[u8; 5] = b"WAXJ\x02";
 const CHECKSUM: usize = 32;
 const FIXED: usize = MAGIC.len() + 8 + 4 + BODY_FIXED + CHECKSUM;
 
@@ -26,9 +26,8 @@ pub(super) fn len_max() -> usize {
 
 /// What is known of a re-wrap while it goes on.
 pub(super) struct Journal<'a> {
-    /// The number that the file system has for the file, which another file in its place has not; 0 where it has
-    /// none.
-    pub(super) file: u64,
+    /// Length of the file, in bytes.
+    pub(super) file_len: u64,
     /// The fixed fields of the body: whose front it is.
     pub(super) body: &'a [u8],
     pub(super) old: &'a [u8],
@@ -40,8 +39,8 @@ impl<'a> Journal<'a> {
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let len = u32::try_from(self.old.len()).map_err(|_| limits::WRAP_SECTION.error())?;
         let mut out = Vec::with_capacity(FIXED + 2 * self.old.len());
-        let (file, len) = (self.file.to_be_bytes(), len.to_be_bytes());
-        for part in [MAGIC, file.as_slice(), &len, self.body, self.old, self.new] {
+        let (file_len, len) = (self.file_len.to_be_bytes(), len.to_be_bytes());
+        for part in [MAGIC, file_len.as_slice(), &len, self.body, self.old, self.new] {
             out.extend_from_slice(part);
         }
         let checksum = Sha256::digest(&out);
@@ -60,13 +59,18 @@ impl<'a> Journal<'a> {
             return None;
         }
         let rest = content.strip_prefix(MAGIC)?;
-        let (file, rest) = rest.split_first_chunk::<8>()?;
-        let file = u64::from_be_bytes(*file);
+        let (file_len, rest) = rest.split_first_chunk::<8>()?;
+        let file_len = u64::from_be_bytes(*file_len);
         let (len, rest) = rest.split_first_chunk::<4>()?;
         let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
         let (body, rest) = rest.split_at_checked(BODY_FIXED)?;
         let (old, new) = rest.split_at_checked(len)?;
-        let journal = Self { file, body, old, new };
+        let journal = Self {
+            file_len,
+            body,
+            old,
+            new,
+        };
         let is_front = |front: &[u8]| {
             // Its own length, too: what is restored must be what readers take.
             front.len() == len && Header::missing(&[front, body].concat()).is_ok() && is_whole(front)
@@ -104,14 +108,20 @@ mod tests {
         new[at - 1] ^= 1;
         let body = &rest[..BODY_FIXED];
         let journal = |old, new, body| {
-            let file = 7;
-            Journal { file, body, old, new }.encode().unwrap()
+            let file_len = 7;
+            let journal = Journal {
+                file_len,
+                body,
+                old,
+                new,
+            };
+            journal.encode().unwrap()
         };
         let bytes = journal(old, &new, body);
         assert!(bytes.len() <= len_max());
         let read = Journal::decode(&bytes).unwrap();
         assert_eq!(
-            (read.old, read.new, read.body, read.file),
+            (read.old, read.new, read.body, read.file_len),
             (old, new.as_slice(), body, 7)
         );
         for end in 0..bytes.len() {

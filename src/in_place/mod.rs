@@ -25,28 +25,33 @@
 //!
 //! # What a crash leaves
 //! Before a byte of the file is changed, the old front and the new one are written to a journal beside it, named as
-//! the file with `.waxseal-journal` behind, and have reached the disk, checksum and name and all. The journal is removed
-//! after the new front has reached the disk. Whatever ends the process or the machine in between, [`recover`] then
-//! finds either front whole and keeps it, or neither, and puts the old one back. [`rewrap_file`] and
-//! [`blocking::Sealer::rewrap_file`](crate::sealer::blocking::Sealer::rewrap_file) do that themselves before anything else, so
-//! running the same re-wrap again is all that is needed. A journal that belongs to another envelope, or to a front that
-//! has been replaced since, changes nothing and is removed.
+//! the file with `.waxseal-journal` behind, and have reached the disk, checksum and name and all. Then the first four
+//! bytes of the file are overwritten with a mark that no envelope begins with; then all that follows them; and last the
+//! four bytes of the format's magic. Each of the three has reached the disk before the next begins, so a front that
+//! parses is whole, whatever ended the process or the machine. The journal is removed at the end.
 //!
-//! That holds where the file system keeps what was synced (`fsync` of the file, the journal and the directory), and for
+//! [`recover`] goes by that alone. A front that parses stays as it is, whether it is the old one, the new one, or one that
+//! somebody has written since: a journal that was left behind, or that stands beside a copy of the file, changes nothing
+//! and is removed. A front that does not parse is replaced by the old one if the journal is of this very body and
+//! file length; else nothing is done, and the error says that somebody has to look. [`rewrap_file`] and
+//! [`blocking::Sealer::rewrap_file`](crate::sealer::blocking::Sealer::rewrap_file) recover before anything else, so
+//! running the same re-wrap again is all that is needed.
+//!
+//! That holds if the file system keeps what was synced (`fsync` of the file, the journal and the directory), and for
 //! writes that are torn anywhere.
 //!
 //! # Readers
-//! A reader is not stopped by the lock (on Unix), and needs neither it nor the journal. One that reads the front in the very
-//! moment in which it is overwritten, or after a crash and before the recovery, may see parts of both: that gives an error
-//! (`Malformed`, or `CannotOpen` and its like, since no wrap leads to the DEK that the body commits to), and never a
-//! wrong payload. Reading again is enough while the re-wrap goes on; after a crash, [`recover`] is. Where a front
-//! fits into one page, a process that is killed does not tear it on any common file system; losing power may.
+//! A reader is not stopped by the lock (on Unix), and needs neither it nor the journal. A reader that comes while the front
+//! is written (the time of two syncs, some milliseconds), or after a crash and before the recovery, gets `Malformed`, and
+//! never a wrong payload. Reading again is enough while the re-wrap goes on; after a crash, [`recover`] is.
 //!
 //! # What it keeps and what it refuses
 //! Owner, mode and everything else of the file stay, since it stays the same file; a symbolic link leads to the file that is
-//! meant. The file is locked meanwhile (`flock` on Unix): a second process gets `Io`, retryable. Refused with
-//! `Unsupported`, before anything is written: what is no file, a file with several names (the journal stands beside
-//! one of them), and on Unix a file of another owner where the journal cannot be given to that owner. A journal of
+//! meant. The file is locked meanwhile (`flock` on Unix): a second process gets `Io`, retryable; and one that comes after
+//! finds another header than it re-wrapped, and gets `InvalidArgument`. Refused with
+//! `Unsupported`, before anything is written: what is no file; a file with several names (hard links), which all lead to
+//! the same bytes and would all see the new wraps, but the journal could stand beside one of them only; and on Unix a file
+//! of another owner if the journal cannot be given to that owner. A journal of
 //! another owner than the file's, or one that is a link, is not believed.
 
 mod disk;
@@ -62,6 +67,7 @@ use std::path::Path;
 use crate::sealer::NewWraps;
 use crate::value::error::{Operation, Result};
 use disk::FileDisk;
+pub(crate) use disk::Stamp;
 
 /// What [`recover`] found and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +77,7 @@ pub enum Recovery {
     Clean,
     /// A journal was left behind, and the file was whole. The journal was removed.
     Removed,
-    /// The front was torn. It is again as it was before the re-wrap.
+    /// The front was not whole. It is again as it was before the re-wrap.
     Restored,
 }
 
@@ -92,12 +98,22 @@ pub fn rewrap_file(path: impl AsRef<Path>, wraps: &NewWraps) -> Result<()> {
         .map_err(|error| error.with_operation(Operation::Rewrap))
 }
 
+/// The same, of a file that must be as it was when its header was read.
+pub(crate) fn rewrap_unchanged_file(path: &Path, wraps: &NewWraps, stamp: &Stamp) -> Result<()> {
+    FileDisk::open(path)
+        .and_then(|mut disk| {
+            disk.check_stamp(stamp)?;
+            protocol::rewrite(&mut disk, wraps)
+        })
+        .map_err(|error| error.with_operation(Operation::Rewrap))
+}
+
 /// Ends a re-wrap of the file at `path` that was interrupted: afterwards its front is whole, and opens under the old
 /// keys or the new ones. Needs no key. Without a journal beside the file it only looks for one.
 ///
 /// # Errors
-/// `Malformed` where neither the journal nor the front of the file makes sense, or the journal is not of the file's owner:
-/// nothing is changed, and somebody has to look. `Io`, retryable where another process has the file. `Unsupported` as
+/// `Malformed` if the front is not whole and the journal is not of this file, or the journal is not of the file's owner:
+/// nothing is changed, and somebody has to look. `Io`, retryable if another process has the file. `Unsupported` as
 /// [above](self).
 pub fn recover(path: impl AsRef<Path>) -> Result<Recovery> {
     let recover = || {

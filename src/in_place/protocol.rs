@@ -4,22 +4,27 @@ use std::io;
 
 use super::Recovery;
 use super::journal::{Journal, malformed};
+
 use crate::envelope::{BODY_FIXED, Header};
 use crate::sealer::NewWraps;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::limits;
+
+/// What stands in the place of the first bytes of the file while its front is written: each byte is another than that
+/// of the format, so that a front with any of them is no envelope's.
+const MARK: &[u8; 4] = b"waxj";
 
 /// A file with room for a journal beside it. One process at a time has it.
 ///
 /// What was written survives the process at once, and the machine only after it was synced; what is written and not
 /// yet synced may then be there in part.
 pub(super) trait Disk {
-    /// A number that another file in the place of this one has not; 0 where there is no such number.
-    fn identity(&self) -> u64;
+    /// Length of the file.
+    fn file_len(&self) -> Result<u64>;
     /// The first `len` bytes of the file; fewer where it is shorter.
     fn front(&mut self, len: usize) -> Result<Vec<u8>>;
-    /// Overwrites the first bytes of the file.
-    fn write_front(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Overwrites bytes of the file, from `offset` on.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
     fn sync_file(&mut self) -> Result<()>;
     /// The journal, if there is one.
     fn journal(&mut self) -> Result<Option<Vec<u8>>>;
@@ -51,7 +56,7 @@ pub(super) fn rewrite(disk: &mut impl Disk, wraps: &NewWraps) -> Result<()> {
         })
     })?;
     let journal = Journal {
-        file: disk.identity(),
+        file_len: disk.file_len()?,
         body: body.get(..BODY_FIXED).ok_or_else(Error::cannot_open)?,
         old,
         new: &new,
@@ -64,9 +69,8 @@ pub(super) fn rewrite(disk: &mut impl Disk, wraps: &NewWraps) -> Result<()> {
         return Err(error);
     }
     // The file is touched only now that the journal stays, whatever happens.
-    if let Err(error) = disk.write_front(&new).and_then(|()| disk.sync_file()) {
-        let restored = disk.write_front(old).and_then(|()| disk.sync_file());
-        if restored.is_ok() {
+    if let Err(error) = put(disk, &new) {
+        if put(disk, old).is_ok() {
             let _ = disk.remove_journal();
         }
         return Err(error);
@@ -83,36 +87,33 @@ pub(super) fn recover(disk: &mut impl Disk) -> Result<Recovery> {
     };
     let limit = limits::WRAP_SECTION.max + limits::CONTEXT.max + 1024;
     let front = disk.front(usize::try_from(limit).unwrap_or(usize::MAX))?;
-    let is_header = Header::parse(&front).is_ok();
+    if Header::parse(&front).is_ok() {
+        // It is whole: the magic is written after all else has reached the disk. The journal was never used, or is done
+        // with, or somebody has written another front since.
+        return remove(disk, Recovery::Removed);
+    }
+    let file_len = disk.file_len()?;
     let journal = match Journal::decode(&bytes) {
-        Ok(journal) if has_body(&front, &journal) => journal,
-        // It was never finished, so the file was not touched; or it is another envelope's.
-        _ if is_header => return remove(disk, Recovery::Removed),
+        Ok(journal) if has_body(&front, &journal) && journal.file_len == file_len => journal,
         _ => {
             return Err(malformed().with_detail(
-                "a re-wrap was interrupted, and neither its journal nor the front of the file makes sense",
+                "a re-wrap was interrupted, and the file is no envelope, nor the one that its journal is of",
             ));
         }
     };
-    let now = front.get(..journal.old.len()).unwrap_or_default();
-    if now == journal.old || now == journal.new {
-        return remove(disk, Recovery::Removed);
-    }
-    // Parts of both: the write was interrupted. Else a sector was lost in it, or somebody has put the same envelope
-    // there with other wraps, which makes it another file.
-    if !is_mixed(now, &journal) && is_header {
-        match disk.identity() {
-            0 => {
-                return Err(
-                    malformed().with_detail("the front of the file is not one that its journal knows")
-                );
-            }
-            file if file != journal.file => return remove(disk, Recovery::Removed),
-            _ => {}
-        }
-    }
-    disk.write_front(journal.old)?;
+    put(disk, journal.old)?;
     remove(disk, Recovery::Restored)
+}
+
+/// Writes a front so that it is no envelope's until all of it has reached the disk.
+fn put(disk: &mut impl Disk, front: &[u8]) -> Result<()> {
+    let (magic, rest) = front.split_at_checked(MARK.len()).ok_or_else(malformed)?;
+    disk.write_at(0, MARK)?;
+    disk.sync_file()?;
+    disk.write_at(MARK.len() as u64, rest)?;
+    disk.sync_file()?;
+    disk.write_at(0, magic)?;
+    disk.sync_file()
 }
 
 /// Removes the journal, once the file does without it: what was read may not have reached the disk.
@@ -128,14 +129,6 @@ fn has_body(front: &[u8], journal: &Journal<'_>) -> bool {
     front
         .get(journal.old.len()..)
         .is_some_and(|behind| behind.starts_with(journal.body))
-}
-
-/// Whether each byte is one of the old front or the new one.
-fn is_mixed(now: &[u8], journal: &Journal<'_>) -> bool {
-    let both = journal.old.iter().zip(journal.new);
-    now.iter()
-        .zip(both)
-        .all(|(now, (old, new))| now == old || now == new)
 }
 
 /// Another process has the file.

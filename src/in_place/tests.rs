@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 
 use super::disk::FileDisk;
 use super::protocol::{self, Disk};
-use super::{Recovery, recover, rewrap_file};
+use super::{Recovery, Stamp, recover, rewrap_file, rewrap_unchanged_file};
 use crate::backend::local::LocalKey;
 use crate::value::error::{ErrorKind, Result};
 use crate::{EncryptionContext, Kek, Sealer, blocking, envelope::ChunkSize};
 
 /// Steps of a re-wrap, and one more: past its end.
-const STEPS: usize = 8;
+const STEPS: usize = 12;
 
 fn keys(fill: u8) -> LocalKey {
     LocalKey::new(&Kek::from_bytes(&[fill; 32]))
@@ -146,16 +146,16 @@ impl Stopping {
 }
 
 impl Disk for Stopping {
-    fn identity(&self) -> u64 {
-        self.disk.identity()
+    fn file_len(&self) -> Result<u64> {
+        self.disk.file_len()
     }
 
     fn front(&mut self, len: usize) -> Result<Vec<u8>> {
         self.disk.front(len)
     }
 
-    fn write_front(&mut self, bytes: &[u8]) -> Result<()> {
-        self.step(bytes.len(), |disk, len| disk.write_front(&bytes[..len]))
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.step(bytes.len(), |disk, len| disk.write_at(offset, &bytes[..len]))
     }
 
     fn sync_file(&mut self) -> Result<()> {
@@ -205,6 +205,7 @@ fn a_process_to_be_killed() {
     }
 }
 
+// spec: REWRAP-6
 #[test]
 fn a_process_that_is_killed_anywhere_leaves_a_file_that_opens() {
     let mut under = [0, 0];
@@ -217,17 +218,11 @@ fn a_process_that_is_killed_anywhere_leaves_a_file_that_opens() {
             let key = directory.opens_under();
             under[usize::from(key - 1)] += 1;
             assert_eq!(directory.names(), ["f"]);
-            // Step 3 is the write of the front.
-            let is_torn = steps == 3 && [40, 100].contains(&torn);
+            // Step 3 writes the mark, step 5 the rest, step 7 the magic.
+            let is_torn = (steps == 3 && torn > 0) || (4..7).contains(&steps) || (steps == 7 && torn == 0);
             assert_eq!(before == Recovery::Restored, is_torn, "{steps} {torn} {before:?}");
-            assert!(
-                if steps < 3 {
-                    key == 1
-                } else {
-                    steps == 3 || key == 2
-                },
-                "{steps} {torn}"
-            );
+            let is_new = steps > 7 || (steps == 7 && torn > 0);
+            assert_eq!(key, if is_new { 2 } else { 1 }, "{steps} {torn}");
             assert_eq!(recover(directory.path()).unwrap(), Recovery::Clean);
         }
     }
@@ -236,14 +231,14 @@ fn a_process_that_is_killed_anywhere_leaves_a_file_that_opens() {
 
 #[test]
 fn a_recovery_that_is_killed_anywhere_is_done_again() {
-    for steps in 0..6 {
+    for steps in 0..11 {
         for torn in [0, 70] {
             let directory = Directory::new(100);
-            assert!(directory.kill("rewrap", 3, 100));
+            assert!(directory.kill("rewrap", 5, 100));
             let torn_front = fs::read(directory.path()).unwrap();
             assert!(torn_front != directory.sealed && directory.journal().exists());
             let killed = directory.kill("recover", steps, torn);
-            assert_eq!(killed, steps < 4, "{steps}");
+            assert_eq!(killed, steps < 9, "{steps}");
             // The same re-wrap again does all there is to do.
             mover().rewrap_file(directory.path(), &context()).unwrap();
             assert_eq!(directory.opens_under(), 2);
@@ -257,7 +252,7 @@ fn two_processes_do_not_meet() {
     let directory = Directory::new(100);
     let wraps = mover().rewrap(&directory.sealed, &context()).unwrap();
     // It has written half of the front, and holds the lock.
-    let mut child = directory.process("rewrap", 3, 100).unwrap();
+    let mut child = directory.process("rewrap", 5, 100).unwrap();
     let before = fs::read(directory.path()).unwrap();
     for result in [
         rewrap_file(directory.path(), &wraps),
@@ -333,6 +328,54 @@ fn what_does_not_fit_or_is_no_file_is_refused_and_left() {
     assert_eq!(directory.names(), ["f"]);
 }
 
+/// A journal that was left behind, in a directory that was copied, or beside a name that another file has now.
+#[test]
+fn a_journal_that_was_left_behind_overwrites_no_newer_front() {
+    let directory = Directory::new(100);
+    // The new front is whole, and the journal still there.
+    assert!(directory.kill("rewrap", 9, 0));
+    let journal = fs::read(directory.journal()).unwrap();
+    // `cp` writes into the same inode: the number of the file does not change.
+    let third = Sealer::builder().wrap_with(keys(1)).open_with(keys(2));
+    let third = blocking::Sealer::from(third.build().unwrap());
+    let newer = third
+        .rewrap(&fs::read(directory.path()).unwrap(), &context())
+        .unwrap();
+    let front = newer.in_place().unwrap();
+    let newer = [front.as_slice(), &directory.sealed[directory.body..]].concat();
+    fs::write(directory.path(), &newer).unwrap();
+    assert_eq!(recover(directory.path()).unwrap(), Recovery::Removed);
+    assert!(fs::read(directory.path()).unwrap() == newer);
+    // In another file under that name, the journal does no harm either.
+    fs::remove_file(directory.path()).unwrap();
+    let other = Directory::new(100).sealed;
+    fs::write(directory.path(), &other).unwrap();
+    fs::write(directory.journal(), &journal).unwrap();
+    assert_eq!(recover(directory.path()).unwrap(), Recovery::Removed);
+    assert!(fs::read(directory.path()).unwrap() == other);
+    assert_eq!(directory.names(), ["f"]);
+}
+
+/// The header is the same, and the file is not as it was read.
+#[test]
+fn a_file_that_is_changed_meanwhile_is_left_alone() {
+    let directory = Directory::new(100);
+    let wraps = mover().rewrap(&directory.sealed, &context()).unwrap();
+    let stamp = Stamp::of(&fs::File::open(directory.path()).unwrap()).unwrap();
+    let longer = [directory.sealed.as_slice(), b"more"].concat();
+    fs::write(directory.path(), &longer).unwrap();
+    let error = rewrap_unchanged_file(&directory.path(), &wraps, &stamp).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(fs::read(directory.path()).unwrap() == longer);
+    // The same bytes in another file.
+    fs::rename(directory.path(), directory.dir.path().join("moved")).unwrap();
+    fs::write(directory.path(), &directory.sealed).unwrap();
+    assert!(rewrap_unchanged_file(&directory.path(), &wraps, &stamp).is_err());
+    let stamp = Stamp::of(&fs::File::open(directory.path()).unwrap()).unwrap();
+    rewrap_unchanged_file(&directory.path(), &wraps, &stamp).unwrap();
+    assert_eq!(directory.opens_under(), 2);
+}
+
 #[cfg(unix)]
 #[test]
 fn links_and_names() {
@@ -342,7 +385,7 @@ fn links_and_names() {
     let elsewhere = tempfile::tempdir().unwrap();
     let link = elsewhere.path().join("link");
     symlink(directory.path(), &link).unwrap();
-    assert!(directory.kill("rewrap", 3, 100));
+    assert!(directory.kill("rewrap", 5, 100));
     assert_eq!(recover(&link).unwrap(), Recovery::Restored);
     mover().rewrap_file(&link, &context()).unwrap();
     assert_eq!(directory.opens_under(), 2);
@@ -357,7 +400,7 @@ fn links_and_names() {
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
     assert_eq!(directory.names(), ["f", "second"]);
     fs::remove_file(&second).unwrap();
-    assert!(directory.kill("rewrap", 3, 100));
+    assert!(directory.kill("rewrap", 5, 100));
     fs::hard_link(directory.path(), &second).unwrap();
     assert_eq!(recover(directory.path()).unwrap(), Recovery::Restored);
     assert_eq!(directory.opens_under(), 1);
@@ -368,7 +411,7 @@ fn links_and_names() {
 fn a_journal_that_is_a_link_is_not_believed() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let directory = Directory::new(100);
-    assert!(directory.kill("rewrap", 3, 100));
+    assert!(directory.kill("rewrap", 5, 100));
     let torn = fs::read(directory.path()).unwrap();
     let mode = fs::metadata(directory.journal()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -405,7 +448,7 @@ fn the_journal_belongs_to_the_owner_of_the_file() {
         println!("not the superuser: no file of another owner");
         return;
     }
-    assert!(directory.kill("rewrap", 3, 100));
+    assert!(directory.kill("rewrap", 5, 100));
     assert_eq!(fs::metadata(directory.journal()).unwrap().uid(), 65_534);
     assert_eq!(recover(directory.path()).unwrap(), Recovery::Restored);
     mover().rewrap_file(directory.path(), &context()).unwrap();

@@ -60,6 +60,8 @@ pub struct KekDescription {
     pub created: Option<SystemTime>,
     /// When it will be destroyed, where that is scheduled.
     pub destroyed_at: Option<SystemTime>,
+    /// When it stops working by itself, where the backend says: a key with an end date, or imported key material.
+    pub expires_at: Option<SystemTime>,
 }
 
 impl KekDescription {
@@ -72,6 +74,7 @@ impl KekDescription {
             algorithm,
             created: None,
             destroyed_at: None,
+            expires_at: None,
         }
     }
 }

@@ -292,6 +292,7 @@ mod tests {
     use super::*;
     use crate::value::error::ErrorKind;
 
+    // spec: BIND-3
     #[test]
     fn an_embedded_dek_comes_out_only_in_its_context() {
         let (a, b) = (
@@ -322,6 +323,7 @@ mod tests {
         assert!(!shown.contains("CANARY") && !shown.contains("171"), "{shown}");
     }
 
+    // spec: BIND-1
     #[test]
     fn the_wrap_aad_is_label_and_binding() {
         let context = EncryptionContext::empty();

@@ -72,6 +72,7 @@ fn expand(dek: &Dek, info: &[&[u8]], okm: &mut [u8]) -> Result<()> {
 mod tests {
     use super::*;
 
+    // spec: KEY-2
     #[test]
     fn every_input_changes_the_keys() {
         let derive = |dek: u8, head: u8, digest: u8| {

@@ -459,6 +459,7 @@ mod tests {
         Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap()
     }
 
+    // spec: KEY-3
     #[test]
     fn ends_at_its_message_budget() {
         let session = session();
@@ -477,6 +478,7 @@ mod tests {
         );
     }
 
+    // spec: ENV-4
     #[test]
     fn many_messages_begin_at_once_within_the_budget_and_with_nonces_of_their_own() {
         let (session, mut nonces) = (session(), Nonces::default());
@@ -503,6 +505,7 @@ mod tests {
         assert_eq!(take(&mut nonces), 0);
     }
 
+    // spec: KEY-3
     #[test]
     fn ends_at_a_fork() {
         let mut session = session();

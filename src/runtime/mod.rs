@@ -25,6 +25,8 @@ use std::time::{Duration, SystemTime};
 pub use ambient::AmbientRuntime;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use environment::{required_var, set_var, without_line_end};
+#[cfg(feature = "pkcs11")]
+pub(crate) use per_process::PerProcess;
 pub use thread::ThreadRuntime;
 pub(crate) use timeout::with_timeout;
 #[cfg(feature = "tokio")]

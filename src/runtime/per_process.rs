@@ -26,4 +26,18 @@ impl<T> PerProcess<T> {
         let (of, value) = self.0.get(at)?.get_or_init(|| (generation, make(generation)));
         (*of == generation).then_some(value)
     }
+
+    /// The values of the processes that this one was forked from. Their locks may be held by threads that are not in
+    /// this process.
+    #[cfg_attr(
+        not(feature = "pkcs11"),
+        allow(dead_code, reason = "modules of tokens outlive a fork")
+    )]
+    pub(crate) fn inherited(&self) -> impl Iterator<Item = &T> {
+        let generation = entropy::generation();
+        let values = self.0.iter().filter_map(OnceLock::get);
+        values
+            .filter(move |(of, _)| *of != generation)
+            .map(|(_, value)| value)
+    }
 }

@@ -117,12 +117,14 @@ impl Sealer {
     pub fn rewrap_file(&self, path: impl AsRef<Path>, context: &EncryptionContext) -> Result<NewWraps> {
         let path = path.as_ref();
         in_place::recover(path)?;
-        let header = File::open(path)
-            .map_err(Error::io)
-            .and_then(|mut file| HeaderBuf::read_from(&mut file))
-            .map_err(|error| error.with_operation(Operation::Rewrap))?;
+        let read = || {
+            let mut file = File::open(path).map_err(Error::io)?;
+            let stamp = in_place::Stamp::of(&file)?;
+            Ok((HeaderBuf::read_from(&mut file)?, stamp))
+        };
+        let (header, stamp) = read().map_err(|error: Error| error.with_operation(Operation::Rewrap))?;
         let wraps = self.rewrap(header.as_bytes(), context)?;
-        in_place::rewrap_file(path, &wraps)?;
+        in_place::rewrap_unchanged_file(path, &wraps, &stamp)?;
         Ok(wraps)
     }
 

@@ -279,6 +279,7 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
 
+    // spec: CTX-4
     #[test]
     fn order_of_the_pairs_does_not_matter() {
         let a = EncryptionContext::new([("b", "2"), ("a", "1")]).unwrap();
@@ -296,6 +297,7 @@ mod tests {
         assert_ne!(a.digest(), b.digest());
     }
 
+    // spec: LIM-7, LIM-8, CTX-1, CTX-2, CTX-5
     #[test]
     fn what_is_not_acceptable_is_refused() {
         let none: [(&str, &str); 0] = [];
@@ -320,6 +322,7 @@ mod tests {
         ));
     }
 
+    // spec: CTX-7
     #[test]
     fn only_the_canonical_form_is_read() {
         for (bytes, what) in [

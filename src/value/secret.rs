@@ -222,6 +222,7 @@ mod tests {
         assert_eq!(text, "Dek(..) Kek(..) Plaintext(32 bytes)");
     }
 
+    // spec: KEY-1
     #[test]
     fn a_dek_has_32_bytes() {
         assert!(Dek::from_slice(&[0; 31]).is_err());

@@ -156,15 +156,15 @@ async fn token(stops: &mut Vec<Stop>) -> Option<()> {
     let module = address("softhsm")?;
     let token = pkcs11::TokenMatch::labelled(variable("WAXSEAL_TEST_SOFTHSM_TOKEN").unwrap());
     let pin = variable("WAXSEAL_TEST_SOFTHSM_PIN").unwrap();
-    let client = pkcs11::Client::new(pkcs11::Config::new(module, token).with_pin(pin.into()));
+    let client = pkcs11::Client::connect(pkcs11::Config::new(module, token).with_pin(pin.into())).unwrap();
     for (name, mechanism) in [
         ("token, GCM", pkcs11::Mechanism::AesGcm),
         ("token, key wrap", pkcs11::Mechanism::AesKeyWrapPad),
     ] {
         let key = unique("ring");
-        let admin = pkcs11::TokenAdmin::new(client.clone(), mechanism);
+        let admin = client.admin().with_mechanism(mechanism);
         admin.create(&KekTemplate::new(&key), &key).await.unwrap();
-        let keys = pkcs11::TokenKey::new(client.clone(), &key, mechanism).unwrap();
+        let keys = client.key(&key).unwrap().with_mechanism(mechanism);
         stops.push(stop(name, keys));
     }
     Some(())

@@ -318,6 +318,7 @@ fn a_stored_context_is_compared_in_every_row() {
     assert!(Envelope::parse(&rows[3]).is_ok());
 }
 
+// spec: ERR-4
 #[test]
 fn errors_of_rows_show_no_plaintext() {
     let key = sealer(Suite::Aes256Gcm).data_key(&context()).unwrap();

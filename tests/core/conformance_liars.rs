@@ -312,6 +312,7 @@ fn an_honest_manager_passes() {
     assert_eq!(found_by(Lie::None), None);
 }
 
+// spec: ALG-15
 #[test]
 fn every_liar_is_found_by_the_check_for_it() {
     for (lie, check) in [

@@ -132,6 +132,7 @@ fn a_timeout_becomes_the_deadline_of_each_request() {
     assert_eq!(runtime.elapsed(), Duration::from_secs(12));
 }
 
+// spec: WRAP-5
 #[test]
 fn if_any_wrap_fails_sealing_fails() {
     let [a, b, c] = fakes();
@@ -164,6 +165,7 @@ fn if_any_wrap_fails_sealing_fails() {
     assert!(all.seal(b"x", &context()).is_ok());
 }
 
+// spec: ENV-5, ENV-11, ENV-12
 #[test]
 fn a_stored_context_is_there_and_another_is_refused_before_any_call() {
     let [kms] = fakes();
@@ -215,6 +217,7 @@ fn a_stored_context_is_there_and_another_is_refused_before_any_call() {
     assert_eq!(kind(key.open(&foreign, Aad::none())), ErrorKind::ContextMismatch);
 }
 
+// spec: WRAP-2
 #[test]
 fn hidden_ids_open_and_do_not_tell() {
     let [a, b] = fakes();
@@ -243,6 +246,7 @@ fn hidden_ids_open_and_do_not_tell() {
     assert_eq!(ids(&moved), ["", ""]);
 }
 
+// spec: ANY-2, ANY-5, ERR-3
 #[test]
 fn where_no_stanza_opens_the_error_lists_every_attempt() {
     let [a, b, c, stranger] = fakes();

@@ -62,6 +62,7 @@ fn with_wraps(envelope: &[u8], wraps: Vec<WrappedDek>) -> Vec<u8> {
     [&front, &envelope[body..]].concat()
 }
 
+// spec: ANY-3, ANY-4
 #[test]
 fn a_planted_stanza_in_front_does_not_stop_a_good_one() {
     let [kms] = fakes();
@@ -114,6 +115,7 @@ fn with_raw_stanzas(envelope: &[u8], threshold: u8, front: &[Vec<u8>]) -> Vec<u8
     [&envelope[..5], &len[1..], &section, &envelope[body..]].concat()
 }
 
+// spec: WRAP-9, ANY-4
 #[test]
 fn broken_stanzas_in_front_do_not_stop_a_good_one() {
     let local = LocalKey::new(&Kek::from_bytes(&[7; 32]));
@@ -164,6 +166,7 @@ fn broken_stanzas_in_front_do_not_stop_a_good_one() {
     }
 }
 
+// spec: LIM-9, LIM-19, BODY-3, BODY-11, OPEN-1
 #[test]
 fn limits_are_refused_before_any_call() {
     let [kms] = fakes();
@@ -213,6 +216,7 @@ fn limits_are_refused_before_any_call() {
     assert_eq!(ids(&sealed).len(), 16);
 }
 
+// spec: OPEN-3
 #[test]
 fn what_waits_for_later_versions_is_unsupported_before_any_call() {
     let [kms] = fakes();
@@ -292,6 +296,7 @@ fn everything_that_is_wrong_is_one_and_the_same_error() {
     assert_eq!(sealer.open(&sealed, here.with_aad(b"row 7")).unwrap(), b"x");
 }
 
+// spec: OPEN-2, ERR-2
 #[test]
 fn a_failed_unwrap_and_a_failed_commitment_cannot_be_told_apart() {
     let [kms] = fakes();
@@ -325,6 +330,7 @@ fn a_failed_unwrap_and_a_failed_commitment_cannot_be_told_apart() {
     assert_eq!(sealer.open(&sealed, &context()).unwrap(), b"x");
 }
 
+// spec: WRAP-11, ANY-1, ALG-1
 #[test]
 fn an_algorithm_in_a_stanza_chooses_nothing() {
     let [kms] = fakes();

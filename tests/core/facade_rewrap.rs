@@ -186,6 +186,7 @@ fn a_kms_that_can_rewraps_on_its_own_side() {
     assert_eq!(new.total(), 0);
 }
 
+// spec: REWRAP-3
 #[test]
 fn with_several_stanzas_the_dek_comes_out_and_the_commitment_decides() {
     let a = FakeKeyManager::new("a").rewrapping();
@@ -220,6 +221,7 @@ fn with_several_stanzas_the_dek_comes_out_and_the_commitment_decides() {
     assert_eq!(keks(&moved), ["a 1", "b 1"]);
 }
 
+// spec: REWRAP-5
 #[test]
 fn a_key_manager_that_lies_fails_the_rewrap() {
     let [kms, new] = fakes();

@@ -171,7 +171,10 @@ fn streams_end_a_while_after_their_lease() {
     writer.write_all(&[7; 200_000]).unwrap();
     bench.runtime.advance(policy.stream_age);
     let error = writer.write_all(&[7; 200_000]).unwrap_err();
-    assert!(error.to_string().contains("expired") || error.to_string().contains("ended"), "{error}");
+    assert!(
+        error.to_string().contains("expired") || error.to_string().contains("ended"),
+        "{error}"
+    );
 }
 
 /// Lets every lease stand on one pulse, as a key ring does, and counts what it was asked for.

@@ -34,6 +34,7 @@ fn flip(envelope: &[u8], bit: usize) -> Vec<u8> {
     flipped
 }
 
+// spec: KEY-12
 #[test]
 fn no_bit_of_an_envelope_under_one_local_key_can_be_flipped() {
     for suite in SUITES {
@@ -57,6 +58,7 @@ fn no_bit_of_an_envelope_under_one_local_key_can_be_flipped() {
     }
 }
 
+// spec: BODY-9
 #[test]
 fn a_stream_of_which_one_bit_is_flipped_never_ends_as_if_it_were_whole() {
     let sealer = sealer(Suite::Aes256Gcm);
@@ -126,6 +128,7 @@ fn of_two_stanzas_the_one_that_is_not_needed_may_be_altered_where_nothing_but_it
     }
 }
 
+// spec: ENV-10
 #[test]
 fn every_truncation_and_extension_is_refused() {
     for suite in SUITES {
@@ -165,6 +168,7 @@ fn nonces_like_a_chunks(chunks: u8) -> impl Iterator<Item = Vec<u8>> {
     (0..=chunks).flat_map(|index| [0, 1].map(|last| [&[0; 10][..], &[index, last]].concat()))
 }
 
+// spec: BODY-8
 #[test]
 fn no_other_order_or_number_of_chunks_opens_whatever_the_nonce() {
     for (suite, count) in [(SUITES[0], 3), (SUITES[1], 3), (SUITES[0], 4)] {
@@ -203,6 +207,7 @@ fn no_other_order_or_number_of_chunks_opens_whatever_the_nonce() {
     }
 }
 
+// spec: BODY-8
 #[test]
 fn chunks_of_the_messages_of_one_session_do_not_mix() {
     for suite in SUITES {
@@ -266,6 +271,7 @@ fn parts_of_two_envelopes_do_not_go_together() {
     }
 }
 
+// spec: ENV-12, OPEN-4
 #[test]
 fn another_context_or_aad_opens_nothing() {
     for suite in SUITES {

@@ -49,6 +49,7 @@ fn what_counts_or_ends_a_key_has_no_second_copy() {
     }
 }
 
+// spec: CTX-3
 #[test]
 fn an_empty_context_is_asked_for_by_name() {
     assert_lacks! {

@@ -159,6 +159,7 @@ fn a_sealer_hands_its_setting_on() {
     assert_eq!(calls(), 0);
 }
 
+// spec: BODY-9
 #[test]
 fn one_bad_bit_anywhere_fails_the_whole_and_releases_nothing() {
     let serial = key(Suite::Aes256Gcm);

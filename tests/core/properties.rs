@@ -118,6 +118,7 @@ fn lengths() -> impl Strategy<Value = usize> {
 proptest! {
     #![proptest_config(config(64))]
 
+    // spec: WRAP-1
     #[test]
     fn a_wrap_set_that_is_written_is_read_as_it_was(
         wraps in vec(wrapped_dek(), 1..=16),
@@ -216,6 +217,7 @@ proptest! {
         prop_assert!(len < 16 || sealed.windows(16).all(|window| window != &payload[..16]));
     }
 
+    // spec: BODY-1
     #[test]
     fn every_way_to_seal_and_open_is_the_same(
         settings in settings(),
@@ -295,6 +297,7 @@ proptest! {
         prop_assert!(copy[layout.header_len()..].iter().all(|byte| *byte == 0));
     }
 
+    // spec: REWRAP-1
     #[test]
     fn a_rewrap_moves_to_the_new_key_and_leaves_the_body(settings in settings(), len in lengths()) {
         let (old, payload) = (settings.sealer(), plaintext(len));
@@ -324,6 +327,7 @@ proptest! {
 proptest! {
     #![proptest_config(config(256))]
 
+    // spec: CTX-4
     #[test]
     fn a_context_does_not_depend_on_the_order_of_its_pairs(
         pairs in btree_map("[a-zà-ÿ]{1,8}", text(20), 1..10)
@@ -340,6 +344,7 @@ proptest! {
         prop_assert_eq!(EncryptionContext::from_canonical(context.canonical()).unwrap(), context);
     }
 
+    // spec: CTX-7
     #[test]
     fn bytes_are_a_context_only_in_canonical_form(
         context in context(),

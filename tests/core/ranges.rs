@@ -297,6 +297,7 @@ fn pieces_must_be_those_of_the_plan() {
 }
 
 /// A shorter object is noticed by who asks for the end, and by who reads the chunk that is now the last.
+// spec: BODY-10
 #[test]
 fn a_plan_for_an_object_that_was_cut_off() {
     let sealer = sealer(Suite::Aes256Gcm);

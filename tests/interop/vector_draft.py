@@ -27,6 +27,30 @@ PRIVATE_ALGORITHM = 224  # "for private use": no reader in this project knows it
 
 Pairs = Sequence[tuple[str, str]]
 
+# Which requirements of docs/spec/envelope-v1.md a case shows, by the beginning of its name; the longest one counts.
+CITES = {
+    "aad-": "OPEN-4", "body-of-another": "KEY-13", "chunk-": "BODY-8", "chunk-empty-final": "BODY-2, BODY-6",
+    "chunks-of-another": "BODY-8", "commitment-": "KEY-13", "context-": "OPEN-4, CTX-4", "context-of-64": "LIM-7",
+    "detached-": "ENV-2", "detached-id-of-17": "ENV-8", "exponent-": "ENV-7, LIM-10", "flags-": "ENV-7",
+    "kek-": "ANY-1", "kek-id-hidden": "WRAP-2, ANY-3", "kind-3": "ENV-7", "magic-": "ENV-6", "multi-chunk": "BODY-1",
+    "nonce-": "KEY-12", "padding-": "WRAP-4, WRAP-7", "passphrase-": "ALG-7, LIM-19", "passphrase-three": "WRAP-9, LIM-13",
+    "passphrase-two": "WRAP-6", "session-id": "KEY-12", "share-index": "WRAP-8", "single-chunk": "BODY-5",
+    "size-": "BODY-1, BODY-5", "stanza-": "WRAP-7", "stanza-broken": "ANY-4", "stanza-planted": "ANY-3",
+    "stanza-of-another-algorithm": "ALG-1", "stanza-of-another-provider": "ALG-2", "stanza-unknown": "WRAP-10",
+    "stanza-unknown-private": "WRAP-10, ALG-16", "stanza-wrapped-of-7": "WRAP-9", "stored-context-": "ENV-11",
+    "stored-context-of-65": "CTX-6", "stored-context-unsorted": "CTX-7", "suite-": "ENV-7",
+    "threshold-2-of-3": "OPEN-3", "threshold-2-of-3-algorithm-16": "SHARE-8", "threshold-2-of-3-index": "WRAP-8",
+    "trailing-": "BODY-8", "truncated-": "ENV-10", "truncated-to-15": "BODY-4", "version-": "ENV-6",
+    "wrap-": "BIND-2", "wrap-section-": "WRAP-7", "wrap-section-of-65537": "ENV-8, LIM-1", "wrapped-of": "WRAP-9",
+    "zero-byte": "ENV-9",
+}  # fmt: skip
+
+
+def cited(name: str) -> list[str]:
+    """What a case shows, apart from that each refusal has its class, which all of them show."""
+    fitting = [start for start in CITES if name.startswith(start)]
+    return CITES[max(fitting, key=len)].split(", ") if fitting else []
+
 
 def plaintext(size: int) -> bytes:
     period = bytes((i * 7 + 3) % 251 for i in range(251))
@@ -61,7 +85,10 @@ class Case:
     data: bytes
 
     def text(self) -> str:
-        lines = [("comment", self.comment), ("expect", self.expect), *self.keys]
+        lines = [("comment", self.comment)]
+        if requirements := cited(self.name):
+            lines.append(("spec", ", ".join(requirements)))
+        lines += [("expect", self.expect), *self.keys]
         lines += [
             ("context", f"{key.encode().hex()}={value.encode().hex()}")
             for key, value in self.context

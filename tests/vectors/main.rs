@@ -200,6 +200,7 @@ fn check_ok(vector: &Vector, keys: &Keys, context: &EncryptionContext, aad: &[u8
     assert_eq!(context.digest()[..], vector.bytes("context-digest"), "{name}");
 }
 
+// spec: ERR-1
 fn check_refused(vector: &Vector, keys: &Keys, context: &EncryptionContext, aad: &[u8]) {
     let (name, expected) = (&vector.name, vector.get("expect").unwrap());
     let Err(error) = keys.open(&vector.envelope, context, aad) else {
@@ -235,6 +236,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+// spec: KEY-2, BODY-1
 fn the_examples_of_the_specification_open() {
     let text = std::fs::read_to_string(root().join("docs/spec/examples.json")).unwrap();
     let examples: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -5,52 +5,14 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-const ABOUT_KEKS: &str = "\
-Keys (--kek, --to):
-  env:NAME             32 random bytes as base64 or hex in the environment variable NAME
-  file:PATH            the same in a file that only its owner can read
-                         ?allow-shared=true  take a file that the group or others can read
-  passphrase-env:NAME  a passphrase in the environment variable NAME
-                         ?kdf=pbkdf2|argon2id&iterations=N&memory=KIB&passes=N&lanes=N&name=TEXT
-                       Without kdf it wraps with PBKDF2 and opens PBKDF2 and Argon2id.
-  aws-kms:KEY          a key of AWS KMS by id, ARN or alias/NAME, with AWS's usual credentials
-                         ?region=R&endpoint=URL&context=pairs|digest&refresh=SECONDS
-  azure-key-vault:https://HOST/keys/NAME[/VERSION]
-                       a key of Azure Key Vault or Managed HSM, by AZURE_* variables
-                         ?algorithm=RSA-OAEP-256|A256KW&ca=PATH&verify-challenge=off
-                         &credential=workload|managed|secret|developer&refresh=SECONDS
-  gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K
-                       a key of Google Cloud KMS, with Application Default Credentials
-                         ?endpoint=URL&credentials=anonymous
-  vault-transit:KEY    a key of Vault or OpenBao Transit, at VAULT_ADDR with VAULT_TOKEN
-                         ?addr=URL&mount=PATH&namespace=N&mode=encrypt|datakey
-                         &auth=token|approle|kubernetes|jwt&role=R
-                         &auth-mount=PATH&jwt-file=PATH
-  pkcs11:…             a key on a PKCS#11 token, by its RFC 7512 URI:
-                         pkcs11:token=T;object=LABEL?module-path=PATH&pin-source=env:VAR
-  Without --kek: WAXSEAL_KMS_URI and WAXSEAL_KMS_ALSO_OPEN, or WAXSEAL_KMS_BACKEND with
-  WAXSEAL_KMS_KEY_ID or WAXSEAL_MASTER_KEY, name the keys.
-  Options begin at the last '?': write another '?' behind a path that has one.
-
-Streams:
-  INPUT and OUTPUT are standard input and output where they are absent or '-'. An output file
-  takes its place only once it is complete: a command that fails or is interrupted leaves none
-  behind, and leaves the file that was there before untouched. A file that is replaced keeps
-  its owner and mode; a new file of plaintext or of a key can be read by its owner only.
-  `rewrap --in-place` overwrites the wraps alone where the new ones fit the room of the old (see
-  --padding), through a journal beside the file, FILE.waxseal-journal. If it is interrupted, run it
-  again: it first makes the file whole.
-  Standard output cannot be taken back: rely on what came out of it only after exit code 0.
-
-Exit codes:
-  0 done, 1 refused or failed, 2 usage";
+use crate::help;
 
 const ABOUT_INSPECT: &str = "\
 No key is needed, and nothing that is shown is authenticated: whoever can write the envelope
 can change it.
 
---json prints one object with these keys, null where there is nothing to say:
-  version, kind (attached or detached), suite, chunk_size, session_id (hex), header_bytes,
+--json prints one object with these keys, null if there is nothing to say:
+  schema, version, kind (attached or detached), suite, chunk_size, session_id (hex), header_bytes,
   plaintext_len, chunk_count, dek_id (hex), threshold, padding, wraps, stored_context.
   Each of wraps: algorithm, algorithm_id, class, provider, kek_id, kek_version, wrapped_len,
   share_index.
@@ -58,8 +20,11 @@ can change it.
 
 /// Envelope encryption: seal, open, re-wrap and inspect.
 #[derive(Parser)]
-#[command(name = "waxseal", version, after_long_help = ABOUT_KEKS)]
+#[command(name = "waxseal", version, long_version = help::version(), after_long_help = help::keys())]
 pub(crate) struct Arguments {
+    /// Print results, warnings and errors as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -69,19 +34,19 @@ pub(crate) enum Command {
     /// Make a fresh key.
     Keygen(Keygen),
     /// Seal a file or stream.
-    #[command(after_long_help = ABOUT_KEKS)]
+    #[command(after_long_help = help::keys())]
     Seal(Seal),
     /// Open a sealed file or stream.
-    #[command(after_long_help = ABOUT_KEKS)]
+    #[command(after_long_help = help::keys())]
     Open(Open),
     /// Wrap an envelope's data key anew. The payload is copied as it is, neither opened nor verified.
-    #[command(after_long_help = ABOUT_KEKS)]
+    #[command(after_long_help = help::keys())]
     Rewrap(Rewrap),
     /// Show what an envelope says of itself.
     #[command(after_long_help = ABOUT_INSPECT)]
     Inspect(Inspect),
     /// Wrap and unwrap a canary under each key, and show what works.
-    #[command(after_long_help = ABOUT_KEKS)]
+    #[command(after_long_help = help::keys())]
     Doctor(Doctor),
 }
 
@@ -127,6 +92,8 @@ pub(crate) struct Seal {
     #[command(flatten)]
     pub(crate) threads: Threads,
     #[command(flatten)]
+    pub(crate) calls: Calls,
+    #[command(flatten)]
     pub(crate) streams: Streams,
 }
 
@@ -142,12 +109,14 @@ pub(crate) struct Open {
     #[command(flatten)]
     pub(crate) threads: Threads,
     #[command(flatten)]
+    pub(crate) calls: Calls,
+    #[command(flatten)]
     pub(crate) streams: Streams,
 }
 
 #[derive(Args)]
 pub(crate) struct Rewrap {
-    /// A key to open with; may be repeated. Without --to the first one wraps, too.
+    /// A key to open with; may be repeated. A single one wraps, too, if there is no --to.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
     /// A key to wrap with. Given again: each wraps, and any of them opens.
@@ -169,25 +138,27 @@ pub(crate) struct Rewrap {
     pub(crate) allow_weaker: bool,
     #[command(flatten)]
     pub(crate) wraps: NewWraps,
-    /// Put the result in the place of INPUT. Where the new wraps fit, only they are written.
+    /// Put the result in the place of INPUT. If the new wraps fit, only they are written.
     #[arg(long, requires = "input", conflicts_with = "output")]
     pub(crate) in_place: bool,
+    /// Do not say on standard error which wraps were kept, replaced and dropped.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) calls: Calls,
     #[command(flatten)]
     pub(crate) streams: Streams,
 }
 
 #[derive(Args)]
 pub(crate) struct Inspect {
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
     /// Show the values of a stored context, and not its keys alone.
     #[arg(long)]
     pub(crate) show_context: bool,
     /// Read the header only: for the front of an envelope. Says nothing of the payload's length.
     #[arg(long)]
     pub(crate) header_only: bool,
-    /// The envelope; standard input where absent or '-'.
+    /// The envelope; standard input if absent or '-'.
     #[arg(value_name = "INPUT")]
     pub(crate) input: Option<PathBuf>,
 }
@@ -199,6 +170,12 @@ pub(crate) struct Doctor {
     pub(crate) kek: Vec<String>,
     #[command(flatten)]
     pub(crate) context: Context,
+    /// Give up on a key after this many seconds of waiting for its key manager.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<String>,
+    /// Report a key or version that is destroyed or expires within this many days.
+    #[arg(long, value_name = "DAYS", default_value = "30")]
+    pub(crate) within: String,
 }
 
 #[derive(Args)]
@@ -211,8 +188,8 @@ pub(crate) struct Context {
 
 #[derive(Args)]
 pub(crate) struct Aad {
-    /// Text to bind the message to, at most 65536 bytes. @FILE takes the bytes of a file. Opening needs the
-    /// same.
+    /// Text to bind the message to, at most 65536 bytes. @FILE takes the bytes of a file, @- those of standard
+    /// input. Opening needs the same.
     #[arg(long, value_name = "TEXT|@FILE")]
     pub(crate) aad: Option<String>,
 }
@@ -237,11 +214,25 @@ pub(crate) struct Threads {
 }
 
 #[derive(Args)]
+pub(crate) struct Calls {
+    /// Give up after this many seconds of waiting for a key manager. Each of its calls is counted for itself.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<String>,
+    /// Do not read back the first wrap under a key, for credentials that may wrap and not unwrap. Nobody then knows
+    /// that what is sealed can be opened.
+    #[arg(long)]
+    pub(crate) no_read_back: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct Streams {
-    /// The input; standard input where absent or '-'.
+    /// The input; standard input if absent or '-'.
     #[arg(value_name = "INPUT")]
     pub(crate) input: Option<PathBuf>,
-    /// The output; standard output where absent or '-'.
+    /// The output; standard output if absent or '-'. A file that exists is replaced.
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Option<PathBuf>,
+    /// Replace a file that has other names (hard links), too: they keep the old content.
+    #[arg(long)]
+    pub(crate) break_links: bool,
 }

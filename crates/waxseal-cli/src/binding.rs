@@ -1,12 +1,13 @@
 //! `--context` and `--aad`. No error here quotes a value.
 
-use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 
 use waxseal::{EncryptionContext, value::limits};
 
 use crate::arguments::{Aad, Context};
 use crate::failure::{Failure, Result};
+use crate::stream::{Input, Source};
 
 /// The context of `--context` options. Without any it is empty.
 pub(crate) fn context(options: &Context) -> Result<EncryptionContext> {
@@ -38,15 +39,21 @@ pub(crate) fn aad(options: &Aad) -> Result<Vec<u8>> {
         return Ok(aad.clone().into_bytes());
     };
     // The path is not quoted: it may be an AAD that begins with '@'.
-    let failed = |error| Failure::of_io("read", "the file of --aad @FILE", error);
+    let failed = |error| Failure::of_descriptor("read", "the file of --aad @FILE", error);
     let mut bytes = Vec::new();
-    File::open(path)
+    Input::of(Input::place(Some(&PathBuf::from(path))))
         .map_err(failed)?
         .take(limits::AAD.max + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     limits::AAD.check(bytes.len())?;
     Ok(bytes)
+}
+
+/// Where `--aad` is read from, if it is.
+pub(crate) fn source(options: &Aad) -> Option<Source> {
+    let path = options.aad.as_ref()?.strip_prefix('@')?;
+    Some(Source::new("--aad", Input::place(Some(&PathBuf::from(path)))))
 }
 
 #[cfg(test)]

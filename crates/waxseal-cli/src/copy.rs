@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Result};
-use crate::input::Name;
 use crate::progress::Progress;
+use crate::stream::Name;
 
 const BUFFER: usize = 64 * 1024;
 

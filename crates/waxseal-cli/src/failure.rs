@@ -4,8 +4,14 @@ use std::error::Error as _;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use waxseal::{Error, ErrorKind};
+use serde_json::{Value, json};
+use waxseal::{Error, ErrorKind, value::error::Attempt};
+
+use crate::exit::{self, Exit};
+use crate::report;
+use crate::terminal::{self, NoText};
 
 /// The most characters of the line. An envelope can claim 32 KiB of key ids.
 const LINE_MAX: usize = 1_000;
@@ -13,23 +19,69 @@ const LINE_MAX: usize = 1_000;
 /// The result of a command or of a part of it.
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// One line for standard error, and an exit code.
-pub(crate) struct Failure {
-    code: u8,
+/// One line or one JSON object for standard error, and an exit code.
+pub(crate) struct Failure(Box<Inner>);
+
+struct Inner {
+    exit: Exit,
+    kind: &'static str,
     line: String,
+    detail: Option<String>,
+    operation: Option<String>,
+    provider: Option<String>,
+    is_retryable: bool,
+    retry_after: Option<Duration>,
+    attempts: Vec<Attempt>,
 }
 
 impl Failure {
-    /// The command was refused or failed: exit code 1.
-    pub(crate) fn refused(line: impl Into<String>) -> Self {
-        let line = line.into();
-        Self { code: 1, line }
+    fn new(exit: Exit, kind: &'static str, line: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            exit,
+            kind,
+            line: line.into(),
+            detail: None,
+            operation: None,
+            provider: None,
+            is_retryable: exit == Exit::TryAgain,
+            retry_after: None,
+            attempts: Vec::new(),
+        }))
     }
 
-    /// The command line makes no sense: exit code 2.
+    /// A rule of the tool refuses it.
+    pub(crate) fn refused(line: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, "refused", line)
+    }
+
+    /// The command line makes no sense.
     pub(crate) fn usage(line: impl Into<String>) -> Self {
-        let line = line.into();
-        Self { code: 2, line }
+        Self::new(Exit::Usage, "usage", line)
+    }
+
+    /// Reading or writing is not possible.
+    pub(crate) fn io(line: impl Into<String>) -> Self {
+        Self::new(Exit::Io, "io", line)
+    }
+
+    /// Another process has the file.
+    pub(crate) fn busy(line: impl Into<String>) -> Self {
+        Self::new(Exit::TryAgain, "busy", line)
+    }
+
+    /// Another process has changed the file.
+    pub(crate) fn changed(line: impl Into<String>) -> Self {
+        Self::new(Exit::TryAgain, "changed_meanwhile", line)
+    }
+
+    /// The bytes are more than any envelope has.
+    pub(crate) fn no_envelope(line: impl Into<String>) -> Self {
+        Self::new(Exit::NoEnvelope, "malformed", line)
+    }
+
+    /// `doctor` has found something.
+    pub(crate) fn doctor(line: impl Into<String>) -> Self {
+        Self::new(Exit::Doctor, "doctor", line)
     }
 
     /// The same, for an error that a value of the command line caused.
@@ -43,11 +95,20 @@ impl Failure {
         }
     }
 
+    /// A descriptor cannot be used.
+    pub(crate) fn of_descriptor(doing: &str, name: impl Display, error: io::Error) -> Self {
+        if is_closed(&error) {
+            return Self::io(format!("cannot {doing} {name}: it is closed"));
+        }
+        Self::of_io(doing, name, error)
+    }
+
     /// Reading or writing `name` failed, or the cryptography above it did.
     pub(crate) fn of_io(doing: &str, name: impl Display, error: io::Error) -> Self {
         match error.downcast::<Error>() {
             Ok(error) => Self::of_stream(doing, name, error),
-            Err(error) => Self::refused(format!("cannot {doing} {name}: {error}")),
+            Err(error) if is_no_text(&error) => terminal::refused("what was opened is not text"),
+            Err(error) => Self::io(format!("cannot {doing} {name}: {error}")),
         }
     }
 
@@ -58,17 +119,62 @@ impl Failure {
             .and_then(|source| source.downcast_ref::<io::Error>());
         match cause {
             Some(cause) if error.kind() == ErrorKind::Io => {
-                Self::refused(format!("cannot {doing} {name}: {cause}"))
+                Self::io(format!("cannot {doing} {name}: {cause}"))
             }
             _ => error.into(),
         }
     }
 
-    /// Prints the line, and gives the exit code.
+    /// Prints it, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
+        let line = if report::is_json() {
+            report::ascii(&self.json().to_string())
+        } else {
+            format!("waxseal: {}", printable(&self.0.line))
+        };
         // The exit code says it, too, where nobody listens.
-        let _ = writeln!(io::stderr(), "waxseal: {}", printable(&self.line));
-        ExitCode::from(self.code)
+        let _ = writeln!(io::stderr(), "{line}");
+        ExitCode::from(self.0.exit as u8)
+    }
+
+    fn json(&self) -> Value {
+        let Inner {
+            exit,
+            kind,
+            line,
+            detail,
+            operation,
+            provider,
+            is_retryable,
+            retry_after,
+            attempts,
+        } = &*self.0;
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let attempts: Vec<Value> = attempts
+            .iter()
+            .map(|attempt| {
+                json!({
+                    "provider": attempt.provider,
+                    "kek_id": some(&attempt.kek_id),
+                    "kek_version": some(&attempt.kek_version),
+                    "kind": attempt.kind.map(exit::name),
+                })
+            })
+            .collect();
+        json!({
+            "schema": report::SCHEMA,
+            "error": {
+                "kind": kind,
+                "message": line,
+                "detail": detail,
+                "operation": operation,
+                "provider": provider,
+                "retryable": is_retryable,
+                "retry_after_ms": retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+                "attempts": attempts,
+                "exit_code": *exit as u8,
+            },
+        })
     }
 }
 
@@ -88,10 +194,40 @@ impl From<Error> for Failure {
             ErrorKind::UnsupportedVersion { .. } | ErrorKind::Unsupported { .. } => {
                 "; this version of waxseal cannot do it"
             }
+            ErrorKind::WouldWeaken { .. } => {
+                "; wrap under as many keys and of the same class with --to, or allow it with --allow-fewer, \
+                 --allow-weaker or --drop-unknown"
+            }
             _ => "",
         };
-        Self::refused(format!("{error}{advice}"))
+        // What is passing by itself is worth a new try, whatever its kind is.
+        let exit = match Exit::of(error.kind()) {
+            Exit::Failed | Exit::Io if error.is_retryable() => Exit::TryAgain,
+            exit => exit,
+        };
+        let mut failure = Self::new(exit, exit::name(error.kind()), format!("{error}{advice}"));
+        failure.0.detail = error.detail().map(str::to_owned);
+        failure.0.operation = error.operation().map(|operation| operation.to_string());
+        failure.0.provider = error.provider().map(str::to_owned);
+        failure.0.is_retryable = error.is_retryable();
+        failure.0.retry_after = error.retry_after();
+        failure.0.attempts = error.attempts().to_vec();
+        failure
     }
+}
+
+#[cfg(unix)]
+fn is_closed(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBADF)
+}
+
+#[cfg(not(unix))]
+fn is_closed(_: &io::Error) -> bool {
+    false
+}
+
+fn is_no_text(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NoText>())
 }
 
 /// Text from outside (file names, ids in an envelope) as one line that a terminal shows as it is.
@@ -129,9 +265,22 @@ mod tests {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let wrapped = Error::new(ErrorKind::Io).with_source(full());
         let failure = Failure::of_stream("write", "out", wrapped);
-        assert_eq!(failure.line, format!("cannot write out: {}", full()));
+        assert_eq!(failure.0.line, format!("cannot write out: {}", full()));
         let through: io::Error = Error::new(ErrorKind::CannotOpen).into();
         let failure = Failure::of_io("read", "in", through);
-        assert!(failure.line.starts_with("does not open: "), "{}", failure.line);
+        assert!(
+            failure.0.line.starts_with("does not open: "),
+            "{}",
+            failure.0.line
+        );
+    }
+
+    #[test]
+    fn an_error_that_passes_is_worth_a_new_try() {
+        let busy = Error::new(ErrorKind::Io).with_retryable(true);
+        assert_eq!(Failure::from(busy).0.exit, Exit::TryAgain);
+        assert_eq!(Failure::from(Error::new(ErrorKind::Io)).0.exit, Exit::Io);
+        let denied = Error::new(ErrorKind::Denied).with_retryable(true);
+        assert_eq!(Failure::from(denied).0.exit, Exit::Denied);
     }
 }

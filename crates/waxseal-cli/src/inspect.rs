@@ -1,7 +1,7 @@
 //! `waxseal inspect`.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 
 use serde_json::{Value, json};
 use waxseal::envelope::{AlgorithmClass, HeaderBuf, VERSION, WrapsRef};
@@ -10,9 +10,9 @@ use waxseal::{EncryptionContext, Error, ErrorKind, envelope::Header, envelope::W
 use crate::arguments::Inspect;
 use crate::copy::copy;
 use crate::failure::{Failure, Result, printable};
-use crate::input::Input;
-use crate::output::{Access, Output};
 use crate::progress::Progress;
+use crate::report::{self, ascii};
+use crate::stream::{Input, Name};
 
 /// The bytes that each chunk adds.
 const TAG: u64 = 16;
@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Inspect) -> Result<()> {
         let sealed = match input.len() {
             Some(len) => len.saturating_sub(header.len() as u64),
             None => {
-                let nowhere = crate::input::Name::Stream("nothing");
+                let nowhere = Name::Stream("nothing");
                 copy(&mut input, &from, &mut io::sink(), &nowhere, Progress::none())?
             }
         };
@@ -46,13 +46,11 @@ pub(crate) fn run(options: &Inspect) -> Result<()> {
         stored,
         show_values: options.show_context,
     };
-    let text = if options.json { shown.json() } else { shown.text() };
-    let mut output = Output::create(None, Access::Usual)?;
-    let to = output.name();
-    output
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::of_io("write", to, error))?;
-    output.finish()
+    report::print(&if report::is_json() {
+        shown.json()
+    } else {
+        shown.text()
+    })
 }
 
 struct Payload {
@@ -74,7 +72,9 @@ impl Payload {
         let plaintext_len = sealed.checked_sub(chunks * TAG).ok_or_else(malformed)?;
         let before_last = (chunks - 1) * (chunk - TAG);
         if chunks > limits::CHUNKS.max || plaintext_len > limits::MESSAGE.max {
-            return Err(Failure::refused("the payload is longer than any that is opened"));
+            return Err(Failure::no_envelope(
+                "the payload is longer than any that is opened",
+            ));
         }
         if chunks > 1 && plaintext_len <= before_last {
             return Err(malformed());
@@ -102,6 +102,7 @@ impl Shown<'_> {
             _ => ("unknown", None, None),
         };
         let object = json!({
+            "schema": report::SCHEMA,
             "version": VERSION,
             "kind": kind,
             "suite": body.suite().name(),
@@ -238,33 +239,4 @@ fn class(class: AlgorithmClass) -> &'static str {
 
 fn hex(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
-}
-
-/// JSON with everything but ASCII escaped: it shows on a terminal as it is. What is not ASCII stands in
-/// strings only.
-fn ascii(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for character in json.chars() {
-        if character.is_ascii() && character != '\x7f' {
-            text.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escaped_json_says_the_same() {
-        let value = json!({ "ключ": "a\u{202e}b\u{1f512}\u{7f}\"\\" });
-        let text = ascii(&value.to_string());
-        assert!(text.is_ascii() && !text.contains('\x7f'), "{text}");
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
 }

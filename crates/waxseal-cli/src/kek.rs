@@ -1,16 +1,41 @@
 //! The keys of the command line.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use waxseal::Builder;
 use waxseal::backend::kek_uri::{KekUri, KeyManagers, open_from_environment};
-use waxseal::runtime::ProcessEnvironment;
+use waxseal::layer::Verified;
 
+use crate::arguments::Calls;
 use crate::failure::{Failure, Result};
+use crate::prompt::Person;
+use crate::stream::{Input, Place, Source};
 
 /// What a key is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    Wraps,
+    /// Wraps and opens. `reads_back`: the first wrap under each version of it is opened again.
+    Wraps {
+        reads_back: bool,
+    },
     Opens,
+}
+
+impl Role {
+    /// Wraps, as the command line has it.
+    pub(crate) fn wraps(calls: &Calls) -> Self {
+        Self::Wraps {
+            reads_back: !calls.no_read_back,
+        }
+    }
+
+    /// Who is asked for a passphrase: one that wraps must not be mistyped.
+    fn person(self) -> Person {
+        Person {
+            types_twice: self != Self::Opens,
+        }
+    }
 }
 
 /// Parses the URIs of an option. All errors are usage errors.
@@ -23,7 +48,7 @@ pub(crate) fn parse_all(option: &str, uris: &[String]) -> Result<Vec<KekUri>> {
         .collect()
 }
 
-/// The keys of `--kek`, or of the environment where it is not given.
+/// The keys of `--kek`, or of the environment if it is not given.
 pub(crate) enum Keks {
     Given(Vec<KekUri>),
     Environment,
@@ -41,12 +66,61 @@ pub(crate) fn parse(uris: &[String]) -> Result<Keks> {
     }
 }
 
-/// The first of these wraps, and all of them open.
-pub(crate) fn first_wraps(mut builder: Builder, keks: &Keks) -> Result<Builder> {
-    let Keks::Given(keks) = keks else {
-        return of_environment(builder, Role::Wraps);
+/// What the keys of the command line and of the environment are read from: files and descriptors.
+pub(crate) fn sources(given: &[(&str, &[String])]) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for (option, uris) in given {
+        for uri in *uris {
+            sources.extend(source(option, uri));
+        }
+    }
+    for variable in ["WAXSEAL_KMS_URI", "WAXSEAL_KMS_ALSO_OPEN"] {
+        if given
+            .iter()
+            .any(|(option, uris)| *option == "--kek" && uris.is_empty())
+            && let Ok(uris) = std::env::var(variable)
+        {
+            sources.extend(uris.split_whitespace().filter_map(|uri| source(variable, uri)));
+        }
+    }
+    sources
+}
+
+/// What one URI is read from. A URI that is wrong is somebody else's to refuse.
+fn source(option: &str, uri: &str) -> Option<Source> {
+    let (scheme, rest) = uri.split_once(':')?;
+    let (place, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
+    let of = |path: &str| {
+        Source::new(
+            format!("the key of {option}"),
+            Input::place(Some(&PathBuf::from(path))),
+        )
     };
-    let mut role = Role::Wraps;
+    match scheme {
+        "file" | "passphrase-file" => Some(of(place)),
+        "passphrase-fd" => {
+            let number = place.parse().ok()?;
+            Some(Source::new(
+                format!("the passphrase of {option}"),
+                Place::Descriptor(
+                    number,
+                    crate::stream::Name::Path(format!("/dev/fd/{number}").into()),
+                ),
+            ))
+        }
+        "pkcs11" => options
+            .split('&')
+            .find_map(|option| option.strip_prefix("pin-source=file:"))
+            .map(of),
+        _ => None,
+    }
+}
+
+/// The first of these wraps, and all of them open.
+pub(crate) fn first_wraps(mut builder: Builder, keks: &Keks, mut role: Role) -> Result<Builder> {
+    let Keks::Given(keks) = keks else {
+        return of_environment(builder, role);
+    };
     for kek in keks {
         builder = add(builder, role, kek)?;
         role = Role::Opens;
@@ -63,7 +137,7 @@ pub(crate) fn open_with(builder: Builder, keks: &Keks) -> Result<Builder> {
 }
 
 fn of_environment(builder: Builder, role: Role) -> Result<Builder> {
-    let opened = pollster::block_on(open_from_environment(&ProcessEnvironment))?;
+    let opened = pollster::block_on(open_from_environment(&role.person()))?;
     Ok(put(builder, role, opened))
 }
 
@@ -77,14 +151,37 @@ pub(crate) fn each(mut builder: Builder, keks: &[KekUri], role: Role) -> Result<
 
 /// Opens a key now: reads its variable or file.
 fn add(builder: Builder, role: Role, kek: &KekUri) -> Result<Builder> {
-    let opened = pollster::block_on(kek.open(&ProcessEnvironment))?;
+    let opened = pollster::block_on(kek.open(&role.person()))?;
     Ok(put(builder, role, opened))
 }
 
 fn put(builder: Builder, role: Role, opened: KeyManagers) -> Builder {
     let builder = match role {
-        Role::Wraps => builder.wrap_with(opened.active),
+        Role::Wraps { reads_back: true } => builder.wrap_with(Verified::new(opened.active)),
+        Role::Wraps { reads_back: false } => builder.wrap_with(opened.active),
         Role::Opens => builder.open_with(opened.active),
     };
     opened.also_open.into_iter().fold(builder, Builder::open_with)
+}
+
+/// How long a key manager may take.
+pub(crate) fn timeout(seconds: Option<&String>) -> Result<Option<Duration>> {
+    let Some(seconds) = seconds else {
+        return Ok(None);
+    };
+    // A day is more than anybody waits for.
+    match seconds.parse::<f64>() {
+        Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
+        _ => Err(Failure::usage(
+            "--timeout is a number of seconds, from 0.001 to 86400",
+        )),
+    }
+}
+
+/// Sets how long key managers may take.
+pub(crate) fn within(builder: Builder, calls: &Calls) -> Result<Builder> {
+    Ok(match timeout(calls.timeout.as_ref())? {
+        Some(timeout) => builder.timeout(timeout),
+        None => builder,
+    })
 }

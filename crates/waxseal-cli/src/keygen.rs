@@ -3,14 +3,15 @@
 use std::io::Write;
 
 use base64ct::{Base64, Encoding};
+use serde_json::json;
 use waxseal::Kek;
 use waxseal::backend::local::LocalKey;
 use zeroize::Zeroizing;
 
 use crate::arguments::{KeyFormat, Keygen};
 use crate::failure::{Failure, Result};
-use crate::input::path_of;
-use crate::output::{Access, Output};
+use crate::report;
+use crate::stream::{Access, Output, Replace, path_of};
 
 /// Makes a key.
 pub(crate) fn run(options: &Keygen) -> Result<()> {
@@ -26,16 +27,28 @@ pub(crate) fn run(options: &Keygen) -> Result<()> {
     text.clear();
     let mut output = match path_of(options.output.as_ref()) {
         Some(path) => Output::create_new(path)?,
-        None => Output::create(None, Access::Private)?,
+        None => Output::create(
+            None,
+            Access::Private,
+            Replace {
+                any_bytes: true,
+                ..Replace::default()
+            },
+        )?,
     };
     let name = output.name();
     output
         .write_all(&line)
         .map_err(|error| Failure::of_io("write", name, error))?;
+    let is_stream = output.is_stream();
     output.finish()?;
-    if options.print_id {
-        writeln!(std::io::stderr(), "{}", LocalKey::new(&kek).kek_id())
-            .map_err(|error| Failure::of_io("write", "standard error", error))?;
+    let id = LocalKey::new(&kek).kek_id().to_owned();
+    if options.print_id && !report::is_json() {
+        report::note(&id)?;
     }
-    Ok(())
+    let output = path_of(options.output.as_ref()).map(|path| path.display().to_string());
+    report::result(
+        &json!({ "schema": report::SCHEMA, "command": "keygen", "kek_id": id, "output": output }),
+        is_stream,
+    )
 }

@@ -1,23 +1,28 @@
 //! `waxseal`: seals, opens, re-wraps and inspects envelopes from the command line.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 usage. A command that fails says why in one line on standard
-//! error, without key material, AAD or context values, and leaves no output file behind. Warnings of a backend stand
-//! there too, each on a line of its own.
+//! The exit codes are those of [`exit`]. A command that fails says why in one line on standard error (or, with `--json`, in
+//! one JSON object), without key material, AAD or context values, and leaves no output file behind. Warnings of a backend
+//! stand there too, each on a line of its own.
 
 mod arguments;
 mod binding;
 mod copy;
 mod doctor;
+mod exit;
 mod failure;
-mod input;
+mod help;
 mod inspect;
 mod kek;
 mod keygen;
 mod open;
-mod output;
 mod progress;
+mod prompt;
+mod report;
 mod rewrap;
 mod seal;
+mod signals;
+mod stream;
+mod terminal;
 mod usage;
 mod warnings;
 
@@ -29,31 +34,18 @@ use clap::Parser;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return usage::report(&error),
+        Err(error) => {
+            if std::env::args_os().any(|argument| argument == "--json") {
+                report::as_json();
+            }
+            return usage::report(&error);
+        }
     };
+    if arguments.json {
+        report::as_json();
+    }
+    signals::outlive_limits();
     warnings::show();
-    // What waits for a network does so on this runtime; nothing else needs one.
-    #[cfg(any(
-        feature = "aws-kms",
-        feature = "azure-key-vault",
-        feature = "gcp-kms",
-        feature = "vault-transit"
-    ))]
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return failure::Failure::refused(format!("cannot start: {error}")).report(),
-    };
-    #[cfg(any(
-        feature = "aws-kms",
-        feature = "azure-key-vault",
-        feature = "gcp-kms",
-        feature = "vault-transit"
-    ))]
-    let _inside = runtime.enter();
     let result = match arguments.command {
         Command::Keygen(options) => keygen::run(&options),
         Command::Seal(options) => seal::run(&options),

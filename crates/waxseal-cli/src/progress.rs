@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::Output;
+use crate::stream::Output;
 
 /// Work that takes no longer has no bar.
 const QUIET: Duration = Duration::from_millis(800);

@@ -2,47 +2,41 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use waxseal::blocking::Sealer;
-use waxseal::envelope::HeaderBuf;
+use waxseal::envelope::{HeaderBuf, KekRef, Wraps};
 use waxseal::key::RewrapRules;
+use waxseal::source::Fate;
 use waxseal::{EncryptionContext, ErrorKind, envelope::Header, in_place, sealer::NewWraps};
 
 use crate::arguments::Rewrap;
 use crate::copy::copy;
-use crate::failure::{Failure, Result};
-use crate::input::{Input, path_of};
-use crate::kek::{self, Role};
-use crate::output::{Access, Output};
+use crate::failure::{Failure, Result, printable};
+use crate::kek::{self, Keks, Role};
 use crate::progress::Progress;
-use crate::{binding, seal};
+use crate::stream::{Access, Input, Output, Replace, changed, path_of};
+use crate::{binding, report, seal, warnings};
 
 /// Makes new wraps, and copies the body behind them.
 pub(crate) fn run(options: &Rewrap) -> Result<()> {
     let keks = kek::parse(&options.kek)?;
     let to = kek::parse_all("--to", &options.to)?;
+    if let Keks::Given(keks) = &keks
+        && keks.len() > 1
+        && to.is_empty()
+    {
+        return Err(Failure::usage(
+            "--to is missing: there are several --kek, so name the key that wraps with --to",
+        ));
+    }
     let given = binding::context(&options.context)?;
-    let mut builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
+    let builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
+    let builder = kek::within(builder, &options.calls)?;
     let target = target(options)?;
-    builder = if to.is_empty() {
-        kek::first_wraps(builder, &keks)?
-    } else {
-        let builder = kek::each(builder, &to, Role::Wraps)?;
-        kek::open_with(builder, &keks)?
-    };
-    let mut rules = RewrapRules::new();
-    if options.drop_unknown {
-        rules = rules.dropping_unknown();
-    }
-    if options.allow_fewer {
-        rules = rules.leaving_fewer_wraps();
-    }
-    if options.allow_weaker {
-        rules = rules.weakening();
-    }
-    builder = builder.rewrap_rules(rules);
-    let sealer = Sealer::from(builder.build()?);
+    let mut keys = kek::sources(&[("--kek", &options.kek), ("--to", &options.to)]);
+    seal::check_streams(&mut keys, None, options.streams.input.as_ref())?;
 
     let in_place = if options.in_place { path_of(target) } else { None };
     if let Some(path) = in_place.filter(|path| path.exists()) {
@@ -53,6 +47,23 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         })?;
     }
     let mut input = Input::open(options.streams.input.as_ref())?;
+    let replace = Replace {
+        break_links: options.streams.break_links,
+        input: Some(&input),
+        keys: &keys,
+        any_bytes: false,
+    };
+    // What would be refused in the end is refused now. In place the file is overwritten first, if that can be.
+    let output = match in_place {
+        Some(_) => {
+            drop(Output::create(target, Access::Usual, replace)?);
+            None
+        }
+        None => Some(Output::create(target, Access::Usual, replace)?),
+    };
+    if let Some(output) = &output {
+        output.refuse_terminal()?;
+    }
     let from = input.name();
     let read = HeaderBuf::read_from(&mut input);
     let read = read.map_err(|error| Failure::of_stream("read", &from, error))?;
@@ -64,14 +75,21 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
             .stored_context()
             .is_some_and(|stored| stored != given.canonical())
     {
-        return Err(Failure::refused(
+        return Err(Failure::usage(
             "the envelope stores its context; give it with --context, or take it from there with --use-stored-context",
         ));
     } else {
         given
     };
+    let wraps = Role::wraps(&options.calls);
+    let builder = if to.is_empty() {
+        kek::first_wraps(builder, &keks, wraps)?
+    } else {
+        kek::open_with(kek::each(builder, &to, wraps)?, &keks)?
+    };
+    let sealer = Sealer::from(builder.rewrap_rules(rules(options)).build()?);
     let new = sealer.rewrap(read.as_bytes(), &context)?;
-    // What was reserved for later is kept, and the length with it, where that fits.
+    // What was reserved for later is kept, and the length with it, if that fits.
     let reserved = header.wrap_section()?.padding() > 0 && options.wraps.padding.is_none();
     let prefix = match new.in_place().filter(|_| reserved) {
         Some(prefix) => prefix,
@@ -82,10 +100,22 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     if let Some(path) = in_place.filter(|_| fits)
         && overwrite(path, &new)?
     {
-        return Ok(());
+        return report(options, &new, &path.display().to_string(), true, false);
     }
-    let mut output = Output::create(target, Access::Usual)?;
-    let name = output.name();
+    let mut output = match output {
+        Some(output) => output,
+        None => Output::create(
+            target,
+            Access::Usual,
+            Replace {
+                break_links: options.streams.break_links,
+                input: Some(&input),
+                keys: &keys,
+                any_bytes: false,
+            },
+        )?,
+    };
+    let (name, is_stream) = (output.name(), output.is_stream());
     for part in [
         prefix.as_slice(),
         read.as_bytes().get(new.replaces()..).unwrap_or_default(),
@@ -99,7 +129,89 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     if let Some(path) = in_place {
         check_unchanged(path, read.as_bytes())?;
     }
-    output.finish()
+    output.finish()?;
+    report(options, &new, &name.to_string(), false, is_stream)
+}
+
+/// What the re-wrap may take away, as the command line has it.
+fn rules(options: &Rewrap) -> RewrapRules<'static> {
+    let mut rules = RewrapRules::new();
+    if options.drop_unknown {
+        rules = rules.dropping_unknown();
+    }
+    if options.allow_fewer {
+        rules = rules.leaving_fewer_wraps();
+    }
+    if options.allow_weaker {
+        rules = rules.weakening();
+    }
+    rules
+}
+
+/// Says what became of the wraps: under which keys it is now, and which were kept, replaced and dropped.
+fn report(options: &Rewrap, new: &NewWraps, output: &str, is_in_place: bool, is_stream: bool) -> Result<()> {
+    let kept = new
+        .stanzas()
+        .iter()
+        .filter(|stanza| stanza.fate == Fate::Kept)
+        .count();
+    let now = match new.wraps() {
+        Wraps::Attached(set) => set.wraps(),
+        _ => &[],
+    };
+    // Those that were kept stand behind those that were made.
+    let made = now.get(..now.len().saturating_sub(kept)).unwrap_or_default();
+    if report::is_json() {
+        let made: Vec<Value> = made.iter().map(|wrap| kek_json(wrap.kek())).collect();
+        let old: Vec<Value> = new
+            .stanzas()
+            .iter()
+            .map(|stanza| {
+                let mut shown = kek_json(&stanza.kek);
+                shown["fate"] = fate(stanza.fate).into();
+                shown
+            })
+            .collect();
+        return report::result(
+            &json!({
+                "schema": report::SCHEMA,
+                "command": "rewrap",
+                "output": output,
+                "in_place": is_in_place,
+                "wrapped_under": made,
+                "old_wraps": old,
+            }),
+            is_stream,
+        );
+    }
+    if options.quiet {
+        return Ok(());
+    }
+    for wrap in made {
+        warnings::line(&format!(
+            "waxseal: wrapped under {}",
+            printable(&wrap.kek().to_string())
+        ))?;
+    }
+    for stanza in new.stanzas() {
+        let kek = printable(&stanza.kek.to_string());
+        warnings::line(&format!("waxseal: {} {kek}", fate(stanza.fate)))?;
+    }
+    Ok(())
+}
+
+fn fate(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Kept => "kept",
+        Fate::Replaced => "replaced",
+        Fate::Dropped => "dropped",
+        _ => "changed",
+    }
+}
+
+fn kek_json(kek: &KekRef) -> Value {
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    json!({ "provider": kek.provider(), "kek_id": some(kek.id()), "kek_version": some(kek.version()) })
 }
 
 /// Refuses to take the place of a file that somebody else has re-wrapped since it was read.
@@ -107,20 +219,16 @@ fn check_unchanged(path: &Path, header: &[u8]) -> Result<()> {
     let read = |mut now: Vec<u8>| File::open(path)?.read_exact(&mut now).map(|()| now);
     match read(vec![0; header.len()]) {
         Ok(now) if now == header => Ok(()),
-        _ => Err(Failure::refused(
-            "the file was changed while it was re-wrapped; it is left as it is now",
-        )),
+        _ => Err(changed(&crate::stream::Name::Path(path.into()))),
     }
 }
 
-/// Overwrites the wraps alone. `false` where that cannot be done, and the file is to be written anew.
+/// Overwrites the wraps alone. `false` if that cannot be done, and the file is to be written anew.
 fn overwrite(path: &Path, new: &NewWraps) -> Result<bool> {
     match in_place::rewrap_file(path, new) {
         Ok(()) => Ok(true),
         // Not while another process is at it.
-        Err(error) if error.is_retryable() => Err(Failure::refused(
-            "another process is re-wrapping this file; try again",
-        )),
+        Err(error) if error.is_retryable() => Err(busy()),
         // No room, several names, a file that only its directory lets one write: a new file still can take its place.
         Err(error)
             if matches!(
@@ -135,24 +243,24 @@ fn overwrite(path: &Path, new: &NewWraps) -> Result<bool> {
 }
 
 fn busy() -> Failure {
-    Failure::refused("another process is re-wrapping this file; try again")
+    Failure::busy("another process is re-wrapping this file; try again")
 }
 
-fn target(options: &Rewrap) -> Result<Option<&std::path::PathBuf>> {
+fn target(options: &Rewrap) -> Result<Option<&PathBuf>> {
     if !options.in_place {
         return Ok(options.streams.output.as_ref());
     }
     let input = options.streams.input.as_ref();
-    if path_of(input).is_none() {
-        return Err(Failure::usage("--in-place needs INPUT to be a file"));
+    match Input::place(input) {
+        crate::stream::Place::Path(_) => Ok(input),
+        _ => Err(Failure::usage("--in-place needs INPUT to be a file")),
     }
-    Ok(input)
 }
 
 fn stored(header: &Header<'_>) -> Result<EncryptionContext> {
     match header.stored_context() {
         Some(stored) => Ok(EncryptionContext::from_canonical(stored)?),
-        None => Err(Failure::refused(
+        None => Err(Failure::usage(
             "--use-stored-context: the envelope stores no context; give it with --context KEY=VALUE",
         )),
     }

@@ -1,15 +1,16 @@
 //! `waxseal seal`.
 
+use serde_json::json;
 use waxseal::blocking::Sealer;
 use waxseal::{Builder, Suite, envelope::ChunkSize, message::Parallel};
 
 use crate::arguments::{NewWraps, Seal, Threads};
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
-use crate::input::Input;
-use crate::output::{Access, Output};
+use crate::kek::Role;
 use crate::progress::Progress;
-use crate::{binding, kek};
+use crate::stream::{Access, Input, Output, Replace, Source, check_once};
+use crate::{binding, kek, report};
 
 /// Seals a stream.
 pub(crate) fn run(options: &Seal) -> Result<()> {
@@ -25,20 +26,58 @@ pub(crate) fn run(options: &Seal) -> Result<()> {
     if options.store_context {
         builder = builder.store_context();
     }
-    let builder = threads(builder, &options.threads)?;
-    let aad = binding::aad(&options.aad)?;
-    let sealer = Sealer::from(kek::first_wraps(builder, &keks)?.build()?);
+    let builder = kek::within(threads(builder, &options.threads)?, &options.calls)?;
+    let mut keys = kek::sources(&[("--kek", &options.kek)]);
+    check_streams(
+        &mut keys,
+        binding::source(&options.aad),
+        options.streams.input.as_ref(),
+    )?;
 
     let mut input = Input::open(options.streams.input.as_ref())?;
-    let output = Output::create(options.streams.output.as_ref(), Access::Usual)?;
+    let replace = Replace {
+        break_links: options.streams.break_links,
+        input: Some(&input),
+        keys: &keys,
+        any_bytes: false,
+    };
+    let output = Output::create(options.streams.output.as_ref(), Access::Usual, replace)?;
+    output.refuse_terminal()?;
+    let aad = binding::aad(&options.aad)?;
+    let sealer = Sealer::from(kek::first_wraps(builder, &keks, Role::wraps(&options.calls))?.build()?);
     let (from, to) = (input.name(), output.name());
+    let is_stream = output.is_stream();
     let progress = Progress::new(input.len(), &output);
     let mut writer = sealer.writer(output, context.with_aad(&aad))?;
-    copy(&mut input, &from, &mut writer, &to, progress)?;
+    let sealed = copy(&mut input, &from, &mut writer, &to, progress)?;
     let output = writer
         .finish()
         .map_err(|error| Failure::of_stream("write", &to, error))?;
-    output.finish()
+    output.finish()?;
+    report::result(
+        &json!({
+            "schema": report::SCHEMA,
+            "command": "seal",
+            "output": to.to_string(),
+            "plaintext_len": sealed,
+        }),
+        is_stream,
+    )
+}
+
+/// Refuses a stream that would be read twice: for keys, for the AAD, and as the input.
+pub(crate) fn check_streams(
+    keys: &mut Vec<Source>,
+    aad: Option<Source>,
+    input: Option<&std::path::PathBuf>,
+) -> Result<()> {
+    let count = keys.len();
+    keys.extend(aad);
+    keys.push(Source::new("INPUT", Input::place(input)));
+    let checked = check_once(keys);
+    // What is left are the keys, which no output may overwrite.
+    keys.truncate(count);
+    checked
 }
 
 /// Settings of the wraps that are written.

@@ -13,11 +13,13 @@ use crate::failure::Failure;
 /// AAD that is out of place.
 pub(crate) fn report(error: &Error) -> ExitCode {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
             // Whoever asked for help and closed the pipe has seen enough.
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Failure::of_io("write", "standard output", error).report()
+            }
+            _ => ExitCode::SUCCESS,
+        },
         _ => Failure::usage(describe(error)).report(),
     }
 }
@@ -34,7 +36,7 @@ fn describe(error: &Error) -> String {
         ErrorKind::InvalidSubcommand
         | ErrorKind::MissingSubcommand
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "name a command: keygen, seal, open, rewrap or inspect".into()
+            "name a command: keygen, seal, open, rewrap, inspect or doctor".into()
         }
         ErrorKind::MissingRequiredArgument => format!("missing: {}", options(error)),
         ErrorKind::ArgumentConflict => match list(error, ContextKind::PriorArg) {

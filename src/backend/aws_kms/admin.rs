@@ -145,6 +145,7 @@ impl AwsAdmin {
         let mut description = KekDescription::new(kek, state, self.form.algorithm());
         description.created = time(key.creation_date);
         description.destroyed_at = time(key.deletion_date);
+        description.expires_at = time(key.valid_to);
         Ok(description)
     }
 

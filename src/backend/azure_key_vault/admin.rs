@@ -110,6 +110,7 @@ impl AzureAdmin {
         };
         let mut description = KekDescription::new(kek, state, self.algorithm.wrap_algorithm());
         description.created = attributes.created.map(SystemTime::from);
+        description.expires_at = attributes.expires.map(SystemTime::from);
         description
     }
 

@@ -162,6 +162,7 @@ mod tests {
         }
     }
 
+    // spec: ALG-13
     #[test]
     fn nothing_that_leads_elsewhere_is_a_key() {
         assert_eq!(split_key("orders").unwrap(), ("orders", None));

@@ -95,6 +95,7 @@ mod tests {
         }
     }
 
+    // spec: ALG-4
     #[test]
     fn anything_else_says_what_is_expected_and_not_what_was_found() {
         let bytes: Vec<u8> = (0..33).collect();

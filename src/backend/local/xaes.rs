@@ -137,6 +137,7 @@ mod tests {
         }
     }
 
+    // spec: BIND-2
     #[test]
     fn a_wrap_opens_in_its_context_and_unaltered_only() {
         let xaes = Xaes::new(&Kek::from_bytes(&[1; 32]));
@@ -154,6 +155,21 @@ mod tests {
             wrapped[bit / 8] ^= 1 << (bit % 8);
             assert!(xaes.unwrap(&wrapped, &Request::new(&here)).is_err(), "bit {bit}");
             wrapped[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    // spec: ALG-5
+    #[test]
+    fn no_two_wraps_have_a_nonce_in_common() {
+        let xaes = Xaes::new(&Kek::from_bytes(&[1; 32]));
+        let (dek, context) = (Dek::generate().unwrap(), EncryptionContext::empty());
+        let mut nonces = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            let mut wrapped = Vec::new();
+            xaes.wrap_to(&dek, &Request::new(&context), &mut wrapped).unwrap();
+            let nonce: [u8; NONCE] = wrapped[..NONCE].try_into().unwrap();
+            // Neither half is a constant or a counter that starts anew.
+            assert!(nonces.insert(nonce[..12].to_vec()) && nonces.insert(nonce[12..].to_vec()));
         }
     }
 }

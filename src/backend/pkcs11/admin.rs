@@ -1,7 +1,7 @@
 //! Making, rotating and disabling keys on a token.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -43,10 +43,14 @@ pub struct TokenAdmin {
 }
 
 impl TokenAdmin {
-    /// Administers the keys for this mechanism on the client's token. Its user must be one that may make keys.
-    #[must_use]
-    pub fn new(client: Client, mechanism: Mechanism) -> Self {
+    pub(super) fn new(client: Client, mechanism: Mechanism) -> Self {
         Self { client, mechanism }
+    }
+
+    /// Administers the keys for this mechanism. The client's user must be one that may make keys.
+    #[must_use]
+    pub fn with_mechanism(self, mechanism: Mechanism) -> Self {
+        Self { mechanism, ..self }
     }
 
     async fn call<T: Send + 'static>(
@@ -63,8 +67,7 @@ impl TokenAdmin {
         let (label, mechanism) = (label.to_owned(), self.mechanism);
         self.call(move |token| {
             // One at a time in this process.
-            static MAKING: Mutex<()> = Mutex::new(());
-            let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = token.module.making.lock().unwrap_or_else(PoisonError::into_inner);
             let versions = find(token, &label, mechanism)?;
             let session = token.loan.writing()?;
             let id = match noted(&session, &label, &digest)? {

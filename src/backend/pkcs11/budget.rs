@@ -1,33 +1,52 @@
 //! How often a version of a KEK has wrapped with a random IV.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::mechanism::Mechanism;
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Wraps of one version with AES-GCM and random 96-bit IVs (NIST SP 800-38D, 8.3).
 pub(super) const WRAPS: u64 = 1 << 32;
 
-/// The counts of this process, by token, label and version: whatever clients there are.
-static COUNTS: LazyLock<Mutex<HashMap<String, Arc<AtomicU64>>>> = LazyLock::new(Mutex::default);
+/// The counts of this process, by token, label, version and mechanism: whatever clients there are.
+#[derive(Default)]
+pub(super) struct Counts(Mutex<HashMap<String, Arc<Count>>>);
 
-/// The count of one version.
+#[derive(Default)]
+struct Count {
+    wraps: AtomicU64,
+    is_proved: AtomicBool,
+}
+
+/// What this process has done with one version.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<AtomicU64>);
+pub(super) struct Budget(Arc<Count>);
 
 impl Budget {
     /// The budget of a version, the same for everybody in this process.
-    pub(super) fn of(token: &str, label: &str, version: &str) -> Self {
-        let name = format!("{token}\0{label}\0{version}");
-        let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn of(counts: &Counts, token: &str, label: &str, version: &str, mechanism: Mechanism) -> Self {
+        let name = format!("{token}\0{label}\0{version}\0{}", mechanism.feature());
+        let mut counts = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
         Self(Arc::clone(counts.entry(name).or_default()))
+    }
+
+    /// Whether a wrap under this version was seen to open.
+    pub(super) fn is_proved(&self) -> bool {
+        self.0.is_proved.load(Ordering::Relaxed)
+    }
+
+    /// A wrap under this version was seen to open.
+    pub(super) fn prove(&self) {
+        self.0.is_proved.store(true, Ordering::Relaxed);
     }
 
     /// Takes one wrap out of the budget.
     pub(super) fn take(&self) -> Result<()> {
         let taken = self
             .0
+            .wraps
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
                 (count < WRAPS).then_some(count + 1)
             });
@@ -44,18 +63,23 @@ impl Budget {
 mod tests {
     use super::*;
 
+    // spec: ALG-14
     #[test]
     fn the_last_wrap_is_given_and_no_more() {
-        let budget = Budget::of("budget test", "a", "01");
-        budget.0.store(WRAPS - 1, Ordering::Relaxed);
+        let counts = Counts::default();
+        let of = |version| Budget::of(&counts, "token", "a", version, Mechanism::AesGcm);
+        let budget = of("01");
+        budget.0.wraps.store(WRAPS - 1, Ordering::Relaxed);
         // Another client of the same key has the same count; another version has its own.
-        assert!(Budget::of("budget test", "a", "01").take().is_ok());
+        assert!(of("01").take().is_ok());
         assert_eq!(
             budget.take().unwrap_err().kind(),
             ErrorKind::BudgetExhausted {
                 budget: "wraps of a KEK version"
             }
         );
-        assert!(Budget::of("budget test", "a", "02").take().is_ok());
+        assert!(of("02").take().is_ok());
+        of("02").prove();
+        assert!(of("02").is_proved() && !of("01").is_proved());
     }
 }

@@ -6,9 +6,10 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism as Call, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::map::{Fault, is_about_the_bytes, may_be_about_the_bytes};
+use super::map::{self, Fault, is_about_the_bytes, may_be_about_the_bytes};
 use super::mechanism::Mechanism;
 use super::objects::Version;
 use crate::value::entropy;
@@ -32,7 +33,7 @@ pub(super) struct Wrapping {
 
 impl Wrapping {
     pub(super) fn run(&self, session: &Session, version: &Version) -> Result<Vec<u8>, Fault> {
-        let key = version.checked()?.wraps.ok_or_else(no_such_half)?;
+        let key = version.to_wrap(self.mechanism)?;
         let wrapped = match self.mechanism {
             Mechanism::AesGcm => {
                 version.budget.take()?;
@@ -42,19 +43,81 @@ impl Wrapping {
             Mechanism::RsaOaep256 => session.encrypt(&oaep(), key, &self.secret)?,
         };
         if Some(wrapped.len()) != expected_len(self.mechanism, version) {
-            return Err(nonsense("the token gave a wrap of another length"));
+            return Err(nonsense("the token returned a wrap of another length"));
         }
+        self.prove(session, version, &wrapped)?;
         Ok(wrapped)
     }
 
-    fn gcm(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
-        // A token may put an IV of its own in its place, so it is read after the call.
-        let mut iv: [u8; IV] = entropy::array()?;
-        let sealed = {
-            let params = GcmParams::new(&mut iv, &self.aad, tag_bits())?;
-            session.encrypt(&Call::AesGcm(params), key, &self.secret)?
+    /// Opens the first wrap under each version: a token that encrypts with another IV than it tells, or that does not
+    /// decrypt, is found before anything is sealed.
+    fn prove(&self, session: &Session, version: &Version, wrapped: &[u8]) -> Result<(), Fault> {
+        if version.budget.is_proved() || version.unwraps.is_none() {
+            return Ok(());
+        }
+        let unwrapping = Unwrapping {
+            mechanism: self.mechanism,
+            aad: self.aad,
+            wrapped: wrapped.to_vec(),
         };
-        Ok([iv.as_slice(), &sealed].concat())
+        match unwrapping.run(session, version) {
+            Ok(opened) if bool::from(opened.as_slice().ct_eq(&self.secret)) => {
+                version.budget.prove();
+                Ok(())
+            }
+            Err(Fault::Token(error)) => Err(error.into()),
+            Err(Fault::Ours(error)) if error.kind() != ErrorKind::CannotOpen => Err(error.into()),
+            Ok(_) | Err(Fault::Ours(_)) => Err(nonsense(
+                "what the token has wrapped does not open under the same key, as happens if it encrypts with an IV of \
+                 its own and does not tell it; nothing was sealed",
+            )),
+        }
+    }
+
+    /// `IV || ciphertext || tag`, with the IV that the token has used as far as it tells.
+    fn gcm(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
+        let iv: [u8; IV] = entropy::array()?;
+        let (iv, mut sealed) = match self.gcm_with(session, key, iv) {
+            // A token that takes no IV, and makes its own in the place of zeros (AWS CloudHSM).
+            Err(error) if map::is_refused_mechanism(&error) => match self.gcm_with(session, key, [0; IV]) {
+                Err(_) => return Err(error.into()),
+                Ok(([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], _)) => {
+                    return Err(nonsense(
+                        "the token takes no IV, and does not tell which it has used",
+                    ));
+                }
+                Ok(sealed) => sealed,
+            },
+            sealed => sealed?,
+        };
+        match sealed.len().checked_sub(KEY_LEN + TAG) {
+            Some(0) => Ok([iv.as_slice(), &sealed].concat()),
+            // An IV of its own behind the tag (Luna in FIPS mode).
+            Some(IV) => {
+                let iv = sealed.split_off(KEY_LEN + TAG);
+                Ok([iv, sealed].concat())
+            }
+            _ => Err(Error::unsupported("the form of this token's AES-GCM output")
+                .with_detail(format!(
+                    "{} bytes where {} were expected, or {} with the IV at the end",
+                    sealed.len(),
+                    KEY_LEN + TAG,
+                    KEY_LEN + TAG + IV
+                ))
+                .into()),
+        }
+    }
+
+    fn gcm_with(
+        &self,
+        session: &Session,
+        key: ObjectHandle,
+        mut iv: [u8; IV],
+    ) -> Result<([u8; IV], Vec<u8>), TokenError> {
+        // A token may put an IV of its own in its place, so it is read after the call.
+        let params = GcmParams::new(&mut iv, &self.aad, tag_bits())?;
+        let sealed = session.encrypt(&Call::AesGcm(params), key, &self.secret)?;
+        Ok((iv, sealed))
     }
 
     fn key_wrap(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
@@ -98,7 +161,7 @@ impl Unwrapping {
     /// The DEK, or the DEK and a binding that is still to be compared. `CannotOpen` where this version did not
     /// wrap it.
     pub(super) fn run(&self, session: &Session, version: &Version) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        let key = version.checked()?.unwraps.ok_or_else(no_such_half)?;
+        let key = version.to_unwrap()?;
         if Some(self.wrapped.len()) != expected_len(self.mechanism, version) {
             return Err(Error::malformed("wrapped DEK", 0).into());
         }
@@ -192,12 +255,6 @@ fn cannot_open(error: TokenError) -> Fault {
     } else {
         error.into()
     }
-}
-
-fn no_such_half() -> Fault {
-    Error::new(ErrorKind::KeyNotFound)
-        .with_detail("the token has only one half of the key pair")
-        .into()
 }
 
 fn nonsense(what: &'static str) -> Fault {

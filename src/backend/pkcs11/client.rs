@@ -4,92 +4,152 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_lock::Semaphore;
-
 use super::PROVIDER;
+use super::admin::TokenAdmin;
 use super::config::Config;
 use super::connection::{Connection, Loan};
+use super::crew::Crew;
+use super::key::TokenKey;
 use super::map::{self, Fault};
 use super::mechanism::Mechanism;
-use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout};
+use super::registry::Module;
+use crate::backend::shared::kept::Kept;
+use crate::runtime::{Monotonic, Runtime, ThreadRuntime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
+
+/// Recoveries in a row, without a call that succeeds in between, after which an error asks for a restart.
+const RECOVERIES: u32 = 6;
 
 /// One token: its module, its sessions and the PIN. Cheap to clone; each key on the token takes one.
 ///
 /// Nothing is loaded or opened before the first call.
 ///
-/// # Blocking
-/// PKCS#11 blocks. Calls run through [`Runtime::spawn_blocking`], no more of them at once than there are
-/// [sessions](Config::with_sessions). A call that ends by its timeout goes on in its thread, since nothing can
-/// interrupt a module, and keeps its turn until it returns.
+/// # Threads
+/// PKCS#11 blocks. Calls run on threads of the client's own, at most as many as it has
+/// [sessions](Config::with_sessions), and never on the caller's thread: a call works from any async runtime, from
+/// none, and through [`blocking::Sealer`](crate::blocking::Sealer) inside a task. A call that is not over by its deadline
+/// is `TimedOut`, whatever the module does. Nothing can interrupt a module: a call that has not returned after the
+/// client's timeout is given up with its thread, and others take its place. After 16 of them every call is
+/// `Unavailable` at once, and the process has to be restarted. Dropping the last clone closes the sessions, and waits a
+/// second for it at most.
 ///
 /// # One login for a process
-/// PKCS#11 logs in a *process*: once any part of it has logged in to a token, every other part is too, whatever
-/// PIN it has. A PIN that the token has refused is not tried a second time by the same client.
+/// PKCS#11 logs in a *process*: after one part of it has logged in to a token, the token asks no other part for a PIN.
+/// This crate does: a client whose PIN differs from the one that the process is logged in with is `Unauthenticated`. (If
+/// another library of the process has logged in, there is nothing to compare with.) A PIN that the token has refused is
+/// not tried again by any client of the process, so that the token does not lock.
 ///
 /// # Fork
-/// A module must not be used on both sides of a `fork`: make clients after it.
+/// A client that was made before a `fork` is refused in the child at once. Make a new client there: the module is
+/// initialized anew, as PKCS#11 asks. The parent goes on.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    inner: Kept<Arc<Inner>>,
+    refresh: Duration,
+    place: Arc<str>,
+    /// The configuration, for a person.
+    shown: Arc<str>,
+}
 
+/// The calls end before the sessions do.
 struct Inner {
-    connection: Connection,
-    turns: Arc<Semaphore>,
+    crew: Crew,
+    connection: Arc<Connection>,
 }
 
 impl Client {
-    /// A client of this token.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self(Arc::new(Inner {
-            turns: Arc::new(Semaphore::new(config.sessions)),
-            connection: Connection::new(config),
-        }))
+    /// A client of this token. Loads and opens nothing yet.
+    ///
+    /// # Errors
+    /// `Configuration` if the configuration names no module or no token.
+    pub fn connect(config: Config) -> Result<Self> {
+        if config.module.as_os_str().is_empty() {
+            return Err(Error::configuration("the path of the PKCS#11 module is empty"));
+        }
+        if config.token.is_empty() {
+            return Err(Error::configuration(
+                "no token is named; give its label, serial, model, manufacturer or slot",
+            ));
+        }
+        Ok(Self {
+            refresh: config.refresh,
+            place: format!("{} {:?}", config.module.display(), config.token).into(),
+            shown: format!("{config:?}").into(),
+            inner: Kept::new(Arc::new(Inner {
+                crew: Crew::new(config.sessions, config.timeout),
+                connection: Arc::new(Connection::new(config)),
+            })),
+        })
     }
 
-    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
-        &self.0.connection.config().runtime
+    /// The KEK of this label, for [`Mechanism::AesGcm`]; see [`TokenKey::with_mechanism`] for others.
+    ///
+    /// # Errors
+    /// `Configuration` for a label that is empty; `InvalidArgument` or `OverLimit` for one that no envelope can name.
+    pub fn key(&self, label: &str) -> Result<TokenKey> {
+        TokenKey::new(self.clone(), label, Mechanism::AesGcm)
+    }
+
+    /// The administration of KEKs for [`Mechanism::AesGcm`] on this token; see [`TokenAdmin::with_mechanism`] for others.
+    #[must_use]
+    pub fn admin(&self) -> TokenAdmin {
+        TokenAdmin::new(self.clone(), Mechanism::AesGcm)
+    }
+
+    /// The module and the token behind it, to tell this client's keys from those elsewhere.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn now(&self) -> Monotonic {
+        ThreadRuntime.now()
     }
 
     pub(super) fn refresh(&self) -> Duration {
-        self.0.connection.config().refresh
+        self.refresh
     }
 
-    /// Runs `work` with a session, where it may block; a second time where session, login or key was lost.
+    /// Runs `work` with a session, on a thread that may block; a second time if session, login or key was lost.
     pub(super) async fn call<T: Send + 'static>(
         &self,
         deadline: Option<Monotonic>,
         mechanism: Mechanism,
         work: impl Fn(&Token<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
-        let config = self.0.connection.config();
-        let runtime = &*config.runtime;
-        let mut timeout = config.timeout;
-        if let Some(deadline) = deadline {
-            timeout = timeout.min(deadline.0.saturating_sub(runtime.now().0));
-            if timeout.is_zero() {
-                return Err(Error::new(ErrorKind::TimedOut).with_provider(PROVIDER));
-            }
+        self.call_inner(deadline, mechanism, work)
+            .await
+            .map_err(|error| error.with_provider(PROVIDER))
+    }
+
+    async fn call_inner<T: Send + 'static>(
+        &self,
+        deadline: Option<Monotonic>,
+        mechanism: Mechanism,
+        work: impl Fn(&Token<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T> {
+        // Before anything else is touched: locks may be held by threads of the parent.
+        let Inner { crew, connection } = &**self.inner.get()?;
+        let now = self.now();
+        let until = now + connection.config().timeout;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        if until <= now {
+            return Err(Error::new(ErrorKind::TimedOut));
         }
-        with_timeout(runtime, Some(timeout), async {
-            let turn = self.0.turns.acquire_arc().await;
-            let inner = Arc::clone(&self.0);
-            run_blocking(runtime, move || {
-                let result = inner.connection.run(mechanism, work);
-                // Only now: the caller may be gone.
-                drop(turn);
-                result
-            })
-            .await?
-        })
-        .await
-        .map_err(|error| error.with_provider(PROVIDER))
+        let module = Arc::clone(connection.module()?);
+        let hung = Arc::clone(&module.hung);
+        let connection = Arc::clone(connection);
+        let work = move || run(&connection, &module, mechanism, until, work);
+        let answer = crew.run(&hung, work)?;
+        // By the timer of the threads, whatever runtime this is polled in.
+        let left = until.0.saturating_sub(now.0);
+        with_timeout(&ThreadRuntime, Some(left), answer).await
     }
 }
 
 /// A token with a session that is logged in, for as long as one piece of work takes.
 pub(super) struct Token<'a> {
     connection: &'a Connection,
+    pub(super) module: &'a Module,
     pub(super) loan: &'a Loan,
 }
 
@@ -100,62 +160,94 @@ impl Token<'_> {
     }
 }
 
-impl Connection {
-    fn run<T>(&self, mechanism: Mechanism, work: impl Fn(&Token<'_>) -> Result<T, Fault>) -> Result<T> {
-        let mut is_second = false;
-        loop {
-            let (loan, result) = match self.lend() {
-                Ok(loan) => {
-                    let result = work(&Token {
-                        connection: self,
-                        loan: &loan,
-                    });
-                    (Some(loan), result)
-                }
-                Err(fault) => (None, Err(fault)),
-            };
-            let fault = match result {
-                Ok(value) => {
-                    if let Some(loan) = loan {
-                        self.take_back(loan, true);
-                    }
-                    return Ok(value);
-                }
-                Err(fault) => fault,
-            };
-            let recovery = match &fault {
-                Fault::Token(error) => map::recovery(error),
-                Fault::Ours(_) => None,
-            };
-            match recovery {
-                Some(recovery) => self.recover(loan, recovery),
-                None => {
-                    if let Some(loan) = loan {
-                        self.take_back(loan, false);
-                    }
-                }
-            }
-            if recovery.is_none() || is_second {
-                return Err(match fault {
-                    Fault::Token(error) => map::error(error, Some(mechanism)),
-                    Fault::Ours(error) => error,
-                });
-            }
-            is_second = true;
+/// Does `work`, and once more after what was lost could be found again.
+fn run<T>(
+    connection: &Arc<Connection>,
+    module: &Module,
+    mechanism: Mechanism,
+    until: Monotonic,
+    work: impl Fn(&Token<'_>) -> Result<T, Fault>,
+) -> Result<T> {
+    let mut is_second = false;
+    let mut has_restarted = false;
+    loop {
+        let restarts = module.restarts();
+        let fault = match attempt(connection, module, until, &work) {
+            Ok(value) => return Ok(value),
+            Err(fault) => fault,
+        };
+        let error = match fault {
+            Fault::Ours(error) => return Err(error),
+            Fault::Token(error) => error,
+        };
+        if map::recovery(&error).is_none() {
+            return Err(map::error(error, Some(mechanism)));
         }
+        if !is_second {
+            is_second = true;
+            continue;
+        }
+        if connection.recoveries() < RECOVERIES {
+            return Err(map::error(error, Some(mechanism)));
+        }
+        if connection.config().module_restart && !has_restarted {
+            has_restarted = true;
+            match module.restart(restarts, until) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(Fault::Token(error)) => tracing::warn!(
+                    provider = PROVIDER,
+                    code = map::said(&error),
+                    "the PKCS#11 module could not be restarted"
+                ),
+                Err(Fault::Ours(error)) => return Err(error),
+            }
+        }
+        return Err(worn_out(map::error(error, Some(mechanism))));
     }
 }
 
-impl Client {
-    /// The module and the token behind it.
-    pub(super) fn place(&self) -> String {
-        let config = self.0.connection.config();
-        format!("{} {:?}", config.module.display(), config.token)
+fn attempt<T>(
+    connection: &Arc<Connection>,
+    module: &Module,
+    until: Monotonic,
+    work: impl Fn(&Token<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let _call = module.call();
+    let (loan, result) = match connection.lend(module, until) {
+        Ok(loan) => {
+            let result = work(&Token {
+                connection,
+                module,
+                loan: &loan,
+            });
+            (Some(loan), result)
+        }
+        Err(fault) => (None, Err(fault)),
+    };
+    let recovery = match &result {
+        Err(Fault::Token(error)) => map::recovery(error),
+        _ => None,
+    };
+    match (recovery, loan) {
+        (Some(recovery), loan) => connection.recover(loan, recovery),
+        (None, Some(loan)) => connection.take_back(loan, result.is_ok()),
+        (None, None) => {}
     }
+    result
+}
+
+/// What was lost was not found again, many times in a row.
+fn worn_out(error: Error) -> Error {
+    let said = error.detail().unwrap_or_default().to_owned();
+    error.with_retryable(false).with_detail(format!(
+        "{said}; it stays so after the sessions were opened anew {RECOVERIES} times: the token is away for longer, or the \
+         module has to be started anew, so restart this process"
+    ))
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Client").field(self.0.connection.config()).finish()
+        write!(f, "Client({})", self.shown)
     }
 }

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 use super::uri::{TokenMatch, Uri};
-use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime};
+use crate::runtime::{Environment, ProcessEnvironment};
 use crate::value::error::{Error, Result};
 
 /// How a [`Client`](super::Client) is made.
@@ -17,10 +16,11 @@ pub struct Config {
     pub(super) module: PathBuf,
     pub(super) token: TokenMatch,
     pub(super) pin: Option<SecretString>,
-    pub(super) runtime: Arc<dyn Runtime>,
     pub(super) sessions: usize,
     pub(super) timeout: Duration,
     pub(super) refresh: Duration,
+    pub(super) final_try: bool,
+    pub(super) module_restart: bool,
 }
 
 impl Config {
@@ -31,10 +31,11 @@ impl Config {
             module: module.as_ref().to_owned(),
             token,
             pin: None,
-            runtime: Arc::new(AmbientRuntime),
             sessions: 8,
             timeout: Duration::from_secs(10),
             refresh: Duration::from_secs(300),
+            final_try: false,
+            module_restart: false,
         }
     }
 
@@ -51,7 +52,9 @@ impl Config {
     /// # Errors
     /// As [`from_uri`](Self::from_uri).
     pub fn from_uri_in(uri: &Uri, environment: &dyn Environment) -> Result<Self> {
-        let config = Self::new(uri.module(), uri.token().clone());
+        let config = Self::new(uri.module(), uri.token().clone())
+            .with_final_try(uri.final_try())
+            .with_module_restart(uri.module_restart());
         match uri.pin() {
             Some(source) => Ok(config.with_pin(source.read(environment)?)),
             None => Ok(config),
@@ -62,14 +65,6 @@ impl Config {
     #[must_use]
     pub fn with_pin(mut self, pin: SecretString) -> Self {
         self.pin = Some(pin);
-        self
-    }
-
-    /// Sets where blocking calls run. By default each has a thread of its own; an application on tokio gives its
-    /// `TokioRuntime`.
-    #[must_use]
-    pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
-        self.runtime = runtime;
         self
     }
 
@@ -86,10 +81,28 @@ impl Config {
         Ok(self)
     }
 
-    /// Sets how long a call may take, waiting for its turn included: 10 seconds by default.
+    /// Sets how long a call may take, waiting for its turn included: 10 seconds by default. A call that is in the module
+    /// for longer is given up.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Sets whether a PIN is tried when one more wrong PIN locks the token (`CKF_USER_PIN_FINAL_TRY`). By default no PIN
+    /// is tried then: a process that is restarted again and again with a wrong PIN must not lock the token.
+    #[must_use]
+    pub fn with_final_try(mut self, final_try: bool) -> Self {
+        self.final_try = final_try;
+        self
+    }
+
+    /// Sets whether the client may shut the module down and start it again (`C_Finalize`, `C_Initialize`) when new
+    /// sessions do not help any more. By default it may not, and says that the process has to be restarted. Allow it
+    /// only if nothing else in the process uses the module: all sessions of the process are lost.
+    #[must_use]
+    pub fn with_module_restart(mut self, module_restart: bool) -> Self {
+        self.module_restart = module_restart;
         self
     }
 
@@ -111,6 +124,8 @@ impl fmt::Debug for Config {
             .field("sessions", &self.sessions)
             .field("timeout", &self.timeout)
             .field("refresh", &self.refresh)
-            .finish_non_exhaustive()
+            .field("final_try", &self.final_try)
+            .field("module_restart", &self.module_restart)
+            .finish()
     }
 }

@@ -1,24 +1,31 @@
-//! The sessions with a token: opened, logged in, lent out, and opened again where they were lost.
+//! The sessions with a token: opened, logged in, lent out, and opened again after they were lost.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error as TokenError, RvError};
-use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::session::Session;
 use cryptoki::slot::Slot;
-use secrecy::SecretString;
 
 use super::PROVIDER;
 use super::config::Config;
-use super::map::{Fault, Recovery};
-use super::registry;
-use super::uri::TokenMatch;
+use super::crew::CLOSING;
+use super::login::Wanted;
+use super::map::{self, Fault, Recovery};
+use super::registry::{self, Module};
+use super::slots;
+use crate::runtime::{Monotonic, Runtime, ThreadRuntime};
+use crate::value::entropy::generation;
 use crate::value::error::{Error, ErrorKind};
 
 /// The sessions of one client. Everything here blocks.
 pub(super) struct Connection {
     config: Config,
+    /// The generation of the process that made it. In every other one it is a copy that may not be used.
+    process: u64,
+    module: OnceLock<Arc<Module>>,
     state: Mutex<State>,
+    returned: Condvar,
 }
 
 #[derive(Default)]
@@ -28,21 +35,34 @@ struct State {
     /// Counts the losses of all sessions. A session is good, and is ours to close, within one epoch.
     epoch: u64,
     open: Option<Open>,
+    /// Sessions of this epoch that are lent out.
+    lent: usize,
     /// A token was found once, so its absence is an outage.
     was_open: bool,
-    /// The token refused the PIN. It is not tried again: tokens lock after a few tries.
-    is_pin_refused: bool,
+    /// Recoveries since a call last succeeded.
+    recoveries: u32,
 }
 
 /// An open token. Sessions close when they are told to, not when they are dropped: a handle that was lost may by
 /// then be somebody else's.
 struct Open {
     module: Pkcs11,
+    /// The restarts of the module that it was opened after.
+    restarts: u64,
     slot: Slot,
     token: Arc<str>,
-    /// Never lent out: closing the last session of a process logs it out.
-    anchor: Session,
+    needs_login: bool,
+    /// Kept: closing the last session of a process logs it out. Lent out only if the token allows no other.
+    anchor: Option<Session>,
     idle: Vec<Session>,
+}
+
+impl Open {
+    fn close(self) {
+        for session in self.idle.into_iter().chain(self.anchor) {
+            drop(session.close());
+        }
+    }
 }
 
 /// A session that is lent out, logged in.
@@ -52,8 +72,10 @@ pub(super) struct Loan {
     epoch: u64,
     /// What tells the token from others.
     pub(super) token: Arc<str>,
-    slot: Slot,
+    pub(super) slot: Slot,
     module: Pkcs11,
+    needs_login: bool,
+    is_anchor: bool,
 }
 
 impl Loan {
@@ -72,7 +94,10 @@ impl Connection {
     pub(super) fn new(config: Config) -> Self {
         Self {
             config,
+            process: generation(),
+            module: OnceLock::new(),
             state: Mutex::default(),
+            returned: Condvar::new(),
         }
     }
 
@@ -80,196 +105,268 @@ impl Connection {
         &self.config
     }
 
+    /// The module, which the first call enters this client with.
+    pub(super) fn module(self: &Arc<Self>) -> Result<&Arc<Module>, Error> {
+        if let Some(module) = self.module.get() {
+            return Ok(module);
+        }
+        let module = registry::module(&self.config.module)?;
+        let is_first = self.module.set(Arc::clone(&module)).is_ok();
+        if is_first {
+            module.enter(self);
+        }
+        self.module
+            .get()
+            .ok_or_else(|| Error::new(ErrorKind::Unavailable))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session, from those that are idle or a new one.
-    pub(super) fn lend(&self) -> Result<Loan, Fault> {
+    /// A session, from those that are idle, or a new one, or one that comes back until then.
+    pub(super) fn lend(self: &Arc<Self>, module: &Module, until: Monotonic) -> Result<Loan, Fault> {
         let mut state = self.state();
-        if state.is_pin_refused {
-            return Err(pin_refused().into());
+        loop {
+            if let Some(open) = &state.open
+                && open.restarts != module.restarts()
+            {
+                // The sessions went with the module, and their numbers may be others' by now.
+                state.forget();
+            }
+            if state.open.is_none() {
+                let open = self.open(module, &mut state)?;
+                state.open = Some(open);
+                state.was_open = true;
+            }
+            let (generation, epoch, lent) = (state.generation, state.epoch, state.lent);
+            let Some(open) = &mut state.open else {
+                return Err(Error::new(ErrorKind::Unavailable).into());
+            };
+            let mut is_anchor = false;
+            let session = match open.idle.pop() {
+                Some(session) => Ok(session),
+                None => open.module.open_ro_session_no_drop(open.slot),
+            };
+            let session = match session {
+                Err(error) if !is_full(&error) => return Err(error.into()),
+                Err(error) if lent == 0 => match open.anchor.take() {
+                    Some(anchor) => {
+                        is_anchor = true;
+                        anchor
+                    }
+                    None => return Err(error.into()),
+                },
+                // The token has no more, and one of ours will come back.
+                Err(error) => {
+                    let left = until.0.saturating_sub(ThreadRuntime.now().0);
+                    if left.is_zero() {
+                        return Err(error.into());
+                    }
+                    let waited = self.returned.wait_timeout(state, left);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    continue;
+                }
+                Ok(session) => session,
+            };
+            let loan = Loan {
+                session,
+                generation,
+                epoch,
+                token: Arc::clone(&open.token),
+                slot: open.slot,
+                module: open.module.clone(),
+                needs_login: open.needs_login,
+                is_anchor,
+            };
+            state.lent += 1;
+            return Ok(loan);
         }
-        if state.open.is_none() {
-            let open = self.open(&mut state)?;
-            state.open = Some(open);
-            state.was_open = true;
-        }
-        let (generation, epoch) = (state.generation, state.epoch);
-        let Some(open) = &mut state.open else {
-            return Err(Error::new(ErrorKind::Unavailable).into());
-        };
-        let session = match open.idle.pop() {
-            Some(session) => session,
-            None => open.module.open_ro_session_no_drop(open.slot)?,
-        };
-        Ok(Loan {
-            session,
-            generation,
-            epoch,
-            token: Arc::clone(&open.token),
-            slot: open.slot,
-            module: open.module.clone(),
-        })
     }
 
-    /// Takes a session back. Where its work failed it is closed, with whatever the token still has going in it.
+    /// Takes a session back. If its work failed it is closed, with whatever the token still has going in it.
     pub(super) fn take_back(&self, loan: Loan, is_good: bool) {
         let mut state = self.state();
-        if state.epoch != loan.epoch {
-            // Lost: the number may stand for another session by now.
-            return;
+        if is_good {
+            state.recoveries = 0;
         }
-        match &mut state.open {
-            Some(open) if is_good && open.idle.len() < self.config.sessions => open.idle.push(loan.session),
-            // Nothing is lost with it where this fails.
-            _ => drop(loan.session.close()),
+        if state.epoch == loan.epoch {
+            state.take_back(loan, is_good, self.config.sessions);
         }
+        drop(state);
+        self.returned.notify_one();
     }
 
     /// Does what has to be done for the next try, unless somebody has done it already.
     pub(super) fn recover(&self, loan: Option<Loan>, recovery: Recovery) {
         let mut state = self.state();
-        if loan.as_ref().is_some_and(|loan| loan.epoch != state.epoch) {
-            return;
-        }
-        if loan
-            .as_ref()
-            .is_none_or(|loan| loan.generation == state.generation)
-        {
+        let is_news = match &loan {
+            Some(loan) if loan.epoch != state.epoch => return,
+            Some(loan) => loan.generation == state.generation,
+            None => true,
+        };
+        if is_news {
             state.generation += 1;
-            let is_alive = |open: &Open| open.anchor.get_session_info().is_ok();
+            state.recoveries = state.recoveries.saturating_add(1);
+            let is_alive = |open: &Open| match &open.anchor {
+                Some(anchor) => anchor.get_session_info().is_ok(),
+                None => false,
+            };
             if recovery == Recovery::Reopen || !state.open.as_ref().is_some_and(is_alive) {
                 tracing::info!(
                     provider = PROVIDER,
                     "the sessions with the token were lost; new ones will be opened"
                 );
-                state.epoch += 1;
-                state.open = None;
+                state.forget();
+                drop(state);
+                self.returned.notify_all();
                 return;
             }
         }
         if let Some(loan) = loan {
-            drop(loan.session.close());
+            state.take_back(loan, false, self.config.sessions);
         }
+        drop(state);
+        self.returned.notify_one();
+    }
+
+    /// Recoveries since a call last succeeded.
+    pub(super) fn recoveries(&self) -> u32 {
+        self.state().recoveries
     }
 
     /// Logs in, unless that is so already, as it is for every session of a process at once.
     pub(super) fn log_in(&self, loan: &Loan) -> Result<(), Fault> {
-        let mut state = self.state();
-        log_in(&mut state, &loan.session, self.config.pin.as_ref())
+        if !loan.needs_login {
+            return Ok(());
+        }
+        let Some(module) = self.module.get() else {
+            return Err(Error::new(ErrorKind::Unavailable).into());
+        };
+        let wanted = self.wanted(&loan.module, loan.slot, &loan.token);
+        module.logins.log_in(&wanted, &loan.session)
     }
 
-    fn open(&self, state: &mut State) -> Result<Open, Fault> {
-        let module = registry::module(&self.config.module)?;
-        let slots = match module.get_slots_with_token() {
-            // Somebody has shut the module down under us.
-            Err(TokenError::Pkcs11(RvError::CryptokiNotInitialized, _)) => {
-                registry::initialise(&module)?;
-                module.get_slots_with_token()?
-            }
-            slots => slots?,
-        };
-        let mut found = None;
-        for slot in slots {
-            // A token that cannot say what it is cannot be the one that is meant.
-            let Ok(info) = module.get_token_info(slot) else {
-                continue;
-            };
-            if !info.token_initialized() || !matches(&self.config.token, slot, &info) {
-                continue;
-            }
-            if found.is_some() {
-                return Err(
-                    Error::configuration("more than one token matches; add serial or slot-id").into(),
-                );
-            }
-            found = Some((slot, info));
-        }
-        let Some((slot, info)) = found else {
-            return Err(if state.was_open {
-                Error::new(ErrorKind::Unavailable).with_detail("the token is gone")
-            } else {
-                Error::configuration("no token matches (token, serial, model, manufacturer, slot-id)")
-            }
-            .into());
-        };
-        let anchor = module.open_ro_session_no_drop(slot)?;
-        if info.login_required()
-            && let Err(fault) = log_in(state, &anchor, self.config.pin.as_ref())
-        {
-            drop(anchor.close());
-            return Err(fault);
-        }
-        let token = format!(
-            "{}\0{}\0{}",
-            info.manufacturer_id(),
-            info.serial_number(),
-            info.label()
-        );
-        Ok(Open {
+    fn wanted<'a>(&'a self, module: &'a Pkcs11, slot: Slot, token: &'a Arc<str>) -> Wanted<'a> {
+        Wanted {
             module,
             slot,
-            token: token.into(),
-            anchor,
+            token,
+            pin: self.config.pin.as_ref(),
+            allows_final_try: self.config.final_try,
+        }
+    }
+
+    /// Closes the sessions that are idle. Whether there were any.
+    pub(super) fn close_idle(&self) -> bool {
+        // Not waited for: who asks holds a lock of the same kind.
+        let Ok(mut state) = self.state.try_lock() else {
+            return false;
+        };
+        let idle = state.open.as_mut().map(|open| std::mem::take(&mut open.idle));
+        let idle = idle.unwrap_or_default();
+        let any = !idle.is_empty();
+        for session in idle {
+            drop(session.close());
+        }
+        any
+    }
+
+    fn open(&self, module: &Module, state: &mut State) -> Result<Open, Fault> {
+        let restarts = module.restarts();
+        let loaded = module.loaded()?;
+        let found = match slots::find(&loaded, &self.config.token, state.was_open) {
+            // Somebody has shut the module down under us.
+            Err(Fault::Token(TokenError::Pkcs11(RvError::CryptokiNotInitialized, _))) => {
+                module.initialize(&loaded)?;
+                slots::find(&loaded, &self.config.token, state.was_open)?
+            }
+            found => found?,
+        };
+        let anchor = match loaded.open_ro_session_no_drop(found.slot) {
+            Err(error) if is_full(&error) && module.close_idle(self) => {
+                loaded.open_ro_session_no_drop(found.slot)?
+            }
+            anchor => anchor?,
+        };
+        let token: Arc<str> = found.token.into();
+        if found.needs_login {
+            let wanted = self.wanted(&loaded, found.slot, &token);
+            if let Err(fault) = module.logins.log_in(&wanted, &anchor) {
+                drop(anchor.close());
+                return Err(fault);
+            }
+        }
+        Ok(Open {
+            module: loaded,
+            restarts,
+            slot: found.slot,
+            token,
+            needs_login: found.needs_login,
+            anchor: Some(anchor),
             idle: Vec::new(),
         })
     }
 }
 
-fn log_in(state: &mut State, session: &Session, pin: Option<&SecretString>) -> Result<(), Fault> {
-    let now = session.get_session_info()?.session_state();
-    if matches!(now, SessionState::RoUser | SessionState::RwUser) {
-        return Ok(());
+impl State {
+    /// All sessions are lost; none is closed.
+    fn forget(&mut self) {
+        self.generation += 1;
+        self.epoch += 1;
+        self.open = None;
+        self.lent = 0;
     }
-    if state.is_pin_refused {
-        return Err(pin_refused().into());
-    }
-    let Some(pin) = pin else {
-        return Err(Error::configuration("the token asks for a PIN; set pin-source").into());
-    };
-    match session.login(UserType::User, Some(pin)) {
-        Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) => {
-            state.is_pin_refused = matches!(
-                error,
-                TokenError::Pkcs11(
-                    RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange | RvError::PinLocked,
-                    _
-                )
-            );
-            Err(error.into())
+
+    /// Takes back a session of this epoch.
+    fn take_back(&mut self, loan: Loan, is_good: bool, most: usize) {
+        self.lent = self.lent.saturating_sub(1);
+        let Some(open) = &mut self.open else { return };
+        if is_good && loan.is_anchor {
+            open.anchor = Some(loan.session);
+        } else if is_good && open.idle.len() < most {
+            open.idle.push(loan.session);
+        } else {
+            // Nothing is lost with it if this fails.
+            drop(loan.session.close());
+            if loan.is_anchor {
+                // The process may be logged out by now.
+                if let Some(open) = self.open.take() {
+                    open.close();
+                }
+                self.forget();
+            }
         }
     }
 }
 
-fn pin_refused() -> Error {
-    Error::new(ErrorKind::Unauthenticated)
-        .with_provider(PROVIDER)
-        .with_detail(
-            "the token refused this PIN before; it is not tried again, so that the token does not lock",
-        )
-}
-
-fn matches(wanted: &TokenMatch, slot: Slot, info: &cryptoki::slot::TokenInfo) -> bool {
-    let is = |wanted: &Option<String>, found: &str| {
-        wanted.as_ref().is_none_or(|wanted| wanted == found.trim_end())
-    };
-    is(&wanted.label, info.label())
-        && is(&wanted.serial, info.serial_number())
-        && is(&wanted.model, info.model())
-        && is(&wanted.manufacturer, info.manufacturer_id())
-        && wanted.slot.is_none_or(|wanted| wanted == slot.id())
+fn is_full(error: &TokenError) -> bool {
+    map::code(error) == Some(RvError::SessionCount)
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // They may be the parent's.
+        let is_inherited = self.process != generation();
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = state.open.take() {
-            for session in open.idle {
-                drop(session.close());
-            }
-            drop(open.anchor.close());
+        let Some(open) = state.open.take() else { return };
+        let is_current = self
+            .module
+            .get()
+            .is_some_and(|module| module.restarts() == open.restarts);
+        if is_inherited || !is_current {
+            return;
+        }
+        // A module may block, and whoever drops a client may be a task: it waits a little, and not for ever.
+        let (closed, done) = std::sync::mpsc::channel();
+        let closing = std::thread::Builder::new().name("waxseal-pkcs11".to_owned());
+        let spawned = closing.spawn(move || {
+            open.close();
+            // Nobody waits any more if this fails.
+            let _ = closed.send(());
+        });
+        if spawned.is_ok() {
+            let _ = done.recv_timeout(CLOSING);
         }
     }
 }

@@ -60,7 +60,7 @@ impl TokenKey {
     ///
     /// # Errors
     /// `Configuration` for a label that is empty; `InvalidArgument` or `OverLimit` for one that no envelope can name.
-    pub fn new(client: Client, label: &str, mechanism: Mechanism) -> Result<Self> {
+    pub(super) fn new(client: Client, label: &str, mechanism: Mechanism) -> Result<Self> {
         if label.is_empty() {
             return Err(Error::configuration("the label of a key on a token is empty"));
         }
@@ -87,7 +87,7 @@ impl TokenKey {
     /// # Errors
     /// As [`from_uri`](Self::from_uri).
     pub fn from_uri_in(uri: &Uri, environment: &dyn Environment) -> Result<Self> {
-        let client = Client::new(Config::from_uri_in(uri, environment)?);
+        let client = Client::connect(Config::from_uri_in(uri, environment)?)?;
         let keys = Self::new(client, uri.object(), uri.mechanism())?;
         Ok(match uri.id() {
             Some(id) => keys.pinned(id),
@@ -105,11 +105,21 @@ impl TokenKey {
     /// Wraps under the version of this `CKA_ID` and no other.
     #[must_use]
     pub fn pinned(self, id: &[u8]) -> Self {
+        self.changed(self.0.mechanism, Some(id.to_vec()))
+    }
+
+    /// Wraps and unwraps by this mechanism.
+    #[must_use]
+    pub fn with_mechanism(self, mechanism: Mechanism) -> Self {
+        self.changed(mechanism, self.0.pinned.clone())
+    }
+
+    fn changed(&self, mechanism: Mechanism, pinned: Option<Vec<u8>>) -> Self {
         Self(Arc::new(Inner {
             client: self.0.client.clone(),
             label: self.0.label.clone(),
-            mechanism: self.0.mechanism,
-            pinned: Some(id.to_vec()),
+            mechanism,
+            pinned,
             found: Mutex::default(),
         }))
     }
@@ -145,7 +155,11 @@ impl TokenKey {
             },
         };
         let work = move |token: &Token<'_>| {
-            let versions = inner.versions(token)?;
+            let mut versions = inner.versions(token)?;
+            if inner.active(&versions)?.is_barred() && inner.may_look_again() {
+                // It may have got its rights back meanwhile.
+                versions = inner.find(token, inner.client.now())?;
+            }
             let version = inner.active(&versions)?;
             let wrapped = wrapping.run(&token.loan.session, version)?;
             Ok(WrappedDek::new(
@@ -196,7 +210,7 @@ impl Inner {
 
     /// The versions, as they were found a while ago or as they are found now.
     fn versions(&self, token: &Token<'_>) -> Result<Arc<Vec<Version>>, Fault> {
-        let now = self.client.runtime().now();
+        let now = self.client.now();
         if let Some(found) = &*self.found.lock().unwrap_or_else(PoisonError::into_inner)
             && found.generation == token.loan.generation
             && now < found.at + self.client.refresh()
@@ -240,7 +254,7 @@ impl Inner {
         if tried.is_ok() || !is_unknown || !self.may_look_again() {
             return tried;
         }
-        let now = self.client.runtime().now();
+        let now = self.client.now();
         let again = self.find(token, now)?;
         if again.iter().any(|version| version_of(&version.id) == claimed) {
             try_each(token, &again, unwrapping, claimed)
@@ -252,7 +266,7 @@ impl Inner {
     /// Whether the last look was a second ago. Envelopes can claim any version, and must not make a token search
     /// as often as they like.
     fn may_look_again(&self) -> bool {
-        let now = self.client.runtime().now();
+        let now = self.client.now();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.as_ref().is_none_or(|found| {
             let at = found.at;

@@ -4,6 +4,7 @@ use cryptoki::context::Function;
 use cryptoki::error::{Error as TokenError, RvError};
 
 use super::PROVIDER;
+use super::codes::{advice, meaning};
 use super::mechanism::Mechanism;
 use crate::value::error::{Error, ErrorKind};
 
@@ -95,7 +96,10 @@ pub(super) fn may_be_about_the_bytes(error: &TokenError) -> bool {
 }
 
 /// Whether a token refused a mechanism, or its parameters, before any bytes.
-fn is_refused_mechanism(code: &RvError, function: Function) -> bool {
+pub(super) fn is_refused_mechanism(error: &TokenError) -> bool {
+    let TokenError::Pkcs11(code, function) = error else {
+        return false;
+    };
     match code {
         RvError::MechanismInvalid | RvError::MechanismParamInvalid => true,
         RvError::ArgumentsBad | RvError::FunctionNotSupported => {
@@ -105,73 +109,77 @@ fn is_refused_mechanism(code: &RvError, function: Function) -> bool {
     }
 }
 
-fn kind(code: &RvError) -> ErrorKind {
-    match code {
-        RvError::PinIncorrect
-        | RvError::PinInvalid
-        | RvError::PinLenRange
-        | RvError::PinExpired
-        | RvError::PinLocked
-        | RvError::UserPinNotInitialized
-        | RvError::UserNotLoggedIn
-        | RvError::UserTypeInvalid
-        | RvError::UserAnotherAlreadyLoggedIn => ErrorKind::Unauthenticated,
-        RvError::ActionProhibited
-        | RvError::FunctionRejected
-        | RvError::KeyNotWrappable
-        | RvError::KeyUnextractable
-        | RvError::AttributeReadOnly
-        | RvError::AttributeSensitive
-        | RvError::SessionReadOnly
-        | RvError::TokenWriteProtected => ErrorKind::Denied,
-        RvError::KeyFunctionNotPermitted => ErrorKind::KeyDisabled,
-        RvError::KeyHandleInvalid
-        | RvError::ObjectHandleInvalid
-        | RvError::WrappingKeyHandleInvalid
-        | RvError::UnwrappingKeyHandleInvalid => ErrorKind::KeyNotFound,
-        RvError::KeyTypeInconsistent
-        | RvError::KeySizeRange
-        | RvError::WrappingKeySizeRange
-        | RvError::WrappingKeyTypeInconsistent
-        | RvError::UnwrappingKeySizeRange
-        | RvError::UnwrappingKeyTypeInconsistent => ErrorKind::Configuration,
-        RvError::FunctionNotSupported => ErrorKind::Unsupported {
-            feature: "this function on this token",
-        },
-        RvError::SessionCount => ErrorKind::Throttled,
-        RvError::TokenNotPresent
-        | RvError::TokenNotRecognized
-        | RvError::SlotIdInvalid
-        | RvError::DeviceError
-        | RvError::DeviceMemory
-        | RvError::DeviceRemoved
-        | RvError::HostMemory
-        | RvError::GeneralError
-        | RvError::FunctionFailed
-        | RvError::FunctionCanceled
-        | RvError::SessionHandleInvalid
-        | RvError::SessionClosed
-        | RvError::OperationActive
-        | RvError::CryptokiNotInitialized => ErrorKind::Unavailable,
-        _ => ErrorKind::InvalidAnswer,
+/// Whether the token compared the PIN and refused it.
+pub(super) fn refuses_pin(error: &TokenError) -> bool {
+    matches!(
+        code(error),
+        Some(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange)
+    )
+}
+
+/// Whether the module was shut down.
+pub(super) fn is_lost_module(error: &TokenError) -> bool {
+    code(error) == Some(RvError::CryptokiNotInitialized)
+}
+
+/// Whether the token or its module fails, whatever it is asked.
+pub(super) fn is_outage(error: &TokenError) -> bool {
+    code(error).is_some_and(|code| meaning(code).1 == ErrorKind::Unavailable)
+}
+
+/// The return code.
+pub(super) fn code(error: &TokenError) -> Option<RvError> {
+    match error {
+        TokenError::Pkcs11(code, _) => Some(*code),
+        _ => None,
+    }
+}
+
+/// What the token said, by the names of the standard: the function and the return code.
+pub(super) fn said(error: &TokenError) -> String {
+    match error {
+        TokenError::Pkcs11(RvError::VendorDefined(number), function) => {
+            format!("C_{function:?}: CKR_VENDOR_DEFINED (0x{number:08x})")
+        }
+        TokenError::Pkcs11(RvError::UnknownErrorCode(number), function) => {
+            format!("C_{function:?}: a return code that PKCS#11 does not know (0x{number:08x})")
+        }
+        TokenError::Pkcs11(code, function) => format!("C_{function:?}: {}", meaning(*code).0),
+        TokenError::NullFunctionPointer | TokenError::NotSupported => {
+            "the module has no such function".to_owned()
+        }
+        _ => "the module's answer could not be read".to_owned(),
     }
 }
 
 /// What a token's error is to the caller.
 pub(super) fn error(error: TokenError, mechanism: Option<Mechanism>) -> Error {
     let mapped = match &error {
-        TokenError::Pkcs11(code, function) if is_refused_mechanism(code, *function) => {
-            Error::unsupported(mechanism.map_or("this mechanism on this token", Mechanism::feature))
+        TokenError::Pkcs11(code, _) => {
+            let mapped = if is_refused_mechanism(&error) {
+                Error::unsupported(mechanism.map_or("this mechanism on this token", Mechanism::feature))
+            } else {
+                Error::new(meaning(*code).1)
+            };
+            let said = said(&error);
+            let mapped = mapped.with_detail(match advice(*code) {
+                Some(advice) => format!("{said}: {advice}"),
+                None => said,
+            });
+            match code {
+                // A token that has failed its self-test does nothing until it is reset.
+                RvError::FipsSelfTestFailed => mapped.with_retryable(false),
+                _ => mapped,
+            }
         }
-        TokenError::Pkcs11(code, _) => Error::new(kind(code)),
-        TokenError::LibraryLoading(_) => {
-            Error::configuration("module-path names no module that can be loaded")
+        TokenError::LibraryLoading(why) => {
+            Error::configuration(format!("module-path names no module that can be loaded: {why}"))
         }
         TokenError::MissingSymbol(_) => Error::configuration("module-path names no PKCS#11 module"),
         TokenError::NullFunctionPointer | TokenError::NotSupported => {
             Error::unsupported("this function on this token")
         }
-        _ => Error::new(ErrorKind::InvalidAnswer),
+        _ => Error::new(ErrorKind::InvalidAnswer).with_detail(said(&error)),
     };
     mapped.with_provider(PROVIDER).with_source(error)
 }
@@ -179,6 +187,7 @@ pub(super) fn error(error: TokenError, mechanism: Option<Mechanism>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cryptoki::error::Rv;
 
     fn of(code: RvError, function: Function) -> ErrorKind {
         error(TokenError::Pkcs11(code, function), Some(Mechanism::RsaOaep256)).kind()
@@ -190,10 +199,8 @@ mod tests {
             of(RvError::PinIncorrect, Function::Login),
             ErrorKind::Unauthenticated
         );
-        assert_eq!(
-            of(RvError::PinLocked, Function::Login),
-            ErrorKind::Unauthenticated
-        );
+        // It was not compared, and no other PIN helps.
+        assert_eq!(of(RvError::PinLocked, Function::Login), ErrorKind::Denied);
         assert_eq!(
             of(RvError::TokenNotPresent, Function::OpenSession),
             ErrorKind::Unavailable
@@ -269,6 +276,69 @@ mod tests {
         ] {
             let error = TokenError::Pkcs11(RvError::GeneralError, function);
             assert_eq!(recovery(&error), expected, "{function:?}");
+        }
+    }
+
+    /// The codes of PKCS#11 3.1 with what they are to a caller, by number.
+    #[test]
+    fn every_code_of_the_standard_has_a_kind_and_is_named() {
+        const UNAVAILABLE: &[u64] = &[
+            0x01, 0x02, 0x03, 0x05, 0x06, 0x30, 0x31, 0x32, 0x50, 0x90, 0x91, 0xb0, 0xb3, 0xe0, 0xe1, 0x190,
+            0x1b6,
+        ];
+        const UNAUTHENTICATED: &[u64] = &[
+            0xa0, 0xa1, 0xa2, 0xa3, 0x101, 0x103, 0x104, 0x105, 0x1b0, 0x1b1, 0x1b8,
+        ];
+        const DENIED: &[u64] = &[
+            0x10, 0x11, 0x1b, 0x69, 0x6a, 0xa4, 0xb5, 0xb7, 0xb8, 0xe2, 0x170, 0x200,
+        ];
+        const NOT_FOUND: &[u64] = &[0x60, 0x82, 0xf0, 0x113];
+        const CONFIGURATION: &[u64] = &[
+            0x09, 0x0a, 0x62, 0x63, 0x102, 0x114, 0x115, 0xf1, 0xf2, 0x1b7, 0x1b9,
+        ];
+        const UNSUPPORTED: &[u64] = &[
+            0x12, 0x13, 0x54, 0x70, 0x71, 0xd0, 0xd1, 0x120, 0x121, 0x130, 0x140,
+        ];
+        const INVALID: &[u64] = &[
+            0x07, 0x08, 0x20, 0x21, 0x40, 0x41, 0x51, 0x64, 0x65, 0x66, 0x67, 0xb4, 0xb6, 0xc0, 0xc1, 0x100,
+            0x110, 0x112, 0x150, 0x160, 0x180, 0x191, 0x1a0, 0x1a1, 0x1b5,
+        ];
+        let mut seen = std::collections::BTreeSet::new();
+        let mut check = |numbers: &[u64], fits: &dyn Fn(ErrorKind) -> bool| {
+            for number in numbers {
+                let Rv::Error(code) = Rv::from(*number) else {
+                    panic!("{number:x}")
+                };
+                let error = error(TokenError::Pkcs11(code, Function::GetSessionInfo), None);
+                assert!(fits(error.kind()), "{number:#x} {code:?}: {error}");
+                assert!(error.to_string().contains("C_GetSessionInfo: CKR_"), "{error}");
+                // By the kind alone, save for a token that is out of order.
+                let retryable = error.kind().is_retryable() && code != RvError::FipsSelfTestFailed;
+                assert_eq!(error.is_retryable(), retryable, "{error}");
+                assert!(seen.insert(meaning(code).0), "{code:?} is there twice");
+            }
+        };
+        check(UNAVAILABLE, &|kind| kind == ErrorKind::Unavailable);
+        check(UNAUTHENTICATED, &|kind| kind == ErrorKind::Unauthenticated);
+        check(DENIED, &|kind| kind == ErrorKind::Denied);
+        check(NOT_FOUND, &|kind| kind == ErrorKind::KeyNotFound);
+        check(CONFIGURATION, &|kind| kind == ErrorKind::Configuration);
+        check(UNSUPPORTED, &|kind| matches!(kind, ErrorKind::Unsupported { .. }));
+        check(INVALID, &|kind| kind == ErrorKind::InvalidAnswer);
+        check(&[0xb1], &|kind| kind == ErrorKind::Throttled);
+        check(&[0x68], &|kind| kind == ErrorKind::KeyDisabled);
+        assert_eq!(
+            seen.len(),
+            95 - 2,
+            "all but the codes of vendors and the unknown ones"
+        );
+        for (number, text) in [(0x8000_0017, "0x80000017"), (0x0999, "0x00000999")] {
+            let Rv::Error(code) = Rv::from(number) else {
+                panic!()
+            };
+            let error = error(TokenError::Pkcs11(code, Function::Encrypt), None);
+            assert_eq!(error.kind(), ErrorKind::InvalidAnswer);
+            assert!(error.to_string().contains(text), "{error}");
         }
     }
 }

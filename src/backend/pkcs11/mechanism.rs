@@ -45,6 +45,14 @@ impl Mechanism {
         }
     }
 
+    /// The rights that a key needs to wrap and to unwrap, as the standard calls them.
+    pub(super) fn rights(self) -> [&'static str; 2] {
+        match self {
+            Self::AesGcm | Self::RsaOaep256 => ["CKA_ENCRYPT", "CKA_DECRYPT"],
+            Self::AesKeyWrapPad => ["CKA_WRAP", "CKA_UNWRAP"],
+        }
+    }
+
     /// What an error calls it where a token does not do it.
     pub(super) fn feature(self) -> &'static str {
         match self {

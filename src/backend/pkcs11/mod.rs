@@ -1,17 +1,16 @@
 //! KEKs on a PKCS#11 token: an HSM, a smart card, or SoftHSM.
 //!
-//! A [`Client`] is one token: its module, its sessions, its PIN. [`TokenKey`] are the keys of one label on it, a KEK
-//! with its versions; [`TokenAdmin`] makes and rotates them. A [`Uri`] (RFC 7512) names all of it in one line:
+//! A [`Client`] is one token: its module, its sessions, its PIN. A [`TokenKey`] is a KEK on it, the keys of one label with
+//! their versions; [`TokenAdmin`] makes and rotates them. A [`Uri`] (RFC 7512) names all of it in one line:
 //!
 //! ```no_run
 //! # async fn example() -> waxseal::Result<()> {
-//! use std::sync::Arc;
-//! use waxseal::backend::pkcs11::{Client, Config, TokenKey, Uri};
+//! use waxseal::backend::pkcs11::{Client, Config, Uri};
 //!
 //! let uri = Uri::parse("pkcs11:token=payments;object=kek?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:PIN")?;
-//! let client = Client::new(Config::from_uri(&uri)?); // on tokio: .with_runtime(Arc::new(TokioRuntime::current()))
-//! let keys = TokenKey::new(client, uri.object(), uri.mechanism())?;
-//! println!("wraps under {}", keys.check().await?);
+//! let client = Client::connect(Config::from_uri(&uri)?)?;
+//! let key = client.key(uri.object())?.with_mechanism(uri.mechanism());
+//! println!("wraps under {}", key.check().await?);
 //! # Ok(())
 //! # }
 //! ```
@@ -47,36 +46,52 @@
 //!
 //! # What it costs
 //! A wrap or unwrap with `AesGcm` or `RsaOaep256` is one encryption or decryption (three module calls), with
-//! `AesKeyWrapPad` four to six. Finding keys costs more: handles are kept and looked for again every five minutes, after
-//! a loss, or when a stanza claims a version that is not known, at most once a second. A wrap that does not open is
-//! tried under every version.
+//! `AesKeyWrapPad` four to six. The first wrap under each version in a process is opened again before it is returned: a
+//! token that encrypts with an IV of its own, or that does not decrypt, is found before anything is sealed. Finding keys
+//! costs more: handles are kept and looked for again every five minutes, after a loss, or when a stanza claims a version
+//! that is not known, at most once a second. A wrap that does not open is tried under every version.
+//!
+//! # IVs
+//! With `AesGcm` this crate draws the IV. A token that makes its own is supported if it writes it into the parameter of
+//! the mechanism (also if it takes only an IV of zeros there, as AWS CloudHSM does) or appends 12 bytes to the ciphertext
+//! (as Luna does in FIPS mode). Another length is `Unsupported`; an IV that the token does not tell is `InvalidAnswer`.
 //!
 //! # Losses
 //! After a lost session, login, key handle or module a call logs in, finds its key again and tries once more. What is
-//! gone for longer is `Unavailable`, and the next call tries anew: nothing has to be restarted.
+//! gone for longer is `Unavailable`, and the next call tries anew. After six recoveries in a row that helped nothing the
+//! error is not retryable and asks for a restart of the process, since some modules recover by nothing else; with
+//! [`Config::with_module_restart`] the client shuts the module down and starts it again instead. If the token has no
+//! session left, a call waits for one of the client's own, or takes one that another client of the process does not use.
 //!
 //! # Errors
-//! By return code alone. `CKR_PIN_…` is `Unauthenticated`; `CKR_KEY_FUNCTION_NOT_PERMITTED` is `KeyDisabled`; no such key
-//! is `KeyNotFound`; tokens and devices that are gone or fail are `Unavailable`; `CKR_SESSION_COUNT` is `Throttled`; a
-//! mechanism that the token does not have is `Unsupported`; a wrong module, token or kind of key is `Configuration`;
-//! refusals are `Denied`. A decryption that fails for its bytes is `CannotOpen`, whichever way the token puts it:
-//! SoftHSM calls a wrong tag a general error, so `CKR_GENERAL_ERROR` *from a decryption or unwrapping* is taken for one.
-//! kryoptic calls an RSA decryption that fails a device error: after one the key pair has to open something that its public
-//! half wraps then and there, and where it does, it was the bytes. Without the public half it is `Unavailable`.
+//! By return code alone, which the message names: `C_Login: CKR_PIN_INCORRECT`. A wrong PIN is `Unauthenticated`, a locked
+//! one (`CKR_PIN_LOCKED`) `Denied`. `CKR_KEY_FUNCTION_NOT_PERMITTED` is `KeyDisabled`, as is a key that may not wrap or may
+//! not open (`CKA_ENCRYPT`, `CKA_DECRYPT`, `CKA_WRAP`, `CKA_UNWRAP`), before anything is sealed. No such key is `KeyNotFound`;
+//! tokens and devices that are gone or fail are `Unavailable`; `CKR_SESSION_COUNT` is `Throttled`; a mechanism that the token
+//! does not have is `Unsupported`; a wrong module, token or kind of key is `Configuration`; refusals are `Denied`. If no
+//! token matches, the error names those that were passed over. A decryption that fails for its bytes is `CannotOpen`,
+//! whichever way the token puts it: SoftHSM calls a wrong tag a general error, so `CKR_GENERAL_ERROR` *from a decryption or
+//! unwrapping* is taken for one. kryoptic calls an RSA decryption that fails a device error: after one the key pair has to
+//! open something that its public half wraps then and there, and if it does, it was the bytes. Without the public half it
+//! is `Unavailable`.
 
 mod admin;
 mod budget;
 mod cipher;
 mod client;
+mod codes;
 mod config;
 mod connection;
+mod crew;
 mod key;
+mod login;
 mod map;
 mod mechanism;
 mod objects;
 mod pin;
 mod registry;
 pub(in crate::backend) mod scheme;
+mod slots;
 mod uri;
 
 pub use admin::TokenAdmin;

@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::client::Token;
 use super::map::Fault;
 use super::mechanism::Mechanism;
+use super::registry::counts;
 use crate::envelope::KekRef;
 use crate::value::error::{Error, ErrorKind};
 
@@ -29,6 +30,9 @@ pub(super) struct Version {
     pub(super) unwraps: Option<ObjectHandle>,
     /// Length of what an RSA key wraps.
     pub(super) modulus: Option<usize>,
+    /// Whether the token says that it may wrap, and may unwrap; `None` if it does not say.
+    pub(super) may_wrap: Option<bool>,
+    pub(super) may_unwrap: Option<bool>,
     /// More than one object has this label and id.
     pub(super) is_ambiguous: bool,
     pub(super) budget: Budget,
@@ -45,6 +49,42 @@ impl Version {
         }
         Ok(self)
     }
+
+    /// Whether the token says that nothing may be wrapped with it, or that nothing it wraps may be unwrapped.
+    pub(super) fn is_barred(&self) -> bool {
+        self.may_wrap == Some(false) || self.may_unwrap == Some(false)
+    }
+
+    /// The handle that wraps, if what it wraps can be opened again as far as the token says.
+    pub(super) fn to_wrap(&self, mechanism: Mechanism) -> Result<ObjectHandle, Fault> {
+        let [wrap, unwrap] = mechanism.rights();
+        let barred = |why: String| {
+            Err(Error::new(ErrorKind::KeyDisabled)
+                .with_detail(format!("version {} of the key has {why}", version_of(&self.id)))
+                .into())
+        };
+        let handle = self.checked()?.wraps.ok_or_else(no_such_half)?;
+        if self.may_wrap == Some(false) {
+            return barred(format!("{wrap} false, so the token wraps nothing under it"));
+        }
+        if self.may_unwrap == Some(false) {
+            return barred(format!(
+                "{unwrap} false, so nothing that is wrapped under it could be opened"
+            ));
+        }
+        Ok(handle)
+    }
+
+    /// The handle that unwraps. What it may do is left to the token, which is asked anyhow.
+    pub(super) fn to_unwrap(&self) -> Result<ObjectHandle, Fault> {
+        self.checked()?.unwraps.ok_or_else(no_such_half)
+    }
+}
+
+fn no_such_half() -> Fault {
+    Error::new(ErrorKind::KeyNotFound)
+        .with_detail("the token has only one half of the key pair")
+        .into()
 }
 
 /// Greater ids are later ones: as numbers, however many zeros they begin with.
@@ -88,9 +128,11 @@ pub(super) fn find(token: &Token<'_>, label: &str, mechanism: Mechanism) -> Resu
     match mechanism {
         Mechanism::AesGcm | Mechanism::AesKeyWrapPad => {
             for handle in handles(session, label, ObjectClass::SECRET_KEY)? {
-                let id = checked_aes(session, handle)?;
-                let version = enter(&mut versions, token, label, id)?;
+                let (id, [may_wrap, may_unwrap]) = checked_aes(session, handle, mechanism)?;
+                let version = enter(&mut versions, token, label, id, mechanism)?;
                 version.is_ambiguous |= version.wraps.is_some();
+                version.may_wrap = may_wrap;
+                version.may_unwrap = may_unwrap;
                 version.wraps = Some(handle);
                 version.unwraps = Some(handle);
             }
@@ -98,11 +140,13 @@ pub(super) fn find(token: &Token<'_>, label: &str, mechanism: Mechanism) -> Resu
         Mechanism::RsaOaep256 => {
             for class in [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY] {
                 for handle in handles(session, label, class)? {
-                    let (id, modulus) = checked_rsa(session, handle)?;
-                    let version = enter(&mut versions, token, label, id)?;
+                    let (id, modulus, [may_encrypt, may_decrypt]) = checked_rsa(session, handle)?;
+                    let version = enter(&mut versions, token, label, id, mechanism)?;
                     let half = if class == ObjectClass::PUBLIC_KEY {
+                        version.may_wrap = may_encrypt;
                         &mut version.wraps
                     } else {
+                        version.may_unwrap = may_decrypt;
                         &mut version.unwraps
                     };
                     version.is_ambiguous |= half.is_some();
@@ -132,6 +176,7 @@ fn enter<'a>(
     token: &Token<'_>,
     label: &str,
     id: Vec<u8>,
+    mechanism: Mechanism,
 ) -> Result<&'a mut Version, Fault> {
     if id.len() > ID_MAX {
         return Err(Error::configuration("the id of a key on the token has more than 127 bytes").into());
@@ -142,11 +187,13 @@ fn enter<'a>(
             let text = version_of(&id);
             versions.push(Version {
                 kek: KekRef::new(super::PROVIDER, label, &text)?,
-                budget: Budget::of(&token.loan.token, label, &text),
+                budget: Budget::of(counts()?, &token.loan.token, label, &text, mechanism),
                 id,
                 wraps: None,
                 unwraps: None,
                 modulus: None,
+                may_wrap: None,
+                may_unwrap: None,
                 is_ambiguous: false,
             });
             versions.len() - 1
@@ -157,28 +204,47 @@ fn enter<'a>(
         .ok_or_else(|| Error::new(ErrorKind::InvalidAnswer).into())
 }
 
-/// The id of an AES-256 key.
-fn checked_aes(session: &Session, handle: ObjectHandle) -> Result<Vec<u8>, Fault> {
+/// The rights of an object to do the one thing and the other; `None` where the token does not say.
+type Rights = [Option<bool>; 2];
+
+/// The id of an AES-256 key, and its rights to wrap and to unwrap.
+fn checked_aes(
+    session: &Session,
+    handle: ObjectHandle,
+    mechanism: Mechanism,
+) -> Result<(Vec<u8>, Rights), Fault> {
+    let rights = match mechanism {
+        Mechanism::AesKeyWrapPad => [AttributeType::Wrap, AttributeType::Unwrap],
+        Mechanism::AesGcm | Mechanism::RsaOaep256 => [AttributeType::Encrypt, AttributeType::Decrypt],
+    };
     let wanted = [AttributeType::Id, AttributeType::KeyType, AttributeType::ValueLen];
-    let (mut id, mut is_aes, mut len) = (Vec::new(), false, None);
-    for attribute in session.get_attributes(handle, &wanted)? {
+    let (mut id, mut is_aes, mut len, mut may) = (Vec::new(), false, None, [None, None]);
+    for attribute in session.get_attributes(handle, &[&wanted[..], &rights].concat())? {
         match attribute {
             Attribute::Id(bytes) => id = bytes,
             Attribute::KeyType(kind) => is_aes = kind == KeyType::AES,
             Attribute::ValueLen(bytes) => len = Some(usize::from(bytes)),
+            Attribute::Encrypt(right) | Attribute::Wrap(right) => may[0] = Some(right),
+            Attribute::Decrypt(right) | Attribute::Unwrap(right) => may[1] = Some(right),
             _ => {}
         }
     }
     if !is_aes || len.is_some_and(|len| len != 32) {
         return Err(Error::configuration("the key on the token is not an AES key of 256 bits").into());
     }
-    Ok(id)
+    Ok((id, may))
 }
 
-/// The id of an RSA key, and the bytes of its modulus.
-fn checked_rsa(session: &Session, handle: ObjectHandle) -> Result<(Vec<u8>, usize), Fault> {
-    let wanted = [AttributeType::Id, AttributeType::KeyType, AttributeType::Modulus];
-    let (mut id, mut is_rsa, mut modulus) = (Vec::new(), false, 0);
+/// The id of an RSA key, the bytes of its modulus, and its rights to encrypt and to decrypt.
+fn checked_rsa(session: &Session, handle: ObjectHandle) -> Result<(Vec<u8>, usize, Rights), Fault> {
+    let wanted = [
+        AttributeType::Id,
+        AttributeType::KeyType,
+        AttributeType::Modulus,
+        AttributeType::Encrypt,
+        AttributeType::Decrypt,
+    ];
+    let (mut id, mut is_rsa, mut modulus, mut may) = (Vec::new(), false, 0, [None, None]);
     for attribute in session.get_attributes(handle, &wanted)? {
         match attribute {
             Attribute::Id(bytes) => id = bytes,
@@ -186,6 +252,8 @@ fn checked_rsa(session: &Session, handle: ObjectHandle) -> Result<(Vec<u8>, usiz
             Attribute::Modulus(bytes) => {
                 modulus = bytes.len() - bytes.iter().take_while(|byte| **byte == 0).count();
             }
+            Attribute::Encrypt(right) => may[0] = Some(right),
+            Attribute::Decrypt(right) => may[1] = Some(right),
             _ => {}
         }
     }
@@ -194,7 +262,7 @@ fn checked_rsa(session: &Session, handle: ObjectHandle) -> Result<(Vec<u8>, usiz
             Error::configuration("the key on the token is not an RSA key of at least 2048 bits").into(),
         );
     }
-    Ok((id, modulus))
+    Ok((id, modulus, may))
 }
 
 #[cfg(test)]

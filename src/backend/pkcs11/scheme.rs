@@ -27,6 +27,16 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
             "AES-GCM|AES-KEY-WRAP-PAD|RSA-OAEP-256",
             "how to wrap (default AES-GCM)",
         ),
+        UriOption::new(
+            "final-try",
+            "true|false",
+            "try the PIN even if one more wrong one locks the token (default false)",
+        ),
+        UriOption::new(
+            "module-restart",
+            "true|false",
+            "start the module anew if nothing else helps; only if nothing else in the process uses it (default false)",
+        ),
     ],
     variables: &[],
     parse: Parse::Whole(|text| Ok(Arc::new(Uri::parse(text)?))),

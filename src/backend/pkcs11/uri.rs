@@ -10,6 +10,28 @@ use crate::value::error::{Error, Result};
 /// The scheme, with its colon.
 const SCHEME: &str = "pkcs11:";
 
+/// What the path may name.
+const PATH: [&str; 8] = [
+    "token",
+    "object",
+    "id",
+    "type",
+    "serial",
+    "model",
+    "manufacturer",
+    "slot-id",
+];
+
+/// What the query may name.
+const QUERY: [&str; 6] = [
+    "module-path",
+    "pin-source",
+    "algorithm",
+    "final-try",
+    "module-restart",
+    "allow-shared",
+];
+
 /// Which token, by what it says of itself. Only what is given is compared; all of it must be as given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,7 +69,8 @@ impl TokenMatch {
 ///
 /// ```text
 /// pkcs11:token=T;object=LABEL[;id=%01][;type=TYPE][;serial=S][;model=M][;manufacturer=M][;slot-id=N]
-///       ?module-path=PATH[&pin-source=env:VAR|file:PATH][&allow-shared=true][&algorithm=AES-GCM|AES-KEY-WRAP-PAD|RSA-OAEP-256]
+///       ?module-path=PATH[&pin-source=env:VAR|file:PATH][&allow-shared=true]
+///       [&algorithm=AES-GCM|AES-KEY-WRAP-PAD|RSA-OAEP-256][&final-try=true][&module-restart=true]
 /// ```
 ///
 /// - `token`, `serial`, `model`, `manufacturer`, `slot-id`: at least one; together they must match one token.
@@ -58,7 +81,10 @@ impl TokenMatch {
 /// - `pin-source`: where the PIN is: `env:VAR`, a variable, or `file:PATH`, a file that only its owner can
 ///   read, less one line end. A `pin-value` is refused, since URIs are logged.
 /// - `allow-shared` (ours): `true` takes a PIN file that its group or others can read.
-/// - `algorithm` (ours, as the RFC allows): how to wrap; `AES-GCM` where it is left out.
+/// - `algorithm` (ours, as the RFC allows): how to wrap; `AES-GCM` if it is left out.
+/// - `final-try` (ours): `true` tries the PIN even if one more wrong PIN locks the token.
+/// - `module-restart` (ours): `true` lets the client start the module anew if nothing else helps. Only if nothing else in
+///   the process uses the module.
 ///
 /// Values are percent-encoded (`%20`). Each attribute may stand once, and none that is not listed.
 ///
@@ -77,6 +103,8 @@ pub struct Uri {
     module: PathBuf,
     pin: Option<PinSource>,
     mechanism: Mechanism,
+    final_try: bool,
+    module_restart: bool,
 }
 
 impl Uri {
@@ -96,17 +124,8 @@ impl Uri {
                 "the URI has a pin-value; a PIN does not belong in a URI: use pin-source=env:VAR or file:PATH",
             ));
         }
-        path.only(&[
-            "token",
-            "object",
-            "id",
-            "type",
-            "serial",
-            "model",
-            "manufacturer",
-            "slot-id",
-        ])?;
-        query.only(&["module-path", "pin-source", "allow-shared", "algorithm"])?;
+        path.only("path", &PATH, &QUERY)?;
+        query.only("query", &QUERY, &PATH)?;
 
         let token = TokenMatch {
             label: path.text("token")?,
@@ -136,11 +155,7 @@ impl Uri {
                 return Err(wrong("type", "is not that of a key of this algorithm"));
             }
         }
-        let allow_shared = match query.text("allow-shared")?.as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => return Err(wrong("allow-shared", "is neither true nor false")),
-        };
+        let allow_shared = query.is_true("allow-shared")?;
         let pin = query
             .text("pin-source")?
             .map(|text| PinSource::parse(&text))
@@ -159,6 +174,8 @@ impl Uri {
             module: PathBuf::from(module),
             pin,
             mechanism,
+            final_try: query.is_true("final-try")?,
+            module_restart: query.is_true("module-restart")?,
         })
     }
 
@@ -190,6 +207,18 @@ impl Uri {
     #[must_use]
     pub fn pin(&self) -> Option<&PinSource> {
         self.pin.as_ref()
+    }
+
+    /// Whether the last try before the token locks may be used.
+    #[must_use]
+    pub fn final_try(&self) -> bool {
+        self.final_try
+    }
+
+    /// Whether the module may be shut down and started again.
+    #[must_use]
+    pub fn module_restart(&self) -> bool {
+        self.module_restart
     }
 
     /// How to wrap.
@@ -264,10 +293,31 @@ impl<'a> Attributes<'a> {
         self.0.iter().any(|(other, _)| *other == name)
     }
 
-    fn only(&self, known: &[&str]) -> Result<()> {
-        match self.0.iter().find(|(name, _)| !known.contains(name)) {
-            Some((name, _)) => Err(wrong(name, "stands where it is not known")),
-            None => Ok(()),
+    fn only(&self, part: &str, known: &[&str], of_the_other: &[&str]) -> Result<()> {
+        let Some((name, _)) = self.0.iter().find(|(name, _)| !known.contains(name)) else {
+            return Ok(());
+        };
+        Err(if of_the_other.contains(name) {
+            let place = if part == "path" { "after" } else { "before" };
+            wrong(name, &format!("belongs {place} the \"?\""))
+        } else if *name == "module-name" {
+            wrong(
+                name,
+                "is not supported; give the path of the module as module-path",
+            )
+        } else {
+            wrong(
+                name,
+                &format!("is not known; its {part} can have {}", known.join(", ")),
+            )
+        })
+    }
+
+    fn is_true(&self, name: &str) -> Result<bool> {
+        match self.text(name)?.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(wrong(name, "is neither true nor false")),
         }
     }
 

@@ -11,6 +11,7 @@ pub(super) mod door;
     feature = "aws-kms",
     feature = "azure-key-vault",
     feature = "gcp-kms",
+    feature = "pkcs11",
     feature = "vault-transit"
 ))]
 pub(super) mod kept;

@@ -23,6 +23,7 @@ fn sessions(sealed: &SealedBatch) -> Vec<[u8; 16]> {
         .collect()
 }
 
+// spec: KEY-9
 #[test]
 fn a_session_that_ends_inside_a_batch_is_followed_by_the_next() {
     let key = key();

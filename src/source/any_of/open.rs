@@ -169,6 +169,8 @@ impl AnyOf {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<Opened<'a>> {
+        // spec: SHARE-1, SHARE-2, SHARE-3 untested: no shares are made here yet
+        // spec: SHARE-4, SHARE-5, SHARE-6, SHARE-7 untested: a section that needs several keys is refused here, which OPEN-3 permits
         if wraps.threshold() != 1 {
             return Err(Error::unsupported("an envelope that needs several keys to open"));
         }

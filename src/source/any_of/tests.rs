@@ -133,6 +133,7 @@ fn one_off_envelopes_have_their_front_once_whatever_their_length() {
     }
 }
 
+// spec: ERR-2
 #[test]
 fn nothing_tells_a_failed_unwrap_from_a_failed_commitment() {
     let sealer = Sealer::new(LocalKey::new(&kek(1)));

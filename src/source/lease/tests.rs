@@ -6,6 +6,7 @@ fn lease() -> DekLease {
     DekLease::for_sealing(Dek::generate().unwrap(), Vec::new(), &EncryptionContext::empty())
 }
 
+// spec: ENV-4
 #[test]
 fn those_who_share_a_lease_share_a_session() {
     let lease = lease();
@@ -29,6 +30,7 @@ fn a_lease_seals_in_the_context_of_its_wraps_only() {
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
 }
 
+// spec: KEY-4, KEY-9
 #[test]
 fn the_session_budget_is_enforced() {
     let lease = lease();
@@ -45,6 +47,7 @@ fn the_session_budget_is_enforced() {
     );
 }
 
+// spec: KEY-5
 #[test]
 fn behind_a_fork_the_budget_is_small() {
     let mut lease = lease();
@@ -111,6 +114,7 @@ fn a_lease_verifies_the_bodies_of_its_dek_only() {
     assert_eq!(body(&own).unwrap_err().kind(), ErrorKind::KeyRevoked);
 }
 
+// spec: KEY-6
 #[test]
 fn a_dek_out_of_an_envelope_never_seals() {
     let dek = Dek::from_bytes(&[1; 32]);
@@ -124,6 +128,7 @@ fn a_dek_out_of_an_envelope_never_seals() {
     assert_eq!(wrong.unwrap_err().kind(), ErrorKind::CannotOpen);
 }
 
+// spec: KEY-13
 #[test]
 fn the_first_session_is_held_against_its_commitment_and_its_revocation_like_any_other() {
     let context = EncryptionContext::empty();
@@ -157,6 +162,7 @@ fn the_first_session_is_held_against_its_commitment_and_its_revocation_like_any_
     }
 }
 
+// spec: KEY-14
 #[test]
 fn session_keys_are_bounded_and_still_compare_the_commitment() {
     let dek = || Dek::from_bytes(&[1; 32]);

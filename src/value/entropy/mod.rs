@@ -139,6 +139,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    // spec: KEY-11
     #[test]
     fn hands_out_no_byte_twice() {
         let mut seen = HashSet::new();
@@ -147,6 +148,7 @@ mod tests {
         }
     }
 
+    // spec: KEY-10
     #[test]
     fn what_was_handed_out_is_wiped() {
         array::<32>().unwrap();
@@ -158,6 +160,7 @@ mod tests {
         });
     }
 
+    // spec: KEY-11
     #[test]
     fn a_new_generation_throws_the_buffer_away() {
         let mut buffer = Buffer {

@@ -57,6 +57,7 @@ async fn conforms_under_an_alias_with_a_former_key() {
     assert!(run(&subject).await.unwrap().passed().len() >= 20);
 }
 
+// spec: REWRAP-4
 #[tokio::test]
 async fn seals_and_opens_and_rewraps_without_touching_the_body() {
     let Some(moto) = moto() else { return };

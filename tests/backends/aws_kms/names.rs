@@ -12,6 +12,7 @@ use super::server::{REGION, SECRET, config, ministack, moto};
 use super::wire::{aws, calls};
 use crate::fault_proxy::{Fault, FaultProxy};
 
+// spec: WRAP-2
 #[tokio::test]
 async fn the_arn_is_recorded_whatever_was_configured() {
     let Some(moto) = moto() else { return };

@@ -88,6 +88,7 @@ async fn the_digest_is_one_pair() {
     assert_eq!(decrypt(&moto, &wrapped, &pair).await.unwrap(), dek.expose_bytes());
 }
 
+// spec: BIND-4
 #[tokio::test]
 async fn every_call_names_key_context_and_grant_tokens_and_is_made_once() {
     let Some(moto) = moto() else { return };

@@ -12,7 +12,7 @@ use waxseal::{
 };
 
 fn admin(token: &Token, mechanism: Mechanism) -> TokenAdmin {
-    TokenAdmin::new(token.client(), mechanism)
+    token.client().admin().with_mechanism(mechanism)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -257,7 +257,7 @@ async fn what_a_token_does_not_do_is_unsupported() {
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
 
     // A key pair is made, too.
-    let pair = TokenAdmin::new(token.client(), Mechanism::RsaOaep256);
+    let pair = token.client().admin().with_mechanism(Mechanism::RsaOaep256);
     let made = pair.create(&KekTemplate::new("rsa"), "rsa").await.unwrap();
     assert_eq!(made.state, KekState::Enabled);
     assert_eq!(

@@ -10,7 +10,7 @@ use waxseal::testing::FakeEnvironment;
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request};
 
 async fn check(config: Config) -> waxseal::Error {
-    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = Client::connect(config).unwrap().key("kek").unwrap();
     keys.check().await.unwrap_err()
 }
 
@@ -21,7 +21,7 @@ async fn a_wrong_pin_is_refused_and_not_tried_again() {
         return;
     };
     let config = token.config().with_pin("CANARY-wrong".to_owned().into());
-    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = Client::connect(config).unwrap().key("kek").unwrap();
     for attempt in 0..5 {
         let error = keys.check().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
@@ -132,6 +132,7 @@ async fn what_a_token_cannot_do_is_unsupported_by_name() {
     assert!(feature.contains(name), "{feature}");
 }
 
+// spec: ALG-11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_rsa_key_is_refused() {
     let Some(token) = Token::fresh("short") else {

@@ -9,6 +9,7 @@
 
 mod admin;
 mod errors;
+mod misbehaving;
 mod oaep;
 mod recovery;
 mod support;
@@ -17,13 +18,10 @@ mod versions;
 use cryptoki::mechanism::Mechanism as Call;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use support::{PIN, Token, has_key_wrap_pad};
-use waxseal::backend::pkcs11::{Client, Mechanism, TokenKey};
-use waxseal::runtime::{BoxFuture, Monotonic, Runtime, TokioRuntime};
+use waxseal::backend::pkcs11::{Client, Mechanism};
 use waxseal::testing::conformance::{self, Subject};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
 
@@ -115,6 +113,7 @@ async fn key_wrapping_leaves_no_secret_on_the_token() {
     assert_eq!(session.find_objects(&template[..2]).unwrap().len(), 1);
 }
 
+// spec: ALG-14
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_token_itself_opens_a_gcm_wrap_and_its_iv_is_the_one_in_front() {
     let Some(token) = Token::fresh("raw-gcm") else {
@@ -186,7 +185,7 @@ async fn many_tasks_at_once_share_few_sessions() {
     let Some(token) = Token::fresh("many") else { return };
     token.make_key("kek", &[1]);
     let config = token.config().with_sessions(3).unwrap();
-    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = Client::connect(config).unwrap().key("kek").unwrap();
     let tasks: Vec<_> = (0..64)
         .map(|i| {
             let keys = keys.clone();
@@ -204,7 +203,7 @@ async fn many_tasks_at_once_share_few_sessions() {
     }
     assert!(token.is_in_use());
     drop(keys);
-    assert!(!token.is_in_use(), "a session was left open");
+    assert!(!token.stays_in_use(), "a session was left open");
 }
 
 /// Turns that are given back at the very moment when somebody gives up waiting for one.
@@ -215,7 +214,7 @@ async fn calls_that_are_given_up_leave_their_turn_to_others() {
     };
     token.make_key("kek", &[1]);
     let config = token.config().with_sessions(2).unwrap();
-    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
+    let keys = Client::connect(config).unwrap().key("kek").unwrap();
     let context = EncryptionContext::empty();
     let (_, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
     let tasks: Vec<_> = (0..10_000_u32)
@@ -235,110 +234,6 @@ async fn calls_that_are_given_up_leave_their_turn_to_others() {
     }
     let opened = keys.unwrap(wrapped.as_wrap_ref(), &Request::new(&context)).await;
     opened.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_blocks_at_once_than_there_are_sessions() {
-    let Some(token) = Token::fresh("turns") else {
-        return;
-    };
-    token.make_key("kek", &[1]);
-    let runtime = Arc::new(Holding(TokioRuntime::current(), Mutex::default()));
-    let config = token
-        .config()
-        .with_sessions(3)
-        .unwrap()
-        .with_runtime(runtime.clone());
-    let keys = TokenKey::new(Client::new(config), "kek", Mechanism::AesGcm).unwrap();
-    let context = EncryptionContext::empty();
-    let request = Request::new(&context);
-    let mut task = Context::from_waker(Waker::noop());
-    let mut calls: Vec<_> = (0..64).map(|_| keys.generate(&request)).collect();
-    for call in &mut calls {
-        assert!(call.as_mut().poll(&mut task).is_pending());
-    }
-    assert_eq!(runtime.held().len(), 3);
-    // Those that gave up had their turn, or lost their place; neither is missing afterwards.
-    drop(calls);
-    let held = std::mem::take(&mut *runtime.held());
-    held.into_iter().for_each(|work| work());
-    let mut calls: Vec<_> = (0..64).map(|_| keys.generate(&request)).collect();
-    let mut done = 0;
-    while done < 64 {
-        calls.retain_mut(|call| match call.as_mut().poll(&mut task) {
-            Poll::Ready(result) => {
-                result.unwrap();
-                done += 1;
-                false
-            }
-            Poll::Pending => true,
-        });
-        let held = std::mem::take(&mut *runtime.held());
-        assert!(held.len() <= 3, "{}", held.len());
-        assert!(!held.is_empty() || done == 64, "nothing goes on after {done}");
-        held.into_iter().for_each(|work| work());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_module_that_does_not_return_ends_by_the_timeout() {
-    let Some(token) = Token::fresh("hang") else {
-        return;
-    };
-    token.make_key("kek", &[1]);
-    let runtime = Arc::new(Holding(TokioRuntime::current(), Mutex::default()));
-    let config = token
-        .config()
-        .with_sessions(1)
-        .unwrap()
-        .with_runtime(runtime.clone());
-    let client = Client::new(config.with_timeout(Duration::from_millis(50)));
-    let keys = TokenKey::new(client, "kek", Mechanism::AesGcm).unwrap();
-    let context = EncryptionContext::empty();
-    // The first one hangs in the module, the second one waits for its turn.
-    for _ in 0..2 {
-        let error = keys.generate(&Request::new(&context)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
-        assert!(error.is_retryable());
-    }
-    assert_eq!(runtime.held().len(), 1);
-}
-
-/// Keeps what blocks until it is told to run.
-struct Holding(TokioRuntime, Mutex<Vec<Box<dyn FnOnce() + Send>>>);
-
-impl Holding {
-    fn held(&self) -> MutexGuard<'_, Vec<Box<dyn FnOnce() + Send>>> {
-        self.1.lock().unwrap()
-    }
-}
-
-impl std::fmt::Debug for Holding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Holding")
-    }
-}
-
-impl Runtime for Holding {
-    fn now(&self) -> Monotonic {
-        self.0.now()
-    }
-
-    fn wall_clock(&self) -> SystemTime {
-        self.0.wall_clock()
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        self.0.sleep(duration)
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) {
-        self.0.spawn(task);
-    }
-
-    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        self.held().push(work);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism as Call, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
-use waxseal::backend::pkcs11::{Mechanism, TokenAdmin};
+use waxseal::backend::pkcs11::Mechanism;
 use waxseal::testing::conformance::{self, Subject};
 use waxseal::{
     EncryptionContext, ErrorKind, KeyManager, envelope::WrapAlgorithm, key::KekAdmin, key::KekTemplate,
@@ -123,7 +123,7 @@ async fn versions_of_other_lengths_do_not_hide_that_nothing_opens() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pair_that_is_made_stays_on_the_token_and_is_rotated_and_disabled() {
     let Some(token) = fresh("made-oaep") else { return };
-    let admin = TokenAdmin::new(token.client(), Mechanism::RsaOaep256);
+    let admin = token.client().admin().with_mechanism(Mechanism::RsaOaep256);
     let first = admin.create(&KekTemplate::new("kek"), "create").await.unwrap();
     let session = token.session();
     let private = token.find_of(&session, "kek", ObjectClass::PRIVATE_KEY);

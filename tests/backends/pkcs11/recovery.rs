@@ -35,20 +35,7 @@ fn what_is_lost_is_found_again() {
     let tokens = dir.path().join("tokens");
     std::fs::create_dir(&tokens).unwrap();
     let conf = dir.path().join("token.conf");
-    let tokens_at = tokens.display();
-    let (variable, text) = if support::is_kryoptic() {
-        let slot = "[[slots]]\nslot = 1\ndbtype = \"sqlite\"\n";
-        (
-            "KRYOPTIC_CONF",
-            format!("{slot}dbargs = \"{tokens_at}/token.sql\"\n"),
-        )
-    } else {
-        let rest = "objectstore.backend = file\nlog.level = ERROR\n";
-        (
-            "SOFTHSM2_CONF",
-            format!("directories.tokendir = {tokens_at}\n{rest}"),
-        )
-    };
+    let (variable, text) = support::configuration(&tokens);
     std::fs::write(&conf, text).unwrap();
     let done = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -145,7 +132,7 @@ async fn scenario() {
         old,
     } = scene;
     drop(keys);
-    assert!(!token.is_in_use(), "a session was left open");
+    assert!(!token.stays_in_use(), "a session was left open");
     let keys = token.keys("kek", Mechanism::AesGcm);
     let scene = Scene {
         keys,

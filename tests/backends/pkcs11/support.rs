@@ -1,7 +1,7 @@
 //! Tokens of SoftHSM or kryoptic, one for each test, and a look at them that does not go through the crate.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as TokenError, RvError};
@@ -11,7 +11,6 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use waxseal::backend::pkcs11::{Client, Config, Mechanism, TokenKey, TokenMatch};
-use waxseal::runtime::TokioRuntime;
 
 pub(crate) const PIN: &str = "w4x-pin-canary";
 
@@ -45,11 +44,8 @@ pub(crate) fn has_key_wrap_pad(what: &str) -> bool {
 
 /// The module, if it is here. Its configuration has to be in the environment before it is loaded.
 pub(crate) fn module() -> Option<PathBuf> {
-    let (name, configuration) = if is_kryoptic() {
-        ("WAXSEAL_TEST_KRYOPTIC", "KRYOPTIC_CONF")
-    } else {
-        ("WAXSEAL_TEST_SOFTHSM", "SOFTHSM2_CONF")
-    };
+    let name = module_variable();
+    let (configuration, _) = configuration(Path::new(""));
     let Some(module) = std::env::var_os(name) else {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
@@ -63,6 +59,33 @@ pub(crate) fn module() -> Option<PathBuf> {
         "{configuration} is not set"
     );
     Some(module.into())
+}
+
+/// The variable that names the module.
+pub(crate) fn module_variable() -> &'static str {
+    if is_kryoptic() {
+        "WAXSEAL_TEST_KRYOPTIC"
+    } else {
+        "WAXSEAL_TEST_SOFTHSM"
+    }
+}
+
+/// The variable that names a configuration, and one with tokens in this directory.
+pub(crate) fn configuration(tokens: &Path) -> (&'static str, String) {
+    let tokens = tokens.display();
+    if is_kryoptic() {
+        let slot = "[[slots]]\nslot = 1\ndbtype = \"sqlite\"\n";
+        (
+            "KRYOPTIC_CONF",
+            format!("{slot}dbargs = \"{tokens}/token.sql\"\n"),
+        )
+    } else {
+        let rest = "objectstore.backend = file\nlog.level = ERROR\n";
+        (
+            "SOFTHSM2_CONF",
+            format!("directories.tokendir = {tokens}\n{rest}"),
+        )
+    }
 }
 
 impl Token {
@@ -118,21 +141,23 @@ impl Token {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new(&self.module, TokenMatch::labelled(&self.label))
-            .with_pin(PIN.to_owned().into())
-            .with_runtime(Arc::new(TokioRuntime::current()))
+        Config::new(&self.module, TokenMatch::labelled(&self.label)).with_pin(PIN.to_owned().into())
     }
 
     pub(crate) fn config_of(&self, token: TokenMatch) -> Config {
         Config::new(&self.module, token).with_pin(PIN.to_owned().into())
     }
 
+    pub(crate) fn config_without_pin(&self) -> Config {
+        Config::new(&self.module, TokenMatch::labelled(&self.label))
+    }
+
     pub(crate) fn client(&self) -> Client {
-        Client::new(self.config())
+        Client::connect(self.config()).unwrap()
     }
 
     pub(crate) fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKey {
-        TokenKey::new(self.client(), label, mechanism).unwrap()
+        self.client().key(label).unwrap().with_mechanism(mechanism)
     }
 
     /// A session of our own, logged in.
@@ -142,6 +167,14 @@ impl Token {
             Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => session,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Whether sessions stay open after their client was dropped, which closes them on a thread of its own.
+    pub(crate) fn stays_in_use(&self) -> bool {
+        (0..3000).all(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            self.is_in_use()
+        })
     }
 
     /// Whether any session that is logged in is open in this process: closing the last one logs out, and a new

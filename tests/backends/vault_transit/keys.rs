@@ -40,6 +40,7 @@ fn text(wrapped: &waxseal::envelope::WrappedDek) -> &str {
     std::str::from_utf8(wrapped.wrapped()).unwrap()
 }
 
+// spec: BIND-1
 #[tokio::test]
 async fn what_is_wrapped_is_the_dek_and_the_digest() {
     let Some(server) = server().await else { return };

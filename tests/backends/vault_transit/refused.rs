@@ -8,6 +8,7 @@ use waxseal::{ErrorKind, KeyManager, key::Request, value::Dek};
 
 use super::server::{acme, policy_for, round_trip, server, unique, unwrap_kind};
 
+// spec: ALG-12
 #[tokio::test]
 async fn a_key_that_would_not_bind_is_not_used() {
     let Some(server) = server().await else { return };

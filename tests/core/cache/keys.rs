@@ -210,7 +210,11 @@ fn what_is_kept_is_given_at_the_first_poll_and_only_then() {
         task.as_mut().poll(&mut context).is_ready()
     };
     let acme = context("acme");
-    for (is_warm, bytes) in [(false, sealed.clone()), (true, sealed.clone()), (false, altered(&sealed))] {
+    for (is_warm, bytes) in [
+        (false, sealed.clone()),
+        (true, sealed.clone()),
+        (false, altered(&sealed)),
+    ] {
         let mut opens: std::pin::Pin<Box<dyn Future<Output = bool>>> =
             Box::pin(async { bench.sealer.open(&bytes, &acme).await.is_ok() });
         assert_eq!(at_once(&mut opens), is_warm);

@@ -133,7 +133,19 @@ fn a_file_moves_from_a_local_key_to_a_vault_and_back() {
     let variables = borrowed(&variables);
     let local = tool.done(&["seal", "--kek", "env:K", "--context", PAIR], &bytes(70_000));
     let to = ["rewrap", "--kek", "env:K", "--to", &uri, "--context", PAIR];
-    let there = run(&tool, &variables, &to, &local);
+    // RSA in the place of a symmetric key: only if that is asked for.
+    let refused = run(&tool, &variables, &to, &local);
+    assert!(
+        refused.code != 0 && refused.stderr.contains("weaker class"),
+        "{}",
+        refused.stderr
+    );
+    let there = run(
+        &tool,
+        &variables,
+        &[&to[..], &["--allow-weaker"]].concat(),
+        &local,
+    );
     assert_eq!(there.code, 0, "{}", there.stderr);
     let body = |envelope: &[u8]| {
         envelope[waxseal::Envelope::parse(envelope).unwrap().header().body_offset()..].to_vec()

@@ -26,7 +26,7 @@ fn a_key_that_does_not_work_is_named_and_the_exit_code_says_so() {
         &["doctor", "--kek", "env:K", "--kek", "env:NOBODY_SETS_THIS"],
         b"",
     );
-    assert_eq!(run.code, 1);
+    assert_eq!(run.code, 10);
     let table = String::from_utf8(run.stdout).unwrap();
     assert!(table.lines().nth(1).unwrap().contains("works"), "{table}");
     let bad = table.lines().nth(2).unwrap();

@@ -81,7 +81,7 @@ fn what_cannot_be_written_is_named() {
     }
     for (input, says) in [
         ("missing", "cannot read missing: No such file"),
-        (".", "cannot read .: Is a directory"),
+        (".", "cannot read .: is a directory"),
         ("tenant=CANARY", "--context"),
     ] {
         for command in [&SEAL[..], &OPEN, &["rewrap", "--kek", "env:K"], &["inspect"]] {

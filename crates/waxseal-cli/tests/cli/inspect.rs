@@ -39,6 +39,7 @@ fn every_field_is_the_one_in_the_envelope() {
     let id = section.stanzas().next().unwrap().kek_id;
     let stored = waxseal::EncryptionContext::new([("tenant", "CANARY-value")]).unwrap();
     let expected = json!({
+        "schema": 1,
         "version": 1,
         "kind": "attached",
         "suite": "aes-256-gcm",

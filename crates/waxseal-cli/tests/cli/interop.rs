@@ -237,6 +237,7 @@ fn what_either_seals_is_rewrapped_for_the_other() {
     }
 }
 
+// spec: REWRAP-2
 #[test]
 fn another_context_is_refused_by_both() {
     let Some(pair) = Pair::new() else { return };

@@ -158,7 +158,7 @@ mod token {
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use pollster::block_on;
-    use waxseal::backend::pkcs11::{Client, Config, Mechanism, TokenAdmin, TokenMatch};
+    use waxseal::backend::pkcs11::{Client, Config, Mechanism, TokenMatch};
     use waxseal::{key::KekAdmin, key::KekTemplate};
 
     use super::*;
@@ -192,8 +192,9 @@ mod token {
         fn make_key(&self, mechanism: Mechanism) -> String {
             let name = unique("cli");
             let config = Config::new(&self.module, TokenMatch::labelled(&self.label));
-            let client = Client::new(config.with_pin(self.pin.as_str().into()));
-            block_on(TokenAdmin::new(client, mechanism).create(&KekTemplate::new(&name), &name)).unwrap();
+            let client = Client::connect(config.with_pin(self.pin.as_str().into())).unwrap();
+            let admin = client.admin().with_mechanism(mechanism);
+            block_on(admin.create(&KekTemplate::new(&name), &name)).unwrap();
             name
         }
     }

@@ -11,6 +11,7 @@
 mod azure;
 #[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
 mod cloud;
+mod codes;
 mod doctor;
 mod files;
 mod inspect;
@@ -20,12 +21,20 @@ mod live;
 #[cfg(target_os = "linux")]
 mod memory;
 mod refused;
+#[cfg(target_os = "linux")]
+mod replaced;
 mod rewrap;
 mod round_trip;
 #[cfg(all(unix, feature = "aws-kms", feature = "vault-transit"))]
 mod runbooks;
 #[path = "../../../../tests/support/live.rs"]
 mod servers;
+#[cfg(target_os = "linux")]
+mod signals;
+#[cfg(target_os = "linux")]
+mod streams;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tool;
 
 #[cfg(feature = "azure-key-vault")]

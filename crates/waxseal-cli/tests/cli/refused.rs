@@ -148,12 +148,26 @@ fn help_and_version_are_no_failures() {
         "passphrase-env:NAME",
         "the context is empty",
         "?allow-shared=true",
+        "passphrase-prompt:",
+        "One line end at the end",
         "Exit codes",
     ] {
         assert!(help.contains(promised), "{help}");
     }
     let version = String::from_utf8(tool.done(&["--version"], b"")).unwrap();
-    assert_eq!(version.trim(), format!("waxseal {}", env!("CARGO_PKG_VERSION")));
+    let (first, features) = version.split_once('\n').unwrap();
+    assert_eq!(first, format!("waxseal {}", env!("CARGO_PKG_VERSION")));
+    assert!(features.starts_with("features: "), "{version}");
+    for (feature, is_in) in [
+        ("aws-kms", cfg!(feature = "aws-kms")),
+        ("azure-key-vault", cfg!(feature = "azure-key-vault")),
+        ("gcp-kms", cfg!(feature = "gcp-kms")),
+        ("vault-transit", cfg!(feature = "vault-transit")),
+        ("pkcs11", cfg!(feature = "pkcs11")),
+    ] {
+        assert_eq!(features.contains(feature), is_in, "{version}");
+        assert_eq!(help.contains(&format!("\n  {feature}:")), is_in, "{help}");
+    }
 }
 
 #[test]
@@ -181,7 +195,7 @@ fn a_missing_key_says_what_to_set() {
     ] {
         let child = tool.command(&SEAL).env("K", value).spawn().unwrap();
         let run = end(child, b"hello");
-        assert_eq!((run.code, run.stdout.len()), (1, 0));
+        assert_eq!((run.code, run.stdout.len()), (4, 0));
         assert!(
             !run.stderr.contains("CANARY") && run.stderr.contains(" K "),
             "{}",
@@ -233,7 +247,7 @@ fn wrong_keys_do_not_open() {
         command.env("P", "CANARY of other words").spawn().unwrap(),
         &sealed,
     );
-    assert_eq!((run.code, run.stdout.len()), (1, 0));
+    assert_eq!((run.code, run.stdout.len()), (3, 0));
     assert!(
         run.stderr.contains("does not open") && !run.stderr.contains("CANARY"),
         "{}",
@@ -305,7 +319,7 @@ fn a_pipe_gets_what_was_verified_and_then_the_exit_code() {
     let last = sealed.len() - 1;
     sealed[last] ^= 1;
     let run = tool.run(&OPEN, &sealed);
-    assert_eq!(run.code, 1);
+    assert_eq!(run.code, 3);
     assert_eq!(run.stdout, &plaintext[..2_048]);
     assert!(run.stderr.contains("does not open"), "{}", run.stderr);
 }
@@ -331,7 +345,7 @@ fn a_reader_that_goes_away_is_a_failure() {
     let mut child = tool.command(&OPEN).spawn().unwrap();
     drop(child.stdout.take());
     let run = end(child, &sealed);
-    assert_eq!(run.code, 1);
+    assert_eq!(run.code, 9);
     assert!(
         run.stderr.contains("cannot write standard output"),
         "{}",
@@ -346,6 +360,6 @@ fn a_standard_error_that_is_closed_changes_no_exit_code() {
     drop(child.stderr.take());
     let mut stdout = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(child.wait().unwrap().code(), Some(7));
     assert!(stdout.is_empty());
 }

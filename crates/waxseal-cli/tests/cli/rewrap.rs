@@ -37,7 +37,7 @@ fn the_context_must_be_right() {
         let line = tool.refused(&[&REWRAP[..], bad].concat(), &sealed);
         assert!(line.contains("does not open"), "{line}");
     }
-    let line = tool.refused(&[&REWRAP[..], &["--use-stored-context"]].concat(), &sealed);
+    let line = tool.fails_with(2, &[&REWRAP[..], &["--use-stored-context"]].concat(), &sealed);
     assert!(line.contains("stores no context"), "{line}");
     let line = tool.refused(&["rewrap", "--kek", "env:NEW", "--context", PAIR], &sealed);
     assert!(line.contains("no configured key"), "{line}");
@@ -47,7 +47,7 @@ fn the_context_must_be_right() {
 fn a_stored_context_is_taken_only_where_told() {
     let tool = Tool::new();
     let sealed = seal(&tool, &["--context", PAIR, "--store-context"], 5);
-    let line = tool.refused(&REWRAP, &sealed);
+    let line = tool.fails_with(2, &REWRAP, &sealed);
     assert!(line.contains("--use-stored-context"), "{line}");
     let line = tool.refused(&[&REWRAP[..], &["--context", "tenant=CANARY"]].concat(), &sealed);
     assert!(line.contains("context stored"), "{line}");
@@ -71,15 +71,27 @@ fn any_of_several_new_keys_opens() {
 }
 
 #[test]
-fn without_to_the_first_key_wraps_anew() {
+fn without_to_a_single_key_wraps_anew_and_of_several_one_must_be_named() {
     let tool = Tool::new();
     let sealed = seal(&tool, &[], 5);
     let same = tool.done(&["rewrap", "--kek", "env:K"], &sealed);
     assert_ne!(same, sealed);
     assert_eq!(tool.done(&["open", "--kek", "env:K"], &same), bytes(5));
-    let new = tool.done(&["rewrap", "--kek", "env:NEW", "--kek", "env:K"], &sealed);
-    assert_eq!(tool.done(&["open", "--kek", "env:NEW"], &new), bytes(5));
-    tool.refused(&["open", "--kek", "env:K"], &new);
+    let line = tool.fails_with(2, &["rewrap", "--kek", "env:NEW", "--kek", "env:K"], &sealed);
+    assert!(line.contains("--to is missing"), "{line}");
+    // In the environment it is said which one wraps.
+    let variables = [("WAXSEAL_KMS_URI", "env:NEW"), ("WAXSEAL_KMS_ALSO_OPEN", "env:K")];
+    let run = tool.run_with(&variables, &["rewrap"], &sealed);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(tool.done(&["open", "--kek", "env:NEW"], &run.stdout), bytes(5));
+    tool.refused(&["open", "--kek", "env:K"], &run.stdout);
+    let (under, replaced) = run.stderr.split_once('\n').unwrap();
+    assert!(
+        under.starts_with("waxseal: wrapped under local "),
+        "{}",
+        run.stderr
+    );
+    assert!(replaced.starts_with("waxseal: replaced local "), "{}", run.stderr);
 }
 
 #[test]
@@ -148,12 +160,17 @@ fn in_place_overwrites_the_wraps_alone_where_they_fit() {
         assert_eq!(tool.listing(), ["e", "opened"]);
     }
 
-    // A file that cannot be overwritten is replaced, as one with several names is.
+    // A file that cannot be overwritten is replaced; one with several names only if told so.
     let to_new = [&REWRAP[..], &["--in-place", "e"]].concat();
     tool.write("e", seal(&tool, &[], 5));
     let old = inode("e");
     std::fs::hard_link(tool.path("e"), tool.path("second")).unwrap();
-    tool.done(&to_new, b"");
+    let line = tool.fails_with(8, &to_new, b"");
+    assert!(
+        line.contains("2 names") && line.contains("--break-links"),
+        "{line}"
+    );
+    tool.done(&[&to_new[..], &["--break-links"]].concat(), b"");
     assert!(inode("e") != old && inode("second") == old);
     assert_eq!(tool.done(&["open", "--kek", "env:K", "second"], b""), bytes(5));
     assert_eq!(tool.done(&["open", "--kek", "env:NEW", "e"], b""), bytes(5));
@@ -223,4 +240,48 @@ fn ids_are_hidden_on_request() {
     tool.write_private("new", NEW_KEY);
     let open = ["open", "--kek", "env:K", "--kek", "file:new"];
     assert_eq!(tool.done(&open, &new), bytes(5));
+}
+
+#[test]
+fn what_was_kept_replaced_and_dropped_is_told_and_fewer_keys_are_refused() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &[], 5);
+    let both = [
+        "rewrap", "-q", "--kek", "env:K", "--to", "env:K", "--to", "env:NEW",
+    ];
+    let both = tool.done(&both, &sealed);
+    let told = |options: &[&str]| {
+        let run = tool.run(
+            &[&["rewrap", "--kek", "env:K", "--to", CHEAP], options].concat(),
+            &both,
+        );
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let fate = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
+        run.stderr.lines().map(fate).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[]), ["wrapped", "replaced", "kept"]);
+    assert_eq!(told(&["--drop-unknown"]), ["wrapped", "replaced", "dropped"]);
+    assert!(told(&["-q"]).is_empty());
+
+    // Primary and recovery would become one.
+    let one = ["rewrap", "--kek", "env:K", "--kek", "env:NEW", "--to", CHEAP];
+    let line = tool.fails_with(8, &one, &both);
+    assert!(line.contains("fewer") && line.contains("--allow-fewer"), "{line}");
+    let allowed = tool.done(&[&one[..], &["--allow-fewer"]].concat(), &both);
+    assert_eq!(tool.done(&["open", "--kek", CHEAP], &allowed), bytes(5));
+    tool.write("e", &both);
+    let in_place = [&one[..], &["--in-place", "e"]].concat();
+    tool.fails_with(8, &in_place, b"");
+
+    let run = tool.run(
+        &[
+            "--json", "rewrap", "--kek", "env:K", "--to", CHEAP, "e", "-o", "new",
+        ],
+        b"",
+    );
+    let object: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(object["in_place"], false);
+    assert_eq!(object["wrapped_under"][0]["provider"], "local");
+    assert_eq!(object["old_wraps"][0]["fate"], "replaced");
+    assert_eq!(object["old_wraps"][1]["fate"], "kept");
 }

@@ -136,6 +136,7 @@ fn contexts_and_aads_bind() {
     }
 }
 
+// spec: ENV-3
 #[test]
 fn settings_are_seen_in_the_envelope() {
     let tool = Tool::new();

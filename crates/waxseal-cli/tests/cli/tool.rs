@@ -25,6 +25,14 @@ pub(crate) const AAD: &str = "CANARY-aad";
 const SECRETS: &[&str] = &["CANARY", KEY, NEW_KEY, KEY_BASE64];
 const KEY_BASE64: &str = "P5ocW+B9QohmFbsPk8Kt5HGCWfwG4dO3qEyQJX72QT0";
 
+/// How the lines begin that tell what a re-wrap did.
+const REPORTS: [&str; 4] = [
+    "waxseal: wrapped under ",
+    "waxseal: replaced ",
+    "waxseal: kept ",
+    "waxseal: dropped ",
+];
+
 /// A directory, and the tool in it. Its environment has `K`, `NEW` and `P`, and nothing else.
 pub(crate) struct Tool {
     dir: TempDir,
@@ -115,18 +123,45 @@ impl Tool {
         run.stdout
     }
 
-    /// Runs it, which must be refused with exit code 1 and leave the directory as it is. Gives the line.
+    /// Runs it, which must fail, not for its command line, and leave the directory as it is. Gives the line.
     pub(crate) fn refused(&self, arguments: &[&str], stdin: &[u8]) -> String {
-        self.fails_with(1, arguments, stdin)
+        let (code, line) = self.failing(arguments, stdin);
+        assert!(code == 1 || code > 2, "{arguments:?}: {code}: {line}");
+        line
     }
 
     /// Runs it, which must fail with this code and leave the directory as it is. Gives the line.
     pub(crate) fn fails_with(&self, code: i32, arguments: &[&str], stdin: &[u8]) -> String {
+        let (found, line) = self.failing(arguments, stdin);
+        assert_eq!(found, code, "{arguments:?}: {line}");
+        line
+    }
+
+    fn failing(&self, arguments: &[&str], stdin: &[u8]) -> (i32, String) {
         let before = self.contents();
         let run = self.run(arguments, stdin);
-        assert_eq!(run.code, code, "{arguments:?}: {}", run.stderr);
+        assert_ne!(run.code, 0, "{arguments:?}");
         assert!(self.contents() == before, "{arguments:?} left something behind");
-        run.stderr
+        (run.code, run.stderr)
+    }
+
+    /// Runs a script of `/bin/sh` in the directory, in which `$W` is the tool.
+    #[cfg(unix)]
+    pub(crate) fn shell(&self, script: &str) -> Run {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", script])
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("W", env!("CARGO_BIN_EXE_waxseal"))
+            .env("K", KEY)
+            .env("NEW", NEW_KEY)
+            .env("P", PASSPHRASE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        end(command.spawn().unwrap(), b"")
     }
 
     fn contents(&self) -> Vec<(String, Option<Vec<u8>>)> {
@@ -149,6 +184,7 @@ impl Run {
         let stderr: String = stderr
             .split_inclusive('\n')
             .filter(|line| !line.starts_with("waxseal: warning: "))
+            .filter(|line| !REPORTS.iter().any(|report| line.starts_with(report)))
             .collect();
         let asks_for_id = arguments.contains(&"--print-id");
         if *code == 0 && !asks_for_id {

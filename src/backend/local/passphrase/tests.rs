@@ -67,6 +67,7 @@ fn unwrap(keys: &PassphraseKey, wrapped: &WrappedDek, context: &EncryptionContex
     Ok(unwrapped.dek)
 }
 
+// spec: ALG-6
 #[test]
 fn one_salt_for_each_manager_so_that_many_wraps_cost_one_derivation() {
     let (keys, runtime) = counted("correct horse");
@@ -219,6 +220,7 @@ fn what_nobody_waits_for_is_not_derived_and_ones_own_salt_comes_first() {
     assert!(opens.as_mut().poll(&mut task).is_ready());
 }
 
+// spec: LIM-14, LIM-15, LIM-16, LIM-17, ALG-7
 #[test]
 fn lengths_and_costs_are_refused_before_any_work() {
     let context = EncryptionContext::empty();
@@ -274,6 +276,7 @@ fn lengths_and_costs_are_refused_before_any_work() {
     }
 }
 
+// spec: LIM-14, LIM-15, LIM-16, LIM-17
 #[test]
 fn a_configured_cost_is_held_to_the_same_limits() {
     let argon2 = |memory, passes, lanes| Kdf::Argon2id {

@@ -1,0 +1,348 @@
+//! `waxseal doctor`: does each key wrap and unwrap, here and now, and for how much longer?
+
+mod show;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use waxseal::backend::kek_uri::{Administered, KeyManagers, open_from_environment};
+use waxseal::envelope::KekRef;
+use waxseal::runtime::{Runtime, ThreadRuntime};
+use waxseal::{
+    EncryptionContext, Error, ErrorKind, KeyManager, key::KekDescription, key::KekState, key::Purpose,
+    key::Request, value::Dek,
+};
+
+use crate::arguments::Doctor;
+use crate::failure::{Failure, Result};
+use crate::kek::Keks;
+use crate::prompt::Person;
+use crate::{binding, kek, report};
+
+const DAY: u64 = 86_400;
+
+/// What became of one key.
+#[derive(Default)]
+struct Finding {
+    /// The URI, as it was given; it holds no secret.
+    uri: String,
+    kek: Option<KekRef>,
+    wraps: Option<bool>,
+    unwraps: Option<bool>,
+    took: Option<Duration>,
+    state: Option<State>,
+    /// Why it does not work, or not for long.
+    troubles: Vec<String>,
+    /// Its older versions, the newest first.
+    versions: Vec<Version>,
+}
+
+/// What a backend says of an older version.
+struct Version {
+    kek: KekRef,
+    state: State,
+    trouble: Option<String>,
+}
+
+/// The state of a key or version, and how long it has left.
+#[derive(Clone)]
+enum State {
+    Enabled {
+        expires: Option<SystemTime>,
+    },
+    Expired,
+    Disabled,
+    PendingDestruction {
+        at: Option<SystemTime>,
+    },
+    Destroyed,
+    Unknown,
+    /// These credentials may not ask, as those of applications often may not.
+    MayNotAsk,
+}
+
+/// What is looked for, and how.
+struct Examination<'a> {
+    context: &'a EncryptionContext,
+    /// For each call to a key manager.
+    timeout: Option<Duration>,
+    /// What ends within this time is told.
+    within: Duration,
+    person: Person,
+}
+
+/// Wraps and unwraps a canary under each key, asks for the state of all versions, and shows it.
+pub(crate) fn run(options: &Doctor) -> Result<()> {
+    let context = binding::context(&options.context)?;
+    let keks = kek::parse(&options.kek)?;
+    let within: u64 = options
+        .within
+        .parse()
+        .ok()
+        .filter(|days| *days <= 36_500)
+        .ok_or_else(|| Failure::usage("--within is a number of days, at most 36500"))?;
+    let examination = Examination {
+        context: &context,
+        timeout: kek::timeout(options.timeout.as_ref())?,
+        within: Duration::from_secs(within * DAY),
+        person: Person { types_twice: false },
+    };
+    crate::stream::check_once(&kek::sources(&[("--kek", &options.kek)]))?;
+    let findings: Vec<Finding> = match keks {
+        Keks::Given(uris) => uris
+            .iter()
+            .flat_map(|uri| {
+                let opened = pollster::block_on(uri.open(&examination.person));
+                examination.examine(&uri.to_string(), opened, false)
+            })
+            .collect(),
+        Keks::Environment => {
+            let opened = pollster::block_on(open_from_environment(&examination.person));
+            examination.examine("environment", opened, true)
+        }
+    };
+    let troubled = |finding: &&Finding| !finding.troubles.is_empty();
+    let bad = findings.iter().filter(troubled).count();
+    report::print(&if report::is_json() {
+        show::json(&findings)
+    } else {
+        show::table(&findings)
+    })?;
+    match bad {
+        0 => Ok(()),
+        bad => Err(Failure::doctor(format!(
+            "{bad} of {} keys need attention",
+            findings.len()
+        ))),
+    }
+}
+
+impl Examination<'_> {
+    /// Looks at a key; of the environment, also at each one that only opens.
+    fn examine(&self, uri: &str, opened: waxseal::Result<KeyManagers>, is_environment: bool) -> Vec<Finding> {
+        let mut finding = Finding {
+            uri: uri.to_owned(),
+            ..Finding::default()
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                finding.wraps = Some(false);
+                finding.troubles.push(why(&error));
+                return vec![finding];
+            }
+        };
+        self.probe(&*opened.active, &mut finding);
+        if let Some(administered) = &opened.administered {
+            self.ask(administered, &mut finding);
+        }
+        let mut findings = vec![finding];
+        if is_environment {
+            for manager in &opened.also_open {
+                let mut finding = Finding {
+                    uri: "also open".into(),
+                    ..Finding::default()
+                };
+                self.probe(&**manager, &mut finding);
+                findings.push(finding);
+            }
+        }
+        findings
+    }
+
+    /// Wraps a canary, and unwraps it.
+    fn probe(&self, manager: &dyn KeyManager, finding: &mut Finding) {
+        let mut request = Request::new(self.context).with_purpose(Purpose::Probe);
+        if let Some(timeout) = self.timeout {
+            request = request.with_deadline(ThreadRuntime.now() + timeout);
+        }
+        let start = Instant::now();
+        let wrapped = Dek::generate().and_then(|dek| {
+            let wrapped = pollster::block_on(manager.wrap(&dek, &request))?;
+            Ok((dek, wrapped))
+        });
+        let (dek, wrapped) = match wrapped {
+            Ok(wrapped) => wrapped,
+            Err(error) => {
+                finding.wraps = Some(false);
+                finding.troubles.push(why(&error));
+                return;
+            }
+        };
+        finding.wraps = Some(true);
+        finding.kek = Some(wrapped.kek().clone());
+        let unwrapped = pollster::block_on(manager.unwrap(wrapped.as_wrap_ref(), &request));
+        finding.unwraps = Some(match unwrapped {
+            Ok(unwrapped) if unwrapped.dek.ct_eq(&dek) => true,
+            Ok(_) => {
+                finding.troubles.push("it gave another data key".into());
+                false
+            }
+            Err(error) => {
+                finding.troubles.push(why(&error));
+                false
+            }
+        });
+        finding.took = Some(start.elapsed());
+    }
+
+    /// Asks the backend about a key and its older versions.
+    fn ask(&self, administered: &Administered, finding: &mut Finding) {
+        let Administered { kek, admin, .. } = administered;
+        let described = match pollster::block_on(admin.describe_versions(kek)) {
+            Ok(described) => described,
+            Err(error) => {
+                finding.state = Some(match error.kind() {
+                    // Applications are often not allowed to ask, which is no trouble.
+                    ErrorKind::Denied => State::MayNotAsk,
+                    ErrorKind::KeyDestroyed => State::Destroyed,
+                    _ => State::Unknown,
+                });
+                if error.kind() != ErrorKind::Denied {
+                    finding
+                        .troubles
+                        .push(format!("its state cannot be told: {}", why(&error)));
+                }
+                return;
+            }
+        };
+        let now = ThreadRuntime.wall_clock();
+        let mut versions = described.into_iter();
+        if let Some(active) = versions.next() {
+            let state = state(&active, now);
+            if let Some(trouble) = self.trouble(&state, now, false) {
+                finding.troubles.push(trouble);
+            }
+            finding.state = Some(state);
+            finding.kek.get_or_insert(active.kek);
+        }
+        for version in versions {
+            let state = state(&version, now);
+            let trouble = self.trouble(&state, now, true);
+            if let Some(trouble) = &trouble {
+                let version = show::version(&version.kek);
+                finding.troubles.push(format!("{version}: {trouble}"));
+            }
+            finding.versions.push(Version {
+                kek: version.kek,
+                state,
+                trouble,
+            });
+        }
+    }
+
+    /// What is wrong with a state, for data that may be under it.
+    fn trouble(&self, state: &State, now: SystemTime, is_older: bool) -> Option<String> {
+        let soon = now + self.within;
+        Some(match state {
+            State::Enabled { expires: Some(at) } if *at <= soon => {
+                format!(
+                    "it expires in {}, and data under it then does not open",
+                    left(*at, now)
+                )
+            }
+            State::Expired => "it has expired, and data under it may not open".into(),
+            State::Disabled => "it is disabled, and data under it does not open".into(),
+            State::PendingDestruction { at } => match at {
+                Some(at) => format!(
+                    "it is destroyed in {}, and what is still wrapped under it is lost then",
+                    left(*at, now)
+                ),
+                None => "it is about to be destroyed, and what is still wrapped under it is lost then".into(),
+            },
+            // An older version that is gone was let go on purpose, and nobody can bring it back.
+            State::Destroyed if !is_older => "it is destroyed".into(),
+            State::Unknown => "its state is not one that is known".into(),
+            State::Enabled { .. } | State::Destroyed | State::MayNotAsk => return None,
+        })
+    }
+}
+
+fn state(described: &KekDescription, now: SystemTime) -> State {
+    match described.state {
+        KekState::Enabled if described.expires_at.is_some_and(|at| at <= now) => State::Expired,
+        KekState::Enabled => State::Enabled {
+            expires: described.expires_at,
+        },
+        KekState::Disabled => State::Disabled,
+        KekState::Destroyed => State::Destroyed,
+        KekState::PendingDestruction => State::PendingDestruction {
+            at: described.destroyed_at,
+        },
+        _ => State::Unknown,
+    }
+}
+
+/// How long it is until then.
+fn left(at: SystemTime, now: SystemTime) -> String {
+    let left = at.duration_since(now).unwrap_or_default().as_secs();
+    match left / DAY {
+        0 => format!("{} hours", left / 3_600),
+        days => format!("{days} days"),
+    }
+}
+
+/// What an error says, on one line and without the names that the table has already.
+fn why(error: &Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waxseal::envelope::WrapAlgorithm;
+
+    use super::*;
+
+    fn described(state: KekState, ends_in_days: Option<u64>) -> KekDescription {
+        let kek = KekRef::new("azure-key-vault", "k", "1").unwrap();
+        let mut described = KekDescription::new(kek, state, WrapAlgorithm::RSA_OAEP_256);
+        let at = ends_in_days.map(|days| SystemTime::UNIX_EPOCH + Duration::from_secs((1_000 + days) * DAY));
+        match state {
+            KekState::PendingDestruction => described.destroyed_at = at,
+            _ => described.expires_at = at,
+        }
+        described
+    }
+
+    /// What may take data away is trouble, and what is over or far away is none.
+    #[test]
+    fn every_state_that_data_may_be_lost_under_is_trouble() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 * DAY);
+        let context = EncryptionContext::empty();
+        let examination = Examination {
+            context: &context,
+            timeout: None,
+            within: Duration::from_secs(30 * DAY),
+            person: Person { types_twice: false },
+        };
+        for (kek_state, days, is_older, says) in [
+            (KekState::Enabled, None, false, None),
+            (KekState::Enabled, Some(31), true, None),
+            (KekState::Enabled, Some(30), true, Some("expires in 30 days")),
+            (KekState::Enabled, Some(0), false, Some("has expired")),
+            (KekState::Disabled, None, false, Some("disabled")),
+            (KekState::Disabled, None, true, Some("disabled")),
+            (
+                KekState::PendingDestruction,
+                Some(400),
+                true,
+                Some("destroyed in 400 days"),
+            ),
+            (KekState::PendingDestruction, None, true, Some("about to be")),
+            (KekState::Destroyed, None, false, Some("destroyed")),
+            (KekState::Destroyed, None, true, None),
+        ] {
+            let state = state(&described(kek_state, days), now);
+            let trouble = examination.trouble(&state, now, is_older);
+            match says {
+                None => assert_eq!(trouble, None, "{kek_state:?} {days:?}"),
+                Some(says) => {
+                    let trouble = trouble.unwrap();
+                    assert!(trouble.contains(says), "{kek_state:?} {days:?}: {trouble}");
+                }
+            }
+        }
+    }
+}

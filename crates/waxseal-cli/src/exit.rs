@@ -1,0 +1,136 @@
+//! The exit codes: one table, for the code, the help and the documentation.
+
+use waxseal::ErrorKind;
+
+/// How a command ended. The numbers are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Failed = 1,
+    Usage = 2,
+    DoesNotOpen = 3,
+    NoKey = 4,
+    Denied = 5,
+    TryAgain = 6,
+    NoEnvelope = 7,
+    Refused = 8,
+    Io = 9,
+    Doctor = 10,
+    KeyRetired = 12,
+    KeyRevoked = 13,
+    KeyUnusable = 14,
+}
+
+/// What each number means, as the help and `docs/cli.md` have it.
+pub(crate) const TABLE: [(u8, &str); 15] = [
+    (0, "done: the output is there"),
+    (
+        Exit::Failed as u8,
+        "failed for a reason that no other code stands for",
+    ),
+    (
+        Exit::Usage as u8,
+        "the command line makes no sense; nothing was done",
+    ),
+    (
+        Exit::DoesNotOpen as u8,
+        "does not open: wrong key, context or AAD, or altered data",
+    ),
+    (
+        Exit::NoKey as u8,
+        "no key: none that is configured opens it, or the configuration of one is wrong",
+    ),
+    (
+        Exit::Denied as u8,
+        "the key manager denies access, or does not accept the credentials",
+    ),
+    (
+        Exit::TryAgain as u8,
+        "unavailable, throttled, timed out, busy or changed meanwhile: try again",
+    ),
+    (
+        Exit::NoEnvelope as u8,
+        "not an envelope, malformed, or of a newer format",
+    ),
+    (
+        Exit::Refused as u8,
+        "refused by a rule or a policy; nothing was done",
+    ),
+    (Exit::Io as u8, "reading or writing failed"),
+    (Exit::Doctor as u8, "doctor found a key that needs attention"),
+    (11, "(kept for the key ring: nothing is due)"),
+    (Exit::KeyRetired as u8, "the key is retired"),
+    (Exit::KeyRevoked as u8, "the key is revoked"),
+    (
+        Exit::KeyUnusable as u8,
+        "the key is disabled, destroyed or not there",
+    ),
+];
+
+impl Exit {
+    /// What an error of the library ends with.
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::CannotOpen | ErrorKind::ContextMismatch => Self::DoesNotOpen,
+            ErrorKind::NoUsableKey | ErrorKind::Configuration => Self::NoKey,
+            ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied,
+            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::TimedOut => Self::TryAgain,
+            ErrorKind::Malformed { .. }
+            | ErrorKind::UnsupportedVersion { .. }
+            | ErrorKind::Unsupported { .. } => Self::NoEnvelope,
+            ErrorKind::PolicyRefused | ErrorKind::WouldWeaken { .. } => Self::Refused,
+            ErrorKind::Io | ErrorKind::Store => Self::Io,
+            ErrorKind::KeyRetired => Self::KeyRetired,
+            ErrorKind::KeyRevoked => Self::KeyRevoked,
+            ErrorKind::KeyNotFound | ErrorKind::KeyDisabled | ErrorKind::KeyDestroyed => Self::KeyUnusable,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// What a kind is called in JSON. The names are stable.
+pub(crate) fn name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Malformed { .. } => "malformed",
+        ErrorKind::UnsupportedVersion { .. } => "unsupported_version",
+        ErrorKind::Unsupported { .. } => "unsupported",
+        ErrorKind::OverLimit { .. } => "over_limit",
+        ErrorKind::CannotOpen => "cannot_open",
+        ErrorKind::ContextMismatch => "context_mismatch",
+        ErrorKind::Entropy => "entropy",
+        ErrorKind::NoUsableKey => "no_usable_key",
+        ErrorKind::NoRoom { .. } => "no_room",
+        ErrorKind::KeyRetired => "key_retired",
+        ErrorKind::KeyRevoked => "key_revoked",
+        ErrorKind::KeyDestroyed => "key_destroyed",
+        ErrorKind::Denied => "denied",
+        ErrorKind::Unauthenticated => "unauthenticated",
+        ErrorKind::KeyNotFound => "key_not_found",
+        ErrorKind::KeyDisabled => "key_disabled",
+        ErrorKind::Throttled => "throttled",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::TimedOut => "timed_out",
+        ErrorKind::InvalidAnswer => "invalid_answer",
+        ErrorKind::WouldWeaken { .. } => "would_weaken",
+        ErrorKind::PolicyRefused => "policy_refused",
+        ErrorKind::BudgetExhausted { .. } => "budget_exhausted",
+        ErrorKind::LeaseExpired => "lease_expired",
+        ErrorKind::Store => "store",
+        ErrorKind::Audit => "audit",
+        ErrorKind::Io => "io",
+        ErrorKind::InvalidArgument => "invalid_argument",
+        ErrorKind::OutOfRange { .. } => "out_of_range",
+        ErrorKind::Configuration => "configuration",
+        _ => "other",
+    }
+}
+
+/// The table as text.
+pub(crate) fn table() -> String {
+    let mut text = String::new();
+    for (code, meaning) in TABLE {
+        text += &format!("  {code:>3}  {meaning}\n");
+    }
+    text += "  130, 143 …  ended by a signal (128 and its number), as a shell shows it\n";
+    text
+}

@@ -1,0 +1,146 @@
+//! What must not stay behind when a signal ends the process: a file that is half written, a terminal without echo.
+//!
+//! A signal that has its default action ends the process as ever, after that was put right: a shell sees 130 after an
+//! interrupt and 143 after `SIGTERM`. One that was ignored when the process began (`nohup`, a job in the background) stays
+//! ignored.
+
+use std::io;
+use std::path::Path;
+
+#[cfg(unix)]
+pub(crate) use unix::{echo_at_end, echo_is_back};
+
+/// Has a limit of the system be an error of the call that meets it.
+pub(crate) fn outlive_limits() {
+    #[cfg(unix)]
+    unix::outlive_limits();
+}
+
+/// Removes the file if a signal ends the process from now on.
+pub(crate) fn remove_at_end(path: &Path) {
+    #[cfg(unix)]
+    unix::watch(|state| state.remove.push(path.into()));
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// Leaves the file alone from now on.
+pub(crate) fn keep(path: &Path) {
+    #[cfg(unix)]
+    unix::keep(path);
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// Runs something that no signal comes into the middle of: it waits until this is done.
+pub(crate) fn undisturbed<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    #[cfg(unix)]
+    return unix::undisturbed(run);
+    #[cfg(not(unix))]
+    run()
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::fs::{self, File};
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::AtomicBool;
+    use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+
+    use rustix::termios::{OptionalActions, Termios, tcsetattr};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+    use signal_hook::iterator::Signals;
+    use signal_hook::low_level::emulate_default_handler;
+
+    /// What a signal has to put right.
+    #[derive(Default)]
+    pub(super) struct State {
+        pub(super) remove: Vec<PathBuf>,
+        terminal: Option<(File, Termios)>,
+    }
+
+    static STATE: Mutex<Option<State>> = Mutex::new(None);
+    /// Held while the process must not end.
+    static QUIET: Mutex<()> = Mutex::new(());
+    static START: Once = Once::new();
+
+    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn watch(change: impl FnOnce(&mut State)) {
+        change(lock(&STATE).get_or_insert_default());
+        START.call_once(start);
+    }
+
+    pub(super) fn keep(path: &Path) {
+        if let Some(state) = lock(&STATE).as_mut() {
+            state.remove.retain(|other| other != path);
+        }
+    }
+
+    pub(super) fn undisturbed<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let _quiet = lock(&QUIET);
+        run()
+    }
+
+    /// Gives this terminal these settings back when a signal ends the process.
+    pub(crate) fn echo_at_end(terminal: File, settings: Termios) {
+        watch(|state| state.terminal = Some((terminal, settings)));
+    }
+
+    /// The terminal is as it was.
+    pub(crate) fn echo_is_back() {
+        if let Some(state) = lock(&STATE).as_mut() {
+            state.terminal = None;
+        }
+    }
+
+    /// A file that grows over its limit is then an error of the write, as a full disk is, and ends nothing.
+    pub(super) fn outlive_limits() {
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    }
+
+    fn start() {
+        let ignored = ignored();
+        let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+        let wanted = wanted.into_iter().filter(|signal| !is_in(ignored, *signal));
+        let Ok(mut signals) = Signals::new(wanted) else {
+            return;
+        };
+        // It ends with the process. If it cannot be started, signals are lost that would end the process: so none is taken.
+        let handle = signals.handle();
+        let thread = std::thread::Builder::new().name("signals".into());
+        let started = thread.spawn(move || {
+            for signal in signals.forever() {
+                let _quiet = lock(&QUIET);
+                let state = lock(&STATE).take().unwrap_or_default();
+                for path in state.remove {
+                    let _ = fs::remove_file(path);
+                }
+                if let Some((terminal, settings)) = state.terminal {
+                    let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
+                }
+                let _ = emulate_default_handler(signal);
+            }
+        });
+        if started.is_err() {
+            handle.close();
+        }
+    }
+
+    /// The signals that are ignored, a bit for each.
+    fn ignored() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .unwrap_or(0)
+    }
+
+    fn is_in(mask: u64, signal: i32) -> bool {
+        u32::try_from(signal - 1).is_ok_and(|bit| mask & (1 << bit) != 0)
+    }
+}

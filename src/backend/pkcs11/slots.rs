@@ -1,0 +1,135 @@
+//! Which slot has the token that is meant, and what was passed over while looking for it.
+
+use std::fmt::Write;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::slot::{Slot, TokenInfo};
+
+use super::map::{self, Fault};
+use super::uri::TokenMatch;
+use crate::value::error::{Error, ErrorKind};
+
+/// Tokens that an error names.
+const NAMED: usize = 8;
+
+/// A token that was found.
+pub(super) struct Found {
+    pub(super) slot: Slot,
+    /// What tells it from others.
+    pub(super) token: String,
+    pub(super) needs_login: bool,
+}
+
+/// The one token that matches.
+///
+/// # Errors
+/// `Configuration` if none does or several do; `Unavailable` if it was there before (`was_there`), or if a token that did
+/// not say what it is may be the one.
+pub(super) fn find(module: &Pkcs11, wanted: &TokenMatch, was_there: bool) -> Result<Found, Fault> {
+    let mut found: Option<Found> = None;
+    let mut passed_over = Vec::new();
+    let mut has_failed = false;
+    for slot in module.get_slots_with_token()? {
+        let info = match module.get_token_info(slot) {
+            Ok(info) => info,
+            // A token that cannot say what it is cannot be the one that is meant.
+            Err(error) => {
+                if map::is_lost_module(&error) {
+                    return Err(error.into());
+                }
+                has_failed |= map::is_outage(&error);
+                passed_over.push(format!("slot {}: {}", slot.id(), map::said(&error)));
+                continue;
+            }
+        };
+        if let Some(why) = mismatch(wanted, slot, &info) {
+            passed_over.push(format!(
+                "slot {}: {:?} (serial {:?}): {why}",
+                slot.id(),
+                info.label(),
+                info.serial_number(),
+            ));
+            continue;
+        }
+        if let Some(other) = &found {
+            return Err(Error::configuration(format!(
+                "more than one token matches (slots {} and {}); add serial or slot-id",
+                other.slot.id(),
+                slot.id()
+            ))
+            .into());
+        }
+        found = Some(Found {
+            slot,
+            token: format!(
+                "{}\0{}\0{}",
+                info.manufacturer_id(),
+                info.serial_number(),
+                info.label()
+            ),
+            needs_login: info.login_required(),
+        });
+    }
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let (kind, what) = if was_there {
+        (ErrorKind::Unavailable, "the token is gone")
+    } else if has_failed {
+        (
+            ErrorKind::Unavailable,
+            "no token matches, and one did not say what it is",
+        )
+    } else {
+        let what = "no token matches (token, serial, model, manufacturer, slot-id)";
+        (ErrorKind::Configuration, what)
+    };
+    Err(Error::new(kind)
+        .with_detail(format!("{what}; {}", told(&passed_over, module)))
+        .into())
+}
+
+/// What was passed over, for a person.
+fn told(passed_over: &[String], module: &Pkcs11) -> String {
+    if passed_over.is_empty() {
+        let slots = module.get_all_slots().map_or(0, |slots| slots.len());
+        return format!("the module has {slots} slots and no token in any of them");
+    }
+    let mut told = String::from("passed over: ");
+    told.push_str(
+        &passed_over
+            .iter()
+            .take(NAMED)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("; "),
+    );
+    if passed_over.len() > NAMED {
+        // Nothing to be done about a text that cannot be written.
+        let _ = write!(told, "; and {} more", passed_over.len() - NAMED);
+    }
+    told
+}
+
+/// Why a token is not the one that is meant.
+fn mismatch(wanted: &TokenMatch, slot: Slot, info: &TokenInfo) -> Option<&'static str> {
+    let differs = |wanted: &Option<String>, found: &str| {
+        wanted.as_ref().is_some_and(|wanted| wanted != found.trim_end())
+    };
+    if differs(&wanted.label, info.label()) {
+        Some("another label")
+    } else if differs(&wanted.serial, info.serial_number()) {
+        Some("another serial")
+    } else if differs(&wanted.model, info.model()) {
+        Some("another model")
+    } else if differs(&wanted.manufacturer, info.manufacturer_id()) {
+        Some("another manufacturer")
+    } else if wanted.slot.is_some_and(|wanted| wanted != slot.id()) {
+        Some("another slot-id")
+    } else if !info.token_initialized() {
+        // Asked last: an empty slot is what has no label.
+        Some("not initialized")
+    } else {
+        None
+    }
+}
