@@ -1,6 +1,7 @@
 //! A session: one DEK used with one context to seal a bounded number of messages.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chunks::{Chunks, Run, refused, seal_chunk};
@@ -15,6 +16,7 @@ use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::limits;
+use crate::value::place::{self, Apart, PLACES};
 use crate::value::secret::Dek;
 use crate::value::suite::Suite;
 
@@ -38,8 +40,68 @@ pub(crate) struct Session {
     /// The field of the stored context; no bytes without one.
     stored_context: Vec<u8>,
     keys: SessionKeys,
-    messages: AtomicU64,
+    messages: Messages,
     generation: u64,
+}
+
+/// Messages that a thread takes out of the budget at once, once there were as many.
+const BLOCK: u64 = 64;
+
+/// The budget of messages. A count that all threads write to costs two threads more than they gain: so each takes a block
+/// at a time, and counts its messages in a place of its own.
+#[derive(Default)]
+struct Messages {
+    taken: AtomicU64,
+    /// What is left of the blocks; made only for a session that is used for long.
+    places: OnceLock<Box<[Apart<AtomicU64>; PLACES]>>,
+}
+
+impl Messages {
+    fn are_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) >= limits::SESSION_MESSAGES.max
+    }
+
+    /// Takes up to `want`, and gives how many there were.
+    fn take(&self, want: u64) -> u64 {
+        // The count may pass the limit by the number of calls that are refused; 64 bits do not come round.
+        let count = self.taken.fetch_add(want, Ordering::Relaxed);
+        limits::SESSION_MESSAGES.max.saturating_sub(count).min(want)
+    }
+
+    /// Takes one; whether there was one.
+    fn take_one(&self) -> bool {
+        let Some(places) = self.places.get() else {
+            let is_many = self.taken.load(Ordering::Relaxed) >= BLOCK;
+            if is_many {
+                self.places.get_or_init(Box::default);
+            }
+            return self.take(1) == 1;
+        };
+        let Some(Apart(place)) = places.get(place::of_this_thread()) else {
+            return self.take(1) == 1;
+        };
+        let mut left = place.load(Ordering::Relaxed);
+        while let Some(after) = left.checked_sub(1) {
+            // Others may share the place.
+            match place.compare_exchange_weak(left, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => left = now,
+            }
+        }
+        self.take_block(place)
+    }
+
+    #[cold]
+    fn take_block(&self, place: &AtomicU64) -> bool {
+        // Towards the end one at a time, so that hardly any is lost in the places of others.
+        let is_near_its_end =
+            self.taken.load(Ordering::Relaxed) + 2 * BLOCK * PLACES as u64 > limits::SESSION_MESSAGES.max;
+        let taken = self.take(if is_near_its_end { 1 } else { BLOCK });
+        if let Some(rest) = taken.checked_sub(1) {
+            place.fetch_add(rest, Ordering::Relaxed);
+        }
+        taken > 0
+    }
 }
 
 /// Nonces that are drawn at a time: no more than the generator gives out of its buffer.
@@ -103,7 +165,7 @@ impl Session {
             context,
             body_head,
             keys,
-            messages: AtomicU64::new(0),
+            messages: Messages::default(),
             generation,
         })
     }
@@ -115,7 +177,7 @@ impl Session {
 
     /// Whether it has ended: its messages are used up, or the process has forked.
     pub(crate) fn is_over(&self) -> bool {
-        self.messages.load(Ordering::Relaxed) >= limits::SESSION_MESSAGES.max || self.has_forked()
+        self.messages.are_taken() || self.has_forked()
     }
 
     /// Whether the process has forked since this session was started.
@@ -132,14 +194,22 @@ impl Session {
     #[cfg(test)]
     pub(crate) fn use_up_to(&self, left: u64) {
         self.messages
+            .taken
             .store(limits::SESSION_MESSAGES.max - left, Ordering::Relaxed);
+        for Apart(place) in self
+            .messages
+            .places
+            .get()
+            .into_iter()
+            .flat_map(|places| places.iter())
+        {
+            place.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Counts one message and draws its nonce. Refused once the session has ended.
     pub(crate) fn begin(&self, nonce: &mut [u8; 12]) -> Result<()> {
-        // The count may pass the limit by the number of calls that are refused; 64 bits do not come round.
-        let count = self.messages.fetch_add(1, Ordering::Relaxed);
-        if count >= limits::SESSION_MESSAGES.max || self.has_forked() {
+        if !self.messages.take_one() || self.has_forked() {
             return Err(Error::new(ErrorKind::BudgetExhausted {
                 budget: limits::SESSION_MESSAGES.name,
             }));
@@ -152,14 +222,13 @@ impl Session {
     /// has ended.
     pub(crate) fn begin_many(&self, want: usize, nonces: &mut Nonces) -> Result<()> {
         let want = want.clamp(1, NONCES);
-        let count = self.messages.fetch_add(want as u64, Ordering::Relaxed);
-        let left = limits::SESSION_MESSAGES.max.saturating_sub(count);
+        let left = self.messages.take(want as u64);
         if left == 0 || self.has_forked() {
             return Err(Error::new(ErrorKind::BudgetExhausted {
                 budget: limits::SESSION_MESSAGES.name,
             }));
         }
-        nonces.draw(usize::try_from(left).map_or(want, |left| left.min(want)))
+        nonces.draw(usize::try_from(left).unwrap_or(want))
     }
 
     /// Where things lie in an envelope of this session with a front of `prefix` bytes.
@@ -463,9 +532,7 @@ mod tests {
     #[test]
     fn ends_at_its_message_budget() {
         let session = session();
-        session
-            .messages
-            .store(limits::SESSION_MESSAGES.max - 1, Ordering::Relaxed);
+        session.use_up_to(1);
         assert!(!session.is_over());
         session.begin(&mut [0; 12]).unwrap();
         assert!(session.is_over());
@@ -496,7 +563,7 @@ mod tests {
             session.begin_many(want, &mut nonces).unwrap();
             assert_eq!(take(&mut nonces), given);
         }
-        assert_eq!(session.messages.load(Ordering::Relaxed), 1 + 5 + 16 * 3);
+        assert_eq!(session.messages.taken.load(Ordering::Relaxed), 1 + 5 + 16 * 3);
         session.use_up_to(7);
         session.begin_many(100, &mut nonces).unwrap();
         assert_eq!(take(&mut nonces), 7);
@@ -506,6 +573,37 @@ mod tests {
     }
 
     // spec: KEY-3
+    #[test]
+    fn threads_write_to_places_of_their_own_and_take_no_more_than_there_is() {
+        let session = session();
+        let count = |threads: usize, each: usize| {
+            std::thread::scope(|scope| {
+                let running: Vec<_> = (0..threads)
+                    .map(|_| {
+                        scope.spawn(|| (0..each).filter(|_| session.begin(&mut [0; 12]).is_ok()).count())
+                    })
+                    .collect();
+                running
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .sum::<usize>()
+            })
+        };
+        // A thread writes to what all write to once for each block: here about once for 64 messages.
+        assert_eq!(count(2, 6400), 12_800);
+        let places = session.messages.places.get().unwrap();
+        let left: u64 = places
+            .iter()
+            .map(|Apart(place)| place.load(Ordering::Relaxed))
+            .sum();
+        assert_eq!(session.messages.taken.load(Ordering::Relaxed), 12_800 + left);
+        assert!(left < 2 * BLOCK, "{left}");
+        // At the end all of them together get what there was, and no more.
+        session.use_up_to(1000);
+        assert_eq!(count(4, 1000), 1000);
+        assert!(session.is_over());
+    }
+
     #[test]
     fn ends_at_a_fork() {
         let mut session = session();
