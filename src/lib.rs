@@ -65,6 +65,12 @@
 //! | know what it protects from and what not | [`manual::threat_model`] |
 //! | know what an error means | [`ErrorKind`], [`manual::errors`] |
 
+#[cfg(target_family = "wasm")]
+compile_error!(
+    "waxseal does not support WebAssembly: leases and deadlines need a clock that goes on while the program waits, and a wasm \
+     target has none without its host"
+);
+
 pub mod backend;
 pub mod envelope;
 #[cfg(all(feature = "hardening", target_os = "linux"))]

@@ -17,7 +17,7 @@ pub use admin::{KekAdmin, KekDescription, KekState, KekTemplate};
 pub use budget::CallBudget;
 pub use capabilities::{Binds, Capabilities};
 pub use recognition::Recognition;
-pub use request::{Authorisation, Purpose, Request};
+pub use request::{Authorization, Purpose, Request};
 pub use rules::RewrapRules;
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
@@ -111,7 +111,7 @@ pub trait KeyManager: Any + Debug + Send + Sync {
     /// as the backend answers, never as the stanza claims.
     ///
     /// # Errors
-    /// `CannotOpen` where it was not, or was altered; `NoUsableKey` for what is not recognised; `Malformed` or
+    /// `CannotOpen` where it was not, or was altered; `NoUsableKey` for what is not recognized; `Malformed` or
     /// `OverLimit` before any work; what the backend says, by kind.
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped>;
 

@@ -31,14 +31,14 @@ pub enum Purpose {
 /// Who allowed an operation that is otherwise forbidden, and where that is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Authorisation {
+pub struct Authorization {
     /// The ticket or incident.
     pub ticket: String,
     /// Who approved.
     pub approver: String,
 }
 
-impl Authorisation {
+impl Authorization {
     /// What was written down, and by whom it was approved.
     #[must_use]
     pub fn new(ticket: impl Into<String>, approver: impl Into<String>) -> Self {
@@ -62,7 +62,7 @@ pub struct Request<'a> {
     actor: Option<&'a str>,
     request_id: Option<&'a str>,
     deadline: Option<Monotonic>,
-    authorisation: Option<&'a Authorisation>,
+    authorization: Option<&'a Authorization>,
     message_len: Option<u64>,
     calls: Option<&'a CallBudget>,
     rules: RewrapRules<'a>,
@@ -80,7 +80,7 @@ impl<'a> Request<'a> {
             actor: None,
             request_id: None,
             deadline: None,
-            authorisation: None,
+            authorization: None,
             message_len: None,
             calls: None,
             rules: RewrapRules::new(),
@@ -125,8 +125,8 @@ impl<'a> Request<'a> {
 
     /// Shows who allowed what is otherwise forbidden.
     #[must_use]
-    pub fn with_authorisation(mut self, authorisation: &'a Authorisation) -> Self {
-        self.authorisation = Some(authorisation);
+    pub fn with_authorization(mut self, authorization: &'a Authorization) -> Self {
+        self.authorization = Some(authorization);
         self
     }
 
@@ -204,8 +204,8 @@ impl<'a> Request<'a> {
 
     /// Who allowed what is otherwise forbidden.
     #[must_use]
-    pub fn authorisation(&self) -> Option<&'a Authorisation> {
-        self.authorisation
+    pub fn authorization(&self) -> Option<&'a Authorization> {
+        self.authorization
     }
 
     /// The plaintext bytes of the one message that is about to be sealed; `None` where that is not known.
@@ -282,7 +282,7 @@ impl fmt::Debug for Request<'_> {
             .field("actor", &self.actor)
             .field("request_id", &self.request_id)
             .field("deadline", &self.deadline)
-            .field("authorisation", &self.authorisation)
+            .field("authorization", &self.authorization)
             .finish_non_exhaustive()
     }
 }

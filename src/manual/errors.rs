@@ -1,9 +1,9 @@
 //! What each kind of error means, who is to blame, and what to do.
 //!
-//! Every fallible function gives an [`Error`](crate::Error). Decide by [`kind`](crate::Error::kind) and
-//! [`is_retryable`](crate::Error::is_retryable), never by text. What an error prints holds no plaintext, no key,
-//! no passphrase and no context value, so it can be logged; it may name KEK ids, files and variables. A cause
-//! (`source`) is a library's own text and is printed only by those who ask for it.
+//! Every function that can fail returns an [`Error`](crate::Error). Decide by [`kind`](crate::Error::kind) and
+//! [`is_retryable`](crate::Error::is_retryable), never by text. An error prints no plaintext, no key, no passphrase and no context
+//! value, so you can log it. It may name KEK ids, hosts, files and variables. A cause (`source`) is another library's text, and
+//! only prints if you ask for it.
 //!
 //! ```
 //! use waxseal::{Error, ErrorKind};
@@ -13,7 +13,7 @@
 //!
 //! fn decide(error: &Error) -> Then {
 //!     match error.kind() {
-//!         _ if error.is_retryable() => Then::Retry, // not before error.retry_after(), where it says so
+//!         _ if error.is_retryable() => Then::Retry, // after error.retry_after(), if it is there
 //!         ErrorKind::CannotOpen | ErrorKind::ContextMismatch | ErrorKind::Malformed { .. } => Then::SkipAndReport,
 //!         _ => Then::Stop,
 //!     }
@@ -22,37 +22,38 @@
 //! # assert!(matches!(decide(&Error::new(ErrorKind::Denied)), Then::Stop));
 //! ```
 //!
-//! Some kinds are there for key managers and sources that stand on this crate, and nothing in it gives them yet:
-//! `KeyRetired`, `KeyDestroyed`, `PolicyRefused`, `Store`, `Audit` and the kinds of a remote key manager.
+//! `KeyRetired`, `PolicyRefused`, `Store` and `Audit` are for sources and layers that stand on this crate. Nothing in this crate returns
+//! them yet.
 //!
 //! # The bytes
-//! Found without any key and before any key manager is called. Trying again does not help.
+//! Found without any key, before any key manager is called. Trying again does not help.
 //!
 //! | kind | means | do |
 //! |---|---|---|
-//! | `Malformed` | not an envelope, or a damaged one; says which field, and at which byte | look at how it was stored: cut off, a text encoding, another column |
-//! | `UnsupportedVersion` | made by a later version of the format | update this crate in the reader first, then in writers |
-//! | `Unsupported` | well formed, and this version or call does not do it (an unknown suite, several keys needed, detached without a store) | use what does |
-//! | `OverLimit` | a length, count or cost outside the [limits](crate::value::limits) | from an envelope: treat as `Malformed`; from a call: pass less |
+//! | `Malformed` | not an envelope, or a damaged one; the error names the field and its offset | look at how it was stored: cut off, a text encoding, another column |
+//! | `UnsupportedVersion` | a later version of the format made it | update this crate in readers first, then in writers |
+//! | `Unsupported` | well formed, but this version or this call does not do it (an unknown suite, several keys needed, detached without a store) | use what does |
+//! | `OverLimit` | a length, count or cost outside of the [limits](crate::value::limits) | from an envelope: treat as `Malformed`; from a call: pass less |
 //!
 //! # The cryptography
 //!
 //! | kind | means | do |
 //! |---|---|---|
-//! | `CannotOpen` | wrong key, context or AAD, or altered bytes; which of them is not told, on purpose | check that reader and writer build context and AAD alike; then take it for tampering |
+//! | `CannotOpen` | it does not open; the message is one of two, [see below](#why-it-does-not-open) | check that reader and writer build context and AAD alike; then take it for tampering |
 //! | `ContextMismatch` | the context stored in the envelope is not the caller's | the row is in the wrong place, or the caller in the wrong tenant |
-//! | `Entropy` | the operating system gave no randomness; nothing was sealed | stop: a machine in that state must not make keys |
+//! | `Entropy` | the operating system returned no randomness; nothing was sealed | stop: a machine in that state must not make keys |
 //!
 //! # The wraps
 //!
 //! | kind | means | do |
 //! |---|---|---|
-//! | `NoUsableKey` | none of its KEKs is configured here; [`attempts`](crate::Error::attempts) names them | add the KEK with `open_with`, or re-wrap where it is known |
+//! | `NoUsableKey` | none of its KEKs is configured here; [`attempts`](crate::Error::attempts) names them | add the KEK with `open_with`, or re-wrap where the KEK is known |
 //! | `NoRoom` | the new wraps are longer than the room for them, so they cannot be written [in place](crate::in_place) | write the whole envelope anew, with more [room](crate::Builder::padding) |
-//! | `KeyRetired`, `KeyRevoked`, `KeyDestroyed` | the KEK, or for `KeyRevoked` the lease of a data key, was taken out of use | deliberate somewhere: find out by whom before working around it |
+//! | `KeyRetired`, `KeyRevoked`, `KeyDestroyed` | the KEK, or for `KeyRevoked` the lease of a data key, was taken out of use | somebody did that on purpose: find out who before you work around it |
 //!
 //! # The key manager
-//! What the KMS, HSM or local backend says; the message names the provider.
+//! What the KMS, the HSM or the local backend answers. The message names the provider and, if nobody answered, the address and the
+//! step that failed (resolve, connect, TLS, HTTP).
 //!
 //! | kind | retryable | do |
 //! |---|---|---|
@@ -60,10 +61,10 @@
 //! | `Unauthenticated` | no | renew the credentials |
 //! | `KeyNotFound` | no | check id, region and account |
 //! | `KeyDisabled` | no | enable the key, or configure its successor |
-//! | `Throttled` | yes | slow down; use [data keys](crate::manual::operating#data-keys-and-budgets) and coarser contexts |
+//! | `Throttled` | yes | slow down; use [data keys](crate::manual::operating#data-keys-and-budgets), a cache and coarser contexts |
 //! | `Unavailable` | yes | wait |
-//! | `TimedOut` | yes | wait; nothing was stored by the call that timed out |
-//! | `InvalidAnswer` | no | report to whoever wrote the key manager |
+//! | `TimedOut` | yes | wait; the call that timed out stored nothing |
+//! | `InvalidAnswer` | no | report it to the author of the key manager |
 //!
 //! # Policy and budgets
 //!
@@ -77,26 +78,32 @@
 //!
 //! | kind | means | do |
 //! |---|---|---|
-//! | `Store` | a store failed | retry where it says so |
-//! | `Audit` | the record could not be kept, so the operation was refused | mend the sink; nothing was done unrecorded |
-//! | `Io` | the reader or writer behind a stream failed | begin the stream again; a stream is not resumed |
+//! | `Store` | a store failed | retry if the error is retryable |
+//! | `Audit` | the record could not be kept, so the operation was refused | mend the sink; nothing was done without a record |
+//! | `Io` | the reader or writer behind a stream failed | begin the stream again; a stream cannot be resumed |
 //!
 //! # The caller
 //!
 //! | kind | means | do |
 //! |---|---|---|
 //! | `InvalidArgument` | a bug in the calling code | mend the call |
-//! | `OutOfRange` | a range that ends behind the plaintext; the length is as whoever holds the object says | ask for less |
+//! | `OutOfRange` | a range ends behind the plaintext | ask for less |
 //! | `Configuration` | a variable, file or setting is missing or not acceptable; the message says what is expected | mend the configuration |
 //!
+//! # Why it does not open
+//! An envelope does not open under a wrong key, in a wrong context, with a wrong AAD, or if it was altered. Up to the commitment all of
+//! that has one and the same message, so that nobody can use a reader to test guesses. If a wrap opened and the commitment held, key
+//! and context are right: then the message says that the AAD is wrong or the data was altered. Whoever can see that message can
+//! compare the commitment himself.
+//!
 //! # Several keys
-//! Where an envelope has several wraps and none opens, one error stands for all attempts: one that may pass by
-//! itself first, then one that somebody can mend, then `CannotOpen`. It is retryable if any attempt was, so an
-//! outage of one KMS is not taken for tampering. `CannotOpen` says which wraps were tried and nothing of why they did not open.
+//! If an envelope has several wraps and none opens, one error stands for all attempts: first one that may pass by
+//! itself, then one that somebody can mend, then `CannotOpen`. The error is retryable if any attempt was, so that an
+//! outage of one KMS is not taken for tampering. `CannotOpen` lists the wraps that were tried, and not why each of them did not open.
 //!
 //! # Streams
 //! [`OpenReader`](crate::message::OpenReader) and [`SealWriter`](crate::message::SealWriter) speak [`std::io`], so their errors are
-//! [`std::io::Error`]s around an [`Error`](crate::Error). `downcast` gives it back:
+//! [`std::io::Error`]s around an [`Error`](crate::Error). `downcast` returns it:
 //!
 //! ```
 //! use std::io::Read;

@@ -10,9 +10,9 @@
 //! 1. *Bind.* A wrap made under one [`binding`](crate::key::Request::binding) must not unwrap under another. Where the
 //!    backend authenticates extra data, give it [`wrap_aad`](crate::key::Request::wrap_aad). Where it does not, wrap
 //!    what [`embed`](crate::key::Request::embed) gives and unwrap with [`extract`](crate::key::Request::extract).
-//! 2. *Recognise.* Say from algorithm, provider and id alone whether a stanza is yours;
+//! 2. *Recognize.* Say from algorithm, provider and id alone whether a stanza is yours;
 //!    [`WrapRef::is_under`](crate::envelope::WrapRef::is_under) does it. No network. A KEK that cannot unwrap still
-//!    recognises its own, and says so in its [`Capabilities`](crate::key::Capabilities).
+//!    recognizes its own, and says so in its [`Capabilities`](crate::key::Capabilities).
 //! 3. *Use what is configured.* Nothing in a stanza may choose a key, a host or an algorithm.
 //! 4. *Say what went wrong by kind*, from the backend's codes and never from its text. A wrap that does not open
 //!    is `CannotOpen`, whatever the backend calls it; an outage is never `CannotOpen`.

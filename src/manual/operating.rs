@@ -13,7 +13,7 @@
 //! | wrong | `CannotOpen`, or `ContextMismatch` where it is stored | `CannotOpen` |
 //!
 //! A row id in the context means a KMS call for every row. No AAD at all means that values of one context can be
-//! swapped by whoever can write to the store. Neither is secret, neither is normalised: `Acme` and `acme` are two
+//! swapped by whoever can write to the store. Neither is secret, neither is normalized: `Acme` and `acme` are two
 //! tenants. Build both in one function that writer and reader share.
 //!
 //! ```

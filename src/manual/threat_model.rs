@@ -39,8 +39,9 @@
 //!    enforced.
 //! 6. A re-wrap changes no byte of the body.
 //! 7. Lengths, counts and costs are checked before anything is allocated and before a key manager is called.
-//! 8. One error, without detail, says that an envelope does not open, whatever the reason. (The *time* to that
-//!    error does depend on how far it came.)
+//! 8. Up to the commitment, one error without detail says that an envelope does not open, whatever the reason. After it, the error
+//!    says that key and context are right, which the public commitment tells anyway. (The *time* to an error depends on how far it
+//!    came.)
 //!
 //! # What is not promised
 //!
@@ -113,6 +114,6 @@
 //! # Time
 //!
 //! Leases and data keys end by the monotonic clock of the [`Runtime`](crate::runtime::Runtime), never by the
-//! calendar, so setting the clock lengthens nothing. On Linux that clock stands still while the machine is
-//! suspended or a virtual machine is paused: an hour's lease is an hour of running, and a laptop that slept over
-//! the weekend wakes up with the lease it had. Where that is not acceptable, revoke on resume.
+//! calendar, so setting the clock prolongs nothing. On Linux that clock counts the time in which the machine is suspended: a laptop
+//! that slept over the weekend wakes up with no lease. On other systems the clock may stand still during a suspension; there, revoke on
+//! resume if that is not acceptable.

@@ -18,7 +18,7 @@ const LABEL: &[u8] = b"waxseal v1 context";
 /// A row id does not belong here, since each context costs a data key: that is what the AAD of a
 /// [`Binding`] is for, see [`with_aad`](EncryptionContext::with_aad).
 ///
-/// At most 64 pairs, and 8,192 bytes in canonical form. Keys are unique and not empty; nothing is normalised.
+/// At most 64 pairs, and 8,192 bytes in canonical form. Keys are unique and not empty; nothing is normalized.
 /// The canonical form and its digest are computed once, here; a clone shares them.
 ///
 /// `Debug` shows keys and hides values.

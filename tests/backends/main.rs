@@ -11,6 +11,8 @@
 mod aws_kms;
 #[cfg(feature = "azure-key-vault")]
 mod azure_key_vault;
+#[cfg(all(feature = "gcp-kms", feature = "vault-transit"))]
+mod examples;
 #[cfg(feature = "gcp-kms")]
 mod gcp_kms;
 mod kek_uri;

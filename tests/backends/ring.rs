@@ -154,7 +154,7 @@ fn azure(stops: &mut Vec<Stop>) -> Vec<FakeKeyVault> {
 
 async fn token(stops: &mut Vec<Stop>) -> Option<()> {
     let module = address("softhsm")?;
-    let token = pkcs11::TokenMatch::labelled(variable("WAXSEAL_TEST_SOFTHSM_TOKEN").unwrap());
+    let token = pkcs11::TokenMatch::labeled(variable("WAXSEAL_TEST_SOFTHSM_TOKEN").unwrap());
     let pin = variable("WAXSEAL_TEST_SOFTHSM_PIN").unwrap();
     let client = pkcs11::Client::connect(pkcs11::Config::new(module, token).with_pin(pin.into())).unwrap();
     for (name, mechanism) in [

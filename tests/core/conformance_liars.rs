@@ -21,11 +21,11 @@ enum Lie {
     IgnoresContext,
     IgnoresBinding,
     BindsOnlyTheFirstPair,
-    RecognisesEverything,
-    RecognisesOtherAlgorithms,
+    RecognizesEverything,
+    RecognizesOtherAlgorithms,
     DeniesItsOwn,
     RefusesHiddenIds,
-    UnwrapsUnrecognised,
+    UnwrapsUnrecognized,
     TrustsTheStanzasId,
     NamesTheClaimedKek,
     WrapsTheSameWay,
@@ -156,10 +156,10 @@ impl KeyManager for Liar {
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         let mut stanza = wrapped;
         match self.lie {
-            Lie::RecognisesEverything => return Recognition::Mine,
+            Lie::RecognizesEverything => return Recognition::Mine,
             Lie::DeniesItsOwn => return Recognition::No,
             Lie::RefusesHiddenIds if wrapped.kek_id.is_empty() => return Recognition::No,
-            Lie::RecognisesOtherAlgorithms => stanza.algorithm = FakeKeyManager::ALGORITHM,
+            Lie::RecognizesOtherAlgorithms => stanza.algorithm = FakeKeyManager::ALGORITHM,
             _ => {}
         }
         self.inner.recognizes(stanza)
@@ -221,7 +221,7 @@ impl KeyManager for Liar {
         let (context, binding) = self.minded(asked);
         let minded = request(&context, binding);
         let mut stanza = wrapped;
-        if self.is(Lie::UnwrapsUnrecognised) {
+        if self.is(Lie::UnwrapsUnrecognized) {
             stanza.algorithm = FakeKeyManager::ALGORITHM;
         }
         let len = stanza.wrapped.len();
@@ -319,19 +319,19 @@ fn every_liar_is_found_by_the_check_for_it() {
         (Lie::IgnoresContext, "another_context_does_not_open"),
         (Lie::BindsOnlyTheFirstPair, "another_context_does_not_open"),
         (Lie::IgnoresBinding, "another_binding_does_not_open"),
-        (Lie::RecognisesEverything, "foreign_stanzas_are_not_recognised"),
+        (Lie::RecognizesEverything, "foreign_stanzas_are_not_recognized"),
         (
-            Lie::RecognisesOtherAlgorithms,
-            "foreign_stanzas_are_not_recognised",
+            Lie::RecognizesOtherAlgorithms,
+            "foreign_stanzas_are_not_recognized",
         ),
-        (Lie::UnwrapsUnrecognised, "foreign_stanzas_are_not_recognised"),
+        (Lie::UnwrapsUnrecognized, "foreign_stanzas_are_not_recognized"),
         (Lie::DeniesItsOwn, "a_wrap_says_what_it_is"),
         (Lie::NamesNoKek, "a_wrap_says_what_it_is"),
         (Lie::ClaimsAnotherAlgorithm, "a_wrap_says_what_it_is"),
         (Lie::RefusesHiddenIds, "a_hidden_id_opens"),
-        (Lie::TrustsTheStanzasId, "foreign_stanzas_are_not_recognised"),
+        (Lie::TrustsTheStanzasId, "foreign_stanzas_are_not_recognized"),
         (Lie::NamesTheClaimedKek, "names_in_a_stanza_are_not_followed"),
-        (Lie::WrapsTheSameWay, "wraps_are_randomised"),
+        (Lie::WrapsTheSameWay, "wraps_are_randomized"),
         (Lie::SameDekAgain, "generated_deks_are_unique"),
         (Lie::GeneratesAnotherDek, "a_generated_dek_is_the_wrapped_one"),
         (Lie::WrapsInTheClear, "no_wrap_shows_its_dek"),

@@ -109,7 +109,7 @@ fn a_key_manager_is_told_what_it_is_asked_for() {
         assert_eq!(call.binding, *context().digest());
         assert_eq!(call.profile.as_deref(), Some("strict"));
         assert_eq!(call.actor.as_deref(), Some("alice"));
-        assert_eq!((call.deadline, call.authorisation), (None, None));
+        assert_eq!((call.deadline, call.authorization), (None, None));
     }
 }
 

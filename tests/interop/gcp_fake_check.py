@@ -107,10 +107,10 @@ def main(endpoint, ring):
     refused("FAILED_PRECONDITION", decrypt, first.ciphertext)
     assert client.restore_crypto_key_version(name=old).state == state.DISABLED
 
-    labelled = client.update_crypto_key(
+    labeled = client.update_crypto_key(
         crypto_key=kms.CryptoKey(name=key.name, labels={"a": "b"}), update_mask={"paths": ["labels"]}
     )
-    assert dict(labelled.labels) == {"a": "b"}, labelled
+    assert dict(labeled.labels) == {"a": "b"}, labeled
     print("Google's own client and the fake agree")
 
 

@@ -84,7 +84,7 @@ def contexts() -> Iterator[Case]:
         "Key and value join to the same text, but split elsewhere.",
         context=(("a", "bc"),),
     )
-    draft = Draft("context-is-not-normalised", context=(("caf\u00e9", "1"),))
+    draft = Draft("context-is-not-normalized", context=(("caf\u00e9", "1"),))
     yield draft.fails(
         Kind.CANNOT_OPEN,
         "The key given is another Unicode normal form of the one sealed with.",

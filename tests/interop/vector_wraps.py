@@ -331,7 +331,7 @@ def passphrases() -> Iterator[Case]:
     unusual = "pa\u0308ssword \U0001f511"
     made = draft("passphrase-pbkdf2-named-opens", wax.Pbkdf2Key(unusual.encode(), "backup 2026"))
     made.keys = passphrase_keys(unusual, "backup 2026", "pbkdf2")
-    yield made.ok("A passphrase with a name of its own; it is used as UTF-8, not normalised.")
+    yield made.ok("A passphrase with a name of its own; it is used as UTF-8, not normalized.")
     yield draft("passphrase-argon2id-opens", wax.Argon2idKey(secret), kdf="argon2id").ok(
         "A passphrase through Argon2id at the lowest cost."
     )

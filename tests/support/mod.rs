@@ -1,4 +1,4 @@
-//! What several test programs share: fixed keys, recognisable plaintext, and envelopes taken apart.
+//! What several test programs share: fixed keys, recognizable plaintext, and envelopes taken apart.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
 use std::io::Read;

@@ -15,7 +15,7 @@ const LINE: f64 = 34.0;
 const BAR: f64 = 12.0;
 const TITLE: f64 = 44.0;
 
-/// Colours of the light theme, and of the dark one. The background is the page's.
+/// Colors of the light theme, and of the dark one. The background is the page's.
 const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600 } \
     .value { font-size: 11px } .grid { stroke: #d1d9e0 } .seal { fill: #0969da } .open { fill: #1a7f37 } \
     .ours { font-weight: 600 } rect.other { opacity: .62 } \

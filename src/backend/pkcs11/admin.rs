@@ -130,7 +130,7 @@ impl KekAdmin for TokenAdmin {
             return Err(Error::argument("the name of a KEK is empty").with_operation(Operation::Administer));
         }
         if !template.labels.is_empty() {
-            return unsupported("labelling keys on a token");
+            return unsupported("labeling keys on a token");
         }
         if template.hardware && !self.call(|token| Ok(token.loan.is_hardware()?)).await? {
             return unsupported("a hardware key on this token");

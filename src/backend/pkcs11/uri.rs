@@ -51,7 +51,7 @@ pub struct TokenMatch {
 impl TokenMatch {
     /// The token of this label.
     #[must_use]
-    pub fn labelled(label: impl Into<String>) -> Self {
+    pub fn labeled(label: impl Into<String>) -> Self {
         Self {
             label: Some(label.into()),
             ..Self::default()

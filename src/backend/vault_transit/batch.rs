@@ -59,7 +59,7 @@ impl TransitKey {
         .await
     }
 
-    /// Decrypt and rewrap: what is not recognised or not well formed is answered here, and the rest is asked for.
+    /// Decrypt and rewrap: what is not recognized or not well formed is answered here, and the rest is asked for.
     async fn stanzas<T>(
         &self,
         action: &str,

@@ -66,7 +66,7 @@ impl Core {
     /// Whether a request may be answered from here.
     pub(super) fn may_answer(&self, request: &Request<'_>, entries: usize, age: Duration) -> bool {
         request.purpose() != Purpose::Probe
-            && request.authorisation().is_none()
+            && request.authorization().is_none()
             && entries > 0
             && !age.is_zero()
     }

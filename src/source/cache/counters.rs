@@ -47,7 +47,7 @@ counters! {
     failures;
     /// Of those: that were told no, so that their entry went.
     denials;
-    /// Requests that went by the cache: probes, those with an authorisation, those of a side that keeps nothing, and
+    /// Requests that went by the cache: probes, those with an authorization, those of a side that keeps nothing, and
     /// bodies that an entry did not open.
     passed_by;
     /// Requests answered from an entry past its end, since the key manager could not be reached.

@@ -158,7 +158,7 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Authorisation;
+    use crate::key::Authorization;
 
     #[test]
     fn keys_that_are_not_the_same_have_other_hashes() {
@@ -201,7 +201,7 @@ mod tests {
         let stanza = |last: u8| [&[1, 1, 224, 0, 1, b'p', 0, 1, b'k', 0, 0, 1][..], &[last]].concat();
         let (one, two) = (stanza(1), stanza(2));
         let section = |bytes| Some(WrapSection::parse(bytes).unwrap());
-        let authorisation = Authorisation::new("t", "a");
+        let authorization = Authorization::new("t", "a");
         let base = Request::new(&a);
         let all = [
             (base.clone(), section(&one)),
@@ -223,7 +223,7 @@ mod tests {
         let key = Wanted::new(&base, None, false).to_key();
         let same = base
             .clone()
-            .with_authorisation(&authorisation)
+            .with_authorization(&authorization)
             .with_request_id("7");
         assert!(Wanted::new(&same, None, false).is(&key));
         // Actors share only where that is asked for.

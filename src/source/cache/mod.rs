@@ -56,7 +56,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// Everything of a request that may decide whether it is granted: context, binding, purpose, profile, actor (unless
 /// [`Caching::shares_actors`]), and on the opening side every byte of the stanzas. All of it is compared, not hashed
 /// only. Each body is held against its commitment, so a hit opens nothing that the source would not; where an entry
-/// does not open a body, the source is asked. Probes and requests with an authorisation always go to the source, and
+/// does not open a body, the source is asked. Probes and requests with an authorization always go to the source, and
 /// so does every re-wrap.
 ///
 /// # One request at a time

@@ -46,7 +46,7 @@ pub(super) async fn a_wrap_says_what_it_is(subject: &Subject) -> Outcome {
         return fail("a wrap does not name its KEK; whether to hide the id is the sealer's choice");
     }
     if manager.recognizes(wrapped.as_wrap_ref()).is_no() {
-        return fail("it does not recognise its own wrap");
+        return fail("it does not recognize its own wrap");
     }
     // As it comes back from an envelope.
     let set = WrapSet::any_of(vec![wrapped.clone()]).map_err(own)?;
@@ -98,7 +98,7 @@ pub(super) async fn a_generated_dek_is_the_wrapped_one(subject: &Subject) -> Out
     let request = Request::new(&context);
     let (dek, wrapped) = subject.good("generating", subject.manager().generate(&request).await)?;
     if subject.manager().recognizes(wrapped.as_wrap_ref()).is_no() {
-        return fail("it does not recognise the wrap that it generated");
+        return fail("it does not recognize the wrap that it generated");
     }
     subject
         .opens(opener, "a generated wrap", &wrapped, &request, &dek)
@@ -120,11 +120,11 @@ pub(super) async fn generated_deks_are_unique(subject: &Subject) -> Outcome {
     Ok(Verdict::Passed)
 }
 
-pub(super) async fn wraps_are_randomised(subject: &Subject) -> Outcome {
+pub(super) async fn wraps_are_randomized(subject: &Subject) -> Outcome {
     if subject.is_deterministic() {
         return Ok(Verdict::Skipped("the subject is declared to be deterministic"));
     }
-    let context = context("randomised")?;
+    let context = context("randomized")?;
     let request = Request::new(&context);
     let dek = Dek::generate().map_err(own)?;
     let mut seen = Vec::new();
@@ -187,7 +187,7 @@ pub(super) async fn a_rewrap_keeps_dek_and_binding(subject: &Subject) -> Outcome
         return fail("it does not re-wrap its own wrap, and its capabilities say that it does");
     };
     if manager.recognizes(new.as_wrap_ref()).is_no() {
-        return fail("it does not recognise a wrap that it re-wrapped");
+        return fail("it does not recognize a wrap that it re-wrapped");
     }
     subject
         .opens(opener, "a re-wrapped wrap", &new, &request, &dek)

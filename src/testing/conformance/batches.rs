@@ -57,7 +57,7 @@ pub(super) async fn a_batch_wraps_as_single_calls_do(subject: &Subject) -> Outco
     for ((dek, request), result) in items.into_iter().zip(results) {
         let wrapped = subject.good("wrapping in a batch", result)?;
         if subject.manager().recognizes(wrapped.as_wrap_ref()).is_no() {
-            return fail("it does not recognise a wrap of a batch");
+            return fail("it does not recognize a wrap of a batch");
         }
         if let Some(opener) = subject.opener() {
             subject

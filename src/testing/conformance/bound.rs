@@ -60,7 +60,7 @@ fn look_alikes() -> Finding<Vec<[EncryptionContext; 2]>> {
         [of(&[("a", "1")])?, of(&[("a", "1"), ("b", "2")])?],
         [of(&[("a", "1"), ("b", "2")])?, of(&[("a", "2"), ("b", "1")])?],
         [of(&[("a", "1"), ("b", "2")])?, of(&[("a", "1,b=2")])?],
-        // The same letter composed and decomposed: nothing is normalised.
+        // The same letter composed and decomposed: nothing is normalized.
         [of(&[("a", "\u{e9}")])?, of(&[("a", "e\u{301}")])?],
     ])
 }

@@ -16,7 +16,7 @@ const FOREIGN_IDS: [&str; 5] = [
 ];
 
 /// Algorithm, provider or id of another: no work is done for such a stanza.
-pub(super) async fn foreign_stanzas_are_not_recognised(subject: &Subject) -> Outcome {
+pub(super) async fn foreign_stanzas_are_not_recognized(subject: &Subject) -> Outcome {
     let context = context("foreign")?;
     let request = Request::new(&context);
     let (_, wrapped) = subject.wrapped(&request).await?;
@@ -59,7 +59,7 @@ pub(super) async fn foreign_stanzas_are_not_recognised(subject: &Subject) -> Out
     for manager in managers {
         for (what, stanza) in &foreign {
             if !manager.recognizes(*stanza).is_no() {
-                return fail(format!("it recognises a stanza with {what}: {stanza:?}"));
+                return fail(format!("it recognizes a stanza with {what}: {stanza:?}"));
             }
             if manager.capabilities().unwraps {
                 let answer = manager.unwrap(*stanza, &request).await;
@@ -120,7 +120,7 @@ pub(super) async fn a_hidden_id_opens(subject: &Subject) -> Outcome {
     let (dek, wrapped) = subject.wrapped(&request).await?;
     let hidden = wrapped.with_hidden_id();
     if subject.manager().recognizes(hidden.as_wrap_ref()).is_no() {
-        return fail("it does not recognise its own wrap without the id");
+        return fail("it does not recognize its own wrap without the id");
     }
     if let Some(opener) = subject.opener() {
         subject
@@ -153,7 +153,7 @@ pub(super) async fn another_kek_does_not_open(subject: &Subject) -> Outcome {
         }
         let stanza = foreign.as_wrap_ref();
         if !manager.recognizes(stanza).is_no() {
-            return fail("it recognises a stanza of the other KEK");
+            return fail("it recognizes a stanza of the other KEK");
         }
         let answer = manager.unwrap(stanza, &request).await;
         subject.refused("a stanza of the other KEK", answer, |kind| {

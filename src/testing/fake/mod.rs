@@ -122,7 +122,7 @@ impl FakeKeyManager {
         self
     }
 
-    /// Re-wraps on its own side what it recognises.
+    /// Re-wraps on its own side what it recognizes.
     #[must_use]
     pub fn rewrapping(mut self) -> Self {
         self.capabilities = self.capabilities.rewrapping();

@@ -73,7 +73,7 @@ pub struct Call {
     /// When an answer was due.
     pub deadline: Option<Monotonic>,
     /// Who allowed what is otherwise forbidden, as ticket and approver.
-    pub authorisation: Option<(String, String)>,
+    pub authorization: Option<(String, String)>,
     /// The KEK: of the stanza, where there is one, else the active one.
     pub kek: KekRef,
 }
@@ -89,8 +89,8 @@ impl Call {
             actor: request.actor().map(str::to_owned),
             request_id: request.request_id().map(str::to_owned),
             deadline: request.deadline(),
-            authorisation: request
-                .authorisation()
+            authorization: request
+                .authorization()
                 .map(|by| (by.ticket.clone(), by.approver.clone())),
             kek,
         }

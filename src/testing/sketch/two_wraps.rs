@@ -153,7 +153,7 @@ impl DekSource for TwoWraps {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<Rewrapped> {
-        // What does not fulfil the policy is not made to look as if it did.
+        // What does not fulfill the policy is not made to look as if it did.
         let lease = self.open(wraps, body, request).await?;
         let mut made = Vec::with_capacity(2);
         for manager in &self.managers {

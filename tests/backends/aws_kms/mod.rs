@@ -18,6 +18,6 @@ mod names;
 mod recovery;
 mod refused;
 mod saw;
-mod server;
+pub(crate) mod server;
 mod states;
 mod wire;

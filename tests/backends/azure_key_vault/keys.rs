@@ -36,7 +36,7 @@ async fn the_suite_passes_with_a256kw_against_our_fake() {
     let report = run(&subject).await.unwrap_or_else(|failure| panic!("{failure}"));
     for name in report.skipped().into_iter().map(|(name, _)| name) {
         assert!(
-            NOT_REWRAPPING.contains(&name) || name == "wraps_are_randomised",
+            NOT_REWRAPPING.contains(&name) || name == "wraps_are_randomized",
             "{report}"
         );
     }

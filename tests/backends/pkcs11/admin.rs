@@ -221,8 +221,8 @@ async fn what_a_token_does_not_do_is_unsupported() {
     };
     let admin = admin(&token, Mechanism::AesGcm);
     let kek = KekRef::new("pkcs11", "kek", "").unwrap();
-    let mut labelled = KekTemplate::new("kek");
-    labelled.labels.push(("a".into(), "b".into()));
+    let mut labeled = KekTemplate::new("kek");
+    labeled.labels.push(("a".into(), "b".into()));
     let mut hardware = KekTemplate::new("kek");
     hardware.hardware = true;
     for error in [
@@ -230,7 +230,7 @@ async fn what_a_token_does_not_do_is_unsupported() {
             .schedule_destroy(&kek, Duration::from_secs(1))
             .await
             .unwrap_err(),
-        admin.create(&labelled, "1").await.unwrap_err(),
+        admin.create(&labeled, "1").await.unwrap_err(),
         admin.create(&hardware, "2").await.unwrap_err(),
     ] {
         assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");

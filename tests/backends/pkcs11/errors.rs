@@ -43,7 +43,7 @@ async fn no_pin_no_module_no_token() {
     let Some(token) = Token::fresh("nothing") else {
         return;
     };
-    let by_label = TokenMatch::labelled(&token.label);
+    let by_label = TokenMatch::labeled(&token.label);
     let error = check(Config::new(&token.module, by_label.clone())).await;
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("pin-source"), "{error}");
@@ -58,7 +58,7 @@ async fn no_pin_no_module_no_token() {
         assert!(error.to_string().contains("module-path"), "{error}");
     }
 
-    let error = check(Config::new(&token.module, TokenMatch::labelled("nobody's"))).await;
+    let error = check(Config::new(&token.module, TokenMatch::labeled("nobody's"))).await;
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("no token"), "{error}");
     // Every part is compared.

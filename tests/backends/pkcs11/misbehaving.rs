@@ -383,7 +383,7 @@ fn a_locked_pin_is_no_wrong_pin_and_the_last_try_is_kept() {
 fn tokens_that_were_passed_over_are_told() {
     alone("tokens_that_were_passed_over_are_told", |scene| {
         let nobody = |name: &str| {
-            let config = scene.token.config_of(TokenMatch::labelled(name));
+            let config = scene.token.config_of(TokenMatch::labeled(name));
             block_on(Client::connect(config).unwrap().key("kek").unwrap().check()).unwrap_err()
         };
         let error = nobody("nobody");

@@ -98,7 +98,7 @@ impl Scene {
     }
 }
 
-fn initialise(module: &Pkcs11) {
+fn initialize(module: &Pkcs11) {
     module
         .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
         .unwrap();
@@ -144,7 +144,7 @@ async fn scenario() {
 
     // Every session is closed, the module shut down and started again: the handles are nobody's.
     token.raw.clone().finalize().unwrap();
-    initialise(&token.raw);
+    initialize(&token.raw);
     scene.works_for_many("after all sessions were closed").await;
 
     // The module is shut down, and nobody starts it again.

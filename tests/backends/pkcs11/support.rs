@@ -141,7 +141,7 @@ impl Token {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new(&self.module, TokenMatch::labelled(&self.label)).with_pin(PIN.to_owned().into())
+        Config::new(&self.module, TokenMatch::labeled(&self.label)).with_pin(PIN.to_owned().into())
     }
 
     pub(crate) fn config_of(&self, token: TokenMatch) -> Config {
@@ -149,7 +149,7 @@ impl Token {
     }
 
     pub(crate) fn config_without_pin(&self) -> Config {
-        Config::new(&self.module, TokenMatch::labelled(&self.label))
+        Config::new(&self.module, TokenMatch::labeled(&self.label))
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -152,9 +152,9 @@ async fn what_is_not_of_this_mount_or_not_to_be_had() {
     }
     let mut hardware = KekTemplate::new(unique("hard"));
     hardware.hardware = true;
-    let mut labelled = KekTemplate::new(unique("labelled"));
-    labelled.labels.push(("team".into(), "a".into()));
-    for template in [hardware, labelled] {
+    let mut labeled = KekTemplate::new(unique("labeled"));
+    labeled.labels.push(("team".into(), "a".into()));
+    for template in [hardware, labeled] {
         let error = admin.create(&template, "k").await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use waxseal::source::{Cached, Caching};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
-    Aad, DekSource, Envelope, ErrorKind, Sealer, envelope::KekRef, key::Authorisation, key::Request,
+    Aad, DekSource, Envelope, ErrorKind, Sealer, envelope::KekRef, key::Authorization, key::Request,
     source::AnyOf,
 };
 
@@ -106,8 +106,8 @@ fn what_made_room_is_within_reach_while_it_is_in_use() {
     bench.seal("a").unwrap();
     // What went by.
     let acme = context("a");
-    let authorisation = Authorisation::new("INC-7", "carol");
-    let request = Request::new(&acme).with_authorisation(&authorisation);
+    let authorization = Authorization::new("INC-7", "carol");
+    let request = Request::new(&acme).with_authorization(&authorization);
     let (by, _) = bench.run(bench.cache.seal_dek(&request)).unwrap();
     let envelope = Envelope::parse(&a).unwrap();
     let section = envelope.header().wrap_section().unwrap();
@@ -179,9 +179,9 @@ fn beats_what_goes_by_too() {
     bench.takes(SECOND);
     let (cache, acme) = (bench.cache.clone(), context("acme"));
     let mut by: waxseal::runtime::BoxFuture<'static, _> = Box::pin(async move {
-        let authorisation = Authorisation::new("INC-7", "carol");
+        let authorization = Authorization::new("INC-7", "carol");
         cache
-            .seal_dek(&Request::new(&acme).with_authorisation(&authorisation))
+            .seal_dek(&Request::new(&acme).with_authorization(&authorization))
             .await
             .map(|_| ())
     });

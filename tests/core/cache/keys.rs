@@ -1,7 +1,7 @@
 //! What an entry is for, and what goes by.
 
 use waxseal::source::Caching;
-use waxseal::{DekSource, key::Authorisation, key::Purpose, key::Request};
+use waxseal::{DekSource, key::Authorization, key::Purpose, key::Request};
 
 use super::bench::{Bench, SECOND, altered, context, kind};
 
@@ -49,13 +49,13 @@ fn actors_share_only_where_that_is_asked_for() {
 }
 
 #[test]
-fn probes_and_what_was_authorised_go_by() {
+fn probes_and_what_was_authorized_go_by() {
     let bench = Bench::new();
     let acme = context("acme");
-    let authorisation = Authorisation::new("INC-7", "carol");
+    let authorization = Authorization::new("INC-7", "carol");
     for request in [
         Request::new(&acme).with_purpose(Purpose::Probe),
-        Request::new(&acme).with_authorisation(&authorisation),
+        Request::new(&acme).with_authorization(&authorization),
     ] {
         bench.kms.forget_calls();
         for _ in 0..3 {
@@ -63,8 +63,8 @@ fn probes_and_what_was_authorised_go_by() {
         }
         assert_eq!(bench.generates(), 3);
         assert_eq!(
-            bench.kms.calls()[0].authorisation.is_some(),
-            request.authorisation().is_some()
+            bench.kms.calls()[0].authorization.is_some(),
+            request.authorization().is_some()
         );
     }
     let stats = bench.cache.stats();

@@ -45,7 +45,7 @@ fn serve(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
     if let Fault::ChangeRequest(change) = &fault {
         change(&mut seen.body);
     }
-    let (status, mut body) = authorise(shared, &seen).unwrap_or_else(|| {
+    let (status, mut body) = authorize(shared, &seen).unwrap_or_else(|| {
         rest::answer(
             &mut shared.lock().unwrap().state,
             &seen.method,
@@ -59,7 +59,7 @@ fn serve(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
     stream.write_all(&format(status, &body.to_string()))
 }
 
-fn authorise(shared: &Mutex<Shared>, seen: &Seen) -> Option<(u16, Value)> {
+fn authorize(shared: &Mutex<Shared>, seen: &Seen) -> Option<(u16, Value)> {
     let token = shared.lock().unwrap().token.clone()?;
     let shown = seen
         .authorization

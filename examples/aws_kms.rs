@@ -1,0 +1,58 @@
+//! Seals and opens under a key of AWS KMS.
+//!
+//! ```text
+//! cargo run --features aws-kms --example aws_kms -- alias/orders
+//! cargo run --features aws-kms --example aws_kms -- alias/orders http://127.0.0.1:5000    # an emulator
+//! ```
+//!
+//! Credentials and region are found where every AWS program looks for them.
+
+use waxseal::backend::aws_kms::{Client, Config};
+use waxseal::layer::Verified;
+use waxseal::{Aad, EncryptionContext, Envelope, Error, ErrorKind, Result, Sealer};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let Some(key) = arguments.next() else {
+        return Err(Error::new(ErrorKind::InvalidArgument)
+            .with_detail("name a key: a key id, a key ARN or alias/NAME"));
+    };
+    let mut config = Config::new();
+    if let Some(endpoint) = arguments.next() {
+        config = config.with_endpoint(endpoint);
+    }
+    run(config, &key).await
+}
+
+/// Seals a value, shows what it is wrapped under, and opens it again.
+pub(crate) async fn run(config: Config, key: &str) -> Result<()> {
+    // One client for all keys of a process: it has the credentials and the connections.
+    let client = Client::connect(config).await?;
+    // `Verified` reads the first wrap under each version back, before anything depends on it.
+    let sealer = Sealer::new(Verified::new(client.key(key)?));
+
+    let users = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+    let sealed = sealer
+        .seal(b"alice@example.com", users.with_aad(b"row 7"))
+        .await?;
+    let envelope = Envelope::parse(&sealed)?;
+    for wrap in envelope.header().wrap_section()?.stanzas() {
+        println!(
+            "sealed     {} bytes, under {} {}",
+            sealed.len(),
+            wrap.kek_id,
+            wrap.kek_version
+        );
+    }
+    let opened = sealer.open(&sealed, users.with_aad(b"row 7")).await?;
+    println!("opened     {}", String::from_utf8_lossy(&opened));
+
+    // Many values of one context: one call to the KMS, and none for each value.
+    let data_key = sealer.data_key(&users).await?;
+    for row in 0..1000_u32 {
+        data_key.seal(b"a value", Aad::new(&row.to_be_bytes()))?;
+    }
+    println!("data key   sealed 1000 values with one call");
+    Ok(())
+}
