@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use crate::envelope::{Envelope, Header, HeaderBuf};
@@ -9,8 +10,8 @@ use crate::in_place;
 use crate::key::{KeyManager, RewrapRules};
 use crate::message::{OpenReader, RangePlan, RangeReader, SealWriter};
 use crate::runtime::blocking::block_on;
-use crate::sealer::{DataKey, NewWraps, Opener, rewound};
-use crate::source::DekSource;
+use crate::sealer::{DataKey, NewWraps, Opener, RewrapCounts, rewound};
+use crate::source::{Currency, DekSource};
 use crate::value::context::{Binding, EncryptionContext};
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Plaintext;
@@ -108,6 +109,12 @@ impl Sealer {
         block_on(self.0.rewrap(prefix, context))
     }
 
+    /// See [`Sealer::rewrapper`](crate::Sealer::rewrapper).
+    #[must_use]
+    pub fn rewrapper(&self) -> Rewrapper {
+        Rewrapper(self.0.rewrapper())
+    }
+
     /// Makes new wraps for the envelope that the file at `path` holds, and puts them in the place of the old ones:
     /// the body is neither read nor written, and a crash leaves a file that opens. See [`in_place`].
     ///
@@ -201,5 +208,45 @@ impl Sealer {
         let header = header.header()?;
         self.opener(&header, binding.context())?
             .reader(&header, reader, binding.aad())
+    }
+}
+
+/// [`Rewrapper`](crate::sealer::Rewrapper) for code without an async runtime.
+#[derive(Debug)]
+pub struct Rewrapper(crate::sealer::Rewrapper);
+
+impl From<crate::sealer::Rewrapper> for Rewrapper {
+    fn from(rewrapper: crate::sealer::Rewrapper) -> Self {
+        Self(rewrapper)
+    }
+}
+
+impl Rewrapper {
+    /// See [`Rewrapper::remembering`](crate::sealer::Rewrapper::remembering).
+    #[must_use]
+    pub fn remembering(self, wrap_sections: NonZeroUsize) -> Self {
+        Self(self.0.remembering(wrap_sections))
+    }
+
+    /// See [`Rewrapper::rewrap`](crate::sealer::Rewrapper::rewrap).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rewrap(&mut self, prefix: &[u8], context: &EncryptionContext) -> Result<Option<NewWraps>> {
+        block_on(self.0.rewrap(prefix, context))
+    }
+
+    /// See [`Rewrapper::is_current`](crate::sealer::Rewrapper::is_current).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn is_current(&self, prefix: &[u8], context: &EncryptionContext) -> Result<Currency> {
+        self.0.is_current(prefix, context)
+    }
+
+    /// See [`Rewrapper::counts`](crate::sealer::Rewrapper::counts).
+    #[must_use]
+    pub fn counts(&self) -> RewrapCounts {
+        self.0.counts()
     }
 }

@@ -6,6 +6,7 @@ mod builder;
 mod data_key;
 mod new_wraps;
 mod ranges;
+mod rewrapper;
 mod sessions;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod streams;
@@ -20,6 +21,7 @@ pub use builder::Builder;
 pub use data_key::{DataKey, Opener};
 pub use new_wraps::NewWraps;
 pub(crate) use ranges::rewound;
+pub use rewrapper::{RewrapCounts, Rewrapper};
 
 use crate::backend::kek_uri::open_from_environment;
 use crate::envelope::{Envelope, Header, WrapSection, WrapSet};
@@ -304,6 +306,12 @@ impl Sealer {
             .await?;
         wraps.check(request.rewrap_rules())?;
         NewWraps::new(&header, &wraps, self.settings.padding)
+    }
+
+    /// Re-wraps many values: see [`Rewrapper`].
+    #[must_use]
+    pub fn rewrapper(&self) -> Rewrapper {
+        Rewrapper::new(self.clone())
     }
 
     /// A data key to seal many values of one context with: the call to the key manager is made here, and

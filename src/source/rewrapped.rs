@@ -52,6 +52,7 @@ impl fmt::Display for StanzaFate {
 pub struct Rewrapped {
     wraps: WrapSet,
     made: usize,
+    under: Vec<KekRef>,
     stanzas: Vec<StanzaFate>,
     lease: Option<Arc<DekLease>>,
 }
@@ -67,6 +68,7 @@ impl Rewrapped {
             return Err(Error::argument("a re-wrap says what becomes of each stanza"));
         }
         let count = made.len();
+        let under = made.iter().map(|wrapped| wrapped.kek().clone()).collect();
         let mut wraps = made;
         let mut stanzas = Vec::with_capacity(fates.len());
         for (index, (stanza, fate)) in section.stanzas().zip(fates).enumerate() {
@@ -83,6 +85,7 @@ impl Rewrapped {
         Ok(Self {
             wraps: WrapSet::any_of(wraps)?,
             made: count,
+            under,
             stanzas,
             lease: None,
         })
@@ -94,6 +97,13 @@ impl Rewrapped {
     /// None that a parsed section can cause.
     pub fn unchanged(section: &WrapSection<'_>) -> Result<Self> {
         Self::new(section, Vec::new(), &vec![Fate::Kept; section.count()])
+    }
+
+    /// Says which KEKs wrap now, where the wraps do not: their ids are hidden, or they are those that were there.
+    #[must_use]
+    pub fn wrapped_under(mut self, keks: Vec<KekRef>) -> Self {
+        self.under = keks;
+        self
     }
 
     /// Says which KEK a stanza was unwrapped by.
@@ -128,6 +138,12 @@ impl Rewrapped {
     #[must_use]
     pub fn made(&self) -> &[WrappedDek] {
         self.wraps.wraps().get(..self.made).unwrap_or_default()
+    }
+
+    /// The KEKs and versions that wrap now, as far as this re-wrap has shown it.
+    #[must_use]
+    pub fn under(&self) -> &[KekRef] {
+        &self.under
     }
 
     /// What became of each stanza of the old wrap section, in its order.

@@ -30,6 +30,8 @@ mod parallel;
 mod parallel_streams;
 mod properties;
 mod ranges;
+mod rewrap_keeps;
+mod rewrapper;
 mod streams;
 
 #[path = "../fuzz_bodies/mod.rs"]

@@ -67,7 +67,9 @@ impl AnyOf {
         if let Some(current) = rules.current()
             && self.is_as_made(wraps, &owners, current, rules)
         {
-            return Ok(Rewrapped::unchanged(&wraps)?.with_lease(Arc::clone(&opened.lease)));
+            return Ok(Rewrapped::unchanged(&wraps)?
+                .wrapped_under(current.to_vec())
+                .with_lease(Arc::clone(&opened.lease)));
         }
         if !rules.weakens() {
             self.check_class(wraps, &owners, opened, request).await?;
@@ -76,11 +78,11 @@ impl AnyOf {
         for manager in &self.wrap_with {
             made.push(own(manager, manager.as_ref().wrap(dek, request).await?)?);
         }
-        if rules.current().is_some() {
-            let current: Vec<KekRef> = made.iter().map(|wrapped| wrapped.kek().clone()).collect();
-            if self.is_as_made(wraps, &owners, &current, rules) {
-                return Ok(Rewrapped::unchanged(&wraps)?.with_lease(Arc::clone(&opened.lease)));
-            }
+        let under: Vec<KekRef> = made.iter().map(|wrapped| wrapped.kek().clone()).collect();
+        if rules.current().is_some() && self.is_as_made(wraps, &owners, &under, rules) {
+            return Ok(Rewrapped::unchanged(&wraps)?
+                .wrapped_under(under)
+                .with_lease(Arc::clone(&opened.lease)));
         }
         let fates: Vec<Fate> = owners
             .iter()
@@ -91,7 +93,9 @@ impl AnyOf {
             })
             .collect();
         let made = made.into_iter().map(|wrapped| self.shown(wrapped)).collect();
-        let mut rewrapped = Rewrapped::new(&wraps, made, &fates)?.with_lease(Arc::clone(&opened.lease));
+        let mut rewrapped = Rewrapped::new(&wraps, made, &fates)?
+            .wrapped_under(under)
+            .with_lease(Arc::clone(&opened.lease));
         for (index, owner) in owners.into_iter().enumerate() {
             if let Some(owner) = owner.filter(|owner| owner.is_proven) {
                 rewrapped = rewrapped.unwrapped_by(index, owner.kek);
@@ -139,8 +143,9 @@ impl AnyOf {
         };
         match made {
             Ok(wrapped) => {
+                let under = vec![wrapped.kek().clone()];
                 let rewrapped = Rewrapped::new(&wraps, vec![self.shown(wrapped)], &[Fate::Replaced])?;
-                Ok(Shortcut::Done(rewrapped))
+                Ok(Shortcut::Done(rewrapped.wrapped_under(under)))
             }
             // An outage is told: what comes next would meet it again, and the caller tries later.
             Err(error) if error.is_retryable() => Err(error),

@@ -18,12 +18,29 @@ pub(super) struct Kms {
     /// Results by method and idempotency key.
     pub(super) done: HashMap<(Method, String), KekDescription>,
     counter: u128,
+    /// What tells KEKs of one name in two KMS apart.
+    place: String,
 }
 
 impl Kms {
     /// Adds a KEK, if there is none of that id.
     pub(super) fn add(&mut self, id: &str) {
-        self.keks.entry(id.to_owned()).or_insert_with(|| FakeKek::new(id));
+        let secret = self.secret_of(id);
+        let kek = || FakeKek::new(secret);
+        self.keks.entry(id.to_owned()).or_insert_with(kek);
+    }
+
+    /// An empty KMS at this place.
+    pub(super) fn at(place: &str) -> Self {
+        Self {
+            place: place.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// What the bytes of a KEK come from.
+    pub(super) fn secret_of(&self, id: &str) -> String {
+        format!("{}{id}", self.place)
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
@@ -54,7 +71,8 @@ impl Kms {
 }
 
 pub(super) struct FakeKek {
-    id: String,
+    /// What its bytes come from.
+    secret: String,
     /// By number, from 1.
     versions: Vec<Version>,
     pub(super) created: Option<SystemTime>,
@@ -82,9 +100,9 @@ impl Version {
 }
 
 impl FakeKek {
-    fn new(id: &str) -> Self {
+    fn new(secret: String) -> Self {
         Self {
-            id: id.to_owned(),
+            secret,
             versions: vec![Version::enabled()],
             created: None,
         }
@@ -135,7 +153,7 @@ impl FakeKek {
     /// The key of a version, if it may be used.
     pub(super) fn key(&self, number: u32, now: SystemTime) -> Result<FakeKey> {
         let refused = match self.state(number, now) {
-            Some((KekState::Enabled, _)) => return Ok(FakeKey::of(&self.id, number)),
+            Some((KekState::Enabled, _)) => return Ok(FakeKey::of(&self.secret, number)),
             Some((KekState::Destroyed, _)) => ErrorKind::KeyDestroyed,
             Some(_) => ErrorKind::KeyDisabled,
             // Only a wrap that was altered, or of another KEK, names a version that never was.

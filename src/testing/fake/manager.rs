@@ -74,9 +74,12 @@ impl FakeKeyManager {
 
     /// Something that looks like a DEK and is none that anybody has.
     fn stray_dek(&self) -> Result<Dek> {
-        let number = self.lock().next();
+        let (number, secret) = {
+            let mut kms = self.lock();
+            (kms.next(), kms.secret_of(&self.id))
+        };
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
-        FakeKey::of(&self.id, 0).derive(b"stray", &number.to_be_bytes(), bytes.as_mut_slice())?;
+        FakeKey::of(&secret, 0).derive(b"stray", &number.to_be_bytes(), bytes.as_mut_slice())?;
         Ok(Dek::from_bytes(&bytes))
     }
 
@@ -84,9 +87,12 @@ impl FakeKeyManager {
         if !self.capabilities.generates {
             return Dek::generate();
         }
-        let number = self.lock().next();
+        let (number, secret) = {
+            let mut kms = self.lock();
+            (kms.next(), kms.secret_of(&self.id))
+        };
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
-        FakeKey::of(&self.id, 0).derive(b"DEK", &number.to_be_bytes(), bytes.as_mut_slice())?;
+        FakeKey::of(&secret, 0).derive(b"DEK", &number.to_be_bytes(), bytes.as_mut_slice())?;
         Ok(Dek::from_bytes(&bytes))
     }
 

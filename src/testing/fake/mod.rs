@@ -94,6 +94,20 @@ impl FakeKeyManager {
         }
     }
 
+    /// A manager of the KEK of the same id in another KMS, with this one's settings: other bytes, other records. So do two
+    /// tokens that share a label, or two Vault clusters with the same mount and key; see
+    /// [`with_ambiguous_id`](Self::with_ambiguous_id).
+    #[must_use]
+    pub fn elsewhere(&self, place: &str) -> Self {
+        let mut kms = Kms::at(place);
+        kms.add(&self.id);
+        Self {
+            kms: Arc::new(Mutex::new(kms)),
+            sources: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Stands under this provider name in stanzas.
     #[must_use]
     pub fn with_provider(mut self, provider: &str) -> Self {

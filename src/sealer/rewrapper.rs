@@ -1,0 +1,243 @@
+//! Re-wraps many values, so that values of one DEK stay values of one DEK.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+use sha2::{Digest, Sha256};
+
+use super::{NewWraps, Sealer};
+use crate::envelope::{Header, KekRef, WrapSection};
+use crate::key::{Purpose, Request};
+use crate::source::{Currency, Fate, Rewrapped};
+use crate::value::context::EncryptionContext;
+use crate::value::error::{Operation, Result};
+
+/// How many wrap sections are remembered by default.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// Re-wraps many values, one after the other: the loop over the rows of a table.
+///
+/// Values that were sealed under one data key share their wraps, and reading them costs one call to the KMS. A
+/// `Rewrapper` remembers what it made of a wrap section in a context, and gives the same new wraps to every value with
+/// the same old ones: 400 values of 20 data keys cost 20 unwraps and 20 wraps, and still cost 20 calls to read.
+/// It leaves alone what is wrapped as configured already, so a second run changes nothing.
+///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
+/// # let (old, new) = (LocalKey::new(&Kek::generate()?), LocalKey::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("table", "users")])?;
+/// # let mut rows = Vec::new();
+/// # let data_key = blocking::Sealer::new(old.clone()).data_key(&context)?;
+/// # for row in ["a", "b"] { rows.push(data_key.seal(row.as_bytes(), waxseal::Aad::none())?); }
+/// let sealer = Sealer::builder().wrap_with(new).open_with(old).build()?;
+/// let mut rewrapper = blocking::Sealer::from(sealer).rewrapper();
+/// for row in &mut rows {
+///     if let Some(wraps) = rewrapper.rewrap(row, &context)? {
+///         *row = wraps.splice(row)?; // and store it, if it was not changed meanwhile
+///     }
+/// }
+/// assert_eq!((rewrapper.counts().rewrapped, rewrapper.counts().reused), (1, 1));
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+///
+/// *What is remembered* is bounded, see [`remembering`](Self::remembering), and holds the data keys of these wrap
+/// sections, which are wiped when they are forgotten or the `Rewrapper` is dropped. With a data key at hand, the
+/// commitment of each value is verified before it is given new wraps: a body that somebody put behind copied wraps is
+/// opened the general way, and fails. If the KMS re-wrapped on its own side, there is no data key here, and
+/// [`NewWraps::is_verified`] says so.
+///
+/// *Versions.* Which version of a KEK wraps now is learned from the first re-wrap in each context, and believed for as
+/// long as the `Rewrapper` lives. After a rotation take a new one.
+///
+/// To run several at once, give each the values of other data keys, or of other contexts.
+pub struct Rewrapper {
+    sealer: Sealer,
+    /// By wrap section and context.
+    memory: LruCache<[u8; 32], Rewrapped>,
+    /// The KEKs that wrap now, by context.
+    current: LruCache<[u8; 32], Vec<KekRef>>,
+    counts: RewrapCounts,
+}
+
+/// What a [`Rewrapper`] has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RewrapCounts {
+    /// Values that were looked at: the sum of those that were rewrapped, reused, skipped and that failed.
+    pub examined: u64,
+    /// Values that new wraps were made for.
+    pub rewrapped: u64,
+    /// Values that were given the new wraps of another value of the same data key, without a call.
+    pub reused: u64,
+    /// Values that are wrapped as configured already.
+    pub skipped: u64,
+    /// Values that failed: see the error.
+    pub failed: u64,
+    /// Values among those that were rewrapped or reused whose data key nobody has held against their commitment, since
+    /// the KMS re-wrapped on its own side.
+    pub unverified: u64,
+    /// Wraps of others that values were left with.
+    pub kept: u64,
+    /// Wraps that are gone because the rules say so.
+    pub dropped: u64,
+}
+
+impl Rewrapper {
+    pub(super) fn new(sealer: Sealer) -> Self {
+        Self {
+            sealer,
+            memory: LruCache::new(REMEMBERED),
+            current: LruCache::new(REMEMBERED),
+            counts: RewrapCounts::default(),
+        }
+    }
+
+    /// Remembers this many wrap sections, each with its data key, and as many contexts. 1,024 by default.
+    #[must_use]
+    pub fn remembering(mut self, wrap_sections: NonZeroUsize) -> Self {
+        self.memory.resize(wrap_sections);
+        self.current.resize(wrap_sections);
+        self
+    }
+
+    /// New wraps for one value, or `None` if it is wrapped as configured already. As [`Sealer::rewrap`], `prefix` need
+    /// only hold the envelope's header.
+    ///
+    /// # Errors
+    /// As [`Sealer::rewrap`]. An error is about this value alone: go on with the next.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing, and the value counts as examined.
+    pub async fn rewrap(&mut self, prefix: &[u8], context: &EncryptionContext) -> Result<Option<NewWraps>> {
+        self.counts.examined += 1;
+        let result = self.rewrap_inner(prefix, context).await;
+        match &result {
+            Err(_) => self.counts.failed += 1,
+            Ok(None) => self.counts.skipped += 1,
+            Ok(Some(new)) => {
+                let with_fate =
+                    |fate| new.stanzas().iter().filter(|stanza| stanza.fate == fate).count() as u64;
+                self.counts.kept += with_fate(Fate::Kept);
+                self.counts.dropped += with_fate(Fate::Dropped);
+                self.counts.unverified += u64::from(!new.is_verified());
+            }
+        }
+        result.map_err(|error| error.with_operation(Operation::Rewrap))
+    }
+
+    async fn rewrap_inner(&mut self, prefix: &[u8], context: &EncryptionContext) -> Result<Option<NewWraps>> {
+        let header = Header::parse(prefix)?;
+        header.check_stored_context(context.digest())?;
+        let section = header.wrap_section()?;
+        let padding = self.sealer.settings.padding;
+        let key = key_of(&section, context);
+        if let Some(made) = self.memory.get(&key) {
+            let verified = made.lease().map(|lease| lease.verify(header.body(), context));
+            match verified {
+                // The same wraps before another body, or a lease that is over: the general way decides.
+                Some(Err(_)) => {}
+                Some(Ok(())) | None if !made.is_changed() => return Ok(None),
+                Some(Ok(())) | None => {
+                    let new = NewWraps::new(&header, made, padding)?;
+                    self.counts.reused += 1;
+                    return Ok(Some(new));
+                }
+            }
+        } else if self.currency(&section, context) == Currency::Current {
+            return Ok(None);
+        }
+        let current = self.current.get(context.digest()).map_or(&[][..], Vec::as_slice);
+        let request = self.sealer.request(context, Purpose::Rewrap);
+        let rules = request.rewrap_rules().unless_under(current);
+        let request = request.with_rewrap_rules(rules);
+        let source = self.sealer.source.as_ref();
+        let made = self
+            .sealer
+            .bounded(source.rewrap(section, header.body(), &request))
+            .await?;
+        made.check(rules)?;
+        if !made.under().is_empty() {
+            self.current.put(*context.digest(), made.under().to_vec());
+        }
+        let new = if made.is_changed() {
+            self.counts.rewrapped += 1;
+            let new = NewWraps::new(&header, &made, padding)?;
+            self.remember_new(&new, &made, context)?;
+            Some(new)
+        } else {
+            None
+        };
+        self.memory.put(key, made);
+        Ok(new)
+    }
+
+    /// What was just made is current, if it comes by again.
+    fn remember_new(&mut self, new: &NewWraps, made: &Rewrapped, context: &EncryptionContext) -> Result<()> {
+        let front = new
+            .prefix()
+            .get(crate::envelope::PREFIX_FIXED..)
+            .unwrap_or_default();
+        let section = WrapSection::parse(front)?;
+        let mut unchanged = Rewrapped::unchanged(&section)?.wrapped_under(made.under().to_vec());
+        if let Some(lease) = made.lease() {
+            unchanged = unchanged.with_lease(std::sync::Arc::clone(lease));
+        }
+        self.memory.put(key_of(&section, context), unchanged);
+        Ok(())
+    }
+
+    /// Whether a value is wrapped as configured already, without a call: `Unknown` if only an unwrap tells, or until the
+    /// first re-wrap in this context has shown which version wraps now. [`rewrap`](Self::rewrap) finds it out.
+    ///
+    /// # Errors
+    /// As [`Header::parse`], and `ContextMismatch`.
+    pub fn is_current(&self, prefix: &[u8], context: &EncryptionContext) -> Result<Currency> {
+        let parsed = || {
+            let header = Header::parse(prefix)?;
+            header.check_stored_context(context.digest())?;
+            header.wrap_section()
+        };
+        let section = parsed().map_err(|error| error.with_operation(Operation::Rewrap))?;
+        Ok(match self.memory.peek(&key_of(&section, context)) {
+            Some(made) if made.is_changed() => Currency::Stale,
+            Some(_) => Currency::Current,
+            None => self.currency(&section, context),
+        })
+    }
+
+    fn currency(&self, section: &WrapSection<'_>, context: &EncryptionContext) -> Currency {
+        let current = self.current.peek(context.digest()).map_or(&[][..], Vec::as_slice);
+        let rules = self.sealer.settings.rules;
+        let request = Request::new(context)
+            .with_purpose(Purpose::Rewrap)
+            .with_rewrap_rules(rules.unless_under(current));
+        self.sealer.source.is_current(*section, &request)
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counts(&self) -> RewrapCounts {
+        self.counts
+    }
+}
+
+/// The stanzas without padding, and the context.
+fn key_of(section: &WrapSection<'_>, context: &EncryptionContext) -> [u8; 32] {
+    let (threshold, count, stanzas) = section.parts();
+    let mut hash = Sha256::new();
+    hash.update(context.digest());
+    hash.update([threshold, count]);
+    hash.update(stanzas);
+    hash.finalize().into()
+}
+
+impl fmt::Debug for Rewrapper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rewrapper")
+            .field("sealer", &self.sealer)
+            .field("remembered", &self.memory.len())
+            .field("counts", &self.counts)
+            .finish()
+    }
+}
