@@ -14,6 +14,10 @@ fn nanos(at: Monotonic) -> u64 {
     u64::try_from(at.0.as_nanos()).unwrap_or(NEVER)
 }
 
+fn is_over(ends: u64, now: Monotonic) -> bool {
+    ends != NEVER && nanos(now) >= ends
+}
+
 fn monotonic(nanos: u64) -> Option<Monotonic> {
     (nanos != NEVER).then(|| Monotonic(Duration::from_nanos(nanos)))
 }
@@ -85,7 +89,7 @@ impl Shared {
     }
 
     fn check(&self, now: Monotonic) -> Result<()> {
-        if nanos(now) >= self.ends.load(Ordering::Relaxed) {
+        if is_over(self.ends.load(Ordering::Relaxed), now) {
             return Err(Error::new(ErrorKind::LeaseExpired));
         }
         self.pulse.get().map_or(Ok(()), |pulse| pulse.check(now))
@@ -226,7 +230,7 @@ impl Stop {
     /// `KeyRevoked`; `LeaseExpired` at its end, or where the pulse has stopped.
     pub(crate) fn check_at(&self, now: Monotonic) -> Result<()> {
         self.check()?;
-        if nanos(now) >= self.ends.load(Ordering::Relaxed) {
+        if is_over(self.ends.load(Ordering::Relaxed), now) {
             return Err(Error::new(ErrorKind::LeaseExpired));
         }
         self.pulse.get().map_or(Ok(()), |pulse| pulse.check(now))

@@ -24,7 +24,7 @@ pub(crate) use ranges::rewound;
 pub use rewrapper::{RewrapCounts, Rewrapper};
 
 use crate::backend::kek_uri::open_from_environment;
-use crate::envelope::{Envelope, Header, WrapSection, WrapSet};
+use crate::envelope::{Envelope, Header, WrapSection};
 use crate::key::{KeyManager, Purpose, Request, RewrapRules};
 use crate::message::parallel::Parallel;
 use crate::message::{Layout, Sealing, Session};
@@ -32,8 +32,9 @@ use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
 #[cfg(feature = "cache")]
 use crate::source::Cached;
 use crate::source::DekSource;
+use crate::source::at_hand::{self, ToOpen, ToSeal};
 use crate::source::lease::DekLease;
-use crate::source::{AnyOf, Leases, at_hand};
+use crate::source::{AnyOf, Leases};
 use crate::value::context::{Binding, EncryptionContext};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::limits;
@@ -214,16 +215,16 @@ impl Sealer {
         binding.aad().check()?;
         let (sealing, context) = (self.settings.sealing, binding.context());
         let rest = Layout::new(sealing, context, 0, plaintext.len())?.envelope_len();
-        let (lease, wraps) = self.seal_dek(context, Some(plaintext.len())).await?;
+        let found = self.seal_dek(context, Some(plaintext.len())).await?;
         let is_small = plaintext.len() <= SMALL;
-        let mut prefix = wraps.prefix(self.settings.padding, if is_small { rest } else { 0 })?;
+        let mut prefix = found.prefix(self.settings.padding, if is_small { rest } else { 0 })?;
         let mut out = Vec::new();
         if is_small && let Cow::Owned(front) = &mut prefix {
             // It has room for all that follows: nothing to copy or to allocate again.
             std::mem::swap(front, &mut out);
         }
-        in_session(&lease, sealing, context, |session| {
-            let parallel = self.settings.parallel.as_ref();
+        let (lease, parallel) = (found.lease(), self.settings.parallel.as_ref());
+        let mut seal = |session: &Arc<Session>| {
             session.seal_to_vec(
                 lease.dek(),
                 &prefix,
@@ -232,7 +233,14 @@ impl Sealer {
                 &mut out,
                 parallel,
             )
-        })?;
+        };
+        if let Some(session) = found.session(sealing, context)? {
+            match seal(session) {
+                Err(error) if is_session_over(&error) => {}
+                sealed => return sealed.map(|()| out),
+            }
+        }
+        in_session(lease, sealing, context, seal)?;
         Ok(out)
     }
 
@@ -258,7 +266,8 @@ impl Sealer {
     async fn open_inner(&self, envelope: &[u8], binding: Binding<'_>) -> Result<Plaintext> {
         binding.aad().check()?;
         let envelope = Envelope::parse(envelope)?;
-        let lease = self.open_dek(envelope.header(), binding.context()).await?;
+        let found = self.open_dek(envelope.header(), binding.context()).await?;
+        let lease = found.lease();
         let parallel = self.settings.parallel.as_ref();
         lease.open(&envelope, binding.context(), binding.aad().as_bytes(), parallel)
     }
@@ -329,14 +338,15 @@ impl Sealer {
     }
 
     async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
-        let (lease, wraps) = loop {
+        let (lease, prefix) = loop {
             let epoch = self.leases.epoch();
-            let (lease, wraps) = self.seal_dek(context, None).await?;
+            let found = self.seal_dek(context, None).await?;
+            let prefix = found.prefix(self.settings.padding, 0)?.into_owned();
+            let lease = found.into_lease();
             if self.remembered(epoch, &lease, None, context) {
-                break (lease, wraps);
+                break (lease, prefix);
             }
         };
-        let prefix = wraps.prefix(self.settings.padding, 0)?.into_owned();
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
         DataKey::new(
@@ -359,7 +369,7 @@ impl Sealer {
         let open = async {
             loop {
                 let epoch = self.leases.epoch();
-                let lease = self.open_dek(header, context).await?;
+                let lease = self.open_dek(header, context).await?.into_lease();
                 if self.remembered(epoch, &lease, Some(header.wrap_section()?), context) {
                     return Ok(lease);
                 }
@@ -414,52 +424,48 @@ impl Sealer {
         with_timeout(&*self.settings.runtime, self.settings.timeout, work).await
     }
 
-    async fn seal_dek(
-        &self,
-        context: &EncryptionContext,
-        message: Option<usize>,
-    ) -> Result<(Arc<DekLease>, WrapSet)> {
+    async fn seal_dek(&self, context: &EncryptionContext, message: Option<usize>) -> Result<ToSeal> {
         let mut request = self.request(context, Purpose::Seal);
         if let Some(bytes) = message {
             request = request.with_message_len(bytes as u64);
         }
         let source = self.source.as_ref();
         // Without the future that asking takes, which costs as much as sealing a small value.
-        if let Some((lease, wraps)) = at_hand::to_seal(source, &request)
-            && self.is_live(&lease)?
+        if let Some(found) = at_hand::to_seal(source, &request)
+            && self.is_live(found.lease())?
         {
-            return Ok((lease, wraps));
+            return Ok(found);
         }
         self.bounded(async {
             let (lease, wraps) = source.seal_dek(&request).await?;
             if self.is_live(&lease)? {
-                return Ok((lease, wraps));
+                return Ok(ToSeal::Given(lease, wraps));
             }
             let (lease, wraps) = source.seal_dek(&request).await?;
             lease.check(self.settings.runtime.now())?;
-            Ok((lease, wraps))
+            Ok(ToSeal::Given(lease, wraps))
         })
         .await
     }
 
-    async fn open_dek(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Arc<DekLease>> {
+    async fn open_dek(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<ToOpen> {
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Open);
         let source = self.source.as_ref();
-        if let Some(lease) = at_hand::to_open(source, section, header.body(), &request)
-            && self.is_live(&lease)?
+        if let Some(found) = at_hand::to_open(source, section, header.body(), &request)
+            && self.is_live(found.lease())?
         {
-            return Ok(lease);
+            return Ok(found);
         }
         self.bounded(async {
             let lease = source.open_dek(section, header.body(), &request).await?;
             if self.is_live(&lease)? {
-                return Ok(lease);
+                return Ok(ToOpen::Given(lease));
             }
             let lease = source.open_dek(section, header.body(), &request).await?;
             lease.check(self.settings.runtime.now())?;
-            Ok(lease)
+            Ok(ToOpen::Given(lease))
         })
         .await
     }

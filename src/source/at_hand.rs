@@ -4,23 +4,113 @@
 //! own, and is asked each time.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-#[cfg(feature = "cache")]
-use super::Cached;
 use super::{AnyOf, DekLease, DekSource};
+#[cfg(feature = "cache")]
+use super::{Cached, cache::AtHand};
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
 use crate::key::Request;
+use crate::message::{Sealing, Session};
+use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// A DEK to seal with: handed out, or one that a cache has at hand for the calling thread.
+pub(crate) enum ToSeal {
+    Given(Arc<DekLease>, WrapSet),
+    #[cfg(feature = "cache")]
+    AtHand(Arc<AtHand>),
+}
+
+impl ToSeal {
+    pub(crate) fn lease(&self) -> &Arc<DekLease> {
+        match self {
+            Self::Given(lease, _) => lease,
+            #[cfg(feature = "cache")]
+            Self::AtHand(at_hand) => at_hand.lease(),
+        }
+    }
+
+    /// The front of an envelope, with room behind it if nobody else has it.
+    pub(crate) fn prefix(&self, padding: usize, room: usize) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Given(_, wraps) => wraps.prefix(padding, room),
+            #[cfg(feature = "cache")]
+            Self::AtHand(at_hand) => {
+                let wraps = at_hand
+                    .wraps()
+                    .ok_or_else(|| Error::new(ErrorKind::InvalidAnswer))?;
+                wraps.prefix(padding, room)
+            }
+        }
+    }
+
+    /// A session that is open already, if there is one that counts for the calling thread.
+    pub(crate) fn session(
+        &self,
+        sealing: Sealing,
+        context: &EncryptionContext,
+    ) -> Result<Option<&Arc<Session>>> {
+        match self {
+            Self::Given(..) => Ok(None),
+            #[cfg(feature = "cache")]
+            Self::AtHand(at_hand) => at_hand.session(sealing, context),
+        }
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn into_parts(self) -> Result<(Arc<DekLease>, WrapSet)> {
+        match self {
+            Self::Given(lease, wraps) => Ok((lease, wraps)),
+            Self::AtHand(at_hand) => at_hand.to_parts(),
+        }
+    }
+
+    pub(crate) fn into_lease(self) -> Arc<DekLease> {
+        match self {
+            Self::Given(lease, _) => lease,
+            #[cfg(feature = "cache")]
+            Self::AtHand(at_hand) => Arc::clone(at_hand.lease()),
+        }
+    }
+}
+
+/// A DEK to open with, in the same way.
+pub(crate) enum ToOpen {
+    Given(Arc<DekLease>),
+    #[cfg(feature = "cache")]
+    AtHand(Arc<AtHand>),
+}
+
+impl ToOpen {
+    pub(crate) fn lease(&self) -> &Arc<DekLease> {
+        match self {
+            Self::Given(lease) => lease,
+            #[cfg(feature = "cache")]
+            Self::AtHand(at_hand) => at_hand.lease(),
+        }
+    }
+
+    pub(crate) fn into_lease(self) -> Arc<DekLease> {
+        match self {
+            Self::Given(lease) => lease,
+            #[cfg(feature = "cache")]
+            Self::AtHand(at_hand) => Arc::clone(at_hand.lease()),
+        }
+    }
+}
 
 /// What a known source would give for sealing, if it has that at hand.
-pub(crate) fn to_seal(source: &dyn DekSource, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+pub(crate) fn to_seal(source: &dyn DekSource, request: &Request<'_>) -> Option<ToSeal> {
     let any: &dyn Any = source;
     #[cfg(feature = "cache")]
     if let Some(cached) = any.downcast_ref::<Cached>() {
         return cached.at_hand_to_seal(request);
     }
     if let Some(any_of) = any.downcast_ref::<AnyOf>() {
-        return any_of.at_hand_to_seal(request);
+        let (lease, wraps) = any_of.at_hand_to_seal(request)?;
+        return Some(ToSeal::Given(lease, wraps));
     }
     let shared = any.downcast_ref::<Arc<dyn DekSource>>()?;
     to_seal(&**shared, request)
@@ -32,7 +122,7 @@ pub(crate) fn to_open(
     wraps: WrapSection<'_>,
     body: BodyHead<'_>,
     request: &Request<'_>,
-) -> Option<Arc<DekLease>> {
+) -> Option<ToOpen> {
     let any: &dyn Any = source;
     #[cfg(feature = "cache")]
     if let Some(cached) = any.downcast_ref::<Cached>() {

@@ -9,6 +9,7 @@ use super::counters::Counters;
 use super::entry::{Body, Entry, Given, Landing, Meter, Sealing, is_about_the_body, is_denial, is_outage};
 use super::flight::Work;
 use super::key::{Caller, Key, Wanted};
+use super::near::{Gone, Near};
 use super::policy::{Caching, OnDenial, margin};
 use super::table::{FlightId, Table};
 use crate::envelope::BodyHead;
@@ -33,6 +34,9 @@ pub(super) struct Core {
     pub(super) sealing: Arc<Entries>,
     pub(super) opening: Arc<Entries>,
     pub(super) leases: Leases,
+    /// `None` for a small table, whose order of eviction is exact.
+    near_sealing: Option<Near>,
+    near_opening: Option<Near>,
     pub(super) counters: Counters,
     /// The generation in which a task sweeps; 0 for none.
     pub(super) sweeper: AtomicU64,
@@ -57,6 +61,8 @@ impl Core {
             opening: Table::new(policy.open_entries, adopt()),
             runtime,
             leases,
+            near_sealing: near(policy.seal_entries),
+            near_opening: near(policy.open_entries),
             counters: Counters::default(),
             sweeper: AtomicU64::new(0),
             random: RandomState::new(),
@@ -123,6 +129,24 @@ impl Core {
         Ok(Given { lease, sealing: None })
     }
 
+    pub(super) fn near(&self, seals: bool) -> Option<&Near> {
+        if seals {
+            self.near_sealing.as_ref()
+        } else {
+            self.near_opening.as_ref()
+        }
+    }
+
+    pub(super) fn sweep_near(&self) {
+        let near = self.near_sealing.iter().chain(&self.near_opening);
+        near.for_each(Near::sweep);
+    }
+
+    pub(super) fn near_hits(&self) -> u64 {
+        let near = self.near_sealing.iter().chain(&self.near_opening);
+        near.map(Near::hits).sum()
+    }
+
     pub(super) fn table(&self, seals: bool) -> &Arc<Entries> {
         if seals { &self.sealing } else { &self.opening }
     }
@@ -155,6 +179,7 @@ impl Core {
             is_out: false,
             in_outage: None,
             generation: entropy::generation(),
+            gone: Gone::default(),
         };
         let Ok((replaced, evicted)) = self.table(seals).land(id, key, entry) else {
             self.counters.overtaken.one();
@@ -285,6 +310,7 @@ impl Holder for Core {
             );
             kept.extend(removed.iter().flat_map(Entry::leases).cloned());
         }
+        self.sweep_near();
         kept
     }
 
@@ -293,6 +319,10 @@ impl Holder for Core {
         let keys = tables.iter().flat_map(|table| table.keys());
         keys.map(|key| key.context().clone()).collect()
     }
+}
+
+fn near(entries: usize) -> Option<Near> {
+    (entries > super::table::SMALL).then(Near::new)
 }
 
 fn earlier(end: Monotonic, by: Duration) -> Monotonic {

@@ -5,6 +5,7 @@ mod counters;
 mod entry;
 mod flight;
 mod key;
+mod near;
 mod opening;
 mod policy;
 mod sealing;
@@ -19,12 +20,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use counters::CacheStats;
+pub(crate) use near::AtHand;
 pub use policy::{Caching, OnDenial};
 
 use self::core::Core;
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::Request;
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
+use crate::source::at_hand::{ToOpen, ToSeal};
 use crate::source::lease::{DekLease, Holder, Leases};
 use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::context::EncryptionContext;
@@ -182,7 +185,7 @@ impl Cached {
     }
 
     /// What a request would be given for sealing, if that is kept.
-    pub(super) fn at_hand_to_seal(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+    pub(super) fn at_hand_to_seal(&self, request: &Request<'_>) -> Option<ToSeal> {
         self.0
             .find_sealing(request, Some(request.message_len().unwrap_or_default()))
     }
@@ -193,17 +196,19 @@ impl Cached {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Option<Arc<DekLease>> {
+    ) -> Option<ToOpen> {
         self.0.find_opening(wraps, body, request)
     }
 
     /// What it has done, and holds.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
+        let counted = self.0.counters.stats();
         CacheStats {
             open_entries: self.0.opening.len(),
             seal_entries: self.0.sealing.len(),
-            ..self.0.counters.stats()
+            hits: counted.hits + self.0.near_hits(),
+            ..counted
         }
     }
 }
@@ -213,7 +218,7 @@ impl DekSource for Cached {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let bytes = request.message_len().unwrap_or_default();
         match self.0.find_sealing(request, Some(bytes)) {
-            Some(found) => Ok(found),
+            Some(found) => found.into_parts(),
             // In a box of its own: what answers at once stays small.
             None => Box::pin(self.0.seal_dek(request, Some(bytes))).await,
         }
@@ -226,7 +231,7 @@ impl DekSource for Cached {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         match self.0.find_opening(wraps, body, request) {
-            Some(found) => Ok(found),
+            Some(found) => Ok(found.into_lease()),
             None => Box::pin(self.0.open_dek(wraps, body, request)).await,
         }
     }

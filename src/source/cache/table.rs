@@ -14,7 +14,7 @@ use super::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 /// Shards of a table that is not small.
 const SHARDS: usize = 16;
 /// Up to this many entries one shard does, and entries make room in the order of the whole table.
-const SMALL: usize = 256;
+pub(super) const SMALL: usize = 256;
 
 /// Entries by key, and at most one flight for each key.
 ///
@@ -69,6 +69,17 @@ impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Tab
         let at = usize::try_from(hash >> 40).unwrap_or_default() % self.shards.len();
         // Not out of range, but for an empty table of shards, which there is not.
         self.shards.get(at).unwrap_or(&self.shards[0])
+    }
+
+    /// Does something while nobody can look anything up.
+    #[cfg(test)]
+    pub(super) fn while_locked<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _all: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        work()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -219,6 +230,18 @@ impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Tab
         };
         drop(airborne);
         Ok(removed)
+    }
+
+    /// What `look` makes of an entry and its key, if it is there.
+    pub(super) fn peek_with_key<R>(
+        &self,
+        hash: u64,
+        is: impl Fn(&K) -> bool,
+        look: impl FnOnce(&Arc<K>, &mut V) -> Option<R>,
+    ) -> Option<R> {
+        let mut shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        let (key, value) = shard.find_with_key(hash, is)?;
+        look(key, value)
     }
 
     /// What `look` makes of an entry, if it is there.
