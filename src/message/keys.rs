@@ -3,54 +3,33 @@
 use hkdf::Hkdf;
 use sha2::Sha256;
 
-use crate::envelope::{BodyHead, HEAD};
+use crate::envelope::HEAD;
 use crate::value::aead::AeadKey;
 use crate::value::error::{Error, Result};
-use crate::value::secret::{self, Dek, Wiped};
+use crate::value::secret::{Dek, Wiped};
 use crate::value::suite::Suite;
 
 const SESSION: &[u8] = b"waxseal v1 session";
 const MESSAGE: &[u8] = b"waxseal v1 message";
 
-/// A session's key, and the commitment that says it is the right one.
-pub(crate) struct SessionKeys {
-    pub(super) aead: AeadKey,
-    pub(super) commitment: [u8; 32],
-}
-
-impl SessionKeys {
-    pub(super) fn derive(suite: Suite, dek: &Dek, head: &[u8; HEAD], digest: &[u8; 32]) -> Result<Self> {
-        let mut okm = Wiped::new([0; 64]);
-        expand(dek, &[SESSION, head, digest], okm.as_mut_slice())?;
-        let (key, commitment) = okm.split_first_chunk::<32>().ok_or_else(Error::cannot_open)?;
-        let commitment = commitment.try_into().map_err(|_| Error::cannot_open())?;
-        Ok(Self {
-            aead: AeadKey::new(suite, key),
-            commitment,
-        })
-    }
-
-    /// The keys of a body that is to be opened, given only if they reproduce its commitment.
-    pub(crate) fn verified(dek: &Dek, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Self> {
-        let keys = Self::derive(body.suite(), dek, body.head(), digest)?;
-        keys.check(body.commitment())?;
-        Ok(keys)
-    }
-
-    /// Compares the commitment in constant time.
-    pub(crate) fn check(&self, commitment: &[u8; 32]) -> Result<()> {
-        if secret::ct_eq_32(&self.commitment, commitment) {
-            Ok(())
-        } else {
-            Err(Error::cannot_open())
-        }
-    }
+/// A session's key, and the commitment that proves it is the right one.
+pub(super) fn of_session(
+    dek: &Dek,
+    suite: Suite,
+    head: &[u8; HEAD],
+    digest: &[u8; 32],
+) -> Result<(AeadKey, [u8; 32])> {
+    let mut okm = Wiped::new([0; 64]);
+    expand(dek, &[SESSION, head, digest], okm.as_mut_slice())?;
+    let (key, commitment) = okm.split_first_chunk::<32>().ok_or_else(Error::cannot_open)?;
+    let commitment = commitment.try_into().map_err(|_| Error::cannot_open())?;
+    Ok((AeadKey::new(suite, key), commitment))
 }
 
 /// The key of one message of several chunks.
-pub(super) fn message_key(
-    suite: Suite,
+pub(super) fn of_message(
     dek: &Dek,
+    suite: Suite,
     head: &[u8; HEAD],
     nonce: &[u8; 12],
     digest: &[u8; 32],
@@ -77,9 +56,9 @@ mod tests {
     fn every_input_changes_the_keys() {
         let derive = |dek: u8, head: u8, digest: u8| {
             let dek = Dek::from_bytes(&[dek; 32]);
-            SessionKeys::derive(Suite::Aes256Gcm, &dek, &[head; HEAD], &[digest; 32])
+            of_session(&dek, Suite::Aes256Gcm, &[head; HEAD], &[digest; 32])
                 .unwrap()
-                .commitment
+                .1
         };
         let base = derive(1, 1, 1);
         assert_eq!(base, derive(1, 1, 1));

@@ -1,46 +1,33 @@
 //! Sealing and opening payloads under a DEK. Synchronous; no key manager, no wraps.
 
-mod chunks;
+mod chunk;
+mod header;
 mod keys;
-mod open;
+mod layout;
+mod machine;
+mod messages;
+mod nonces;
+mod opened;
 pub(crate) mod parallel;
 mod range;
+mod sealing;
 mod session;
 mod stop;
 mod stream;
+mod whole;
 
-pub(crate) use keys::SessionKeys;
-pub(crate) use open::Message;
-pub use open::OpenedInPlace;
+pub(crate) use header::{InContext, Verified};
+pub use layout::Layout;
+pub(crate) use machine::{ChunkMachine, SealStart};
+pub(crate) use nonces::Nonces;
+pub use opened::OpenedInPlace;
 pub use parallel::{Parallel, Pool};
 pub use range::{RangePlan, RangeReader};
-pub use session::Layout;
-pub(crate) use session::{Nonces, Sealing, Session};
+pub(crate) use sealing::Sealing;
+pub(crate) use session::{Front, Held, Session};
 pub use stop::Pulse;
 pub(crate) use stop::{Stop, StopFlag, WeakStopFlag};
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 pub use stream::{AsyncOpenReader, AsyncSealWriter};
-pub(crate) use stream::{ChunkOpener, OpenKeys, SealStart};
 pub use stream::{OpenReader, SealWriter};
-
-/// The nonce of chunk `index` of a message of several chunks.
-fn chunk_nonce(index: u64, last: bool) -> [u8; 12] {
-    let mut nonce = [0; 12];
-    nonce[3..11].copy_from_slice(&index.to_be_bytes());
-    nonce[11] = u8::from(last);
-    nonce
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_nonce_is_index_and_end() {
-        assert_eq!(chunk_nonce(0x0102, false), [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0]);
-        assert_eq!(
-            chunk_nonce(u64::MAX, true),
-            [0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 1]
-        );
-    }
-}
+pub(crate) use whole::Message;

@@ -1,7 +1,7 @@
 //! The same for code without an async runtime.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{BufRead, Read, Seek, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -208,6 +208,24 @@ impl Sealer {
         let header = header.header()?;
         self.opener(&header, binding.context())?
             .reader(&header, reader, binding.aad())
+    }
+
+    /// The same over a reader with a buffer: chunks that lie in it are opened from there, which saves copying them. For
+    /// bytes in memory and memory maps.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn buf_reader<'a, R: BufRead>(
+        &self,
+        mut reader: R,
+        binding: impl Into<Binding<'a>>,
+    ) -> Result<OpenReader<R>> {
+        let binding = binding.into();
+        let header =
+            HeaderBuf::read_from(&mut reader).map_err(|error| error.with_operation(Operation::Open))?;
+        let header = header.header()?;
+        self.opener(&header, binding.context())?
+            .buf_reader(&header, reader, binding.aad())
     }
 }
 

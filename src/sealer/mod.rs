@@ -5,6 +5,7 @@ pub mod blocking;
 mod builder;
 mod data_key;
 mod new_wraps;
+mod opener;
 mod ranges;
 mod rewrapper;
 mod sessions;
@@ -18,8 +19,9 @@ use std::time::Duration;
 
 pub use batch::{OpenedBatch, SealedBatch};
 pub use builder::Builder;
-pub use data_key::{DataKey, Opener};
+pub use data_key::DataKey;
 pub use new_wraps::NewWraps;
+pub use opener::Opener;
 pub(crate) use ranges::rewound;
 pub use rewrapper::{RewrapCounts, Rewrapper};
 
@@ -27,14 +29,13 @@ use crate::backend::kek_uri::open_from_environment;
 use crate::envelope::{Envelope, Header, WrapSection};
 use crate::key::{KeyManager, Purpose, Request, RewrapRules};
 use crate::message::parallel::Parallel;
-use crate::message::{Layout, Sealing, Session};
+use crate::message::{InContext, Layout, Sealing, Session};
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
 #[cfg(feature = "cache")]
 use crate::source::Cached;
-use crate::source::DekSource;
 use crate::source::at_hand::{self, ToOpen, ToSeal};
 use crate::source::lease::DekLease;
-use crate::source::{AnyOf, Leases};
+use crate::source::{AnyOf, DekSource, Leases};
 use crate::value::context::{Binding, EncryptionContext};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::limits;
@@ -223,16 +224,9 @@ impl Sealer {
             // It has room for all that follows: nothing to copy or to allocate again.
             std::mem::swap(front, &mut out);
         }
-        let (lease, parallel) = (found.lease(), self.settings.parallel.as_ref());
+        let parallel = self.settings.parallel.as_ref();
         let mut seal = |session: &Arc<Session>| {
-            session.seal_to_vec(
-                lease.dek(),
-                &prefix,
-                binding.aad().as_bytes(),
-                plaintext,
-                &mut out,
-                parallel,
-            )
+            session.seal_to_vec(&prefix, plaintext, binding.aad(), &mut out, parallel)
         };
         if let Some(session) = found.session(sealing, context)? {
             match seal(session) {
@@ -240,7 +234,7 @@ impl Sealer {
                 sealed => return sealed.map(|()| out),
             }
         }
-        in_session(lease, sealing, context, seal)?;
+        in_session(found.lease(), sealing, context, seal)?;
         Ok(out)
     }
 
@@ -266,10 +260,15 @@ impl Sealer {
     async fn open_inner(&self, envelope: &[u8], binding: Binding<'_>) -> Result<Plaintext> {
         binding.aad().check()?;
         let envelope = Envelope::parse(envelope)?;
+        let header = InContext::check(envelope.header(), binding.context())?;
         let found = self.open_dek(envelope.header(), binding.context()).await?;
-        let lease = found.lease();
-        let parallel = self.settings.parallel.as_ref();
-        lease.open(&envelope, binding.context(), binding.aad().as_bytes(), parallel)
+        let verified = found.lease().verify_header(header)?;
+        let message = verified
+            .message(binding.aad())?
+            .on(self.settings.parallel.as_ref());
+        let mut out = Vec::new();
+        message.open_to_vec(envelope.chunks(), envelope.cut(), &mut out)?;
+        Ok(Plaintext::new(out))
     }
 
     /// Parses an envelope: who can open it, how it was sealed, how long it is. No key, no network.
@@ -495,7 +494,7 @@ fn in_session<T>(
     mut work: impl FnMut(&Arc<Session>) -> Result<T>,
 ) -> Result<T> {
     loop {
-        let session = lease.session(sealing, context)?;
+        let session = lease.seal_session(sealing, context)?;
         match work(&session) {
             // Ends when the lease's own budget does, with its error.
             Err(error) if is_session_over(&error) => {}
@@ -509,4 +508,8 @@ fn is_session_over(error: &Error) -> bool {
         == ErrorKind::BudgetExhausted {
             budget: limits::SESSION_MESSAGES.name,
         }
+}
+
+fn during<T>(operation: Operation, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    work().map_err(|error| error.with_operation(operation))
 }

@@ -3,8 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-use super::Sealer;
-use super::data_key::{DataKey, Opener, during};
+use super::{DataKey, Opener, Sealer, during};
 use crate::envelope::Header;
 use crate::message::{RangePlan, RangeReader};
 use crate::value::aad::Aad;
@@ -25,8 +24,8 @@ impl Opener {
         reader: R,
         aad: Aad<'_>,
     ) -> Result<RangeReader<R>> {
-        let chunks = self.chunk_opener(header, aad)?;
-        let (lease, runtime) = (Arc::clone(self.lease()), Arc::clone(self.runtime()));
+        let chunks = during(Operation::Open, || self.chunks(header, aad))?;
+        let (lease, runtime) = (Arc::clone(self.lease()), Arc::clone(&self.runtime));
         let check = Box::new(move || lease.check(runtime.now()));
         during(Operation::Open, || {
             RangeReader::new(reader, chunks, header.len(), check)
@@ -45,7 +44,7 @@ impl Opener {
         pieces: &[P],
         aad: Aad<'_>,
     ) -> Result<Plaintext> {
-        let chunks = self.chunk_opener(&plan.header()?, aad)?;
+        let chunks = during(Operation::Open, || self.chunks(&plan.header()?, aad))?;
         during(Operation::Open, || plan.open(&chunks, pieces)).map(Plaintext::new)
     }
 }
@@ -62,9 +61,8 @@ impl DataKey {
         reader: R,
         aad: Aad<'_>,
     ) -> Result<RangeReader<R>> {
-        during(Operation::Open, || self.check())?;
-        let chunks = self.opener().chunk_opener(header, aad)?;
-        let (lease, runtime) = (Arc::clone(self.lease()), Arc::clone(self.opener().runtime()));
+        let chunks = self.chunks(header, aad)?;
+        let (lease, runtime) = (Arc::clone(self.lease()), Arc::clone(&self.opener.runtime));
         let end = self.expires_at();
         let check = Box::new(move || {
             let now = runtime.now();
@@ -91,7 +89,7 @@ impl DataKey {
         aad: Aad<'_>,
     ) -> Result<Plaintext> {
         during(Operation::Open, || self.check())?;
-        self.opener().open_range(plan, pieces, aad)
+        self.opener.open_range(plan, pieces, aad)
     }
 }
 

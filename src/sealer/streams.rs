@@ -1,7 +1,6 @@
 //! Asynchronous streams, through a sealer, an opener or a data key.
 
-use super::Sealer;
-use super::data_key::{DataKey, Opener, during};
+use super::{DataKey, Opener, Sealer, during};
 use crate::envelope::{Header, HeaderBuf};
 use crate::message::{AsyncOpenReader, AsyncSealWriter};
 use crate::value::aad::Aad;
@@ -19,7 +18,8 @@ impl Opener {
         reader: R,
         aad: Aad<'_>,
     ) -> Result<AsyncOpenReader<R>> {
-        Ok(AsyncOpenReader::new(reader, self.chunk_opener(header, aad)?))
+        let chunks = during(Operation::Open, || self.chunks(header, aad))?;
+        Ok(AsyncOpenReader::new(reader, chunks))
     }
 }
 
@@ -42,8 +42,7 @@ impl DataKey {
         reader: R,
         aad: Aad<'_>,
     ) -> Result<AsyncOpenReader<R>> {
-        during(Operation::Open, || self.check())?;
-        self.opener().async_reader(header, reader, aad)
+        Ok(AsyncOpenReader::new(reader, self.chunks(header, aad)?))
     }
 }
 

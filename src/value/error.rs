@@ -51,9 +51,14 @@ pub enum ErrorKind {
     },
 
     // The cryptography.
-    /// It does not open: a wrong key, a wrong context, a wrong AAD or altered bytes. There is one kind for
-    /// all of these on purpose, so that nobody can use a reader to test guesses.
-    #[error("does not open: wrong key, context or AAD, or altered bytes")]
+    /// The envelope does not open: a wrong key, a wrong context, a wrong AAD, or altered bytes.
+    ///
+    /// The [`detail`](Error::detail) says how far the reader came, in one of two sentences. In the first, no key
+    /// reproduced the commitment in the envelope's header: the key or the context is wrong, or the header was altered. In
+    /// the second, key and context are right, and a chunk did not authenticate: the AAD is wrong, or the data was altered
+    /// or cut off. The commitment is public, so neither answers a guess about a key; *why* a wrap did not open is never
+    /// told apart.
+    #[error("does not open")]
     CannotOpen,
     /// The context stored in the envelope is not the context of this call. Found without a key; what is stored is
     /// public.
@@ -95,9 +100,15 @@ pub enum ErrorKind {
     /// The key manager has no such key.
     #[error("the key manager has no such key")]
     KeyNotFound,
-    /// The key exists and is disabled.
+    /// The key exists and is disabled, has expired or is not valid yet.
     #[error("the key is disabled")]
     KeyDisabled,
+    /// The key exists and cannot be used in the state it is in: it is being made, or has no key material.
+    #[error("the key is not ready for use")]
+    KeyNotReady,
+    /// The key will be destroyed, and is not used until that is canceled.
+    #[error("the key is about to be destroyed")]
+    KeyPendingDestruction,
     /// The key manager asks to slow down.
     #[error("the key manager is throttling")]
     Throttled,
@@ -370,13 +381,14 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Every stanza that was tried or passed over, where no stanza opened. Empty where one did and a chunk did not.
+    /// Every stanza that was tried or passed over, if no stanza opened. Empty if a stanza opened and the commitment held:
+    /// a [`CannotOpen`](ErrorKind::CannotOpen) then means a wrong AAD or altered data, as its [`detail`](Self::detail) says.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
     }
 
-    /// The same error once more, for each of several who waited for one answer.
+    /// The same error once more: for each of several who waited for one answer, and for who asks again.
     pub(crate) fn copy(&self) -> Self {
         Self(Box::new(self.0.as_ref().clone()))
     }
@@ -391,8 +403,16 @@ impl Error {
         Self::new(ErrorKind::Unsupported { feature })
     }
 
+    /// No key reproduced the commitment. One sentence for a failed unwrap, another binding and another commitment.
     pub(crate) fn cannot_open() -> Self {
         Self::new(ErrorKind::CannotOpen)
+            .with_detail("the key or the encryption context is wrong, or the envelope's header was altered")
+    }
+
+    /// The commitment held, and a chunk did not authenticate.
+    pub(crate) fn altered() -> Self {
+        Self::new(ErrorKind::CannotOpen)
+            .with_detail("key and context are right; the AAD is wrong, or the data was altered or cut off")
     }
 
     pub(crate) fn argument(detail: impl Into<Cow<'static, str>>) -> Self {

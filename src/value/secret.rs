@@ -2,22 +2,23 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretBox};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::value::entropy;
-use crate::value::error::{Error, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// Length of every DEK and local KEK, in bytes.
 pub const KEY_LEN: usize = 32;
 
 /// A data encryption key: 32 uniform random bytes that seal payloads and are themselves stored wrapped.
 ///
-/// It lives in a heap allocation of its own that is wiped when it is dropped, so that moving it leaves no
+/// It lives in a heap allocation of its own that is wiped when its last owner is dropped, so that moving it leaves no
 /// copy behind. It has no `Clone`, `Display` or serde implementation, and `Debug` hides it.
-pub struct Dek(Box<[u8; KEY_LEN]>);
+pub struct Dek(Arc<Wiped<KEY_LEN>>);
 
 impl Dek {
     /// A fresh DEK from the operating system's randomness.
@@ -25,9 +26,11 @@ impl Dek {
     /// # Errors
     /// [`ErrorKind::Entropy`](crate::ErrorKind::Entropy).
     pub fn generate() -> Result<Self> {
-        let mut dek = Self(Box::new([0; KEY_LEN]));
-        entropy::fill(dek.0.as_mut_slice())?;
-        Ok(dek)
+        let mut dek = Arc::new(Wiped::new([0; KEY_LEN]));
+        // Filled where it lies: nobody else has it yet.
+        let room = Arc::get_mut(&mut dek).ok_or_else(|| Error::new(ErrorKind::Entropy))?;
+        entropy::fill(room.as_mut_slice())?;
+        Ok(Self(dek))
     }
 
     /// A DEK from bytes that a key manager gave. The caller wipes its own copy.
@@ -35,7 +38,12 @@ impl Dek {
     /// The bytes must be uniformly random: keys are derived from them without an extract step.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
-        Self(Box::new(*bytes))
+        Self(Arc::new(Wiped::new(*bytes)))
+    }
+
+    /// The same DEK for another owner in this crate: no copy of its bytes.
+    pub(crate) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 
     /// A DEK from bytes of any length; anything but 32 is refused. The caller wipes its own copy.
@@ -57,12 +65,6 @@ impl Dek {
     #[must_use]
     pub fn ct_eq(&self, other: &Self) -> bool {
         self.0.as_slice().ct_eq(other.0.as_slice()).into()
-    }
-}
-
-impl Drop for Dek {
-    fn drop(&mut self) {
-        self.0.as_mut_slice().zeroize();
     }
 }
 

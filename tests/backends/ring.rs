@@ -156,7 +156,9 @@ async fn token(stops: &mut Vec<Stop>) -> Option<()> {
     let module = address("softhsm")?;
     let token = pkcs11::TokenMatch::labeled(variable("WAXSEAL_TEST_SOFTHSM_TOKEN").unwrap());
     let pin = variable("WAXSEAL_TEST_SOFTHSM_PIN").unwrap();
-    let client = pkcs11::Client::connect(pkcs11::Config::new(module, token).with_pin(pin.into())).unwrap();
+    let client = pkcs11::Client::connect(pkcs11::Config::new(module, token).with_pin(pin.into()))
+        .await
+        .unwrap();
     for (name, mechanism) in [
         ("token, GCM", pkcs11::Mechanism::AesGcm),
         ("token, key wrap", pkcs11::Mechanism::AesKeyWrapPad),

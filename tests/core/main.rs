@@ -33,6 +33,7 @@ mod ranges;
 mod rewrap_keeps;
 mod rewrapper;
 mod streams;
+mod why_not;
 
 #[path = "../fuzz_bodies/mod.rs"]
 mod fuzz_bodies;

@@ -170,11 +170,11 @@ fn plans_for_long_objects_are_small() {
         let plan = RangePlan::new(&header, object, len / 2 - 512..len / 2 + 512).unwrap();
         assert_eq!(plan.plaintext_len(), len);
         let fetched = |plan: &RangePlan| plan.ranges().map(|range| range.end - range.start).sum::<u64>();
-        assert_eq!((plan.ranges().len(), fetched(&plan)), (1, 2 * 65_552));
-        let plan = plan.with_end();
         assert_eq!((plan.ranges().len(), fetched(&plan)), (2, 3 * 65_552));
         assert_eq!(plan.ranges().last().unwrap().end, object);
         assert!(header.len() as u64 + fetched(&plan) < 200 * 1024);
+        let plan = plan.without_verified_end();
+        assert_eq!((plan.ranges().len(), fetched(&plan)), (1, 2 * 65_552));
     }
     let kind = |object, range| RangePlan::new(&header, object, range).unwrap_err().kind();
     let over = kind((1 << 46) + (1 << 40), 0..1);
@@ -203,9 +203,8 @@ fn a_plan_opens_what_it_was_made_for() {
                     };
                     let plan =
                         RangePlan::new(&header, sealed.len() as u64, start as u64..end as u64).unwrap();
-                    let with_end = plan.clone().with_end();
-                    assert_eq!(with_end.ranges().last().unwrap().end, sealed.len() as u64);
-                    for plan in [plan, with_end] {
+                    assert_eq!(plan.ranges().last().unwrap().end, sealed.len() as u64);
+                    for plan in [plan.clone(), plan.without_verified_end()] {
                         let pieces = fetch(&plan, &sealed);
                         let opened = opener.open_range(&plan, &pieces, Aad::new(AAD)).unwrap();
                         if plan.ranges().len() == 2 {
@@ -252,11 +251,7 @@ fn pieces_must_be_those_of_the_plan() {
     let sealed = key.seal(&plaintext(8 * CHUNK), Aad::new(AAD)).unwrap();
     let other = key.seal(&plaintext(8 * CHUNK), Aad::new(AAD)).unwrap();
     let header = *Envelope::parse(&sealed).unwrap().header();
-    let plan = |range| {
-        RangePlan::new(&header, sealed.len() as u64, range)
-            .unwrap()
-            .with_end()
-    };
+    let plan = |range| RangePlan::new(&header, sealed.len() as u64, range).unwrap();
     let first = plan(0..1024);
     let good = fetch(&first, &sealed);
     let open = |pieces: &[&[u8]], aad: &[u8]| {
@@ -296,27 +291,81 @@ fn pieces_must_be_those_of_the_plan() {
     assert_eq!(foreign.kind(), ErrorKind::CannotOpen);
 }
 
-/// A shorter object is noticed by who asks for the end, and by who reads the chunk that is now the last.
+/// An object that somebody has shortened or lengthened, and a length that is a lie: noticed by every plan that verifies
+/// the end, which is what a plan does unless it is told otherwise.
 // spec: BODY-10
 #[test]
-fn a_plan_for_an_object_that_was_cut_off() {
+fn a_plan_notices_an_object_of_another_length() {
+    let sealer = sealer(Suite::Aes256Gcm);
+    let payload = plaintext(4 * CHUNK);
+    let sealed = sealer.seal(&payload, &context()).unwrap();
+    let header = *Envelope::parse(&sealed).unwrap().header();
+    let opener = sealer.opener(&header, &context()).unwrap();
+    let open = |object: &[u8], plan: &RangePlan| {
+        opener
+            .open_range(plan, &fetch(plan, object), Aad::none())
+            .map_err(|error| error.kind())
+    };
+    let plan = |len: usize, range| RangePlan::new(&header, len as u64, range);
+    let parts = [0..0, 0..1, 5..9, 1023..1025, 2047..2048];
+    for chunks in 1..4 {
+        // At the border of two chunks, where nothing but the final chunk tells.
+        let cut = &sealed[..sealed.len() - chunks * SEALED_CHUNK];
+        for range in parts
+            .clone()
+            .into_iter()
+            .filter(|range| range.end <= ((4 - chunks) * CHUNK) as u64)
+        {
+            let plan = plan(cut.len(), range.clone()).unwrap();
+            assert_eq!(
+                open(cut, &plan).unwrap_err(),
+                ErrorKind::CannotOpen,
+                "{chunks} {range:?}"
+            );
+            // The whole object, and a length that is a lie.
+            assert_eq!(
+                open(&sealed, &plan).unwrap_err(),
+                ErrorKind::CannotOpen,
+                "{chunks} {range:?}"
+            );
+        }
+    }
+    for more in [SEALED_CHUNK, 17, 500] {
+        let mut longer = sealed.clone();
+        longer.extend_from_slice(&sealed[sealed.len() - more..]);
+        for range in parts.clone() {
+            let opened = plan(longer.len(), range.clone()).map(|plan| open(&longer, &plan));
+            assert!(!matches!(opened, Ok(Ok(_))), "{more} {range:?}");
+        }
+    }
+    for range in parts {
+        assert_eq!(
+            open(&sealed, &plan(sealed.len(), range.clone()).unwrap()).unwrap(),
+            payload[range.start as usize..range.end as usize]
+        );
+    }
+}
+
+/// What `without_verified_end` gives up, and what it does not.
+#[test]
+fn a_plan_without_verified_end_opens_parts_of_an_object_that_was_cut_off() {
     let sealer = sealer(Suite::Aes256Gcm);
     let sealed = sealer.seal(&plaintext(4 * CHUNK), &context()).unwrap();
     let header = *Envelope::parse(&sealed).unwrap().header();
     let opener = sealer.opener(&header, &context()).unwrap();
     let cut = &sealed[..sealed.len() - SEALED_CHUNK];
-    let plan = |range| RangePlan::new(&header, cut.len() as u64, range).unwrap();
-    let open = |plan: RangePlan| {
+    let open = |range| {
+        let plan = RangePlan::new(&header, cut.len() as u64, range)
+            .unwrap()
+            .without_verified_end();
         opener
             .open_range(&plan, &fetch(&plan, cut), Aad::none())
-            .map_err(|e| e.kind())
+            .map_err(|error| error.kind())
     };
-    assert_eq!(open(plan(5..9)).unwrap(), plaintext(4 * CHUNK)[5..9]);
-    assert_eq!(open(plan(5..9).with_end()).unwrap_err(), ErrorKind::CannotOpen);
-    assert_eq!(
-        open(plan(2 * 1024..2 * 1024 + 1)).unwrap_err(),
-        ErrorKind::CannotOpen
-    );
+    assert_eq!(open(5..9).unwrap(), plaintext(4 * CHUNK)[5..9]);
+    assert_eq!(open(0..0).unwrap(), b"");
+    // The chunk that is now the last was not sealed as such.
+    assert_eq!(open(2 * 1024..2 * 1024 + 1).unwrap_err(), ErrorKind::CannotOpen);
 }
 
 #[test]

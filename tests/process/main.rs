@@ -26,6 +26,12 @@ mod live;
 #[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
 #[path = "../support/log.rs"]
 mod log;
+#[cfg(all(feature = "pkcs11", unix))]
+mod pkcs11_fork;
+#[cfg(all(feature = "pkcs11", unix))]
+#[path = "../backends/pkcs11/support.rs"]
+#[allow(dead_code, reason = "shared with the other tests of tokens")]
+mod pkcs11_support;
 #[cfg(feature = "aws-kms")]
 #[path = "../backends/aws_kms/server.rs"]
 #[allow(dead_code, reason = "shared with the other tests of AWS KMS")]
@@ -51,6 +57,8 @@ fn tests() -> Vec<Test> {
         fork::TESTS,
         #[cfg(all(feature = "hardening", target_os = "linux"))]
         hardening::TESTS,
+        #[cfg(all(feature = "pkcs11", unix))]
+        pkcs11_fork::TESTS,
     ]
     .concat()
 }

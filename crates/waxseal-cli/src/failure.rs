@@ -181,9 +181,10 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let advice = match error.kind() {
+            // A wrap opened, and the detail says the rest.
+            ErrorKind::CannotOpen if error.attempts().is_empty() => "; give the --aad it was sealed with",
             ErrorKind::CannotOpen => {
-                "; give the --kek, --context and --aad it was sealed with; if they are right, the data was \
-                 altered or cut off"
+                "; give the --kek and --context it was sealed with; if they are right, the data was altered"
             }
             ErrorKind::ContextMismatch => {
                 "; give the --context it was sealed with, whose keys `waxseal inspect` lists"
@@ -269,7 +270,7 @@ mod tests {
         let through: io::Error = Error::new(ErrorKind::CannotOpen).into();
         let failure = Failure::of_io("read", "in", through);
         assert!(
-            failure.0.line.starts_with("does not open: "),
+            failure.0.line.starts_with("does not open; "),
             "{}",
             failure.0.line
         );

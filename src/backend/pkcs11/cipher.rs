@@ -4,11 +4,11 @@ use cryptoki::error::Error as TokenError;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism as Call, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::connection::Loan;
 use super::map::{self, Fault, is_about_the_bytes, may_be_about_the_bytes};
 use super::mechanism::Mechanism;
 use super::objects::Version;
@@ -20,8 +20,12 @@ const IV: usize = 12;
 const TAG: usize = 16;
 /// `IV || ciphertext || tag`.
 const GCM: usize = IV + KEY_LEN + TAG;
+/// Room for an IV of the token's own behind the tag, up to a whole block.
+const GCM_ROOM: usize = KEY_LEN + TAG + 16;
 /// RFC 5649 over 64 bytes.
 const KWP: usize = 72;
+/// Room for other paddings, which are told and refused.
+const KWP_ROOM: usize = 128;
 
 /// What is wrapped: a DEK with what it is bound to, which a token sees in one of two ways.
 pub(super) struct Wrapping {
@@ -32,26 +36,32 @@ pub(super) struct Wrapping {
 }
 
 impl Wrapping {
-    pub(super) fn run(&self, session: &Session, version: &Version) -> Result<Vec<u8>, Fault> {
+    pub(super) fn run(&self, loan: &Loan, version: &Version) -> Result<Vec<u8>, Fault> {
         let key = version.to_wrap(self.mechanism)?;
         let wrapped = match self.mechanism {
             Mechanism::AesGcm => {
                 version.budget.take()?;
-                self.gcm(session, key)?
+                self.gcm(loan, key)?
             }
-            Mechanism::AesKeyWrapPad => self.key_wrap(session, key)?,
-            Mechanism::RsaOaep256 => session.encrypt(&oaep(), key, &self.secret)?,
+            Mechanism::AesKeyWrapPad => self.key_wrap(loan, key)?,
+            Mechanism::RsaOaep256 => loan.raw.encrypt(
+                &loan.session,
+                &oaep(),
+                key,
+                &self.secret,
+                version.modulus.unwrap_or_default(),
+            )?,
         };
         if Some(wrapped.len()) != expected_len(self.mechanism, version) {
             return Err(nonsense("the token returned a wrap of another length"));
         }
-        self.prove(session, version, &wrapped)?;
+        self.prove(loan, version, &wrapped)?;
         Ok(wrapped)
     }
 
     /// Opens the first wrap under each version: a token that encrypts with another IV than it tells, or that does not
     /// decrypt, is found before anything is sealed.
-    fn prove(&self, session: &Session, version: &Version, wrapped: &[u8]) -> Result<(), Fault> {
+    fn prove(&self, loan: &Loan, version: &Version, wrapped: &[u8]) -> Result<(), Fault> {
         if version.budget.is_proved() || version.unwraps.is_none() {
             return Ok(());
         }
@@ -60,7 +70,7 @@ impl Wrapping {
             aad: self.aad,
             wrapped: wrapped.to_vec(),
         };
-        match unwrapping.run(session, version) {
+        match unwrapping.run(loan, version) {
             Ok(opened) if bool::from(opened.as_slice().ct_eq(&self.secret)) => {
                 version.budget.prove();
                 Ok(())
@@ -75,11 +85,11 @@ impl Wrapping {
     }
 
     /// `IV || ciphertext || tag`, with the IV that the token has used as far as it tells.
-    fn gcm(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
+    fn gcm(&self, loan: &Loan, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
         let iv: [u8; IV] = entropy::array()?;
-        let (iv, mut sealed) = match self.gcm_with(session, key, iv) {
+        let (iv, mut sealed) = match self.gcm_with(loan, key, iv) {
             // A token that takes no IV, and makes its own in the place of zeros (AWS CloudHSM).
-            Err(error) if map::is_refused_mechanism(&error) => match self.gcm_with(session, key, [0; IV]) {
+            Err(error) if map::is_refused_mechanism(&error) => match self.gcm_with(loan, key, [0; IV]) {
                 Err(_) => return Err(error.into()),
                 Ok(([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], _)) => {
                     return Err(nonsense(
@@ -110,17 +120,19 @@ impl Wrapping {
 
     fn gcm_with(
         &self,
-        session: &Session,
+        loan: &Loan,
         key: ObjectHandle,
         mut iv: [u8; IV],
     ) -> Result<([u8; IV], Vec<u8>), TokenError> {
         // A token may put an IV of its own in its place, so it is read after the call.
         let params = GcmParams::new(&mut iv, &self.aad, tag_bits())?;
-        let sealed = session.encrypt(&Call::AesGcm(params), key, &self.secret)?;
+        let sealed = loan
+            .raw
+            .encrypt(&loan.session, &Call::AesGcm(params), key, &self.secret, GCM_ROOM)?;
         Ok((iv, sealed))
     }
 
-    fn key_wrap(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
+    fn key_wrap(&self, loan: &Loan, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
         let mut template = [
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::KeyType(KeyType::GENERIC_SECRET),
@@ -130,23 +142,26 @@ impl Wrapping {
             Attribute::Extractable(true),
             Attribute::Value(self.secret.to_vec()),
         ];
-        let object = session.create_object(&template);
+        let object = loan.session.create_object(&template);
         for attribute in &mut template {
             wipe(attribute);
         }
         let object = object?;
-        let wrapped = session.wrap_key(&Call::AesKeyWrapPad, key, object);
+        let wrapped = loan
+            .raw
+            .wrap_key(&loan.session, &Call::AesKeyWrapPad, key, object, KWP_ROOM);
         // The session takes what is left with it: it is closed after an error.
-        session.destroy_object(object)?;
-        let mut wrapped = wrapped?;
-        // The call gives all of its buffer, which may be longer than what the token put in it.
-        if wrapped
-            .get(KWP..)
-            .is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
-        {
-            wrapped.truncate(KWP);
+        loan.session.destroy_object(object)?;
+        let wrapped = wrapped?;
+        if wrapped.len() == KWP {
+            return Ok(wrapped);
         }
-        Ok(wrapped)
+        Err(Error::unsupported(self.mechanism.feature())
+            .with_detail(format!(
+                "CKM_AES_KEY_WRAP_PAD is not RFC 5649 on this token: {} bytes where {KWP} were expected",
+                wrapped.len()
+            ))
+            .into())
     }
 }
 
@@ -160,32 +175,33 @@ pub(super) struct Unwrapping {
 impl Unwrapping {
     /// The DEK, or the DEK and a binding that is still to be compared. `CannotOpen` where this version did not
     /// wrap it.
-    pub(super) fn run(&self, session: &Session, version: &Version) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    pub(super) fn run(&self, loan: &Loan, version: &Version) -> Result<Zeroizing<Vec<u8>>, Fault> {
         let key = version.to_unwrap()?;
         if Some(self.wrapped.len()) != expected_len(self.mechanism, version) {
             return Err(Error::malformed("wrapped DEK", 0).into());
         }
         let opened = match self.mechanism {
-            Mechanism::AesGcm => self.gcm(session, key),
-            Mechanism::AesKeyWrapPad => return self.key_unwrap(session, key),
-            Mechanism::RsaOaep256 => match session.decrypt(&oaep(), key, &self.wrapped) {
-                Err(error) if may_be_about_the_bytes(&error) && opens_its_own(session, version, key) => {
+            Mechanism::AesGcm => self.gcm(loan, key),
+            Mechanism::AesKeyWrapPad => return self.key_unwrap(loan, key),
+            Mechanism::RsaOaep256 => match loan.raw.decrypt(&loan.session, &oaep(), key, &self.wrapped) {
+                Err(error) if may_be_about_the_bytes(&error) && opens_its_own(loan, version, key) => {
                     return Err(Error::cannot_open().with_source(error).into());
                 }
                 opened => opened,
             },
         };
-        opened.map(Zeroizing::new).map_err(cannot_open)
+        opened.map_err(cannot_open)
     }
 
-    fn gcm(&self, session: &Session, key: ObjectHandle) -> Result<Vec<u8>, TokenError> {
+    fn gcm(&self, loan: &Loan, key: ObjectHandle) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         let (iv, sealed) = self.wrapped.split_at(IV);
         let mut iv: Vec<u8> = iv.to_vec();
         let params = GcmParams::new(&mut iv, &self.aad, tag_bits())?;
-        session.decrypt(&Call::AesGcm(params), key, sealed)
+        loan.raw
+            .decrypt(&loan.session, &Call::AesGcm(params), key, sealed)
     }
 
-    fn key_unwrap(&self, session: &Session, key: ObjectHandle) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    fn key_unwrap(&self, loan: &Loan, key: ObjectHandle) -> Result<Zeroizing<Vec<u8>>, Fault> {
         let template = [
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::KeyType(KeyType::GENERIC_SECRET),
@@ -194,32 +210,32 @@ impl Unwrapping {
             Attribute::Sensitive(false),
             Attribute::Extractable(true),
         ];
-        let object = session
+        let object = loan
+            .session
             .unwrap_key(&Call::AesKeyWrapPad, key, &self.wrapped, &template)
             .map_err(cannot_open)?;
-        let values = session.get_attributes(object, &[AttributeType::Value]);
+        let value = loan.raw.value(&loan.session, object, KWP);
         // The session takes what is left with it: it is closed after an error.
-        let destroyed = session.destroy_object(object);
-        let mut value = None;
-        for attribute in values? {
-            if let Attribute::Value(bytes) = attribute {
-                value = Some(Zeroizing::new(bytes));
-            }
-        }
-        destroyed?;
-        value.ok_or_else(|| nonsense("the token did not give the value that it unwrapped"))
+        loan.session.destroy_object(object)?;
+        Ok(value?)
     }
 }
 
 /// Whether this key pair opens what it has wrapped just now: then it is well, and what it did not open is not. Where the
 /// public half is not there, nothing is known.
-fn opens_its_own(session: &Session, version: &Version, private: ObjectHandle) -> bool {
+fn opens_its_own(loan: &Loan, version: &Version, private: ObjectHandle) -> bool {
     let (Some(public), Ok(probe)) = (version.wraps, entropy::array::<64>()) else {
         return false;
     };
-    let wrapped = session.encrypt(&oaep(), public, &probe);
-    let opened = wrapped.and_then(|wrapped| session.decrypt(&oaep(), private, &wrapped));
-    opened.is_ok_and(|opened| opened == probe)
+    let wrapped = loan.raw.encrypt(
+        &loan.session,
+        &oaep(),
+        public,
+        &probe,
+        version.modulus.unwrap_or_default(),
+    );
+    let opened = wrapped.and_then(|wrapped| loan.raw.decrypt(&loan.session, &oaep(), private, &wrapped));
+    opened.is_ok_and(|opened| *opened == probe)
 }
 
 /// Length of a wrap under this version.

@@ -62,7 +62,15 @@ impl Client {
     ///
     /// # Errors
     /// `Configuration` if the configuration names no module or no token.
-    pub fn connect(config: Config) -> Result<Self> {
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    #[allow(clippy::unused_async, reason = "the clients of all backends are made alike")]
+    pub async fn connect(config: Config) -> Result<Self> {
+        Self::new(config)
+    }
+
+    pub(super) fn new(config: Config) -> Result<Self> {
         if config.module.as_os_str().is_empty() {
             return Err(Error::configuration("the path of the PKCS#11 module is empty"));
         }

@@ -12,6 +12,7 @@ use super::config::Config;
 use super::crew::CLOSING;
 use super::login::Wanted;
 use super::map::{self, Fault, Recovery};
+use super::raw::Raw;
 use super::registry::{self, Module};
 use super::slots;
 use crate::runtime::{Monotonic, Runtime, ThreadRuntime};
@@ -47,6 +48,7 @@ struct State {
 /// then be somebody else's.
 struct Open {
     module: Pkcs11,
+    raw: Arc<Raw>,
     /// The restarts of the module that it was opened after.
     restarts: u64,
     slot: Slot,
@@ -74,6 +76,7 @@ pub(super) struct Loan {
     pub(super) token: Arc<str>,
     pub(super) slot: Slot,
     module: Pkcs11,
+    pub(super) raw: Arc<Raw>,
     needs_login: bool,
     is_anchor: bool,
 }
@@ -176,6 +179,7 @@ impl Connection {
                 token: Arc::clone(&open.token),
                 slot: open.slot,
                 module: open.module.clone(),
+                raw: Arc::clone(&open.raw),
                 needs_login: open.needs_login,
                 is_anchor,
             };
@@ -274,7 +278,7 @@ impl Connection {
 
     fn open(&self, module: &Module, state: &mut State) -> Result<Open, Fault> {
         let restarts = module.restarts();
-        let loaded = module.loaded()?;
+        let (loaded, raw) = module.loaded()?;
         let found = match slots::find(&loaded, &self.config.token, state.was_open) {
             // Somebody has shut the module down under us.
             Err(Fault::Token(TokenError::Pkcs11(RvError::CryptokiNotInitialized, _))) => {
@@ -299,6 +303,7 @@ impl Connection {
         }
         Ok(Open {
             module: loaded,
+            raw,
             restarts,
             slot: found.slot,
             token,

@@ -87,7 +87,7 @@ impl TokenKey {
     /// # Errors
     /// As [`from_uri`](Self::from_uri).
     pub fn from_uri_in(uri: &Uri, environment: &dyn Environment) -> Result<Self> {
-        let client = Client::connect(Config::from_uri_in(uri, environment)?)?;
+        let client = Client::new(Config::from_uri_in(uri, environment)?)?;
         let keys = Self::new(client, uri.object(), uri.mechanism())?;
         Ok(match uri.id() {
             Some(id) => keys.pinned(id),
@@ -161,7 +161,7 @@ impl TokenKey {
                 versions = inner.find(token, inner.client.now())?;
             }
             let version = inner.active(&versions)?;
-            let wrapped = wrapping.run(&token.loan.session, version)?;
+            let wrapped = wrapping.run(token.loan, version)?;
             Ok(WrappedDek::new(
                 inner.mechanism.algorithm(),
                 version.kek.clone(),
@@ -286,7 +286,7 @@ fn try_each(
     let rest = versions.iter().filter(|version| !is_claimed(version));
     let mut failed = None;
     for version in first.chain(rest) {
-        match unwrapping.run(&token.loan.session, version) {
+        match unwrapping.run(token.loan, version) {
             Ok(secret) => return Ok((secret, version.kek.clone())),
             Err(Fault::Ours(error)) => {
                 if failed.as_ref().is_none_or(|failed| tells(&error) > tells(failed)) {

@@ -8,7 +8,7 @@
 //! use waxseal::backend::pkcs11::{Client, Config, Uri};
 //!
 //! let uri = Uri::parse("pkcs11:token=payments;object=kek?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=env:PIN")?;
-//! let client = Client::connect(Config::from_uri(&uri)?)?;
+//! let client = Client::connect(Config::from_uri(&uri)?).await?;
 //! let key = client.key(uri.object())?.with_mechanism(uri.mechanism());
 //! println!("wraps under {}", key.check().await?);
 //! # Ok(())
@@ -34,9 +34,7 @@
 //! `RsaOaep256` have no such bound.
 //!
 //! `AesKeyWrapPad` goes through `C_WrapKey`, the one way to it that tokens share: the DEK becomes a session object for
-//! the length of a call. Of the bytes that the PKCS#11 library reads back from such an object it leaves a copy in freed
-//! memory, which this crate cannot wipe; `AesGcm` has no such copy. Tokens in FIPS mode often refuse
-//! `AesKeyWrapPad` here, since it brings in a secret from outside.
+//! the length of a call. Tokens in FIPS mode often refuse `AesKeyWrapPad` here, since it brings in a secret from outside.
 //!
 //! # What the user of the token needs
 //! To wrap and open: to log in as the normal user (`CKU_USER`), to open read-only sessions, and the rights above on
@@ -45,8 +43,8 @@
 //! several, give the application one that cannot make keys.
 //!
 //! # What it costs
-//! A wrap or unwrap with `AesGcm` or `RsaOaep256` is one encryption or decryption (three module calls), with
-//! `AesKeyWrapPad` four to six. The first wrap under each version in a process is opened again before it is returned: a
+//! A wrap or unwrap with `AesGcm` or `RsaOaep256` is one encryption or decryption (two module calls), with
+//! `AesKeyWrapPad` three. The first wrap under each version in a process is opened again before it is returned: a
 //! token that encrypts with an IV of its own, or that does not decrypt, is found before anything is sealed. Finding keys
 //! costs more: handles are kept and looked for again every five minutes, after a loss, or when a stanza claims a version
 //! that is not known, at most once a second. A wrap that does not open is tried under every version.
@@ -89,6 +87,7 @@ mod map;
 mod mechanism;
 mod objects;
 mod pin;
+mod raw;
 mod registry;
 pub(in crate::backend) mod scheme;
 mod slots;

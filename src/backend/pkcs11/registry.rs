@@ -16,6 +16,7 @@ use super::budget::Counts;
 use super::connection::Connection;
 use super::login::Logins;
 use super::map::Fault;
+use super::raw::Raw;
 use crate::runtime::{Monotonic, PerProcess, Runtime, ThreadRuntime};
 use crate::value::error::{Error, ErrorKind};
 
@@ -58,7 +59,7 @@ pub(super) fn counts() -> Result<&'static Counts, Error> {
 /// One module: what all clients of it in this process share.
 pub(super) struct Module {
     path: PathBuf,
-    loaded: Mutex<Option<Pkcs11>>,
+    loaded: Mutex<Option<(Pkcs11, Arc<Raw>)>>,
     /// Whether it was this crate that initialized it.
     is_ours: AtomicBool,
     /// Read by every call; written while the module is restarted.
@@ -110,15 +111,16 @@ pub(super) fn module(path: &Path) -> Result<Arc<Module>, Error> {
 
 impl Module {
     /// The module, loaded and initialized.
-    pub(super) fn loaded(&self) -> Result<Pkcs11, Fault> {
+    pub(super) fn loaded(&self) -> Result<(Pkcs11, Arc<Raw>), Fault> {
         let mut loaded = lock(&self.loaded);
-        if let Some(module) = &*loaded {
-            return Ok(module.clone());
+        if let Some((module, raw)) = &*loaded {
+            return Ok((module.clone(), Arc::clone(raw)));
         }
         let module = Pkcs11::new(&self.path)?;
+        let raw = Arc::new(Raw::new(&self.path)?);
         self.initialize(&module)?;
-        *loaded = Some(module.clone());
-        Ok(module)
+        *loaded = Some((module.clone(), Arc::clone(&raw)));
+        Ok((module, raw))
     }
 
     /// Initializes the module; somebody else in this process may have done so.
@@ -174,7 +176,7 @@ impl Module {
         if self.restarts() != before {
             return Ok(true);
         }
-        let module = self.loaded()?;
+        let (module, _) = self.loaded()?;
         self.restarts.fetch_add(1, Ordering::AcqRel);
         self.logins.forget();
         module.clone().finalize()?;

@@ -6,23 +6,26 @@ use std::ops::Range;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::envelope::{Cut, Header};
-use crate::message::ChunkOpener;
+use crate::message::ChunkMachine;
+use crate::value::aead::TAG;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
-/// The bytes of a stored envelope that hold a part of its payload: for HTTP `Range` requests, and anything else
-/// that fetches by position. Made without a key, from the front of the envelope and its length.
+/// The bytes of a stored envelope that hold a part of its payload: for HTTP `Range` requests, and any other store that
+/// is read by position. A plan is made without a key, from the front of the envelope and its length.
 ///
-/// It names whole chunks, so up to two chunks more than were asked for. The pieces are then opened by
-/// [`Opener::open_range`](crate::Opener::open_range).
+/// A plan names whole chunks: those that hold the part, and the final chunk of the payload. So a part costs up to two
+/// chunks more than its own bytes, in one range or two. [`Opener::open_range`](crate::Opener::open_range) opens what was
+/// fetched.
 ///
-/// Fetch all of it from one version of the object (`If-Match`): a re-wrap in between can move the body, and then it
+/// Fetch all pieces from one version of the object (`If-Match`). A re-wrap in between can move the body, and then it
 /// does not open.
 ///
-/// What is promised: whatever opens is authentic, and stands in the sealed payload at just that position.
+/// What is promised: whatever opens is authentic, stands in the sealed payload at exactly that position, and the payload
+/// has the length that the plan was made for. An object that was cut off or extended does not open, since the final chunk
+/// is verified with every part. [`without_verified_end`](Self::without_verified_end) gives that up.
 ///
-/// What is not: until the final chunk was verified, the length of the payload is as whoever holds the object says,
-/// and so is `OutOfRange`. [`with_end`](Self::with_end) fetches and verifies that chunk as well, at the price of
-/// one more range of up to a chunk; a range that touches the final chunk has it anyhow.
+/// What is not: before the pieces were opened, [`plaintext_len`](Self::plaintext_len) and `OutOfRange` say what the holder
+/// of the object says.
 ///
 /// ```
 /// # use waxseal::{Aad, EncryptionContext, Kek, message::RangePlan, blocking::Sealer, backend::local::LocalKey};
@@ -52,6 +55,7 @@ pub struct RangePlan {
     range: Range<u64>,
     /// Numbers of the chunks that hold the range; none where it is empty.
     chunks: Range<u64>,
+    /// Whether the final chunk is fetched and verified.
     end: bool,
 }
 
@@ -86,25 +90,29 @@ impl RangePlan {
             cut,
             range,
             chunks,
-            end: false,
+            end: true,
         })
     }
 
-    /// The same plan, with the final chunk: what opens then proves that the payload has the length that the
-    /// plan was made for.
-    pub fn with_end(mut self) -> Self {
-        self.end = true;
+    /// The same plan without the final chunk, which saves a range of up to one chunk for each part. **A payload that was
+    /// cut off is then not noticed**, unless the part touches the chunk that is now the last: what opens is authentic and
+    /// stands at its position, and nothing says that the payload ends where the object does.
+    ///
+    /// For a reader that has verified the end before, of the same version of the object.
+    pub fn without_verified_end(mut self) -> Self {
+        self.end = false;
         self
     }
 
-    /// Length of the whole plaintext, in bytes. Authentic only after the final chunk was opened.
+    /// Length of the whole plaintext, in bytes. Authentic after the pieces were opened, if the plan verifies the end.
     #[must_use]
     pub fn plaintext_len(&self) -> u64 {
         self.cut.plaintext_len() as u64
     }
 
     /// The ranges of bytes of the stored envelope to fetch, in order: none, one or two, which neither overlap nor
-    /// touch. None where an empty part was asked for, without the end.
+    /// touch. None where an empty part was asked for
+    /// without the verified end.
     pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range<u64>> + use<> {
         let header = self.header.len() as u64;
         let ranges = self.runs().map(|run| {
@@ -142,7 +150,7 @@ impl RangePlan {
     }
 
     /// Opens what was fetched, one piece for each range.
-    pub(crate) fn open<P: AsRef<[u8]>>(&self, opener: &ChunkOpener, pieces: &[P]) -> Result<Vec<u8>> {
+    pub(crate) fn open<P: AsRef<[u8]>>(&self, opener: &ChunkMachine, pieces: &[P]) -> Result<Vec<u8>> {
         let ranges = self.ranges();
         let fits = |(piece, range): (&P, Range<u64>)| piece.as_ref().len() as u64 == range.end - range.start;
         if pieces.len() != ranges.len() || !pieces.iter().zip(ranges).all(fits) {
@@ -159,8 +167,13 @@ impl RangePlan {
         result.map(|()| out)
     }
 
-    fn open_into<P: AsRef<[u8]>>(&self, opener: &ChunkOpener, pieces: &[P], out: &mut Vec<u8>) -> Result<()> {
-        let size = opener.chunk_size().bytes() as u64;
+    fn open_into<P: AsRef<[u8]>>(
+        &self,
+        opener: &ChunkMachine,
+        pieces: &[P],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let size = opener.chunk_size() as u64;
         let mut scratch = Zeroizing::new(Vec::new());
         for (piece, run) in pieces.iter().zip(self.runs().into_iter().flatten()) {
             let mut rest = piece.as_ref();
@@ -171,7 +184,9 @@ impl RangePlan {
                 rest = behind;
                 scratch.clear();
                 scratch.extend_from_slice(chunk);
-                let len = opener.open(index, index + 1 == self.cut.count() as u64, &mut scratch)?;
+                let run = opener.at(index, len, index + 1 == self.cut.count() as u64)?;
+                opener.keys().open_in_place(run, &mut scratch).1?;
+                let len = len - TAG;
                 // Where the range lies in this chunk.
                 let within = |at: u64| {
                     let at = at.saturating_sub(index * size);
@@ -191,7 +206,7 @@ impl fmt::Debug for RangePlan {
         f.debug_struct("RangePlan")
             .field("range", &self.range)
             .field("plaintext_len", &self.plaintext_len())
-            .field("with_end", &self.end)
+            .field("verifies_end", &self.end)
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use zeroize::Zeroize;
 
 use crate::envelope::Cut;
-use crate::message::ChunkOpener;
+use crate::message::ChunkMachine;
+use crate::value::aead::TAG;
 use crate::value::error::{Error, Operation, Result};
 
 /// Says whether the DEK may still be used.
@@ -50,7 +51,7 @@ pub(crate) type Check = Box<dyn Fn() -> Result<()> + Send + Sync>;
 /// ```
 pub struct RangeReader<R> {
     inner: R,
-    chunks: ChunkOpener,
+    chunks: ChunkMachine,
     check: Check,
     cut: Cut,
     /// Length of what stands before the chunks.
@@ -66,10 +67,10 @@ pub struct RangeReader<R> {
 
 impl<R: Read + Seek> RangeReader<R> {
     /// `header` is the length of the header. Verifies the final chunk.
-    pub(crate) fn new(mut inner: R, chunks: ChunkOpener, header: usize, check: Check) -> Result<Self> {
+    pub(crate) fn new(mut inner: R, chunks: ChunkMachine, header: usize, check: Check) -> Result<Self> {
         let end = inner.seek(SeekFrom::End(0)).map_err(Error::io)?;
         let header = header as u64;
-        let cut = Cut::of_object(chunks.chunk_size(), header, end)?;
+        let cut = Cut::of_object(chunks.keys().chunk_size(), header, end)?;
         let mut reader = Self {
             inner,
             chunks,
@@ -128,7 +129,9 @@ impl<R: Read + Seek> RangeReader<R> {
         })?;
         self.inner_at = Some(at + len as u64);
         let last = index + 1 == self.cut.count() as u64;
-        self.chunks.open(index, last, chunk)
+        let run = self.chunks.at(index, len, last)?;
+        self.chunks.keys().open_in_place(run, chunk).1?;
+        Ok(len - TAG)
     }
 
     fn read_some(&mut self, out: &mut [u8]) -> Result<usize> {
@@ -137,7 +140,7 @@ impl<R: Read + Seek> RangeReader<R> {
             (self.check)()?;
             return Ok(0);
         }
-        let size = self.chunks.chunk_size().bytes() as u64;
+        let size = self.chunks.chunk_size() as u64;
         let len = self.hold(self.position / size)?;
         let from = usize::try_from(self.position % size).map_err(|_| Error::cannot_open())?;
         let ready = self.buffer.get(from..len).unwrap_or_default();

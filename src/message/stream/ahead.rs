@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroize;
 
+use crate::message::chunk::Run;
 use crate::message::parallel::{Parallel, lost};
 use crate::value::aead::TAG;
 use crate::value::error::{Error, Result};
@@ -44,10 +45,8 @@ pub(super) struct Unit {
     pub(super) bytes: Buffer,
     /// Bytes of the buffer that the chunks take, with their tags.
     pub(super) len: usize,
-    /// Index of the first.
-    pub(super) first: u64,
-    /// Whether it ends with the final chunk of the message.
-    pub(super) is_last: bool,
+    /// Which of the message they are.
+    pub(super) run: Run,
     /// How many of them went well, before the error where there is one.
     pub(super) done: usize,
     pub(super) error: Option<Error>,
@@ -56,11 +55,6 @@ pub(super) struct Unit {
 impl Unit {
     pub(super) fn chunks(&mut self) -> &mut [u8] {
         self.bytes.0.get_mut(..self.len).unwrap_or_default()
-    }
-
-    /// Whether it is all of a message of one chunk.
-    pub(super) fn is_single(&self, whole: usize) -> bool {
-        self.is_last && self.first == 0 && self.len <= whole
     }
 }
 
@@ -104,10 +98,6 @@ impl<W: Work> Ahead<W> {
         }
     }
 
-    pub(super) fn work(&self) -> &W {
-        &self.work
-    }
-
     /// Chunks of a full unit.
     pub(super) fn chunks(&self) -> usize {
         self.chunks
@@ -116,6 +106,11 @@ impl<W: Work> Ahead<W> {
     /// Whether the calling thread does everything.
     pub(super) fn is_serial(&self) -> bool {
         self.parallel.is_none()
+    }
+
+    /// Whether no unit is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
     }
 
     /// Whether no more units may be put under way before the oldest was taken.

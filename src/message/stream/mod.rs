@@ -3,14 +3,11 @@
 mod ahead;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod async_io;
-mod chunks;
 mod reader;
+mod source;
 mod writer;
 
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 pub use async_io::{AsyncOpenReader, AsyncSealWriter};
-pub(crate) use chunks::ChunkOpener;
-pub(crate) use reader::Keys as OpenKeys;
 pub use reader::OpenReader;
-pub(crate) use writer::SealStart;
 pub use writer::SealWriter;

@@ -5,23 +5,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::ahead::{Ahead, Buffer, Unit, Work};
-use crate::message::chunks::{Chunks, Run, seal_chunk};
+use crate::message::machine::{ChunkMachine, MessageKeys, SealStart};
 use crate::message::parallel::Parallel;
-use crate::message::{Session, StopFlag};
-use crate::value::aead::{AeadKey, TAG};
+use crate::value::aead::TAG;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
-use crate::value::limits;
-
-/// What a stream begins with: a message of a session, counted and with its own nonce and key.
-pub(crate) struct SealStart {
-    pub(crate) session: Arc<Session>,
-    pub(crate) message_key: AeadKey,
-    pub(crate) stop: StopFlag,
-    pub(crate) nonce: [u8; 12],
-    pub(crate) aad: Vec<u8>,
-    /// Everything before the chunks.
-    pub(crate) header: Vec<u8>,
-}
 
 /// Seals what is written to it, and writes the envelope to another writer.
 ///
@@ -63,76 +50,35 @@ pub(crate) struct SealStart {
 pub struct SealWriter<W: Write> {
     /// There until the stream is finished.
     inner: Option<W>,
-    session: Arc<Session>,
-    stop: StopFlag,
+    machine: ChunkMachine,
     /// What stands before the chunks, until it is written.
     header: Vec<u8>,
-    ahead: Ahead<Keys>,
+    ahead: Ahead<Seals>,
     /// The unit that is being filled: the plaintext of its chunks, with room for a tag behind each but the last.
     buffer: Buffer,
-    /// Chunks of the units before it.
-    index: u64,
     failed: bool,
 }
 
-/// What the chunks of the stream are sealed with.
-struct Keys {
-    session: Arc<Session>,
-    message_key: AeadKey,
-    nonce: [u8; 12],
-    aad: Vec<u8>,
-    chunk_size: usize,
-}
+/// What is done to each unit of the stream.
+struct Seals(Arc<MessageKeys>);
 
-impl Keys {
-    fn chunks(&self) -> Chunks<'_> {
-        Chunks {
-            key: &self.message_key,
-            aad: &self.aad,
-            size: self.chunk_size,
-        }
-    }
-}
-
-impl Work for Keys {
+impl Work for Seals {
     fn work(&self, unit: &mut Unit) {
-        let sealed = if unit.is_single(self.chunk_size + TAG) {
-            let key = &self.session.keys().aead;
-            seal_chunk(key, &self.nonce, &self.aad, unit.chunks())
-        } else {
-            let run = Run::of(unit.first, unit.is_last, unit.len, self.chunk_size);
-            self.chunks().seal_in_place(run, unit.chunks())
-        };
-        unit.error = sealed.err();
+        let run = unit.run;
+        unit.error = self.0.seal_in_place(run, unit.chunks()).err();
     }
 }
 
 impl<W: Write> SealWriter<W> {
     pub(crate) fn new(inner: W, start: SealStart, parallel: Option<&Parallel>) -> Self {
-        let SealStart {
-            session,
-            message_key,
-            stop,
-            nonce,
-            aad,
-            header,
-        } = start;
-        let chunk_size = session.sealing().chunk_size.bytes();
-        let keys = Keys {
-            session: Arc::clone(&session),
-            message_key,
-            nonce,
-            aad,
-            chunk_size,
-        };
+        let SealStart { machine, header } = start;
+        let seals = Seals(Arc::clone(machine.keys()));
         Self {
             inner: Some(inner),
-            session,
-            stop,
             header,
-            ahead: Ahead::new(keys, parallel, chunk_size),
+            ahead: Ahead::new(seals, parallel, machine.chunk_size()),
+            machine,
             buffer: Buffer::default(),
-            index: 0,
             failed: false,
         }
     }
@@ -154,10 +100,6 @@ impl<W: Write> SealWriter<W> {
         Ok(inner)
     }
 
-    fn chunk_size(&self) -> usize {
-        self.session.sealing().chunk_size.bytes()
-    }
-
     /// Does something that ends the stream where it fails or panics.
     fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = if self.failed {
@@ -172,29 +114,9 @@ impl<W: Write> SealWriter<W> {
         Ok(value)
     }
 
-    /// Refuses to seal `chunks` more, of `len` bytes.
-    fn check(&self, chunks: usize, len: usize) -> Result<()> {
-        self.stop.check()?;
-        if self.session.has_forked() {
-            // Its other half may go on with this message: the same key and nonces, and other bytes.
-            return Err(Error::argument(
-                "the process has forked; a stream is finished by the process that began it",
-            ));
-        }
-        if self.index.saturating_add(chunks as u64) > limits::CHUNKS.max {
-            return Err(limits::CHUNKS.error());
-        }
-        let before = self.index.saturating_mul(self.chunk_size() as u64);
-        if before.saturating_add(len as u64) > limits::MESSAGE.max {
-            return Err(limits::MESSAGE.error());
-        }
-        Ok(())
-    }
-
     /// Puts what is buffered under way, and writes what is done.
     fn seal_unit(&mut self, is_last: bool) -> Result<()> {
-        let chunks = self.buffer.len().div_ceil(self.chunk_size() + TAG).max(1);
-        self.check(chunks, self.buffer.len() - (chunks - 1) * TAG)?;
+        let run = self.machine.advance(self.buffer.len() + TAG, is_last)?;
         self.extend_by_tag();
         while self.ahead.is_full() {
             self.write_oldest(true)?;
@@ -205,11 +127,9 @@ impl<W: Write> SealWriter<W> {
         let unit = Unit {
             len: bytes.len(),
             bytes,
-            first: self.index,
-            is_last,
+            run,
             ..Unit::default()
         };
-        self.index += chunks as u64;
         self.ahead.push(unit)?;
         while self.write_oldest(false)? {}
         Ok(())
@@ -228,7 +148,7 @@ impl<W: Write> SealWriter<W> {
         if let Some(error) = unit.error.take() {
             return Err(error);
         }
-        self.stop.check()?;
+        self.machine.check()?;
         self.write_sealed(unit.chunks())?;
         self.ahead.recycle(unit.bytes);
         Ok(true)
@@ -245,14 +165,12 @@ impl<W: Write> SealWriter<W> {
 
     /// Seals a chunk that is not the final one from where it lies, which saves copying it.
     fn seal_from(&mut self, chunk: &[u8]) -> Result<()> {
-        self.check(1, chunk.len())?;
+        let run = self.machine.advance(chunk.len() + TAG, false)?;
         let mut sealed = self.ahead.buffer();
         sealed.resize(chunk.len() + TAG, 0);
-        let run = Run::of(self.index, false, sealed.len(), chunk.len());
-        self.ahead.work().chunks().seal(run, chunk, &mut sealed)?;
+        self.machine.keys().seal(run, chunk, &mut sealed)?;
         self.write_sealed(&sealed)?;
         self.ahead.recycle(sealed);
-        self.index += 1;
         Ok(())
     }
 }
@@ -262,7 +180,7 @@ impl<W: Write> Write for SealWriter<W> {
         if data.is_empty() {
             return Ok(0);
         }
-        let size = self.chunk_size();
+        let size = self.machine.chunk_size();
         let taken = self.attempt(|writer| {
             // A full chunk is sealed only when more follows it: the final chunk is sealed as such.
             if writer.buffer.len() % (size + TAG) == size {
@@ -315,7 +233,7 @@ impl<W: Write> Drop for SealWriter<W> {
 impl<W: Write> fmt::Debug for SealWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealWriter")
-            .field("chunks", &self.index)
+            .field("chunks", &self.machine.index())
             .finish_non_exhaustive()
     }
 }
@@ -323,7 +241,8 @@ impl<W: Write> fmt::Debug for SealWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Sealing;
+    use crate::message::{Sealing, Session, StopFlag};
+    use crate::value::aad::Aad;
     use crate::value::context::EncryptionContext;
     use crate::value::secret::Dek;
 
@@ -332,41 +251,32 @@ mod tests {
     fn a_stream_that_came_through_a_fork_seals_nothing_more() {
         for len in [5, 200_000] {
             let dek = Dek::generate().unwrap();
-            let session = Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap();
-            let mut nonce = [0; 12];
-            session.begin(&mut nonce).unwrap();
-            let start = SealStart {
-                message_key: session.message_key(&dek, &nonce).unwrap(),
-                session: Arc::new(session),
-                stop: StopFlag::default(),
-                nonce,
-                aad: Vec::new(),
-                header: vec![1],
-            };
+            let session =
+                Arc::new(Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap());
+            let start = session
+                .begin_stream(&[1], Aad::none(), StopFlag::default())
+                .unwrap();
+            let header = start.header.len();
             let mut sealed = Vec::new();
             let mut writer = SealWriter::new(&mut sealed, start, None);
             writer.write_all(&vec![7; len]).unwrap();
-            let before = writer.index;
-            let mut forked = Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap();
-            forked.pretend_to_have_forked();
-            writer.session = Arc::new(forked);
+            let before = writer.machine.index();
+            writer.machine.pretend_to_have_forked();
             let more = writer.write_all(&[8; 65_537]);
             assert_eq!(
                 Error::io(more.unwrap_err()).kind(),
                 ErrorKind::InvalidArgument,
                 "{len}"
             );
-            assert_eq!(writer.index, before);
+            assert_eq!(writer.machine.index(), before);
             assert!(writer.finish().is_err());
             let chunks = usize::try_from(before).unwrap();
-            assert_eq!(
-                sealed.len(),
-                if chunks == 0 {
-                    0
-                } else {
-                    1 + chunks * (65_536 + TAG)
-                }
-            );
+            let expected = if chunks == 0 {
+                0
+            } else {
+                header + chunks * (65_536 + TAG)
+            };
+            assert_eq!(sealed.len(), expected);
         }
     }
 }

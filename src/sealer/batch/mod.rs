@@ -8,15 +8,14 @@ use std::sync::Arc;
 pub use opened::OpenedBatch;
 pub use sealed::SealedBatch;
 
-use super::data_key::{DataKey, Opener, during};
-use crate::envelope::{BODY_HEAD, BodyHead, Cut, Envelope};
-use crate::message::{Message, Nonces, Session, SessionKeys};
-use crate::source::lease::DekLease;
+use super::{DataKey, Opener, during};
+use crate::envelope::{BODY_FIXED, Envelope};
+use crate::message::{Front, Nonces, Session, Verified};
+use crate::value::aad::Aad;
 use crate::value::error::{Error, Operation, Result};
-use crate::value::limits;
 
 /// The least that an envelope adds: magic, kind and length, then head, commitment, nonce and a tag.
-const OVERHEAD_MIN: usize = 8 + BODY_HEAD + 12 + 16;
+const OVERHEAD_MIN: usize = 8 + BODY_FIXED + 16;
 
 impl DataKey {
     /// Seals `values` and appends their envelopes to `out`: all of them or, after an error, none. `aad` gives the
@@ -72,16 +71,15 @@ impl DataKey {
                 rows += 1;
                 len = len.saturating_add(self.layout(value.as_ref().len())?.envelope_len());
             }
-            let dek = self.opener.lease.dek();
             let mut room = out.append(rows, len)?;
             let mut nonces = Nonces::default();
             let mut session: Option<Arc<Session>> = None;
             for (row, value) in values.enumerate() {
                 let (value, aad) = (value.as_ref(), aad(row));
-                let aad = aad.as_ref();
-                limits::AAD.check(aad.len())?;
-                let layout = self.layout(value.len())?;
-                let envelope = room.next(layout.envelope_len()).ok_or_else(changed)?;
+                let aad = Aad::new(&aad);
+                aad.check()?;
+                let len = self.layout(value.len())?.envelope_len();
+                let envelope = room.next(len).ok_or_else(changed)?;
                 // Whatever the caller's code did, a fork included, it did before this.
                 if nonces.is_empty() || session.as_ref().is_none_or(|session| session.has_forked()) {
                     session = Some(self.in_session(|session| {
@@ -89,11 +87,11 @@ impl DataKey {
                         Ok(Arc::clone(session))
                     })?);
                 }
-                let (Some(session), Some(nonce)) = (&session, nonces.next()) else {
+                let (Some(session), Some(begun)) = (&session, nonces.next()) else {
                     return Err(changed());
                 };
                 let parallel = self.parallel();
-                session.seal_to_slice(dek, &self.prefix, nonce, aad, value, envelope, layout, parallel)?;
+                session.seal_to(&begun, &self.prefix, value, aad, envelope, parallel)?;
             }
             room.finish().ok_or_else(changed)
         })
@@ -125,7 +123,7 @@ impl DataKey {
             let own = self
                 .sessions
                 .current()
-                .map(|session| (&**session, self.prefix.as_slice()));
+                .map(|session| (session, self.prefix.as_slice()));
             open_batch(&self.opener, own, envelopes.into_iter(), aad, out)
         })
     }
@@ -156,7 +154,7 @@ impl Opener {
 
 fn open_batch<I, A>(
     opener: &Opener,
-    own: Option<(&Session, &[u8])>,
+    own: Option<(&Arc<Session>, &[u8])>,
     envelopes: I,
     mut aad: impl FnMut(usize) -> A,
     out: &mut OpenedBatch,
@@ -179,17 +177,14 @@ where
             return opener.check();
         }
         let aad = aad(row);
-        let (envelope, aad) = (envelope.as_ref(), aad.as_ref());
+        let (envelope, aad) = (envelope.as_ref(), Aad::new(&aad));
         // The second time there may be more, or others: then there is less room than they take.
         out.reserve(1, envelope.len().saturating_sub(OVERHEAD_MIN));
         out.push(|out| {
-            let opened = if let Some((session, prefix)) = own
-                && let Some((nonce, chunks)) = session.own_message(prefix, envelope)
-            {
-                let dek = opener.lease.dek();
-                session.open_own(dek, nonce, aad, chunks, out, opener.parallel())
-            } else {
-                known.open(opener, envelope, aad, out)
+            let own = own.and_then(|(session, prefix)| session.own(prefix, envelope));
+            let opened = match own {
+                Some((verified, chunks)) => open_row(opener, &verified, chunks, envelope, aad, out),
+                None => known.open(opener, envelope, aad, out),
             };
             opened.map_err(|error| error.with_operation(Operation::Open))
         });
@@ -197,72 +192,56 @@ where
     Ok(())
 }
 
-/// The front of the envelope that was opened last, and its keys: the next is likely of the same session.
+fn open_row(
+    opener: &Opener,
+    verified: &Verified<'_>,
+    chunks: &[u8],
+    envelope: &[u8],
+    aad: Aad<'_>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let cut = verified.cut(chunks, envelope)?;
+    let message = verified.message(aad)?.on(opener.parallel());
+    message.open_to_vec(chunks, cut, out)
+}
+
+/// The front of the envelope that was opened last, and its session: the next is likely of the same.
 #[derive(Default)]
 struct Known {
-    /// Everything before the commitment.
-    front: Vec<u8>,
+    /// Everything before the body.
+    prefix: Vec<u8>,
     /// The stored context, as it stands behind the nonce.
-    stored: Vec<u8>,
-    keys: Option<Arc<SessionKeys>>,
+    stored_context: Vec<u8>,
+    session: Option<Arc<Session>>,
 }
 
 impl Known {
-    fn open(&mut self, opener: &Opener, bytes: &[u8], aad: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let (lease, digest): (&DekLease, _) = (&opener.lease, opener.context.digest());
-        if let Some((keys, body, nonce, chunks)) = self.message(bytes) {
-            let cut = Cut::of_sealed(body.chunk_size(), chunks.len(), bytes.len() - chunks.len())
-                .map_err(|error| error.with_operation(Operation::Parse))?;
-            let message = Message {
-                dek: lease.dek(),
-                keys,
-                body,
-                nonce,
-                digest,
-                aad,
-                parallel: opener.parallel(),
-            };
-            return message.open_to(chunks, cut, out);
+    fn open(&mut self, opener: &Opener, bytes: &[u8], aad: Aad<'_>, out: &mut Vec<u8>) -> Result<()> {
+        let front = Front {
+            prefix: &self.prefix,
+            stored_context: &self.stored_context,
+        };
+        if let Some(session) = &self.session
+            && let Some((verified, chunks)) = front.verify(session, bytes)
+        {
+            return open_row(opener, &verified, chunks, bytes, aad, out);
         }
         let envelope = Envelope::parse(bytes)?;
         let header = envelope.header();
-        header.check_stored_context(digest)?;
-        let keys = lease.session_keys(header.body(), digest)?;
-        let message = Message::new(lease.dek(), &keys, header, digest, aad);
-        let opened = message
-            .on(opener.parallel())
-            .open_to(envelope.chunks(), envelope.cut(), out);
+        let verified = opener.verify(header)?;
+        let opened = open_row(opener, &verified, envelope.chunks(), bytes, aad, out);
         // Parsed, of this context, and committed to this DEK: that is known of it whether it opened or not.
-        self.remember(header.as_bytes(), header.body_offset(), keys);
+        let (prefix, body) = header
+            .as_bytes()
+            .split_at_checked(header.body_offset())
+            .unwrap_or_default();
+        self.prefix.clear();
+        self.prefix.extend_from_slice(prefix);
+        self.stored_context.clear();
+        self.stored_context
+            .extend_from_slice(body.get(BODY_FIXED..).unwrap_or_default());
+        self.session = Some(verified.session());
         opened
-    }
-
-    fn remember(&mut self, header: &[u8], body_offset: usize, keys: Arc<SessionKeys>) {
-        let commitment = body_offset + BODY_HEAD - 32;
-        self.front.clear();
-        self.front
-            .extend_from_slice(header.get(..commitment).unwrap_or_default());
-        self.stored.clear();
-        self.stored
-            .extend_from_slice(header.get(commitment + 32 + 12..).unwrap_or_default());
-        self.keys = Some(keys);
-    }
-
-    /// Keys, head, nonce and chunks of an envelope with that front. The commitment is compared in constant time.
-    #[allow(clippy::type_complexity, reason = "the parts of one message")]
-    fn message<'e>(&self, bytes: &'e [u8]) -> Option<(&SessionKeys, BodyHead<'e>, &'e [u8; 12], &'e [u8])> {
-        let keys = self.keys.as_deref()?;
-        let rest = bytes.strip_prefix(self.front.as_slice())?;
-        let (commitment, rest) = rest.split_first_chunk()?;
-        keys.check(commitment).ok()?;
-        let (nonce, rest) = rest.split_first_chunk()?;
-        let chunks = if self.stored.is_empty() {
-            rest
-        } else {
-            rest.strip_prefix(self.stored.as_slice())?
-        };
-        let head = bytes.get(..self.front.len() + 32)?.last_chunk()?;
-        Some((keys, BodyHead::parse(head).ok()?, nonce, chunks))
     }
 }
 

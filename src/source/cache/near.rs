@@ -65,7 +65,7 @@ impl AtHand {
         let session = match self.session.get() {
             Some(session) => session,
             None => {
-                let session = self.lease.session(sealing, context)?;
+                let session = self.lease.seal_session(sealing, context)?;
                 self.session.get_or_init(|| session)
             }
         };
@@ -342,7 +342,7 @@ mod tests {
             // A session that is open, and the same for all.
             for (at_hand, _) in &held {
                 let session = at_hand.session(Sealing::default(), &context).unwrap().unwrap();
-                let same = given.lease().session(Sealing::default(), &context).unwrap();
+                let same = given.lease().seal_session(Sealing::default(), &context).unwrap();
                 assert!(Arc::ptr_eq(session, &same));
             }
         });

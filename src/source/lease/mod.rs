@@ -4,8 +4,6 @@ mod registry;
 mod slots;
 
 use std::fmt;
-use std::io::Read;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,20 +11,15 @@ pub use self::registry::Leases;
 #[cfg(feature = "cache")]
 pub(crate) use self::registry::{Holder, Meant};
 use self::slots::Slots;
-use crate::envelope::{BodyHead, Envelope, Header, KekRef, WrapSection};
-use crate::message::ChunkOpener;
-use crate::message::parallel::Parallel;
-use crate::message::{
-    Message, OpenKeys, OpenReader, OpenedInPlace, Pulse, SealStart, Sealing, Session, SessionKeys, Stop,
-    StopFlag,
-};
+use crate::envelope::{BodyHead, KekRef, WrapSection};
+use crate::message::{Held, InContext, Pulse, Sealing, Session, Stop, StopFlag, Verified};
 use crate::runtime::{Monotonic, Runtime};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::few::Few;
 use crate::value::limits;
-use crate::value::secret::{Dek, Plaintext};
+use crate::value::secret::Dek;
 
 /// Sessions that one lease keeps open for sealing: one for each context and setting in use.
 const SEALING_SLOTS: usize = 4;
@@ -34,13 +27,14 @@ const SEALING_SLOTS: usize = 4;
 const OPENING_SLOTS: usize = 8;
 
 /// A DEK together with everything that bounds its use: the KEKs it came from, the budget of sessions, an
-/// expiry, and a flag that revokes it.
+/// expiry, a pulse that it may stand on, and a flag that revokes it.
 ///
 /// Whoever uses a DEK (a handle, a stream, a cache) holds its lease in an `Arc` and asks it on every
 /// operation, so that revocation and expiry reach a DEK that is already in use. It also keeps the sessions
-/// and session keys that were derived, so that those who share a lease derive once. Dropping the last `Arc`
+/// that were derived, so that those who share a lease derive once. Dropping the last `Arc`, and the last stream,
 /// wipes it all.
 pub struct DekLease {
+    /// Shared with the sessions that were derived from it.
     dek: Dek,
     keks: Few<KekRef>,
     /// Every KEK that its envelope names, once somebody keeps the lease.
@@ -54,38 +48,8 @@ pub struct DekLease {
     sealing: Mutex<Slots<Session, SEALING_SLOTS>>,
     /// The session of the first body that was asked about: most leases meet no other, and to find it takes no lock and
     /// counts no reference, which together cost a tenth of opening a small value.
-    first: OnceLock<OpenSession>,
-    opening: Mutex<Slots<OpenSession, OPENING_SLOTS>>,
-}
-
-/// Session keys whose commitment was verified, with what they belong to.
-struct OpenSession {
-    head: [u8; 20],
-    digest: [u8; 32],
-    keys: Arc<SessionKeys>,
-}
-
-impl OpenSession {
-    fn is_of(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> bool {
-        self.head == *body.head() && self.digest == *digest
-    }
-}
-
-/// Session keys of a lease.
-enum Keys<'l> {
-    First(&'l SessionKeys),
-    Kept(Arc<SessionKeys>),
-}
-
-impl Deref for Keys<'_> {
-    type Target = SessionKeys;
-
-    fn deref(&self) -> &SessionKeys {
-        match self {
-            Self::First(keys) => keys,
-            Self::Kept(keys) => keys,
-        }
-    }
+    first: OnceLock<Arc<Session>>,
+    opening: Mutex<Slots<Session, OPENING_SLOTS>>,
 }
 
 impl DekLease {
@@ -115,7 +79,7 @@ impl DekLease {
         context: &EncryptionContext,
     ) -> Result<Self> {
         let lease = Self::new(dek, keks.into(), context, false);
-        lease.session_keys(body, context.digest())?;
+        lease.verify(body, context)?;
         Ok(lease)
     }
 
@@ -217,9 +181,9 @@ impl DekLease {
         *lock(&self.opening) = Slots::new();
     }
 
-    /// The flag that its streams hold.
-    pub(crate) fn stop_flag(&self) -> StopFlag {
-        self.stop.flag(None)
+    /// The flag that its streams hold. It ends in the time of `clock`.
+    pub(crate) fn stop_flag(&self, clock: Option<&Arc<dyn Runtime>>) -> StopFlag {
+        self.stop.flag(clock)
     }
 
     /// Whether it was revoked.
@@ -242,15 +206,7 @@ impl DekLease {
     /// # Errors
     /// `CannotOpen`; `KeyRevoked`.
     pub fn verify(&self, body: BodyHead<'_>, context: &EncryptionContext) -> Result<()> {
-        self.stop.check()?;
-        let digest = context.digest();
-        if let Some(first) = self.first(body, digest) {
-            return first.check(body.commitment());
-        }
-        if let Some(open) = lock(&self.opening).get(|open| open.is_of(body, digest)) {
-            return open.keys.check(body.commitment());
-        }
-        self.session_keys(body, digest).map(|_| ())
+        self.session(body, context.digest())?.check(body.commitment())
     }
 
     /// The DEK, for a [`DekSource`](crate::DekSource) that wraps it anew.
@@ -281,7 +237,7 @@ impl DekLease {
     }
 
     /// The open session for these settings, or a new one.
-    pub(crate) fn session(&self, sealing: Sealing, context: &EncryptionContext) -> Result<Arc<Session>> {
+    pub(crate) fn seal_session(&self, sealing: Sealing, context: &EncryptionContext) -> Result<Arc<Session>> {
         self.stop.check()?;
         if !self.seals {
             return Err(Error::argument(
@@ -310,183 +266,32 @@ impl DekLease {
         Ok(session)
     }
 
-    fn first(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Option<&Arc<SessionKeys>> {
-        let first = self.first.get().filter(|first| first.is_of(body, digest))?;
-        Some(&first.keys)
-    }
-
-    /// The keys of a body, derived or kept from before; its commitment is compared either way.
-    fn keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Keys<'_>> {
+    /// The session of a body, derived or kept from before. A new one is kept only if the DEK reproduces the body's
+    /// commitment; whoever is lent an older one compares it.
+    fn session(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Held<'_>> {
         self.stop.check()?;
-        match self.first(body, digest) {
-            Some(first) => first.check(body.commitment()).map(|()| Keys::First(first)),
-            None => self.session_keys(body, digest).map(Keys::Kept),
+        if let Some(first) = self.first.get().filter(|first| first.is_of(body, digest)) {
+            return Ok(Held::Lent(first));
         }
-    }
-
-    /// The same, to hold on to.
-    pub(crate) fn session_keys(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Arc<SessionKeys>> {
-        self.stop.check()?;
-        if let Some(first) = self.first(body, digest) {
-            first.check(body.commitment())?;
-            return Ok(Arc::clone(first));
+        if let Some(kept) = lock(&self.opening).find(|kept| kept.is_of(body, digest)) {
+            return Ok(Held::Shared(kept));
         }
-        let found = lock(&self.opening)
-            .get(|open| open.is_of(body, digest))
-            .map(|open| Arc::clone(&open.keys));
-        if let Some(keys) = found {
-            keys.check(body.commitment())?;
-            return Ok(keys);
-        }
-        let keys = Arc::new(SessionKeys::verified(&self.dek, body, digest)?);
-        let open = OpenSession {
-            head: *body.head(),
-            digest: *digest,
-            keys: Arc::clone(&keys),
-        };
-        if let Err(open) = self.first.set(open) {
+        let session = Arc::new(Session::verified(&self.dek, body, digest)?);
+        if self.first.get().is_none() {
+            // Another thread may be first meanwhile; then this one is not kept.
+            let _ = self.first.set(Arc::clone(&session));
+        } else {
             let mut opening = lock(&self.opening);
             // Under the lock under which a revocation empties the slots.
             self.stop.check()?;
-            opening.keep(Arc::new(open), |_| false);
+            opening.keep(Arc::clone(&session), |_| false);
         }
-        Ok(keys)
+        Ok(Held::Shared(session))
     }
 
-    /// Opens a whole envelope and appends its plaintext to `out`.
-    pub(crate) fn open_to(
-        &self,
-        envelope: &Envelope<'_>,
-        context: &EncryptionContext,
-        aad: &[u8],
-        out: &mut Vec<u8>,
-        parallel: Option<&Parallel>,
-    ) -> Result<()> {
-        let header = envelope.header();
-        let keys = self.keys(header.body(), context.digest())?;
-        let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
-        message
-            .on(parallel)
-            .open_to(envelope.chunks(), envelope.cut(), out)
-    }
-
-    /// Opens a whole envelope to `out`, which has the length of its plaintext. On an error that is wiped.
-    pub(crate) fn open_to_slice(
-        &self,
-        envelope: &Envelope<'_>,
-        context: &EncryptionContext,
-        aad: &[u8],
-        out: &mut [u8],
-        parallel: Option<&Parallel>,
-    ) -> Result<()> {
-        let header = envelope.header();
-        let keys = self.keys(header.body(), context.digest())?;
-        let message = Message::new(&self.dek, &keys, header, context.digest(), aad);
-        message
-            .on(parallel)
-            .open_to_slice(envelope.chunks(), envelope.cut(), out)
-    }
-
-    /// Opens a whole envelope.
-    pub(crate) fn open(
-        &self,
-        envelope: &Envelope<'_>,
-        context: &EncryptionContext,
-        aad: &[u8],
-        parallel: Option<&Parallel>,
-    ) -> Result<Plaintext> {
-        let mut out = Vec::new();
-        self.open_to(envelope, context, aad, &mut out, parallel)?;
-        Ok(Plaintext::new(out))
-    }
-
-    /// Opens a whole envelope where it lies.
-    pub(crate) fn open_in_place<'b>(
-        &self,
-        bytes: &'b mut [u8],
-        context: &EncryptionContext,
-        aad: &[u8],
-        parallel: Option<&Parallel>,
-    ) -> Result<OpenedInPlace<'b>> {
-        let (len, cut) = {
-            let envelope = Envelope::parse(bytes)?;
-            (envelope.header().len(), envelope.cut())
-        };
-        let (header, chunks) = bytes.split_at_mut_checked(len).ok_or_else(Error::cannot_open)?;
-        let header = Header::parse(header)?;
-        header.check_stored_context(context.digest())?;
-        let keys = self.keys(header.body(), context.digest())?;
-        let message = Message::new(&self.dek, &keys, &header, context.digest(), aad);
-        message.on(parallel).open_in_place(chunks, cut)
-    }
-
-    /// A reader that opens the chunks behind a header.
-    pub(crate) fn reader<R: Read>(
-        &self,
-        header: &Header<'_>,
-        context: &EncryptionContext,
-        aad: &[u8],
-        inner: R,
-        parallel: Option<&Parallel>,
-        clock: &Arc<dyn Runtime>,
-    ) -> Result<OpenReader<R>> {
-        limits::AAD.check(aad.len())?;
-        let keys = self.session_keys(header.body(), context.digest())?;
-        let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        let keys = OpenKeys {
-            session: keys,
-            message_key,
-            nonce: *header.nonce(),
-            aad: aad.to_vec(),
-            chunk_size: header.body().chunk_size().bytes(),
-        };
-        Ok(OpenReader::new(
-            inner,
-            keys,
-            self.stop.flag(Some(clock)),
-            parallel,
-        ))
-    }
-
-    /// Begins a stream that seals to an envelope with this front.
-    pub(crate) fn begin_stream(
-        &self,
-        session: &Arc<Session>,
-        prefix: &[u8],
-        aad: &[u8],
-        clock: &Arc<dyn Runtime>,
-    ) -> Result<SealStart> {
-        limits::AAD.check(aad.len())?;
-        let mut nonce = [0; 12];
-        session.begin(&mut nonce)?;
-        let message_key = session.message_key(&self.dek, &nonce)?;
-        let mut header = Vec::new();
-        session.push_header(prefix, &nonce, &mut header);
-        let (session, stop) = (Arc::clone(session), self.stop.flag(Some(clock)));
-        Ok(SealStart {
-            session,
-            message_key,
-            stop,
-            nonce,
-            aad: aad.to_vec(),
-            header,
-        })
-    }
-
-    /// What opens the chunks behind a header, in any order.
-    pub(crate) fn chunk_opener(
-        &self,
-        header: &Header<'_>,
-        context: &EncryptionContext,
-        aad: &[u8],
-        clock: &Arc<dyn Runtime>,
-    ) -> Result<ChunkOpener> {
-        limits::AAD.check(aad.len())?;
-        let keys = self.session_keys(header.body(), context.digest())?;
-        let message_key = Message::new(&self.dek, &keys, header, context.digest(), aad).message_key()?;
-        let (stop, chunk_size) = (self.stop.flag(Some(clock)), header.body().chunk_size());
-        let (nonce, aad) = (*header.nonce(), aad.to_vec());
-        Ok(ChunkOpener::new(keys, message_key, stop, nonce, aad, chunk_size))
+    /// Holds a header against this DEK: its commitment is compared, in constant time. What comes out opens its message.
+    pub(crate) fn verify_header<'h>(&'h self, header: InContext<'h>) -> Result<Verified<'h>> {
+        Verified::check(header, self.session(header.body(), header.digest())?)
     }
 }
 

@@ -212,7 +212,7 @@ impl Leases {
             lease.name(wraps);
         }
         let one = One {
-            flag: WeakStopFlag::new(&lease.stop_flag()),
+            flag: WeakStopFlag::new(&lease.stop_flag(None)),
             lease: Arc::downgrade(lease),
             keks: lease.named_keks().into(),
             context: context.clone(),

@@ -11,14 +11,14 @@ fn lease() -> DekLease {
 fn those_who_share_a_lease_share_a_session() {
     let lease = lease();
     let context = EncryptionContext::empty();
-    let a = lease.session(Sealing::default(), &context).unwrap();
-    let b = lease.session(Sealing::default(), &context).unwrap();
+    let a = lease.seal_session(Sealing::default(), &context).unwrap();
+    let b = lease.seal_session(Sealing::default(), &context).unwrap();
     assert!(Arc::ptr_eq(&a, &b));
     let other = Sealing {
         store_context: true,
         ..Sealing::default()
     };
-    let c = lease.session(other, &context).unwrap();
+    let c = lease.seal_session(other, &context).unwrap();
     assert!(!Arc::ptr_eq(&a, &c));
     assert_eq!(lease.sessions_left(), limits::DEK_SESSIONS.max - 2);
 }
@@ -26,7 +26,7 @@ fn those_who_share_a_lease_share_a_session() {
 #[test]
 fn a_lease_seals_in_the_context_of_its_wraps_only() {
     let other = EncryptionContext::new([("a", "b")]).unwrap();
-    let refused = lease().session(Sealing::default(), &other).err().unwrap();
+    let refused = lease().seal_session(Sealing::default(), &other).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
 }
 
@@ -36,7 +36,7 @@ fn the_session_budget_is_enforced() {
     let lease = lease();
     lease.sessions.store(limits::DEK_SESSIONS.max, Ordering::Relaxed);
     let error = lease
-        .session(Sealing::default(), &EncryptionContext::empty())
+        .seal_session(Sealing::default(), &EncryptionContext::empty())
         .err()
         .unwrap();
     assert_eq!(
@@ -58,7 +58,7 @@ fn behind_a_fork_the_budget_is_small() {
         .store(limits::FORKED_SESSIONS.max, Ordering::Relaxed);
     assert!(
         lease
-            .session(Sealing::default(), &EncryptionContext::empty())
+            .seal_session(Sealing::default(), &EncryptionContext::empty())
             .is_err()
     );
 }
@@ -75,7 +75,7 @@ fn revoked_and_expired_leases_are_refused() {
         ErrorKind::KeyRevoked
     );
     let refused = lease
-        .session(Sealing::default(), &EncryptionContext::empty())
+        .seal_session(Sealing::default(), &EncryptionContext::empty())
         .err()
         .unwrap();
     assert_eq!(refused.kind(), ErrorKind::KeyRevoked);
@@ -119,10 +119,10 @@ fn a_lease_verifies_the_bodies_of_its_dek_only() {
 fn a_dek_out_of_an_envelope_never_seals() {
     let dek = Dek::from_bytes(&[1; 32]);
     let context = EncryptionContext::empty();
-    let session = Session::start(&dek, Sealing::default(), &context).unwrap();
+    let session = Session::start(&Dek::from_bytes(&[1; 32]), Sealing::default(), &context).unwrap();
     let body = BodyHead::parse(session.body_head()).unwrap();
     let lease = DekLease::for_opening(dek, Vec::new(), body, &context).unwrap();
-    assert!(lease.session(Sealing::default(), &context).is_err());
+    assert!(lease.seal_session(Sealing::default(), &context).is_err());
     assert_eq!(lease.sessions_left(), 0);
     let wrong = DekLease::for_opening(Dek::from_bytes(&[2; 32]), Vec::new(), body, &context);
     assert_eq!(wrong.unwrap_err().kind(), ErrorKind::CannotOpen);
@@ -136,26 +136,27 @@ fn the_first_session_is_held_against_its_commitment_and_its_revocation_like_any_
     let (first, second) = (start(), start());
     let body = BodyHead::parse(first.body_head()).unwrap();
     let lease = DekLease::for_opening(Dek::from_bytes(&[1; 32]), Vec::new(), body, &context).unwrap();
-    assert!(lease.first(body, context.digest()).is_some());
+    let verify = |body: BodyHead<'_>, digest: &[u8; 32]| {
+        let session = lease.session(body, digest)?;
+        session
+            .check(body.commitment())
+            .map(|()| matches!(session, Held::Lent(_)))
+    };
+    assert!(verify(body, context.digest()).unwrap());
     for session in [&first, &second, &second] {
         let mut bytes = *session.body_head();
-        assert!(
-            lease
-                .keys(BodyHead::parse(&bytes).unwrap(), context.digest())
-                .is_ok()
-        );
+        assert!(verify(BodyHead::parse(&bytes).unwrap(), context.digest()).is_ok());
         bytes[51] ^= 1;
         let altered = BodyHead::parse(&bytes).unwrap();
-        assert!(lease.keys(altered, context.digest()).is_err());
-        assert!(lease.session_keys(altered, context.digest()).is_err());
+        assert!(verify(altered, context.digest()).is_err());
         assert!(lease.verify(altered, &context).is_err());
     }
     // Another context is another session, also under the same head.
     let other = EncryptionContext::new([("a", "b")]).unwrap();
-    assert!(lease.keys(body, other.digest()).is_err());
+    assert!(verify(body, other.digest()).is_err());
     lease.revoke();
     for refused in [
-        lease.keys(body, context.digest()).map(|_| ()),
+        verify(body, context.digest()).map(|_| ()),
         lease.verify(body, &context),
     ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::KeyRevoked);
@@ -171,15 +172,9 @@ fn session_keys_are_bounded_and_still_compare_the_commitment() {
     for _ in 0..3 * OPENING_SLOTS {
         let session = Session::start(&dek(), Sealing::default(), &context).unwrap();
         let mut bytes = *session.body_head();
-        lease
-            .session_keys(BodyHead::parse(&bytes).unwrap(), context.digest())
-            .unwrap();
+        lease.verify(BodyHead::parse(&bytes).unwrap(), &context).unwrap();
         bytes[51] ^= 1;
-        assert!(
-            lease
-                .session_keys(BodyHead::parse(&bytes).unwrap(), context.digest())
-                .is_err()
-        );
+        assert!(lease.verify(BodyHead::parse(&bytes).unwrap(), &context).is_err());
     }
     let kept = lock(&lease.opening).len();
     assert_eq!(kept, OPENING_SLOTS);

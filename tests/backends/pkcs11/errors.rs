@@ -3,14 +3,14 @@
 use std::error::Error;
 use std::time::Duration;
 
-use super::support::{PIN, Token, is_kryoptic};
-use waxseal::backend::pkcs11::{Client, Config, Mechanism, TokenKey, TokenMatch, Uri};
+use super::support::{PIN, Token, connect, is_kryoptic};
+use waxseal::backend::pkcs11::{Config, Mechanism, TokenKey, TokenMatch, Uri};
 use waxseal::runtime::{Monotonic, Runtime, TokioRuntime};
 use waxseal::testing::FakeEnvironment;
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request};
 
 async fn check(config: Config) -> waxseal::Error {
-    let keys = Client::connect(config).unwrap().key("kek").unwrap();
+    let keys = connect(config).key("kek").unwrap();
     keys.check().await.unwrap_err()
 }
 
@@ -21,7 +21,7 @@ async fn a_wrong_pin_is_refused_and_not_tried_again() {
         return;
     };
     let config = token.config().with_pin("CANARY-wrong".to_owned().into());
-    let keys = Client::connect(config).unwrap().key("kek").unwrap();
+    let keys = connect(config).key("kek").unwrap();
     for attempt in 0..5 {
         let error = keys.check().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);

@@ -12,7 +12,7 @@ use waxseal::backend::pkcs11::{Client, Mechanism, TokenKey, TokenMatch};
 use waxseal::runtime::{Monotonic, Runtime, ThreadRuntime};
 use waxseal::{EncryptionContext, Error, ErrorKind, KeyManager, blocking, key::Request};
 
-use super::support::{self, PIN, Token};
+use super::support::{self, PIN, Token, connect};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -26,38 +26,35 @@ pub(super) struct Scene {
 
 /// Runs a test in a process of its own.
 fn alone(name: &str, test: fn(&Scene)) {
-    alone_with(name, &[], test);
-}
-
-fn alone_with(name: &str, variables: &[(&str, &str)], test: fn(&Scene)) {
-    const CHILD: &str = "WAXSEAL_TEST_PKCS11_ALONE";
     let Some(real) = support::module() else { return };
-    if let Some(control) = std::env::var_os(CHILD) {
+    let name = format!("misbehaving::{name}");
+    alone_in_front_of(&name, &real, &[], |_| {
         let scene = Scene {
             token: Token::fresh("shim").unwrap(),
-            control: control.into(),
+            control: std::env::var_os("WAXSEAL_SHIM_CONTROL").unwrap().into(),
             context: EncryptionContext::new([("tenant", "acme")]).unwrap(),
         };
         scene.token.make_key("kek", &[1]);
         scene.forget_calls();
         test(&scene);
+    });
+}
+
+/// Runs a test in a process of its own, with the path of a module that stands in front of the real one.
+pub(super) fn alone_in_front_of(
+    name: &str,
+    real: &Path,
+    variables: &[(&str, &str)],
+    test: impl FnOnce(&Path),
+) {
+    const CHILD: &str = "WAXSEAL_TEST_PKCS11_ALONE";
+    if let Some(shim) = std::env::var_os(CHILD) {
+        test(Path::new(&shim));
         println!("{name}: done");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let shim = dir.path().join("shim.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("backends/pkcs11/shim/shim.c");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([&shim, &source])
-        .args(["-ldl", "-lpthread"])
-        .output()
-        .unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    let shim = support::shim(dir.path());
     let tokens = dir.path().join("tokens");
     std::fs::create_dir(&tokens).unwrap();
     let conf = dir.path().join("token.conf");
@@ -66,12 +63,12 @@ fn alone_with(name: &str, variables: &[(&str, &str)], test: fn(&Scene)) {
     let control = dir.path().join("control");
     std::fs::write(&control, "").unwrap();
     let done = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("pkcs11::misbehaving::{name}"), "--nocapture"])
+        .args(["--exact", &format!("pkcs11::{name}"), "--nocapture"])
         .env(variable, &conf)
         .env(support::module_variable(), &shim)
         .env("WAXSEAL_SHIM_REAL", real)
         .env("WAXSEAL_SHIM_CONTROL", &control)
-        .env(CHILD, &control)
+        .env(CHILD, &shim)
         .envs(variables.iter().copied())
         .output()
         .unwrap();
@@ -114,7 +111,7 @@ impl Scene {
 
     fn client(&self, sessions: usize, timeout: Duration) -> Client {
         let config = self.token.config().with_sessions(sessions).unwrap();
-        Client::connect(config.with_timeout(timeout)).unwrap()
+        connect(config.with_timeout(timeout))
     }
 
     fn keys(&self) -> TokenKey {
@@ -143,6 +140,13 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("never: {what}");
+}
+
+/// Threads of this name.
+fn threads(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|of| of.trim_end() == name).count()
 }
 
 fn says(error: &Error, words: &[&str]) {
@@ -235,7 +239,7 @@ fn a_module_may_be_started_anew_where_that_is_allowed() {
     alone("a_module_may_be_started_anew_where_that_is_allowed", |scene| {
         let restarting = || {
             let config = scene.token.config().with_module_restart(true);
-            Client::connect(config).unwrap().key("kek").unwrap()
+            connect(config).key("kek").unwrap()
         };
         let (keys, others) = (restarting(), scene.keys());
         // Those of the test are not this crate's: it has not started the module.
@@ -312,7 +316,7 @@ fn a_wrong_pin_is_tried_once_by_a_process_and_works_for_nobody() {
         |scene| {
             let with = |pin: &str| {
                 let config = scene.token.config().with_pin(pin.to_owned().into());
-                Client::connect(config).unwrap().key("kek").unwrap()
+                connect(config).key("kek").unwrap()
             };
             std::thread::scope(|scope| {
                 for _ in 0..8 {
@@ -343,7 +347,7 @@ fn a_wrong_pin_is_tried_once_by_a_process_and_works_for_nobody() {
                 says(&error, &["another client of this process"]);
             }
             let config = scene.token.config_without_pin();
-            let error = block_on(Client::connect(config).unwrap().key("kek").unwrap().check()).unwrap_err();
+            let error = block_on(connect(config).key("kek").unwrap().check()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
             scene.works(&with(PIN)).unwrap();
             assert_eq!(scene.calls("C_Login"), 3, "the right PIN was asked for again");
@@ -373,9 +377,7 @@ fn a_locked_pin_is_no_wrong_pin_and_the_last_try_is_kept() {
         says(&error, &["CKF_USER_PIN_FINAL_TRY", "final-try=true"]);
         assert_eq!(scene.calls("C_Login"), 0);
         let config = scene.token.config().with_final_try(true);
-        scene
-            .works(&Client::connect(config).unwrap().key("kek").unwrap())
-            .unwrap();
+        scene.works(&connect(config).key("kek").unwrap()).unwrap();
     });
 }
 
@@ -384,7 +386,7 @@ fn tokens_that_were_passed_over_are_told() {
     alone("tokens_that_were_passed_over_are_told", |scene| {
         let nobody = |name: &str| {
             let config = scene.token.config_of(TokenMatch::labeled(name));
-            block_on(Client::connect(config).unwrap().key("kek").unwrap().check()).unwrap_err()
+            block_on(connect(config).key("kek").unwrap().check()).unwrap_err()
         };
         let error = nobody("nobody");
         assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -396,7 +398,7 @@ fn tokens_that_were_passed_over_are_told() {
             let mut wanted = TokenMatch::default();
             wanted.slot = Some(free.id());
             let config = scene.token.config_of(wanted);
-            let error = block_on(Client::connect(config).unwrap().key("kek").unwrap().check()).unwrap_err();
+            let error = block_on(connect(config).key("kek").unwrap().check()).unwrap_err();
             says(&error, &["not initialized"]);
         }
         // One that does not say what it is may be the one that is meant.
@@ -437,7 +439,7 @@ fn a_key_without_the_right_to_open_seals_nothing() {
         scene.tell(&["without=0x105", "C_DecryptInit=0x68"]);
         let config = scene.token.config();
         scene.token.make_key("other", &[1]);
-        let keys = Client::connect(config).unwrap().key("other").unwrap();
+        let keys = connect(config).key("other").unwrap();
         let error = block_on(keys.generate(&scene.request())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::KeyDisabled);
         says(&error, &["CKR_KEY_FUNCTION_NOT_PERMITTED"]);
@@ -491,6 +493,9 @@ fn a_call_that_hangs_ends_by_its_deadline_and_others_go_on() {
             // Those that return after all count no more.
             scene.heal();
             eventually("the module is used again", || scene.works(&keys).is_ok());
+            // A process that ends while threads are in the module crashes in the module's own cleaning up.
+            drop((client, keys));
+            eventually("every call has returned", || threads("waxseal-pkcs11") == 0);
         },
     );
 }
@@ -586,5 +591,32 @@ fn key_wrapping_needs_the_rights_it_uses() {
         says(&error, &["CKA_UNWRAP"]);
         // AES-GCM needs other ones.
         scene.works(&scene.keys()).unwrap();
+    });
+}
+
+#[test]
+fn no_length_is_asked_for_where_it_is_known() {
+    alone("no_length_is_asked_for_where_it_is_known", |scene| {
+        let mut mechanisms = vec![Mechanism::AesGcm];
+        if support::has_key_wrap_pad("the length of a wrapped key") {
+            mechanisms.push(Mechanism::AesKeyWrapPad);
+        }
+        if support::is_kryoptic() {
+            scene.token.make_pair("kek", &[1], 2048);
+            mechanisms.push(Mechanism::RsaOaep256);
+        }
+        for size in ["refused", "ends", "small"] {
+            scene.tell(&[&format!("size={size}")]);
+            for mechanism in &mechanisms {
+                let keys = scene.keys().with_mechanism(*mechanism);
+                scene
+                    .works(&keys)
+                    .unwrap_or_else(|error| panic!("{size} {mechanism:?}: {error}"));
+            }
+        }
+        for function in ["C_Encrypt?", "C_Decrypt?", "C_WrapKey?"] {
+            assert_eq!(scene.calls(function), 0, "{function}");
+        }
+        assert!(scene.calls("C_Encrypt") > 0);
     });
 }

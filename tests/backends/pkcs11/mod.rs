@@ -11,6 +11,7 @@ mod admin;
 mod errors;
 mod misbehaving;
 mod oaep;
+mod others;
 mod recovery;
 mod support;
 mod versions;
@@ -20,8 +21,8 @@ use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use std::time::Duration;
 
-use support::{PIN, Token, has_key_wrap_pad};
-use waxseal::backend::pkcs11::{Client, Mechanism};
+use support::{PIN, Token, connect, has_key_wrap_pad};
+use waxseal::backend::pkcs11::Mechanism;
 use waxseal::testing::conformance::{self, Subject};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
 
@@ -185,7 +186,7 @@ async fn many_tasks_at_once_share_few_sessions() {
     let Some(token) = Token::fresh("many") else { return };
     token.make_key("kek", &[1]);
     let config = token.config().with_sessions(3).unwrap();
-    let keys = Client::connect(config).unwrap().key("kek").unwrap();
+    let keys = connect(config).key("kek").unwrap();
     let tasks: Vec<_> = (0..64)
         .map(|i| {
             let keys = keys.clone();
@@ -214,7 +215,7 @@ async fn calls_that_are_given_up_leave_their_turn_to_others() {
     };
     token.make_key("kek", &[1]);
     let config = token.config().with_sessions(2).unwrap();
-    let keys = Client::connect(config).unwrap().key("kek").unwrap();
+    let keys = connect(config).key("kek").unwrap();
     let context = EncryptionContext::empty();
     let (_, wrapped) = keys.generate(&Request::new(&context)).await.unwrap();
     let tasks: Vec<_> = (0..10_000_u32)

@@ -88,6 +88,29 @@ pub(crate) fn configuration(tokens: &Path) -> (&'static str, String) {
     }
 }
 
+/// The module that misbehaves on command, built in this directory.
+pub(crate) fn shim(dir: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("backends/pkcs11/shim/shim.c");
+    let shim = dir.join("shim.so");
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&shim, &source])
+        .args(["-ldl", "-lpthread"])
+        .output()
+        .unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    shim
+}
+
+/// A client, from outside of any runtime.
+pub(crate) fn connect(config: Config) -> Client {
+    pollster::block_on(Client::connect(config)).unwrap()
+}
+
 impl Token {
     /// A fresh token of this label.
     pub(crate) fn fresh(label: &str) -> Option<Self> {
@@ -153,7 +176,7 @@ impl Token {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.config()).unwrap()
+        connect(self.config())
     }
 
     pub(crate) fn keys(&self, label: &str, mechanism: Mechanism) -> TokenKey {
@@ -162,8 +185,12 @@ impl Token {
 
     /// A session of our own, logged in.
     pub(crate) fn session(&self) -> Session {
+        self.session_as(PIN)
+    }
+
+    fn session_as(&self, pin: &str) -> Session {
         let session = self.raw.open_rw_session(self.slot).unwrap();
-        match session.login(UserType::User, Some(&AuthPin::from(PIN.to_owned()))) {
+        match session.login(UserType::User, Some(&AuthPin::from(pin.to_owned()))) {
             Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => session,
             Err(error) => panic!("{error}"),
         }
@@ -186,6 +213,10 @@ impl Token {
 
     /// An AES-256 key that was made without the crate, fit for every mechanism.
     pub(crate) fn make_key(&self, label: &str, id: &[u8]) {
+        self.make_key_as(PIN, label, id);
+    }
+
+    pub(crate) fn make_key_as(&self, pin: &str, label: &str, id: &[u8]) {
         let template = [
             Attribute::Label(label.as_bytes().to_vec()),
             Attribute::Id(id.to_vec()),
@@ -199,11 +230,17 @@ impl Token {
             Attribute::Wrap(true),
             Attribute::Unwrap(true),
         ];
-        self.session().generate_key(&Call::AesKeyGen, &template).unwrap();
+        self.session_as(pin)
+            .generate_key(&Call::AesKeyGen, &template)
+            .unwrap();
     }
 
     /// A pair of RSA keys that was made without the crate.
     pub(crate) fn make_pair(&self, label: &str, id: &[u8], bits: u64) {
+        self.make_pair_as(PIN, label, id, bits);
+    }
+
+    pub(crate) fn make_pair_as(&self, pin: &str, label: &str, id: &[u8], bits: u64) {
         let part = |more: Vec<Attribute>| {
             let common = [
                 Attribute::Token(true),
@@ -223,7 +260,7 @@ impl Token {
             Attribute::Extractable(false),
             Attribute::Decrypt(true),
         ]);
-        self.session()
+        self.session_as(pin)
             .generate_key_pair(&Call::RsaPkcsKeyPairGen, &public, &private)
             .unwrap();
     }

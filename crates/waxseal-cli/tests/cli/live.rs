@@ -192,7 +192,7 @@ mod token {
         fn make_key(&self, mechanism: Mechanism) -> String {
             let name = unique("cli");
             let config = Config::new(&self.module, TokenMatch::labeled(&self.label));
-            let client = Client::connect(config.with_pin(self.pin.as_str().into())).unwrap();
+            let client = block_on(Client::connect(config.with_pin(self.pin.as_str().into()))).unwrap();
             let admin = client.admin().with_mechanism(mechanism);
             block_on(admin.create(&KekTemplate::new(&name), &name)).unwrap();
             name

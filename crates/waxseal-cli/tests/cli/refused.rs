@@ -256,6 +256,28 @@ fn wrong_keys_do_not_open() {
 }
 
 #[test]
+fn a_wrong_aad_is_told_from_a_wrong_key() {
+    let tool = Tool::new();
+    let sealed = tool.done(&[&SEAL[..], &["--aad", "row 7"]].concat(), b"hello");
+    for aad in [&["--aad", "row 8"][..], &[]] {
+        let line = tool.refused(&[&OPEN[..], aad].concat(), &sealed);
+        assert!(
+            line.contains("key and context are right") && line.contains("--aad"),
+            "{line}"
+        );
+        assert!(!line.contains("--kek"), "{line}");
+    }
+    let line = tool.refused(
+        &[&OPEN[..], &["--aad", "row 7", "--context", "a=b"]].concat(),
+        &sealed,
+    );
+    assert!(
+        !line.contains("are right;") && line.contains("--context"),
+        "{line}"
+    );
+}
+
+#[test]
 fn what_is_no_envelope_is_refused_by_all_who_read_one() {
     let tool = Tool::new();
     for command in [&OPEN[..], &["rewrap", "--kek", "env:K"], &["inspect"]] {

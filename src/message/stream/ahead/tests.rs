@@ -15,7 +15,7 @@ struct AddOne {
 
 impl Work for AddOne {
     fn work(&self, unit: &mut Unit) {
-        if self.panics_at == Some(unit.first) {
+        if self.panics_at == Some(unit.run.first()) {
             std::panic::resume_unwind(Box::new("here"));
         }
         unit.chunks()
@@ -78,7 +78,7 @@ fn unit(first: u64) -> Unit {
     Unit {
         bytes: Buffer(vec![fill; 50]),
         len: 40,
-        first,
+        run: Run::of(first, 1, false),
         ..Unit::default()
     }
 }
@@ -95,13 +95,13 @@ fn units_come_back_in_order_and_done_whatever_the_pool_does() {
             }
             assert!(pushed - taken <= 4, "{manner:?}");
             let mut unit = ahead.next(true).unwrap().unwrap();
-            assert_eq!(unit.first, taken, "{manner:?}");
+            assert_eq!(unit.run.first(), taken, "{manner:?}");
             let fill = u8::try_from(taken % 200).unwrap() + 1;
             assert!(unit.chunks().iter().all(|byte| *byte == fill), "{manner:?}");
             taken += 1;
         }
         assert!(ahead.next(true).unwrap().is_none());
-        assert_eq!(ahead.work().done.load(Ordering::SeqCst), 300, "{manner:?}");
+        assert_eq!(ahead.work.done.load(Ordering::SeqCst), 300, "{manner:?}");
     }
 }
 
@@ -118,8 +118,8 @@ fn who_does_not_wait_gets_what_is_done_and_nothing_else() {
         "the second is done, the first is not"
     );
     (first.0)();
-    assert_eq!(ahead.next(false).unwrap().unwrap().first, 0);
-    assert_eq!(ahead.next(false).unwrap().unwrap().first, 1);
+    assert_eq!(ahead.next(false).unwrap().unwrap().run.first(), 0);
+    assert_eq!(ahead.next(false).unwrap().unwrap().run.first(), 1);
     assert!(ahead.next(true).unwrap().is_none());
 }
 
@@ -133,8 +133,8 @@ fn a_thread_that_panics_is_an_error_at_its_unit_and_nobody_waits_for_it() {
     for first in 0..4 {
         ahead.push(unit(first)).unwrap();
     }
-    assert_eq!(ahead.next(true).unwrap().unwrap().first, 0);
-    assert_eq!(ahead.next(true).unwrap().unwrap().first, 1);
+    assert_eq!(ahead.next(true).unwrap().unwrap().run.first(), 0);
+    assert_eq!(ahead.next(true).unwrap().unwrap().run.first(), 1);
     let error = ahead.next(true).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
@@ -211,6 +211,6 @@ fn without_threads_it_is_one_chunk_at_a_time_here() {
     assert!(ahead.is_serial() && ahead.chunks() == 1 && !ahead.is_full());
     ahead.push(unit(7)).unwrap();
     assert!(ahead.is_full());
-    assert_eq!(ahead.work().done.load(Ordering::SeqCst), 0);
+    assert_eq!(ahead.work.done.load(Ordering::SeqCst), 0);
     assert_eq!(ahead.next(false).unwrap().unwrap().chunks(), [8; 40]);
 }

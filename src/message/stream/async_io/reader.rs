@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use super::too_many;
 use crate::envelope::read_async::PollRead;
-use crate::message::ChunkOpener;
+use crate::message::ChunkMachine;
 use crate::value::aead::TAG;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
@@ -36,34 +36,35 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 /// Dropping the future of a read loses nothing: what was read of a chunk is kept for the next.
 pub struct AsyncOpenReader<R> {
     inner: R,
-    chunks: ChunkOpener,
+    machine: ChunkMachine,
     /// One sealed chunk, and the first byte after it, which tells whether the chunk is the final one.
     buffer: Vec<u8>,
     /// Sealed bytes in the buffer, while a chunk is being read.
     sealed: Option<usize>,
     /// Plaintext in the buffer that is not yet handed out.
     ready: Range<usize>,
-    index: u64,
     state: State,
+    /// Why it has failed.
+    failure: Option<Error>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Reading,
     Done,
-    Failed(ErrorKind),
+    Failed,
 }
 
 impl<R> AsyncOpenReader<R> {
-    pub(crate) fn new(inner: R, chunks: ChunkOpener) -> Self {
+    pub(crate) fn new(inner: R, machine: ChunkMachine) -> Self {
         Self {
             inner,
-            chunks,
+            machine,
             buffer: Vec::new(),
             sealed: None,
             ready: 0..0,
-            index: 0,
             state: State::Reading,
+            failure: None,
         }
     }
 
@@ -71,8 +72,8 @@ impl<R> AsyncOpenReader<R> {
     where
         R: Unpin,
     {
-        self.chunks.check()?;
-        let whole = self.chunks.chunk_size().bytes() + TAG;
+        self.machine.check()?;
+        let whole = self.machine.whole();
         let mut sealed = match self.sealed {
             Some(sealed) => sealed,
             None if self.buffer.is_empty() => {
@@ -99,40 +100,53 @@ impl<R> AsyncOpenReader<R> {
         }
         let last = sealed <= whole;
         let chunk = self.buffer.get_mut(..sealed.min(whole)).unwrap_or_default();
-        self.ready = 0..self.chunks.open(self.index, last, chunk)?;
+        let run = self.machine.advance(chunk.len(), last)?;
+        self.machine.keys().open_in_place(run, chunk).1?;
+        self.ready = 0..chunk.len() - TAG;
         self.sealed = None;
-        self.index += 1;
         if last {
             self.state = State::Done;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Plaintext that is ready, up to `most` bytes of it, and not handed out again. None at the end.
+    /// The rest of the chunk that was opened last, or the next. None at the end.
     pub(super) fn poll_ready_with(
         &mut self,
         cx: &mut Context<'_>,
-        most: usize,
         read: PollRead<R>,
     ) -> Poll<io::Result<&[u8]>>
     where
         R: Unpin,
     {
-        while most > 0 && self.ready.is_empty() {
-            let result = match self.state {
+        while self.ready.is_empty() {
+            match self.state {
                 State::Done => break,
-                State::Failed(kind) => Err(Error::new(kind)),
-                State::Reading => ready!(self.poll_chunk(cx, read)),
-            };
-            if let Err(error) = result {
-                self.state = State::Failed(error.kind());
+                State::Failed => {
+                    let failure = self.failure.as_ref().map(Error::copy);
+                    // Should the other reader have panicked: where it was then, nobody knows.
+                    let failure = failure.unwrap_or_else(|| Error::new(ErrorKind::Io));
+                    return Poll::Ready(Err(failure.with_operation(Operation::Open).into()));
+                }
+                State::Reading => self.state = State::Failed,
+            }
+            let polled = self.poll_chunk(cx, read);
+            if self.state == State::Failed && !matches!(polled, Poll::Ready(Err(_))) {
+                self.state = State::Reading;
+            }
+            if let Err(error) = ready!(polled) {
+                let error = error.with_operation(Operation::Open);
+                self.failure = Some(error.copy());
                 self.buffer.as_mut_slice().zeroize();
-                return Poll::Ready(Err(error.with_operation(Operation::Open).into()));
+                return Poll::Ready(Err(error.into()));
             }
         }
-        let start = self.ready.start;
-        self.ready.start += self.ready.len().min(most);
-        Poll::Ready(Ok(self.buffer.get(start..self.ready.start).unwrap_or_default()))
+        Poll::Ready(Ok(self.buffer.get(self.ready.clone()).unwrap_or_default()))
+    }
+
+    /// Does not return again the first `amount` bytes of what is ready.
+    pub(super) fn consume_ready(&mut self, amount: usize) {
+        self.ready.start += self.ready.len().min(amount);
     }
 }
 
@@ -145,7 +159,7 @@ impl<R> Drop for AsyncOpenReader<R> {
 impl<R> fmt::Debug for AsyncOpenReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncOpenReader")
-            .field("chunks", &self.index)
+            .field("chunks", &self.machine.index())
             .finish_non_exhaustive()
     }
 }

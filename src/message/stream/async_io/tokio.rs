@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{AsyncOpenReader, AsyncSealWriter};
 use crate::envelope::read_async::poll_tokio;
@@ -26,9 +26,24 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncSealWriter<W> {
 
 impl<R: AsyncRead + Unpin> AsyncRead for AsyncOpenReader<R> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let most = out.remaining();
-        let ready = ready!(self.get_mut().poll_ready_with(cx, most, poll_tokio))?;
-        out.put_slice(ready);
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let this = self.get_mut();
+        let ready = ready!(this.poll_ready_with(cx, poll_tokio))?;
+        let taken = ready.len().min(out.remaining());
+        out.put_slice(&ready[..taken]);
+        this.consume_ready(taken);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncBufRead for AsyncOpenReader<R> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        self.get_mut().poll_ready_with(cx, poll_tokio)
+    }
+
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        self.get_mut().consume_ready(amount);
     }
 }

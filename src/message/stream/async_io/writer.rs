@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use zeroize::Zeroize;
 
 use super::{PollDone, PollWrite, too_many};
-use crate::message::SealStart;
-use crate::message::stream::chunks::ChunkSealer;
+use crate::message::{ChunkMachine, SealStart};
 use crate::value::aead::TAG;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
@@ -67,7 +66,7 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 pub struct AsyncSealWriter<W> {
     /// There until it is taken out.
     inner: Option<W>,
-    chunks: ChunkSealer,
+    machine: ChunkMachine,
     /// What goes out before the buffer.
     header: Vec<u8>,
     /// Plaintext of the chunk that is being filled, or the sealed chunk that goes out.
@@ -92,12 +91,12 @@ enum State {
 
 impl<W> AsyncSealWriter<W> {
     pub(crate) fn new(inner: W, start: SealStart) -> Self {
-        let chunks = ChunkSealer::new(start);
+        let SealStart { machine, header } = start;
         Self {
             inner: Some(inner),
-            buffer: Vec::with_capacity(chunks.chunk_size().bytes() + TAG),
-            chunks,
-            header: Vec::new(),
+            buffer: Vec::with_capacity(machine.whole()),
+            machine,
+            header,
             sent: None,
             ahead: None,
             leave_open: false,
@@ -125,8 +124,10 @@ impl<W> AsyncSealWriter<W> {
 
     /// Seals what is buffered, and has it go out.
     fn seal(&mut self, last: bool) -> Result<()> {
-        self.chunks.seal(&mut self.buffer, last)?;
-        self.header = self.chunks.take_header();
+        let sealed = self.buffer.len() + TAG;
+        let run = self.machine.advance(sealed, last)?;
+        self.buffer.resize(sealed, 0);
+        self.machine.keys().seal_in_place(run, &mut self.buffer)?;
         self.sent = Some(0);
         Ok(())
     }
@@ -173,7 +174,7 @@ impl<W> AsyncSealWriter<W> {
             return Poll::Ready(Ok(0));
         };
         ready!(self.poll_drain(cx, write))?;
-        let size = self.chunks.chunk_size().bytes();
+        let size = self.machine.chunk_size();
         if self.buffer.len() < size {
             let taken = data.get(..size - self.buffer.len()).unwrap_or(data);
             self.buffer.extend_from_slice(taken);
@@ -304,7 +305,7 @@ impl<W> Drop for AsyncSealWriter<W> {
 impl<W> fmt::Debug for AsyncSealWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncSealWriter")
-            .field("chunks", &self.chunks.index())
+            .field("chunks", &self.machine.index())
             .finish_non_exhaustive()
     }
 }
@@ -316,6 +317,7 @@ mod tests {
 
     use super::*;
     use crate::message::{Sealing, Session, StopFlag};
+    use crate::value::aad::Aad;
     use crate::value::context::EncryptionContext;
     use crate::value::secret::Dek;
 
@@ -332,23 +334,17 @@ mod tests {
     #[test]
     fn a_stream_that_came_through_a_fork_seals_nothing_more() {
         let dek = Dek::generate().unwrap();
-        let session = Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap();
-        let mut nonce = [0; 12];
-        session.begin(&mut nonce).unwrap();
-        let start = SealStart {
-            message_key: session.message_key(&dek, &nonce).unwrap(),
-            session: Arc::new(session),
-            stop: StopFlag::default(),
-            nonce,
-            aad: Vec::new(),
-            header: vec![1],
-        };
+        let session =
+            Arc::new(Session::start(&dek, Sealing::default(), &EncryptionContext::empty()).unwrap());
+        let start = session
+            .begin_stream(&[1], Aad::none(), StopFlag::default())
+            .unwrap();
         let mut writer = AsyncSealWriter::new(Vec::new(), start);
         let cx = &mut Context::from_waker(Waker::noop());
         let Poll::Ready(Ok(5)) = writer.poll_write_with(cx, b"hello", write) else {
             panic!("nothing here is pending or fails")
         };
-        writer.chunks.pretend_to_have_forked();
+        writer.machine.pretend_to_have_forked();
         let Poll::Ready(Err(error)) = writer.poll_close_with(cx, write, done, done) else {
             panic!("closed")
         };

@@ -1,0 +1,183 @@
+//! Calls whose answer has a known length, straight to the module.
+//!
+//! This is the one module of the backend that may hold `unsafe`. The library that loads modules asks the module for
+//! the length of each answer first, and takes the answer into a buffer of that length. Two things go wrong with it:
+//! tokens that answer the question wrongly (NSS softokn, for AES-GCM, says less than it writes then) cannot be used, and
+//! the value of an unwrapped key is copied through memory that nobody wipes. Here the buffer has the length that the
+//! format gives, nothing is asked, and secrets go straight to where they are wiped.
+#![allow(unsafe_code)]
+
+use std::path::Path;
+use std::ptr;
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error as TokenError, Rv};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use cryptoki_sys::{
+    CK_ATTRIBUTE, CK_C_Decrypt, CK_C_DecryptInit, CK_C_Encrypt, CK_C_EncryptInit, CK_C_GetAttributeValue,
+    CK_C_WrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_ULONG, CKA_VALUE,
+};
+use zeroize::Zeroizing;
+
+/// The functions of a module that is loaded.
+pub(super) struct Raw {
+    /// The pointers are good for as long as it is loaded.
+    _library: cryptoki_sys::Pkcs11,
+    encrypt_init: CK_C_EncryptInit,
+    encrypt: CK_C_Encrypt,
+    decrypt_init: CK_C_DecryptInit,
+    decrypt: CK_C_Decrypt,
+    wrap_key: CK_C_WrapKey,
+    get_attribute_value: CK_C_GetAttributeValue,
+}
+
+impl Raw {
+    /// The functions of the module at this path, which is loaded already: the same one is counted twice.
+    pub(super) fn new(path: &Path) -> Result<Self, TokenError> {
+        // SAFETY: the module was loaded a moment ago, so that none of its initializers runs now.
+        let library = unsafe { cryptoki_sys::Pkcs11::new(path) }.map_err(TokenError::LibraryLoading)?;
+        let Ok(get_function_list) = library.C_GetFunctionList.as_ref() else {
+            return Err(TokenError::MissingSymbol("C_GetFunctionList"));
+        };
+        let mut list: *mut CK_FUNCTION_LIST = ptr::null_mut();
+        // SAFETY: the function takes a place for one pointer, which lives until it returns. It may be called before
+        // C_Initialize.
+        let code = unsafe { get_function_list(&raw mut list) };
+        Rv::from(code).into_result(Function::GetFunctionList)?;
+        // SAFETY: PKCS#11 says that the list it returns is the module's own, and good until the module is unloaded. A
+        // null pointer is not read.
+        let list = unsafe { list.as_ref() }.ok_or(TokenError::NullFunctionPointer)?;
+        Ok(Self {
+            encrypt_init: list.C_EncryptInit,
+            encrypt: list.C_Encrypt,
+            decrypt_init: list.C_DecryptInit,
+            decrypt: list.C_Decrypt,
+            wrap_key: list.C_WrapKey,
+            get_attribute_value: list.C_GetAttributeValue,
+            _library: library,
+        })
+    }
+
+    /// Encrypts to at most `room` bytes.
+    pub(super) fn encrypt(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism<'_>,
+        key: ObjectHandle,
+        plaintext: &[u8],
+        room: usize,
+    ) -> Result<Vec<u8>, TokenError> {
+        let (init, encrypt) = both(self.encrypt_init, self.encrypt)?;
+        let mut mechanism = CK_MECHANISM::from(mechanism);
+        // SAFETY: the mechanism and its parameter live until the function returns, and so do what the parameter points to:
+        // the borrow of `mechanism` says so, and the operation ends in this function.
+        let code = unsafe { init(session.handle(), &raw mut mechanism, key.handle()) };
+        Rv::from(code).into_result(Function::EncryptInit)?;
+        let (mut out, mut len) = (vec![0; room], length(room)?);
+        // SAFETY: both buffers live until the function returns, and have the lengths that are given. The module does not
+        // write to what it encrypts, though C has no word for it.
+        let code = unsafe {
+            encrypt(
+                session.handle(),
+                plaintext.as_ptr().cast_mut(),
+                length(plaintext.len())?,
+                out.as_mut_ptr(),
+                &raw mut len,
+            )
+        };
+        Rv::from(code).into_result(Function::Encrypt)?;
+        out.truncate(len.try_into()?);
+        Ok(out)
+    }
+
+    /// Decrypts to at most as many bytes as there are of the ciphertext.
+    pub(super) fn decrypt(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism<'_>,
+        key: ObjectHandle,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        let (init, decrypt) = both(self.decrypt_init, self.decrypt)?;
+        let mut mechanism = CK_MECHANISM::from(mechanism);
+        // SAFETY: as in `encrypt`.
+        let code = unsafe { init(session.handle(), &raw mut mechanism, key.handle()) };
+        Rv::from(code).into_result(Function::DecryptInit)?;
+        let mut out = Zeroizing::new(vec![0; ciphertext.len()]);
+        let mut len = length(out.len())?;
+        // SAFETY: as in `encrypt`.
+        let code = unsafe {
+            decrypt(
+                session.handle(),
+                ciphertext.as_ptr().cast_mut(),
+                length(ciphertext.len())?,
+                out.as_mut_ptr(),
+                &raw mut len,
+            )
+        };
+        Rv::from(code).into_result(Function::Decrypt)?;
+        out.truncate(len.try_into()?);
+        Ok(out)
+    }
+
+    /// Wraps a key to at most `room` bytes.
+    pub(super) fn wrap_key(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism<'_>,
+        by: ObjectHandle,
+        key: ObjectHandle,
+        room: usize,
+    ) -> Result<Vec<u8>, TokenError> {
+        let wrap_key = self.wrap_key.ok_or(TokenError::NullFunctionPointer)?;
+        let mut mechanism = CK_MECHANISM::from(mechanism);
+        let (mut out, mut len) = (vec![0; room], length(room)?);
+        // SAFETY: mechanism and buffer live until the function returns, and the buffer has the length that is given.
+        let code = unsafe {
+            wrap_key(
+                session.handle(),
+                &raw mut mechanism,
+                by.handle(),
+                key.handle(),
+                out.as_mut_ptr(),
+                &raw mut len,
+            )
+        };
+        Rv::from(code).into_result(Function::WrapKey)?;
+        out.truncate(len.try_into()?);
+        Ok(out)
+    }
+
+    /// The value of an object, of at most `room` bytes.
+    pub(super) fn value(
+        &self,
+        session: &Session,
+        object: ObjectHandle,
+        room: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        let get = self.get_attribute_value.ok_or(TokenError::NullFunctionPointer)?;
+        let mut out = Zeroizing::new(vec![0; room]);
+        let mut attribute = CK_ATTRIBUTE {
+            type_: CKA_VALUE,
+            pValue: out.as_mut_ptr().cast(),
+            ulValueLen: length(room)?,
+        };
+        // SAFETY: the one attribute and its buffer live until the function returns, and the buffer has the length that is
+        // given.
+        let code = unsafe { get(session.handle(), object.handle(), &raw mut attribute, 1) };
+        Rv::from(code).into_result(Function::GetAttributeValue)?;
+        out.truncate(attribute.ulValueLen.try_into()?);
+        Ok(out)
+    }
+}
+
+/// Two functions that belong together, before either is called.
+fn both<A, B>(first: Option<A>, second: Option<B>) -> Result<(A, B), TokenError> {
+    first.zip(second).ok_or(TokenError::NullFunctionPointer)
+}
+
+fn length(len: usize) -> Result<CK_ULONG, TokenError> {
+    Ok(CK_ULONG::try_from(len)?)
+}
