@@ -86,7 +86,7 @@
 //! | 412, 500, 502, 503, 504, a redirect, no connection, half an answer | `Unavailable` |
 //! | no answer by the deadline | `TimedOut` |
 //! | a certificate that is not trusted | `Unavailable`, not retryable |
-//! | a key of the wrong type or derivation | `Configuration` |
+//! | a key of the wrong type or derivation, a namespace that is ignored, 400 in text from a port that speaks TLS | `Configuration` |
 //! | anything else, a re-wrap to a lower version, a warning about a call whose parameters bind | `InvalidAnswer` |
 //!
 //! Nothing is retried here, and no redirect is followed.
