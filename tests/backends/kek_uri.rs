@@ -171,7 +171,11 @@ async fn the_option_of_each_backend_is_named() {
             Recognition::Perhaps
         }
         async fn wrap(&self, _: &Dek, _: &Request<'_>) -> Result<WrappedDek> {
-            WrappedDek::new(self.0.algorithm(), self.0.kek().clone(), self.0.wrapped().to_vec())
+            WrappedDek::new(
+                self.0.algorithm(),
+                self.0.kek().clone(),
+                self.0.wrapped().to_vec(),
+            )
         }
         async fn unwrap(&self, _: WrapRef<'_>, _: &Request<'_>) -> Result<Unwrapped> {
             panic!("nothing is unwrapped")

@@ -242,7 +242,10 @@ async fn an_envelope_of_many_foreign_wraps_has_a_budget_of_calls() {
     let mine = client.key(&server.key("mine", Mode::Encrypt).await).unwrap();
     mine.check().await.unwrap();
     proxy.seen();
-    let error = waxseal::Sealer::new(mine).open(&sealed, &acme()).await.unwrap_err();
+    let error = waxseal::Sealer::new(mine)
+        .open(&sealed, &acme())
+        .await
+        .unwrap_err();
     assert!(!error.is_retryable(), "{error}");
     let most = usize::try_from(waxseal::value::limits::BACKEND_CALLS.max).unwrap();
     let calls = proxy.seen().len();
