@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use crate::envelope::{KekRef, WrapAlgorithm};
-use crate::value::error::Result;
+use crate::value::error::{Error, Operation, Result};
 
 /// The state of a KEK in its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,8 @@ pub struct KekDescription {
     pub created: Option<SystemTime>,
     /// When it will be destroyed, where that is scheduled.
     pub destroyed_at: Option<SystemTime>,
+    /// From when it may be used, where the backend says.
+    pub not_before: Option<SystemTime>,
     /// When it stops working by itself, where the backend says: a key with an end date, or imported key material.
     pub expires_at: Option<SystemTime>,
 }
@@ -74,6 +76,7 @@ impl KekDescription {
             algorithm,
             created: None,
             destroyed_at: None,
+            not_before: None,
             expires_at: None,
         }
     }
@@ -114,9 +117,19 @@ pub trait KekAdmin: Debug + Send + Sync {
     /// Makes a new version the active one and describes it. Older versions go on unwrapping.
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription>;
 
-    /// Makes a KEK, or the version that is named, stop wrapping and unwrapping until it is enabled again by
-    /// the backend's own means. Disabling what is disabled is no error.
+    /// Makes a KEK, or the version that is named, stop wrapping and unwrapping until it is [enabled](Self::enable)
+    /// again. Disabling what is disabled is no error.
     async fn disable(&self, kek: &KekRef) -> Result<()>;
+
+    /// Makes a KEK, or the version that is named, wrap and unwrap again after [`disable`](Self::disable). Enabling what is
+    /// enabled is no error. What will be destroyed stays that way.
+    ///
+    /// # Errors
+    /// `Unsupported`, which is the default, if the backend has no such thing or cannot tell what was disabled.
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        let _ = kek;
+        Err(Error::unsupported("enabling a KEK again at this backend").with_operation(Operation::Administer))
+    }
 
     /// Schedules destruction after `delay` (the backend's least where that is longer), and gives the time.
     /// What is still wrapped under the KEK is then lost.

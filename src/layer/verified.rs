@@ -49,8 +49,8 @@ impl<K: KeyManager> Verified<K> {
         if !self.inner.capabilities().unwraps || self.is_good(wrapped.kek()) {
             return Ok(());
         }
-        let when =
-            "the first wrap under this key was read back, so that nothing is sealed that does not open";
+        let when = "the first wrap under this key was read back, so that nothing is sealed that does not open (a program that \
+             may not unwrap sets WAXSEAL_KMS_VERIFY=off, or leaves Verified out)";
         let opened = self.inner.unwrap(wrapped.as_wrap_ref(), request).await;
         let opened = opened.map_err(|error| error.with_detail(when))?;
         if dek.is_some_and(|dek| !dek.ct_eq(&opened.dek)) {

@@ -27,10 +27,10 @@
 //! ```
 //!
 //! # Data keys and budgets
-//! [`Sealer::seal`](crate::Sealer::seal) gets a fresh DEK from its source each time: one call to the key manager
+//! [`Sealer::seal`](crate::Sealer::seal) takes a fresh DEK from its source each time: one call to the key manager
 //! for each value. To seal many values of one context, take a [`DataKey`](crate::DataKey): one call, and from
-//! then on everything is synchronous and local. Opening goes the same way with
-//! [`Sealer::opener`](crate::Sealer::opener), which opens every envelope of one DEK.
+//! then on everything is synchronous and local. [`Sealer::opener`](crate::Sealer::opener) does the same for opening: it opens every
+//! envelope of one DEK.
 //!
 //! ```
 //! # use waxseal::{Aad, EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -46,15 +46,15 @@
 //!
 //! A data key ends with its age ([`data_key_age`](crate::Builder::data_key_age), one hour by default), with its
 //! lease, or with its budget: 2^24 sessions of 2^20 messages ([`limits`](crate::value::limits)), which no program reaches
-//! in an hour. It then gives `LeaseExpired`, `KeyRevoked` or `BudgetExhausted`, having sealed nothing; ask the
-//! sealer for another. A shorter age means that fewer values hang on one DEK; it costs calls and nothing else.
+//! in an hour. After that it seals nothing and returns `LeaseExpired`, `KeyRevoked` or `BudgetExhausted`; ask the
+//! sealer for another one. With a shorter age fewer values depend on one DEK. It costs calls and nothing else.
 //!
 //! # Rotation by hand
 //! With a KEK in an environment variable:
 //!
 //! 1. Make a key (`waxseal keygen`), and give it to every process in a *second* variable.
-//! 2. Deploy readers and writers with the new KEK to wrap and the old one to open. Where readers and writers
-//!    deploy apart, readers first: with the new KEK in `open_with`.
+//! 2. Deploy readers and writers with the new KEK to wrap and the old one to open. If readers and writers
+//!    deploy apart, deploy readers first, with the new KEK in `open_with`.
 //! 3. Re-wrap everything that is stored. Only the front of each value changes.
 //! 4. When [nothing is under the old KEK](#which-kek-a-row-is-under) any more, in backups too, take the old
 //!    variable away.
@@ -70,41 +70,46 @@
 //! # }
 //! ```
 //!
-//! Moving to another backend is the same with another key manager in `wrap_with`. A rotation does not help
+//! To move to another backend, do the same with another key manager in `wrap_with`. A rotation does not help
 //! against someone who has the old KEK and an old copy of the data, see
 //! [what is not promised](crate::manual::threat_model#what-is-not-promised).
 //!
 //! # Re-wrapping what is stored
-//! [`Sealer::rewrap`](crate::Sealer::rewrap) reads the header only. Store its result in one of three ways:
+//! A [`Rewrapper`](crate::sealer::Rewrapper) goes over the rows of a table. It gives values of one data key the same new wraps, so that
+//! they cost no more calls to read than before; it leaves alone what is current; and it counts what it did. A job that was cut off is
+//! simply run again.
 //!
 //! ```
-//! # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
-//! # let (old, new) = (Kek::generate()?, Kek::generate()?);
-//! # let context = EncryptionContext::new([("purpose", "archive")])?;
-//! // Room for another recipient, so that large objects can be re-wrapped where they are.
-//! let roomy = Sealer::builder().wrap_with(LocalKey::new(&old)).padding(256).build()?;
-//! let sealed = blocking::Sealer::from(roomy).seal(b"a large object", &context)?;
-//!
-//! let builder = Sealer::builder().wrap_with(LocalKey::new(&new)).open_with(LocalKey::new(&old));
-//! let sealer = blocking::Sealer::from(builder.build()?);
-//! let wraps = sealer.rewrap(&sealed, &context)?;
-//!
-//! // 1. A whole new value, for a row: replace it only if it has not changed since it was read.
-//! let value = wraps.splice(&sealed)?;
-//! // 2. The front alone, for stores that can concatenate.
-//! let (front, body) = (wraps.prefix(), &sealed[wraps.replaces()..]);
-//! assert_eq!(value, [front, body].concat());
-//! // 3. The front at its old length, for stores that replace bytes atomically.
-//! if let Some(front) = wraps.in_place() {
-//!     assert_eq!(front.len(), wraps.replaces());
+//! # use waxseal::{Aad, EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
+//! # let (old, new) = (LocalKey::new(&Kek::generate()?), LocalKey::new(&Kek::generate()?));
+//! # let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+//! # let data_key = blocking::Sealer::new(old.clone()).data_key(&context)?;
+//! # let mut rows = vec![data_key.seal(b"a", Aad::new(b"row 1"))?, data_key.seal(b"b", Aad::new(b"row 2"))?];
+//! let sealer = Sealer::builder().wrap_with(new).open_with(old).build()?;
+//! let mut rewrapper = blocking::Sealer::from(sealer).rewrapper();
+//! for row in &mut rows {
+//!     if let Some(wraps) = rewrapper.rewrap(row, &context)? {
+//!         // Store it only if the row has not changed since it was read.
+//!         *row = wraps.splice(row)?;
+//!     }
 //! }
+//! println!("{:?}", rewrapper.counts());
 //! # Ok::<(), waxseal::Error>(())
 //! ```
 //!
-//! Writing in place is safe only where all of the front is replaced at once, or through a journal: half a front
-//! is refused, and the DEK is then lost. For files,
-//! [`blocking::Sealer::rewrap_file`](crate::sealer::blocking::Sealer::rewrap_file) does it through a journal, see
-//! [`in_place`](crate::in_place). A new front is padded as the sealer says, not as the old one was.
+//! A re-wrap replaces a wrap only if it is proven to be under a KEK of this sealer: its id is unique in the world and resolved, or it
+//! unwrapped to the same DEK. Every other wrap stays, so that nobody else loses access. A re-wrap never leaves fewer wraps, or weaker ones,
+//! than it found, unless you ask for that by name.
+//!
+//! Store [`NewWraps`](crate::sealer::NewWraps) in one of three ways: [`splice`](crate::sealer::NewWraps::splice) makes a whole new value,
+//! for a row; [`prefix`](crate::sealer::NewWraps::prefix) is the front alone, for a store that can concatenate it with the body behind
+//! [`replaces`](crate::sealer::NewWraps::replaces) bytes; and [`in_place`](crate::sealer::NewWraps::in_place) is the front at its old length,
+//! for a store that replaces bytes atomically.
+//!
+//! To write in place is safe only if all of the front is replaced at once, or through a journal: a reader refuses half a front,
+//! and the DEK is then lost. For files [`blocking::Sealer::rewrap_file`](crate::sealer::blocking::Sealer::rewrap_file) does it through a
+//! journal, see [`in_place`](crate::in_place). A new front is padded as the sealer says, not as the old one was:
+//! [`Builder::padding`](crate::Builder::padding) leaves room for the next re-wrap of a large object.
 //!
 //! # Streams
 //! [`blocking::Sealer::writer`](crate::sealer::blocking::Sealer::writer) and
@@ -124,9 +129,7 @@
 //! - [`blocking::Sealer::range_reader`](crate::sealer::blocking::Sealer::range_reader) reads a file from anywhere and opens the
 //!   chunks that it touches. It verifies the end when it is made, so its length is authentic.
 //! - [`RangePlan`](crate::message::RangePlan) tells without a key which bytes of a stored object to fetch; its pieces open through
-//!   [`Opener::open_range`](crate::Opener::open_range). What opens is authentic and in its place, and the object has not
-//!   been cut off: a plan fetches the final chunk too, unless it is made
-//!   [`without_verified_end`](crate::message::RangePlan::without_verified_end).
+//!   [`Opener::open_range`](crate::Opener::open_range). The pieces include the final chunk, so that an object that was cut off is noticed.
 //!
 //! A small chunk size makes small parts cheap, at 16 bytes for each chunk.
 //!

@@ -100,9 +100,15 @@ pub enum ErrorKind {
     /// The key manager has no such key.
     #[error("the key manager has no such key")]
     KeyNotFound,
-    /// The key exists and is disabled.
+    /// The key exists and is disabled, has expired or is not valid yet.
     #[error("the key is disabled")]
     KeyDisabled,
+    /// The key exists and cannot be used in the state it is in: it is being made, or has no key material.
+    #[error("the key is not ready for use")]
+    KeyNotReady,
+    /// The key will be destroyed, and is not used until that is canceled.
+    #[error("the key is about to be destroyed")]
+    KeyPendingDestruction,
     /// The key manager asks to slow down.
     #[error("the key manager is throttling")]
     Throttled,

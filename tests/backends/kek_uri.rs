@@ -117,3 +117,61 @@ fn what_is_missing_is_named() {
         assert!(error.to_string().contains(named), "{error}");
     }
 }
+
+/// A KMS that wraps and does not unwrap: found out before anything is sealed, unless that is not wanted.
+#[cfg(feature = "azure-key-vault")]
+#[tokio::test]
+async fn the_first_wrap_is_read_back_unless_it_is_switched_off() {
+    use crate::fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, Fault, TENANT};
+    let fake = FakeKeyVault::start();
+    fake.key("k");
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, fake.ca()).unwrap();
+    let uri = format!(
+        "azure-key-vault:{}/keys/k?ca={}&verify-challenge=off&credential=secret",
+        fake.url(),
+        ca.display()
+    );
+    let environment = FakeEnvironment::new()
+        .with("WAXSEAL_KMS_URI", &uri)
+        .with("AZURE_TENANT_ID", TENANT)
+        .with("AZURE_CLIENT_ID", "app")
+        .with("AZURE_CLIENT_SECRET", CLIENT_SECRET)
+        .with("AZURE_AUTHORITY_HOST", &fake.url());
+    let context = EncryptionContext::empty();
+    let unwraps = |fake: &FakeKeyVault| {
+        let seen = fake.seen();
+        seen.iter()
+            .filter(|seen| seen.path().ends_with("/unwrapkey"))
+            .count()
+    };
+    let sealer = || async {
+        let opened = open_from_environment(&environment).await.unwrap();
+        Sealer::new(opened.active)
+    };
+    let good = sealer().await;
+    for _ in 0..3 {
+        good.seal(b"hello", &context).await.unwrap();
+    }
+    assert_eq!(unwraps(&fake), 1, "once for a version");
+
+    fake.set_rule(|seen| match seen.path().ends_with("/unwrapkey") {
+        true => Fault::Answer(403, String::new(), r#"{"error":{"code":"Forbidden"}}"#.to_owned()),
+        false => Fault::None,
+    });
+    let error = sealer().await.seal(b"hello", &context).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.to_string().contains("WAXSEAL_KMS_VERIFY=off"), "{error}");
+
+    environment.set("WAXSEAL_KMS_VERIFY", "off");
+    fake.seen();
+    sealer().await.seal(b"hello", &context).await.unwrap();
+    assert_eq!(unwraps(&fake), 0);
+    environment.set("WAXSEAL_KMS_VERIFY", "perhaps");
+    let error = open_from_environment(&environment).await.unwrap_err();
+    assert!(
+        error.to_string().contains("WAXSEAL_KMS_VERIFY is on or off"),
+        "{error}"
+    );
+}

@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Forward,
     /// To the server with these header lines more (each with its line end), and back.
     Adding(&'static str),
+    /// To the server without this header, and back: a server that does not know it.
+    Without(&'static str),
     /// The connection is closed without an answer.
     Close,
     /// No answer ever comes.
@@ -185,6 +187,16 @@ fn serve(mut client: impl Read + Write, shared: &Shared) -> Result<()> {
         )
         .into_bytes(),
         Fault::Adding(lines) => ask(&shared.upstream, &seen, lines)?,
+        Fault::Without(header) => {
+            let name = format!("{header}:");
+            let is_other = |line: &&str| !line.to_ascii_lowercase().starts_with(&name);
+            let lines: Vec<&str> = seen.head.split("\r\n").filter(is_other).collect();
+            let without = Seen {
+                head: lines.join("\r\n"),
+                body: seen.body.clone(),
+            };
+            ask(&shared.upstream, &without, "")?
+        }
         Fault::Forward | Fault::Cut(_) | Fault::Stall(_) | Fault::Drip(_) => {
             ask(&shared.upstream, &seen, "")?
         }

@@ -310,6 +310,15 @@ impl KekAdmin for AwsAdmin {
         disable.await.map_err(named)
     }
 
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        let enable = async {
+            let key_id = self.metadata(&self.whole(kek)?).await?.key_id;
+            let call = self.client.kms()?.enable_key().key_id(key_id);
+            self.client.call(None, call.send()).await.map(drop)
+        };
+        enable.await.map_err(named)
+    }
+
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
         self.try_schedule(kek, delay).await.map_err(named)
     }

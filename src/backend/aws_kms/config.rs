@@ -159,14 +159,25 @@ impl Config {
                 )));
             }
         }
-        if let Some(url) = &self.endpoint
-            && !["http://", "https://"]
-                .iter()
-                .any(|scheme| url.starts_with(scheme))
-        {
-            return Err(Error::configuration("the endpoint is an http or https URL"));
+        if let Some(url) = &self.endpoint {
+            check_endpoint(url)?;
         }
         Ok(())
+    }
+}
+
+/// `https://HOST[:PORT]` or `http://HOST[:PORT]`, perhaps with a path. What is refused is not repeated: it may hold a password.
+fn check_endpoint(url: &str) -> Result<()> {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#', '\\']).next());
+    match authority {
+        None | Some("") => Err(Error::configuration("the endpoint is an http or https URL")),
+        Some(authority) if authority.contains('@') => Err(Error::configuration(
+            "no credentials belong into the endpoint; give them by the AWS_* variables or a profile",
+        )),
+        Some(_) => Ok(()),
     }
 }
 
@@ -219,14 +230,20 @@ mod tests {
             Config::new().with_read_timeout(long),
             Config::new().with_operation_timeout(none),
             Config::new().with_endpoint("kms.example.com"),
+            Config::new().with_endpoint("https://"),
+            Config::new().with_endpoint("https://user:CANARY@kms.example.com"),
+            Config::new().with_endpoint("https://CANARY@kms.example.com/path"),
         ] {
-            assert_eq!(
-                bad.check().unwrap_err().kind(),
-                ErrorKind::Configuration,
-                "{bad:?}"
-            );
+            let error = bad.check().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{bad:?}");
+            assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
         }
         let good = Config::new().with_operation_timeout(LONGEST);
-        assert!(good.with_endpoint("http://127.0.0.1:1").check().is_ok());
+        for url in [
+            "http://127.0.0.1:1",
+            "https://vpce-1.kms.eu-west-1.vpce.amazonaws.com/a@b",
+        ] {
+            assert!(good.clone().with_endpoint(url).check().is_ok(), "{url}");
+        }
     }
 }

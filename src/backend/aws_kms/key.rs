@@ -99,6 +99,18 @@ impl AwsKey {
         key.target(request.deadline(), &self.grant_tokens).await
     }
 
+    /// Of a key's state AWS says only that it does not allow the call: the key is asked which state that is. That takes the
+    /// right `kms:DescribeKey`; without it the error stays as it is.
+    async fn told<T>(&self, key: &Key, answer: Result<T>, request: &Request<'_>) -> Result<T> {
+        match answer {
+            Err(error) if error.kind() == ErrorKind::KeyNotReady => {
+                let state = key.state(request.deadline(), &self.grant_tokens).await;
+                Err(state.unwrap_or(error))
+            }
+            answer => answer,
+        }
+    }
+
     fn wrapped(&self, kek: KekRef, ciphertext: Option<Blob>) -> Result<WrappedDek> {
         let ciphertext = ciphertext.map(Blob::into_inner).unwrap_or_default();
         if ciphertext.is_empty() || ciphertext.len() > LONGEST_CIPHERTEXT {
@@ -116,7 +128,8 @@ impl AwsKey {
             .key_spec(DataKeySpec::Aes256)
             .set_encryption_context(context)
             .set_grant_tokens(self.tokens());
-        let answer = self.client.call(request.deadline(), call.send()).await?;
+        let answer = self.client.call(request.deadline(), call.send()).await;
+        let answer = self.told(&self.active, answer, request).await?;
         let dek = Zeroizing::new(answer.plaintext.map(Blob::into_inner).unwrap_or_default());
         let dek = Dek::from_slice(&dek).map_err(|_| {
             Error::new(ErrorKind::InvalidAnswer).with_detail("the answer has no data key of 32 bytes")
@@ -137,7 +150,8 @@ impl AwsKey {
             .plaintext(Blob::new(dek.expose_bytes().as_slice()))
             .set_encryption_context(context)
             .set_grant_tokens(self.tokens());
-        let answer = self.client.call(request.deadline(), call.send()).await?;
+        let answer = self.client.call(request.deadline(), call.send()).await;
+        let answer = self.told(&self.active, answer, request).await?;
         let kek = self.active.answered(&target, answer.key_id.as_deref(), None)?;
         self.wrapped(kek, answer.ciphertext_blob)
     }
@@ -161,7 +175,8 @@ impl AwsKey {
             .ciphertext_blob(Blob::new(wrapped.wrapped))
             .set_encryption_context(context)
             .set_grant_tokens(self.tokens());
-        let answer = self.client.call(request.deadline(), call.send()).await?;
+        let answer = self.client.call(request.deadline(), call.send()).await;
+        let answer = self.told(key, answer, request).await?;
         let dek = Zeroizing::new(answer.plaintext.map(Blob::into_inner).unwrap_or_default());
         let material = answer.key_material_id.as_deref();
         let kek = key.answered(&target, answer.key_id.as_deref(), material)?;
@@ -191,7 +206,10 @@ impl AwsKey {
         let answer = match self.client.call(request.deadline(), call.send()).await {
             // The caller unwraps and wraps instead.
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => return Ok(None),
-            answer => answer?,
+            answer => {
+                let answer = self.told(key, answer, request).await;
+                self.told(&self.active, answer, request).await?
+            }
         };
         key.answered(&source, answer.source_key_id.as_deref(), None)?;
         let material = answer.destination_key_material_id.as_deref();
@@ -241,8 +259,16 @@ impl KeyManager for AwsKey {
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let mut worst = not_recognized(&wrapped);
         if self.is_ours(&wrapped) {
-            for key in self.all().filter(|key| key.may_be(wrapped.kek_id)) {
+            let candidates = self.all().filter(|key| key.may_be(wrapped.kek_id));
+            for (tried, key) in candidates.enumerate() {
                 check_length(&wrapped).map_err(|error| named(error, Operation::Unwrap))?;
+                // Who asks has taken the first.
+                if tried > 0
+                    && let Err(error) = request.take_call()
+                {
+                    worst = worse(worst, error);
+                    break;
+                }
                 match self.unwrap_under(key, &wrapped, request).await {
                     Ok(unwrapped) => return Ok(unwrapped),
                     Err(error) => worst = worse(worst, error),

@@ -97,7 +97,9 @@ pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => Kind::Unauthenticated,
         "NotFoundException" => Kind::KeyNotFound,
-        "DisabledException" | "KMSInvalidStateException" => Kind::KeyDisabled,
+        "DisabledException" => Kind::KeyDisabled,
+        // Pending deletion, pending import, being made, or its key store is away: only the key's description tells.
+        "KMSInvalidStateException" => Kind::KeyNotReady,
         "RequestLimitExceeded"
         | "RequestThrottled"
         | "RequestThrottledException"

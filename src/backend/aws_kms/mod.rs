@@ -70,7 +70,7 @@
 //! ```
 //!
 //! What only seals needs `kms:GenerateDataKey`, what only opens `kms:Decrypt`; both `kms:DescribeKey` under an
-//! alias. With `Pairs`, a condition such as `"StringEquals": {"kms:EncryptionContext:tenant": "acme"}` ties a role
+//! alias, and to tell what a key's state is if that does not allow a call. With `Pairs`, a condition such as `"StringEquals": {"kms:EncryptionContext:tenant": "acme"}` ties a role
 //! to a tenant.
 //!
 //! For [`AwsAdmin`], and for no application that seals:
@@ -82,7 +82,7 @@
 //!     "Effect": "Allow",
 //!     "Action": ["kms:CreateKey", "kms:CreateAlias", "kms:TagResource", "kms:ListKeys", "kms:ListResourceTags",
 //!                "kms:DescribeKey", "kms:RotateKeyOnDemand", "kms:GetKeyRotationStatus", "kms:ListKeyRotations",
-//!                "kms:DisableKey", "kms:ScheduleKeyDeletion"],
+//!                "kms:DisableKey", "kms:EnableKey", "kms:ScheduleKeyDeletion"],
 //!     "Resource": "*"
 //!   }]
 //! }
@@ -95,7 +95,8 @@
 //! | `AccessDeniedException` | `Denied` |
 //! | signature, token or access key not accepted; no credentials found | `Unauthenticated` |
 //! | `NotFoundException` | `KeyNotFound` |
-//! | `DisabledException`; `KMSInvalidStateException` (pending deletion or import, unavailable) | `KeyDisabled` |
+//! | `DisabledException` | `KeyDisabled` |
+//! | `KMSInvalidStateException` | as the key then describes itself: `KeyPendingDestruction`, `KeyDisabled`, `Unavailable` if its key store is away; else `KeyNotReady` |
 //! | `ThrottlingException` and the like, HTTP 429 | `Throttled` |
 //! | `KMSInternalException`, `KeyUnavailableException`, `DependencyTimeoutException`, another HTTP 5xx, no connection | `Unavailable` |
 //! | no answer in time | `TimedOut` |

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_kms::types::{KeySpec, KeyUsageType};
+use aws_sdk_kms::primitives::DateTimeFormat as Format;
+use aws_sdk_kms::types::{KeySpec, KeyState, KeyUsageType};
 
 use super::PROVIDER;
 use super::client::Client;
@@ -182,6 +183,33 @@ impl Key {
         key.arn
             .filter(|arn| KeyArn::parse(arn).is_some())
             .ok_or_else(invalid)
+    }
+
+    /// What is wrong with the state that the key is in; `None` if nothing is, or AWS does not say.
+    pub(super) async fn state(&self, deadline: Option<Monotonic>, tokens: &[String]) -> Option<Error> {
+        let target = self.target(deadline, tokens).await.ok()?;
+        let call = self.client.kms().ok()?.describe_key().key_id(target);
+        let call = call.set_grant_tokens((!tokens.is_empty()).then(|| tokens.to_vec()));
+        let key = self.client.call(deadline, call.send()).await.ok()?.key_metadata?;
+        let when = key.deletion_date.and_then(|date| date.fmt(Format::DateTime).ok());
+        Some(match key.key_state? {
+            KeyState::Disabled => Error::new(ErrorKind::KeyDisabled),
+            KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => {
+                Error::new(ErrorKind::KeyPendingDestruction).with_detail(format!(
+                    "AWS KMS deletes the key {}; `aws kms cancel-key-deletion` and then `aws kms enable-key` keep it",
+                    when.map_or_else(|| "soon".to_owned(), |when| format!("on {when}"))
+                ))
+            }
+            KeyState::PendingImport => Error::new(ErrorKind::KeyNotReady).with_detail(
+                "the key has no key material, or its material has expired; import it with `aws kms import-key-material`",
+            ),
+            KeyState::Creating | KeyState::Updating => Error::new(ErrorKind::KeyNotReady)
+                .with_retryable(true)
+                .with_detail("the key is being made or changed"),
+            KeyState::Unavailable => Error::new(ErrorKind::Unavailable)
+                .with_detail("the custom key store of the key is not connected"),
+            _ => return None,
+        })
     }
 
     fn is_due(&self, known: &Known) -> bool {

@@ -110,6 +110,7 @@ impl AzureAdmin {
         };
         let mut description = KekDescription::new(kek, state, self.algorithm.wrap_algorithm());
         description.created = attributes.created.map(SystemTime::from);
+        description.not_before = attributes.not_before.map(SystemTime::from);
         description.expires_at = attributes.expires.map(SystemTime::from);
         description
     }
@@ -202,10 +203,10 @@ impl AzureAdmin {
         Ok(all)
     }
 
-    async fn try_disable(&self, kek: &KekRef) -> Result<()> {
+    async fn set_enabled(&self, kek: &KekRef, enabled: bool) -> Result<()> {
         let (key, version) = self.key(kek)?;
         let deadline = self.client.deadline(None);
-        // So that a reference to another vault's key is not followed, and what is disabled stays as it is.
+        // So that a reference to another vault's key is not followed.
         let found = self.get(&key, version, deadline).await?;
         let newest = self.describe_found(&key, Some(kek), &found, version)?;
         let all = match version {
@@ -215,14 +216,14 @@ impl AzureAdmin {
         for version in all {
             let parameters = UpdateKeyPropertiesParameters {
                 key_attributes: Some(KeyAttributes {
-                    enabled: Some(false),
+                    enabled: Some(enabled),
                     ..KeyAttributes::default()
                 }),
                 ..UpdateKeyPropertiesParameters::default()
             };
             let after = self.update(&key, &version, parameters, deadline).await?;
-            if after.attributes.and_then(|of| of.enabled) != Some(false) {
-                return Err(map::nonsense("the version was not disabled").with_retryable(true));
+            if after.attributes.and_then(|of| of.enabled) != Some(enabled) {
+                return Err(map::nonsense("the state of the version was not changed").with_retryable(true));
             }
         }
         Ok(())
@@ -346,7 +347,11 @@ impl KekAdmin for AzureAdmin {
     }
 
     async fn disable(&self, kek: &KekRef) -> Result<()> {
-        self.try_disable(kek).await.map_err(context)
+        self.set_enabled(kek, false).await.map_err(context)
+    }
+
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        self.set_enabled(kek, true).await.map_err(context)
     }
 
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {

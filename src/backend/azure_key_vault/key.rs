@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use azure_core::http::{Body, RequestContent};
@@ -16,8 +15,7 @@ use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::map::{self, Call};
-use super::resolve::{Key, LEAST_MODULUS};
-use super::versions;
+use super::resolve::{Key, LEAST_MODULUS, Validity, out_of_use};
 use super::{Algorithm, PROVIDER, names};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
@@ -102,7 +100,7 @@ impl AzureKey {
 
     async fn try_wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let deadline = self.key.client.deadline(Some(request));
-        let version = self.key.version(deadline).await?;
+        let version = self.key.version_in_use(deadline).await?;
         let body = self.body(request.embed(dek).as_slice());
         match self.wrap_under(&version, body.clone(), deadline).await {
             // Rotated since it was asked for, and the old version taken out of use.
@@ -156,7 +154,8 @@ impl AzureKey {
         }
         let deadline = self.key.client.deadline(Some(request));
         match wrapped.kek_version {
-            "" => self.unwrap_somehow(&wrapped, request, deadline).await,
+            // No writer leaves out the version alone: only one that hides the id as well is worth a search.
+            "" if wrapped.kek_id.is_empty() => self.unwrap_somehow(&wrapped, request, deadline).await,
             // Of the configured key, and a name: what a stanza claims leads nowhere else.
             version if names::is_version(version) => {
                 self.unwrap_under(version, &wrapped, request, deadline).await
@@ -165,26 +164,32 @@ impl AzureKey {
         }
     }
 
-    /// The writer hid which version it was: the current one, or else any other of the key.
+    /// The writer hid which version it was: the current one, or else any other of the key. Each is a call of the envelope's
+    /// budget.
     async fn unwrap_somehow(
         &self,
         wrapped: &WrapRef<'_>,
         request: &Request<'_>,
         deadline: Monotonic,
     ) -> Result<Unwrapped> {
-        let current = self.key.version(deadline).await?;
+        let current = self.key.version(deadline).await?.id;
         let mut worst = match self.unwrap_under(&current, wrapped, request, deadline).await {
             Ok(unwrapped) => return Ok(unwrapped),
             Err(error) => error,
         };
-        let others = versions::all(&self.key.client, &self.key.name, Call::Read, deadline).await;
-        let others = match others {
+        let others = match self.key.versions(deadline).await {
             Ok(others) => others,
             // Without the right to list, the current one is all there is.
             Err(error) if error.kind() == ErrorKind::Denied => return Err(worst),
             Err(error) => return Err(worse(worst, error)),
         };
         for version in others.iter().filter(|version| **version != current) {
+            if let Err(error) = request.take_call() {
+                let error = error.with_detail(
+                    "the envelope hides its version; configure the key as NAME/VERSION, which is then tried first",
+                );
+                return Err(worse(worst, error));
+            }
             match self.unwrap_under(version, wrapped, request, deadline).await {
                 Ok(unwrapped) => return Ok(unwrapped),
                 Err(error) => worst = worse(worst, error),
@@ -200,26 +205,11 @@ impl AzureKey {
             return error;
         }
         let found = self.key.get(Some(version), deadline).await.ok();
-        let Some(attributes) = found.and_then(|found| found.attributes) else {
-            return error;
-        };
-        let now = self.key.client.wall_clock();
-        let disabled = |detail: &'static str| {
-            Error::new(ErrorKind::KeyDisabled)
-                .with_provider(PROVIDER)
-                .with_detail(detail)
-        };
-        if attributes.enabled == Some(false) {
-            disabled("the version is disabled")
-        } else if attributes.expires.is_some_and(|end| SystemTime::from(end) <= now) {
-            disabled("the version has expired")
-        } else if attributes
-            .not_before
-            .is_some_and(|start| SystemTime::from(start) > now)
-        {
-            disabled("the version is not valid yet")
-        } else {
-            error
+        let attributes = found.and_then(|found| found.attributes);
+        let validity = Validity::of(attributes.as_ref());
+        match validity.why_not(self.key.client.wall_clock()) {
+            Some(why) => out_of_use(version, why),
+            None => error,
         }
     }
 

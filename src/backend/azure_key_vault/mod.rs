@@ -34,8 +34,13 @@
 //! reason that may pass, the one before is used. Once it has a new version and the old one is disabled, the next wrap asks at
 //! once.
 //!
+//! *A version that is disabled, has expired or is not valid yet does not wrap*, whatever the service would do: it is reported
+//! to wrap under such a version and to refuse to unwrap. The attributes that come with the answer decide, as old as
+//! [`Config::with_refresh`] allows. A pinned version is read as often; without the right to read it, the service decides.
+//!
 //! An unwrap asks the *configured* vault for the *configured* key; of the stanza it takes the version alone. Where the writer
-//! hid that too, the current version is tried, then the others. Nothing that an answer names leads elsewhere either: every
+//! hid the version with the id, the current version is tried, then the others, each a call of the envelope's budget
+//! ([`BACKEND_CALLS`](crate::value::limits::BACKEND_CALLS)); they are listed once for an envelope. Nothing that an answer names leads elsewhere either: every
 //! call goes to the configured host.
 //!
 //! The host in the id is the one in `kid`, the vault's own name. Below Azure's own domains it must be the configured one.
@@ -56,7 +61,7 @@
 //! --assignee "$PRINCIPAL" --scope /keys/orders`. In a vault with access policies instead of roles:
 //! `az keyvault set-policy --name shop --object-id "$PRINCIPAL" --key-permissions get wrapKey unwrapKey`.
 //!
-//! `read` (`get`) is needed where no version is pinned, to find versions that the writer hid (with `list`), and to tell a
+//! `read` (`get`) is needed where no version is pinned, to refuse to wrap under a version that is out of use, to find versions that the writer hid (with `list`), and to tell a
 //! disabled key from a denied caller where the service's error does not.
 //!
 //! [`AzureAdmin`] needs `get`, `list`, `create`, `rotate`, `update` and `delete` on keys: the role *Key Vault Crypto Officer*

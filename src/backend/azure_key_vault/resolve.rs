@@ -1,16 +1,16 @@
 //! One configured key: its id, and which version is the current one.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use azure_security_keyvault_keys::KeyClient;
-use azure_security_keyvault_keys::models::{Key as Found, KeyClientGetKeyOptions, KeyType};
+use azure_security_keyvault_keys::models::{Key as Found, KeyAttributes, KeyClientGetKeyOptions, KeyType};
 
 use super::client::Client;
 use super::map::{self, Call};
 use super::names::{self, KeyId};
-use super::{Algorithm, PROVIDER};
+use super::{Algorithm, PROVIDER, versions};
 use crate::envelope::KekRef;
 use crate::key::Recognition;
 use crate::runtime::Monotonic;
@@ -18,6 +18,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 /// When to ask again after that failed, unless it is sooner anyway.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How long a list of versions is good for: longer than it takes to open an envelope, and not long after a rotation.
+const LISTED: Duration = Duration::from_secs(5);
 /// The least modulus, in bytes.
 pub(super) const LEAST_MODULUS: usize = 256;
 
@@ -35,10 +37,65 @@ struct Known {
     id: Option<String>,
     /// Whether the vault has answered under that id.
     answered: bool,
-    /// The version that is the current one.
-    version: Option<String>,
+    /// The version that wraps, and what the vault said of it.
+    version: Option<Version>,
     /// When to ask for it again.
     due: Option<Monotonic>,
+    /// All versions, the newest first, and when they were listed.
+    listed: Option<(Monotonic, Arc<[String]>)>,
+}
+
+/// A version, and whether it is in use.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) id: String,
+    validity: Validity,
+}
+
+impl Version {
+    /// Refuses a version that must not wrap. The service may wrap under it all the same, and does not unwrap then.
+    pub(super) fn check(&self, now: SystemTime) -> Result<()> {
+        match self.validity.why_not(now) {
+            Some(why) => Err(out_of_use(&self.id, why)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the attributes of a version say of its use.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Validity {
+    is_disabled: bool,
+    not_before: Option<SystemTime>,
+    expires: Option<SystemTime>,
+}
+
+impl Validity {
+    pub(super) fn of(attributes: Option<&KeyAttributes>) -> Self {
+        attributes.map_or_else(Self::default, |of| Self {
+            is_disabled: of.enabled == Some(false),
+            not_before: of.not_before.map(SystemTime::from),
+            expires: of.expires.map(SystemTime::from),
+        })
+    }
+
+    pub(super) fn why_not(&self, now: SystemTime) -> Option<&'static str> {
+        if self.is_disabled {
+            Some("is disabled")
+        } else if self.expires.is_some_and(|end| end <= now) {
+            Some("has expired")
+        } else if self.not_before.is_some_and(|start| start > now) {
+            Some("is not valid yet")
+        } else {
+            None
+        }
+    }
+}
+
+pub(super) fn out_of_use(version: &str, why: &str) -> Error {
+    Error::new(ErrorKind::KeyDisabled)
+        .with_provider(PROVIDER)
+        .with_detail(format!("version {version} of the key {why}"))
 }
 
 impl Key {
@@ -136,11 +193,8 @@ impl Key {
         KekRef::new(PROVIDER, &id, version).map_err(|_| other())
     }
 
-    /// The version to wrap with: the pinned one, or the current one as last asked for.
-    pub(super) async fn version(&self, deadline: Monotonic) -> Result<String> {
-        if let Some(pinned) = &self.pinned {
-            return Ok(pinned.clone());
-        }
+    /// The version that wraps, the pinned or the current one, as last asked for: by its id alone, whatever state it is in.
+    pub(super) async fn version(&self, deadline: Monotonic) -> Result<Version> {
         let former = {
             let mut known = self.lock();
             let now = self.client.now();
@@ -159,9 +213,11 @@ impl Key {
         match self.resolve(deadline).await {
             Ok(version) => {
                 match former {
-                    None => tracing::info!(kek = %self.id(), version = %version, "an Azure key was resolved"),
-                    Some(former) if former != version => {
-                        tracing::info!(kek = %self.id(), version = %version, "an Azure key has a new version");
+                    None => {
+                        tracing::info!(kek = %self.id(), version = %version.id, "an Azure key was resolved");
+                    }
+                    Some(former) if former.id != version.id => {
+                        tracing::info!(kek = %self.id(), version = %version.id, "an Azure key has a new version");
                     }
                     Some(_) => {}
                 }
@@ -172,7 +228,7 @@ impl Key {
                     tracing::warn!(
                         kek = %self.id(),
                         error = %error,
-                        "the current version of an Azure key could not be asked for; it is taken for what it was"
+                        "the version of an Azure key that wraps could not be asked for; it is taken for what it was"
                     );
                     Ok(former)
                 }
@@ -184,24 +240,72 @@ impl Key {
         }
     }
 
-    /// Another version than this one, where the vault has one by now: it was disabled or is gone.
+    /// A version to wrap under, which is in use. If what is known is not, the vault is asked once more.
+    pub(super) async fn version_in_use(&self, deadline: Monotonic) -> Result<String> {
+        let now = self.client.wall_clock();
+        let version = self.version(deadline).await?;
+        let Err(refused) = version.check(now) else {
+            return Ok(version.id);
+        };
+        // It may be in use by now, or have a successor.
+        match self.resolve(deadline).await {
+            Ok(version) => version.check(now).map(|()| version.id),
+            Err(_) => Err(refused),
+        }
+    }
+
+    /// Another version than this one, if the vault has one by now that is in use: this one is disabled or gone.
     pub(super) async fn instead_of(&self, version: &str, deadline: Monotonic) -> Option<String> {
         if self.pinned.is_some() {
             return None;
         }
-        self.resolve(deadline).await.ok().filter(|new| new != version)
+        let new = self.resolve(deadline).await.ok()?;
+        let is_good = new.id != version && new.check(self.client.wall_clock()).is_ok();
+        is_good.then_some(new.id)
     }
 
-    /// Asks which version is the current one.
-    async fn resolve(&self, deadline: Monotonic) -> Result<String> {
-        let found = self.get(None, deadline).await?;
-        let kid = found.key.as_ref().and_then(|key| key.kid.as_deref());
-        let kek = self.answered(kid, None)?;
-        self.check(&found)?;
+    /// Asks which version wraps, and for its state.
+    async fn resolve(&self, deadline: Monotonic) -> Result<Version> {
+        let pinned = self.pinned.as_deref();
+        let version = match self.get(pinned, deadline).await {
+            Ok(found) => {
+                let kid = found.key.as_ref().and_then(|key| key.kid.as_deref());
+                let kek = self.answered(kid, pinned)?;
+                self.check(&found)?;
+                Version {
+                    id: kek.version().to_owned(),
+                    validity: Validity::of(found.attributes.as_ref()),
+                }
+            }
+            // The version is known, and there is no right to read it.
+            Err(error) => match pinned {
+                Some(pinned) if error.kind() == ErrorKind::Denied => Version {
+                    id: pinned.to_owned(),
+                    validity: Validity::default(),
+                },
+                _ => return Err(error),
+            },
+        };
         let mut known = self.lock();
-        known.version = Some(kek.version().to_owned());
+        known.version = Some(version.clone());
         known.due = Some(self.client.now() + self.client.refresh());
-        Ok(kek.version().to_owned())
+        Ok(version)
+    }
+
+    /// All versions, the newest first. Listed once for all stanzas of an envelope: what was listed a moment ago is not
+    /// listed again.
+    pub(super) async fn versions(&self, deadline: Monotonic) -> Result<Arc<[String]>> {
+        let now = self.client.now();
+        let listed = self.lock().listed.clone();
+        if let Some((at, versions)) = listed
+            && now < at + LISTED
+        {
+            return Ok(versions);
+        }
+        let versions = versions::all(&self.client, &self.name, Call::Read, deadline).await?;
+        let versions: Arc<[String]> = versions.into();
+        self.lock().listed = Some((now, Arc::clone(&versions)));
+        Ok(versions)
     }
 
     /// Reads the key, or one version of it.
@@ -213,6 +317,12 @@ impl Key {
     fn check(&self, found: &Found) -> Result<()> {
         let wrong = |detail: &'static str| Err(Error::new(ErrorKind::Configuration).with_detail(detail));
         let key = found.key.as_ref();
+        let operations = key.and_then(|key| key.key_ops.as_deref());
+        if operations.is_some_and(|operations| !operations.iter().any(|operation| operation == "unwrapKey")) {
+            return wrong(
+                "the key's operations do not include unwrapKey, so nothing that it wraps would open",
+            );
+        }
         match (self.algorithm, key.and_then(|key| key.kty.as_ref())) {
             (Algorithm::RsaOaep256, Some(KeyType::Rsa | KeyType::RsaHsm)) => {
                 let modulus = key.and_then(|key| key.n.as_ref()).map(Vec::len);
@@ -246,7 +356,7 @@ pub(super) async fn get(
     deadline: Monotonic,
 ) -> Result<Found> {
     let (name, version) = (name.to_owned(), version.map(str::to_owned));
-    let work = move |sdk: std::sync::Arc<KeyClient>| {
+    let work = move |sdk: Arc<KeyClient>| {
         let (name, version) = (name.clone(), version.clone());
         async move {
             let options = KeyClientGetKeyOptions {

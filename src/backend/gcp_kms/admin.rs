@@ -214,16 +214,21 @@ impl GcpAdmin {
         Ok(described)
     }
 
-    async fn try_disable(&self, kek: &KekRef) -> Result<()> {
+    /// Puts the versions that are in one state into the other. Whatever is in a third one stays as it is.
+    async fn switch(
+        &self,
+        kek: &KekRef,
+        from: CryptoKeyVersionState,
+        to: CryptoKeyVersionState,
+    ) -> Result<()> {
         let deadline = self.client.deadline(None);
         for version in self.versions(kek, deadline).await? {
-            // Whatever else is not enabled does neither wrap nor unwrap.
-            if version.state != CryptoKeyVersionState::Enabled {
+            if version.state != from {
                 continue;
             }
             let update = CryptoKeyVersion::new()
                 .set_name(version.name)
-                .set_state(CryptoKeyVersionState::Disabled);
+                .set_state(to.clone());
             let work = move |service: KeyManagementService| {
                 service
                     .update_crypto_key_version()
@@ -231,8 +236,8 @@ impl GcpAdmin {
                     .set_update_mask(FieldMask::default().set_paths(["state"]))
                     .send()
             };
-            if self.call(deadline, work).await?.state != CryptoKeyVersionState::Disabled {
-                return Err(map::damaged("the version was not disabled"));
+            if self.call(deadline, work).await?.state != to {
+                return Err(map::damaged("the state of the version was not changed"));
             }
         }
         Ok(())
@@ -340,7 +345,13 @@ impl KekAdmin for GcpAdmin {
     }
 
     async fn disable(&self, kek: &KekRef) -> Result<()> {
-        self.try_disable(kek).await.map_err(context)
+        use CryptoKeyVersionState::{Disabled, Enabled};
+        self.switch(kek, Enabled, Disabled).await.map_err(context)
+    }
+
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        use CryptoKeyVersionState::{Disabled, Enabled};
+        self.switch(kek, Disabled, Enabled).await.map_err(context)
     }
 
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {

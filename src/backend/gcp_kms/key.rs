@@ -162,7 +162,19 @@ impl GcpKey {
             Some(CryptoKeyVersionState::Destroyed) => {
                 Error::new(ErrorKind::KeyDestroyed).with_provider(PROVIDER)
             }
-            Some(CryptoKeyVersionState::DestroyScheduled) => error.with_detail("scheduled for destruction"),
+            Some(CryptoKeyVersionState::DestroyScheduled) => Error::new(ErrorKind::KeyPendingDestruction)
+                .with_provider(PROVIDER)
+                .with_detail(
+                    "the version is scheduled for destruction; `gcloud kms keys versions restore` and then `enable` keep it",
+                ),
+            Some(
+                CryptoKeyVersionState::PendingGeneration
+                | CryptoKeyVersionState::PendingImport
+                | CryptoKeyVersionState::ImportFailed
+                | CryptoKeyVersionState::GenerationFailed,
+            ) => Error::new(ErrorKind::KeyNotReady)
+                .with_provider(PROVIDER)
+                .with_detail("the version has no key material"),
             _ => error,
         }
     }

@@ -61,7 +61,7 @@
 //! | the service says | kind |
 //! |---|---|
 //! | `INVALID_ARGUMENT` to a decrypt | `CannotOpen` |
-//! | `FAILED_PRECONDITION` to an encrypt or decrypt | `KeyDisabled`, or `KeyDestroyed` where its details or the version's state say so |
+//! | `FAILED_PRECONDITION` to an encrypt or decrypt | `KeyDisabled`; or `KeyDestroyed`, `KeyPendingDestruction` or `KeyNotReady`, as its details or the version's state say |
 //! | `PERMISSION_DENIED` | `Denied` |
 //! | `UNAUTHENTICATED`, or no token to be had | `Unauthenticated` |
 //! | `NOT_FOUND` | `KeyNotFound` |

@@ -12,6 +12,7 @@ const BACKEND: &str = "WAXSEAL_KMS_BACKEND";
 const KEY_ID: &str = "WAXSEAL_KMS_KEY_ID";
 const MOUNT: &str = "WAXSEAL_KMS_MOUNT";
 const ENDPOINT: &str = "WAXSEAL_KMS_ENDPOINT";
+const VERIFY: &str = "WAXSEAL_KMS_VERIFY";
 const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 
 /// Opens the key managers that environment variables name, so that a deployment moves from one backend to another
@@ -21,6 +22,8 @@ const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 /// |---|---|
 /// | `WAXSEAL_KMS_URI` | the KEK that wraps, as a URI of [`kek_uri`](super) |
 /// | `WAXSEAL_KMS_ALSO_OPEN` | more URIs, separated by white space, of KEKs that only open: former ones |
+///
+/// | `WAXSEAL_KMS_VERIFY` | `on` (default) or `off`: whether the first wrap under each version of a KEK in a KMS or token is read back ([`Verified`](crate::layer::Verified)). `off` is for a program that may wrap and may not unwrap |
 ///
 /// Or, in the place of the first, one variable that selects the backend:
 ///
@@ -42,7 +45,15 @@ const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 /// Dropping the future leaves nothing behind.
 pub async fn open_from_environment(environment: &dyn Environment) -> Result<KeyManagers> {
     let uri = chosen(environment)?;
+    let verifies = match var(environment, VERIFY)?.as_deref() {
+        None | Some("on") => true,
+        Some("off") => false,
+        Some(_) => return Err(Error::configuration(format!("{VERIFY} is on or off"))),
+    };
     let mut opened = uri.open(environment).await?;
+    if verifies {
+        opened = opened.verified();
+    }
     let former = var(environment, ALSO_OPEN)?.unwrap_or_default();
     for uri in former.split_whitespace() {
         let uri: KekUri = uri.parse().map_err(|error: Error| within(ALSO_OPEN, &error))?;

@@ -31,10 +31,10 @@ const REMEMBERED: usize = 1024;
 /// - *Idempotency keys*: none, and no place to keep them. Creating what exists, and is as the mode needs it, describes it.
 ///   An idempotency key of a rotation is remembered by this value alone. To be safe beyond it, name the
 ///   version to rotate away from, as `describe` gives it: where that is no longer the active one, nothing is done.
-/// - *Disabling a key*: OpenBao does it by soft deletion, which `keys/NAME/soft-delete-restore` takes back. On a server without that,
+/// - *Disabling a key*: OpenBao does it by soft deletion, which enabling takes back. On a server without that,
 ///   it is `Unsupported`.
-/// - *Disabling a version*: by `min_decryption_version`, so only from the oldest upwards, and never the active one; else
-///   `Unsupported`.
+/// - *Disabling a version*: by `min_decryption_version`, so only from the oldest upwards, and never the active one, and enabled from the
+///   newest downwards; else `Unsupported`.
 /// - *Destruction*: at once or not at all, so there is nothing to schedule: `Unsupported`. To destroy a key, disable it,
 ///   wait, set `deletion_allowed` and delete it by the server's own means.
 pub struct TransitAdmin {
@@ -98,7 +98,12 @@ impl TransitAdmin {
                 key.suits(&info)?;
                 return describe(&key, &info, None);
             }
-            Err(error) if error.kind() == ErrorKind::KeyNotFound => {}
+            Err(error) if error.kind() == ErrorKind::KeyNotFound => {
+                // Nothing of that name says whose it is: what every token can read does.
+                self.client
+                    .check_namespace("auth/token/lookup-self", false, deadline)
+                    .await?;
+            }
             Err(error) => return Err(error),
         }
         let derived = self.mode == Mode::DataKey;
@@ -205,6 +210,42 @@ impl TransitAdmin {
         Ok(())
     }
 
+    async fn try_enable(&self, kek: &KekRef) -> Result<()> {
+        let key = self.key(kek)?;
+        let deadline = self.deadline();
+        let info = key.read(deadline).await?;
+        match version_of(kek)? {
+            Some(version) if version == 0 || version > info.latest_version => Err(no_version()),
+            Some(version) if version < info.min_available_version => Err(Error::new(ErrorKind::KeyDestroyed)
+                .with_provider(PROVIDER)
+                .with_detail("the version was trimmed")),
+            Some(version) if version >= info.min_decryption_version => Ok(()),
+            // The newest of those that are disabled, as disabling takes the oldest that is not.
+            Some(version) if version + 1 == info.min_decryption_version => {
+                let body = format!(r#"{{"min_decryption_version":{version}}}"#);
+                let end = "/config";
+                done(&key.manage(Method::POST, end, Some(text(&body)), deadline).await?)?;
+                match key.read(deadline).await?.min_decryption_version {
+                    least if least <= version => Ok(()),
+                    _ => Err(map::nonsense("min_decryption_version is not what it was set to")
+                        .with_retryable(true)),
+                }
+            }
+            Some(_) => Err(unsupported(
+                "enabling a version of a Transit key before the newer ones",
+            )),
+            None if !info.soft_deleted => Ok(()),
+            None => {
+                let end = "/soft-delete-restore";
+                done(&key.manage(Method::POST, end, Some(text("{}")), deadline).await?)?;
+                match key.read(deadline).await?.soft_deleted {
+                    false => Ok(()),
+                    true => Err(map::nonsense("the key is still soft-deleted").with_retryable(true)),
+                }
+            }
+        }
+    }
+
     fn remembered(&self, idempotency_key: &str, id: &str) -> Option<KekRef> {
         let rotated = self.rotated.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = rotated
@@ -246,6 +287,10 @@ impl KekAdmin for TransitAdmin {
 
     async fn disable(&self, kek: &KekRef) -> Result<()> {
         administered(self.try_disable(kek).await)
+    }
+
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        administered(self.try_enable(kek).await)
     }
 
     async fn schedule_destroy(&self, kek: &KekRef, _delay: Duration) -> Result<SystemTime> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
@@ -34,6 +34,7 @@ const MAX_INDEX: usize = 1024;
 const INCONSISTENT: &str = "x-vault-inconsistent";
 /// The token, where an agent or proxy of the server's looks for it. Without it, one may show a token of its own.
 const TOKEN: &str = "x-vault-token";
+const NAMESPACE: &str = "x-vault-namespace";
 
 /// A server, with connections and a login that all its key managers share. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +50,8 @@ struct Inner {
     index: Mutex<Option<HeaderValue>>,
     /// Whether the server lets itself be told that.
     tells: AtomicBool,
+    /// Whether the server was seen to heed the namespace.
+    heeds_namespace: AtomicBool,
 }
 
 /// An answer: the status, and a body that is wiped.
@@ -57,11 +60,40 @@ pub(super) struct Answered {
     pub(super) body: Zeroizing<Vec<u8>>,
     retry_after: Option<Duration>,
     index: Option<HeaderValue>,
+    /// Where a redirect leads.
+    location: Option<String>,
+    /// What the call needs the right to.
+    right: String,
+    /// Whether the server was found to be sealed.
+    is_sealed: bool,
+    /// Whether it was asked without TLS.
+    is_plain: bool,
 }
 
 impl Answered {
     pub(super) fn error(&self) -> Error {
-        map::status(self.status.as_u16(), self.retry_after)
+        let status = self.status.as_u16();
+        let error = map::status(status, self.retry_after);
+        let detail = match status {
+            403 => format!(
+                "HTTP status 403: the token's policies do not allow {}",
+                self.right
+            ),
+            503 if self.is_sealed => "HTTP status 503: the server is sealed; unseal it".to_owned(),
+            301..=303 | 307 | 308 => format!(
+                "HTTP status {status}: a redirect to {}, which is not followed; if the active server is alive, give its address",
+                self.location.as_deref().unwrap_or("an address that is not one")
+            ),
+            // The servers answer so, in text, to what is no TLS.
+            400 if self.is_plain && !self.body.starts_with(b"{") => {
+                return Error::configuration(
+                    "HTTP status 400, and not by the server's API: perhaps the port speaks TLS; give the address as https://",
+                )
+                .with_provider(PROVIDER);
+            }
+            _ => return error,
+        };
+        error.with_detail(detail)
     }
 }
 
@@ -120,7 +152,7 @@ impl Client {
         if let Some(namespace) = &namespace {
             let value =
                 HeaderValue::from_str(namespace).map_err(|_| Error::configuration("a namespace is ASCII"))?;
-            headers.insert("x-vault-namespace", value);
+            headers.insert(NAMESPACE, value);
         }
         let mut http = reqwest::Client::builder()
             .default_headers(headers)
@@ -153,6 +185,7 @@ impl Client {
             sessions: Sessions::new(config.auth),
             index: Mutex::default(),
             tells: AtomicBool::new(true),
+            heeds_namespace: AtomicBool::new(false),
         })))
     }
 
@@ -204,6 +237,68 @@ impl Client {
         self.send(method, path, body, Some(&session), deadline).await
     }
 
+    /// Whether the server is sealed, as far as it says.
+    async fn is_sealed(&self, deadline: Monotonic) -> bool {
+        let answered = self
+            .send_once(Method::GET, "sys/seal-status", None, None, None, deadline)
+            .await;
+        answered.is_ok_and(|answered| {
+            let status: Option<SealStatus> = serde_json::from_slice(&answered.body).ok();
+            status.is_some_and(|status| status.sealed)
+        })
+    }
+
+    /// Refuses a server that does not know namespaces and ignores the header in silence, as the community edition of Vault
+    /// does: what it wraps with is the key of that name of the root. A `path` that was
+    /// just read can be read in a namespace that there is not only if nobody looks at the namespace. Of one that was not read
+    /// a refusal proves nothing.
+    pub(super) async fn check_namespace(
+        &self,
+        path: &str,
+        was_read: bool,
+        deadline: Monotonic,
+    ) -> Result<()> {
+        let Some(namespace) = self.namespace() else {
+            return Ok(());
+        };
+        if self.0.heeds_namespace.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let nowhere = HeaderValue::from_str(&format!("{namespace}/waxseal-no-such-namespace"))
+            .map_err(|_| Error::configuration("a namespace is ASCII"))?;
+        let session = self.0.sessions.current(self, deadline).await?;
+        let (bearer, token) = shown(session.token())?;
+        let request = self
+            .0
+            .http
+            .get()?
+            .get(self.url(path))
+            .timeout(self.left(deadline)?)
+            .header(NAMESPACE, nowhere)
+            .header(AUTHORIZATION, bearer)
+            .header(TOKEN, token);
+        let work = async move {
+            let response = request.send().await.map_err(map::transport)?;
+            read(response).await
+        };
+        let answered = self.0.door.run_by(deadline, work).await;
+        let answered = answered.map_err(|error| error.with_provider(PROVIDER))?;
+        match answered.status {
+            StatusCode::OK => Err(Error::configuration(
+                "the server ignores namespaces, as the community edition of Vault does, so its keys are not the \
+                 namespace's: leave the namespace out (namespace=, VAULT_NAMESPACE), or use a server that has namespaces",
+            )
+            .with_provider(PROVIDER)),
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                if was_read {
+                    self.0.heeds_namespace.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            _ => Err(answered.error()),
+        }
+    }
+
     async fn is_alive(&self, session: &Session, deadline: Monotonic) -> Result<bool> {
         let path = "auth/token/lookup-self";
         let answered = self
@@ -240,6 +335,9 @@ impl Client {
                 .send_once(method, path, body, session, None, deadline)
                 .await?;
         }
+        if answered.status == StatusCode::SERVICE_UNAVAILABLE {
+            answered.is_sealed = self.is_sealed(deadline).await;
+        }
         if let (false, true, Some(reached)) = (reads, self.0.tells.load(Ordering::Relaxed), &answered.index) {
             *known() = Some(reached.clone());
         }
@@ -256,12 +354,8 @@ impl Client {
         deadline: Monotonic,
     ) -> Result<Answered> {
         let left = self.left(deadline)?;
-        let mut url = self.0.address.clone();
-        url.set_path(&format!(
-            "{}/v1/{path}",
-            self.0.address.path().trim_end_matches('/')
-        ));
-        let mut request = self.0.http.get()?.request(method, url).timeout(left);
+        let right = format!("{} on {path}", capability(&method));
+        let mut request = self.0.http.get()?.request(method, self.url(path)).timeout(left);
         if let Some(index) = index {
             request = request
                 .header(INDEX, index)
@@ -279,8 +373,40 @@ impl Client {
             read(response).await
         };
         let answered = self.0.door.run_by(deadline, work).await;
-        answered.map_err(|error| error.with_provider(PROVIDER))
+        let mut answered = answered.map_err(|error| error.with_provider(PROVIDER))?;
+        answered.right = right;
+        answered.is_plain = self.0.address.scheme() == "http";
+        Ok(answered)
     }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.0.address.clone();
+        url.set_path(&format!(
+            "{}/v1/{path}",
+            self.0.address.path().trim_end_matches('/')
+        ));
+        url
+    }
+}
+
+/// What a policy calls the right to make a call.
+fn capability(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "read",
+        Method::DELETE => "delete",
+        _ => "update",
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct SealStatus {
+    sealed: bool,
+}
+
+/// Scheme, host and port of where a redirect leads: the rest may hold anything.
+fn origin(location: &str) -> Option<String> {
+    let url = Url::parse(location).ok()?;
+    matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
 }
 
 async fn read(mut response: reqwest::Response) -> Result<Answered> {
@@ -291,6 +417,8 @@ async fn read(mut response: reqwest::Response) -> Result<Answered> {
     });
     let index = response.headers().get(INDEX);
     let index = index.filter(|index| index.len() <= MAX_INDEX).cloned();
+    let location = response.headers().get(LOCATION);
+    let location = location.and_then(|location| origin(location.to_str().ok()?));
     let mut body = Zeroizing::new(Vec::with_capacity(1024));
     while let Some(part) = response.chunk().await.map_err(map::transport)? {
         let len = body.len() + part.len();
@@ -310,6 +438,10 @@ async fn read(mut response: reqwest::Response) -> Result<Answered> {
         body,
         retry_after,
         index,
+        location,
+        right: String::new(),
+        is_sealed: false,
+        is_plain: false,
     })
 }
 

@@ -21,9 +21,6 @@ pub(super) fn status(status: u16, retry_after: Option<Duration>) -> Error {
     };
     let error = Error::new(kind).with_provider(PROVIDER);
     let error = match status {
-        301..=303 | 307 | 308 => error.with_detail(format!(
-            "HTTP status {status}: a redirect, which is not followed; give the address of the active server"
-        )),
         404 => error.with_detail("HTTP status 404: no such key, mount or namespace"),
         _ => error.with_detail(format!("HTTP status {status}")),
     };

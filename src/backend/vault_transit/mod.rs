@@ -34,6 +34,10 @@
 //! the `vault:vN:…` text that is stored as the wrapped DEK. A stanza whose version is not the N of its text is
 //! refused. Text that decodes to the same bytes and is not the same text is refused, too.
 //!
+//! *Namespaces.* A server that does not know them, such as the community edition of Vault, ignores the header in silence and uses the
+//! key of the root. So before anything is wrapped a client that has a namespace reads the key once more, in a namespace that there is
+//! not: a server that answers is refused with `Configuration`.
+//!
 //! # Permissions
 //! A policy for a service that seals and opens, without the right to make, rotate, export or delete a key:
 //!
@@ -50,8 +54,8 @@
 //! `default`, or `read` on `auth/token/lookup-self` and `update` on `auth/token/renew-self`; without the first, a
 //! denied call of a token is taken for one that is over.
 //!
-//! [`TransitAdmin`] needs `create`, `read` and `update` on `transit/keys/NAME`, `update` on `…/rotate` and `…/config`, and `delete`
-//! on `…/soft-delete`.
+//! [`TransitAdmin`] needs `create`, `read` and `update` on `transit/keys/NAME`, `update` on `…/rotate`, `…/config` and
+//! `…/soft-delete-restore`, and `delete` on `…/soft-delete`.
 //!
 //! # Cost
 //! One call for each wrap, unwrap, generate and re-wrap, and for each batch of as many as the table says. A call to read

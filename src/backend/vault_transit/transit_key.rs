@@ -91,6 +91,8 @@ impl Key {
     pub(super) async fn read(&self, deadline: Monotonic) -> Result<KeyInfo> {
         let answered = self.manage(Method::GET, "", None, deadline).await?;
         let (info, _) = data::<KeyInfo>(&answered)?;
+        let path = format!("{}/keys/{}", self.mount, self.name);
+        self.client.check_namespace(&path, true, deadline).await?;
         Ok(info)
     }
 

@@ -147,6 +147,19 @@ impl KekAdmin for FakeKeyManager {
         })
     }
 
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        self.administer(Method::Enable, |kms| {
+            let now = self.runtime.wall_clock();
+            for version in self.versions_in(kms, kek)? {
+                let kek = kms.kek(kek.id()).ok_or_else(not_found)?;
+                if let Some((KekState::Disabled, _)) = kek.state(version, now) {
+                    kek.set_state(version, KekState::Enabled);
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// At least one day, as real ones have a least delay.
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
         self.administer(Method::ScheduleDestroy, |kms| {

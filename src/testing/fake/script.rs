@@ -25,6 +25,7 @@ pub enum Method {
     Describe,
     Rotate,
     Disable,
+    Enable,
     ScheduleDestroy,
 }
 

@@ -193,6 +193,10 @@ fn administration_is_idempotent_and_seen_by_the_key_manager() {
         KekState::Disabled
     );
 
+    block_on(kms.enable(&all)).unwrap();
+    block_on(kms.enable(&all)).unwrap();
+    block_on(manager.unwrap(wrapped.as_wrap_ref(), &request)).unwrap();
+
     let at = block_on(kms.schedule_destroy(&all, Duration::from_secs(1))).unwrap();
     assert_eq!(at, runtime.wall_clock() + Duration::from_secs(86_400));
     assert_eq!(refused(), ErrorKind::KeyDisabled);

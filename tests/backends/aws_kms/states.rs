@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use waxseal::backend::aws_kms::ContextForm;
+use waxseal::backend::aws_kms::{Client, ContextForm};
 use waxseal::{
     EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin,
     key::KekState, key::KekTemplate, key::Request,
 };
 
-use super::server::{REGION, ministack, moto, unique};
+use super::server::{REGION, config, ministack, moto, unique};
+use super::wire::aws;
+use crate::fault_proxy::FaultProxy;
 
 #[tokio::test]
 async fn a_disabled_key_does_nothing_until_it_is_enabled() {
@@ -37,7 +39,9 @@ async fn a_disabled_key_does_nothing_until_it_is_enabled() {
             (ErrorKind::KeyDisabled, false)
         );
     }
-    ministack.raw().enable_key().key_id(&arn).send().await.unwrap();
+    admin.enable(&kek).await.unwrap();
+    admin.enable(&kek).await.unwrap();
+    assert_eq!(admin.describe(&kek).await.unwrap().state, KekState::Enabled);
     let opened = keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
     assert!(opened.dek.ct_eq(&dek));
 }
@@ -68,11 +72,91 @@ async fn a_key_that_is_to_be_deleted_opens_nothing_and_says_when() {
         wait.as_secs().div_ceil(86_400).clamp(7, 8),
         wait.as_secs().div_ceil(86_400)
     );
-    let error = keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.is_retryable()),
-        (ErrorKind::KeyDisabled, false)
-    );
+    for error in [
+        keys.unwrap(wrapped.as_wrap_ref(), &request).await.map(drop),
+        keys.generate(&request).await.map(drop),
+        keys.wrap(&waxseal::value::Dek::generate().unwrap(), &request)
+            .await
+            .map(drop),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (ErrorKind::KeyPendingDestruction, false)
+        );
+        let said = error.to_string();
+        assert!(
+            said.contains("cancel-key-deletion") && said.contains("on 20"),
+            "{said}"
+        );
+    }
+    ministack
+        .raw()
+        .cancel_key_deletion()
+        .key_id(&arn)
+        .send()
+        .await
+        .unwrap();
+    ministack.raw().enable_key().key_id(&arn).send().await.unwrap();
+    keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
+}
+
+/// Every state that AWS names, as a server that answers so has them.
+#[tokio::test]
+async fn a_state_that_does_not_allow_a_call_is_named() {
+    let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+    let arn = format!("arn:aws:kms:{REGION}:111122223333:key/{id}");
+    let context = EncryptionContext::empty();
+    let request = Request::new(&context);
+    for (state, kind, retryable, said) in [
+        (
+            "PendingImport",
+            ErrorKind::KeyNotReady,
+            false,
+            "import-key-material",
+        ),
+        (
+            "PendingDeletion",
+            ErrorKind::KeyPendingDestruction,
+            false,
+            "cancel-key-deletion",
+        ),
+        ("Disabled", ErrorKind::KeyDisabled, false, "disabled"),
+        ("Creating", ErrorKind::KeyNotReady, true, "being made"),
+        ("Unavailable", ErrorKind::Unavailable, true, "key store"),
+        // Nothing is wrong with it by now, or it may not be described.
+        (
+            "Enabled",
+            ErrorKind::KeyNotReady,
+            false,
+            "KMSInvalidStateException",
+        ),
+        ("", ErrorKind::KeyNotReady, false, "KMSInvalidStateException"),
+    ] {
+        let proxy = FaultProxy::new("");
+        let described = format!(
+            r#"{{"KeyMetadata":{{"KeyId":"{id}","Arn":"{arn}","KeyState":"{state}","DeletionDate":1800000000}}}}"#
+        );
+        proxy.set_rule(move |seen| {
+            let is_asked = seen
+                .header("x-amz-target")
+                .is_some_and(|target| target.ends_with("DescribeKey"));
+            match is_asked && !described.contains(r#""KeyState":"""#) {
+                true => aws(200, &described),
+                false if is_asked => aws(400, r#"{"__type":"AccessDeniedException"}"#),
+                false => aws(400, r#"{"__type":"KMSInvalidStateException"}"#),
+            }
+        });
+        let keys = Client::connect(config(&proxy.url())).await.unwrap();
+        let keys = keys.key(&arn).unwrap();
+        let error = keys.generate(&request).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (kind, retryable),
+            "{state}: {error}"
+        );
+        assert!(error.to_string().contains(said), "{state}: {error}");
+    }
 }
 
 #[tokio::test]

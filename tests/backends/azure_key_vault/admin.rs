@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use waxseal::backend::azure_key_vault::{Algorithm, AzureAdmin, Config};
 use waxseal::{
     ErrorKind, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin, key::KekState, key::KekTemplate,
@@ -192,6 +192,42 @@ async fn a_version_is_disabled_alone_and_a_key_with_all_of_them() {
             assert_eq!(version["attributes"]["enabled"], false, "{version}");
         }
     }
+
+    for _ in 0..2 {
+        admin.enable(first.kek()).await.unwrap();
+    }
+    opens(&keys, &dek, &first).await.unwrap();
+    assert_eq!(
+        opens(&keys, &newest, &last).await.unwrap_err().kind(),
+        ErrorKind::KeyDisabled
+    );
+    admin.enable(&kek("k", "")).await.unwrap();
+    opens(&keys, &newest, &last).await.unwrap();
+    wrapped(&keys).await.unwrap();
+}
+
+/// Each version has its own beginning and end.
+#[tokio::test]
+async fn versions_say_from_when_and_until_when() {
+    let fake = FakeKeyVault::start();
+    let (admin, name) = (admin(&fake), fake.key("k"));
+    let first = fake.version(&name);
+    admin.rotate(&kek("k", ""), "once").await.unwrap();
+    let body = json!({"attributes": {"nbf": 1_000, "exp": 2_000}});
+    fake.call("PATCH", &format!("/keys/k/{first}"), &body);
+    let versions = admin.describe_versions(&kek("k", "")).await.unwrap();
+    let at = |seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+    let shown: Vec<_> = versions
+        .iter()
+        .map(|one| (one.kek.version(), one.not_before, one.expires_at))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (fake.version(&name).as_str(), None, None),
+            (first.as_str(), Some(at(1_000)), Some(at(2_000)))
+        ]
+    );
 }
 
 #[tokio::test]
@@ -250,6 +286,7 @@ async fn what_is_not_of_the_vault_is_not_followed() {
             admin.describe(&kek).await.unwrap_err(),
             admin.rotate(&kek, "x").await.unwrap_err(),
             admin.disable(&kek).await.unwrap_err(),
+            admin.enable(&kek).await.unwrap_err(),
             admin.schedule_destroy(&kek, DAY).await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{kek:?}");

@@ -171,6 +171,146 @@ async fn disabled_and_denied_are_told_apart() {
     check(&wrapped(&denied).await.unwrap_err(), ErrorKind::Denied, false);
 }
 
+/// The service is reported to wrap under a version that is out of use, and to refuse to unwrap.
+#[tokio::test]
+async fn a_version_that_is_out_of_use_does_not_wrap_even_if_the_service_lets_it() {
+    for fake in [FakeKeyVault::start(), FakeKeyVault::start_hsm()] {
+        fake.shared().state.wraps_out_of_use = true;
+        fake.key("k");
+        let version = fake.version("k");
+        let pinned = format!("k/{version}");
+        let set = |attributes: Value| {
+            let body = json!({"attributes": attributes});
+            fake.call("PATCH", &format!("/keys/k/{version}"), &body);
+        };
+        for (attributes, why) in [
+            (json!({"enabled": false}), "is disabled"),
+            (json!({"enabled": true, "exp": 1}), "has expired"),
+            (json!({"exp": null, "nbf": 4_000_000_000_u64}), "is not valid yet"),
+        ] {
+            set(attributes);
+            for key in ["k", &pinned] {
+                let keys = keys(&fake, key);
+                fake.seen();
+                // Twice: what was found out is not forgotten.
+                for _ in 0..2 {
+                    let error = wrapped(&keys).await.unwrap_err();
+                    check(&error, ErrorKind::KeyDisabled, false);
+                    let said = error.to_string();
+                    assert!(said.contains(why) && said.contains(&version), "{said}");
+                }
+                let seen = fake.seen();
+                assert!(
+                    seen.iter().all(|seen| !seen.path().ends_with("/wrapkey")),
+                    "{key}: nothing was wrapped"
+                );
+            }
+        }
+        // In use again, and found to be at once; or with a successor.
+        let current = keys(&fake, "k");
+        wrapped(&current).await.unwrap_err();
+        set(json!({"nbf": null}));
+        wrapped(&current).await.unwrap();
+        wrapped(&keys(&fake, &pinned)).await.unwrap();
+        let config = super::config(&fake).with_refresh(std::time::Duration::ZERO);
+        let often = super::connect(config).unwrap().key("k").unwrap();
+        let often = often.with_algorithm(algorithm(&fake));
+        wrapped(&often).await.unwrap();
+        set(json!({"enabled": false}));
+        check(&wrapped(&often).await.unwrap_err(), ErrorKind::KeyDisabled, false);
+        fake.call("POST", "/keys/k/rotate", &Value::Null);
+        let (_, wrap) = wrapped(&often).await.unwrap();
+        assert_eq!(wrap.kek().version(), fake.version("k"));
+    }
+}
+
+/// A key whose operations leave out unwrapping wraps what nobody can open.
+#[tokio::test]
+async fn a_key_that_only_wraps_is_refused() {
+    let fake = FakeKeyVault::start();
+    fake.key("k");
+    let version = fake.version("k");
+    let body = json!({"key_ops": ["wrapKey"]});
+    fake.call("PATCH", &format!("/keys/k/{version}"), &body);
+    let error = wrapped(&keys(&fake, "k")).await.unwrap_err();
+    check(&error, ErrorKind::Configuration, false);
+    assert!(error.to_string().contains("unwrapKey"), "{error}");
+}
+
+fn algorithm(fake: &FakeKeyVault) -> Algorithm {
+    match fake.shared().state.is_hsm() {
+        true => Algorithm::A256Kw,
+        false => Algorithm::RsaOaep256,
+    }
+}
+
+fn calls(fake: &FakeKeyVault, end: &str) -> usize {
+    let seen = fake.seen();
+    seen.iter().filter(|seen| seen.path().ends_with(end)).count()
+}
+
+/// Sixteen stanzas that hide their version, of a key with forty versions.
+#[tokio::test]
+async fn an_altered_envelope_has_a_budget_of_calls() {
+    let fake = FakeKeyVault::start_hsm();
+    let name = fake.key("k");
+    let oldest = fake.version("k");
+    let mut sealing = waxseal::Sealer::builder()
+        .hide_kek_ids()
+        .wrap_with(keys(&fake, &format!("k/{oldest}")));
+    for other in 1..16 {
+        sealing = sealing.wrap_with(keys(&fake, &fake.key(&format!("other-{other}"))));
+    }
+    let sealed = sealing.build().unwrap().seal(b"hello", &acme()).await.unwrap();
+    for _ in 0..39 {
+        fake.call("POST", "/keys/k/rotate", &Value::Null);
+    }
+    let elsewhere = EncryptionContext::new([("tenant", "umbrella")]).unwrap();
+    let sealer = waxseal::Sealer::new(keys(&fake, &name));
+    // The challenge and the current version.
+    wrapped(&keys(&fake, &name)).await.unwrap();
+    fake.seen();
+    let error = sealer.open(&sealed, &elsewhere).await.unwrap_err();
+    assert!(!error.is_retryable(), "{error}");
+    assert!(
+        matches!(error.kind(), ErrorKind::BudgetExhausted { .. }),
+        "{error}: it was not tried to the end"
+    );
+    let seen = fake.seen();
+    let count = |end: &str| seen.iter().filter(|seen| seen.path().ends_with(end)).count();
+    let most = usize::try_from(waxseal::value::limits::BACKEND_CALLS.max).unwrap();
+    assert!(
+        (17..=most + 1).contains(&count("/unwrapkey")),
+        "{}",
+        count("/unwrapkey")
+    );
+    // Twenty pages of two, once.
+    assert_eq!(count("/versions"), 20);
+
+    // In its own context it does not open either within the budget, and says what helps, which does.
+    let error = sealer.open(&sealed, &acme()).await.unwrap_err();
+    assert!(error.to_string().contains("NAME/VERSION"), "{error}");
+    let pinned = waxseal::Sealer::new(keys(&fake, &format!("k/{oldest}")));
+    fake.seen();
+    assert_eq!(pinned.open(&sealed, &acme()).await.unwrap(), b"hello");
+    assert_eq!(calls(&fake, "/versions"), 0);
+}
+
+/// No writer leaves out the version and names the key: such a stanza starts no search.
+#[tokio::test]
+async fn a_version_alone_is_not_hidden() {
+    let fake = FakeKeyVault::start_hsm();
+    let keys = keys(&fake, &fake.key("k"));
+    let (_, wrap) = wrapped(&keys).await.unwrap();
+    let context = acme();
+    fake.seen();
+    let mut stanza = wrap.as_wrap_ref();
+    stanza.kek_version = "";
+    let error = keys.unwrap(stanza, &Request::new(&context)).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Malformed { .. }), "{error}");
+    assert!(fake.seen().is_empty());
+}
+
 fn config_of(fake: &FakeKeyVault, client_id: &str) -> waxseal::backend::azure_key_vault::Config {
     waxseal::backend::azure_key_vault::Config::new(fake.url(), auth(client_id))
         .with_authority_host(fake.url())

@@ -194,6 +194,22 @@ async fn a_version_is_disabled_alone_and_a_key_with_all_of_them() {
         opens(&keys, &newest, &last).await.unwrap_err().kind(),
         ErrorKind::KeyDisabled
     );
+
+    for _ in 0..2 {
+        admin.enable(&kek(&key, "1")).await.unwrap();
+    }
+    opens(&keys, &dek, &first).await.unwrap();
+    // What is to be destroyed stays so.
+    fake.post(
+        &format!("{key}/cryptoKeyVersions/2:destroy"),
+        &serde_json::Value::Null,
+    );
+    admin.enable(&kek(&key, "")).await.unwrap();
+    let states: Vec<_> = admin.describe_versions(&kek(&key, "")).await.unwrap();
+    let states: Vec<_> = states.iter().map(|one| one.state).collect();
+    use KekState::{Enabled, PendingDestruction};
+    assert_eq!(states, [Enabled, Enabled, PendingDestruction, Enabled]);
+    opens(&keys, &newest, &last).await.unwrap();
 }
 
 #[tokio::test]

@@ -107,8 +107,8 @@ async fn disabled_and_destroyed_versions_are_told_apart() {
 
         fake.post(&format!("{version}:destroy"), &Value::Null);
         let error = opens(&keys, &dek, &wrap).await.unwrap_err();
-        check(&error, ErrorKind::KeyDisabled, false);
-        assert!(error.to_string().contains("scheduled for destruction"), "{error}");
+        check(&error, ErrorKind::KeyPendingDestruction, false);
+        assert!(error.to_string().contains("versions restore"), "{error}");
 
         fake.post(&format!("{version}:restore"), &Value::Null);
         fake.patch(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 use waxseal::backend::vault_transit::Mode;
-use waxseal::{ErrorKind, key::KekAdmin, key::KekState, key::KekTemplate};
+use waxseal::{ErrorKind, KeyManager, key::KekAdmin, key::KekState, key::KekTemplate};
 
 use super::server::{kek, round_trip, server, unique};
 
@@ -92,7 +92,26 @@ async fn administers(mode: Mode) {
         super::server::unwrap_kind(&keys, old.as_wrap_ref()).await,
         ErrorKind::KeyDisabled
     );
+    // Enabled from the newest downwards, and disabled again.
+    for _ in 0..2 {
+        admin.enable(&kek(name, "1")).await.unwrap();
+    }
+    keys.unwrap(
+        old.as_wrap_ref(),
+        &waxseal::key::Request::new(&super::server::acme()),
+    )
+    .await
+    .unwrap();
+    admin.disable(&kek(name, "1")).await.unwrap();
+    admin.disable(&kek(name, "2")).await.unwrap();
+    let error = admin.enable(&kek(name, "1")).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+    admin.enable(&kek(name, "2")).await.unwrap();
     for version in ["0", "4", "x"] {
+        assert_eq!(
+            admin.enable(&kek(name, version)).await.unwrap_err().kind(),
+            ErrorKind::KeyNotFound
+        );
         assert_eq!(
             admin.describe(&kek(name, version)).await.unwrap_err().kind(),
             ErrorKind::KeyNotFound
@@ -118,6 +137,10 @@ async fn administers(mode: Mode) {
         round_trip(&keys).await.unwrap_err().kind(),
         ErrorKind::KeyDisabled
     );
+    for _ in 0..2 {
+        admin.enable(&kek(name, "")).await.unwrap();
+    }
+    round_trip(&keys).await.unwrap();
 }
 
 #[tokio::test]

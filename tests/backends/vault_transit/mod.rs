@@ -12,11 +12,13 @@ mod cluster;
 mod faults;
 mod keys;
 mod login;
+mod namespace;
 mod recovery;
 mod refused;
 mod server;
 mod standby;
 mod tls;
+mod words;
 
 /// A client, made from whatever context this is called in.
 pub(crate) fn connect(

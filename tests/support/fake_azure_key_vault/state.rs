@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(super) keys: BTreeMap<String, Key>,
     pub(super) public: String,
     pub(super) is_hsm: bool,
+    /// Whether a version that is disabled wraps, and only does not unwrap.
+    pub(crate) wraps_out_of_use: bool,
 }
 
 pub(super) fn now() -> u64 {
@@ -52,6 +54,7 @@ impl State {
             keys: BTreeMap::new(),
             public,
             is_hsm,
+            wraps_out_of_use: false,
         }
     }
 
