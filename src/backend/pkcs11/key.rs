@@ -136,7 +136,7 @@ impl TokenKey {
             Ok(inner.active(&versions)?.checked()?.kek.clone())
         };
         let checked = self.0.client.call(None, self.0.mechanism, work).await;
-        checked.map_err(|error| context(error, Operation::Configure))
+        checked.map_err(|error| named(error, Operation::Configure))
     }
 
     /// Looks for the keys again before the next call, instead of after the client's refresh time.
@@ -339,16 +339,16 @@ impl KeyManager for TokenKey {
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let result = self.wrap_inner(dek, request).await;
-        result.map_err(|error| context(error, Operation::Wrap))
+        result.map_err(|error| named(error, Operation::Wrap))
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let result = self.unwrap_inner(wrapped, request).await;
-        result.map_err(|error| context(error, Operation::Unwrap))
+        result.map_err(|error| named(error, Operation::Unwrap))
     }
 }
 
-fn context(error: Error, operation: Operation) -> Error {
+fn named(error: Error, operation: Operation) -> Error {
     error.with_operation(operation).with_provider(PROVIDER)
 }
 
