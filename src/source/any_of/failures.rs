@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
 
+    // spec: ANY-5
     #[test]
     fn the_error_that_somebody_can_act_on_is_reported_whatever_the_order() {
         let kek = KekRef::new("toy", "a", "1").unwrap();
