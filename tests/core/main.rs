@@ -11,6 +11,7 @@ mod allocations;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod async_streams;
 mod batch;
+mod buffered;
 mod cache;
 mod cache_model;
 mod conformance;
@@ -23,6 +24,7 @@ mod fuzz_smoke;
 mod joint;
 #[cfg(feature = "resilience")]
 mod layers;
+mod leases;
 mod manipulation;
 mod misuse;
 mod parallel;
