@@ -157,7 +157,6 @@ impl<'a> WrapSection<'a> {
     }
 
     /// Threshold, count and the bytes of all stanzas: what it says, without its padding.
-    #[cfg(feature = "cache")]
     pub(crate) fn parts(&self) -> (u8, u8, &'a [u8]) {
         (self.threshold, self.count, self.stanzas)
     }

@@ -173,9 +173,12 @@ pub(crate) struct Doctor {
     /// Give up on a key after this many seconds of waiting for its key manager.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<String>,
-    /// Report a key or version that is destroyed or expires within this many days.
+    /// Report a key or version that expires within this many days.
     #[arg(long, value_name = "DAYS", default_value = "30")]
     pub(crate) within: String,
+    /// Show older versions and do not report them: they were retired, and no data is under them any more.
+    #[arg(long)]
+    pub(crate) ignore_older: bool,
 }
 
 #[derive(Args)]

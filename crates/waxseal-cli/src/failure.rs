@@ -125,6 +125,17 @@ impl Failure {
         }
     }
 
+    /// Whether what was read is no envelope.
+    pub(crate) fn is_of_envelope(&self) -> bool {
+        self.0.exit == Exit::NoEnvelope
+    }
+
+    /// Says this, too.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.0.line += more;
+        self
+    }
+
     /// Prints it, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         let line = if report::is_json() {

@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Inspect) -> Result<()> {
     let mut input = Input::open(options.input.as_ref())?;
     let from = input.name();
     let read = HeaderBuf::read_from(&mut input);
-    let read = read.map_err(|error| Failure::of_stream("read", &from, error))?;
+    let read = read.map_err(|error| input.explain(Failure::of_stream("read", &from, error)))?;
     let header = read.header()?;
     let payload = if options.header_only {
         None

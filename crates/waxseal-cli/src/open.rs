@@ -37,9 +37,12 @@ pub(crate) fn run(options: &Open) -> Result<()> {
     let aad = binding::aad(&options.aad)?;
     let sealer = Sealer::from(kek::open_with(builder, &keks)?.build()?);
     let (from, total) = (input.name(), input.len());
-    let mut reader = sealer
-        .reader(&mut input, context.with_aad(&aad))
-        .map_err(|error| Failure::of_stream("read", &from, error))?;
+    let opened = sealer.reader(&mut input, context.with_aad(&aad));
+    let opened = opened.map_err(|error| Failure::of_stream("read", &from, error));
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(failure) => return Err(input.explain(failure)),
+    };
     let (to, is_stream) = (output.name(), output.is_stream());
     let progress = Progress::new(total, &output);
     let opened = copy(&mut reader, &from, &mut output, &to, progress)?;

@@ -16,7 +16,7 @@ use crate::copy::copy;
 use crate::failure::{Failure, Result, printable};
 use crate::kek::{self, Keks, Role};
 use crate::progress::Progress;
-use crate::stream::{Access, Input, Output, Replace, changed, path_of};
+use crate::stream::{Access, Input, Name, Output, Replace, changed, path_of};
 use crate::{binding, report, seal, warnings};
 
 /// Makes new wraps, and copies the body behind them.
@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     }
     let from = input.name();
     let read = HeaderBuf::read_from(&mut input);
-    let read = read.map_err(|error| Failure::of_stream("read", &from, error))?;
+    let read = read.map_err(|error| input.explain(Failure::of_stream("read", &from, error)))?;
     let header = read.header()?;
     let context = if options.use_stored_context {
         stored(&header)?
@@ -188,16 +188,17 @@ fn report(options: &Rewrap, new: &NewWraps, output: &str, is_in_place: bool, is_
         return Ok(());
     }
     for wrap in made {
-        warnings::line(&format!(
-            "waxseal: wrapped under {}",
-            printable(&wrap.kek().to_string())
-        ))?;
+        tell(&format!("wrapped under {}", wrap.kek()));
     }
     for stanza in new.stanzas() {
-        let kek = printable(&stanza.kek.to_string());
-        warnings::line(&format!("waxseal: {} {kek}", fate(stanza.fate)))?;
+        tell(&format!("{} {}", fate(stanza.fate), stanza.kek));
     }
     Ok(())
+}
+
+/// The output is there, whether anybody hears of it or not.
+fn tell(line: &str) {
+    let _ = warnings::line(&format!("waxseal: {}", printable(line)));
 }
 
 fn fate(fate: Fate) -> &'static str {
@@ -219,7 +220,7 @@ fn check_unchanged(path: &Path, header: &[u8]) -> Result<()> {
     let read = |mut now: Vec<u8>| File::open(path)?.read_exact(&mut now).map(|()| now);
     match read(vec![0; header.len()]) {
         Ok(now) if now == header => Ok(()),
-        _ => Err(changed(&crate::stream::Name::Path(path.into()))),
+        _ => Err(changed(&Name::Path(path.into()))),
     }
 }
 
@@ -229,6 +230,7 @@ fn overwrite(path: &Path, new: &NewWraps) -> Result<bool> {
         Ok(()) => Ok(true),
         // Not while another process is at it.
         Err(error) if error.is_retryable() => Err(busy()),
+        Err(error) if error.kind() == ErrorKind::InvalidArgument => Err(changed(&Name::Path(path.into()))),
         // No room, several names, a file that only its directory lets one write: a new file still can take its place.
         Err(error)
             if matches!(

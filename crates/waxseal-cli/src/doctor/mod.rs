@@ -67,6 +67,7 @@ struct Examination<'a> {
     timeout: Option<Duration>,
     /// What ends within this time is told.
     within: Duration,
+    ignores_older: bool,
     person: Person,
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         context: &context,
         timeout: kek::timeout(options.timeout.as_ref())?,
         within: Duration::from_secs(within * DAY),
+        ignores_older: options.ignore_older,
         person: Person { types_twice: false },
     };
     crate::stream::check_once(&kek::sources(&[("--kek", &options.kek)]))?;
@@ -131,9 +133,12 @@ impl Examination<'_> {
                 return vec![finding];
             }
         };
-        self.probe(&*opened.active, &mut finding);
-        if let Some(administered) = &opened.administered {
-            self.ask(administered, &mut finding);
+        let answers = self.probe(&*opened.active, &mut finding);
+        match &opened.administered {
+            Some(administered) if answers => self.ask(administered, &mut finding),
+            // Nobody is asked twice who does not answer.
+            Some(_) => finding.state = Some(State::Unknown),
+            None => {}
         }
         let mut findings = vec![finding];
         if is_environment {
@@ -149,8 +154,8 @@ impl Examination<'_> {
         findings
     }
 
-    /// Wraps a canary, and unwraps it.
-    fn probe(&self, manager: &dyn KeyManager, finding: &mut Finding) {
+    /// Wraps a canary, and unwraps it. Returns whether the key manager answers at all.
+    fn probe(&self, manager: &dyn KeyManager, finding: &mut Finding) -> bool {
         let mut request = Request::new(self.context).with_purpose(Purpose::Probe);
         if let Some(timeout) = self.timeout {
             request = request.with_deadline(ThreadRuntime.now() + timeout);
@@ -165,7 +170,7 @@ impl Examination<'_> {
             Err(error) => {
                 finding.wraps = Some(false);
                 finding.troubles.push(why(&error));
-                return;
+                return !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::TimedOut);
             }
         };
         finding.wraps = Some(true);
@@ -183,6 +188,7 @@ impl Examination<'_> {
             }
         });
         finding.took = Some(start.elapsed());
+        true
     }
 
     /// Asks the backend about a key and its older versions.
@@ -217,7 +223,7 @@ impl Examination<'_> {
         }
         for version in versions {
             let state = state(&version, now);
-            let trouble = self.trouble(&state, now, true);
+            let trouble = self.trouble(&state, now, true).filter(|_| !self.ignores_older);
             if let Some(trouble) = &trouble {
                 let version = show::version(&version.kek);
                 finding.troubles.push(format!("{version}: {trouble}"));
@@ -315,6 +321,7 @@ mod tests {
             context: &context,
             timeout: None,
             within: Duration::from_secs(30 * DAY),
+            ignores_older: false,
             person: Person { types_twice: false },
         };
         for (kek_state, days, is_older, says) in [

@@ -78,6 +78,22 @@ impl Input {
         self.len
     }
 
+    /// What is known of a file that is no envelope, beyond that.
+    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+        let Some(path) = &self.path else {
+            return failure;
+        };
+        let mut journal = path.clone().into_os_string();
+        journal.push(".waxseal-journal");
+        if failure.is_of_envelope() && fs::symlink_metadata(&journal).is_ok() {
+            return failure.and(
+                "; a re-wrap in place of this file was interrupted, as the journal beside it shows: run `waxseal rewrap \
+                 --in-place` again, which first makes the file whole",
+            );
+        }
+        failure
+    }
+
     /// What it was when it was opened.
     pub(super) fn stamp(&self) -> Stamp {
         self.stamp
@@ -104,7 +120,7 @@ impl Input {
 
 impl Read for Input {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.file.read(out)
+        super::patient(&self.file, false, |mut file| file.read(out))
     }
 }
 

@@ -62,14 +62,48 @@ impl Kept {
         let (user, group) = self.owner;
         fchown(file, Some(user), Some(group))
             .map_err(|error| cannot(format!("its owner (user {user}, group {group})"), error))?;
-        file.set_permissions(Permissions::from_mode(self.mode))
-            .map_err(|error| cannot(format!("its mode {:o}", self.mode), error))?;
+        let moded = file
+            .set_permissions(Permissions::from_mode(self.mode))
+            .and_then(|()| file.metadata())
+            .and_then(|now| match now.mode() & 0o7777 == self.mode {
+                true => Ok(()),
+                // The system leaves out a bit that its owner may not set, and says nothing.
+                false => Err(io::ErrorKind::PermissionDenied.into()),
+            });
+        moded.map_err(|error| cannot(format!("its mode {:o}", self.mode), error))?;
         for (attribute, value) in &self.attributes {
             set(file, attribute, value)
                 .map_err(|error| cannot(format!("its attribute {}", attribute.to_string_lossy()), error))?;
         }
+        self.take_others(file)
+            .map_err(|error| cannot("that it has no access control list".into(), error))?;
         file.set_permissions(Permissions::from_mode(0o600))
             .map_err(|error| cannot("its mode".into(), error))
+    }
+
+    /// Takes the access control list that a new file inherits of its directory, if the old one had none: it would let
+    /// others in.
+    #[cfg(target_os = "linux")]
+    fn take_others(&self, file: &File) -> io::Result<()> {
+        use rustix::io::Errno;
+        const LIST: &CStr = c"system.posix_acl_access";
+        if self.attributes.iter().any(|(name, _)| name.as_c_str() == LIST) {
+            return Ok(());
+        }
+        match rustix::fs::fremovexattr(file, LIST) {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[allow(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "it can fail elsewhere"
+    )]
+    fn take_others(&self, _: &File) -> io::Result<()> {
+        Ok(())
     }
 
     /// Gives the finished file all of it.
@@ -80,7 +114,7 @@ impl Kept {
         for (attribute, value) in &self.attributes {
             set(file, attribute, value)?;
         }
-        Ok(())
+        self.take_others(file)
     }
 
     /// Whether the file is still the one that was looked at, as it was then.

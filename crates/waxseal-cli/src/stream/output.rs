@@ -209,10 +209,14 @@ impl Write for Output {
             Sink::Stream(file) => match &mut self.text {
                 Some(text) => {
                     text.check(bytes)?;
-                    file.write_all(bytes)?;
+                    let mut rest = bytes;
+                    while !rest.is_empty() {
+                        let written = super::patient(file, true, |mut file| file.write(rest))?;
+                        rest = rest.get(written..).unwrap_or_default();
+                    }
                     Ok(bytes.len())
                 }
-                None => file.write(bytes),
+                None => super::patient(file, true, |mut file| file.write(bytes)),
             },
             Sink::Staged(staged, _) => staged.file().write(bytes),
         }

@@ -106,7 +106,7 @@ fn each_credential_works_by_uri_and_by_variables() {
                 &["open", "--context", "tenant=other"],
                 &sealed.stdout,
             );
-            assert_eq!((wrong.code, wrong.stdout.len()), (1, 0));
+            assert_eq!((wrong.code, wrong.stdout.len()), (3, 0));
             assert!(wrong.stderr.contains("does not open"), "{}", wrong.stderr);
             fake.asked_for_tokens();
         }
@@ -174,45 +174,61 @@ fn what_is_wrong_is_said_with_what_to_set() {
         variables
     };
     let by_secret = format!("{uri}&credential=secret");
-    for (uri, variables, what) in [
+    for (code, uri, variables, what) in [
         (
+            4,
             &uri.replace("&verify-challenge=off", ""),
             good.clone(),
             "verify-challenge=off",
         ),
-        (&uri.replace("ca=ca.pem&", ""), good.clone(), "SSL_CERT_FILE"),
-        (&uri.replace("ca.pem", "none.pem"), good.clone(), "none.pem"),
-        (&uri.replace("keys/k", "keys/none"), good.clone(), "no such key"),
+        (6, &uri.replace("ca=ca.pem&", ""), good.clone(), "SSL_CERT_FILE"),
+        (4, &uri.replace("ca.pem", "none.pem"), good.clone(), "none.pem"),
         (
+            14,
+            &uri.replace("keys/k", "keys/none"),
+            good.clone(),
+            "no such key",
+        ),
+        (
+            4,
             &format!("{uri}&algorithm=A256KW"),
             good.clone(),
             "algorithm=RSA-OAEP-256",
         ),
         (
+            4,
             &by_secret,
             without("AZURE_TENANT_ID"),
             "AZURE_TENANT_ID is not set",
         ),
         (
+            4,
             &by_secret,
             without("AZURE_CLIENT_SECRET"),
             "AZURE_CLIENT_SECRET is not set",
         ),
         (
+            4,
             &format!("{uri}&credential=workload"),
             good.clone(),
             "AZURE_FEDERATED_TOKEN_FILE is not set",
         ),
-        (&uri, with("AZURE_CLIENT_SECRET", "CANARY-wrong"), "AADSTS7000215"),
-        (&uri, with("AZURE_CLIENT_ID", "denied"), "denied access"),
         (
+            5,
+            &uri,
+            with("AZURE_CLIENT_SECRET", "CANARY-wrong"),
+            "AADSTS7000215",
+        ),
+        (5, &uri, with("AZURE_CLIENT_ID", "denied"), "denied access"),
+        (
+            4,
             &uri,
             with("AZURE_AUTHORITY_HOST", "http://127.0.0.1:1"),
             "AZURE_AUTHORITY_HOST",
         ),
     ] {
         let run = run(&tool, &borrowed(&variables), &["seal", "--kek", uri], b"hello");
-        assert_eq!((run.code, run.stdout.len()), (1, 0), "{what}: {}", run.stderr);
+        assert_eq!((run.code, run.stdout.len()), (code, 0), "{what}: {}", run.stderr);
         assert!(run.stderr.contains(what), "{what}: {}", run.stderr);
     }
     // For the vault, the option's CA alone is trusted: not the system's, which SSL_CERT_FILE makes up.
@@ -223,7 +239,7 @@ fn what_is_wrong_is_said_with_what_to_set() {
     let only = uri.replace("ca.pem", "other.pem");
     let refused = run(&tool, &borrowed(&variables), &["seal", "--kek", &only], b"hello");
     assert!(
-        refused.code == 1 && refused.stderr.contains("certificate"),
+        refused.code == 6 && refused.stderr.contains("certificate"),
         "{}",
         refused.stderr
     );
@@ -245,7 +261,7 @@ fn a_vault_that_is_down_is_said_and_found_again() {
     let open = ["open", "--kek", &uri];
     fake.set(Fault::Close);
     let down = run(&tool, &borrowed(&variables), &open, &sealed.stdout);
-    assert_eq!((down.code, down.stdout.len()), (1, 0));
+    assert_eq!((down.code, down.stdout.len()), (6, 0));
     assert!(down.stderr.contains("unavailable"), "{}", down.stderr);
     fake.set(Fault::None);
     assert_eq!(
@@ -279,7 +295,7 @@ fn doctor_says_whether_keys_and_versions_work() {
         b"",
     );
     let table = String::from_utf8(found.stdout).unwrap();
-    assert_eq!(found.code, 1, "{table}");
+    assert_eq!(found.code, 10, "{table}");
     let old = table.lines().find(|line| line.contains(&old)).unwrap();
     assert!(old.contains("disabled"), "{table}");
     assert!(

@@ -67,7 +67,7 @@ fn by_uri_and_by_variables(credentials: &[(&str, &str)], uri: &str, selected: &[
         &["open", "--context", "tenant=other"],
         &sealed.stdout,
     );
-    assert_eq!((wrong.code, wrong.stdout.len()), (1, 0));
+    assert_eq!((wrong.code, wrong.stdout.len()), (3, 0));
     assert!(wrong.stderr.contains("does not open"), "{}", wrong.stderr);
     sealed.stdout
 }
@@ -140,12 +140,12 @@ fn what_is_missing_for_aws_is_said() {
     let nowhere = [("AWS_EC2_METADATA_DISABLED", "true")];
     let uri = format!("aws-kms:{alias}?endpoint={moto}");
     let refused = run(&tool, &nowhere, &["seal", "--kek", &uri], b"hello");
-    assert_eq!((refused.code, refused.stdout.len()), (1, 0));
+    assert_eq!((refused.code, refused.stdout.len()), (4, 0), "{}", refused.stderr);
     assert!(refused.stderr.contains("AWS_REGION"), "{}", refused.stderr);
 
     let uri = format!("{uri}&region={REGION}");
     let refused = run(&tool, &nowhere, &["seal", "--kek", &uri], b"hello");
-    assert_eq!((refused.code, refused.stdout.len()), (1, 0));
+    assert_eq!((refused.code, refused.stdout.len()), (5, 0), "{}", refused.stderr);
     assert!(refused.stderr.contains("credentials"), "{}", refused.stderr);
 
     let missing = format!("aws-kms:alias/nobody-made-this?endpoint={moto}");
@@ -154,7 +154,7 @@ fn what_is_missing_for_aws_is_said() {
 
     let down = format!("aws-kms:{alias}?endpoint=http://127.0.0.1:1");
     let refused = run(&tool, &AWS, &["seal", "--kek", &down], b"hello");
-    assert_eq!((refused.code, refused.stdout.len()), (1, 0));
+    assert_eq!((refused.code, refused.stdout.len()), (6, 0), "{}", refused.stderr);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn doctor_tells_what_is_disabled_and_what_is_about_to_be_deleted() {
         .collect();
     let found = run(&tool, &AWS, &arguments, b"");
     let table = String::from_utf8(found.stdout).unwrap();
-    assert_eq!(found.code, 1, "{table}");
+    assert_eq!(found.code, 10, "{table}");
     let lines: Vec<&str> = table.lines().collect();
     assert!(
         lines[1].matches("works").count() == 2 && lines[1].ends_with("enabled"),
@@ -278,7 +278,7 @@ fn a_former_target_of_an_alias_opens_while_it_is_named() {
     let mut variables = AWS.to_vec();
     variables.push(("WAXSEAL_KMS_URI", &uri));
     let lost = run(&tool, &variables, &["open", "--context", PAIR], &sealed.stdout);
-    assert_eq!(lost.code, 1);
+    assert_eq!(lost.code, 4, "{}", lost.stderr);
     assert!(lost.stderr.contains(&old), "{}", lost.stderr);
     let former = format!("aws-kms:{old}?endpoint={moto}");
     variables.push(("WAXSEAL_KMS_ALSO_OPEN", &former));

@@ -96,12 +96,12 @@ fn a_key_of_a_server_by_uri_and_by_variables_is_the_same_key() {
         &["open", "--context", "tenant=other"],
         &sealed.stdout,
     );
-    assert_eq!((wrong.code, wrong.stdout.len()), (1, 0));
+    assert_eq!((wrong.code, wrong.stdout.len()), (3, 0), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("does not open"), "{}", wrong.stderr);
 
     let denied = [("VAULT_TOKEN", "no-such-token"), ("WAXSEAL_KMS_URI", &uri)];
     let refused = run(&tool, &denied, &["open", "--context", PAIR], &sealed.stdout);
-    assert_eq!(refused.code, 1);
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
     assert!(refused.stderr.contains("credentials"), "{}", refused.stderr);
 }
 
@@ -141,7 +141,7 @@ fn doctor_says_whether_a_key_of_a_server_works() {
     let variables = [("VAULT_TOKEN", vault.token.as_str())];
     let found = run(&tool, &variables, &["doctor", "--kek", &good, "--kek", &bad], b"");
     let table = String::from_utf8(found.stdout).unwrap();
-    assert_eq!(found.code, 1, "{table}");
+    assert_eq!(found.code, 10, "{table}");
     assert_eq!(
         table.lines().nth(1).unwrap().matches("works").count(),
         2,
@@ -151,6 +151,83 @@ fn doctor_says_whether_a_key_of_a_server_works() {
         table.contains("vault-transit:nobody-made-this: the key manager has no such key"),
         "{table}"
     );
+}
+
+/// The first wrap is read back: who may wrap and not unwrap would seal what nobody may be able to open.
+#[test]
+fn what_cannot_be_read_back_is_not_sealed_unless_told() {
+    let Some(vault) = Vault::new() else { return };
+    let tool = Tool::new();
+    let key = vault.key("only-wraps");
+    let rights = [("encrypt", "update"), ("keys", "read")]
+        .map(|(what, right)| format!(r#"path \"transit/{what}/{key}\" {{ capabilities = [\"{right}\"] }} "#))
+        .concat();
+    let policy = format!(r#"{{"policy":"{rights}"}}"#);
+    let answer = vault.post(&format!("sys/policies/acl/{key}"), &policy);
+    assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+    let answer = vault.post(
+        "auth/token/create",
+        &format!(r#"{{"policies":["{key}"],"no_default_policy":false}}"#),
+    );
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let start = body.find('{').unwrap();
+    let end = body.rfind('}').unwrap();
+    let made: serde_json::Value = serde_json::from_str(&body[start..=end]).unwrap();
+    let token = made["auth"]["client_token"].as_str().unwrap().to_owned();
+
+    let uri = format!("vault-transit:{key}?addr={}", vault.address);
+    let seal = ["seal", "--kek", &uri, "-o", "sealed"];
+    let variables = [("VAULT_TOKEN", token.as_str())];
+    let refused = run(&tool, &variables, &seal, b"hello");
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    assert!(refused.stderr.contains("read back"), "{}", refused.stderr);
+    assert!(tool.listing().is_empty());
+    let done = run(
+        &tool,
+        &variables,
+        &[&seal[..], &["--no-read-back"]].concat(),
+        b"hello",
+    );
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let opened = run(
+        &tool,
+        &[("VAULT_TOKEN", vault.token.as_str())],
+        &["open", "--kek", &uri, "sealed"],
+        b"",
+    );
+    assert_eq!(opened.stdout, b"hello", "{}", opened.stderr);
+}
+
+/// Servers that do not answer, and one that is not there.
+#[test]
+fn a_server_that_does_not_answer_ends_within_the_timeout() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tool = Tool::new();
+    let uri = format!("vault-transit:k?addr=http://{}", silent.local_addr().unwrap());
+    let nobody = "vault-transit:k?addr=http://127.0.0.1:1".to_owned();
+    let sealed = tool.done(&["seal", "--kek", "env:K"], b"hello");
+    for uri in [&uri, &nobody] {
+        for command in [
+            &["seal", "--kek", uri, "--timeout", "0.5", "-o", "new"][..],
+            &[
+                "rewrap",
+                "--kek",
+                "env:K",
+                "--to",
+                uri,
+                "--timeout",
+                "0.5",
+                "-o",
+                "new",
+            ],
+            &["doctor", "--kek", uri, "--timeout", "0.5"],
+        ] {
+            let run = run(&tool, &[("VAULT_TOKEN", "token-CANARY")], command, &sealed);
+            let expected = if command[0] == "doctor" { 10 } else { 6 };
+            assert_eq!(run.code, expected, "{command:?}: {}", run.stderr);
+        }
+    }
+    assert!(tool.listing().is_empty());
 }
 
 #[cfg(feature = "pkcs11")]
@@ -243,7 +320,7 @@ mod token {
                 &["open", "--context", "tenant=other"],
                 &sealed.stdout,
             );
-            assert_eq!((wrong.code, wrong.stdout.len()), (1, 0));
+            assert_eq!((wrong.code, wrong.stdout.len()), (3, 0), "{}", wrong.stderr);
             assert!(wrong.stderr.contains("does not open"), "{}", wrong.stderr);
         }
     }
@@ -256,14 +333,14 @@ mod token {
         let missing = token.uri("nobody-made-this", "AES-GCM");
         let good = token.uri(&token.make_key(Mechanism::AesGcm), "AES-GCM");
         let elsewhere = good.replace(&token.module, "/nowhere.so");
-        for (uri, pin, what) in [
-            (&missing, token.pin.as_str(), "no such key"),
-            (&good, "0000-CANARY", "credentials"),
-            (&elsewhere, &token.pin, "/nowhere.so"),
+        for (code, uri, pin, what) in [
+            (14, &missing, token.pin.as_str(), "no such key"),
+            (5, &good, "0000-CANARY", "credentials"),
+            (4, &elsewhere, &token.pin, "/nowhere.so"),
         ] {
             let variables = [("SOFTHSM2_CONF", token.config.as_str()), ("PIN", pin)];
             let run = run(&tool, &variables, &["seal", "--kek", uri], b"hello");
-            assert_eq!((run.code, run.stdout.len()), (1, 0), "{}", run.stderr);
+            assert_eq!((run.code, run.stdout.len()), (code, 0), "{}", run.stderr);
             assert!(run.stderr.contains(what), "{}", run.stderr);
             assert!(!run.stderr.contains(pin), "{}", run.stderr);
         }

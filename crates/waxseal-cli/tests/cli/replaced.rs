@@ -103,6 +103,48 @@ fn owner_mode_attributes_and_access_lists_stay() {
     }
 }
 
+#[test]
+fn a_directory_whose_new_files_let_others_in_does_not_open_an_old_one() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let tool = tool_with_sealed();
+    fs::create_dir(tool.path("dir")).unwrap();
+    tool.write("dir/out", "before");
+    tool.set_mode("dir/out", 0o640);
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in [
+        (1_u16, 7_u16, u32::MAX),
+        (2, 7, 1234),
+        (4, 7, u32::MAX),
+        (16, 7, u32::MAX),
+        (32, 7, u32::MAX),
+    ] {
+        list.extend(tag.to_le_bytes());
+        list.extend(rights.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    if let Err(error) = setxattr(
+        tool.path("dir"),
+        "system.posix_acl_default",
+        &list,
+        XattrFlags::empty(),
+    ) {
+        println!("skipped: no access control lists: {error}");
+        return;
+    }
+    tool.write("dir/usual", "");
+    let has_list = |name: &str| {
+        let mut value = [0; 256];
+        getxattr(tool.path(name), "system.posix_acl_access", value.as_mut_slice()).is_ok()
+    };
+    assert!(has_list("dir/usual"));
+    tool.done(&[&OPEN[..], &["dir/out"]].concat(), b"");
+    assert_eq!(fs::metadata(tool.path("dir/out")).unwrap().mode() & 0o777, 0o640);
+    assert!(!has_list("dir/out"));
+    // A new one is for its owner, whatever the directory says.
+    tool.done(&[&OPEN[..], &["dir/new"]].concat(), b"");
+    assert_eq!(fs::metadata(tool.path("dir/new")).unwrap().mode() & 0o077, 0);
+}
+
 /// As another user, who may write the directory and not the file's owner.
 #[test]
 fn what_cannot_be_kept_or_replaced_is_refused_with_its_reason() {

@@ -285,3 +285,29 @@ fn what_was_kept_replaced_and_dropped_is_told_and_fewer_keys_are_refused() {
     assert_eq!(object["old_wraps"][0]["fate"], "replaced");
     assert_eq!(object["old_wraps"][1]["fate"], "kept");
 }
+
+/// As a run leaves it that was killed: whoever meets the file says what to do.
+#[cfg(unix)]
+#[test]
+fn a_file_whose_rewrap_was_cut_off_is_explained() {
+    let tool = Tool::new();
+    let sealed = seal(&tool, &["--padding", "100"], 5);
+    tool.write("e", &sealed);
+    let mut torn = sealed.clone();
+    torn[..4].copy_from_slice(b"torn");
+    tool.write("e", &torn);
+    tool.write_private("e.waxseal-journal", b"WAXJ");
+    for command in [
+        &["open", "--kek", "env:K", "e"][..],
+        &["inspect", "e"],
+        &["rewrap", "--kek", "env:K", "--to", "env:NEW", "e", "-o", "f"],
+    ] {
+        let line = tool.fails_with(7, command, b"");
+        assert!(
+            line.contains("interrupted") && line.contains("--in-place"),
+            "{line}"
+        );
+    }
+    let line = tool.fails_with(7, &["rewrap", "--kek", "env:NEW", "--in-place", "e"], b"");
+    assert!(line.contains("journal"), "{line}");
+}

@@ -42,6 +42,8 @@ fn a_signal_leaves_nothing_behind_and_ends_as_shells_know() {
                 tool.write("out", before);
             }
             let mut child = start(&tool, &[TOOL]);
+            // The end of its input would be another reason to end.
+            let _open = child.stdin.take();
             signal(&child, name);
             let status = child.wait().unwrap();
             assert_eq!(status.signal(), Some(number), "{name}");
@@ -109,6 +111,7 @@ fn a_file_with_a_name_is_removed_by_a_signal_and_after_a_kill_by_the_next_run() 
     }
     for name in ["-INT", "-TERM"] {
         let mut child = start(&tool, &without_proc);
+        let _open = child.stdin.take();
         assert_eq!(tool.listing(), [".out.waxseal-new"]);
         signal(&child, name);
         child.wait().unwrap();
@@ -125,4 +128,81 @@ fn a_file_with_a_name_is_removed_by_a_signal_and_after_a_kill_by_the_next_run() 
         assert_eq!(tool.listing(), ["out"]);
         assert!(tool.done(&["open", "--kek", "env:K", "out"], b"") == bytes(1 << 20));
     }
+}
+
+/// Killed at every call that changes a file: the old file or the new one, never half of one, and the next run ends well.
+#[test]
+fn killed_at_any_step_nothing_is_lost_and_the_next_run_is_as_ever() {
+    const STEPS: [&str; 12] = [
+        "write",
+        "pwrite64",
+        "fsync",
+        "fdatasync",
+        "linkat",
+        "link",
+        "rename",
+        "renameat2",
+        "unlink",
+        "fchown",
+        "fchmod",
+        "fsetxattr",
+    ];
+    let traced = std::process::Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .output();
+    if !traced.as_ref().is_ok_and(|traced| traced.status.success()) {
+        println!("skipped: strace: {traced:?}");
+        return;
+    }
+    let tool = Tool::new();
+    let old = tool.done(&["seal", "--kek", "env:K", "--padding", "100"], b"hello");
+    let mut killed = 0;
+    for output in [&["-o", "x"][..], &["-o", "new"], &["--in-place"]] {
+        let rewrap = [
+            "rewrap", "-q", "--kek", "env:K", "--kek", "env:NEW", "--to", "env:NEW", "x",
+        ];
+        let rewrap = [&rewrap[..], output].concat();
+        for step in STEPS {
+            for count in 1..40 {
+                for name in tool.listing() {
+                    fs::remove_file(tool.path(&name)).unwrap();
+                }
+                tool.write("x", &old);
+                let inject = format!("inject={step}:signal=KILL:when={count}");
+                let trace = format!("trace={step}");
+                let run = std::process::Command::new("strace")
+                    .args(["-f", "-o", "/dev/null", "-e", &trace, "-e", &inject, TOOL])
+                    .args(&rewrap)
+                    .current_dir(tool.root())
+                    .env("K", crate::tool::KEY)
+                    .env("NEW", crate::tool::NEW_KEY)
+                    .output()
+                    .unwrap();
+                let ended = run.status.success();
+                killed += usize::from(!ended);
+                let is_whole = |name: &str| {
+                    ["env:K", "env:NEW"].iter().any(|key| {
+                        let run = tool.run(&["open", "--kek", key, name], b"");
+                        run.code == 0 && run.stdout == b"hello"
+                    })
+                };
+                // In place it may be the next run that makes it whole.
+                let is_recoverable = tool.path("x.waxseal-journal").exists();
+                assert!(is_whole("x") || is_recoverable, "{output:?} {step} {count}");
+                assert!(
+                    !tool.path("new").exists() || is_whole("new"),
+                    "{output:?} {step} {count}"
+                );
+                tool.done(&rewrap, b"");
+                let written = if output.contains(&"new") { "new" } else { "x" };
+                assert_eq!(tool.done(&["open", "--kek", "env:NEW", written], b""), b"hello");
+                let expected: &[&str] = if written == "new" { &["new", "x"] } else { &["x"] };
+                assert_eq!(tool.listing(), expected, "{output:?} {step} {count}");
+                if ended {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(killed > 20, "{killed}");
 }

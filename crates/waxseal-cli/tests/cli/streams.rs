@@ -378,3 +378,36 @@ fn a_file_that_grows_over_its_limit_is_an_error() {
         assert!(!tool.path("new").exists());
     }
 }
+
+/// As other programs that share a pipe leave it.
+#[test]
+fn a_stream_that_does_not_wait_is_waited_for() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    let tool = Tool::new();
+    let plaintext = crate::tool::bytes(1 << 20);
+    let (input, mut feed) = std::io::pipe().unwrap();
+    let (mut drain, output) = std::io::pipe().unwrap();
+    for stream in [
+        input.try_clone().map(std::os::fd::OwnedFd::from),
+        output.try_clone().map(Into::into),
+    ] {
+        fcntl_setfl(stream.unwrap(), OFlags::NONBLOCK).unwrap();
+    }
+    let mut command = tool.command(&["seal", "--kek", "env:K"]);
+    let mut child = command.stdin(input).stdout(output).spawn().unwrap();
+    drop(command);
+    let sealed = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in plaintext.chunks(300_000) {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::io::Write::write_all(&mut feed, piece).unwrap();
+            }
+            drop(feed);
+        });
+        let mut sealed = Vec::new();
+        std::io::Read::read_to_end(&mut drain, &mut sealed).unwrap();
+        sealed
+    });
+    assert!(child.wait().unwrap().success());
+    assert!(tool.done(&["open", "--kek", "env:K"], &sealed) == plaintext);
+}
