@@ -90,6 +90,8 @@ pub mod value;
 pub use envelope::Envelope;
 pub use key::KeyManager;
 pub use sealer::{Builder, DataKey, Opener, Sealer, blocking};
+/// The secrets of this crate's configuration, and what [`Plaintext`] can be moved into.
+pub use secrecy;
 pub use source::DekSource;
 pub use value::{Aad, Binding, EncryptionContext, Error, ErrorKind, Kek, Plaintext, Result, Suite};
 

@@ -296,6 +296,31 @@ impl<'a> Envelope<'a> {
         Ok(Self { header, chunks, cut })
     }
 
+    /// The bytes that every envelope begins with, whatever its version.
+    pub const MAGIC: [u8; 3] = *b"WAX";
+
+    /// Whether these bytes are an envelope of this crate: for columns in which some values are still plaintext.
+    ///
+    /// It parses the whole header and checks the length behind it, and needs no key. Anybody who may write a value can make
+    /// a plaintext look like an envelope, so use this to choose what to migrate, and never to decide whether a value is
+    /// trusted: once every value is sealed, call [`open`](crate::Sealer::open) without asking. An envelope of a later
+    /// version of the format, one that was cut and one whose header was altered are none here. Look at a value
+    /// that begins with [`MAGIC`](Self::MAGIC) and is no envelope before you seal it again.
+    ///
+    /// ```
+    /// # use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer, backend::local::LocalKey};
+    /// let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
+    /// let sealed = sealer.seal(b"alice", &EncryptionContext::empty())?;
+    /// assert!(Envelope::is_envelope(&sealed));
+    /// assert!(!Envelope::is_envelope(b"alice"));
+    /// assert!(!Envelope::is_envelope(&sealed[..sealed.len() - 6]));
+    /// # Ok::<(), waxseal::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_envelope(bytes: &[u8]) -> bool {
+        Envelope::parse(bytes).is_ok()
+    }
+
     /// Everything before the chunks.
     #[must_use]
     pub fn header(&self) -> &Header<'a> {

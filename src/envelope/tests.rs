@@ -69,6 +69,27 @@ fn over(limit: limits::Limit) -> ErrorKind {
 
 // spec: ENV-1
 #[test]
+fn what_is_an_envelope_and_what_only_begins_like_one() {
+    use crate::backend::local::LocalKey;
+    use crate::{EncryptionContext, Kek, blocking::Sealer};
+    let sealer = Sealer::new(LocalKey::new(&Kek::generate().unwrap()));
+    for len in [0, 1, 70_000] {
+        let sealed = sealer.seal(&vec![7; len], &EncryptionContext::empty()).unwrap();
+        assert!(Envelope::is_envelope(&sealed));
+        let header = Envelope::parse(&sealed).unwrap().header().len();
+        for end in (0..header + 16).chain([sealed.len() - 1].into_iter().filter(|_| len == 0)) {
+            assert!(!Envelope::is_envelope(&sealed[..end]), "{end}");
+        }
+        let mut later = sealed.clone();
+        later[3] = 2;
+        assert!(later.starts_with(&Envelope::MAGIC) && !Envelope::is_envelope(&later));
+    }
+    for plaintext in [&b""[..], b"alice", b"WAX", b"WAX\x01", &[0; 300]] {
+        assert!(!Envelope::is_envelope(plaintext));
+    }
+}
+
+#[test]
 fn every_field_is_where_the_format_has_it() {
     let bytes = envelope();
     let parsed = Envelope::parse(&bytes).unwrap();

@@ -57,7 +57,8 @@ impl Unwrapped {
 ///
 /// *Cancel safety.* Every future may be dropped at any await; no secret stays behind and no lock is held.
 ///
-/// *Errors by kind.* `Denied`, `Unauthenticated`, `KeyNotFound`, `KeyDisabled`, `KeyDestroyed`, `Throttled`,
+/// *Errors by kind.* `Denied`, `Unauthenticated`, `KeyNotFound`, `KeyDisabled`, `KeyNotReady`,
+/// `KeyPendingDestruction`, `KeyDestroyed`, `Throttled`,
 /// `Unavailable`, `TimedOut` as the backend says by code, never by text; `CannotOpen` as above;
 /// `InvalidAnswer` where it answers with nonsense; `Malformed` or `OverLimit` for a stanza that is refused
 /// before any work. No error text holds a secret or a response body.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::{ExposeSecret, SecretBox, SecretSlice, SecretString};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -110,10 +110,26 @@ impl fmt::Debug for Kek {
     }
 }
 
-/// Plaintext that was opened. Wiped when dropped; `Debug` gives its length only.
+/// Plaintext that was opened. It is wiped when dropped, and `Debug` shows its length only.
 ///
-/// Use it as a byte slice. [`into_vec`](Plaintext::into_vec) takes the bytes out, and the duty to wipe them
-/// with it.
+/// Use it as a byte slice, or as text by [`as_str`](Self::as_str). To keep it longer, move it into a type that wipes as well:
+/// [`into_zeroizing`](Self::into_zeroizing), [`into_secret_slice`](Self::into_secret_slice) or
+/// [`into_secret_string`](Self::into_secret_string). [`into_vec`](Self::into_vec) takes the bytes out, and leaves it to the
+/// caller to wipe them.
+///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
+/// # let sealed = sealer.seal("pässword".as_bytes(), &context)?;
+/// use waxseal::secrecy::ExposeSecret;
+///
+/// let opened = sealer.open(&sealed, &context)?;
+/// assert_eq!(opened.as_str()?, "pässword");
+/// let password = opened.into_secret_string()?;
+/// assert_eq!(password.expose_secret(), "pässword");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Default)]
 pub struct Plaintext(Vec<u8>);
 
@@ -128,10 +144,81 @@ impl Plaintext {
         std::mem::take(&mut self.0)
     }
 
+    /// The bytes, still wiped when dropped. Nothing is copied.
+    #[must_use]
+    pub fn into_zeroizing(self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.into_vec())
+    }
+
+    /// The bytes, still wiped when dropped, and exposed only by name.
+    #[must_use]
+    pub fn into_secret_slice(mut self) -> SecretSlice<u8> {
+        self.fit();
+        SecretSlice::from(self.into_vec())
+    }
+
+    /// The text, still wiped when dropped, and exposed only by name.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the plaintext is not UTF-8; it is wiped.
+    pub fn into_secret_string(mut self) -> Result<SecretString> {
+        self.as_str()?;
+        self.fit();
+        // It was text a moment ago.
+        let text = String::from_utf8(self.into_vec()).map_err(|error| {
+            error.into_bytes().as_mut_slice().zeroize();
+            Error::argument("the plaintext is not UTF-8 text")
+        })?;
+        Ok(SecretString::from(text))
+    }
+
+    /// The plaintext as text.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the plaintext is not UTF-8. The error names the position and not the bytes.
+    pub fn as_str(&self) -> Result<&str> {
+        std::str::from_utf8(&self.0).map_err(|error| {
+            Error::argument(format!(
+                "the plaintext is not UTF-8 text: no character begins at byte {}; use it as bytes",
+                error.valid_up_to()
+            ))
+        })
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Makes the capacity the length, so that nobody shrinks it and leaves a copy behind that is not wiped.
+    fn fit(&mut self) {
+        if self.0.capacity() != self.0.len() {
+            let mut fitting = Vec::with_capacity(self.0.len());
+            fitting.extend_from_slice(&self.0);
+            self.0.as_mut_slice().zeroize();
+            self.0 = fitting;
+        }
+    }
+}
+
+impl From<Plaintext> for Zeroizing<Vec<u8>> {
+    fn from(plaintext: Plaintext) -> Self {
+        plaintext.into_zeroizing()
+    }
+}
+
+impl From<Plaintext> for SecretSlice<u8> {
+    fn from(plaintext: Plaintext) -> Self {
+        plaintext.into_secret_slice()
+    }
+}
+
+impl TryFrom<Plaintext> for SecretString {
+    type Error = Error;
+
+    fn try_from(plaintext: Plaintext) -> Result<Self> {
+        plaintext.into_secret_string()
     }
 }
 
@@ -246,6 +333,49 @@ mod tests {
             b[bit / 8] ^= 1 << (bit % 8);
             assert!(!ct_eq_32(&a, &b), "{bit}");
         }
+    }
+
+    #[test]
+    fn plaintext_goes_into_what_wipes_as_it_is() {
+        // With room to spare, as a vector that has grown has it.
+        let plaintext = |bytes: &[u8]| {
+            let mut vec = Vec::with_capacity(bytes.len() + 9);
+            vec.extend_from_slice(bytes);
+            Plaintext::new(vec)
+        };
+        for bytes in [&b""[..], b"text", "t\u{e4}xt".as_bytes()] {
+            assert_eq!(plaintext(bytes).into_zeroizing().as_slice(), bytes);
+            assert_eq!(plaintext(bytes).into_secret_slice().expose_secret(), bytes);
+            assert_eq!(plaintext(bytes).as_str().unwrap().as_bytes(), bytes);
+            let text = plaintext(bytes).into_secret_string().unwrap();
+            assert_eq!(text.expose_secret().as_bytes(), bytes);
+            assert!(!format!("{text:?} {:?}", plaintext(bytes).into_secret_slice()).contains("xt"));
+        }
+        for error in [
+            plaintext(b"CANARY\xff").as_str().map(drop).unwrap_err(),
+            plaintext(b"CANARY\xff")
+                .into_secret_string()
+                .map(drop)
+                .unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains("byte 6") && !error.to_string().contains("CANARY"));
+        }
+    }
+
+    #[test]
+    fn a_plaintext_that_is_moved_on_is_not_moved_in_memory_unless_it_must_be() {
+        let mut fitting = Plaintext::new(vec![7; 64]);
+        let at = fitting.as_bytes().as_ptr();
+        fitting.fit();
+        assert_eq!(fitting.as_bytes().as_ptr(), at);
+        assert_eq!(fitting.into_zeroizing().as_ptr(), at);
+        let mut vec = Vec::with_capacity(100);
+        vec.extend_from_slice(&[7; 64]);
+        let mut roomy = Plaintext::new(vec);
+        roomy.fit();
+        assert_eq!((roomy.as_bytes().len(), roomy.0.capacity()), (64, 64));
+        assert_eq!(roomy, [7; 64]);
     }
 
     #[test]

@@ -89,7 +89,9 @@ fn passphrases_by_argon2id() {
 #[test]
 fn the_fake_with_everything_a_kms_can_have() {
     let fake = FakeKeyManager::new("a").generating().rewrapping().batching(4);
-    let report = passes(&Subject::new(fake.clone()).against(fake.sibling("b")));
+    let fake = fake.with_ambiguous_id();
+    let subject = Subject::new(fake.clone()).against(fake.sibling("b"));
+    let report = passes(&subject.against_namesake(fake.elsewhere("there")));
     assert_eq!(skipped(&report), ["a_manager_that_only_wraps_refuses_to_unwrap"]);
     // The suite used what the capabilities say, and stayed within them.
     for method in [

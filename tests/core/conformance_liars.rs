@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pollster::block_on;
@@ -51,6 +53,18 @@ enum Lie {
     NeverRewraps,
     MixesCallsAtOnce,
     HoldsALockWhenDropped,
+    ClaimsHiddenIds,
+    ClaimsItsNamesake,
+    Hangs,
+    HangsPastTheDeadline,
+    CallsADeadlineAnOutage,
+    BreaksAfterHastyCalls,
+    Panics,
+    PanicsOnOddNames,
+    UnwrapsAnotherDek,
+    NamesAnotherProvider,
+    UnwrapsOnce,
+    RefusesStrangersForNow,
 }
 
 struct Liar {
@@ -59,6 +73,8 @@ struct Liar {
     last: Mutex<Option<[u8; 32]>>,
     busy: Mutex<bool>,
     request: Mutex<Option<EncryptionContext>>,
+    seen: Mutex<Vec<Vec<u8>>>,
+    hasty: AtomicUsize,
 }
 
 impl fmt::Debug for Liar {
@@ -91,7 +107,30 @@ impl Liar {
             last: Mutex::new(None),
             busy: Mutex::new(false),
             request: Mutex::new(None),
+            seen: Mutex::default(),
+            hasty: AtomicUsize::new(0),
         }
+    }
+
+    /// What goes wrong before anything is done.
+    async fn wait(&self, asked: &Request<'_>) -> Result<()> {
+        let hasty = asked.deadline().is_some();
+        match self.lie {
+            Lie::Hangs => std::future::pending().await,
+            Lie::HangsPastTheDeadline if hasty => std::future::pending().await,
+            Lie::CallsADeadlineAnOutage if hasty => return Err(Error::new(ErrorKind::Unavailable)),
+            Lie::BreaksAfterHastyCalls if hasty => {
+                self.hasty.fetch_add(1, Ordering::Relaxed);
+                return Err(Error::new(ErrorKind::TimedOut));
+            }
+            // Five of them are an outage for everybody.
+            Lie::BreaksAfterHastyCalls if self.hasty.load(Ordering::Relaxed) > 5 => {
+                return Err(Error::new(ErrorKind::Unavailable));
+            }
+            Lie::Panics => panic!("the manager has an index out of bounds"),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn is(&self, lie: Lie) -> bool {
@@ -156,6 +195,19 @@ impl KeyManager for Liar {
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         let mut stanza = wrapped;
         match self.lie {
+            Lie::ClaimsHiddenIds | Lie::ClaimsItsNamesake => {
+                let certain = self.inner.recognizes(wrapped);
+                let claims = self.is(Lie::ClaimsHiddenIds) || !wrapped.kek_id.is_empty();
+                return if certain.is_no() || !claims {
+                    certain
+                } else {
+                    Recognition::Mine
+                };
+            }
+            Lie::PanicsOnOddNames => {
+                // Cuts an ARN where there is none.
+                let _ = &wrapped.provider[wrapped.provider.find('a').unwrap()..];
+            }
             Lie::RecognizesEverything => return Recognition::Mine,
             Lie::DeniesItsOwn => return Recognition::No,
             Lie::RefusesHiddenIds if wrapped.kek_id.is_empty() => return Recognition::No,
@@ -166,6 +218,7 @@ impl KeyManager for Liar {
     }
 
     async fn generate(&self, asked: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        self.wait(asked).await?;
         if self.is(Lie::MixesCallsAtOnce) {
             *self.request.lock().unwrap() = Some(asked.context().clone());
             turn().await;
@@ -191,6 +244,7 @@ impl KeyManager for Liar {
     }
 
     async fn wrap(&self, dek: &Dek, asked: &Request<'_>) -> Result<WrappedDek> {
+        self.wait(asked).await?;
         if self.is(Lie::HoldsALockWhenDropped) {
             if std::mem::replace(&mut *self.busy.lock().unwrap(), true) {
                 return Err(Error::new(ErrorKind::Unavailable));
@@ -218,6 +272,14 @@ impl KeyManager for Liar {
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, asked: &Request<'_>) -> Result<Unwrapped> {
+        self.wait(asked).await?;
+        if self.is(Lie::UnwrapsOnce) {
+            let mut seen = self.seen.lock().unwrap();
+            if seen.iter().any(|seen| seen == wrapped.wrapped) {
+                return Err(Error::new(ErrorKind::CannotOpen));
+            }
+            seen.push(wrapped.wrapped.to_vec());
+        }
         let (context, binding) = self.minded(asked);
         let minded = request(&context, binding);
         let mut stanza = wrapped;
@@ -241,12 +303,23 @@ impl KeyManager for Liar {
         {
             opened.kek = KekRef::new(wrapped.provider, wrapped.kek_id, wrapped.kek_version)?;
         }
+        if let Ok(opened) = &mut opened {
+            match self.lie {
+                Lie::UnwrapsAnotherDek => opened.dek = Dek::generate()?,
+                Lie::NamesAnotherProvider => opened.kek = KekRef::new("other", opened.kek.id(), "")?,
+                _ => {}
+            }
+        }
         opened.or_else(|error| self.tampered(asked, error))
     }
 
     async fn rewrap(&self, wrapped: WrapRef<'_>, asked: &Request<'_>) -> Result<Option<WrappedDek>> {
         match self.lie {
             Lie::NeverRewraps => Ok(None),
+            Lie::RefusesStrangersForNow => {
+                let refused = |error: Error| error.with_retryable(true);
+                self.inner.rewrap(wrapped, asked).await.map_err(refused)
+            }
             Lie::RewrapsAnotherDek => self.inner.wrap(&Dek::generate()?, asked).await.map(Some),
             Lie::RewrapsFreely => {
                 let mut stanza = wrapped;
@@ -296,20 +369,26 @@ impl KeyManager for Liar {
     }
 }
 
-/// The check that an honest name and a lie fail at; `None` where all pass.
-fn found_by(lie: Lie) -> Option<String> {
-    let inner = Liar::new("a", lie);
-    let other = inner.inner.sibling("b");
-    let subject = Subject::new(inner).against(other);
-    let failure = block_on(run(&subject)).err()?;
-    assert!(!failure.to_string().contains("c4n4ry"));
-    assert!(!failure.why().is_empty());
-    Some(failure.check().to_owned())
+/// The checks that a lie fails; none if all pass.
+fn found_by(lie: Lie) -> Vec<&'static str> {
+    let mut inner = Liar::new("a", lie);
+    inner.inner = inner.inner.with_ambiguous_id();
+    let (other, namesake) = (inner.inner.sibling("b"), inner.inner.elsewhere("there"));
+    let mut subject = Subject::new(inner).against(other).against_namesake(namesake);
+    if matches!(lie, Lie::Hangs | Lie::HangsPastTheDeadline) {
+        subject = subject.within(Duration::from_secs(3));
+    }
+    let Err(failed) = block_on(run(&subject)) else {
+        return Vec::new();
+    };
+    assert!(!failed.to_string().contains("c4n4ry"));
+    assert!(failed.failures().iter().all(|failure| !failure.why().is_empty()));
+    failed.checks()
 }
 
 #[test]
 fn an_honest_manager_passes() {
-    assert_eq!(found_by(Lie::None), None);
+    assert_eq!(found_by(Lie::None), [""; 0]);
 }
 
 // spec: ALG-15
@@ -353,7 +432,56 @@ fn every_liar_is_found_by_the_check_for_it() {
         (Lie::MixesCallsAtOnce, "several_calls_at_once_do_not_mix"),
         (Lie::HoldsALockWhenDropped, "a_call_may_be_dropped"),
     ] {
-        assert_eq!(found_by(lie).as_deref(), Some(check), "{lie:?}");
+        let found = found_by(lie);
+        assert!(found.contains(&check), "{lie:?}: {found:?}");
+    }
+}
+
+/// What an author of a backend elsewhere gets wrong, kind by kind: each is named, whatever else fails with it, and the
+/// suite goes on to the end.
+#[test]
+fn every_kind_of_mistake_is_named() {
+    for (lie, check) in [
+        (Lie::IgnoresBinding, "another_binding_does_not_open"),
+        (Lie::IgnoresTheLastByte, "no_altered_byte_opens"),
+        (Lie::GivesWrongDekOnTamper, "no_altered_byte_opens"),
+        (
+            Lie::RecognizesEverything,
+            "a_name_that_is_not_unique_is_not_claimed",
+        ),
+        (Lie::RecognizesEverything, "foreign_stanzas_are_not_recognized"),
+        (Lie::ClaimsHiddenIds, "a_name_that_is_not_unique_is_not_claimed"),
+        (Lie::ClaimsItsNamesake, "a_name_that_is_not_unique_is_not_claimed"),
+        (Lie::DeniesItsOwn, "a_hidden_id_opens"),
+        (Lie::UnwrapsAnotherDek, "a_wrap_opens"),
+        (Lie::NamesAnotherProvider, "a_wrap_opens"),
+        (Lie::UnwrapsOnce, "a_wrap_opens"),
+        (Lie::ReversesBatches, "a_batch_unwraps_as_single_calls_do"),
+        (Lie::LosesTheTail, "a_batch_unwraps_as_single_calls_do"),
+        (Lie::RewrapsAnotherDek, "a_rewrap_keeps_dek_and_binding"),
+        (
+            Lie::RefusesStrangersForNow,
+            "a_rewrap_of_a_foreign_wrap_leaves_the_way_to_unwrap_and_wrap",
+        ),
+        (Lie::Panics, "a_wrap_opens"),
+        (
+            Lie::PanicsOnOddNames,
+            "garbage_is_recognized_or_not_and_never_panics",
+        ),
+        (Lie::Hangs, "a_wrap_says_what_it_is"),
+        (Lie::HangsPastTheDeadline, "a_deadline_that_is_over_ends_the_call"),
+        (
+            Lie::CallsADeadlineAnOutage,
+            "a_deadline_that_is_over_ends_the_call",
+        ),
+        (Lie::BreaksAfterHastyCalls, "hasty_callers_harm_nobody_else"),
+    ] {
+        let found = found_by(lie);
+        assert!(found.contains(&check), "{lie:?}: {found:?}");
+        // What has nothing to do with it was tried all the same, and passed.
+        if matches!(lie, Lie::HangsPastTheDeadline | Lie::PanicsOnOddNames) {
+            assert!(!found.contains(&"no_altered_byte_opens"), "{lie:?}: {found:?}");
+        }
     }
 }
 
@@ -392,6 +520,6 @@ fn a_credential_in_debug_is_found() {
     let chatty = || Subject::new(Chatty("token-12345", FakeKeyManager::new("a")));
     assert!(block_on(run(&chatty())).is_ok());
     let failure = block_on(run(&chatty().with_canary("token-12345"))).unwrap_err();
-    assert_eq!(failure.check(), "nothing_printed_shows_secrets");
+    assert_eq!(failure.checks(), ["nothing_printed_shows_secrets"]);
     assert!(!failure.to_string().contains("token-12345"));
 }

@@ -11,6 +11,7 @@ mod allocations;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod async_streams;
 mod batch;
+mod buffered;
 mod cache;
 mod cache_model;
 mod conformance;

@@ -51,9 +51,10 @@ fn ids(envelope: &[u8]) -> Vec<String> {
     section.stanzas().map(|stanza| stanza.kek_id.to_owned()).collect()
 }
 
+// spec: REWRAP-7
 /// Two tokens that share a label, two Vault clusters with one mount and key: each id fits the other's stanza.
 #[test]
-fn a_stanza_whose_id_fits_and_that_is_anothers_is_kept() {
+fn a_stanza_whose_id_fits_and_that_is_foreign_is_kept() {
     let ours = FakeKeyManager::new("label").with_ambiguous_id();
     let theirs = ours.elsewhere("their token");
     let new = FakeKeyManager::new("new");
@@ -180,6 +181,7 @@ fn every_failure_of_a_shortcut_is_told_apart_from_an_outage() {
     assert_eq!((error.kind(), error.attempts().len()), (ErrorKind::Denied, 2));
 }
 
+// spec: REWRAP-5
 #[test]
 fn primary_and_recovery_do_not_become_one_unless_that_is_asked_for() {
     let [primary, recovery, new] = ["primary", "recovery", "new"].map(FakeKeyManager::new);
@@ -264,6 +266,7 @@ fn a_weaker_class_is_refused_unless_it_is_there_already_or_asked_for() {
     assert_eq!(kind(both.rewrap(&sealed, &context())), weaker);
 }
 
+// spec: ANY-6
 #[test]
 fn an_envelope_has_a_budget_of_calls() {
     // Sixteen hidden wraps of a stranger, and six keys that each of them may be under.
@@ -311,6 +314,7 @@ fn an_envelope_has_a_budget_of_calls() {
     assert_eq!(kms.total(), 1);
 }
 
+// spec: ANY-3
 /// One KEK that is configured twice is asked once for each stanza; a replica with other credentials is asked all the
 /// same where the first may not.
 #[test]

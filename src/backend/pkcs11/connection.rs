@@ -247,13 +247,13 @@ impl Connection {
         let Some(module) = self.module.get() else {
             return Err(Error::new(ErrorKind::Unavailable).into());
         };
-        let wanted = self.wanted(&loan.module, loan.slot, &loan.token);
+        let wanted = self.wanted(&loan.raw, loan.slot, &loan.token);
         module.logins.log_in(&wanted, &loan.session)
     }
 
-    fn wanted<'a>(&'a self, module: &'a Pkcs11, slot: Slot, token: &'a Arc<str>) -> Wanted<'a> {
+    fn wanted<'a>(&'a self, raw: &'a Raw, slot: Slot, token: &'a Arc<str>) -> Wanted<'a> {
         Wanted {
-            module,
+            raw,
             slot,
             token,
             pin: self.config.pin.as_ref(),
@@ -279,11 +279,11 @@ impl Connection {
     fn open(&self, module: &Module, state: &mut State) -> Result<Open, Fault> {
         let restarts = module.restarts();
         let (loaded, raw) = module.loaded()?;
-        let found = match slots::find(&loaded, &self.config.token, state.was_open) {
+        let found = match slots::find(&loaded, &raw, &self.config.token, state.was_open) {
             // Somebody has shut the module down under us.
             Err(Fault::Token(TokenError::Pkcs11(RvError::CryptokiNotInitialized, _))) => {
                 module.initialize(&loaded)?;
-                slots::find(&loaded, &self.config.token, state.was_open)?
+                slots::find(&loaded, &raw, &self.config.token, state.was_open)?
             }
             found => found?,
         };
@@ -295,7 +295,7 @@ impl Connection {
         };
         let token: Arc<str> = found.token.into();
         if found.needs_login {
-            let wanted = self.wanted(&loaded, found.slot, &token);
+            let wanted = self.wanted(&raw, found.slot, &token);
             if let Err(fault) = module.logins.log_in(&wanted, &anchor) {
                 drop(anchor.close());
                 return Err(fault);

@@ -7,7 +7,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error as TokenError, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
@@ -19,6 +18,7 @@ use subtle::ConstantTimeEq;
 
 use super::PROVIDER;
 use super::map::{self, Fault};
+use super::raw::Raw;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -62,7 +62,7 @@ fn same(a: &Digest, b: &Digest) -> bool {
 
 /// Whom to log in where.
 pub(super) struct Wanted<'a> {
-    pub(super) module: &'a Pkcs11,
+    pub(super) raw: &'a Raw,
     pub(super) slot: Slot,
     /// What tells the token from others.
     pub(super) token: &'a Arc<str>,
@@ -103,8 +103,8 @@ impl Logins {
                 .into());
         }
         // Asked each time: another process may have used up the tries meanwhile.
-        let info = wanted.module.get_token_info(wanted.slot)?;
-        if info.user_pin_final_try() && !info.user_pin_locked() && !wanted.allows_final_try {
+        let info = wanted.raw.token_info(wanted.slot)?;
+        if info.is_final_try() && !info.is_locked() && !wanted.allows_final_try {
             return Err(Error::new(ErrorKind::Denied)
                 .with_detail(
                     "one more wrong PIN locks the token (CKF_USER_PIN_FINAL_TRY), so no PIN was tried; log in once \

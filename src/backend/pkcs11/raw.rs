@@ -1,8 +1,9 @@
 //! Calls whose answer has a known length, straight to the module.
 //!
 //! This is the one module of the backend that may hold `unsafe`. The library that loads modules asks the module for
-//! the length of each answer first, and takes the answer into a buffer of that length. Two things go wrong with it:
-//! tokens that answer the question wrongly (NSS softokn, for AES-GCM, says less than it writes then) cannot be used, and
+//! the length of each answer first, takes the answer into a buffer of that length, and reads all of a structure. Things go
+//! wrong with it: tokens that say nonsense in a part that nobody needs cannot be used (openCryptoki's clock),
+//! nor tokens that answer the question for a length wrongly (NSS softokn, for AES-GCM, says less than it writes then); and
 //! the value of an unwrapped key is copied through memory that nobody wipes. Here the buffer has the length that the
 //! format gives, nothing is asked, and secrets go straight to where they are wiped.
 #![allow(unsafe_code)]
@@ -15,9 +16,11 @@ use cryptoki::error::{Error as TokenError, Rv};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
+use cryptoki::slot::Slot;
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_C_Decrypt, CK_C_DecryptInit, CK_C_Encrypt, CK_C_EncryptInit, CK_C_GetAttributeValue,
-    CK_C_WrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_ULONG, CKA_VALUE,
+    CK_C_GetTokenInfo, CK_C_WrapKey, CK_FLAGS, CK_FUNCTION_LIST, CK_MECHANISM, CK_TOKEN_INFO, CK_ULONG,
+    CKA_VALUE, CKF_LOGIN_REQUIRED, CKF_TOKEN_INITIALIZED, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED,
 };
 use zeroize::Zeroizing;
 
@@ -31,6 +34,34 @@ pub(super) struct Raw {
     decrypt: CK_C_Decrypt,
     wrap_key: CK_C_WrapKey,
     get_attribute_value: CK_C_GetAttributeValue,
+    get_token_info: CK_C_GetTokenInfo,
+}
+
+/// What a token says of itself.
+pub(super) struct TokenInfo {
+    pub(super) label: String,
+    pub(super) manufacturer: String,
+    pub(super) model: String,
+    pub(super) serial: String,
+    flags: CK_FLAGS,
+}
+
+impl TokenInfo {
+    pub(super) fn is_initialized(&self) -> bool {
+        self.flags & CKF_TOKEN_INITIALIZED != 0
+    }
+
+    pub(super) fn needs_login(&self) -> bool {
+        self.flags & CKF_LOGIN_REQUIRED != 0
+    }
+
+    pub(super) fn is_final_try(&self) -> bool {
+        self.flags & CKF_USER_PIN_FINAL_TRY != 0
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.flags & CKF_USER_PIN_LOCKED != 0
+    }
 }
 
 impl Raw {
@@ -56,7 +87,25 @@ impl Raw {
             decrypt: list.C_Decrypt,
             wrap_key: list.C_WrapKey,
             get_attribute_value: list.C_GetAttributeValue,
+            get_token_info: list.C_GetTokenInfo,
             _library: library,
+        })
+    }
+
+    /// What the token in this slot says of itself. Only what is needed is read: one that says nonsense about its clock
+    /// (openCryptoki) is a token all the same.
+    pub(super) fn token_info(&self, slot: Slot) -> Result<TokenInfo, TokenError> {
+        let get = self.get_token_info.ok_or(TokenError::NullFunctionPointer)?;
+        let mut info = CK_TOKEN_INFO::default();
+        // SAFETY: the structure lives until the function returns.
+        let code = unsafe { get(slot.into(), &raw mut info) };
+        Rv::from(code).into_result(Function::GetTokenInfo)?;
+        Ok(TokenInfo {
+            label: text(&info.label),
+            manufacturer: text(&info.manufacturerID),
+            model: text(&info.model),
+            serial: text(&info.serialNumber),
+            flags: info.flags,
         })
     }
 
@@ -171,6 +220,13 @@ impl Raw {
         out.truncate(attribute.ulValueLen.try_into()?);
         Ok(out)
     }
+}
+
+/// A text of fixed length, less what it is filled up with.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .trim_end_matches(['\0', ' '])
+        .to_owned()
 }
 
 /// Two functions that belong together, before either is called.

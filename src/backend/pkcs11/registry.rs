@@ -195,7 +195,7 @@ impl Module {
     pub(super) fn close_idle(&self, asking: &Connection) -> bool {
         let clients: Vec<_> = lock(&self.clients).iter().filter_map(Weak::upgrade).collect();
         let others = clients.iter().filter(|client| !std::ptr::eq(&***client, asking));
-        others.fold(false, |any, client| client.close_idle() || any)
+        others.filter(|client| client.close_idle()).count() > 0
     }
 }
 

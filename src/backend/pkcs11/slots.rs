@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use cryptoki::context::Pkcs11;
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::slot::Slot;
 
 use super::map::{self, Fault};
+use super::raw::{Raw, TokenInfo};
 use super::uri::TokenMatch;
 use crate::value::error::{Error, ErrorKind};
 
@@ -25,12 +26,12 @@ pub(super) struct Found {
 /// # Errors
 /// `Configuration` if none does or several do; `Unavailable` if it was there before (`was_there`), or if a token that did
 /// not say what it is may be the one.
-pub(super) fn find(module: &Pkcs11, wanted: &TokenMatch, was_there: bool) -> Result<Found, Fault> {
+pub(super) fn find(module: &Pkcs11, raw: &Raw, wanted: &TokenMatch, was_there: bool) -> Result<Found, Fault> {
     let mut found: Option<Found> = None;
     let mut passed_over = Vec::new();
     let mut has_failed = false;
     for slot in module.get_slots_with_token()? {
-        let info = match module.get_token_info(slot) {
+        let info = match raw.token_info(slot) {
             Ok(info) => info,
             // A token that cannot say what it is cannot be the one that is meant.
             Err(error) => {
@@ -46,8 +47,8 @@ pub(super) fn find(module: &Pkcs11, wanted: &TokenMatch, was_there: bool) -> Res
             passed_over.push(format!(
                 "slot {}: {:?} (serial {:?}): {why}",
                 slot.id(),
-                info.label(),
-                info.serial_number(),
+                info.label,
+                info.serial,
             ));
             continue;
         }
@@ -61,13 +62,8 @@ pub(super) fn find(module: &Pkcs11, wanted: &TokenMatch, was_there: bool) -> Res
         }
         found = Some(Found {
             slot,
-            token: format!(
-                "{}\0{}\0{}",
-                info.manufacturer_id(),
-                info.serial_number(),
-                info.label()
-            ),
-            needs_login: info.login_required(),
+            token: format!("{}\0{}\0{}", info.manufacturer, info.serial, info.label),
+            needs_login: info.needs_login(),
         });
     }
     if let Some(found) = found {
@@ -113,20 +109,19 @@ fn told(passed_over: &[String], module: &Pkcs11) -> String {
 
 /// Why a token is not the one that is meant.
 fn mismatch(wanted: &TokenMatch, slot: Slot, info: &TokenInfo) -> Option<&'static str> {
-    let differs = |wanted: &Option<String>, found: &str| {
-        wanted.as_ref().is_some_and(|wanted| wanted != found.trim_end())
-    };
-    if differs(&wanted.label, info.label()) {
+    let differs =
+        |wanted: &Option<String>, found: &str| wanted.as_ref().is_some_and(|wanted| wanted != found);
+    if differs(&wanted.label, &info.label) {
         Some("another label")
-    } else if differs(&wanted.serial, info.serial_number()) {
+    } else if differs(&wanted.serial, &info.serial) {
         Some("another serial")
-    } else if differs(&wanted.model, info.model()) {
+    } else if differs(&wanted.model, &info.model) {
         Some("another model")
-    } else if differs(&wanted.manufacturer, info.manufacturer_id()) {
+    } else if differs(&wanted.manufacturer, &info.manufacturer) {
         Some("another manufacturer")
     } else if wanted.slot.is_some_and(|wanted| wanted != slot.id()) {
         Some("another slot-id")
-    } else if !info.token_initialized() {
+    } else if !info.is_initialized() {
         // Asked last: an empty slot is what has no label.
         Some("not initialized")
     } else {

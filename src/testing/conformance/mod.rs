@@ -12,18 +12,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The suite wraps DEKs that it makes up and asks the backend some hundreds of times (some dozens where the
+//! The suite wraps DEKs that it makes up and asks the backend some hundreds of times (some dozens if the
 //! subject is [`slow`](Subject::slow)). It never asks a backend to change a key.
+//!
+//! Every check runs, whatever the others find. Each runs on a thread of its own, so a key manager that panics or hangs
+//! fails the check that it does that in, and no other.
 
 mod altered;
 mod answers;
 mod batches;
 mod bound;
+mod claims;
+mod deadlines;
 mod probe;
+mod runner;
 mod stanzas;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::key::KeyManager;
 use crate::runtime::BoxFuture;
@@ -36,6 +43,8 @@ pub struct Subject {
     manager: Arc<dyn KeyManager>,
     opener: Option<Arc<dyn KeyManager>>,
     other: Option<Arc<dyn KeyManager>>,
+    namesake: Option<Arc<dyn KeyManager>>,
+    bound: Duration,
     slow: bool,
     deterministic: bool,
     canaries: Vec<String>,
@@ -48,6 +57,8 @@ impl Subject {
             manager: Arc::new(manager),
             opener: None,
             other: None,
+            namesake: None,
+            bound: Duration::from_secs(600),
             slow: false,
             deterministic: false,
             canaries: Vec::new(),
@@ -63,6 +74,19 @@ impl Subject {
     /// Has another KEK of the same provider and algorithm at hand. Neither may open what the other wraps.
     pub fn against(mut self, other: impl KeyManager + 'static) -> Self {
         self.other = Some(Arc::new(other));
+        self
+    }
+
+    /// Has a KEK of the same id elsewhere at hand, for ids that are not unique in the world: a token of the same label, the
+    /// same path of another cluster. The subject may say `Perhaps` of its stanzas, and never `Mine`.
+    pub fn against_namesake(mut self, namesake: impl KeyManager + 'static) -> Self {
+        self.namesake = Some(Arc::new(namesake));
+        self
+    }
+
+    /// How long one check may take before it counts as hanging. Ten minutes by default.
+    pub fn within(mut self, bound: Duration) -> Self {
+        self.bound = bound;
         self
     }
 
@@ -122,7 +146,44 @@ impl fmt::Display for Report {
     }
 }
 
-/// The first check that failed.
+/// What failed, in the order of the checks, and what did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    failures: Vec<Failure>,
+    report: Report,
+}
+
+impl Failed {
+    /// Every check that failed; at least one.
+    #[must_use]
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// The names of the checks that failed.
+    #[must_use]
+    pub fn checks(&self) -> Vec<&'static str> {
+        self.failures.iter().map(Failure::check).collect()
+    }
+
+    /// The checks that passed or were skipped.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.failures {
+            writeln!(f, "failed   {failure}")?;
+        }
+        fmt::Display::fmt(&self.report, f)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// A check that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{check}: {why}")]
 pub struct Failure {
@@ -156,6 +217,8 @@ macro_rules! checks {
 const CHECKS: &[(&str, Check)] = checks![
     answers::names_are_valid,
     answers::a_wrap_says_what_it_is,
+    claims::a_name_that_is_not_unique_is_not_claimed,
+    claims::garbage_is_recognized_or_not_and_never_panics,
     answers::a_wrap_opens,
     answers::a_generated_dek_is_the_wrapped_one,
     answers::generated_deks_are_unique,
@@ -178,28 +241,50 @@ const CHECKS: &[(&str, Check)] = checks![
     batches::a_batch_rewraps_as_single_calls_do,
     batches::an_empty_batch_is_empty,
     answers::a_rewrap_keeps_dek_and_binding,
+    claims::a_rewrap_of_a_foreign_wrap_leaves_the_way_to_unwrap_and_wrap,
+    deadlines::a_deadline_that_is_over_ends_the_call,
+    deadlines::hasty_callers_harm_nobody_else,
     answers::several_calls_at_once_do_not_mix,
     answers::a_call_may_be_dropped,
     answers::nothing_printed_shows_secrets,
 ];
 
-/// Runs every check, one after the other, until one fails.
+/// After so many checks that hang the others are not tried: a thread is left behind by each.
+const MOST_HANGING: usize = 3;
+
+/// Runs every check, one after the other, each on a thread of its own.
 ///
-/// Needs no runtime of its own: whatever the key manager needs.
+/// Needs no runtime of its own: whatever the key manager needs. A tokio runtime that this is awaited in (feature
+/// `tokio`) is that of the checks, too.
 ///
 /// # Errors
-/// The first [`Failure`].
+/// Every [`Failure`].
 ///
 /// # Cancel safety
-/// Dropping the future leaves nothing behind.
-pub async fn run(subject: &Subject) -> Result<Report, Failure> {
+/// Dropping the future leaves the check that is under way running to its end, on its thread.
+pub async fn run(subject: &Subject) -> Result<Report, Failed> {
     let mut checks = Vec::with_capacity(CHECKS.len());
+    let mut failures = Vec::new();
+    let mut hanging = 0;
     for (name, check) in CHECKS {
-        match check(subject).await {
-            Ok(Verdict::Passed) => checks.push((*name, None)),
-            Ok(Verdict::Skipped(reason)) => checks.push((*name, Some(reason))),
-            Err(why) => return Err(Failure { check: name, why }),
+        if hanging == MOST_HANGING {
+            checks.push((*name, Some("too many checks before it are hanging")));
+            continue;
+        }
+        match runner::run(subject, *check).await {
+            runner::End::Found(Ok(Verdict::Passed)) => checks.push((*name, None)),
+            runner::End::Found(Ok(Verdict::Skipped(reason))) => checks.push((*name, Some(reason))),
+            runner::End::Found(Err(why)) => failures.push(Failure { check: name, why }),
+            runner::End::Hangs(why) => {
+                hanging += 1;
+                failures.push(Failure { check: name, why });
+            }
         }
     }
-    Ok(Report { checks })
+    let report = Report { checks };
+    if failures.is_empty() {
+        Ok(report)
+    } else {
+        Err(Failed { failures, report })
+    }
 }

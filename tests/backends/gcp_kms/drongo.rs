@@ -92,7 +92,16 @@ async fn the_suite_passes_up_to_the_checks_for_altered_bytes() {
         Ok(report) => println!("{report}"),
         Err(failure) => {
             println!("drongo: {failure}");
-            assert_eq!(failure.check(), "no_altered_byte_opens", "{failure}");
+            let about_bytes = [
+                "no_altered_byte_opens",
+                "no_other_length_opens",
+                "no_spliced_wrap_opens",
+            ];
+            assert!(failure.checks().contains(&about_bytes[0]), "{failure}");
+            assert!(
+                failure.checks().iter().all(|check| about_bytes.contains(check)),
+                "{failure}"
+            );
         }
     }
 }

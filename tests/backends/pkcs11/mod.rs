@@ -14,6 +14,7 @@ mod oaep;
 mod others;
 mod recovery;
 mod support;
+mod two_tokens;
 mod versions;
 
 use cryptoki::mechanism::Mechanism as Call;

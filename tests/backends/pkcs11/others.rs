@@ -101,3 +101,47 @@ fn nss_softokn() {
         assert!(error.to_string().contains("80 bytes"), "{error}");
     });
 }
+
+/// openCryptoki's software token, whose daemon has to run. It says nonsense about its clock.
+///
+/// Its tokens are the machine's, and the last one is made anew, so the module has to be named. That token has to be one that
+/// was never used: this maker's do not come back to life after a second `C_InitToken`.
+#[test]
+fn opencryptoki() {
+    const PIN: &str = "654321";
+    let Some(module) = std::env::var_os("WAXSEAL_TEST_OPENCRYPTOKI") else {
+        println!("skipped: WAXSEAL_TEST_OPENCRYPTOKI names no module whose last token may be emptied");
+        return;
+    };
+    alone_in_front_of("others::opencryptoki", module.as_ref(), &[], |shim| {
+        let raw = load(shim);
+        let slot = raw.get_slots_with_token().unwrap().pop().unwrap();
+        let [so_pin, new_so_pin, first, pin] =
+            ["87654321", "87654320", "123456", PIN].map(|pin| AuthPin::from(pin.to_owned()));
+        raw.init_token(slot, &so_pin, "waxseal").unwrap();
+        // Nothing works before both PINs were changed.
+        let session = raw.open_rw_session(slot).unwrap();
+        session.login(UserType::So, Some(&so_pin)).unwrap();
+        session.set_pin(&so_pin, &new_so_pin).unwrap();
+        session.init_pin(&first).unwrap();
+        session.logout().unwrap();
+        drop(session);
+        let session = raw.open_rw_session(slot).unwrap();
+        session.login(UserType::User, Some(&first)).unwrap();
+        session.set_pin(&first, &pin).unwrap();
+        session.logout().unwrap();
+        drop(session);
+        let token = Token {
+            label: "waxseal".to_owned(),
+            module: shim.to_owned(),
+            raw,
+            slot,
+        };
+        let [gcm, kwp, rsa] = try_each(&token, PIN);
+        rsa.unwrap_or_else(|error| panic!("{error}"));
+        for error in [gcm.unwrap_err(), kwp.unwrap_err()] {
+            assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+            assert!(error.to_string().contains("CKR_MECHANISM_INVALID"), "{error}");
+        }
+    });
+}

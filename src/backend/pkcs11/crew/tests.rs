@@ -61,7 +61,12 @@ fn no_more_run_at_once_than_there_are_places_and_what_nobody_awaits_never_begins
     first_began.recv_timeout(LONG).unwrap();
     second_began.recv_timeout(LONG).unwrap();
     let (ran, runs) = channel();
-    let third = crew.run(&hung, move || Ok(ran.send(()).unwrap())).unwrap();
+    let third = crew
+        .run(&hung, move || {
+            ran.send(()).unwrap();
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(crew.0.state().queue.len(), 1);
     drop(third);
     // The sender went with it.

@@ -18,11 +18,18 @@ fn every_part_is_read() {
     assert_eq!(uri.module(), Path::new("/lib/a&b.so"));
     assert_eq!(uri.pin(), Some(&PinSource::File("/run/pin".into())));
     assert_eq!(uri.mechanism(), Mechanism::AesKeyWrapPad);
+    let more = Uri::parse(
+        "pkcs11:slot-id=0;object=o?module-path=m&pin-source=file:p&allow-shared=true&final-try=true&module-restart=true",
+    )
+    .unwrap();
+    assert_eq!(more.pin(), Some(&PinSource::SharedFile("p".into())));
+    assert!(more.final_try() && more.module_restart());
     let least = Uri::parse("pkcs11:token=t;object=o?module-path=m").unwrap();
     assert_eq!(
         (least.id(), least.pin(), least.mechanism()),
         (None, None, Mechanism::AesGcm)
     );
+    assert!(!least.final_try() && !least.module_restart());
 }
 
 #[test]
@@ -51,6 +58,35 @@ fn an_error_names_the_part_and_never_its_value() {
         (
             "pkcs11:token=t;object=o;library-version=3?module-path=m",
             "library-version",
+        ),
+        // What is not known is named, with what could stand there.
+        (
+            "pkcs11:token=t;object=o;library-version=3?module-path=m",
+            "not known; its path can have token, object, id",
+        ),
+        (
+            "pkcs11:token=t;object=o?module-path=m&pin=1",
+            "pin is not known; its query can have module-path, pin-source",
+        ),
+        (
+            "pkcs11:token=t;object=o;module-path=m",
+            "module-path belongs after the \"?\"",
+        ),
+        (
+            "pkcs11:object=o?module-path=m&token=t",
+            "token belongs before the \"?\"",
+        ),
+        (
+            "pkcs11:token=t;object=o?module-name=p11-kit",
+            "module-name is not supported; give the path",
+        ),
+        (
+            "pkcs11:token=t;object=o?module-path=m&final-try=CANARY",
+            "final-try is neither true nor false",
+        ),
+        (
+            "pkcs11:token=t;object=o?module-path=m&module-restart=CANARY",
+            "module-restart is neither",
         ),
         ("pkcs11:token=t;object=o;CANARY?module-path=m", "attribute 3"),
         ("pkcs11:token=t;object=o;CANARY=1?module-path=m", "attribute 3"),
