@@ -136,6 +136,23 @@ impl WrapAlgorithm {
     pub const fn is_passphrase(self) -> bool {
         matches!(self, Self::PBKDF2_XAES_256_GCM | Self::ARGON2ID_XAES_256_GCM)
     }
+
+    /// The option of a key URI that selects this algorithm, where one KEK can be used by several.
+    pub(crate) const fn option(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PBKDF2_XAES_256_GCM => "kdf=pbkdf2",
+            Self::ARGON2ID_XAES_256_GCM => "kdf=argon2id",
+            Self::AWS_KMS => "context=pairs",
+            Self::AWS_KMS_DIGEST => "context=digest",
+            Self::AZURE_RSA_OAEP_256 | Self::PKCS11_RSA_OAEP_256 => "algorithm=RSA-OAEP-256",
+            Self::AZURE_A256KW => "algorithm=A256KW",
+            Self::VAULT_TRANSIT => "mode=encrypt",
+            Self::VAULT_TRANSIT_DERIVED => "mode=datakey",
+            Self::PKCS11_AES_GCM => "algorithm=AES-GCM",
+            Self::PKCS11_AES_KWP => "algorithm=AES-KEY-WRAP-PAD",
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for WrapAlgorithm {

@@ -45,6 +45,15 @@ impl KekRef {
         Self(Arc::new(names))
     }
 
+    /// Whether both name one key, whatever version of it: the same provider and id, or what the provider's ids say.
+    /// Replicas of a multi-region key of AWS KMS, for example, are one key.
+    #[must_use]
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.provider() == other.provider()
+            && (self.id() == other.id()
+                || replicated(self.id()).is_some_and(|key| Some(key) == replicated(other.id())))
+    }
+
     /// The provider, `"aws-kms"` for one.
     #[must_use]
     pub fn provider(&self) -> &str {
@@ -62,6 +71,23 @@ impl KekRef {
     pub fn version(&self) -> &str {
         &self.0.version
     }
+}
+
+/// Partition, account and key of an ARN that says of itself that it is a replica in some region
+/// (`arn:aws:kms:eu-central-1:111122223333:key/mrk-...`, AWS KMS Developer Guide, "Multi-Region keys in AWS KMS").
+fn replicated(id: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = id.splitn(6, ':');
+    let (Some("arn"), Some(partition), Some("kms"), Some(_region), Some(account), Some(key)) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
+        return None;
+    };
+    key.starts_with("key/mrk-").then_some((partition, account, key))
 }
 
 impl fmt::Display for KekRef {

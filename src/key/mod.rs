@@ -7,6 +7,7 @@ mod recognition;
 mod request;
 mod rules;
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -56,7 +57,8 @@ impl Unwrapped {
 ///
 /// *Cancel safety.* Every future may be dropped at any await; no secret stays behind and no lock is held.
 ///
-/// *Errors by kind.* `Denied`, `Unauthenticated`, `KeyNotFound`, `KeyDisabled`, `KeyDestroyed`, `Throttled`,
+/// *Errors by kind.* `Denied`, `Unauthenticated`, `KeyNotFound`, `KeyDisabled`, `KeyNotReady`,
+/// `KeyPendingDestruction`, `KeyDestroyed`, `Throttled`,
 /// `Unavailable`, `TimedOut` as the backend says by code, never by text; `CannotOpen` as above;
 /// `InvalidAnswer` where it answers with nonsense; `Malformed` or `OverLimit` for a stanza that is refused
 /// before any work. No error text holds a secret or a response body.
@@ -70,7 +72,7 @@ impl Unwrapped {
 ///
 /// `testing::conformance` (feature `testing`) tests an implementation against this contract.
 #[async_trait]
-pub trait KeyManager: Debug + Send + Sync {
+pub trait KeyManager: Any + Debug + Send + Sync {
     /// The provider name in stanzas, `"aws-kms"` for one: 1 to 32 of `a-z 0-9 -`.
     fn provider(&self) -> &str;
 
@@ -98,14 +100,6 @@ pub trait KeyManager: Debug + Send + Sync {
         let dek = Dek::generate()?;
         let wrapped = self.wrap(&dek, request).await?;
         Ok((dek, wrapped))
-    }
-
-    /// What [`generate`](Self::generate) would give, where the KEK is in this process and nobody has to be asked or told:
-    /// it saves the future, which costs as much as the wrap. `None`, as it is by default, says to call that. A key
-    /// manager around another that bounds, counts or records calls leaves it at that.
-    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
-        let _ = request;
-        None
     }
 
     /// Wraps a DEK under the active KEK, bound to the request.
@@ -181,10 +175,6 @@ impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         (**self).generate(request).await
-    }
-
-    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
-        (**self).generate_at_once(request)
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

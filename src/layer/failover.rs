@@ -1,26 +1,111 @@
 //! Other managers of the same KEK to unwrap with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::envelope::{WrapRef, WrappedDek};
 use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
-use crate::value::error::{Error, Result};
+use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
+use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
-/// Several managers of one KEK, replicas in other regions for one: when the first is down, the next unwraps.
+/// How long all managers together may take for a request without a deadline.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// One that could not be reached is asked after the others for so long.
+const AVOIDED: Duration = Duration::from_secs(30);
+/// One that was given less time than this and did not answer may have been about to.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Several managers of one KEK, replicas in other regions for example: if the first is down, the next unwraps.
 ///
 /// *Unwrapping* asks those that recognize the stanza in their order, and goes on only after an error that is
-/// retryable: a refusal is an answer, and so is a wrap that does not open.
+/// retryable: a refusal is an answer, and so is a wrap that does not open. A manager that answers without a network
+/// is asked first, and one that could not be reached within the last 30 seconds is asked last.
+///
+/// *Time.* Each manager that is asked gets its share of the time that is left: of the request's deadline, or of 10
+/// seconds if the request has none. So one that hangs leaves the next one time to answer.
 ///
 /// *Wrapping* is the first one's alone, so that no data gets under a key that nobody chose;
-/// [`wrapping_anywhere`](Self::wrapping_anywhere) lets the others wrap when it is down.
+/// [`wrapping_anywhere`](Self::wrapping_anywhere) lets the others wrap if the first is down.
 #[derive(Clone, Debug)]
 pub struct Failover {
-    first: Arc<dyn KeyManager>,
-    others: Vec<Arc<dyn KeyManager>>,
+    first: Replica,
+    others: Vec<Replica>,
     wraps_anywhere: bool,
+    runtime: Arc<dyn Runtime>,
+}
+
+/// A manager, and what is known of it. Clones share that.
+#[derive(Clone, Debug)]
+struct Replica {
+    manager: Arc<dyn KeyManager>,
+    /// Until when it is asked after the others, in nanoseconds.
+    avoided_until: Arc<AtomicU64>,
+}
+
+impl Replica {
+    fn new(manager: impl KeyManager + 'static) -> Self {
+        Self {
+            manager: Arc::new(manager),
+            avoided_until: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    fn manager(&self) -> &dyn KeyManager {
+        self.manager.as_ref()
+    }
+
+    fn is_avoided(&self, now: Monotonic) -> bool {
+        self.avoided_until.load(Ordering::Relaxed) > nanos(now)
+    }
+
+    /// Remembers whether it could be reached by a call that was given `share`.
+    fn met(&self, error: Option<&Error>, share: Option<Duration>, now: Monotonic) {
+        let until = match error.map(Error::kind) {
+            Some(ErrorKind::Unavailable) => nanos(now + AVOIDED),
+            // A deadline that is too short for anybody says nothing about this one.
+            Some(ErrorKind::TimedOut) if share.is_none_or(|share| share >= LONG) => nanos(now + AVOIDED),
+            Some(_) => return,
+            // Read first: almost always it is well, and nobody has to write.
+            None if self.avoided_until.load(Ordering::Relaxed) == 0 => return,
+            None => 0,
+        };
+        self.avoided_until.store(until, Ordering::Relaxed);
+    }
+}
+
+fn nanos(at: Monotonic) -> u64 {
+    u64::try_from(at.0.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What is left of a deadline for several who are asked one after the other.
+struct Shares<'f> {
+    runtime: &'f dyn Runtime,
+    /// `None` where there is only one to ask and no deadline.
+    deadline: Option<Monotonic>,
+    left: u32,
+}
+
+impl Shares<'_> {
+    /// The time for the next: until when, and how long that is. `None` for as long as it takes.
+    ///
+    /// # Errors
+    /// `TimedOut` where nothing is left.
+    fn next(&mut self) -> Result<Option<(Monotonic, Duration)>> {
+        let (now, among) = (self.runtime.now(), self.left.max(1));
+        self.left = self.left.saturating_sub(1);
+        let Some(deadline) = self.deadline else {
+            return Ok(None);
+        };
+        let share = deadline.0.saturating_sub(now.0) / among;
+        if share.is_zero() {
+            return Err(Error::new(ErrorKind::TimedOut));
+        }
+        Ok(Some((now + share, share)))
+    }
 }
 
 impl Failover {
@@ -28,20 +113,21 @@ impl Failover {
     #[must_use]
     pub fn new(first: impl KeyManager + 'static) -> Self {
         Self {
-            first: Arc::new(first),
+            first: Replica::new(first),
             others: Vec::new(),
             wraps_anywhere: false,
+            runtime: Arc::new(AmbientRuntime),
         }
     }
 
     /// Then asks this one.
     #[must_use]
     pub fn or(mut self, next: impl KeyManager + 'static) -> Self {
-        self.others.push(Arc::new(next));
+        self.others.push(Replica::new(next));
         self
     }
 
-    /// Wraps with the next one, too, when one is down. Only where each opens what the others wrap, as replicas of a
+    /// Wraps with the next one, too, if one is down. Only where each opens what the others wrap, as replicas of a
     /// multi-region key do; else a restart without one of them loses access to what it has wrapped.
     #[must_use]
     pub fn wrapping_anywhere(mut self) -> Self {
@@ -49,24 +135,77 @@ impl Failover {
         self
     }
 
-    fn managers(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
+    /// Takes clocks and sleep from this runtime. By default from the one that is there ([`AmbientRuntime`]).
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    fn replicas(&self) -> impl Iterator<Item = &Replica> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Those that may wrap, in their order.
-    fn wrapping(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
-        self.managers()
-            .take(if self.wraps_anywhere { usize::MAX } else { 1 })
+    /// Those that may unwrap, in the order in which they are asked.
+    fn unwrapping(&self, is_meant: impl Fn(&dyn KeyManager) -> bool) -> Vec<&Replica> {
+        let now = self.runtime.now();
+        let mut replicas: Vec<_> = self
+            .replicas()
+            .filter(|replica| is_meant(replica.manager()))
+            .collect();
+        // Stable: where nothing else is known, in the order in which they were given.
+        replicas.sort_by_key(|replica| {
+            let is_local = replica.manager().capabilities().is_local;
+            (!is_local, replica.is_avoided(now))
+        });
+        replicas
+    }
+
+    /// Those that may wrap, in the order in which they are asked.
+    fn wrapping(&self) -> Vec<&Replica> {
+        if !self.wraps_anywhere {
+            return vec![&self.first];
+        }
+        let now = self.runtime.now();
+        let mut replicas: Vec<_> = self.replicas().collect();
+        replicas.sort_by_key(|replica| replica.is_avoided(now));
+        replicas
+    }
+
+    fn shares(&self, among: usize, deadline: Option<Monotonic>) -> Shares<'_> {
+        let own = (among > 1).then(|| self.runtime.now() + PATIENCE);
+        Shares {
+            runtime: &*self.runtime,
+            deadline: deadline.or(own),
+            left: u32::try_from(among).unwrap_or(u32::MAX),
+        }
     }
 }
 
-/// Goes on to the next manager while there is one and the error may pass.
+/// Goes on to the next manager while there is one and the error may pass, and gives each its share of the time.
 macro_rules! first_answer {
-    ($managers:expr, $none:expr, |$manager:ident| $call:expr) => {{
+    ($self:ident, $replicas:expr, $request:ident, $none:expr, |$manager:ident, $own:ident| $call:expr) => {{
+        let replicas = $replicas;
+        let mut shares = $self.shares(replicas.len(), $request.deadline());
         let mut last = None;
-        for $manager in $managers {
-            match $call.await {
-                Err(error) if error.is_retryable() => last = Some(error),
+        for replica in replicas {
+            let share = match shares.next() {
+                Ok(share) => share,
+                Err(error) => {
+                    last.get_or_insert(error);
+                    break;
+                }
+            };
+            let own = match share {
+                Some((until, _)) => $request.clone().with_deadline(until),
+                None => $request.clone(),
+            };
+            let ($manager, $own) = (replica.manager(), &own);
+            let share = share.map(|(_, share)| share);
+            let answer = with_timeout(&*$self.runtime, share, $call).await;
+            replica.met(answer.as_ref().err(), share, $self.runtime.now());
+            match answer {
+                Err(error) if error.is_retryable() => last = Some(named(error, $manager)),
                 answer => return answer,
             }
         }
@@ -74,58 +213,73 @@ macro_rules! first_answer {
     }};
 }
 
+/// An error with the provider that it is about.
+fn named(error: Error, manager: &dyn KeyManager) -> Error {
+    if error.provider().is_some() {
+        return error;
+    }
+    error.with_provider(manager.provider().to_owned())
+}
+
 #[async_trait]
 impl KeyManager for Failover {
     fn provider(&self) -> &str {
-        self.first.as_ref().provider()
+        self.first.manager().provider()
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.first.as_ref().capabilities()
+        self.first.manager().capabilities()
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
-        let said = self.managers().map(|manager| manager.recognizes(wrapped));
+        let said = self
+            .replicas()
+            .map(|replica| replica.manager().recognizes(wrapped));
         said.max().unwrap_or(Recognition::No)
     }
 
     fn identity(&self) -> Option<String> {
-        let all: Option<Vec<String>> = self.managers().map(|manager| manager.identity()).collect();
+        let all: Option<Vec<String>> = self
+            .replicas()
+            .map(|replica| replica.manager().identity())
+            .collect();
         all.map(|all| all.join(" or "))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
-        first_answer!(self.wrapping(), none(), |manager| manager
-            .as_ref()
-            .generate(request))
+        first_answer!(self, self.wrapping(), request, none(), |manager, request| {
+            manager.generate(request)
+        })
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
-        first_answer!(self.wrapping(), none(), |manager| manager
-            .as_ref()
-            .wrap(dek, request))
+        first_answer!(self, self.wrapping(), request, none(), |manager, request| {
+            manager.wrap(dek, request)
+        })
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
-        let recognizing = self
-            .managers()
-            .filter(|manager| !manager.recognizes(wrapped).is_no());
-        first_answer!(recognizing, not_recognized(&wrapped), |manager| manager
-            .as_ref()
-            .unwrap(wrapped, request))
+        let recognizing = self.unwrapping(|manager| !manager.recognizes(wrapped).is_no());
+        let nobody = not_recognized(&wrapped);
+        first_answer!(self, recognizing, request, nobody, |manager, request| {
+            manager.unwrap(wrapped, request)
+        })
     }
 
     async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
-        first_answer!(self.wrapping(), none(), |manager| manager
-            .as_ref()
-            .rewrap(wrapped, request))
+        first_answer!(self, self.wrapping(), request, none(), |manager, request| {
+            manager.rewrap(wrapped, request)
+        })
     }
 
     async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
-        let mut results = self.first.as_ref().wrap_batch(items).await;
+        let mut results = self.first.manager().wrap_batch(items).await;
         if self.wraps_anywhere {
             for (result, (dek, request)) in results.iter_mut().zip(items) {
-                if matches!(result, Err(error) if error.is_retryable()) {
+                if let Err(error) = result
+                    && error.is_retryable()
+                {
+                    self.first.met(Some(error), None, self.runtime.now());
                     *result = self.wrap(dek, request).await;
                 }
             }
@@ -134,20 +288,93 @@ impl KeyManager for Failover {
     }
 
     async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
-        let mut results = self.first.as_ref().unwrap_batch(items).await;
-        for (result, (wrapped, request)) in results.iter_mut().zip(items) {
-            // One that the first does not recognize may be another's.
-            let first = self.first.as_ref().recognizes(*wrapped);
-            let others = first.is_no() && !self.recognizes(*wrapped).is_no();
-            if others || matches!(result, Err(error) if error.is_retryable()) {
-                *result = self.unwrap(*wrapped, request).await;
+        let mut results: Vec<_> = items
+            .iter()
+            .map(|(wrapped, _)| Err(not_recognized(wrapped)))
+            .collect();
+        let mut open: Vec<usize> = (0..items.len()).collect();
+        let replicas = self.unwrapping(|_| true);
+        let deadline = items.iter().filter_map(|(_, request)| request.deadline()).min();
+        let mut shares = self.shares(replicas.len(), deadline);
+        for replica in replicas {
+            let (its, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|at| {
+                items
+                    .get(*at)
+                    .is_some_and(|(wrapped, _)| !replica.manager().recognizes(*wrapped).is_no())
+            });
+            open = others;
+            let share = match shares.next() {
+                // It has nothing to do: its time is the next one's.
+                _ if its.is_empty() => continue,
+                Ok(share) => share,
+                Err(error) => {
+                    for at in its {
+                        put(&mut results, at, Err(error.copy()));
+                    }
+                    continue;
+                }
+            };
+            let answers = replica.unwrap_some(&*self.runtime, items, &its, share).await;
+            for (at, answer) in its.into_iter().zip(answers) {
+                if answer.as_ref().is_err_and(Error::is_retryable) {
+                    open.push(at);
+                }
+                put(&mut results, at, answer);
             }
+            open.sort_unstable();
         }
         results
     }
 
     async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
-        self.first.as_ref().rewrap_batch(items).await
+        self.first.manager().rewrap_batch(items).await
+    }
+}
+
+impl Replica {
+    /// Unwraps some items of a batch within a share of the time. One answer for each of them.
+    async fn unwrap_some(
+        &self,
+        runtime: &dyn Runtime,
+        items: &[(WrapRef<'_>, &Request<'_>)],
+        its: &[usize],
+        share: Option<(Monotonic, Duration)>,
+    ) -> Vec<Result<Unwrapped>> {
+        let own: Vec<_> = its
+            .iter()
+            .filter_map(|at| items.get(*at))
+            .map(|(wrapped, request)| {
+                let until = [request.deadline(), share.map(|(until, _)| until)];
+                let request = match until.into_iter().flatten().min() {
+                    Some(until) => (*request).clone().with_deadline(until),
+                    None => (*request).clone(),
+                };
+                (*wrapped, request)
+            })
+            .collect();
+        let own: Vec<_> = own.iter().map(|(wrapped, request)| (*wrapped, request)).collect();
+        let share = share.map(|(_, share)| share);
+        let work = async { Ok(self.manager().unwrap_batch(&own).await) };
+        let answers = with_timeout(runtime, share, work).await;
+        let mut answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                let error = named(error, self.manager());
+                its.iter().map(|_| Err(error.copy())).collect()
+            }
+        };
+        // A manager that gives fewer answers than it was asked for.
+        answers.resize_with(its.len(), || Err(Error::new(ErrorKind::InvalidAnswer)));
+        let good = answers.iter().any(Result::is_ok);
+        let worst = answers.iter().find_map(|answer| answer.as_ref().err());
+        self.met(worst.filter(|_| !good), share, runtime.now());
+        answers
+    }
+}
+
+fn put<T>(results: &mut [T], at: usize, answer: T) {
+    if let Some(result) = results.get_mut(at) {
+        *result = answer;
     }
 }
 

@@ -1,11 +1,11 @@
 //! Sealing: a session that counts its messages and numbers none of them twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::header::Verified;
 use super::layout::Layout;
 use super::machine::{ChunkMachine, MessageKeys, SealStart};
+use super::messages::Messages;
 use super::nonces::{Begun, Nonces};
 use super::session::{Front, Session};
 use super::whole::{FRESH_PAGES, Message, room};
@@ -49,7 +49,7 @@ impl Session {
         if sealing.store_context {
             push_stored_context(&mut session.stored_context, context.canonical())?;
         }
-        session.messages = AtomicU64::new(0);
+        session.messages = Messages::default();
         session.generation = generation;
         Ok(session)
     }
@@ -64,7 +64,7 @@ impl Session {
 
     /// Whether it has ended: its messages are used up, or the process has forked.
     pub(crate) fn is_over(&self) -> bool {
-        self.messages.load(Ordering::Relaxed) >= limits::SESSION_MESSAGES.max || self.has_forked()
+        self.messages.are_taken() || self.has_forked()
     }
 
     /// Whether the process has forked since this session was started.
@@ -74,9 +74,7 @@ impl Session {
 
     /// Counts one message and draws its nonce into `room`. Refused after the session has ended.
     pub(crate) fn begin<'n>(&self, room: &'n mut [u8; 12]) -> Result<Begun<'n>> {
-        // The count may pass the limit by the number of calls that are refused; 64 bits do not come round.
-        let count = self.messages.fetch_add(1, Ordering::Relaxed);
-        if count >= limits::SESSION_MESSAGES.max || self.has_forked() {
+        if !self.messages.take_one() || self.has_forked() {
             return Err(used_up());
         }
         // Into the caller's room: a nonce that is moved about costs more than the count.
@@ -87,12 +85,11 @@ impl Session {
     /// ended.
     pub(crate) fn begin_many(&self, want: usize, nonces: &mut Nonces) -> Result<()> {
         let want = want.clamp(1, Nonces::MOST);
-        let count = self.messages.fetch_add(want as u64, Ordering::Relaxed);
-        let left = limits::SESSION_MESSAGES.max.saturating_sub(count);
+        let left = self.messages.take(want as u64);
         if left == 0 || self.has_forked() {
             return Err(used_up());
         }
-        nonces.draw(usize::try_from(left).map_or(want, |left| left.min(want)))
+        nonces.draw(usize::try_from(left).unwrap_or(want))
     }
 
     /// Where things lie in an envelope of this session with a front of `prefix` bytes.
@@ -241,8 +238,7 @@ impl Session {
 
     /// Leaves so many messages.
     pub(crate) fn use_up_to(&self, left: u64) {
-        self.messages
-            .store(limits::SESSION_MESSAGES.max - left, Ordering::Relaxed);
+        self.messages.leave(left);
     }
 }
 
@@ -290,7 +286,7 @@ mod tests {
             session.begin_many(want, &mut nonces).unwrap();
             assert_eq!(take(&mut nonces), given);
         }
-        assert_eq!(session.messages.load(Ordering::Relaxed), 1 + 5 + 16 * 3);
+        assert_eq!(session.messages.taken(), 1 + 5 + 16 * 3);
         session.use_up_to(7);
         session.begin_many(100, &mut nonces).unwrap();
         assert_eq!(take(&mut nonces), 7);

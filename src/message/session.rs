@@ -2,15 +2,14 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::header::Verified;
 use super::keys;
+use super::messages::Messages;
 use crate::envelope::{BODY_HEAD, BodyHead, ChunkSize, HEAD};
 use crate::value::aead::AeadKey;
 use crate::value::entropy;
 use crate::value::error::{Error, Result};
-use crate::value::limits;
 use crate::value::secret::{self, Dek};
 use crate::value::suite::Suite;
 
@@ -30,7 +29,7 @@ pub(crate) struct Session {
     /// The field of the stored context, where it seals; no bytes without one.
     pub(super) stored_context: Vec<u8>,
     /// How many messages were sealed. One out of an envelope has no budget: it counts as used up.
-    pub(super) messages: AtomicU64,
+    pub(super) messages: Messages,
     /// The generation of the process that started it.
     pub(super) generation: u64,
 }
@@ -56,7 +55,7 @@ impl Session {
             chunk_size,
             aead,
             stored_context: Vec::new(),
-            messages: AtomicU64::new(limits::SESSION_MESSAGES.max),
+            messages: Messages::none(),
             generation: entropy::generation(),
         })
     }

@@ -52,6 +52,25 @@ impl Sealer {
         Self(self.0.acting_as(actor))
     }
 
+    /// See [`Sealer::with_request_id`](crate::Sealer::with_request_id).
+    #[must_use]
+    pub fn with_request_id(&self, id: &str) -> Self {
+        Self(self.0.with_request_id(id))
+    }
+
+    /// See [`Sealer::cache`](crate::Sealer::cache).
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn cache(&self) -> Option<&crate::source::Cached> {
+        self.0.cache()
+    }
+
+    /// See [`Sealer::leases`](crate::Sealer::leases).
+    #[must_use]
+    pub fn leases(&self) -> &crate::source::Leases {
+        self.0.leases()
+    }
+
     /// See [`Sealer::with_rewrap_rules`](crate::Sealer::with_rewrap_rules).
     #[must_use]
     pub fn with_rewrap_rules(&self, rules: RewrapRules<'static>) -> Self {

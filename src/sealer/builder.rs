@@ -1,5 +1,6 @@
 //! Several key managers, and settings.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use crate::message::Sealing;
 use crate::message::parallel::Parallel;
 use crate::runtime::{AmbientRuntime, Runtime};
 use crate::source::AnyOf;
-use crate::source::DekSource;
+#[cfg(feature = "cache")]
+use crate::source::{Cached, Caching, at_hand};
+use crate::source::{DekSource, Leases};
 use crate::value::error::{Error, Result};
 use crate::value::limits;
 use crate::value::suite::Suite;
@@ -25,6 +28,7 @@ impl Default for Settings {
             timeout: None,
             profile: None,
             actor: None,
+            request_id: None,
             rules: RewrapRules::new(),
             parallel: None,
         }
@@ -48,7 +52,21 @@ impl Default for Settings {
 pub struct Builder {
     any_of: AnyOf,
     source: Option<Arc<dyn DekSource>>,
+    #[cfg(feature = "cache")]
+    cache: Option<Caching>,
+    layers: Vec<Layer>,
+    leases: Leases,
     settings: Settings,
+}
+
+/// Makes a source around a source.
+#[derive(Clone)]
+struct Layer(Arc<dyn Fn(Arc<dyn DekSource>) -> Arc<dyn DekSource> + Send + Sync>);
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Layer")
+    }
 }
 
 impl Builder {
@@ -69,6 +87,42 @@ impl Builder {
     /// wrap and open is then the source's affair.
     pub fn source(mut self, source: impl DekSource + 'static) -> Self {
         self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Keeps DEKs for a while, so that most calls ask no key manager and wait for nothing. With the sealer's runtime, in
+    /// its registry of leases. See [`Cached`] for what is kept, and for how long.
+    ///
+    /// ```
+    /// # use waxseal::{Kek, Sealer, backend::local::LocalKey};
+    /// use waxseal::source::Caching;
+    ///
+    /// # let key = LocalKey::new(&Kek::generate()?);
+    /// let sealer = Sealer::builder().wrap_with(key).cache(Caching::default()).build()?;
+    /// assert_eq!(sealer.cache().map(|cache| cache.stats().hits), Some(0));
+    /// # Ok::<(), waxseal::Error>(())
+    /// ```
+    #[cfg(feature = "cache")]
+    pub fn cache(mut self, policy: Caching) -> Self {
+        self.cache = Some(policy);
+        self
+    }
+
+    /// Puts a source around what there is, the cache included: it is asked at each release of a DEK, also if the DEK is
+    /// kept. For audit and policy. Called again: around that.
+    pub fn layer<S: DekSource>(
+        mut self,
+        layer: impl Fn(Arc<dyn DekSource>) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.layers
+            .push(Layer(Arc::new(move |inner| Arc::new(layer(inner)))));
+        self
+    }
+
+    /// Takes part in this registry of leases, with others who do. By default a sealer has one of its own, or that of the
+    /// [`Cached`] that it is given as its source.
+    pub fn leases(mut self, leases: Leases) -> Self {
+        self.leases = leases;
         self
     }
 
@@ -147,8 +201,8 @@ impl Builder {
     /// The sealer.
     ///
     /// # Errors
-    /// `Configuration` without any key manager or source, with both, or with one key to wrap with twice; `OverLimit` for more than 16 that
-    /// wrap, or padding that leaves no room for a wrap section.
+    /// `Configuration` without any key manager or source, with both, with one key to wrap with twice, or with a cache
+    /// around a source that is one; `OverLimit` for more than 16 that wrap, or padding that leaves no room for a wrap section.
     pub fn build(self) -> Result<Sealer> {
         let source = match self.source {
             Some(source) if self.any_of.is_default() => source,
@@ -169,9 +223,22 @@ impl Builder {
             }
         };
         limits::WRAP_SECTION.check(self.settings.padding)?;
-        Ok(Sealer {
-            source,
-            settings: self.settings,
-        })
+        #[cfg(feature = "cache")]
+        let source = match self.cache {
+            Some(_) if at_hand::cache(source.as_ref()).is_some() => {
+                return Err(Error::configuration("the sealer's source is a cache already"));
+            }
+            Some(policy) => {
+                let runtime = Arc::clone(&self.settings.runtime);
+                let cached = Cached::with_leases(source, policy, runtime, self.leases.clone());
+                Arc::new(cached) as Arc<dyn DekSource>
+            }
+            None => source,
+        };
+        let mut sealer = Sealer::of(source, self.leases, self.settings);
+        for Layer(around) in self.layers {
+            sealer.source = around(sealer.source);
+        }
+        Ok(sealer)
     }
 }

@@ -26,14 +26,16 @@ pub(crate) use ranges::rewound;
 pub use rewrapper::{RewrapCounts, Rewrapper};
 
 use crate::backend::kek_uri::open_from_environment;
-use crate::envelope::{Envelope, Header, WrapSet};
+use crate::envelope::{Envelope, Header, WrapSection};
 use crate::key::{KeyManager, Purpose, Request, RewrapRules};
 use crate::message::parallel::Parallel;
 use crate::message::{InContext, Layout, Sealing, Session};
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
-use crate::source::AnyOf;
-use crate::source::DekSource;
+#[cfg(feature = "cache")]
+use crate::source::Cached;
+use crate::source::at_hand::{self, ToOpen, ToSeal};
 use crate::source::lease::DekLease;
+use crate::source::{AnyOf, DekSource, Leases};
 use crate::value::context::{Binding, EncryptionContext};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::limits;
@@ -67,6 +69,9 @@ const SMALL: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Sealer {
     source: Arc<dyn DekSource>,
+    #[cfg(feature = "cache")]
+    cache: Option<Cached>,
+    leases: Leases,
     settings: Settings,
 }
 
@@ -79,6 +84,7 @@ struct Settings {
     timeout: Option<Duration>,
     profile: Option<Arc<str>>,
     actor: Option<Arc<str>>,
+    request_id: Option<Arc<str>>,
     rules: RewrapRules<'static>,
     parallel: Option<Parallel>,
 }
@@ -99,13 +105,20 @@ impl Sealer {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn from_env() -> Result<Self> {
+        Self::builder_from_env().await?.build()
+    }
+
+    /// A builder with the key managers that environment variables name, for settings beside them: a cache, for example.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn builder_from_env() -> Result<Builder> {
         let opened = open_from_environment(&ProcessEnvironment).await?;
         let builder = Self::builder().wrap_with(opened.active);
-        opened
-            .also_open
-            .into_iter()
-            .fold(builder, Builder::open_with)
-            .build()
+        Ok(opened.also_open.into_iter().fold(builder, Builder::open_with))
     }
 
     /// Several key managers, and settings.
@@ -116,10 +129,36 @@ impl Sealer {
     /// Seals and opens with the DEKs of a source, with the default settings.
     #[must_use]
     pub fn from_source(source: impl DekSource + 'static) -> Self {
+        Self::of(Arc::new(source), Leases::new(), Settings::default())
+    }
+
+    /// A cache brings its own registry.
+    fn of(source: Arc<dyn DekSource>, leases: Leases, settings: Settings) -> Self {
+        #[cfg(feature = "cache")]
+        let cache = at_hand::cache(source.as_ref()).cloned();
+        #[cfg(feature = "cache")]
+        let leases = cache.as_ref().map_or(leases, |cache| cache.leases().clone());
         Self {
-            source: Arc::new(source),
-            settings: Settings::default(),
+            source,
+            #[cfg(feature = "cache")]
+            cache,
+            leases,
+            settings,
         }
+    }
+
+    /// The cache, to look at its counters or to warm it.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn cache(&self) -> Option<&Cached> {
+        self.cache.as_ref()
+    }
+
+    /// The registry of the data keys that are in use: those of handles and streams of this sealer, and those that its
+    /// cache keeps. It ends them, or turns them over.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// The same sealer on behalf of `actor`, which audit and policies see and no KMS does.
@@ -127,6 +166,14 @@ impl Sealer {
     pub fn acting_as(&self, actor: &str) -> Self {
         let mut sealer = self.clone();
         sealer.settings.actor = Some(actor.into());
+        sealer
+    }
+
+    /// The same sealer for one request of the application, whose id ties log lines together. Key managers see it.
+    #[must_use]
+    pub fn with_request_id(&self, id: &str) -> Self {
+        let mut sealer = self.clone();
+        sealer.settings.request_id = Some(id.into());
         sealer
     }
 
@@ -169,18 +216,25 @@ impl Sealer {
         binding.aad().check()?;
         let (sealing, context) = (self.settings.sealing, binding.context());
         let rest = Layout::new(sealing, context, 0, plaintext.len())?.envelope_len();
-        let (lease, wraps) = self.seal_dek(context, Some(plaintext.len())).await?;
+        let found = self.seal_dek(context, Some(plaintext.len())).await?;
         let is_small = plaintext.len() <= SMALL;
-        let mut prefix = wraps.prefix(self.settings.padding, if is_small { rest } else { 0 })?;
+        let mut prefix = found.prefix(self.settings.padding, if is_small { rest } else { 0 })?;
         let mut out = Vec::new();
         if is_small && let Cow::Owned(front) = &mut prefix {
             // It has room for all that follows: nothing to copy or to allocate again.
             std::mem::swap(front, &mut out);
         }
-        in_session(&lease, sealing, context, |session| {
-            let parallel = self.settings.parallel.as_ref();
+        let parallel = self.settings.parallel.as_ref();
+        let mut seal = |session: &Arc<Session>| {
             session.seal_to_vec(&prefix, plaintext, binding.aad(), &mut out, parallel)
-        })?;
+        };
+        if let Some(session) = found.session(sealing, context)? {
+            match seal(session) {
+                Err(error) if is_session_over(&error) => {}
+                sealed => return sealed.map(|()| out),
+            }
+        }
+        in_session(found.lease(), sealing, context, seal)?;
         Ok(out)
     }
 
@@ -207,8 +261,8 @@ impl Sealer {
         binding.aad().check()?;
         let envelope = Envelope::parse(envelope)?;
         let header = InContext::check(envelope.header(), binding.context())?;
-        let lease = self.open_dek(envelope.header(), binding.context()).await?;
-        let verified = lease.verify_header(header)?;
+        let found = self.open_dek(envelope.header(), binding.context()).await?;
+        let verified = found.lease().verify_header(header)?;
         let message = verified
             .message(binding.aad())?
             .on(self.settings.parallel.as_ref());
@@ -283,8 +337,15 @@ impl Sealer {
     }
 
     async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
-        let (lease, wraps) = self.seal_dek(context, None).await?;
-        let prefix = wraps.prefix(self.settings.padding, 0)?.into_owned();
+        let (lease, prefix) = loop {
+            let epoch = self.leases.epoch();
+            let found = self.seal_dek(context, None).await?;
+            let prefix = found.prefix(self.settings.padding, 0)?.into_owned();
+            let lease = found.into_lease();
+            if self.remembered(epoch, &lease, None, context) {
+                break (lease, prefix);
+            }
+        };
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
         DataKey::new(
@@ -304,10 +365,37 @@ impl Sealer {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
-        let lease = self.open_dek(header, context).await;
-        let lease = lease.map_err(|error| error.with_operation(Operation::Open))?;
+        let open = async {
+            loop {
+                let epoch = self.leases.epoch();
+                let lease = self.open_dek(header, context).await?.into_lease();
+                if self.remembered(epoch, &lease, Some(header.wrap_section()?), context) {
+                    return Ok(lease);
+                }
+            }
+        };
+        let lease = open
+            .await
+            .map_err(|error: Error| error.with_operation(Operation::Open))?;
         let opener = Opener::new(lease, context.clone(), Arc::clone(&self.settings.runtime));
         Ok(opener.with_parallel(self.settings.parallel.clone()))
+    }
+
+    /// Puts a lease that is handed out into the registry, unless a cache has. `false` if something was ended or turned over
+    /// since `epoch`, when it was asked for: it is then to be asked for again.
+    fn remembered(
+        &self,
+        epoch: u64,
+        lease: &Arc<DekLease>,
+        wraps: Option<WrapSection<'_>>,
+        context: &EncryptionContext,
+    ) -> bool {
+        #[cfg(feature = "cache")]
+        if self.cache.is_some() {
+            return true;
+        }
+        self.leases.remember(lease, wraps, context);
+        epoch == self.leases.epoch()
     }
 
     fn request<'r>(&'r self, context: &'r EncryptionContext, purpose: Purpose) -> Request<'r> {
@@ -324,6 +412,9 @@ impl Sealer {
         if let Some(actor) = self.settings.actor.as_deref() {
             request = request.with_actor(actor);
         }
+        if let Some(id) = self.settings.request_id.as_deref() {
+            request = request.with_request_id(id);
+        }
         request
     }
 
@@ -332,52 +423,48 @@ impl Sealer {
         with_timeout(&*self.settings.runtime, self.settings.timeout, work).await
     }
 
-    async fn seal_dek(
-        &self,
-        context: &EncryptionContext,
-        message: Option<usize>,
-    ) -> Result<(Arc<DekLease>, WrapSet)> {
+    async fn seal_dek(&self, context: &EncryptionContext, message: Option<usize>) -> Result<ToSeal> {
         let mut request = self.request(context, Purpose::Seal);
         if let Some(bytes) = message {
             request = request.with_message_len(bytes as u64);
         }
         let source = self.source.as_ref();
         // Without the future that asking takes, which costs as much as sealing a small value.
-        if let Some((lease, wraps)) = source.kept_for_sealing(&request)
-            && self.is_live(&lease)?
+        if let Some(found) = at_hand::to_seal(source, &request)
+            && self.is_live(found.lease())?
         {
-            return Ok((lease, wraps));
+            return Ok(found);
         }
         self.bounded(async {
             let (lease, wraps) = source.seal_dek(&request).await?;
             if self.is_live(&lease)? {
-                return Ok((lease, wraps));
+                return Ok(ToSeal::Given(lease, wraps));
             }
             let (lease, wraps) = source.seal_dek(&request).await?;
             lease.check(self.settings.runtime.now())?;
-            Ok((lease, wraps))
+            Ok(ToSeal::Given(lease, wraps))
         })
         .await
     }
 
-    async fn open_dek(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Arc<DekLease>> {
+    async fn open_dek(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<ToOpen> {
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Open);
         let source = self.source.as_ref();
-        if let Some(lease) = source.kept_for_opening(section, header.body(), &request)
-            && self.is_live(&lease)?
+        if let Some(found) = at_hand::to_open(source, section, header.body(), &request)
+            && self.is_live(found.lease())?
         {
-            return Ok(lease);
+            return Ok(found);
         }
         self.bounded(async {
             let lease = source.open_dek(section, header.body(), &request).await?;
             if self.is_live(&lease)? {
-                return Ok(lease);
+                return Ok(ToOpen::Given(lease));
             }
             let lease = source.open_dek(section, header.body(), &request).await?;
             lease.check(self.settings.runtime.now())?;
-            Ok(lease)
+            Ok(ToOpen::Given(lease))
         })
         .await
     }

@@ -93,7 +93,8 @@ impl Opener {
     /// What opens the chunks behind `header`.
     pub(super) fn chunks(&self, header: &Header<'_>, aad: Aad<'_>) -> Result<ChunkMachine> {
         self.check()?;
-        self.verify(header)?.chunks(aad, self.lease.stop_flag())
+        self.verify(header)?
+            .chunks(aad, self.lease.stop_flag(Some(&self.runtime)))
     }
 
     /// Opens an envelope. Plaintext is released only after all of it was verified.

@@ -1,5 +1,6 @@
 //! The second half of the joint: whole wrap sections, and who decides about keys.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use crate::value::error::Result;
 ///
 /// *Cancel safety.* Every future may be dropped at any await; what was not stored is harmless.
 #[async_trait]
-pub trait DekSource: Debug + Send + Sync {
+pub trait DekSource: Any + Debug + Send + Sync {
     /// A DEK for sealing, with the wraps to store beside what it seals. Fresh, or one that the source hands
     /// out to several callers of the *same context* within its budget.
     ///
@@ -55,25 +56,6 @@ pub trait DekSource: Debug + Send + Sync {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>>;
-
-    /// What [`seal_dek`](Self::seal_dek) would give, if it is at hand and nobody has to be asked or told: for sources
-    /// that keep what they gave, or whose KEK is in this process. `None`, as it is by default, says to ask. A source around another that checks or records
-    /// requests leaves it at that, or does its part here too.
-    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
-        let _ = request;
-        None
-    }
-
-    /// What [`open_dek`](Self::open_dek) would give, in the same way. Verified, as that is.
-    fn kept_for_opening(
-        &self,
-        wraps: WrapSection<'_>,
-        body: BodyHead<'_>,
-        request: &Request<'_>,
-    ) -> Option<Arc<DekLease>> {
-        let _ = (wraps, body, request);
-        None
-    }
 
     /// New wraps for the DEK of an envelope, and what becomes of each old one. The body needs no change, and never gets
     /// one.
@@ -113,23 +95,6 @@ impl<T: DekSource + ?Sized> DekSource for Arc<T> {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         (**self).open_dek(wraps, body, request).await
-    }
-
-    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
-        (**self).kept_for_sealing(request)
-    }
-
-    fn kept_for_opening(
-        &self,
-        wraps: WrapSection<'_>,
-        body: BodyHead<'_>,
-        request: &Request<'_>,
-    ) -> Option<Arc<DekLease>> {
-        (**self).kept_for_opening(wraps, body, request)
-    }
-
-    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
-        (**self).is_current(wraps, request)
     }
 
     async fn rewrap(

@@ -222,6 +222,9 @@ pub struct Attempt {
     pub kek_version: String,
     /// What went wrong with it; `None` where no configured key manager knows the KEK, so nothing was tried.
     pub kind: Option<ErrorKind>,
+    /// The option of a key URI that selects the algorithm of this stanza, if its KEK is configured for another algorithm
+    /// and nothing was tried for that.
+    pub option: Option<&'static str>,
 }
 
 impl Attempt {
@@ -233,7 +236,13 @@ impl Attempt {
             kek_id: kek_id.to_owned(),
             kek_version: kek_version.to_owned(),
             kind,
+            option: None,
         }
+    }
+
+    pub(crate) fn with_option(mut self, option: Option<&'static str>) -> Self {
+        self.option = option;
+        self
     }
 }
 
@@ -255,6 +264,13 @@ impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt_kek(f, &self.provider, &self.kek_id, &self.kek_version)?;
         match self.kind {
+            None if self.option.is_some() => {
+                write!(
+                    f,
+                    ": configured for another algorithm; set {}",
+                    self.option.unwrap_or_default()
+                )
+            }
             Some(ErrorKind::CannotOpen) => f.write_str(": did not open"),
             Some(kind) => write!(f, ": {kind}"),
             None => f.write_str(": not configured"),

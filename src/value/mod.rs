@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod error;
 pub(crate) mod few;
 pub mod limits;
+pub(crate) mod place;
 pub(crate) mod secret;
 pub(crate) mod suite;
 

@@ -118,6 +118,127 @@ fn what_is_missing_is_named() {
     }
 }
 
+/// The right key with the wrong option: the stanza knows its algorithm, so the option is named.
+#[test]
+fn an_option_that_is_missing_is_named() {
+    let context = EncryptionContext::empty();
+    let with = |options: &str| {
+        let uri = format!("passphrase-env:P?name=ops&{options}");
+        sealer(&[("WAXSEAL_KMS_URI", &uri), ("P", "correct horse")])
+    };
+    for (sealing, opening, option) in [
+        (
+            "kdf=argon2id&memory=19456&passes=2&lanes=1",
+            "kdf=pbkdf2",
+            "kdf=argon2id",
+        ),
+        ("kdf=pbkdf2", "kdf=argon2id", "kdf=pbkdf2"),
+    ] {
+        let sealed = block_on(with(sealing).seal(b"hello", &context)).unwrap();
+        let error = block_on(with(opening).open(&sealed, &context)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoUsableKey);
+        assert_eq!(error.attempts()[0].option, Some(option));
+        assert!(error.to_string().contains(&format!("set {option}")), "{error}");
+        // Of another key nothing is known.
+        let other = sealer(&[
+            ("WAXSEAL_KMS_URI", "passphrase-env:P?kdf=pbkdf2"),
+            ("P", "correct horse"),
+        ]);
+        let error = block_on(other.open(&sealed, &context)).unwrap_err();
+        assert_eq!(error.attempts()[0].option, None);
+        assert!(!error.to_string().contains("kdf="), "{error}");
+    }
+}
+
+/// The same for each KMS, by what is recognized without a call.
+#[cfg(all(feature = "aws-kms", feature = "azure-key-vault", feature = "vault-transit"))]
+#[tokio::test]
+async fn the_option_of_each_backend_is_named() {
+    use waxseal::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
+    use waxseal::{KeyManager, key::Recognition, key::Request, key::Unwrapped, value::Dek};
+    /// Wraps as somebody else would have.
+    #[derive(Debug)]
+    struct Wraps(WrappedDek);
+    #[async_trait::async_trait]
+    impl KeyManager for Wraps {
+        fn provider(&self) -> &str {
+            self.0.kek().provider()
+        }
+        fn capabilities(&self) -> waxseal::key::Capabilities {
+            waxseal::key::Capabilities::new(self.0.algorithm(), waxseal::key::Binds::Aad)
+        }
+        fn recognizes(&self, _: WrapRef<'_>) -> Recognition {
+            Recognition::Perhaps
+        }
+        async fn wrap(&self, _: &Dek, _: &Request<'_>) -> Result<WrappedDek> {
+            WrappedDek::new(
+                self.0.algorithm(),
+                self.0.kek().clone(),
+                self.0.wrapped().to_vec(),
+            )
+        }
+        async fn unwrap(&self, _: WrapRef<'_>, _: &Request<'_>) -> Result<Unwrapped> {
+            panic!("nothing is unwrapped")
+        }
+    }
+    let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let azure = "https://shop.vault.azure.net/keys/k";
+    let environment = FakeEnvironment::new().with("VAULT_TOKEN", "t");
+    let context = EncryptionContext::empty();
+    for (uri, provider, id, algorithm, option) in [
+        (
+            format!("aws-kms:{arn}"),
+            "aws-kms",
+            arn,
+            WrapAlgorithm::AWS_KMS_DIGEST,
+            "context=digest",
+        ),
+        (
+            format!("aws-kms:{arn}?context=digest"),
+            "aws-kms",
+            arn,
+            WrapAlgorithm::AWS_KMS,
+            "context=pairs",
+        ),
+        (
+            format!("azure-key-vault:{azure}?credential=developer"),
+            "azure-key-vault",
+            azure,
+            WrapAlgorithm::AZURE_A256KW,
+            "algorithm=A256KW",
+        ),
+        (
+            "vault-transit:k?addr=http://127.0.0.1:1".to_owned(),
+            "vault-transit",
+            "transit/keys/k",
+            WrapAlgorithm::VAULT_TRANSIT_DERIVED,
+            "mode=datakey",
+        ),
+        (
+            "vault-transit:k?addr=http://127.0.0.1:1&mode=datakey".to_owned(),
+            "vault-transit",
+            "transit/keys/k",
+            WrapAlgorithm::VAULT_TRANSIT,
+            "mode=encrypt",
+        ),
+    ] {
+        let kek = KekRef::new(provider, id, "1").unwrap();
+        let wrap = WrappedDek::new(algorithm, kek, vec![7; 92]).unwrap();
+        let sealed = Sealer::new(Wraps(wrap)).seal(b"hello", &context).await.unwrap();
+        let uri: waxseal::backend::kek_uri::KekUri = uri.parse().unwrap();
+        let opened = uri.open(&environment).await.unwrap();
+        let error = Sealer::new(opened.active)
+            .open(&sealed, &context)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoUsableKey, "{error}");
+        assert!(
+            error.to_string().contains(&format!("set {option}")),
+            "{uri}: {error}"
+        );
+    }
+}
+
 /// A KMS that wraps and does not unwrap: found out before anything is sealed, unless that is not wanted.
 #[cfg(feature = "azure-key-vault")]
 #[tokio::test]

@@ -16,6 +16,13 @@ mod examples;
 #[cfg(feature = "gcp-kms")]
 mod gcp_kms;
 mod kek_uri;
+#[cfg(all(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+mod network;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 #[cfg(all(

@@ -55,7 +55,7 @@ type Ticket = table::Ticket<u64, usize, Landing>;
 impl Model {
     fn new(most: usize) -> Self {
         Self {
-            table: Table::new(most),
+            table: Table::new(most, |work| drop(shuttle::future::spawn(work))),
             answer: Arc::default(),
             calls: Arc::default(),
         }
@@ -164,10 +164,26 @@ fn who_leaves_holds_up_nobody() {
             assert_eq!(thread.join().unwrap(), 0);
         }
         leavers.into_iter().for_each(|thread| thread.join().unwrap());
-        // No call for the two who left but those that they began and nobody else wanted.
-        assert!((1..=3).contains(&model.calls()), "{}", model.calls());
+        // What those began who left is carried on for those who come.
+        assert_eq!(model.calls(), 1);
         assert_eq!(model.table.len(), 1);
         assert!(model.ticket(1).is_none(), "the entry is gone");
+    });
+}
+
+#[test]
+fn what_all_have_left_is_carried_on_and_kept() {
+    check(|| {
+        let model = Model::new(4);
+        let leavers: Vec<_> = (1..3)
+            .map(|polls| {
+                let model = model.clone();
+                spawn(move || model.leave_after(polls))
+            })
+            .collect();
+        leavers.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(block_on(model.get(1)), 0);
+        assert_eq!((model.calls(), model.table.len()), (1, 1));
     });
 }
 

@@ -24,6 +24,7 @@ mod fuzz_smoke;
 mod joint;
 #[cfg(feature = "resilience")]
 mod layers;
+mod leases;
 mod manipulation;
 mod misuse;
 mod parallel;

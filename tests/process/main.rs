@@ -14,12 +14,23 @@ mod aws_kms_log;
 mod azure_key_vault_log;
 #[cfg(unix)]
 mod fork;
+#[cfg(all(
+    unix,
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+mod fork_network;
 #[cfg(all(feature = "hardening", target_os = "linux"))]
 mod hardening;
 
 #[cfg(feature = "azure-key-vault")]
 #[path = "../support/fake_azure_key_vault/mod.rs"]
 mod fake_azure_key_vault;
+#[cfg(feature = "gcp-kms")]
+#[path = "../support/fake_gcp_kms/mod.rs"]
+mod fake_gcp_kms;
 #[cfg(feature = "aws-kms")]
 #[path = "../support/live.rs"]
 mod live;
@@ -55,6 +66,14 @@ fn tests() -> Vec<Test> {
         azure_key_vault_log::TESTS,
         #[cfg(unix)]
         fork::TESTS,
+        #[cfg(all(
+            unix,
+            feature = "aws-kms",
+            feature = "azure-key-vault",
+            feature = "gcp-kms",
+            feature = "vault-transit"
+        ))]
+        fork_network::TESTS,
         #[cfg(all(feature = "hardening", target_os = "linux"))]
         hardening::TESTS,
         #[cfg(all(feature = "pkcs11", unix))]

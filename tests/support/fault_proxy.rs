@@ -299,6 +299,7 @@ impl Certified {
             .args(["--exact", test, "--nocapture"])
             .env("SSL_CERT_FILE", &file)
             .env_remove("SSL_CERT_DIR")
+            .env_remove("AWS_CA_BUNDLE")
             .env(variable, urls.join(" "))
             .output()
             .unwrap();

@@ -11,15 +11,18 @@ use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutCo
 use aws_sdk_kms::config::Credentials;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use reqwest::Url;
 use secrecy::ExposeSecret;
 
 use super::admin::AwsAdmin;
-use super::config::Config;
+use super::config::{Config, connections};
+use super::http::Connections;
 use super::key::AwsKey;
 use super::map;
 use crate::backend::shared::door::Door;
+use crate::backend::shared::http::{Trust, address_of};
 use crate::backend::shared::kept::Kept;
-use crate::runtime::{Monotonic, Runtime};
+use crate::runtime::{Monotonic, ProcessEnvironment, Runtime};
 use crate::value::error::{Error, Result};
 
 /// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`AwsKey`] share one.
@@ -53,7 +56,17 @@ impl Client {
 
     async fn build(config: Config) -> Result<Self> {
         config.check()?;
-        let door = Door::new(config.handle, config.operation_timeout)?;
+        let (surroundings, bundle) = match config.surroundings {
+            Some(read) => read,
+            None => connections(&ProcessEnvironment)?,
+        };
+        let trust = match &bundle {
+            Some(bundle) => Trust::only(bundle)?,
+            None => Trust::system(&surroundings)?,
+        };
+        let proxy = surroundings.proxy;
+        let usual = "the places of AWS's configuration".to_owned();
+        let door = Door::new(config.handle, config.operation_timeout, usual)?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)
             .read_timeout(config.read_timeout)
@@ -61,7 +74,8 @@ impl Client {
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts);
+            .timeout_config(timeouts)
+            .http_client(Connections::new(trust.clone(), proxy.clone(), Vec::new()));
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
         } else if let Some(fallback) = &config.fallback_region {
@@ -94,7 +108,19 @@ impl Client {
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::configuration("no region: set it, or AWS_REGION"))?;
-        let mut kms = aws_sdk_kms::config::Builder::from(&loaded);
+        let endpoint = config.endpoint.as_deref().and_then(|url| Url::parse(url).ok());
+        let endpoint = endpoint.as_ref().and_then(address_of);
+        let named = match (&endpoint, config.endpoint_source) {
+            (Some(address), Some(source)) => vec![(address.clone(), source)],
+            (Some(_), None) => Vec::new(),
+            (None, _) => hosts(
+                &region,
+                config.region_source.unwrap_or("AWS_REGION or the profile"),
+            ),
+        };
+        let peer = endpoint.unwrap_or_else(|| format!("AWS KMS in {region}"));
+        let mut kms =
+            aws_sdk_kms::config::Builder::from(&loaded).http_client(Connections::new(trust, proxy, named));
         // For KMS alone, not for the services that give credentials.
         if let Some(endpoint) = &config.endpoint {
             kms = kms.endpoint_url(endpoint);
@@ -105,7 +131,7 @@ impl Client {
             endpoint: config.endpoint,
             refresh: config.refresh,
             clock: config.clock,
-            door,
+            door: door.to(peer),
         })))
     }
 
@@ -180,6 +206,17 @@ impl Client {
         let deadline = self.0.door.deadline_by(deadline);
         self.0.door.run_by(deadline, work).await
     }
+}
+
+/// Where AWS KMS is in a region.
+fn hosts(region: &str, source: &'static str) -> Vec<(String, &'static str)> {
+    ["kms", "kms-fips"]
+        .iter()
+        .flat_map(|service| {
+            ["amazonaws.com", "amazonaws.com.cn", "api.aws"]
+                .map(|domain| (format!("{service}.{region}.{domain}:443"), source))
+        })
+        .collect()
 }
 
 impl fmt::Debug for Client {

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
-use crate::runtime::{Runtime, ThreadRuntime};
+use crate::backend::shared::http::{Ca, Surroundings};
+use crate::runtime::{Environment, Runtime, ThreadRuntime, set_var};
 use crate::value::error::{Error, Result};
 
 /// The longest timeout that can be set.
@@ -19,9 +20,12 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// the services that give roles to containers and instances.
 #[derive(Clone)]
 pub struct Config {
+    pub(super) surroundings: Option<(Surroundings, Option<Ca>)>,
     pub(super) region: Option<String>,
     pub(super) fallback_region: Option<String>,
+    pub(super) region_source: Option<&'static str>,
     pub(super) endpoint: Option<String>,
+    pub(super) endpoint_source: Option<&'static str>,
     pub(super) profile: Option<String>,
     pub(super) credentials: Option<StaticCredentials>,
     pub(super) connect_timeout: Duration,
@@ -45,9 +49,12 @@ impl Config {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            surroundings: None,
             region: None,
             fallback_region: None,
+            region_source: None,
             endpoint: None,
+            endpoint_source: None,
             profile: None,
             credentials: None,
             connect_timeout: Duration::from_secs(2),
@@ -63,6 +70,7 @@ impl Config {
     #[must_use]
     pub fn with_region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
+        self.region_source = Some("with_region");
         self
     }
 
@@ -76,6 +84,21 @@ impl Config {
     #[must_use]
     pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
+        self.endpoint_source = Some("with_endpoint");
+        self
+    }
+
+    /// Takes what is said about connections from this environment instead of the process's: `HTTPS_PROXY`, `NO_PROXY`,
+    /// `SSL_CERT_FILE`, `SSL_CERT_DIR` and `AWS_CA_BUNDLE`.
+    pub(in crate::backend) fn in_environment(mut self, environment: &dyn Environment) -> Result<Self> {
+        self.surroundings = Some(connections(environment)?);
+        Ok(self)
+    }
+
+    /// Names the options that region and endpoint were taken from, for errors.
+    pub(in crate::backend) fn with_sources(mut self, region: &'static str, endpoint: &'static str) -> Self {
+        self.region_source = self.region_source.and(Some(region));
+        self.endpoint_source = self.endpoint_source.and(Some(endpoint));
         self
     }
 
@@ -164,6 +187,13 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// What an environment says about connections, and the CA of `AWS_CA_BUNDLE`.
+pub(super) fn connections(environment: &dyn Environment) -> Result<(Surroundings, Option<Ca>)> {
+    let bundle = set_var(environment, "AWS_CA_BUNDLE")?;
+    let bundle = bundle.map(|file| Ca::File(file.expose_secret().into(), "AWS_CA_BUNDLE"));
+    Ok((Surroundings::from_environment(environment)?, bundle))
 }
 
 /// `https://HOST[:PORT]` or `http://HOST[:PORT]`, perhaps with a path. What is refused is not repeated: it may hold a password.

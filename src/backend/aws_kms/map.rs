@@ -8,6 +8,7 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId;
 
+use crate::backend::shared::http::{Fault, causes};
 use crate::value::error::{Error, ErrorKind};
 
 const NO_SUCH_CALL: &str = "this call to what answers at the AWS KMS endpoint";
@@ -36,20 +37,15 @@ where
             Error::new(ErrorKind::Unavailable).with_detail("the answer broke off, or is not HTTP")
         }
         SdkError::TimeoutError(_) => Error::new(ErrorKind::TimedOut),
-        SdkError::DispatchFailure(_) if is_certificate(&error) => {
-            // It will be as wrong the next time.
-            let mapped = Error::new(ErrorKind::Unavailable)
-                .with_retryable(false)
-                .with_detail("the server's certificate is not one to trust: check the CA and the host name");
-            caused(mapped, error)
-        }
         SdkError::DispatchFailure(failure) => {
             let kind = if failure.is_timeout() {
                 ErrorKind::TimedOut
             } else {
                 ErrorKind::Unavailable
             };
-            caused(Error::new(kind), error)
+            let fault = causes(&error).find_map(|cause| cause.downcast_ref::<Fault>());
+            let mapped = fault.map_or_else(|| Error::new(kind), Fault::to_error);
+            caused(mapped, error)
         }
         _ => caused(
             Error::new(ErrorKind::Configuration).with_detail("the AWS SDK could not make the request"),
@@ -170,29 +166,6 @@ fn about_credentials(error: &(dyn StdError + 'static)) -> Option<(ErrorKind, boo
         // The place that gives them was asked, and did not: it may be down.
         CredentialsError::ProviderError(_) => (ErrorKind::Unauthenticated, true),
         _ => (ErrorKind::Unauthenticated, false),
-    })
-}
-
-fn is_certificate(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|cause| {
-        matches!(
-            cause.downcast_ref::<rustls::Error>(),
-            Some(rustls::Error::InvalidCertificate(_))
-        )
-    })
-}
-
-/// An error and its causes, an I/O error's own among them.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let error: &'a (dyn StdError + 'static) = *error;
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        match inner {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        }
     })
 }
 

@@ -118,6 +118,7 @@ mod admin;
 mod bind;
 mod client;
 mod config;
+mod http;
 mod key;
 mod map;
 mod names;

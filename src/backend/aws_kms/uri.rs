@@ -50,8 +50,8 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 
 #[async_trait]
 impl Place for AwsUri {
-    async fn open(&self, _: &dyn Environment) -> Result<KeyManagers> {
-        self.open_now().await
+    async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        self.open_now(environment).await
     }
 }
 
@@ -91,11 +91,12 @@ mod opening {
     use super::AwsUri;
     use crate::backend::aws_kms::{Client, Config, ContextForm};
     use crate::backend::kek_uri::KeyManagers;
+    use crate::runtime::Environment;
     use crate::value::error::Result;
 
     impl AwsUri {
-        pub(super) async fn open_now(&self) -> Result<KeyManagers> {
-            let mut config = Config::new();
+        pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let mut config = Config::new().in_environment(environment)?;
             match (&self.region, self.region_of_key()) {
                 (Some(region), _) => config = config.with_region(region),
                 (None, Some(Found::Only(region))) => config = config.with_region(region),
@@ -105,6 +106,13 @@ mod opening {
             if let Some(endpoint) = &self.endpoint {
                 config = config.with_endpoint(endpoint);
             }
+            config = config.with_sources(
+                match self.region {
+                    Some(_) => "region=",
+                    None => "the key's ARN",
+                },
+                "endpoint=",
+            );
             if let Some(every) = self.refresh {
                 config = config.with_refresh(every);
             }

@@ -13,9 +13,10 @@ use super::config::Config;
 use super::credentials::{Guard, options};
 use super::key::AzureKey;
 use super::map::{self, Call};
-use super::transport::Peer;
+use super::transport::{Peer, Ways};
 use super::{PROVIDER, names};
 use crate::backend::shared::door::Door;
+use crate::backend::shared::http::address_of;
 use crate::backend::shared::kept::Kept;
 use crate::key::Request;
 use crate::runtime::{Monotonic, Runtime};
@@ -72,7 +73,11 @@ impl Client {
     fn build(config: Config) -> Result<Self> {
         let vault = names::parse_vault(&config.vault)?;
         let host = vault.host_str().unwrap_or_default();
-        let door = Door::new(config.handle.clone(), config.timeout)?;
+        let door = Door::new(
+            config.handle.clone(),
+            config.timeout,
+            address_of(&vault).unwrap_or_default(),
+        )?;
         if !config.verify_challenge {
             if names::is_azure(host) {
                 tracing::warn!(
@@ -88,8 +93,9 @@ impl Client {
                 );
             }
         }
+        let ways = Ways::new(&config)?;
         let sdk = KeyClientOptions {
-            client_options: options(&config, Peer::Vault)?,
+            client_options: options(&config, &ways, Peer::Vault)?,
             // The guard checks it, with an error of its own.
             verify_challenge_resource: Some(false),
             api_version: config
@@ -98,7 +104,7 @@ impl Client {
                 .unwrap_or_else(|| KeyClientOptions::default().api_version),
         };
         let refresh = config.refresh;
-        let guard = Arc::new(Guard::new(config, &vault, door.place().clone())?);
+        let guard = Arc::new(Guard::new(config, ways, &vault, door.place().clone())?);
         let sdk = KeyClient::new(vault.as_str(), guard.clone(), Some(sdk))
             .map_err(|_| Error::configuration("the address of the vault is refused"))?;
         Ok(Self(Arc::new(Inner {

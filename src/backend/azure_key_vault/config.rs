@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 use super::PROVIDER;
+use crate::backend::shared::http::{Ca, Surroundings};
 use crate::runtime::{Environment, ProcessEnvironment, required_var, set_var};
 use crate::value::error::{Error, Result};
 
@@ -160,30 +161,14 @@ pub struct Config {
     pub(super) ca: Option<Ca>,
     pub(super) verify_challenge: bool,
     pub(super) api_version: Option<String>,
-    pub(super) proxy: Option<Proxy>,
+    pub(super) proxy: Option<(SecretString, String)>,
+    pub(super) surroundings: Option<Surroundings>,
+    /// The variable or option that the address was taken from.
+    pub(super) vault_source: Option<&'static str>,
     pub(super) connect_timeout: Duration,
     pub(super) timeout: Duration,
     pub(super) refresh: Duration,
     pub(super) handle: Option<Handle>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Ca {
-    File(PathBuf),
-    Pem(Vec<u8>),
-}
-
-/// A proxy, and the hosts that are reached without it. May have a password in its URL.
-#[derive(Clone)]
-pub(super) struct Proxy {
-    pub(super) url: SecretString,
-    pub(super) except: String,
-}
-
-impl fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Proxy(..)")
-    }
 }
 
 impl Config {
@@ -197,6 +182,8 @@ impl Config {
             verify_challenge: true,
             api_version: None,
             proxy: None,
+            surroundings: None,
+            vault_source: None,
             connect_timeout: CONNECT_TIMEOUT,
             timeout: TIMEOUT,
             refresh: REFRESH,
@@ -228,19 +215,7 @@ impl Config {
         if let Some(host) = read("AZURE_AUTHORITY_HOST")? {
             config = config.with_authority_host(host.expose_secret());
         }
-        if let Some(file) = read("SSL_CERT_FILE")? {
-            config = config.with_ca_file(file.expose_secret());
-        }
-        let either = |upper: &str, lower: &str| Ok::<_, Error>(read(lower)?.or(read(upper)?));
-        if let Some(url) = either("HTTPS_PROXY", "https_proxy")? {
-            let except = either("NO_PROXY", "no_proxy")?;
-            config.proxy = Some(Proxy {
-                url,
-                except: except
-                    .map(|hosts| hosts.expose_secret().to_owned())
-                    .unwrap_or_default(),
-            });
-        }
+        config.surroundings = Some(Surroundings::from_environment(environment).map_err(named)?);
         Ok(config)
     }
 
@@ -253,7 +228,7 @@ impl Config {
 
     /// Trusts the certificates in this PEM file and no others for the vault, and beside the system's for Entra ID.
     pub fn with_ca_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.ca = Some(Ca::File(path.as_ref().to_owned()));
+        self.ca = Some(Ca::File(path.as_ref().to_owned(), "with_ca_file"));
         self
     }
 
@@ -283,10 +258,19 @@ impl Config {
     /// Reaches vault and Entra ID through this HTTP proxy (which sees no more than TLS shows). The hosts, names or
     /// networks of `except` (separated by commas, as in `NO_PROXY`), loopback ones and managed identity are reached without.
     pub fn with_proxy(mut self, url: impl Into<SecretString>, except: &str) -> Self {
-        self.proxy = Some(Proxy {
-            url: url.into(),
-            except: except.to_owned(),
-        });
+        self.proxy = Some((url.into(), except.to_owned()));
+        self
+    }
+
+    /// Names the option that trusts a file, for errors.
+    pub(in crate::backend) fn with_ca_option(mut self, path: &str) -> Self {
+        self.ca = Some(Ca::File(path.into(), "ca="));
+        self
+    }
+
+    /// Names the variable or option that the address was taken from, for errors.
+    pub(in crate::backend) fn with_vault_source(mut self, source: &'static str) -> Self {
+        self.vault_source = Some(source);
         self
     }
 

@@ -18,7 +18,7 @@ use azure_identity::{
 use secrecy::ExposeSecret;
 
 use super::config::{Auth, Config};
-use super::transport::{Fault, Http, Peer, Why};
+use super::transport::{NoToken, Peer, Transport as Ours, Ways, into_sdk};
 use super::{PROVIDER, map, names};
 use crate::backend::shared::door::Place;
 use crate::runtime::with_timeout;
@@ -32,6 +32,7 @@ const EACH: Duration = Duration::from_secs(3);
 /// Gives tokens for one vault and for nothing else. Asks anew when told that what it gave is refused.
 pub(super) struct Guard {
     config: Config,
+    ways: Ways,
     host: String,
     runtime: Place,
     inner: Mutex<Current>,
@@ -44,13 +45,14 @@ struct Current {
 }
 
 impl Guard {
-    pub(super) fn new(config: Config, vault: &Url, runtime: Place) -> Result<Self> {
+    pub(super) fn new(config: Config, ways: Ways, vault: &Url, runtime: Place) -> Result<Self> {
         Ok(Self {
             inner: Mutex::new(Current {
-                credential: credential(&config.auth, &config, &runtime)?,
+                credential: credential(&config.auth, &config, &ways, &runtime)?,
                 generation: 0,
             }),
             config,
+            ways,
             runtime,
             host: vault.host_str().unwrap_or_default().to_owned(),
         })
@@ -67,7 +69,7 @@ impl Guard {
         if self.lock().generation != refused {
             return Ok(());
         }
-        let fresh = credential(&self.config.auth, &self.config, &self.runtime)?;
+        let fresh = credential(&self.config.auth, &self.config, &self.ways, &self.runtime)?;
         let mut current = self.lock();
         if current.generation == refused {
             current.credential = fresh;
@@ -112,7 +114,7 @@ impl TokenCredential for Guard {
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
         if !scopes.iter().all(|scope| self.may_ask(scope)) {
-            return Err(Fault::new(Why::Challenge).into_sdk());
+            return Err(into_sdk(NoToken::Foreign));
         }
         let inner = Arc::clone(&self.lock().credential);
         inner.get_token(scopes, options).await
@@ -128,18 +130,23 @@ impl fmt::Debug for Guard {
 }
 
 /// How calls are made: by our transport, once.
-pub(super) fn options(config: &Config, peer: Peer) -> Result<ClientOptions> {
+pub(super) fn options(config: &Config, ways: &Ways, peer: Peer) -> Result<ClientOptions> {
     let mut cloud = CustomConfiguration::default();
     cloud.authority_host = config.authority.clone().unwrap_or_else(|| AUTHORITY.to_owned());
     Ok(ClientOptions {
-        transport: Some(Transport::new(Arc::new(Http::new(config, peer)?))),
+        transport: Some(Transport::new(Arc::new(Ours::new(config, ways, peer)?))),
         retry: RetryOptions::none(),
         cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
         ..ClientOptions::default()
     })
 }
 
-fn credential(auth: &Auth, config: &Config, runtime: &Place) -> Result<Arc<dyn TokenCredential>> {
+fn credential(
+    auth: &Auth,
+    config: &Config,
+    ways: &Ways,
+    runtime: &Place,
+) -> Result<Arc<dyn TokenCredential>> {
     let made: azure_core::Result<Arc<dyn TokenCredential>> = match auth {
         Auth::WorkloadIdentity {
             tenant_id,
@@ -156,7 +163,7 @@ fn credential(auth: &Auth, config: &Config, runtime: &Place) -> Result<Arc<dyn T
             }
             let options = WorkloadIdentityCredentialOptions {
                 credential_options: ClientAssertionCredentialOptions {
-                    client_options: options(config, Peer::Entra)?,
+                    client_options: options(config, ways, Peer::Entra)?,
                 },
                 client_id: Some(client_id.clone()),
                 tenant_id: Some(tenant_id.clone()),
@@ -167,7 +174,7 @@ fn credential(auth: &Auth, config: &Config, runtime: &Place) -> Result<Arc<dyn T
         Auth::ManagedIdentity { client_id } => {
             let options = ManagedIdentityCredentialOptions {
                 user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
-                client_options: options(config, Peer::Machine)?,
+                client_options: options(config, ways, Peer::Machine)?,
             };
             let made = ManagedIdentityCredential::new(Some(options));
             if let Some(place) = made.as_ref().err().and_then(unsupported_place) {
@@ -184,7 +191,7 @@ fn credential(auth: &Auth, config: &Config, runtime: &Place) -> Result<Arc<dyn T
             secret,
         } => {
             let options = ClientSecretCredentialOptions {
-                client_options: options(config, Peer::Entra)?,
+                client_options: options(config, ways, Peer::Entra)?,
             };
             let secret = Secret::new(secret.expose_secret().to_owned());
             ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options))
@@ -195,7 +202,7 @@ fn credential(auth: &Auth, config: &Config, runtime: &Place) -> Result<Arc<dyn T
             let mut refused = None;
             let mut made = Vec::with_capacity(all.len());
             for auth in all {
-                match credential(auth, config, runtime) {
+                match credential(auth, config, ways, runtime) {
                     Ok(one) => made.push(one),
                     Err(error) => {
                         tracing::debug!(provider = PROVIDER, error = %error, "a credential cannot be made and is left out");
@@ -271,7 +278,7 @@ impl TokenCredential for FirstOf {
                 return Ok(token);
             }
             // One that is there and has trouble is not one that is not there.
-            let refused = refused.unwrap_or_else(|| Fault::new(Why::TimedOut).into_sdk());
+            let refused = refused.unwrap_or_else(|| into_sdk(NoToken::TimedOut));
             if passing.is_none() && map::may_pass(&refused) {
                 passing = Some(refused);
             }
@@ -289,15 +296,16 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        let door = crate::backend::shared::door::Door::new(None, Duration::from_secs(10)).unwrap();
+        let door =
+            crate::backend::shared::door::Door::new(None, Duration::from_secs(10), String::new()).unwrap();
         door.place().clone()
     }
 
     fn guard(vault: &str, verify: bool) -> Guard {
         let mut config = Config::new(vault, Auth::DeveloperTools);
         config.verify_challenge = verify;
-        let runtime = place();
-        Guard::new(config, &names::parse_vault(vault).unwrap(), runtime).unwrap()
+        let (runtime, ways) = (place(), Ways::new(&config).unwrap());
+        Guard::new(config, ways, &names::parse_vault(vault).unwrap(), runtime).unwrap()
     }
 
     #[test]
@@ -346,7 +354,7 @@ mod tests {
         let runtime = place();
         let make = |all: Vec<Auth>| {
             let config = Config::new("https://v.vault.azure.net", Auth::FirstOf(all));
-            credential(&config.auth, &config, &runtime)
+            credential(&config.auth, &config, &Ways::new(&config).unwrap(), &runtime)
         };
         assert!(make(vec![missing("/nowhere/a"), Auth::DeveloperTools]).is_ok());
         assert!(make(vec![Auth::DeveloperTools, missing("/nowhere/a")]).is_ok());

@@ -9,7 +9,8 @@ use azure_core::http::headers::HeaderName;
 use serde::Deserialize;
 
 use super::PROVIDER;
-use super::transport::{Fault, Why};
+use super::transport::NoToken;
+use crate::backend::shared::http::{Class, Fault, causes};
 use crate::value::error::{Error, ErrorKind};
 
 /// What was called: one status means different things to different calls.
@@ -49,9 +50,12 @@ pub(super) fn is_token_refused(error: &SdkError) -> bool {
 
 /// Whether what gives tokens is there, and has trouble that may pass.
 pub(super) fn may_pass(error: &SdkError) -> bool {
-    let is_slow = causes(error)
-        .filter_map(<dyn StdError>::downcast_ref::<Fault>)
-        .any(|fault| fault.why == Why::TimedOut);
+    let is_slow = causes(error).any(|cause| {
+        cause.downcast_ref::<NoToken>() == Some(&NoToken::TimedOut)
+            || cause
+                .downcast_ref::<Fault>()
+                .is_some_and(|fault| fault.class == Class::TimedOut)
+    });
     is_slow || (causes(error).any(is_http) && of_credential(error).is_retryable())
 }
 
@@ -72,10 +76,15 @@ pub(super) fn error(error: &SdkError, call: Call) -> Error {
             .unwrap_or_default();
         let mapped = of_status(u16::from(*status), &body.error.unwrap_or_default(), call);
         with_retry_after(mapped, answer)
+    } else if causes(error).any(|cause| cause.downcast_ref() == Some(&NoToken::Foreign)) {
+        Error::new(ErrorKind::Configuration).with_detail(
+            "what answers at the vault's address asks for a token for another host; where the address is right and outside \
+             vault.azure.net, set verify-challenge=off",
+        )
     } else if *error.kind() == SdkKind::Credential {
         of_credential(error)
     } else if let Some(fault) = causes(error).find_map(<dyn StdError>::downcast_ref::<Fault>) {
-        of_fault(fault.why)
+        fault.to_error()
     } else {
         // The cause quotes what it read, and that may be a DEK.
         nonsense("the answer is not what the service sends").with_retryable(true)
@@ -149,13 +158,10 @@ fn with_retry_after(error: Error, answer: Option<&RawResponse>) -> Error {
 /// No token: what gives them is down, or refuses.
 fn of_credential(error: &SdkError) -> Error {
     if let Some(fault) = causes(error).find_map(<dyn StdError>::downcast_ref::<Fault>) {
-        return match fault.why {
-            Why::TimedOut => {
-                Error::new(ErrorKind::TimedOut).with_detail("what gives tokens did not answer in time")
-            }
-            Why::Certificate => of_fault(Why::Certificate),
-            _ => Error::new(ErrorKind::Unavailable).with_detail("what gives tokens cannot be reached"),
-        };
+        return fault.to_error();
+    }
+    if causes(error).any(|cause| cause.is::<NoToken>()) {
+        return Error::new(ErrorKind::TimedOut).with_detail("what gives tokens did not answer in time");
     }
     let answer = causes(error).find_map(|cause| match cause.downcast_ref::<SdkError>()?.kind() {
         SdkKind::HttpResponse {
@@ -185,31 +191,6 @@ fn of_credential(error: &SdkError) -> Error {
         None => format!("no token for these credentials: HTTP status {status}"),
     });
     with_retry_after(error, answer.as_deref())
-}
-
-fn of_fault(why: Why) -> Error {
-    match why {
-        Why::TimedOut => Error::new(ErrorKind::TimedOut),
-        // It will be as wrong the next time.
-        Why::Certificate => Error::new(ErrorKind::Unavailable)
-            .with_retryable(false)
-            .with_detail(
-                "the server's certificate is not one to trust: check the host name and the CA (ca, SSL_CERT_FILE)",
-            ),
-        Why::Broken => Error::new(ErrorKind::Unavailable),
-        Why::TooLong => nonsense("the answer is too long"),
-        Why::Challenge => Error::new(ErrorKind::Configuration).with_detail(
-            "what answers at the vault's address asks for a token for another host; where the address is right and outside \
-             vault.azure.net, set verify-challenge=off",
-        ),
-    }
-}
-
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let error: &'a (dyn StdError + 'static) = *error;
-        error.source()
-    })
 }
 
 /// An answer that is not what was asked for.

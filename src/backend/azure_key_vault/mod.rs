@@ -86,10 +86,10 @@
 //! | the service says | kind |
 //! |---|---|
 //! | 400 to an unwrap | `CannotOpen` |
-//! | 400 to a wrap, a key of the wrong type, a challenge for another host | `Configuration` |
+//! | 400 to a wrap, a key of the wrong type or without the operation `unwrapKey`, a challenge for another host | `Configuration` |
 //! | 400 or 409 to another call, except 409 to a read | `InvalidArgument` |
 //! | 401 to a fresh token, no token for these credentials | `Unauthenticated` |
-//! | 403 with `KeyDisabled`, `KeyExpired` or `KeyNotYetValid`, or where the key then reads as disabled, over or not yet valid | `KeyDisabled` |
+//! | 403 with `KeyDisabled`, `KeyExpired` or `KeyNotYetValid`, or where the key then reads as disabled, over or not yet valid; a wrap where it read so before | `KeyDisabled` |
 //! | 403 | `Denied` |
 //! | 404 | `KeyNotFound` |
 //! | 429, of vault or Entra ID | `Throttled`, with `Retry-After` where it is sent |

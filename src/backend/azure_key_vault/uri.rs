@@ -189,8 +189,9 @@ mod opening {
             };
             let mut config = Config::from_environment(&self.vault, auth, environment)?;
             if let Some(ca) = &self.ca {
-                config = config.with_ca_file(ca);
+                config = config.with_ca_option(ca);
             }
+            config = config.with_vault_source("the key's URI");
             if !self.verify_challenge {
                 config = config.without_challenge_check();
             }

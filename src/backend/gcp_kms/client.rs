@@ -4,10 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use google_cloud_gax::client_builder::internal::with_follow_redirects;
-use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_kms_v1::client::KeyManagementService;
 use http::Uri;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
 use tokio::sync::OnceCell;
 
 use super::PROVIDER;
@@ -16,11 +16,16 @@ use super::config::{Auth, Config};
 use super::credentials::credentials;
 use super::key::GcpKey;
 use super::map::{self, Call};
+use super::transport::Transport;
 use crate::backend::shared::door::Door;
+use crate::backend::shared::http::{Http, Settings, Surroundings, Trust, address_of};
 use crate::backend::shared::kept::Kept;
 use crate::key::Request;
-use crate::runtime::Monotonic;
+use crate::runtime::{Monotonic, ProcessEnvironment};
 use crate::value::error::{Error, Result};
+
+/// Where Google's own service is.
+const ENDPOINT: &str = "https://cloudkms.googleapis.com";
 
 /// An account at the service, with connections and a token that all its key managers share. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +34,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     auth: Auth,
     endpoint: Option<String>,
+    http: Kept<Http>,
     door: Door,
     // Made by the first call: that may ask the metadata server.
     service: Kept<OnceCell<KeyManagementService>>,
@@ -72,10 +78,32 @@ impl Client {
         if let Some(endpoint) = &config.endpoint {
             check_endpoint(endpoint)?;
         }
+        let endpoint = config.endpoint.as_deref().unwrap_or(ENDPOINT);
+        let peer = Url::parse(endpoint).ok().and_then(|url| address_of(&url));
+        let peer = peer.unwrap_or_default();
+        let surroundings = match config.surroundings {
+            Some(read) => read,
+            None => Surroundings::from_environment(&ProcessEnvironment)?,
+        };
+        let http = Http::new(Settings {
+            trust: &Trust::system(&surroundings)?,
+            proxy: surroundings.proxy.as_ref(),
+            connect_timeout: None,
+            read_timeout: None,
+            https_only: false,
+            headers: HeaderMap::new(),
+            named: config
+                .endpoint_source
+                .filter(|_| config.endpoint.is_some())
+                .map(|source| (peer.clone(), source))
+                .into_iter()
+                .collect(),
+        })?;
         Ok(Self(Arc::new(Inner {
             auth: config.auth,
             endpoint: config.endpoint,
-            door: Door::new(config.handle, config.timeout)?,
+            http: Kept::new(http),
+            door: Door::new(config.handle, config.timeout, peer)?,
             service: Kept::new(OnceCell::new()),
         })))
     }
@@ -114,20 +142,19 @@ impl Client {
 
 impl Inner {
     async fn connect(&self) -> Result<KeyManagementService> {
-        // No timeout of the SDK's: `call` has one for all of it, and an answer that stops in its body would come out of
-        // the SDK as a broken one instead of a late one.
-        let mut builder = KeyManagementService::builder()
-            .with_credentials(credentials(&self.auth)?)
-            .with_retry_policy(NeverRetry);
-        if let Some(endpoint) = &self.endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        // A redirect would take the DEK along.
-        let builder = with_follow_redirects(builder, false);
-        builder
-            .build()
-            .await
-            .map_err(|error| Error::configuration("the client cannot be made").with_source(error))
+        let credentials = credentials(&self.auth)?;
+        let endpoint = match (&self.endpoint, credentials.universe_domain().await) {
+            (Some(endpoint), _) => endpoint.clone(),
+            (None, Some(domain)) => format!("https://cloudkms.{domain}"),
+            (None, None) => ENDPOINT.to_owned(),
+        };
+        let endpoint = Url::parse(&endpoint)
+            .map_err(|_| Error::configuration("the universe domain of the credentials is not a host name"))?;
+        Ok(KeyManagementService::from_stub(Transport {
+            http: self.http.get()?.clone(),
+            endpoint,
+            credentials,
+        }))
     }
 }
 

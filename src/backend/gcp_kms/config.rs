@@ -6,6 +6,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 
+use crate::backend::shared::http::Surroundings;
+use crate::runtime::Environment;
+use crate::value::error::Result;
+
 /// How long one call of a key manager may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -42,6 +46,9 @@ impl fmt::Debug for Auth {
 pub struct Config {
     pub(super) auth: Auth,
     pub(super) endpoint: Option<String>,
+    /// The variable or option that the endpoint was taken from.
+    pub(super) endpoint_source: Option<&'static str>,
+    pub(super) surroundings: Option<Surroundings>,
     pub(super) timeout: Duration,
     pub(super) handle: Option<Handle>,
 }
@@ -52,6 +59,8 @@ impl Config {
         Self {
             auth: Auth::default(),
             endpoint: None,
+            endpoint_source: None,
+            surroundings: None,
             timeout: TIMEOUT,
             handle: None,
         }
@@ -66,7 +75,21 @@ impl Config {
     /// Asks at this address (`https://HOST` or `http://HOST:PORT`): a regional or private endpoint, or an emulator.
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
+        self.endpoint_source = Some("with_endpoint");
         self
+    }
+
+    /// Names the option that the endpoint was taken from, for errors.
+    pub(in crate::backend) fn with_endpoint_source(mut self, source: &'static str) -> Self {
+        self.endpoint_source = Some(source);
+        self
+    }
+
+    /// Takes what is said about connections from this environment instead of the process's: `HTTPS_PROXY`, `NO_PROXY`,
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    pub(in crate::backend) fn in_environment(mut self, environment: &dyn Environment) -> Result<Self> {
+        self.surroundings = Some(Surroundings::from_environment(environment)?);
+        Ok(self)
     }
 
     /// How long one call of a key manager may take, from end to end, getting a token included: 10 s by default. A

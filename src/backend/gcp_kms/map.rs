@@ -1,6 +1,5 @@
 //! What an answer that is no answer means: by code and cause, never by text.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
@@ -8,6 +7,7 @@ use google_cloud_gax::error::{CredentialsError, Error as CallError};
 use http::header::RETRY_AFTER;
 
 use super::PROVIDER;
+use crate::backend::shared::http::{Fault, causes};
 use crate::value::error::{Error, ErrorKind};
 
 /// What was called: one code means different things to different calls.
@@ -37,13 +37,8 @@ pub(super) fn error(error: CallError, call: Call) -> Error {
         return nonsense("the answer is not what the service sends").with_retryable(true);
     } else if error.is_binding() || error.is_serialization() {
         Error::new(ErrorKind::InvalidArgument)
-    } else if is_certificate(&error) {
-        // It will be as wrong the next time.
-        Error::new(ErrorKind::Unavailable)
-            .with_retryable(false)
-            .with_detail(
-                "the server's certificate is not one to trust: check the endpoint and the system's roots",
-            )
+    } else if let Some(fault) = causes(&error).find_map(|cause| cause.downcast_ref::<Fault>()) {
+        fault.to_error()
     } else {
         Error::new(ErrorKind::Unavailable)
     };
@@ -161,29 +156,6 @@ fn retry_after(error: &CallError) -> Option<Duration> {
             StatusDetails::RetryInfo(info) => Duration::try_from(info.retry_delay?).ok(),
             _ => None,
         })
-    })
-}
-
-/// The causes of an error, an I/O error's own among them.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let error: &'a (dyn StdError + 'static) = *error;
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        match inner {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        }
-    })
-}
-
-fn is_certificate(error: &CallError) -> bool {
-    causes(error).any(|cause| {
-        matches!(
-            cause.downcast_ref::<rustls::Error>(),
-            Some(rustls::Error::InvalidCertificate(_))
-        )
     })
 }
 

@@ -76,12 +76,15 @@
 //! No call to the service is retried here, and no redirect of it is followed. Errors carry codes and no text of the service.
 //!
 //! # TLS
-//! The system's CAs are trusted. To trust one of one's own instead, name a PEM file in the variable `SSL_CERT_FILE` of the
-//! process.
+//! The CAs of `SSL_CERT_FILE` and `SSL_CERT_DIR` are trusted if one of them is set, else the system's.
+//!
+//! # Proxies
+//! HTTPS goes by the proxy of `HTTPS_PROXY`, except to what `NO_PROXY` names and to this machine; plain HTTP never does, and
+//! `ALL_PROXY` and `HTTP_PROXY` are not followed. What gives tokens is asked by Google's own client, which does follow these two.
 //!
 //! # What stays in memory
 //! DEKs are wiped here, before and after a call. What Google's client copies into JSON, and the HTTP and TLS libraries into buffers,
-//! is not. Proxy variables of the process (`HTTPS_PROXY`) are followed by that client; a proxy sees no more than TLS shows.
+//! is not.
 
 mod admin;
 mod client;
@@ -91,6 +94,7 @@ mod key;
 mod map;
 mod names;
 mod rotate;
+mod transport;
 pub(in crate::backend) mod uri;
 
 pub use admin::GcpAdmin;

@@ -31,8 +31,8 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 
 #[async_trait]
 impl Place for GcpUri {
-    async fn open(&self, _: &dyn Environment) -> Result<KeyManagers> {
-        self.open_now().await
+    async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+        self.open_now(environment).await
     }
 }
 
@@ -74,16 +74,17 @@ mod opening {
     use super::GcpUri;
     use crate::backend::gcp_kms::{Auth, Client, Config};
     use crate::backend::kek_uri::KeyManagers;
+    use crate::runtime::Environment;
     use crate::value::error::Result;
 
     impl GcpUri {
-        pub(super) async fn open_now(&self) -> Result<KeyManagers> {
-            let mut config = Config::new();
+        pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let mut config = Config::new().in_environment(environment)?;
             if self.anonymous {
                 config = config.with_auth(Auth::Anonymous);
             }
             if let Some(endpoint) = &self.endpoint {
-                config = config.with_endpoint(endpoint);
+                config = config.with_endpoint(endpoint).with_endpoint_source("endpoint=");
             }
             let client = Client::connect(config).await?;
             let keys = client.key(&self.key)?;

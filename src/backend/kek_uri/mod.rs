@@ -27,7 +27,7 @@
 //! secret volume of Kubernetes with `fsGroup` has mode 0440. Links are followed.
 //!
 //! `passphrase-command:` starts the program itself, without a shell: words are separated by spaces, and nothing is quoted or
-//! expanded. (Where that is not enough, name a script.) It has an empty standard input, the standard error of this process,
+//! expanded. If that is not enough, or in a list of URIs that spaces separate, name a script. It has an empty standard input, the standard error of this process,
 //! and 60 seconds, and must end with status 0. `passphrase-fd:` waits for the end of its input for 60 seconds at most.
 //! `passphrase-prompt:` asks through [`Environment::ask`].
 //!

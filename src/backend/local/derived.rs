@@ -1,34 +1,136 @@
 //! KEKs that were derived from one passphrase, kept for as long as they are in use.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_channel::oneshot;
 use secrecy::SecretString;
 
 use super::kdf::{Kdf, SALT};
 use super::xaes::Xaes;
-use crate::value::error::Result;
+use crate::runtime::Runtime;
+use crate::value::entropy;
+use crate::value::error::{Error, ErrorKind, Result};
 
-/// KEKs that are kept: one for each salt that was met.
+/// KEKs of other managers' salts that are kept.
 const KEPT: usize = 16;
+/// Derivations that may wait for their turn. Whoever feeds a reader envelopes chooses how many are asked for, and each
+/// takes 60 milliseconds to several seconds.
+const WAITING: usize = 64;
 
 /// What a KEK is derived from, beside the passphrase.
 pub(super) type Derivation = (Kdf, [u8; SALT]);
 
+/// Whose salt a derivation has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Salt {
+    /// The one that this manager wraps with: kept for good, and derived first.
+    Own,
+    /// One out of an envelope.
+    Foreign,
+}
+
 pub(super) struct DerivedKeks {
     passphrase: Arc<SecretString>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    own: Option<(Derivation, Arc<Xaes>)>,
     /// The most recently used last.
-    kept: Mutex<Vec<(Derivation, Arc<Xaes>)>>,
-    /// Held while one is derived. One at a time: a derivation may take a gigabyte, and who feeds a reader
-    /// envelopes chooses how many are asked for.
-    deriving: Mutex<()>,
+    kept: Vec<(Derivation, Arc<Xaes>)>,
+    waiting: VecDeque<Asked>,
+    /// The process in which one is derived now; 0 for none. One at a time: a derivation may take a gigabyte.
+    deriving_in: u64,
+}
+
+/// A derivation, and those who wait for it.
+struct Asked {
+    derivation: Derivation,
+    salt: Salt,
+    by: Vec<oneshot::Sender<Result<Arc<Xaes>>>>,
+}
+
+impl Asked {
+    fn is_awaited(&self) -> bool {
+        self.by.iter().any(|waiter| !waiter.is_canceled())
+    }
+
+    fn answer(self, result: &Result<Arc<Xaes>>) {
+        for waiter in self.by {
+            // Nobody waits any more where this fails.
+            let _ = waiter.send(result.as_ref().map(Arc::clone).map_err(Error::copy));
+        }
+    }
+}
+
+impl State {
+    fn find(&mut self, derivation: &Derivation) -> Option<Arc<Xaes>> {
+        if let Some((of, xaes)) = &self.own
+            && of == derivation
+        {
+            return Some(Arc::clone(xaes));
+        }
+        let at = self.kept.iter().position(|(of, _)| of == derivation)?;
+        let entry = self.kept.remove(at);
+        let xaes = Arc::clone(&entry.1);
+        self.kept.push(entry);
+        Some(xaes)
+    }
+
+    fn keep(&mut self, derivation: Derivation, salt: Salt, xaes: Arc<Xaes>) {
+        if salt == Salt::Own {
+            self.own = Some((derivation, xaes));
+            return;
+        }
+        if self.kept.len() >= KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push((derivation, xaes));
+    }
+
+    /// Waits in the queue.
+    fn ask(
+        &mut self,
+        derivation: Derivation,
+        salt: Salt,
+        waiter: oneshot::Sender<Result<Arc<Xaes>>>,
+    ) -> Result<()> {
+        if let Some(asked) = self
+            .waiting
+            .iter_mut()
+            .find(|asked| asked.derivation == derivation)
+        {
+            asked.by.push(waiter);
+            return Ok(());
+        }
+        if self.waiting.len() >= WAITING {
+            self.waiting.retain(Asked::is_awaited);
+        }
+        let asked = Asked {
+            derivation,
+            salt,
+            by: vec![waiter],
+        };
+        match salt {
+            Salt::Own => self.waiting.push_front(asked),
+            Salt::Foreign if self.waiting.len() < WAITING => self.waiting.push_back(asked),
+            Salt::Foreign => {
+                return Err(Error::new(ErrorKind::Throttled).with_detail(format!(
+                    "{WAITING} derivations of this passphrase wait for their turn, each for another salt"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl DerivedKeks {
     pub(super) fn new(passphrase: Arc<SecretString>) -> Self {
         Self {
             passphrase,
-            kept: Mutex::new(Vec::new()),
-            deriving: Mutex::new(()),
+            state: Mutex::default(),
         }
     }
 
@@ -36,40 +138,108 @@ impl DerivedKeks {
         &self.passphrase
     }
 
-    /// A KEK that is kept.
-    pub(super) fn find(&self, derivation: &Derivation) -> Option<Arc<Xaes>> {
-        let mut kept = lock(&self.kept);
-        let at = kept.iter().position(|(of, _)| of == derivation)?;
-        let entry = kept.remove(at);
-        let xaes = Arc::clone(&entry.1);
-        kept.push(entry);
-        Some(xaes)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What a panic interrupts leaves one KEK more or less.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A KEK that is kept, or else derived now, which takes its time. Whoever asks for the same meanwhile waits.
-    pub(super) fn find_or_derive(&self, derivation: &Derivation) -> Result<Arc<Xaes>> {
-        let _one_at_a_time = lock(&self.deriving);
-        if let Some(xaes) = self.find(derivation) {
-            return Ok(xaes);
+    /// A KEK that is kept, or else derived where it may block, which takes its time. Whoever asks for the same meanwhile
+    /// waits for the same. A derivation whose callers have all left before its turn is not done.
+    pub(super) async fn find_or_derive(
+        self: &Arc<Self>,
+        derivation: Derivation,
+        salt: Salt,
+        runtime: &Arc<dyn Runtime>,
+    ) -> Result<Arc<Xaes>> {
+        let (derived, begins) = {
+            let mut state = self.lock();
+            if let Some(xaes) = state.find(&derivation) {
+                return Ok(xaes);
+            }
+            let generation = entropy::generation();
+            if state.deriving_in != generation {
+                // None, or one of a parent, who has the thread.
+                state.waiting.clear();
+            }
+            let (waiter, derived) = oneshot::channel();
+            state.ask(derivation, salt, waiter)?;
+            let before = std::mem::replace(&mut state.deriving_in, generation);
+            (derived, before != generation)
+        };
+        if begins {
+            self.derive_next(runtime);
         }
-        let (kdf, salt) = derivation;
-        let xaes = Arc::new(Xaes::new(&kdf.derive(&self.passphrase, salt)?));
-        self.keep(*derivation, Arc::clone(&xaes));
-        Ok(xaes)
+        derived
+            .await
+            .map_err(|_| Error::new(ErrorKind::Unavailable).with_detail("the runtime lost a blocking task"))?
     }
 
-    fn keep(&self, derivation: Derivation, xaes: Arc<Xaes>) {
-        let mut kept = lock(&self.kept);
-        if kept.len() >= KEPT {
-            kept.remove(0);
+    fn derive_next(self: &Arc<Self>, runtime: &Arc<dyn Runtime>) {
+        let turn = Turn {
+            derived: Arc::clone(self),
+            runtime: Arc::clone(runtime),
+            ran: false,
+        };
+        runtime.spawn_blocking(Box::new(move || turn.take()));
+    }
+
+    /// The next that somebody waits for and that is not kept.
+    fn next(&self) -> Option<Asked> {
+        let mut state = self.lock();
+        loop {
+            let asked = state.waiting.pop_front()?;
+            if !asked.is_awaited() {
+                continue;
+            }
+            match state.find(&asked.derivation) {
+                Some(xaes) => asked.answer(&Ok(xaes)),
+                None => return Some(asked),
+            }
         }
-        kept.push((derivation, xaes));
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panic interrupts is a derivation, or leaves one KEK more or less.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// The right to derive. The next one's turn begins when it is dropped.
+struct Turn {
+    derived: Arc<DerivedKeks>,
+    runtime: Arc<dyn Runtime>,
+    ran: bool,
+}
+
+impl Turn {
+    fn take(mut self) {
+        self.ran = true;
+        let Some(asked) = self.derived.next() else { return };
+        let (kdf, salt) = asked.derivation;
+        let derived = kdf.derive(&self.derived.passphrase, &salt);
+        let derived = derived.map(|kek| Arc::new(Xaes::new(&kek)));
+        if let Ok(xaes) = &derived {
+            self.derived
+                .lock()
+                .keep(asked.derivation, asked.salt, Arc::clone(xaes));
+        }
+        asked.answer(&derived);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let lost = {
+            let mut state = self.derived.lock();
+            state.waiting.retain(Asked::is_awaited);
+            if self.ran && !state.waiting.is_empty() {
+                None
+            } else {
+                state.deriving_in = 0;
+                // A runtime that loses its work would lose the next too: those who wait are told.
+                Some(std::mem::take(&mut state.waiting))
+            }
+        };
+        match lost {
+            Some(lost) => drop(lost),
+            None => self.derived.derive_next(&self.runtime),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -78,23 +248,33 @@ mod tests {
     use crate::value::secret::Kek;
 
     #[test]
-    fn what_is_kept_is_bounded_and_what_was_used_last_stays() {
+    fn what_is_kept_is_bounded_and_foreign_salts_never_evict_ones_own() {
         let derived = DerivedKeks::new(Arc::new("correct horse".into()));
         let xaes = || Arc::new(Xaes::new(&Kek::generate().unwrap()));
+        let own = xaes();
+        derived
+            .lock()
+            .keep((Kdf::PBKDF2, [0; SALT]), Salt::Own, Arc::clone(&own));
         let first = xaes();
-        derived.keep((Kdf::PBKDF2, [0; SALT]), Arc::clone(&first));
-        for salt in 1..=40 {
-            derived.keep((Kdf::PBKDF2, [salt; SALT]), xaes());
-            let again = derived.find(&(Kdf::PBKDF2, [0; SALT])).unwrap();
-            assert!(Arc::ptr_eq(&first, &again), "{salt}");
-            assert!(lock(&derived.kept).len() <= KEPT);
-        }
-        assert!(derived.find(&(Kdf::PBKDF2, [1; SALT])).is_none());
-        // The cost is part of what a key is derived from.
-        assert!(
+        derived
+            .lock()
+            .keep((Kdf::PBKDF2, [1; SALT]), Salt::Foreign, Arc::clone(&first));
+        for salt in 2..=100 {
             derived
-                .find(&(Kdf::Pbkdf2 { iterations: 600_001 }, [0; SALT]))
-                .is_none()
-        );
+                .lock()
+                .keep((Kdf::PBKDF2, [salt; SALT]), Salt::Foreign, xaes());
+            assert!(derived.lock().kept.len() <= KEPT);
+            if salt <= 50 {
+                // What was used last stays.
+                let again = derived.lock().find(&(Kdf::PBKDF2, [1; SALT])).unwrap();
+                assert!(Arc::ptr_eq(&first, &again), "{salt}");
+            }
+        }
+        assert!(derived.lock().find(&(Kdf::PBKDF2, [1; SALT])).is_none());
+        let again = derived.lock().find(&(Kdf::PBKDF2, [0; SALT])).unwrap();
+        assert!(Arc::ptr_eq(&own, &again));
+        // The cost is part of what a key is derived from.
+        let other = (Kdf::Pbkdf2 { iterations: 600_001 }, [0; SALT]);
+        assert!(derived.lock().find(&other).is_none());
     }
 }

@@ -121,7 +121,7 @@ impl LocalKey {
         self.active.kek.id()
     }
 
-    fn generate_now(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+    pub(super) fn generate_now(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let generate = || {
             let dek = Dek::generate()?;
             let wrapped = self.active.xaes.wrap(&dek, request, &self.active.kek)?;
@@ -161,10 +161,6 @@ impl KeyManager for LocalKey {
     // As the default does, without a second future.
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         self.generate_now(request)
-    }
-
-    fn generate_at_once(&self, request: &Request<'_>) -> Option<Result<(Dek, WrappedDek)>> {
-        Some(self.generate_now(request))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -21,10 +21,31 @@ pub(in crate::backend) mod uri;
 mod warning;
 mod xaes;
 
+use std::any::Any;
+use std::sync::Arc;
+
 pub use kdf::Kdf;
 pub use key::LocalKey;
 pub use passphrase::PassphraseKey;
 pub use text::kek_from_text;
+
+use crate::envelope::WrappedDek;
+use crate::key::{KeyManager, Request};
+use crate::value::error::Result;
+use crate::value::secret::Dek;
+
+/// A fresh DEK and its wrap, if the KEK is a [`LocalKey`]: it answers without a future. A key manager around one is another
+/// type, and is asked.
+pub(crate) fn generate_now(
+    key_manager: &dyn KeyManager,
+    request: &Request<'_>,
+) -> Option<Result<(Dek, WrappedDek)>> {
+    let any: &dyn Any = key_manager;
+    match any.downcast_ref::<LocalKey>() {
+        Some(key) => Some(key.generate_now(request)),
+        None => generate_now(&**any.downcast_ref::<Arc<dyn KeyManager>>()?, request),
+    }
+}
 
 /// The provider name in stanzas.
 pub const PROVIDER: &str = "local";

@@ -7,22 +7,24 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::PROVIDER;
-use super::derived::{Derivation, DerivedKeks};
+use super::derived::{Derivation, DerivedKeks, Salt};
 use super::kdf::{Kdf, SALT};
 use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
-use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime, required_var, run_blocking};
+use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime, required_var};
 use crate::value::entropy;
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Dek;
 
 /// A KEK from a passphrase.
 ///
-/// Each manager draws one salt when it first wraps, and keeps the KEKs it has derived (at most 16, wiped when
-/// dropped), so a derivation is paid once for each salt and not for each seal. Derivations run where they may
-/// block, see [`Runtime::spawn_blocking`], and one at a time, since each may take a gigabyte.
+/// Each manager draws one salt when it first wraps, and keeps the KEK of that and those of the 16 other salts that
+/// were used last (wiped when dropped), so a derivation is paid once for each salt and not for each seal. Derivations
+/// run where they may block, see [`Runtime::spawn_blocking`], and one at a time, since each may take a gigabyte. One
+/// that nobody waits for any more when its turn comes is not done. If 64 wait, another salt is refused with
+/// `Throttled`; the manager's own salt always has its turn next.
 ///
 /// The KEK's id in an envelope is a name that is given here, `passphrase` by default. It opens wraps of its
 /// own kind of [`Kdf`] only, at any cost within the limits. The cost is the envelope's, and is paid before
@@ -121,14 +123,16 @@ impl PassphraseKey {
         self.rebuild(|inner| inner.runtime = runtime)
     }
 
-    /// Does something with the KEK of a derivation, which is derived where it may block if it is not kept.
-    async fn derived<T>(&self, derivation: Derivation, then: impl FnOnce(&Xaes) -> Result<T>) -> Result<T> {
-        if let Some(xaes) = self.0.derived.find(&derivation) {
-            return then(&xaes);
-        }
-        let derived = Arc::clone(&self.0.derived);
-        let xaes = run_blocking(&*self.0.runtime, move || derived.find_or_derive(&derivation)).await??;
-        then(&xaes)
+    async fn derived(&self, derivation: Derivation) -> Result<Arc<Xaes>> {
+        let salt = if self.0.salt.get() == Some(&derivation.1) {
+            Salt::Own
+        } else {
+            Salt::Foreign
+        };
+        self.0
+            .derived
+            .find_or_derive(derivation, salt, &self.0.runtime)
+            .await
     }
 
     async fn wrap_inner(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
@@ -143,8 +147,9 @@ impl PassphraseKey {
         let mut wrapped = Vec::with_capacity(12 + SALT + WRAPPED);
         kdf.write(&mut wrapped);
         wrapped.extend_from_slice(&salt);
-        self.derived((kdf, salt), |xaes| xaes.wrap_to(dek, request, &mut wrapped))
-            .await?;
+        self.derived((kdf, salt))
+            .await?
+            .wrap_to(dek, request, &mut wrapped)?;
         WrappedDek::new(kdf.algorithm(), self.0.kek.clone(), wrapped)
     }
 
@@ -156,9 +161,7 @@ impl PassphraseKey {
         let (salt, rest) = rest
             .split_first_chunk()
             .ok_or_else(|| Error::malformed("wrapped DEK", 0))?;
-        let dek = self
-            .derived((kdf, *salt), |xaes| xaes.unwrap(rest, request))
-            .await?;
+        let dek = self.derived((kdf, *salt)).await?.unwrap(rest, request)?;
         Ok(Unwrapped::new(dek, self.0.kek.clone()))
     }
 }

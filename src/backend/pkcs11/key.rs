@@ -77,7 +77,7 @@ impl TokenKey {
     /// The keys that a URI names, with a client of their own.
     ///
     /// # Errors
-    /// `Configuration` where the PIN is not where the URI says, and as [`new`](Self::new).
+    /// `Configuration` if the PIN is not where the URI says, and as [`Client::key`].
     pub fn from_uri(uri: &Uri) -> Result<Self> {
         Self::from_uri_in(uri, &ProcessEnvironment)
     }

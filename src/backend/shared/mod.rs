@@ -11,6 +11,13 @@ pub(super) mod door;
     feature = "aws-kms",
     feature = "azure-key-vault",
     feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+pub(super) mod http;
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
     feature = "pkcs11",
     feature = "vault-transit"
 ))]

@@ -12,20 +12,20 @@ use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::admin::TransitAdmin;
-use super::config::{Auth, Ca, Config};
+use super::config::{Auth, Config};
 use super::key::TransitKey;
 use super::names::check_path;
 use super::session::{Session, Sessions};
 use super::wire::Body;
 use super::{PROVIDER, map};
 use crate::backend::shared::door::{Door, Place};
+use crate::backend::shared::http::{
+    Answer, Fault, Http, Settings, Surroundings, Trust, address_of, is_loopback,
+};
 use crate::backend::shared::kept::Kept;
 use crate::key::Request;
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Result};
-
-/// The greatest answer that is read. A full batch has a tenth of it.
-const MAX_ANSWER: usize = 1 << 20;
 
 /// Where a server says how far its storage is, and is told how far it has to be. A standby that is behind asks the active
 /// server then, so that what was changed by way of it is there when it is read by way of it.
@@ -41,7 +41,7 @@ const NAMESPACE: &str = "x-vault-namespace";
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    http: Kept<reqwest::Client>,
+    http: Kept<Http>,
     address: Url,
     namespace: Option<String>,
     door: Door,
@@ -145,7 +145,11 @@ impl Client {
                 check_path(mount, "the mount of an auth method")?;
             }
         }
-        let door = Door::new(config.handle, config.timeout)?;
+        let door = Door::new(
+            config.handle,
+            config.timeout,
+            address_of(&address).unwrap_or_default(),
+        )?;
         let mut headers = HeaderMap::new();
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -154,24 +158,25 @@ impl Client {
                 HeaderValue::from_str(namespace).map_err(|_| Error::configuration("a namespace is ASCII"))?;
             headers.insert(NAMESPACE, value);
         }
-        let mut http = reqwest::Client::builder()
-            .default_headers(headers)
-            // A redirect would take the token and the DEK along.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            // Variables of the process do not choose who sees DEKs.
-            .no_proxy()
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(Duration::from_secs(60))
-            .tcp_nodelay(true);
-        if let Some(ca) = config.ca {
-            http = http.tls_certs_only(certificates(ca)?);
-        }
-        let http = http
-            .build()
-            .map_err(|error| Error::configuration("the TLS settings are refused").with_source(error))?;
-        if address.scheme() == "http" && !is_loopback(&address) {
+        let surroundings = Surroundings::or_of_process(config.surroundings)?;
+        let trust = match &config.ca {
+            Some(ca) => Trust::only(ca)?,
+            None => Trust::system(&surroundings)?,
+        };
+        let named = config.address_source.zip(address_of(&address));
+        let http = Http::new(Settings {
+            trust: &trust,
+            proxy: surroundings.proxy.as_ref(),
+            connect_timeout: Some(config.connect_timeout),
+            read_timeout: None,
+            https_only: false,
+            headers,
+            named: named
+                .into_iter()
+                .map(|(source, address)| (address, source))
+                .collect(),
+        })?;
+        if address.scheme() == "http" && !is_loopback(address.host_str().unwrap_or_default()) {
             tracing::warn!(
                 provider = PROVIDER,
                 "the server is addressed by http: whoever is on the way reads DEKs"
@@ -268,18 +273,16 @@ impl Client {
             .map_err(|_| Error::configuration("a namespace is ASCII"))?;
         let session = self.0.sessions.current(self, deadline).await?;
         let (bearer, token) = shown(session.token())?;
-        let request = self
-            .0
-            .http
-            .get()?
-            .get(self.url(path))
+        let http = self.0.http.get()?.clone();
+        let request = http
+            .request(Method::GET, self.url(path))
             .timeout(self.left(deadline)?)
             .header(NAMESPACE, nowhere)
             .header(AUTHORIZATION, bearer)
             .header(TOKEN, token);
         let work = async move {
-            let response = request.send().await.map_err(map::transport)?;
-            read(response).await
+            let answer = http.send(request).await.map_err(Fault::into_error)?;
+            Ok(answered(answer))
         };
         let answered = self.0.door.run_by(deadline, work).await;
         let answered = answered.map_err(|error| error.with_provider(PROVIDER))?;
@@ -355,7 +358,8 @@ impl Client {
     ) -> Result<Answered> {
         let left = self.left(deadline)?;
         let right = format!("{} on {path}", capability(&method));
-        let mut request = self.0.http.get()?.request(method, self.url(path)).timeout(left);
+        let http = self.0.http.get()?.clone();
+        let mut request = http.request(method, self.url(path)).timeout(left);
         if let Some(index) = index {
             request = request
                 .header(INDEX, index)
@@ -369,8 +373,8 @@ impl Client {
             request = request.body(body);
         }
         let work = async move {
-            let response = request.send().await.map_err(map::transport)?;
-            read(response).await
+            let answer = http.send(request).await.map_err(Fault::into_error)?;
+            Ok(answered(answer))
         };
         let answered = self.0.door.run_by(deadline, work).await;
         let mut answered = answered.map_err(|error| error.with_provider(PROVIDER))?;
@@ -409,40 +413,25 @@ fn origin(location: &str) -> Option<String> {
     matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Answered> {
-    let status = response.status();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| {
+fn answered(answer: Answer) -> Answered {
+    let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| {
         let seconds = value.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds))
     });
-    let index = response.headers().get(INDEX);
+    let index = answer.headers.get(INDEX);
     let index = index.filter(|index| index.len() <= MAX_INDEX).cloned();
-    let location = response.headers().get(LOCATION);
+    let location = answer.headers.get(LOCATION);
     let location = location.and_then(|location| origin(location.to_str().ok()?));
-    let mut body = Zeroizing::new(Vec::with_capacity(1024));
-    while let Some(part) = response.chunk().await.map_err(map::transport)? {
-        let len = body.len() + part.len();
-        if len > MAX_ANSWER {
-            return Err(map::nonsense("the answer is too long"));
-        }
-        if len > body.capacity() {
-            // Growing in place would leave the old allocation as it was.
-            let mut larger = Zeroizing::new(Vec::with_capacity(len.max(2 * body.capacity())));
-            larger.extend_from_slice(&body);
-            body = larger;
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(Answered {
-        status,
-        body,
+    Answered {
+        status: answer.status,
+        body: answer.body,
         retry_after,
         index,
         location,
         right: String::new(),
         is_sealed: false,
         is_plain: false,
-    })
+    }
 }
 
 /// A token in the forms of `Authorization` and of [`TOKEN`].
@@ -473,27 +462,6 @@ fn parse_address(address: &str) -> Result<Url> {
         return Err(refused("the address of the server has no query and no fragment"));
     }
     Ok(url)
-}
-
-fn is_loopback(address: &Url) -> bool {
-    let host = address.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-fn certificates(ca: Ca) -> Result<Vec<reqwest::Certificate>> {
-    let pem = match ca {
-        Ca::Pem(pem) => pem,
-        Ca::File(path) => std::fs::read(&path).map_err(|error| {
-            Error::configuration(format!("the CA file {} cannot be read", path.display())).with_source(error)
-        })?,
-    };
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-        .map_err(|error| Error::configuration("the CA is not PEM").with_source(error))?;
-    if certificates.is_empty() {
-        return Err(Error::configuration("the CA has no certificate in it"));
-    }
-    Ok(certificates)
 }
 
 impl fmt::Debug for Client {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
+use crate::backend::shared::http::{Ca, Surroundings};
 use crate::runtime::{Environment, ProcessEnvironment, set_var};
 use crate::value::error::{Error, Result};
 
@@ -154,6 +155,9 @@ impl fmt::Debug for Auth {
 #[must_use]
 pub struct Config {
     pub(super) address: String,
+    /// The variable or option that the address was taken from.
+    pub(super) address_source: Option<&'static str>,
+    pub(super) surroundings: Option<Surroundings>,
     pub(super) namespace: Option<String>,
     pub(super) auth: Auth,
     pub(super) ca: Option<Ca>,
@@ -162,17 +166,13 @@ pub struct Config {
     pub(super) handle: Option<Handle>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Ca {
-    File(PathBuf),
-    Pem(Vec<u8>),
-}
-
 impl Config {
     /// A server at this address (`https://vault.example.com:8200`) and a way to log in.
     pub fn new(address: impl Into<String>, auth: Auth) -> Self {
         Self {
             address: address.into(),
+            address_source: None,
+            surroundings: None,
             namespace: None,
             auth,
             ca: None,
@@ -211,9 +211,17 @@ impl Config {
             config = config.with_namespace(namespace.expose_secret());
         }
         if let Some(ca) = set_var(environment, "VAULT_CACERT")? {
-            config = config.with_ca_file(ca.expose_secret());
+            config.ca = Some(Ca::File(ca.expose_secret().into(), "VAULT_CACERT"));
         }
+        config.address_source = Some("VAULT_ADDR");
+        config.surroundings = Some(Surroundings::from_environment(environment)?);
         Ok(config)
+    }
+
+    /// Names the variable or option that the address was taken from, for errors.
+    pub(in crate::backend) fn with_address_source(mut self, source: &'static str) -> Self {
+        self.address_source = Some(source);
+        self
     }
 
     /// Works in this namespace; slashes around it are dropped, and an empty one or `root` is none.
@@ -225,7 +233,7 @@ impl Config {
 
     /// Trusts the certificates in this PEM file, and no others.
     pub fn with_ca_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.ca = Some(Ca::File(path.as_ref().to_owned()));
+        self.ca = Some(Ca::File(path.as_ref().to_owned(), "with_ca_file"));
         self
     }
 

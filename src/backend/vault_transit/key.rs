@@ -180,6 +180,8 @@ impl TransitKey {
         let body = self.decrypt_body(&ciphertext, request);
         let answered = self.0.act(action, body, deadline).await?;
         if answered.status == StatusCode::BAD_REQUEST {
+            // One more call, for each stanza that an envelope has.
+            request.take_call()?;
             let info = self.0.after_refusal(deadline).await?;
             return Err(why_refused(&info, ciphertext.version));
         }

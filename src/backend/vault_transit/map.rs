@@ -1,6 +1,5 @@
 //! What an answer that is no answer means: by status and cause, never by text.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::PROVIDER;
@@ -28,46 +27,6 @@ pub(super) fn status(status: u16, retry_after: Option<Duration>) -> Error {
         Some(after) => error.with_retry_after(after),
         None => error,
     }
-}
-
-/// The error of a request that got no whole answer.
-pub(super) fn transport(error: reqwest::Error) -> Error {
-    let kind = if error.is_timeout() {
-        ErrorKind::TimedOut
-    } else if error.is_builder() {
-        ErrorKind::Configuration
-    } else {
-        ErrorKind::Unavailable
-    };
-    let mapped = Error::new(kind).with_provider(PROVIDER);
-    let mapped = if is_certificate(&error) {
-        // It will be as wrong the next time.
-        mapped
-            .with_retryable(false)
-            .with_detail("the server's certificate is not one to trust: check the CA and the host name")
-    } else {
-        mapped
-    };
-    // The address is the configured one; the cause needs none.
-    mapped.with_source(error.without_url())
-}
-
-fn is_certificate(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return matches!(tls, rustls::Error::InvalidCertificate(_));
-        }
-        // An I/O error gives the source of what is in it, not what is in it.
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        cause = match inner {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    false
 }
 
 /// An answer that is not what was asked for.

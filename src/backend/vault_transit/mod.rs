@@ -31,8 +31,8 @@
 //!
 //! # The KEK
 //! Its id is `MOUNT/keys/NAME`, with the namespace and a slash in front if there is one; its version is the number N in
-//! the `vault:vN:…` text that is stored as the wrapped DEK. A stanza whose version is not the N of its text is
-//! refused. Text that decodes to the same bytes and is not the same text is refused, too.
+//! the `vault:vN:…` text that is stored as the wrapped DEK. The version
+//! beside the text in a stanza is a claim that is not compared: an unwrap answers with the N of the text. Text that decodes to the same bytes and is not the same text is refused, too.
 //!
 //! *Namespaces.* A server that does not know them, such as the community edition of Vault, ignores the header in silence and uses the
 //! key of the root. So before anything is wrapped a client that has a namespace reads the key once more, in a namespace that there is
@@ -86,7 +86,7 @@
 //! | 412, 500, 502, 503, 504, a redirect, no connection, half an answer | `Unavailable` |
 //! | no answer by the deadline | `TimedOut` |
 //! | a certificate that is not trusted | `Unavailable`, not retryable |
-//! | a key of the wrong type or derivation | `Configuration` |
+//! | a key of the wrong type or derivation, a namespace that is ignored, 400 in text from a port that speaks TLS | `Configuration` |
 //! | anything else, a re-wrap to a lower version, a warning about a call whose parameters bind | `InvalidAnswer` |
 //!
 //! Nothing is retried here, and no redirect is followed.

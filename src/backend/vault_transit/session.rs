@@ -13,7 +13,7 @@ use super::client::Client;
 use super::config::{Auth, JwtSource};
 use super::wire::{Answer, Granted, TokenInfo};
 use super::{PROVIDER, map};
-use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout};
+use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout, without_line_end};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest JWT that is read from a file.
@@ -316,7 +316,7 @@ async fn read_jwt(client: &Client, source: &JwtSource, deadline: Monotonic) -> R
         use std::io::Read;
         let mut text = Zeroizing::new(String::with_capacity(8 << 10));
         let read = std::fs::File::open(&path).and_then(|file| file.take(MAX_JWT).read_to_string(&mut text));
-        read.map(|_| Zeroizing::new(text.trim().to_owned()))
+        read.map(|_| Zeroizing::new(without_line_end(&text).to_owned()))
             .map_err(|error| {
                 Error::configuration(format!("the login's token {} cannot be read", path.display()))
                     .with_source(error)

@@ -146,6 +146,8 @@ impl Key {
                 .with_provider(PROVIDER)
                 .with_detail("the Transit key is soft-deleted"));
         }
+        // It was just read.
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.place().now());
         Ok(info)
     }
 }

@@ -137,6 +137,9 @@ mod opening {
                 address: self.address.as_deref(),
             };
             let mut config = Config::from_environment_with(&environment, auth)?;
+            if self.address.is_some() {
+                config = config.with_address_source("addr=");
+            }
             if let Some(namespace) = &self.namespace {
                 config = config.with_namespace(namespace);
             }

@@ -31,6 +31,11 @@ impl Breaker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether calls fail at once.
+    pub(super) fn is_open(&self, now: Monotonic) -> bool {
+        self.lock().open_until.is_some_and(|until| now < until)
+    }
+
     /// Lets a call through, or says how long to wait.
     pub(super) fn enter(&self, now: Monotonic) -> Result<Permit<'_>, Duration> {
         let mut state = self.lock();
@@ -54,14 +59,29 @@ impl Breaker {
     }
 }
 
+/// What a call has shown of the backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It answers, be it by a refusal.
+    Answer,
+    /// It cannot be reached, or has used up the time that the policy gives each try.
+    Outage,
+    /// Nothing: the caller had less time than that.
+    Nothing,
+}
+
 impl Permit<'_> {
-    /// The call has ended: with an outage, or with any answer.
-    pub(super) fn leave(self, is_outage: bool, now: Monotonic, policy: &Resilience) {
+    /// The call has ended.
+    pub(super) fn leave(self, seen: Seen, now: Monotonic, policy: &Resilience) {
         let mut state = self.breaker.lock();
-        if !is_outage {
-            state.failures = 0;
-            state.open_until = None;
-            return;
+        match seen {
+            Seen::Nothing => return,
+            Seen::Answer => {
+                state.failures = 0;
+                state.open_until = None;
+                return;
+            }
+            Seen::Outage => {}
         }
         state.failures = state.failures.saturating_add(1);
         if policy.breaker > 0 && (self.probes || state.failures >= policy.breaker) {

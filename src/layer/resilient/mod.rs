@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use breaker::Breaker;
+use breaker::{Breaker, Seen};
 pub use policy::Resilience;
 
 use crate::envelope::{WrapRef, WrappedDek};
@@ -26,9 +26,11 @@ use crate::value::secret::Dek;
 /// random part is waited ("full jitter", AWS Architecture Blog, 2015), or for as long as the backend asked for. A
 /// retry that could not end before the deadline is not begun. The methods of a key manager may all be repeated.
 ///
-/// *Circuit breaker.* After [`Resilience::breaker`] failures in a row that speak of an outage (`Unavailable`,
-/// `TimedOut`), calls fail at once with `Unavailable` for a while; then one is let through to see. Any answer of the
-/// backend, also a refusal or a wrap that does not open, closes it.
+/// *Circuit breaker.* After [`Resilience::breaker`] failures in a row that speak of an outage (`Unavailable`, or
+/// [`Resilience::attempt`] that was used up), calls fail at once with `Unavailable` for a while, without any retry; then
+/// one is let through to see. [`Error::retry_after`] tells how long that is. Any answer of the backend, also a refusal
+/// or a wrap that does not open, closes it. A caller whose own deadline ends a try earlier says nothing about the
+/// backend.
 ///
 /// *Calls at once.* At most [`Resilience::calls`]; the others wait for their turn, within their deadline.
 ///
@@ -90,31 +92,55 @@ impl<K: KeyManager> Resilient<K> {
         deadline: Monotonic,
         work: BoxFuture<'_, T>,
         failed: fn(&T) -> Option<ErrorKind>,
-    ) -> Result<T> {
-        let left = self.left(deadline)?;
+    ) -> Try<T> {
+        let left = match self.left(deadline) {
+            Ok(left) => left,
+            Err(error) => return Try::Final(error),
+        };
         let turn = with_timeout(&*self.runtime, Some(left), async {
             Ok(self.turns.acquire_arc().await)
         });
-        let _turn = turn.await.map_err(|_| self.timed_out())?;
-        let permit = self.breaker.enter(self.runtime.now()).map_err(|wait| {
-            Error::new(ErrorKind::Unavailable)
-                .with_provider(self.inner.provider().to_owned())
-                .with_detail("it was down, and is left alone for a while")
-                .with_retry_after(wait)
-        })?;
-        let left = self.left(deadline)?.min(self.policy.attempt);
-        let answer = with_timeout(&*self.runtime, Some(left), async { Ok(work.await) }).await;
+        let Ok(_turn) = turn.await else {
+            return Try::Final(self.timed_out());
+        };
+        let permit = match self.breaker.enter(self.runtime.now()) {
+            Ok(permit) => permit,
+            Err(wait) => {
+                let error = Error::new(ErrorKind::Unavailable)
+                    .with_provider(self.inner.provider().to_owned())
+                    .with_detail("it was down, and is left alone for a while")
+                    .with_retry_after(wait);
+                return Try::Final(error);
+            }
+        };
+        let left = match self.left(deadline) {
+            Ok(left) => left,
+            Err(error) => return Try::Final(error),
+        };
+        let time = left.min(self.policy.attempt);
+        let answer = with_timeout(&*self.runtime, Some(time), async { Ok(work.await) }).await;
         let kind = match &answer {
             Ok(answer) => failed(answer),
             Err(_) => Some(ErrorKind::TimedOut),
         };
-        let is_outage = matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::TimedOut));
-        permit.leave(is_outage, self.runtime.now(), &self.policy);
-        answer.map_err(|_| self.timed_out())
+        let seen = match kind {
+            Some(ErrorKind::Unavailable) => Seen::Outage,
+            Some(ErrorKind::TimedOut) if left < self.policy.attempt => Seen::Nothing,
+            Some(ErrorKind::TimedOut) => Seen::Outage,
+            _ => Seen::Answer,
+        };
+        permit.leave(seen, self.runtime.now(), &self.policy);
+        match answer {
+            Ok(answer) => Try::Answered(answer),
+            Err(_) => Try::TimedOut,
+        }
     }
 
-    /// Waits before try number `retry` (from 1), unless that would pass the deadline.
+    /// Waits before try number `retry` (from 1), unless that would pass the deadline or the backend is left alone now.
     async fn back_off(&self, retry: u32, error: Error, deadline: Monotonic) -> Result<()> {
+        if self.breaker.is_open(self.runtime.now()) {
+            return Err(error);
+        }
         let delay = self
             .policy
             .delay(retry)
@@ -140,9 +166,11 @@ impl<K: KeyManager> Resilient<K> {
             let answer = self
                 .attempt(deadline, work(), |answer| answer.as_ref().err().map(Error::kind))
                 .await;
-            let error = match answer.and_then(|answer| answer) {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
+            let error = match answer {
+                Try::Answered(Ok(answer)) => return Ok(answer),
+                Try::Answered(Err(error)) => error,
+                Try::TimedOut => self.timed_out(),
+                Try::Final(error) => return Err(error),
             };
             retry += 1;
             if !error.is_retryable() || retry > self.policy.retries {
@@ -176,9 +204,10 @@ impl<K: KeyManager> Resilient<K> {
                     .then(|| kinds.next().flatten())
                     .flatten()
             };
-            let answers = match self.attempt(deadline, work(&chosen), failed).await {
-                Ok(answers) => answers,
-                Err(error) => open.iter().map(|_| Err(same(&error))).collect(),
+            let (answers, is_final) = match self.attempt(deadline, work(&chosen), failed).await {
+                Try::Answered(answers) => (answers, false),
+                Try::TimedOut => (open.iter().map(|_| Err(self.timed_out())).collect(), false),
+                Try::Final(error) => (open.iter().map(|_| Err(error.copy())).collect(), true),
             };
             let mut again = Vec::new();
             let mut last = None;
@@ -191,7 +220,7 @@ impl<K: KeyManager> Resilient<K> {
                     && error.is_retryable()
                 {
                     again.push(at);
-                    last = Some(same(error));
+                    last = Some(error.copy());
                 }
                 if let Some(result) = results.get_mut(at) {
                     *result = Some(answer);
@@ -199,7 +228,7 @@ impl<K: KeyManager> Resilient<K> {
             }
             open = again;
             retry += 1;
-            let Some(error) = last.filter(|_| retry <= self.policy.retries) else {
+            let Some(error) = last.filter(|_| !is_final && retry <= self.policy.retries) else {
                 break;
             };
             if self.back_off(retry, error, deadline).await.is_err() {
@@ -214,19 +243,13 @@ impl<K: KeyManager> Resilient<K> {
     }
 }
 
-/// An error for each item of a batch that failed as a whole.
-fn same(error: &Error) -> Error {
-    let mut copy = Error::new(error.kind()).with_retryable(error.is_retryable());
-    if let Some(provider) = error.provider() {
-        copy = copy.with_provider(provider.to_owned());
-    }
-    if let Some(detail) = error.detail() {
-        copy = copy.with_detail(detail.to_owned());
-    }
-    if let Some(after) = error.retry_after() {
-        copy = copy.with_retry_after(after);
-    }
-    copy
+/// How a try ended.
+enum Try<T> {
+    Answered(T),
+    /// It was begun and has used up its time.
+    TimedOut,
+    /// It was not begun, and none of this call will be: no time is left, or the backend is left alone.
+    Final(Error),
 }
 
 #[async_trait]

@@ -233,7 +233,9 @@ impl DataKey {
         during(Operation::Seal, || {
             aad.check()?;
             let lease = &self.opener.lease;
-            self.in_session(|session| session.begin_stream(&self.prefix, aad, lease.stop_flag()))
+            self.in_session(|session| {
+                session.begin_stream(&self.prefix, aad, lease.stop_flag(Some(&self.opener.runtime)))
+            })
         })
     }
 

@@ -1,5 +1,7 @@
 //! What was tried in vain, and which of several errors to report.
 
+use std::borrow::Cow;
+
 use crate::envelope::WrapRef;
 use crate::value::error::{Attempt, Error, ErrorKind, Operation};
 
@@ -13,8 +15,10 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    pub(super) fn pass_over(&mut self, index: usize, stanza: WrapRef<'_>) {
-        self.record(index, stanza, None);
+    /// `option` is what the configuration of the stanza's KEK lacks, if it is that alone.
+    pub(super) fn pass_over(&mut self, index: usize, stanza: WrapRef<'_>, option: Option<&'static str>) {
+        let attempt = Attempt::new(stanza.provider, stanza.kek_id, stanza.kek_version, None);
+        self.attempts.push((index, attempt.with_option(option)));
     }
 
     pub(super) fn add(&mut self, index: usize, stanza: WrapRef<'_>, error: Error) {
@@ -43,11 +47,17 @@ impl Failures {
     pub(super) fn into_error(mut self) -> Error {
         // In the order of the envelope, whatever was tried first.
         self.attempts.sort_by_key(|(index, _)| *index);
-        let attempts = self.attempts.into_iter().map(|(_, attempt)| attempt).collect();
+        let attempts: Vec<Attempt> = self.attempts.into_iter().map(|(_, attempt)| attempt).collect();
         let Some(worst) = self.worst else {
+            let detail = match attempts.iter().find_map(|attempt| attempt.option) {
+                Some(option) => Cow::from(format!(
+                    "a key it is wrapped under is configured for another algorithm: set {option} for it"
+                )),
+                None => Cow::from("configure one of the keys it is wrapped under"),
+            };
             return Error::new(ErrorKind::NoUsableKey)
                 .with_operation(Operation::Open)
-                .with_detail("configure one of the keys it is wrapped under")
+                .with_detail(detail)
                 .with_attempts(attempts);
         };
         worst.with_retryable(self.retryable).with_attempts(attempts)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::backend::local;
 use crate::envelope::{BodyHead, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::key::{CallBudget, KeyManager, Request};
 use crate::runtime::{AmbientRuntime, Runtime};
@@ -128,6 +129,17 @@ impl AnyOf {
         }
     }
 
+    /// A DEK of the one KEK that is in this process: nobody has to be asked or told. An error is left to those who ask.
+    pub(super) fn at_hand_to_seal(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
+        let [manager] = self.wrap_with.as_slice() else {
+            return None;
+        };
+        let (dek, wrapped) = local::generate_now(manager.as_ref(), request)?.ok()?;
+        let wrapped = own(manager, wrapped).ok()?;
+        let lease = DekLease::for_sealing_under(dek, wrapped.kek().clone(), request.context());
+        Some((Arc::new(lease), WrapSet::of_one(self.shown(wrapped)).ok()?))
+    }
+
     fn set_of(&self, wraps: Vec<WrappedDek>) -> Result<WrapSet> {
         WrapSet::any_of(wraps.into_iter().map(|wrapped| self.shown(wrapped)).collect())
     }
@@ -152,17 +164,6 @@ impl DekSource for AnyOf {
             Arc::new(DekLease::for_sealing(dek, keks, request.context())),
             self.set_of(wraps)?,
         ))
-    }
-
-    // Nothing is kept; one KEK in this process takes no asking. An error is left to those who ask.
-    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
-        let [manager] = self.wrap_with.as_slice() else {
-            return None;
-        };
-        let (dek, wrapped) = manager.generate_at_once(request)?.ok()?;
-        let wrapped = own(manager, wrapped).ok()?;
-        let lease = DekLease::for_sealing_under(dek, wrapped.kek().clone(), request.context());
-        Some((Arc::new(lease), WrapSet::of_one(self.shown(wrapped)).ok()?))
     }
 
     async fn open_dek(

@@ -152,6 +152,20 @@ impl AnyOf {
         with_timeout(&*self.runtime, Some(share), work(request)).await
     }
 
+    /// The option that is missing, if the stanza's KEK is configured for another algorithm. Of a hidden id nobody knows whose
+    /// it is.
+    fn missing_option(&self, stanza: WrapRef<'_>) -> Option<&'static str> {
+        let option = stanza.algorithm.option().filter(|_| !stanza.kek_id.is_empty())?;
+        let is_of = |manager: &Arc<dyn KeyManager>| {
+            let otherwise = WrapRef {
+                algorithm: manager.capabilities().algorithm,
+                ..stanza
+            };
+            !manager.recognizes(otherwise).is_no()
+        };
+        self.managers().any(is_of).then_some(option)
+    }
+
     pub(super) async fn open<'a>(
         &'a self,
         wraps: WrapSection<'_>,
@@ -177,7 +191,7 @@ impl AnyOf {
         let candidates = self.candidates(wraps);
         for (index, stanza) in wraps.stanzas().enumerate() {
             if !candidates.iter().any(|candidate| candidate.index == index) {
-                failures.pass_over(index, stanza);
+                failures.pass_over(index, stanza, self.missing_option(stanza));
             }
         }
         let mut tried = Tried::default();

@@ -3,12 +3,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
-use crate::backend::local::{LocalKey, PassphraseKey};
+use crate::backend::local::{self, LocalKey, PassphraseKey};
 use crate::envelope::{Envelope, WrapRef, WrappedDek, Wraps};
 use crate::key::{Capabilities, KeyManager, Recognition, Request, RewrapRules, Unwrapped};
 use crate::sealer::blocking::Sealer;
 use crate::{
-    DekSource, EncryptionContext, Error, ErrorKind, Kek, Result, sealer::NewWraps, source::AnyOf, value::Dek,
+    EncryptionContext, Error, ErrorKind, Kek, Result, sealer::NewWraps, source::AnyOf, value::Dek,
     value::Operation,
 };
 
@@ -83,13 +83,14 @@ fn one_kek_of_this_process_gives_its_wrap_at_once_and_anything_else_is_asked() {
     let (context, local) = (context(), LocalKey::new(&kek(1)));
     let request = Request::new(&context);
     let shared: Arc<dyn KeyManager> = Arc::new(local.clone());
-    assert!(shared.generate_at_once(&request).unwrap().is_ok());
+    assert!(local::generate_now(&shared, &request).unwrap().is_ok());
+    assert!(local::generate_now(&Counting::new(1, false), &request).is_none());
     for (source, hidden) in [
         (AnyOf::new(local.clone()), false),
         (AnyOf::new(shared).hiding_ids(), true),
     ] {
-        let (lease, set) = source.kept_for_sealing(&request).unwrap();
-        let (other, _) = source.kept_for_sealing(&request).unwrap();
+        let (lease, set) = source.at_hand_to_seal(&request).unwrap();
+        let (other, _) = source.at_hand_to_seal(&request).unwrap();
         assert!(!lease.dek().ct_eq(other.dek()));
         assert!(lease.may_seal());
         assert_eq!(lease.keks()[0].id(), local.kek_id());
@@ -108,7 +109,7 @@ fn one_kek_of_this_process_gives_its_wrap_at_once_and_anything_else_is_asked() {
         AnyOf::new(local.clone()).wrap_with(LocalKey::new(&kek(2))),
         AnyOf::default().open_with(local),
     ] {
-        assert!(source.kept_for_sealing(&request).is_none());
+        assert!(source.at_hand_to_seal(&request).is_none());
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::counters::Counters;
 use super::entry::{Body, Entry, Given, Landing, Meter, Sealing, is_about_the_body, is_denial, is_outage};
 use super::flight::Work;
-use super::handed_out::HandedOut;
 use super::key::{Caller, Key, Wanted};
+use super::near::{Gone, Near};
 use super::policy::{Caching, OnDenial, margin};
 use super::table::{FlightId, Table};
 use crate::envelope::BodyHead;
 use crate::key::{Purpose, Request};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::source::DekSource;
-use crate::source::lease::DekLease;
+use crate::source::lease::{DekLease, Holder, Leases, Meant};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, Result};
@@ -33,27 +33,38 @@ pub(super) struct Core {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) sealing: Arc<Entries>,
     pub(super) opening: Arc<Entries>,
-    pub(super) handed_out: HandedOut,
+    pub(super) leases: Leases,
+    /// `None` for a small table, whose order of eviction is exact.
+    near_sealing: Option<Near>,
+    near_opening: Option<Near>,
     pub(super) counters: Counters,
     /// The generation in which a task sweeps; 0 for none.
     pub(super) sweeper: AtomicU64,
-    /// How many invalidations there were.
-    pub(super) epoch: AtomicU64,
     random: RandomState,
 }
 
 impl Core {
-    pub(super) fn new(inner: Arc<dyn DekSource>, policy: Caching, runtime: Arc<dyn Runtime>) -> Self {
+    pub(super) fn new(
+        inner: Arc<dyn DekSource>,
+        policy: Caching,
+        runtime: Arc<dyn Runtime>,
+        leases: Leases,
+    ) -> Self {
+        let adopt = || {
+            let runtime = Arc::clone(&runtime);
+            move |work| runtime.spawn(work)
+        };
         Self {
             inner,
             policy,
+            sealing: Table::new(policy.seal_entries, adopt()),
+            opening: Table::new(policy.open_entries, adopt()),
             runtime,
-            sealing: Table::new(policy.seal_entries),
-            opening: Table::new(policy.open_entries),
-            handed_out: HandedOut::default(),
+            leases,
+            near_sealing: near(policy.seal_entries),
+            near_opening: near(policy.open_entries),
             counters: Counters::default(),
             sweeper: AtomicU64::new(0),
-            epoch: AtomicU64::new(0),
             random: RandomState::new(),
         }
     }
@@ -67,7 +78,7 @@ impl Core {
     }
 
     pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+        self.leases.epoch()
     }
 
     pub(super) fn hash(&self, wanted: &Wanted<'_>) -> u64 {
@@ -118,6 +129,24 @@ impl Core {
         Ok(Given { lease, sealing: None })
     }
 
+    pub(super) fn near(&self, seals: bool) -> Option<&Near> {
+        if seals {
+            self.near_sealing.as_ref()
+        } else {
+            self.near_opening.as_ref()
+        }
+    }
+
+    pub(super) fn sweep_near(&self) {
+        let near = self.near_sealing.iter().chain(&self.near_opening);
+        near.for_each(Near::sweep);
+    }
+
+    pub(super) fn near_hits(&self) -> u64 {
+        let near = self.near_sealing.iter().chain(&self.near_opening);
+        near.map(Near::hits).sum()
+    }
+
     pub(super) fn table(&self, seals: bool) -> &Arc<Entries> {
         if seals { &self.sealing } else { &self.opening }
     }
@@ -131,11 +160,11 @@ impl Core {
         } else {
             (self.policy.open_age, self.policy.outage)
         };
-        given
-            .lease
-            .end_by((started + age).max(self.runtime.now() + age / 4));
+        let end = (started + age).max(self.runtime.now() + age / 4);
+        given.lease.end_by_with_streams(end, end + self.policy.stream_age);
         // Before anybody gets it: what becomes of its entry does not matter to an invalidation any more.
-        self.handed_out.remember(&given.lease, key.context());
+        let wraps = if seals { None } else { key.wraps().ok() };
+        self.leases.remember(&given.lease, wraps, key.context());
         // It may end before that by its own.
         let end = given.lease.expires_at().unwrap_or(NEVER);
         let fresh_until = earlier(end, margin(age));
@@ -150,6 +179,7 @@ impl Core {
             is_out: false,
             in_outage: None,
             generation: entropy::generation(),
+            gone: Gone::default(),
         };
         let Ok((replaced, evicted)) = self.table(seals).land(id, key, entry) else {
             self.counters.overtaken.one();
@@ -251,7 +281,10 @@ impl Core {
         let dek = Dek::from_bytes(lease.dek().expose_bytes());
         let longer = DekLease::for_opening(dek, lease.keks().to_vec(), body, context).ok()?;
         let longer = Arc::new(longer.with_expiry(until));
-        self.handed_out.remember(&longer, context);
+        if let Some(pulse) = lease.pulse() {
+            longer.stand_on(pulse);
+        }
+        self.leases.remember(&longer, wanted.wraps_section(), context);
         self.opening.peek(
             hash,
             |key| wanted.is(key),
@@ -262,6 +295,34 @@ impl Core {
             },
         )
     }
+}
+
+impl Holder for Core {
+    fn let_go(&self, meant: &Meant<'_>) -> Vec<Arc<DekLease>> {
+        let mut kept = Vec::new();
+        for table in [&self.sealing, &self.opening] {
+            let removed = table.clear(
+                |key, entry| {
+                    let is_meant = |lease: &Arc<DekLease>| (meant.lease)(lease.named_keks(), key.context());
+                    !entry.leases().any(is_meant)
+                },
+                |key| !(meant.request)(key.context()),
+            );
+            kept.extend(removed.iter().flat_map(Entry::leases).cloned());
+        }
+        self.sweep_near();
+        kept
+    }
+
+    fn contexts(&self) -> Vec<EncryptionContext> {
+        let tables = [&self.sealing, &self.opening];
+        let keys = tables.iter().flat_map(|table| table.keys());
+        keys.map(|key| key.context().clone()).collect()
+    }
+}
+
+fn near(entries: usize) -> Option<Near> {
+    (entries > super::table::SMALL).then(Near::new)
 }
 
 fn earlier(end: Monotonic, by: Duration) -> Monotonic {

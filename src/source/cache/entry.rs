@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::near::Gone;
 use super::policy::Caching;
 use crate::envelope::WrapSet;
 use crate::runtime::Monotonic;
@@ -38,6 +39,14 @@ pub(super) struct Entry {
     /// A lease for the time after the end, once there was need of one.
     pub(super) in_outage: Option<Arc<DekLease>>,
     pub(super) generation: u64,
+    /// Said when it leaves the table.
+    pub(super) gone: Gone,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.gone.say();
+    }
 }
 
 impl Entry {
@@ -85,6 +94,24 @@ impl Meter {
             return false;
         }
         true
+    }
+}
+
+impl Meter {
+    /// Takes messages and bytes for those to come, where they are a small part of the budget.
+    pub(super) fn take_ahead(&self, messages: u64, bytes: u64, policy: &Caching) -> bool {
+        let most = policy.seal_messages.min(MOST_MESSAGES);
+        if most / 1000 < messages
+            || policy.seal_bytes / 1000 < bytes
+            || self.messages.load(Ordering::Relaxed) + messages > most
+            || self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > policy.seal_bytes
+        {
+            return false;
+        }
+        let fits = self.messages.fetch_add(messages, Ordering::Relaxed) + messages <= most;
+        let used = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Others may have taken the last of it meanwhile: then nothing is left for anybody.
+        fits && used.saturating_add(bytes) <= policy.seal_bytes
     }
 }
 

@@ -86,6 +86,12 @@ impl<T: Clone + Send + 'static> Flight<T> {
         }
     }
 
+    /// Whether its end is still to come.
+    pub(super) fn is_under_way(&self) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(state.progress, Progress::Resting(_) | Progress::Polled { .. })
+    }
+
     /// One that waited has left.
     pub(super) fn leave(&self, waiter: u64) {
         let waker = {

@@ -43,6 +43,11 @@ impl<'a> Wanted<'a> {
         self.request
     }
 
+    /// The wraps, on the opening side.
+    pub(super) fn wraps_section(&self) -> Option<WrapSection<'a>> {
+        self.wraps
+    }
+
     fn wraps(&self) -> (u8, u8, &'a [u8]) {
         self.wraps.map_or((0, 0, &[]), |wraps| wraps.parts())
     }

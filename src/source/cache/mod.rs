@@ -4,8 +4,8 @@ mod core;
 mod counters;
 mod entry;
 mod flight;
-mod handed_out;
 mod key;
+mod near;
 mod opening;
 mod policy;
 mod sealing;
@@ -14,21 +14,21 @@ mod sweep;
 mod sync;
 mod table;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 pub use counters::CacheStats;
+pub(crate) use near::AtHand;
 pub use policy::{Caching, OnDenial};
 
 use self::core::Core;
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::Request;
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
-use crate::source::lease::DekLease;
+use crate::source::at_hand::{ToOpen, ToSeal};
+use crate::source::lease::{DekLease, Holder, Leases};
 use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
@@ -65,13 +65,14 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// # One request at a time
 /// Those who want the same at once wait for one answer, however many they are. Each keeps its own deadline; that of
 /// the request to the source is [`Caching::fetch`]. Whoever is dropped or not polled while it waits holds up nobody:
-/// the others carry on the same request. An error is told to all who waited and is not kept, so the next asks again;
+/// the others carry on the same request, and when all have left the runtime does, so that callers in a hurry fill the
+/// entry for those who come after them. An error is told to all who waited and is not kept, so the next asks again;
 /// one that may be due to the body it was asked about is told to those with the same body only.
 ///
 /// # How long
 /// A lease ends at the age of its entry, and with it every handle that shares it: a [`DataKey`](crate::DataKey) is asked
-/// for anew. That is how long a permission that was taken away stays in use at most; a stream that was begun goes on to
-/// its end, unless it is revoked. An entry in use is fetched again before that, in the background, and if
+/// for anew. That is how long a permission that was taken away stays in use at most; a stream that was begun may go on
+/// for [`Caching::stream_age`] more, unless it is revoked. An entry in use is fetched again before that, in the background, and if
 /// the key manager then refuses, the entry goes and [`Caching::on_denial`] says what becomes of its leases. If it
 /// cannot be reached, the entry stays to its end. After that nothing is handed out, unless [`Caching::outage`] says
 /// so; each such use is logged as a warning and counted.
@@ -109,8 +110,28 @@ impl Cached {
 
     /// Keeps what `source` gives under this policy, with the clocks, sleep and tasks of this runtime.
     #[must_use]
-    pub fn with_policy(source: impl DekSource + 'static, policy: Caching, runtime: Arc<dyn Runtime>) -> Self {
-        Self(Arc::new(Core::new(Arc::new(source), policy, runtime)))
+    pub fn with_policy(source: impl DekSource, policy: Caching, runtime: Arc<dyn Runtime>) -> Self {
+        Self::with_leases(source, policy, runtime, Leases::new())
+    }
+
+    /// The same, with leases in a registry that others share: what ends there ends here, too.
+    #[must_use]
+    pub fn with_leases(
+        source: impl DekSource,
+        policy: Caching,
+        runtime: Arc<dyn Runtime>,
+        leases: Leases,
+    ) -> Self {
+        let core = Arc::new(Core::new(Arc::new(source), policy, runtime, leases));
+        let holder: Weak<dyn Holder> = Arc::downgrade(&core) as Weak<dyn Holder>;
+        core.leases.tell(holder);
+        Self(core)
+    }
+
+    /// The registry of what is kept and handed out: it ends data keys, or turns them over.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.0.leases
     }
 
     /// Fetches the DEK for sealing that a request would be given, and takes nothing out of its budget: for the time
@@ -141,75 +162,53 @@ impl Cached {
         self.open_dek(wraps, body, request).await.map(|_| ())
     }
 
-    /// Revokes every DEK that was handed out and is, or may be, wrapped under this KEK, and forgets those that are
-    /// kept. Gives their number. What is fetched meanwhile is asked for again.
-    ///
-    /// Versions are not told apart, since the one that a stanza names is a claim that nobody has to have
-    /// authenticated. Nor does a DEK escape whose KEK id its writer hid. The id is the one that the backend records: an
-    /// ARN and not an alias.
+    /// Revokes every DEK that was handed out and whose envelope names, or may name, this KEK, and forgets those that are
+    /// kept. Returns their number. What is fetched meanwhile is asked for again. See [`Leases`] for what is meant.
     pub fn invalidate_kek(&self, kek: &KekRef) -> usize {
-        let is_under = |keks: &[KekRef], _: &EncryptionContext| {
-            let is_it = |other: &KekRef| {
-                other.provider() == kek.provider() && (other.id() == kek.id() || other.id().is_empty())
-            };
-            keks.is_empty() || keks.iter().any(is_it)
-        };
-        self.invalidate(&is_under, &|_| true)
+        self.invalidated(self.0.leases.end_kek(kek))
     }
 
-    /// Revokes every DEK of the contexts that `is_meant` says, a tenant's for one, and forgets those that are kept.
-    /// Gives their number.
+    /// Revokes every DEK of the contexts that `is_meant` tells, of one tenant for example, and forgets those that are
+    /// kept. Returns their number.
     pub fn invalidate_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) -> usize {
-        self.0.epoch.fetch_add(1, Ordering::SeqCst);
-        // Asked outside of all locks. What comes later was asked for later.
-        let tables = [&self.0.sealing, &self.0.opening];
-        let keys: Vec<_> = tables.iter().flat_map(|table| table.keys()).collect();
-        let contexts = keys.iter().map(|key| key.context().clone());
-        let meant: HashSet<[u8; 32]> = contexts
-            .chain(self.0.handed_out.contexts())
-            .filter(|context| is_meant(context))
-            .map(|context| *context.digest())
-            .collect();
-        let is_meant = |context: &EncryptionContext| meant.contains(context.digest());
-        self.invalidate(&|_, context| is_meant(context), &is_meant)
+        self.invalidated(self.0.leases.end_contexts(is_meant))
     }
 
-    /// Revokes every DEK that was handed out, and forgets those that are kept. Gives their number.
+    /// Revokes every DEK that was handed out, and forgets those that are kept. Returns their number.
     pub fn invalidate_all(&self) -> usize {
-        self.invalidate(&|_, _| true, &|_| true)
+        self.invalidated(self.0.leases.end_all())
     }
 
-    fn invalidate(
-        &self,
-        is_meant: &dyn Fn(&[KekRef], &EncryptionContext) -> bool,
-        is_meant_in_flight: &dyn Fn(&EncryptionContext) -> bool,
-    ) -> usize {
-        // First: what was asked for until now is either seen below or asked for again.
-        self.0.epoch.fetch_add(1, Ordering::SeqCst);
-        let mut count = 0;
-        for table in [&self.0.sealing, &self.0.opening] {
-            let removed = table.clear(
-                |key, entry| !entry.leases().any(|lease| is_meant(lease.keks(), key.context())),
-                |key| !is_meant_in_flight(key.context()),
-            );
-            for entry in removed {
-                entry.leases().for_each(|lease| lease.revoke());
-                count += entry.leases().count();
-            }
-        }
-        count += self.0.handed_out.revoke(is_meant);
+    fn invalidated(&self, count: usize) -> usize {
         self.0.counters.invalidations.add(count);
-        tracing::info!(leases = count, "cached data keys were invalidated");
         count
+    }
+
+    /// What a request would be given for sealing, if that is kept.
+    pub(super) fn at_hand_to_seal(&self, request: &Request<'_>) -> Option<ToSeal> {
+        self.0
+            .find_sealing(request, Some(request.message_len().unwrap_or_default()))
+    }
+
+    /// What a request would be given for opening, if that is kept.
+    pub(super) fn at_hand_to_open(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Option<ToOpen> {
+        self.0.find_opening(wraps, body, request)
     }
 
     /// What it has done, and holds.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
+        let counted = self.0.counters.stats();
         CacheStats {
             open_entries: self.0.opening.len(),
             seal_entries: self.0.sealing.len(),
-            ..self.0.counters.stats()
+            hits: counted.hits + self.0.near_hits(),
+            ..counted
         }
     }
 }
@@ -219,7 +218,7 @@ impl DekSource for Cached {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let bytes = request.message_len().unwrap_or_default();
         match self.0.find_sealing(request, Some(bytes)) {
-            Some(found) => Ok(found),
+            Some(found) => found.into_parts(),
             // In a box of its own: what answers at once stays small.
             None => Box::pin(self.0.seal_dek(request, Some(bytes))).await,
         }
@@ -232,23 +231,9 @@ impl DekSource for Cached {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         match self.0.find_opening(wraps, body, request) {
-            Some(found) => Ok(found),
+            Some(found) => Ok(found.into_lease()),
             None => Box::pin(self.0.open_dek(wraps, body, request)).await,
         }
-    }
-
-    fn kept_for_sealing(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
-        self.0
-            .find_sealing(request, Some(request.message_len().unwrap_or_default()))
-    }
-
-    fn kept_for_opening(
-        &self,
-        wraps: WrapSection<'_>,
-        body: BodyHead<'_>,
-        request: &Request<'_>,
-    ) -> Option<Arc<DekLease>> {
-        self.0.find_opening(wraps, body, request)
     }
 
     async fn rewrap(

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::entry::{Body, Entry, Landing, is_about_the_body, is_outage};
-use super::key::Wanted;
+use super::key::{Key, Wanted};
 use super::table::Entered;
 use super::{time_left, with_timeout};
 use crate::envelope::{BodyHead, WrapSection};
 use crate::key::Request;
+use crate::source::at_hand::ToOpen;
 use crate::source::lease::DekLease;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
@@ -51,14 +52,30 @@ impl Core {
         wraps: WrapSection<'_>,
         body: BodyHead<'_>,
         request: &Request<'_>,
-    ) -> Option<Arc<DekLease>> {
+    ) -> Option<ToOpen> {
         if !self.opens(request) {
             return None;
         }
         let wanted = Wanted::new(request, Some(wraps), self.policy.shares_actors);
         let hash = self.hash(&wanted);
-        let look = |entry: &mut Entry| self.look_to_open(entry);
-        match self.opening.peek(hash, |key| wanted.is(key), look)? {
+        let near = self.near(false);
+        if let Some(near) = near
+            && let Some(at_hand) = near.find(hash, &wanted, None, self.runtime.now(), |lease| {
+                lease.verify(body, request.context()).is_ok()
+            })
+        {
+            return Some(ToOpen::AtHand(at_hand));
+        }
+        let look = |key: &Arc<Key>, entry: &mut Entry| {
+            let hit = self.look_to_open(entry)?;
+            if let Hit::Fresh { ahead: false, .. } = hit
+                && let Some(near) = near
+            {
+                near.keep(hash, key, entry, &self.policy);
+            }
+            Some(hit)
+        };
+        match self.opening.peek_with_key(hash, |key| wanted.is(key), look)? {
             Hit::Fresh { lease, ahead } => {
                 lease.verify(body, request.context()).ok()?;
                 self.counters.hits.one();
@@ -66,9 +83,12 @@ impl Core {
                     // Only now: about an altered body the source would be right to say no.
                     self.refresh(hash, wanted, Some(*body.as_bytes()));
                 }
-                Some(lease)
+                Some(ToOpen::Given(lease))
             }
-            Hit::Out => self.in_outage(hash, &wanted, body, request.context()),
+            Hit::Out => {
+                let lease = self.in_outage(hash, &wanted, body, request.context())?;
+                Some(ToOpen::Given(lease))
+            }
         }
     }
 
@@ -136,7 +156,7 @@ impl Core {
         loop {
             let epoch = self.epoch();
             let lease = self.inner.open_dek(wraps, body, request).await?;
-            self.handed_out.remember(&lease, request.context());
+            self.leases.remember(&lease, Some(wraps), request.context());
             if epoch == self.epoch() {
                 return Ok(lease);
             }

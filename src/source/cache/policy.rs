@@ -43,6 +43,8 @@ pub struct Caching {
     /// `TimedOut`). Zero, by default, for not at all. With it, a permission that was taken away may be in use for
     /// `open_age` and this, if the key manager is kept from answering. Nothing is ever sealed so.
     pub outage: Duration,
+    /// How long after the end of its lease a stream that was begun may go on. 1 hour by default.
+    pub stream_age: Duration,
     /// What becomes of what was handed out when the key manager says no. Revoked, by default.
     pub on_denial: OnDenial,
     /// Whether requests of different actors share entries. Not, by default: a source may have a policy about actors.
@@ -73,6 +75,7 @@ impl Default for Caching {
             refresh_ahead: Duration::from_secs(60),
             fetch: Duration::from_secs(30),
             outage: Duration::ZERO,
+            stream_age: Duration::from_secs(3600),
             on_denial: OnDenial::Revoke,
             shares_actors: false,
         }

@@ -9,6 +9,7 @@ use super::table::Entered;
 use super::{time_left, with_timeout};
 use crate::envelope::WrapSet;
 use crate::key::Request;
+use crate::source::at_hand::ToSeal;
 use crate::source::lease::DekLease;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
@@ -57,15 +58,33 @@ impl Core {
         self: &Arc<Self>,
         request: &Request<'_>,
         bytes: Option<u64>,
-    ) -> Option<(Arc<DekLease>, WrapSet)> {
+    ) -> Option<ToSeal> {
         if !self.seals(request) {
             return None;
         }
         let wanted = Wanted::new(request, None, self.policy.shares_actors);
         let hash = self.hash(&wanted);
-        let look = |entry: &mut Entry| self.look(entry, bytes);
-        let hit = self.sealing.peek(hash, |key| wanted.is(key), look)?;
-        self.hit(hit, hash, wanted)
+        let near = self.near(true);
+        if let Some(near) = near
+            && let Some(at_hand) = near.find(hash, &wanted, bytes, self.runtime.now(), |lease| {
+                lease.sessions_left() > 0
+            })
+        {
+            return Some(ToSeal::AtHand(at_hand));
+        }
+        let hit = self.sealing.peek_with_key(
+            hash,
+            |key| wanted.is(key),
+            |key, entry| {
+                let hit = self.look(entry, bytes)?;
+                if let Some(near) = near.filter(|_| !hit.ahead) {
+                    near.keep(hash, key, entry, &self.policy);
+                }
+                Some(hit)
+            },
+        )?;
+        let (lease, wraps) = self.hit(hit, hash, wanted)?;
+        Some(ToSeal::Given(lease, wraps))
     }
 
     fn hit(self: &Arc<Self>, hit: Hit, hash: u64, wanted: Wanted<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
@@ -96,7 +115,7 @@ impl Core {
         loop {
             let epoch = self.epoch();
             let (lease, wraps) = self.inner.seal_dek(request).await?;
-            self.handed_out.remember(&lease, request.context());
+            self.leases.remember(&lease, None, request.context());
             if epoch == self.epoch() {
                 return Ok((lease, wraps));
             }

@@ -60,12 +60,16 @@ impl<K, V, T> Default for Shard<K, V, T> {
 
 impl<K, V, T> Shard<K, V, T> {
     pub(super) fn find(&mut self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&mut V> {
+        self.find_with_key(hash, is).map(|(_, value)| value)
+    }
+
+    pub(super) fn find_with_key(&mut self, hash: u64, is: impl Fn(&K) -> bool) -> Option<(&Arc<K>, &mut V)> {
         let slot = self.slots.get_mut(*self.index.get(&hash)?)?;
         if !is(&slot.key) {
             return None;
         }
         slot.used = true;
-        Some(&mut slot.value)
+        Some((&slot.key, &mut slot.value))
     }
 
     /// Puts an entry in, and gives the one it replaces. Keys of one hash, which are not to be met with, replace one

@@ -49,6 +49,8 @@ impl Core {
             let over = table.retain(|entry| now < entry.kept_until && !entry.given.lease.is_revoked());
             self.counters.expirations.add(over.len());
         }
+        // Those that have just left, and those that others have replaced or evicted.
+        self.sweep_near();
         let is_empty = || self.sealing.len() + self.opening.len() == 0;
         if !is_empty() {
             return false;

@@ -14,7 +14,7 @@ use super::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 /// Shards of a table that is not small.
 const SHARDS: usize = 16;
 /// Up to this many entries one shard does, and entries make room in the order of the whole table.
-const SMALL: usize = 256;
+pub(super) const SMALL: usize = 256;
 
 /// Entries by key, and at most one flight for each key.
 ///
@@ -29,10 +29,12 @@ pub(super) struct Table<K, V, T> {
     /// The shard that makes room next.
     hand: AtomicUsize,
     flights: AtomicU64,
+    /// Drives a flight that all who waited for it have left.
+    adopt: Box<dyn Fn(Work<()>) + Send + Sync>,
 }
 
 /// What was found for a key.
-pub(super) enum Entered<R, K, V, T: Clone + Send + 'static> {
+pub(super) enum Entered<R, K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> {
     Found(R),
     /// Somebody fetches it.
     Boarded {
@@ -48,9 +50,9 @@ pub(super) struct FlightId {
     pub(super) number: u64,
 }
 
-impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
-    /// A table for up to `most` entries.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Table<K, V, T> {
+    /// A table for up to `most` entries. `adopt` drives what it is given to its end, on no caller's time.
+    pub(super) fn new(most: usize, adopt: impl Fn(Work<()>) + Send + Sync + 'static) -> Arc<Self> {
         let shards = if most <= SMALL { 1 } else { SHARDS };
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(Shard::default())).collect(),
@@ -58,6 +60,7 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
             len: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
             flights: AtomicU64::new(0),
+            adopt: Box::new(adopt),
         })
     }
 
@@ -66,6 +69,17 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
         let at = usize::try_from(hash >> 40).unwrap_or_default() % self.shards.len();
         // Not out of range, but for an empty table of shards, which there is not.
         self.shards.get(at).unwrap_or(&self.shards[0])
+    }
+
+    /// Does something while nobody can look anything up.
+    #[cfg(test)]
+    pub(super) fn while_locked<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _all: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        work()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -155,6 +169,7 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
             waiter,
             seats: Arc::clone(&airborne.seats),
             flight: Arc::clone(&airborne.flight),
+            adopted: false,
         }
     }
 
@@ -217,6 +232,18 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
         Ok(removed)
     }
 
+    /// What `look` makes of an entry and its key, if it is there.
+    pub(super) fn peek_with_key<R>(
+        &self,
+        hash: u64,
+        is: impl Fn(&K) -> bool,
+        look: impl FnOnce(&Arc<K>, &mut V) -> Option<R>,
+    ) -> Option<R> {
+        let mut shard = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        let (key, value) = shard.find_with_key(hash, is)?;
+        look(key, value)
+    }
+
     /// What `look` makes of an entry, if it is there.
     pub(super) fn peek<R>(
         &self,
@@ -272,16 +299,44 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
         keys
     }
 
-    fn leave(&self, id: FlightId, seats: &AtomicUsize, flight: &Flight<T>) {
-        let work = {
-            let mut shard = self.shard(id.hash).lock().unwrap_or_else(PoisonError::into_inner);
+    /// Gives a seat back. The last to leave a flight that may still land leaves it to be driven to its end: others who
+    /// want the same would begin it again and, if they are in a hurry too, never see its end.
+    fn leave(self: &Arc<Self>, seat: &Ticket<K, V, T>) {
+        let (over, adopted);
+        {
+            let mut shard = self
+                .shard(seat.id.hash)
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             // Under the lock under which others board.
-            if seats.fetch_sub(1, Ordering::Relaxed) > 1 {
+            if seat.seats.load(Ordering::Relaxed) > 1 {
+                seat.seats.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
-            (shard.take_flight(id), flight.abandon())
-        };
-        drop(work);
+            let lands = shard.flights.get(&seat.id.hash).filter(|there| {
+                there.number == seat.id.number && !seat.adopted && there.flight.is_under_way()
+            });
+            match lands {
+                Some(there) => {
+                    let waiter = there.boarded.fetch_add(1, Ordering::Relaxed);
+                    let mut ticket = self.ticket(seat.id.hash, there, waiter);
+                    ticket.adopted = true;
+                    (over, adopted) = (None, Some(ticket));
+                }
+                None => {
+                    seat.seats.fetch_sub(1, Ordering::Relaxed);
+                    (over, adopted) = (Some((shard.take_flight(seat.id), seat.flight.abandon())), None);
+                }
+            }
+        }
+        // Outside of the lock: either may be the last to hold a task.
+        drop(over);
+        if let Some(ticket) = adopted {
+            (self.adopt)(Box::pin(async move {
+                // What becomes of it is dealt with where it lands.
+                let _ = ticket.await;
+            }));
+        }
     }
 
     /// Forgets a flight that will never land.
@@ -294,16 +349,18 @@ impl<K, V, T: Clone + Send + 'static> Table<K, V, T> {
     }
 }
 
-/// A seat in a flight. Dropped, it is given back; with the last one the flight ends where it is.
-pub(super) struct Ticket<K, V, T: Clone + Send + 'static> {
+/// A seat in a flight. Dropped, it is given back.
+pub(super) struct Ticket<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> {
     table: Arc<Table<K, V, T>>,
     id: FlightId,
     waiter: u64,
     seats: Arc<AtomicUsize>,
     flight: Arc<Flight<T>>,
+    /// The flight ends with this one: a runtime that drops its tasks is not given it again.
+    adopted: bool,
 }
 
-impl<K, V, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
+impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
     /// `None` where the flight panicked: ask again.
     type Output = Option<T>;
 
@@ -316,10 +373,10 @@ impl<K, V, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
     }
 }
 
-impl<K, V, T: Clone + Send + 'static> Drop for Ticket<K, V, T> {
+impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Drop for Ticket<K, V, T> {
     fn drop(&mut self) {
         self.flight.leave(self.waiter);
-        self.table.leave(self.id, &self.seats, &self.flight);
+        self.table.leave(self);
     }
 }
 

@@ -1,16 +1,19 @@
 //! A DEK in use: who may use it, for how much, and until when.
 
+mod registry;
 mod slots;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
+pub use self::registry::Leases;
+#[cfg(feature = "cache")]
+pub(crate) use self::registry::{Holder, Meant};
 use self::slots::Slots;
-use crate::envelope::{BodyHead, KekRef};
-use crate::message::{Held, InContext, Sealing, Session, Stop, Verified};
-use crate::runtime::Monotonic;
+use crate::envelope::{BodyHead, KekRef, WrapSection};
+use crate::message::{Held, InContext, Pulse, Sealing, Session, Stop, StopFlag, Verified};
+use crate::runtime::{Monotonic, Runtime};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
@@ -22,11 +25,9 @@ use crate::value::secret::Dek;
 const SEALING_SLOTS: usize = 4;
 /// Session keys that one lease keeps for opening.
 const OPENING_SLOTS: usize = 8;
-/// An expiry that never comes: 584 years after the runtime's origin.
-const NEVER: u64 = u64::MAX;
 
 /// A DEK together with everything that bounds its use: the KEKs it came from, the budget of sessions, an
-/// expiry, and a flag that revokes it.
+/// expiry, a pulse that it may stand on, and a flag that revokes it.
 ///
 /// Whoever uses a DEK (a handle, a stream, a cache) holds its lease in an `Arc` and asks it on every
 /// operation, so that revocation and expiry reach a DEK that is already in use. It also keeps the sessions
@@ -36,11 +37,11 @@ pub struct DekLease {
     /// Shared with the sessions that were derived from it.
     dek: Dek,
     keks: Few<KekRef>,
+    /// Every KEK that its envelope names, once somebody keeps the lease.
+    named: OnceLock<Box<[KekRef]>>,
     /// The context that the wraps are bound to.
     digest: [u8; 32],
     seals: bool,
-    /// In nanoseconds; `NEVER` where it does not end by itself.
-    expires_at: AtomicU64,
     stop: Stop,
     generation: u64,
     sessions: AtomicU64,
@@ -86,9 +87,9 @@ impl DekLease {
         Self {
             dek,
             keks,
+            named: OnceLock::new(),
             digest: *context.digest(),
             seals,
-            expires_at: AtomicU64::new(NEVER),
             stop: Stop::default(),
             generation: entropy::generation(),
             sessions: AtomicU64::new(0),
@@ -105,21 +106,56 @@ impl DekLease {
         self
     }
 
-    /// Ends the lease at `end`, in every handle and cache that shares it, unless it ends before that. For
+    /// Ends the lease at `end`, in every handle, cache and stream that shares it, unless it ends before that. For
     /// decorators of a [`DekSource`](crate::DekSource), which are given leases that others made: they can
     /// shorten one and never prolong it.
     pub fn end_by(&self, end: Monotonic) {
-        let nanos = u64::try_from(end.0.as_nanos()).unwrap_or(NEVER);
-        self.expires_at.fetch_min(nanos, Ordering::Relaxed);
+        self.stop.end_by(end, end);
+    }
+
+    /// The same, and lets streams that were begun before go on until `streams`.
+    #[cfg(feature = "cache")]
+    pub(crate) fn end_by_with_streams(&self, end: Monotonic, streams: Monotonic) {
+        self.stop.end_by(end, streams);
     }
 
     /// When the lease ends, if it does by itself.
     #[must_use]
     pub fn expires_at(&self) -> Option<Monotonic> {
-        match self.expires_at.load(Ordering::Relaxed) {
-            NEVER => None,
-            nanos => Some(Monotonic(Duration::from_nanos(nanos))),
-        }
+        self.stop.ends_at()
+    }
+
+    /// Lets the lease stand on a pulse: it and its streams end if the pulse stops. Returns whether it stood on none
+    /// before; a lease stands on one pulse, and keeps the first.
+    pub fn stand_on(&self, pulse: &Pulse) -> bool {
+        self.stop.stand_on(pulse.clone())
+    }
+
+    /// The pulse that it stands on.
+    #[cfg(feature = "cache")]
+    pub(crate) fn pulse(&self) -> Option<&Pulse> {
+        self.stop.pulse()
+    }
+
+    /// Every KEK that its envelope names, beside those that it came from: what a revocation goes by. Those that it came
+    /// from alone, until a cache or a handle keeps the lease.
+    #[must_use]
+    pub fn named_keks(&self) -> &[KekRef] {
+        self.named.get().map_or(&self.keks, |named| named)
+    }
+
+    /// Records the KEKs that the stanzas of its envelope name.
+    pub(crate) fn name(&self, wraps: WrapSection<'_>) {
+        self.named.get_or_init(|| {
+            let mut named = self.keks.to_vec();
+            for stanza in wraps.stanzas() {
+                let kek = KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version);
+                if !named.contains(&kek) {
+                    named.push(kek);
+                }
+            }
+            named.into()
+        });
     }
 
     /// The KEKs that the DEK is wrapped under, or the one that unwrapped it, as the stanza names it: with an
@@ -145,9 +181,9 @@ impl DekLease {
         *lock(&self.opening) = Slots::new();
     }
 
-    /// The flag that its streams hold.
-    pub(crate) fn stop_flag(&self) -> crate::message::StopFlag {
-        self.stop.flag()
+    /// The flag that its streams hold. It ends in the time of `clock`.
+    pub(crate) fn stop_flag(&self, clock: Option<&Arc<dyn Runtime>>) -> StopFlag {
+        self.stop.flag(clock)
     }
 
     /// Whether it was revoked.
@@ -159,13 +195,9 @@ impl DekLease {
     /// Refuses the use of a lease that is over.
     ///
     /// # Errors
-    /// `KeyRevoked` or `LeaseExpired`.
+    /// `KeyRevoked` after a revocation; `LeaseExpired` at its end, or if the pulse that it stands on has stopped.
     pub fn check(&self, now: Monotonic) -> Result<()> {
-        self.stop.check()?;
-        match self.expires_at() {
-            Some(end) if now >= end => Err(Error::new(ErrorKind::LeaseExpired)),
-            _ => Ok(()),
-        }
+        self.stop.check_at(now)
     }
 
     /// Refuses a body that this DEK does not open in this context: its commitment is compared, in constant

@@ -171,6 +171,13 @@ impl FakeKeyManager {
         self
     }
 
+    /// It says that it answers without a network.
+    #[must_use]
+    pub fn local(mut self) -> Self {
+        self.capabilities = self.capabilities.local();
+        self
+    }
+
     /// Wraps and never unwraps, as the holder of a public key does.
     #[must_use]
     pub fn wrap_only(mut self) -> Self {

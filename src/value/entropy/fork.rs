@@ -1,6 +1,6 @@
 //! A counter that moves in the child of every `fork`.
 //!
-//! This is the one module of the crate that may hold `unsafe`: there is no safe way to learn of a fork that
+//! This is one of the few modules that may hold `unsafe`: there is no safe way to learn of a fork that
 //! is cheap enough to ask before each nonce (`getpid` is a system call, 100 ns). The unsafe part is one call,
 //! made once, and a handler that adds one to an atomic integer.
 #![allow(unsafe_code)]

@@ -226,3 +226,28 @@ async fn the_environment_says_where_and_who() {
     let error = Config::from_environment_with(&environment, Auth::kubernetes("app")).unwrap_err();
     assert!(error.to_string().contains("VAULT_ADDR"), "{error}");
 }
+
+/// Finding out why a wrap was refused costs a call, and an envelope with many such wraps has a budget.
+#[tokio::test]
+async fn an_envelope_of_many_foreign_wraps_has_a_budget_of_calls() {
+    let Some(server) = server().await else { return };
+    let proxy = crate::fault_proxy::FaultProxy::new(&server.address);
+    let client = super::connect(Config::new(proxy.url(), Auth::token(server.root.clone()))).unwrap();
+    let mut sealing = waxseal::Sealer::builder().hide_kek_ids();
+    for _ in 0..16 {
+        let name = server.key("foreign", Mode::Encrypt).await;
+        sealing = sealing.wrap_with(server.root().key(&name).unwrap());
+    }
+    let sealed = sealing.build().unwrap().seal(b"hello", &acme()).await.unwrap();
+    let mine = client.key(&server.key("mine", Mode::Encrypt).await).unwrap();
+    mine.check().await.unwrap();
+    proxy.seen();
+    let error = waxseal::Sealer::new(mine)
+        .open(&sealed, &acme())
+        .await
+        .unwrap_err();
+    assert!(!error.is_retryable(), "{error}");
+    let most = usize::try_from(waxseal::value::limits::BACKEND_CALLS.max).unwrap();
+    let calls = proxy.seen().len();
+    assert!((17..=most).contains(&calls), "{calls}");
+}

@@ -3,7 +3,7 @@
 use waxseal::source::Caching;
 use waxseal::{DekSource, key::Authorization, key::Purpose, key::Request};
 
-use super::bench::{Bench, altered, context, kind};
+use super::bench::{Bench, SECOND, altered, context, kind};
 
 #[test]
 fn nothing_that_may_decide_is_shared() {
@@ -201,39 +201,24 @@ fn a_layer_around_the_cache_sees_every_request() {
 }
 
 #[test]
-fn what_is_kept_is_given_without_a_future_and_only_then() {
+fn what_is_kept_is_given_at_the_first_poll_and_only_then() {
     let bench = Bench::new();
-    let acme = context("acme");
     let sealed = bench.stored("acme");
-    let envelope = waxseal::Envelope::parse(&sealed).unwrap();
-    let (section, body) = (
-        envelope.header().wrap_section().unwrap(),
-        envelope.header().body(),
-    );
-    let open = Request::new(&acme).with_purpose(Purpose::Open);
-    let seal = Request::new(&acme);
-    let source: std::sync::Arc<dyn DekSource> = std::sync::Arc::new(bench.cache.clone());
-    assert!(source.kept_for_opening(section, body, &open).is_none());
-    assert!(source.kept_for_sealing(&seal).is_none());
-    bench.open(&sealed, "acme").unwrap();
-    bench.seal("acme").unwrap();
-    let lease = source.kept_for_opening(section, body, &open).unwrap();
-    assert!(std::sync::Arc::ptr_eq(&lease, &bench.lease(&sealed, "acme")));
-    assert!(source.kept_for_sealing(&seal).is_some());
-    let bad = altered(&sealed);
-    let bad = waxseal::Envelope::parse(&bad).unwrap();
-    assert!(
-        source
-            .kept_for_opening(section, bad.header().body(), &open)
-            .is_none()
-    );
-    // A source that keeps nothing has nothing at hand.
-    assert!(
-        waxseal::source::AnyOf::new(bench.kms.clone())
-            .kept_for_sealing(&seal)
-            .is_none()
-    );
-    bench.cache.invalidate_all();
-    assert!(source.kept_for_opening(section, body, &open).is_none());
-    assert!(source.kept_for_sealing(&seal).is_none());
+    bench.takes(SECOND);
+    let at_once = |task: &mut std::pin::Pin<Box<dyn Future<Output = bool> + '_>>| {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        task.as_mut().poll(&mut context).is_ready()
+    };
+    let acme = context("acme");
+    for (is_warm, bytes) in [
+        (false, sealed.clone()),
+        (true, sealed.clone()),
+        (false, altered(&sealed)),
+    ] {
+        let mut opens: std::pin::Pin<Box<dyn Future<Output = bool>>> =
+            Box::pin(async { bench.sealer.open(&bytes, &acme).await.is_ok() });
+        assert_eq!(at_once(&mut opens), is_warm);
+        drop(opens);
+        bench.runtime.advance(2 * SECOND);
+    }
 }

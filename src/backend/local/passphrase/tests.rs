@@ -116,6 +116,110 @@ fn one_salt_for_each_manager_so_that_many_wraps_cost_one_derivation() {
     assert_eq!(derivations(&runtime), 2);
 }
 
+/// Keeps blocking work until it is told to run it.
+#[derive(Default)]
+struct Held {
+    work: std::sync::Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    ran: AtomicUsize,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+impl Held {
+    /// Runs all that there is, and what that brings, and gives the number.
+    fn run(&self) -> usize {
+        let before = self.ran.load(Ordering::SeqCst);
+        loop {
+            let next = self.work.lock().unwrap().pop();
+            let Some(work) = next else {
+                return self.ran.load(Ordering::SeqCst) - before;
+            };
+            self.ran.fetch_add(1, Ordering::SeqCst);
+            work();
+        }
+    }
+}
+
+impl Runtime for Held {
+    fn now(&self) -> Monotonic {
+        AmbientRuntime.now()
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        AmbientRuntime.wall_clock()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        AmbientRuntime.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        AmbientRuntime.spawn(task);
+    }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.work.lock().unwrap().push(work);
+    }
+}
+
+fn foreign(keys: &PassphraseKey, salt: u16) -> WrappedDek {
+    let mut bytes = 600_000_u32.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&[7; 14]);
+    bytes.extend_from_slice(&salt.to_be_bytes());
+    bytes.resize(92, 0);
+    WrappedDek::new(WrapAlgorithm::PBKDF2_XAES_256_GCM, keys.0.kek.clone(), bytes).unwrap()
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_derived_and_ones_own_salt_comes_first() {
+    use std::task::{Context, Waker};
+    let runtime = Arc::new(Held::default());
+    let keys = PassphraseKey::new("correct horse".into()).unwrap();
+    let keys = keys.with_runtime(Arc::clone(&runtime) as Arc<dyn Runtime>);
+    let context = EncryptionContext::empty();
+    let request = Request::new(&context);
+    let mut task = Context::from_waker(Waker::noop());
+    let stanzas: Vec<_> = (0..200).map(|salt| foreign(&keys, salt)).collect();
+    let mut calls: Vec<_> = stanzas
+        .iter()
+        .map(|stanza| keys.unwrap(stanza.as_wrap_ref(), &request))
+        .collect();
+    let mut refused = 0;
+    for call in &mut calls {
+        if let std::task::Poll::Ready(result) = call.as_mut().poll(&mut task) {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Throttled);
+            assert!(error.is_retryable());
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 200 - 64);
+    // The queue is full, and sealing has its turn next all the same.
+    let dek = Dek::generate().unwrap();
+    let mut seals = keys.wrap(&dek, &request);
+    assert!(seals.as_mut().poll(&mut task).is_pending());
+    // All but two of those who wait give up.
+    calls.drain(2..);
+    assert_eq!(runtime.run(), 3);
+    let std::task::Poll::Ready(Ok(wrapped)) = seals.as_mut().poll(&mut task) else {
+        panic!("not wrapped")
+    };
+    for call in &mut calls {
+        let std::task::Poll::Ready(Err(error)) = call.as_mut().poll(&mut task) else {
+            panic!("not opened")
+        };
+        assert_eq!(error.kind(), ErrorKind::CannotOpen);
+    }
+    // Nothing is left to be done, and what comes next is.
+    assert_eq!(runtime.run(), 0);
+    let mut opens = keys.unwrap(wrapped.as_wrap_ref(), &request);
+    assert!(opens.as_mut().poll(&mut task).is_ready());
+}
+
 // spec: LIM-14, LIM-15, LIM-16, LIM-17, ALG-7
 #[test]
 fn lengths_and_costs_are_refused_before_any_work() {

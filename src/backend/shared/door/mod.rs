@@ -31,6 +31,8 @@ const WORKERS: usize = 2;
 pub(in crate::backend) struct Door {
     place: Place,
     timeout: Duration,
+    /// Who is asked, for errors.
+    peer: String,
 }
 
 /// A tokio runtime with the clocks and timers of this crate. Cheap to clone.
@@ -42,11 +44,11 @@ pub(in crate::backend) struct Place {
 }
 
 impl Door {
-    /// Through this runtime, or through the one of this crate.
+    /// Through this runtime, or through the one of this crate. `peer` names who is asked, in errors.
     ///
     /// # Errors
     /// `Unavailable` if the process cannot have another thread.
-    pub(in crate::backend) fn new(given: Option<Handle>, timeout: Duration) -> Result<Self> {
+    pub(in crate::backend) fn new(given: Option<Handle>, timeout: Duration, peer: String) -> Result<Self> {
         let is_given = given.is_some();
         let handle = match given {
             Some(handle) => handle,
@@ -58,7 +60,14 @@ impl Door {
                 is_given,
             },
             timeout,
+            peer,
         })
+    }
+
+    /// The same, to ask somebody else.
+    #[cfg(feature = "aws-kms")]
+    pub(in crate::backend) fn to(self, peer: String) -> Self {
+        Self { peer, ..self }
     }
 
     /// Clocks, sleep and tasks behind this door.
@@ -124,7 +133,11 @@ impl Door {
                 Err(_) => Err(lost(task).await),
             }
         };
-        with_timeout(&self.place, Some(left), answer).await
+        let answer = with_timeout(&self.place, Some(left), answer).await;
+        answer.map_err(|error| match (error.kind(), error.detail()) {
+            (ErrorKind::TimedOut, None) => error.with_detail(format!("no answer from {} in time", self.peer)),
+            _ => error,
+        })
     }
 
     /// A thread that waits for the runtime that it drives waits for ever.

@@ -20,7 +20,7 @@ fn call(door: &Door) -> Result<u8> {
 
 #[test]
 fn works_from_a_thread_a_runtime_a_task_and_more_often_than_tokio_yields() {
-    let own = Door::new(None, LONG).unwrap();
+    let own = Door::new(None, LONG, "h:1".to_owned()).unwrap();
     assert_eq!(call(&own).unwrap(), 7);
     let single = current_thread();
     for _ in 0..300 {
@@ -40,7 +40,7 @@ fn works_from_a_thread_a_runtime_a_task_and_more_often_than_tokio_yields() {
 #[test]
 fn outlives_the_runtime_that_it_was_made_in() {
     let tokio = current_thread();
-    let door = tokio.block_on(async { Door::new(None, LONG).unwrap() });
+    let door = tokio.block_on(async { Door::new(None, LONG, "h:1".to_owned()).unwrap() });
     drop(tokio);
     assert_eq!(call(&door).unwrap(), 7);
 }
@@ -53,7 +53,7 @@ fn a_given_runtime_does_the_work() {
         .enable_all()
         .build()
         .unwrap();
-    let door = Door::new(Some(tokio.handle().clone()), LONG).unwrap();
+    let door = Door::new(Some(tokio.handle().clone()), LONG, "h:1".to_owned()).unwrap();
     let name = async { Ok(std::thread::current().name().map(ToOwned::to_owned)) };
     let name = pollster::block_on(door.run_by(door.deadline(None), name)).unwrap();
     assert_eq!(name.as_deref(), Some("given"));
@@ -62,7 +62,7 @@ fn a_given_runtime_does_the_work() {
 #[test]
 fn a_runtime_that_stands_still_is_a_timeout() {
     let idle = current_thread();
-    let door = Door::new(Some(idle.handle().clone()), SHORT).unwrap();
+    let door = Door::new(Some(idle.handle().clone()), SHORT, "h:1".to_owned()).unwrap();
     assert_eq!(call(&door).unwrap_err().kind(), ErrorKind::TimedOut);
     let busy = Builder::new_multi_thread()
         .worker_threads(1)
@@ -71,15 +71,17 @@ fn a_runtime_that_stands_still_is_a_timeout() {
         .unwrap();
     let (free, blocked) = std::sync::mpsc::channel::<()>();
     busy.spawn(async move { blocked.recv().is_ok() });
-    let door = Door::new(Some(busy.handle().clone()), SHORT).unwrap();
-    assert_eq!(call(&door).unwrap_err().kind(), ErrorKind::TimedOut);
+    let door = Door::new(Some(busy.handle().clone()), SHORT, "h:1".to_owned()).unwrap();
+    let error = call(&door).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("h:1"), "{error}");
     drop(free);
 }
 
 #[test]
 fn a_runtime_that_was_shut_down_is_said_to_be() {
     let gone = current_thread();
-    let door = Door::new(Some(gone.handle().clone()), LONG).unwrap();
+    let door = Door::new(Some(gone.handle().clone()), LONG, "h:1".to_owned()).unwrap();
     drop(gone);
     let error = call(&door).unwrap_err();
     assert_eq!(
@@ -96,7 +98,7 @@ fn a_runtime_that_is_shut_down_meanwhile_is_said_to_be() {
         .enable_all()
         .build()
         .unwrap();
-    let door = Door::new(Some(going.handle().clone()), LONG).unwrap();
+    let door = Door::new(Some(going.handle().clone()), LONG, "h:1".to_owned()).unwrap();
     let (begun, waited) = std::sync::mpsc::channel();
     let caller = std::thread::spawn(move || {
         let work = async move {
@@ -116,7 +118,7 @@ fn a_runtime_that_is_shut_down_meanwhile_is_said_to_be() {
 #[test]
 fn blocking_the_thread_that_drives_the_given_runtime_is_refused() {
     let tokio = current_thread();
-    let door = Door::new(Some(tokio.handle().clone()), LONG).unwrap();
+    let door = Door::new(Some(tokio.handle().clone()), LONG, "h:1".to_owned()).unwrap();
     let error = tokio.block_on(async { call(&door) }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("with_handle"), "{error}");
@@ -129,7 +131,7 @@ fn blocking_the_thread_that_drives_the_given_runtime_is_refused() {
 
 #[test]
 fn a_panic_of_a_library_is_an_error() {
-    let door = Door::new(None, LONG).unwrap();
+    let door = Door::new(None, LONG, "h:1".to_owned()).unwrap();
     let work = async {
         // The hook of the test program would print it.
         std::panic::resume_unwind(Box::new("a library's"))
@@ -150,7 +152,7 @@ fn a_dropped_call_ends() {
             self.0.take().unwrap().send(()).unwrap();
         }
     }
-    let door = Door::new(None, LONG).unwrap();
+    let door = Door::new(None, LONG, "h:1".to_owned()).unwrap();
     let (tell, told) = oneshot::channel();
     let dropped = Dropped(Some(tell));
     let work = async move {
@@ -166,7 +168,7 @@ fn a_dropped_call_ends() {
 
 #[test]
 fn a_deadline_that_is_over_begins_nothing() {
-    let door = Door::new(None, LONG).unwrap();
+    let door = Door::new(None, LONG, "h:1".to_owned()).unwrap();
     let over = Monotonic(Duration::from_nanos(1));
     let work = async { unreachable!("the work was begun") };
     let done: Result<()> = pollster::block_on(door.run_by(over, work));

@@ -1,0 +1,266 @@
+//! Who holds a DEK of which KEK.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::DekLease;
+use crate::envelope::{KekRef, WrapSection};
+use crate::message::WeakStopFlag;
+use crate::value::context::EncryptionContext;
+
+/// Forgotten leases are looked for when there are so many, and again whenever their number has doubled.
+const FEW: usize = 64;
+
+/// The registry of leases: every data key that a handle, a stream or a cache holds, and the KEKs that its envelope names.
+///
+/// A sealer has one ([`Sealer::leases`](crate::Sealer::leases)), which its cache shares. Clones are the same registry.
+/// It has two verbs:
+/// - *End* revokes what is out: handles, streams and caches stop with `KeyRevoked` at their next operation. For a KEK
+///   that may not be used any more.
+/// - *Turn over* hands out no more of it: what is out goes on until it ends by itself, and whoever asks next gets a new
+///   one. For a KEK that was replaced.
+///
+/// An answer of a key manager that was asked for before either is not used after it by a cache: it is asked for once more.
+///
+/// A data key is meant if its envelope *names* the KEK, beside the one that opened it. Versions are not told apart, since
+/// the one that a stanza names is a claim that nobody has to have authenticated. A KEK whose id the writer has hidden may be
+/// any of its provider. Replicas of a multi-region key of AWS KMS are one key. The id is the one that the backend
+/// records: an ARN and not an alias.
+///
+/// Data keys are held weakly: a registry keeps none alive.
+#[derive(Clone, Default)]
+pub struct Leases(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// How often it was told to end or turn over something.
+    epoch: AtomicU64,
+    out: Mutex<Out>,
+    holders: Mutex<Vec<Weak<dyn Holder>>>,
+}
+
+#[derive(Default)]
+struct Out {
+    leases: Vec<One>,
+    prune_at: usize,
+}
+
+struct One {
+    /// A stream holds this, and no lease.
+    flag: WeakStopFlag,
+    lease: Weak<DekLease>,
+    keks: Box<[KekRef]>,
+    context: EncryptionContext,
+}
+
+/// What is to be ended or turned over.
+pub(crate) struct Meant<'m> {
+    /// By the KEKs that an envelope names, and its context.
+    pub(crate) lease: &'m dyn Fn(&[KekRef], &EncryptionContext) -> bool,
+    /// By the context alone, of a request whose answer is not known.
+    pub(crate) request: &'m dyn Fn(&EncryptionContext) -> bool,
+}
+
+/// One that keeps leases to hand them out again.
+pub(crate) trait Holder: Send + Sync {
+    /// Hands out no more of what is meant. Returns what it has kept of that.
+    fn let_go(&self, meant: &Meant<'_>) -> Vec<Arc<DekLease>>;
+
+    /// The contexts of what it keeps and of what it has asked for.
+    fn contexts(&self) -> Vec<EncryptionContext>;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A list with one more or one less: nothing is half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Leases {
+    /// An empty registry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends every data key whose envelope names this KEK. Returns the number of those that were in use.
+    pub fn end_kek(&self, kek: &KekRef) -> usize {
+        self.end(&Meant {
+            lease: &|keks, _| is_under(keks, kek),
+            request: &|_| true,
+        })
+    }
+
+    /// Ends every data key of the contexts that `is_meant` tells, of one tenant for example. Returns their number.
+    pub fn end_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) -> usize {
+        self.of_contexts(is_meant, |meant| self.end(meant))
+    }
+
+    /// Ends every data key. Returns the number of those that were in use.
+    pub fn end_all(&self) -> usize {
+        self.end(&Meant {
+            lease: &|_, _| true,
+            request: &|_| true,
+        })
+    }
+
+    /// Hands out no more data keys whose envelope names this KEK; what is out goes on.
+    pub fn turn_over_kek(&self, kek: &KekRef) {
+        self.turn_over(&Meant {
+            lease: &|keks, _| is_under(keks, kek),
+            request: &|_| true,
+        });
+    }
+
+    /// Hands out no more data keys of the contexts that `is_meant` tells; what is out goes on.
+    pub fn turn_over_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) {
+        self.of_contexts(is_meant, |meant| self.turn_over(meant));
+    }
+
+    /// Hands out no more of the data keys that are kept; what is out goes on.
+    pub fn turn_over_all(&self) {
+        self.turn_over(&Meant {
+            lease: &|_, _| true,
+            request: &|_| true,
+        });
+    }
+
+    /// How many data keys are in use or kept.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        let out = lock(&self.0.out);
+        out.leases.iter().filter(|one| one.flag.is_there()).count()
+    }
+
+    pub(crate) fn end(&self, meant: &Meant<'_>) -> usize {
+        // Held until all are ended, so that each is counted.
+        let kept = self.let_go(meant);
+        let count = self.revoke(meant);
+        drop(kept);
+        tracing::info!(leases = count, "data keys were ended");
+        count
+    }
+
+    fn turn_over(&self, meant: &Meant<'_>) {
+        let kept = self.let_go(meant);
+        tracing::info!(leases = kept.len(), "data keys were turned over");
+    }
+
+    fn let_go(&self, meant: &Meant<'_>) -> Vec<Arc<DekLease>> {
+        // First: what was asked for until now is either found below or asked for again.
+        self.0.epoch.fetch_add(1, Ordering::SeqCst);
+        let holders = self.holders();
+        holders.iter().flat_map(|holder| holder.let_go(meant)).collect()
+    }
+
+    /// Asks about contexts outside of all locks. What comes later was asked for later.
+    fn of_contexts<T>(
+        &self,
+        is_meant: impl Fn(&EncryptionContext) -> bool,
+        then: impl FnOnce(&Meant<'_>) -> T,
+    ) -> T {
+        self.0.epoch.fetch_add(1, Ordering::SeqCst);
+        let mut contexts: Vec<_> = self
+            .holders()
+            .iter()
+            .flat_map(|holder| holder.contexts())
+            .collect();
+        {
+            let out = lock(&self.0.out);
+            let alive = out.leases.iter().filter(|one| one.flag.is_there());
+            contexts.extend(alive.map(|one| one.context.clone()));
+        }
+        let meant: HashSet<[u8; 32]> = contexts
+            .into_iter()
+            .filter(|context| is_meant(context))
+            .map(|context| *context.digest())
+            .collect();
+        let is_meant = |context: &EncryptionContext| meant.contains(context.digest());
+        then(&Meant {
+            lease: &|_, context| is_meant(context),
+            request: &is_meant,
+        })
+    }
+
+    fn holders(&self) -> Vec<Arc<dyn Holder>> {
+        let mut holders = lock(&self.0.holders);
+        holders.retain(|holder| holder.strong_count() > 0);
+        holders.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// From now on this one is told what to let go of.
+    #[cfg(feature = "cache")]
+    pub(crate) fn tell(&self, holder: Weak<dyn Holder>) {
+        lock(&self.0.holders).push(holder);
+    }
+
+    /// How often something was ended or turned over.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Remembers a lease, with the wraps that opened it. To be called before others can get it: from then on it can be
+    /// ended.
+    pub(crate) fn remember(
+        &self,
+        lease: &Arc<DekLease>,
+        wraps: Option<WrapSection<'_>>,
+        context: &EncryptionContext,
+    ) {
+        if let Some(wraps) = wraps {
+            lease.name(wraps);
+        }
+        let one = One {
+            flag: WeakStopFlag::new(&lease.stop_flag(None)),
+            lease: Arc::downgrade(lease),
+            keks: lease.named_keks().into(),
+            context: context.clone(),
+        };
+        let mut out = lock(&self.0.out);
+        if out.leases.len() >= out.prune_at.max(FEW) {
+            out.leases.retain(|one| one.flag.is_there());
+            out.prune_at = 2 * out.leases.len();
+        }
+        out.leases.push(one);
+    }
+
+    /// Revokes those that are meant and in use.
+    fn revoke(&self, meant: &Meant<'_>) -> usize {
+        let matching: Vec<_> = {
+            let mut out = lock(&self.0.out);
+            out.leases.retain(|one| one.flag.is_there());
+            let matching = out
+                .leases
+                .iter()
+                .filter(|one| (meant.lease)(&one.keks, &one.context));
+            matching
+                .filter_map(|one| Some((one.flag.upgrade()?, one.lease.upgrade())))
+                .collect()
+        };
+        let running = matching.iter().filter(|(flag, _)| !flag.is_set());
+        running
+            .map(|(flag, lease)| match lease {
+                Some(lease) => lease.revoke(),
+                // A stream goes on without it.
+                None => flag.set(),
+            })
+            .count()
+    }
+}
+
+/// Whether an envelope that names these KEKs may be under this one.
+fn is_under(keks: &[KekRef], kek: &KekRef) -> bool {
+    let is_it = |other: &KekRef| {
+        other.is_same_key(kek) || (other.provider() == kek.provider() && other.id().is_empty())
+    };
+    keks.is_empty() || keks.iter().any(is_it)
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leases")
+            .field("in_use", &self.in_use())
+            .finish_non_exhaustive()
+    }
+}
