@@ -35,8 +35,9 @@ fn ways(envelope: &[u8], context: &EncryptionContext, aad: &[u8]) -> Vec<(&'stat
         ),
         (
             "buffered reader",
-            sealer.buf_reader(envelope, binding()).and_then(|reader| io_result(reader.split(b'
-').collect::<io::Result<Vec<_>>>())),
+            sealer
+                .buf_reader(envelope, binding())
+                .and_then(|reader| io_result(reader.split(b'\n').collect::<io::Result<Vec<_>>>())),
         ),
         (
             "range reader",
