@@ -61,6 +61,8 @@
 //! | `Unauthenticated` | no | renew the credentials |
 //! | `KeyNotFound` | no | check id, region and account |
 //! | `KeyDisabled` | no | enable the key, or configure its successor |
+//! | `KeyNotReady` | no | wait until the key is made, or give it its key material |
+//! | `KeyPendingDestruction` | no | cancel the destruction, or re-wrap under another key before it |
 //! | `Throttled` | yes | slow down; use [data keys](crate::manual::operating#data-keys-and-budgets), a cache and coarser contexts |
 //! | `Unavailable` | yes | wait |
 //! | `TimedOut` | yes | wait; the call that timed out stored nothing |

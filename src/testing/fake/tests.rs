@@ -138,7 +138,7 @@ fn versions_go_on_opening_until_they_are_disabled_or_destroyed() {
     assert!(unwrap(&old).unwrap().dek.ct_eq(&dek));
     for (state, kind) in [
         (KekState::Disabled, ErrorKind::KeyDisabled),
-        (KekState::PendingDestruction, ErrorKind::KeyDisabled),
+        (KekState::PendingDestruction, ErrorKind::KeyPendingDestruction),
         (KekState::Destroyed, ErrorKind::KeyDestroyed),
     ] {
         fake.set_state(1, state);
