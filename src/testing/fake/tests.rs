@@ -199,7 +199,7 @@ fn administration_is_idempotent_and_seen_by_the_key_manager() {
 
     let at = block_on(kms.schedule_destroy(&all, Duration::from_secs(1))).unwrap();
     assert_eq!(at, runtime.wall_clock() + Duration::from_secs(86_400));
-    assert_eq!(refused(), ErrorKind::KeyDisabled);
+    assert_eq!(refused(), ErrorKind::KeyPendingDestruction);
     assert_eq!(
         block_on(kms.describe(&all)).unwrap().state,
         KekState::PendingDestruction
