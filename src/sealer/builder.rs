@@ -60,8 +60,10 @@ pub struct Builder {
 }
 
 /// Makes a source around a source.
+type Around = dyn Fn(Arc<dyn DekSource>) -> Arc<dyn DekSource> + Send + Sync;
+
 #[derive(Clone)]
-struct Layer(Arc<dyn Fn(Arc<dyn DekSource>) -> Arc<dyn DekSource> + Send + Sync>);
+struct Layer(Arc<Around>);
 
 impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

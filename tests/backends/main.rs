@@ -36,6 +36,8 @@ mod ring;
 #[cfg(feature = "vault-transit")]
 mod vault_transit;
 
+#[path = "../support/counted.rs"]
+mod counted;
 #[cfg(feature = "azure-key-vault")]
 #[path = "../support/fake_azure_key_vault/mod.rs"]
 mod fake_azure_key_vault;
@@ -50,3 +52,5 @@ mod live;
 #[cfg(any(feature = "aws-kms", feature = "gcp-kms", feature = "vault-transit"))]
 #[path = "../support/own_server.rs"]
 mod own_server;
+#[path = "../support/siblings.rs"]
+mod siblings;

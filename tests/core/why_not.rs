@@ -23,7 +23,8 @@ fn io_result<T>(result: io::Result<T>) -> Result<(), Error> {
 fn ways(envelope: &[u8], context: &EncryptionContext, aad: &[u8]) -> Vec<(&'static str, Result<(), Error>)> {
     let sealer = sealer(Suite::Aes256Gcm);
     let binding = || context.with_aad(aad);
-    let header = *Envelope::parse(envelope).unwrap().header();
+    let parsed = Envelope::parse(envelope).unwrap();
+    let (header, first) = (*parsed.header(), parsed.plaintext_len().min(1) as u64);
     let mut ways = vec![
         ("one-shot", sealer.open(envelope, binding()).map(drop)),
         (
@@ -34,9 +35,9 @@ fn ways(envelope: &[u8], context: &EncryptionContext, aad: &[u8]) -> Vec<(&'stat
         ),
         (
             "buffered reader",
-            sealer.buf_reader(envelope, binding()).and_then(|reader| {
-                io_result(reader.lines().collect::<io::Result<Vec<_>>>().or_else(not_text))
-            }),
+            sealer
+                .buf_reader(envelope, binding())
+                .and_then(|reader| io_result(reader.split(b'\n').collect::<io::Result<Vec<_>>>())),
         ),
         (
             "range reader",
@@ -49,7 +50,7 @@ fn ways(envelope: &[u8], context: &EncryptionContext, aad: &[u8]) -> Vec<(&'stat
         ),
         (
             "range plan",
-            RangePlan::new(&header, envelope.len() as u64, 0..0).and_then(|plan| {
+            RangePlan::new(&header, envelope.len() as u64, 0..first).and_then(|plan| {
                 let pieces: Vec<_> = plan
                     .ranges()
                     .map(|range| {
@@ -93,14 +94,6 @@ fn ways(envelope: &[u8], context: &EncryptionContext, aad: &[u8]) -> Vec<(&'stat
         }),
     ));
     ways
-}
-
-/// Plaintext here is no text: what is asked is whether it opened.
-fn not_text(error: io::Error) -> io::Result<Vec<String>> {
-    match error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
-        true => Err(error),
-        false => Ok(Vec::new()),
-    }
 }
 
 fn all_say(ways: Vec<(&'static str, Result<(), Error>)>, least: usize, sentence: &str, what: &str) {

@@ -63,7 +63,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     (Exit::KeyRevoked as u8, "the key is revoked"),
     (
         Exit::KeyUnusable as u8,
-        "the key is disabled, destroyed or not there",
+        "the key is disabled, not ready, (about to be) destroyed or not there",
     ),
 ];
 
@@ -82,7 +82,11 @@ impl Exit {
             ErrorKind::Io | ErrorKind::Store => Self::Io,
             ErrorKind::KeyRetired => Self::KeyRetired,
             ErrorKind::KeyRevoked => Self::KeyRevoked,
-            ErrorKind::KeyNotFound | ErrorKind::KeyDisabled | ErrorKind::KeyDestroyed => Self::KeyUnusable,
+            ErrorKind::KeyNotFound
+            | ErrorKind::KeyDisabled
+            | ErrorKind::KeyNotReady
+            | ErrorKind::KeyPendingDestruction
+            | ErrorKind::KeyDestroyed => Self::KeyUnusable,
             _ => Self::Failed,
         }
     }
@@ -107,6 +111,8 @@ pub(crate) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::Unauthenticated => "unauthenticated",
         ErrorKind::KeyNotFound => "key_not_found",
         ErrorKind::KeyDisabled => "key_disabled",
+        ErrorKind::KeyNotReady => "key_not_ready",
+        ErrorKind::KeyPendingDestruction => "key_pending_destruction",
         ErrorKind::Throttled => "throttled",
         ErrorKind::Unavailable => "unavailable",
         ErrorKind::TimedOut => "timed_out",

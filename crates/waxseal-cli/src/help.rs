@@ -13,8 +13,8 @@ const FEATURES: [&str; 5] = ["aws-kms", "azure-key-vault", "gcp-kms", "vault-tra
 const INDENT: usize = 22;
 const WIDTH: usize = 98;
 
-const SECRETS: &str = "\
-  One line end at the end of a key, passphrase, PIN or token is not part of it; everything else is,
+const SECRETS: &str =
+    "  One line end at the end of a key, passphrase, PIN or token is not part of it; everything else is,
   wherever it is read from. A file with a secret is refused if others than its owner have any right
   to it, unless told ?allow-shared=true (a secret volume of Kubernetes needs it).
   passphrase-prompt: asks at the terminal, twice for a key that seals.

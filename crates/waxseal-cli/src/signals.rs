@@ -103,9 +103,10 @@ mod unix {
     }
 
     fn start() {
-        let ignored = ignored();
         let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
-        let wanted = wanted.into_iter().filter(|signal| !is_in(ignored, *signal));
+        let wanted = wanted
+            .into_iter()
+            .filter(|signal| !super::ask::is_ignored(*signal));
         let Ok(mut signals) = Signals::new(wanted) else {
             return;
         };
@@ -129,18 +130,19 @@ mod unix {
             handle.close();
         }
     }
+}
 
-    /// The signals that are ignored, a bit for each.
-    fn ignored() -> u64 {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigIgn:"))
-            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-            .unwrap_or(0)
-    }
+/// Asking the system what becomes of a signal, which no safe call of the crates here does.
+#[cfg(unix)]
+mod ask {
+    #![allow(unsafe_code, reason = "the module says why")]
 
-    fn is_in(mask: u64, signal: i32) -> bool {
-        u32::try_from(signal - 1).is_ok_and(|bit| mask & (1 << bit) != 0)
+    /// Whether the signal is ignored.
+    pub(super) fn is_ignored(signal: i32) -> bool {
+        // SAFETY: all bits zero is a value of this type.
+        let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: without a new action the call only writes the present one to where it is told, which is there.
+        let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+        asked == 0 && now.sa_sigaction == libc::SIG_IGN
     }
 }

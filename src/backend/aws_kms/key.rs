@@ -12,6 +12,7 @@ use super::PROVIDER;
 use super::bind::ContextForm;
 use super::client::Client;
 use super::resolve::Key;
+use crate::backend::shared::failure::worse;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
@@ -304,18 +305,6 @@ fn check_length(wrapped: &WrapRef<'_>) -> Result<()> {
         return Err(Error::malformed("wrapped DEK", 0));
     }
     Ok(())
-}
-
-/// Of several keys that were tried, the failure to tell: one that may pass, then any that hides whether the
-/// wrap opens, then that it does not open.
-fn worse(one: Error, other: Error) -> Error {
-    let weight = |error: &Error| match error.kind() {
-        _ if error.is_retryable() => 3,
-        ErrorKind::NoUsableKey => 0,
-        ErrorKind::CannotOpen => 1,
-        _ => 2,
-    };
-    if weight(&other) > weight(&one) { other } else { one }
 }
 
 fn named(error: Error, operation: Operation) -> Error {

@@ -106,8 +106,13 @@
 //! | an answer that is none, or about another key | `InvalidAnswer` |
 //!
 //! # TLS
-//! The system's CAs are trusted. To trust one of one's own instead, name a PEM file in the variable `SSL_CERT_FILE` of the
-//! process.
+//! The CAs of `AWS_CA_BUNDLE` are trusted if it is set, else those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of them is
+//! set, else the system's.
+//!
+//! # Proxies
+//! HTTPS goes by the proxy of `HTTPS_PROXY`, except to what `NO_PROXY` names and to this machine; plain HTTP never does, and
+//! `ALL_PROXY` and `HTTP_PROXY` are not followed. This holds for the services that give
+//! credentials, too.
 //!
 //! # What stays in memory
 //! DEKs that come from AWS are wiped here. The SDK and the TLS library keep copies of a request or answer in

@@ -1,22 +1,15 @@
 //! Doing something once: tags on a key that say what was done for which idempotency key.
 
 use aws_sdk_kms::types::Tag;
-use base64ct::{Base64UrlUnpadded, Encoding};
-use sha2::{Digest, Sha256};
 
 use super::client::Client;
+pub(super) use crate::backend::shared::idempotency::digest;
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The tag of a key that was created, with the idempotency key's digest.
 pub(super) const CREATED: &str = "waxseal-created";
 /// The front of the tags of rotations; behind it the idempotency key's digest.
 const ROTATED: &str = "waxseal-rotated:";
-
-/// An idempotency key as a tag can hold it: whatever it is made of, and of one length.
-pub(super) fn digest(idempotency_key: &str) -> String {
-    let digest: [u8; 32] = Sha256::digest(idempotency_key).into();
-    Base64UrlUnpadded::encode_string(&digest)
-}
 
 /// The name of the tag of one rotation.
 pub(super) fn rotation(idempotency_key: &str) -> String {

@@ -11,14 +11,13 @@ use azure_security_keyvault_keys::models::{
     CreateKeyParameters, Key as Found, KeyAttributes, KeyClientUpdateKeyPropertiesOptions, KeyOperation,
     KeyType, UpdateKeyPropertiesParameters,
 };
-use base64ct::{Base64UrlUnpadded, Encoding};
-use sha2::{Digest, Sha256};
 
 use super::client::Client;
 use super::map::{self, Call};
 use super::names::KeyId;
 use super::resolve::{self, Key};
 use super::{Algorithm, PROVIDER, names, versions};
+pub(super) use crate::backend::shared::idempotency::digest;
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::runtime::Monotonic;
@@ -308,17 +307,11 @@ impl AzureAdmin {
     }
 }
 
-/// What a tag can hold: keys of callers may hold more, or what nobody else should see.
-pub(super) fn digest(idempotency_key: &str) -> String {
-    let digest: [u8; 32] = Sha256::digest(idempotency_key).into();
-    Base64UrlUnpadded::encode_string(&digest)
-}
-
 pub(super) fn tag<'f>(found: &'f Found, name: &str) -> Option<&'f String> {
     found.tags.as_ref()?.get(name)
 }
 
-fn context(error: Error) -> Error {
+fn named(error: Error) -> Error {
     error
         .with_operation(Operation::Administer)
         .with_provider(PROVIDER)
@@ -331,30 +324,30 @@ impl KekAdmin for AzureAdmin {
     }
 
     async fn create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription> {
-        self.try_create(template, idempotency_key).await.map_err(context)
+        self.try_create(template, idempotency_key).await.map_err(named)
     }
 
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
-        self.try_describe(kek).await.map_err(context)
+        self.try_describe(kek).await.map_err(named)
     }
 
     async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
-        self.try_describe_versions(kek).await.map_err(context)
+        self.try_describe_versions(kek).await.map_err(named)
     }
 
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
-        self.try_rotate(kek, idempotency_key).await.map_err(context)
+        self.try_rotate(kek, idempotency_key).await.map_err(named)
     }
 
     async fn disable(&self, kek: &KekRef) -> Result<()> {
-        self.set_enabled(kek, false).await.map_err(context)
+        self.set_enabled(kek, false).await.map_err(named)
     }
 
     async fn enable(&self, kek: &KekRef) -> Result<()> {
-        self.set_enabled(kek, true).await.map_err(context)
+        self.set_enabled(kek, true).await.map_err(named)
     }
 
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
-        self.try_schedule_destroy(kek, delay).await.map_err(context)
+        self.try_schedule_destroy(kek, delay).await.map_err(named)
     }
 }

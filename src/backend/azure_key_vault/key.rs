@@ -17,6 +17,7 @@ use super::client::Client;
 use super::map::{self, Call};
 use super::resolve::{Key, LEAST_MODULUS, Validity, out_of_use};
 use super::{Algorithm, PROVIDER, names};
+use crate::backend::shared::failure::worse;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::Monotonic;
@@ -226,18 +227,7 @@ fn content(body: &Bytes) -> RequestContent<KeyOperationParameters> {
     Body::from(body.clone()).into()
 }
 
-/// Of several versions that were tried, the failure to tell: one that may pass, then any that hides whether the
-/// wrap opens, then that it does not open.
-fn worse(one: Error, other: Error) -> Error {
-    let weight = |error: &Error| match error.kind() {
-        _ if error.is_retryable() => 2,
-        ErrorKind::CannotOpen => 0,
-        _ => 1,
-    };
-    if weight(&other) > weight(&one) { other } else { one }
-}
-
-fn context(error: Error, operation: Operation) -> Error {
+fn named(error: Error, operation: Operation) -> Error {
     error.with_operation(operation).with_provider(PROVIDER)
 }
 
@@ -265,12 +255,12 @@ impl KeyManager for AzureKey {
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let result = self.try_wrap(dek, request).await;
-        result.map_err(|error| context(error, Operation::Wrap))
+        result.map_err(|error| named(error, Operation::Wrap))
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let result = self.try_unwrap(wrapped, request).await;
-        result.map_err(|error| context(error, Operation::Unwrap))
+        result.map_err(|error| named(error, Operation::Unwrap))
     }
 }
 

@@ -105,8 +105,12 @@
 //!
 //! # What stays in memory
 //! DEKs are wiped here: in requests, answers and their JSON. What Microsoft's client copies on the way, and the HTTP
-//! and TLS libraries into buffers of their own, is not. Variables of the process choose no proxy; [`Config::from_environment`]
-//! reads them where it is asked to.
+//! and TLS libraries into buffers of their own, is not.
+//!
+//! # Proxies
+//! HTTPS goes by the proxy of `HTTPS_PROXY`, except to what `NO_PROXY` names and to this machine; plain HTTP never does, and
+//! `ALL_PROXY` and `HTTP_PROXY` are not followed. This holds for Entra ID, too. Managed identity is
+//! asked without a proxy; developer tools follow rules of their own.
 
 mod admin;
 mod client;

@@ -64,7 +64,7 @@ impl Ways {
                 None => system()?,
             },
             proxy: match config.proxy.clone() {
-                Some((url, except)) => Some(Proxy::new(url, except, "with_proxy")?),
+                Some((url, except)) => Some(Proxy::new(&url, except, "with_proxy")?),
                 None => surroundings.proxy,
             },
         })

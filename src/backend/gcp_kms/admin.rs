@@ -10,13 +10,13 @@ use google_cloud_kms_v1::model::crypto_key::CryptoKeyPurpose;
 use google_cloud_kms_v1::model::crypto_key_version::{CryptoKeyVersionAlgorithm, CryptoKeyVersionState};
 use google_cloud_kms_v1::model::{CryptoKey, CryptoKeyVersion, CryptoKeyVersionTemplate, ProtectionLevel};
 use google_cloud_wkt::FieldMask;
-use sha2::{Digest, Sha256};
 
 use super::client::Client;
 use super::key::ALGORITHM;
 use super::map::{self, Call};
 use super::rotate::number;
 use super::{PROVIDER, names};
+pub(super) use crate::backend::shared::idempotency::small_digest;
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::runtime::Monotonic;
@@ -155,7 +155,7 @@ impl GcpAdmin {
             ));
         }
         let deadline = self.client.deadline(None);
-        let mark = digest(idempotency_key);
+        let mark = small_digest(idempotency_key);
         let mut labels: HashMap<String, String> = template.labels.iter().cloned().collect();
         labels.insert(CREATED.to_owned(), mark.clone());
         let level = if template.hardware {
@@ -278,12 +278,6 @@ impl GcpAdmin {
     }
 }
 
-/// 32 characters that a label may have. Keys of callers may hold more than a label does, or what nobody else should see.
-pub(super) fn digest(idempotency_key: &str) -> String {
-    let digest = Sha256::digest(idempotency_key);
-    base16ct::lower::encode_string(digest.get(..16).unwrap_or_default())
-}
-
 /// A key as it wraps: by its primary version.
 pub(super) fn describe_key(key: &str, found: &CryptoKey) -> Result<KekDescription> {
     match &found.primary {
@@ -316,7 +310,7 @@ pub(super) fn describe(key: &str, version: &CryptoKeyVersion) -> Result<KekDescr
     Ok(description)
 }
 
-fn context(error: Error) -> Error {
+fn named(error: Error) -> Error {
     error
         .with_operation(Operation::Administer)
         .with_provider(PROVIDER)
@@ -329,32 +323,32 @@ impl KekAdmin for GcpAdmin {
     }
 
     async fn create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription> {
-        self.try_create(template, idempotency_key).await.map_err(context)
+        self.try_create(template, idempotency_key).await.map_err(named)
     }
 
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
-        self.try_describe(kek).await.map_err(context)
+        self.try_describe(kek).await.map_err(named)
     }
 
     async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
-        self.try_describe_versions(kek).await.map_err(context)
+        self.try_describe_versions(kek).await.map_err(named)
     }
 
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
-        self.try_rotate(kek, idempotency_key).await.map_err(context)
+        self.try_rotate(kek, idempotency_key).await.map_err(named)
     }
 
     async fn disable(&self, kek: &KekRef) -> Result<()> {
         use CryptoKeyVersionState::{Disabled, Enabled};
-        self.switch(kek, Enabled, Disabled).await.map_err(context)
+        self.switch(kek, Enabled, Disabled).await.map_err(named)
     }
 
     async fn enable(&self, kek: &KekRef) -> Result<()> {
         use CryptoKeyVersionState::{Disabled, Enabled};
-        self.switch(kek, Disabled, Enabled).await.map_err(context)
+        self.switch(kek, Disabled, Enabled).await.map_err(named)
     }
 
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
-        self.try_schedule_destroy(kek, delay).await.map_err(context)
+        self.try_schedule_destroy(kek, delay).await.map_err(named)
     }
 }

@@ -196,7 +196,7 @@ impl Drop for Secret {
     }
 }
 
-fn context(error: Error, operation: Operation) -> Error {
+fn named(error: Error, operation: Operation) -> Error {
     error.with_operation(operation).with_provider(PROVIDER)
 }
 
@@ -220,11 +220,11 @@ impl KeyManager for GcpKey {
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let result = self.try_wrap(dek, request).await;
-        result.map_err(|error| context(error, Operation::Wrap))
+        result.map_err(|error| named(error, Operation::Wrap))
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let result = self.try_unwrap(wrapped, request).await;
-        result.map_err(|error| context(error, Operation::Unwrap))
+        result.map_err(|error| named(error, Operation::Unwrap))
     }
 }

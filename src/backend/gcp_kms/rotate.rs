@@ -7,7 +7,7 @@ use google_cloud_kms_v1::client::KeyManagementService;
 use google_cloud_kms_v1::model::CryptoKey;
 use google_cloud_wkt::FieldMask;
 
-use super::admin::{GcpAdmin, describe, describe_key, digest};
+use super::admin::{GcpAdmin, describe, describe_key, small_digest};
 use super::{map, names};
 use crate::envelope::KekRef;
 use crate::key::KekDescription;
@@ -28,7 +28,7 @@ impl GcpAdmin {
             .primary
             .as_ref()
             .and_then(|version| names::answered(key, &version.name));
-        let mark = format!("{ROTATED}{}", digest(idempotency_key));
+        let mark = format!("{ROTATED}{}", small_digest(idempotency_key));
         let version = if let Some(version) = found
             .labels
             .get(&mark)

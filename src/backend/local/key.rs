@@ -137,7 +137,7 @@ impl LocalKey {
             let wrapped = self.active.xaes.wrap(&dek, request, &self.active.kek)?;
             Ok((dek, wrapped))
         };
-        generate().map_err(|error| context(error, Operation::Generate))
+        generate().map_err(|error| named(error, Operation::Generate))
     }
 
     fn prepared(&self) -> impl Iterator<Item = &Arc<Prepared>> {
@@ -177,7 +177,7 @@ impl KeyManager for LocalKey {
         self.active
             .xaes
             .wrap(dek, request, &self.active.kek)
-            .map_err(|error| context(error, Operation::Wrap))
+            .map_err(|error| named(error, Operation::Wrap))
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
@@ -191,11 +191,11 @@ impl KeyManager for LocalKey {
                 }
             }
         }
-        result.map_err(|error| context(error, Operation::Unwrap))
+        result.map_err(|error| named(error, Operation::Unwrap))
     }
 }
 
-fn context(error: Error, operation: Operation) -> Error {
+fn named(error: Error, operation: Operation) -> Error {
     error.with_operation(operation).with_provider(PROVIDER)
 }
 

@@ -48,7 +48,7 @@ impl Source {
                          passphrase-file:PATH, passphrase-fd:N, passphrase-command:COMMAND or passphrase-env:NAME",
                     )
                 })?;
-                secret_file::text_of(text)
+                secret_file::text_of(&text)
             }
         }
     }

@@ -140,7 +140,7 @@ impl TokenKey {
             Ok(inner.active(&versions)?.checked()?.kek.clone())
         };
         let checked = self.0.client.call(None, self.0.mechanism, work).await;
-        checked.map_err(|error| context(error, Operation::Configure))
+        checked.map_err(|error| named(error, Operation::Configure))
     }
 
     /// Searches for the keys again before the next call, and not only after the client's refresh time.
@@ -343,16 +343,16 @@ impl KeyManager for TokenKey {
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let result = self.wrap_inner(dek, request).await;
-        result.map_err(|error| context(error, Operation::Wrap))
+        result.map_err(|error| named(error, Operation::Wrap))
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let result = self.unwrap_inner(wrapped, request).await;
-        result.map_err(|error| context(error, Operation::Unwrap))
+        result.map_err(|error| named(error, Operation::Unwrap))
     }
 }
 
-fn context(error: Error, operation: Operation) -> Error {
+fn named(error: Error, operation: Operation) -> Error {
     error.with_operation(operation).with_provider(PROVIDER)
 }
 

@@ -7,6 +7,8 @@
     feature = "vault-transit"
 ))]
 pub(super) mod door;
+#[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
+pub(super) mod failure;
 #[cfg(any(
     feature = "aws-kms",
     feature = "azure-key-vault",
@@ -14,6 +16,8 @@ pub(super) mod door;
     feature = "vault-transit"
 ))]
 pub(super) mod http;
+#[cfg(any(feature = "aws-kms", feature = "azure-key-vault", feature = "gcp-kms"))]
+pub(super) mod idempotency;
 #[cfg(any(
     feature = "aws-kms",
     feature = "azure-key-vault",

@@ -57,7 +57,7 @@ pub(in crate::backend) fn read_from(from: impl Read, shown: &str) -> Result<Secr
 }
 
 /// A text that came from elsewhere, less one line end at its end.
-pub(in crate::backend) fn text_of(text: SecretString) -> Result<SecretString> {
+pub(in crate::backend) fn text_of(text: &SecretString) -> Result<SecretString> {
     read_from(text.expose_secret().as_bytes(), "what was typed")
 }
 

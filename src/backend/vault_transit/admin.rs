@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use zeroize::Zeroizing;
 
 use super::client::{Answered, Client};
-use super::key::context;
+use super::key::labeled;
 use super::names::check_path;
 use super::transit_key::{Key, data, id_prefix};
 use super::wire::{Body, KeyInfo};
@@ -305,7 +305,7 @@ impl KekAdmin for TransitAdmin {
 }
 
 fn administered<T>(result: Result<T>) -> Result<T> {
-    result.map_err(|error| context(error, Operation::Administer))
+    result.map_err(|error| labeled(error, Operation::Administer))
 }
 
 fn describe(key: &Key, info: &KeyInfo, version: Option<u64>) -> Result<KekDescription> {

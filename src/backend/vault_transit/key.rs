@@ -45,7 +45,7 @@ impl TransitKey {
     /// Dropping the future leaves nothing behind.
     pub async fn check(&self) -> Result<()> {
         let result = self.0.check(self.0.client.deadline(None)).await;
-        result.map_err(|error| context(error, Operation::Configure))
+        result.map_err(|error| labeled(error, Operation::Configure))
     }
 
     /// The id of the KEK: `MOUNT/keys/NAME`, with the namespace in front if there is one.
@@ -242,22 +242,22 @@ impl KeyManager for TransitKey {
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let result = self.try_generate(request).await;
-        result.map_err(|error| context(error, Operation::Generate))
+        result.map_err(|error| labeled(error, Operation::Generate))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
         let result = self.try_wrap(dek, request).await;
-        result.map_err(|error| context(error, Operation::Wrap))
+        result.map_err(|error| labeled(error, Operation::Wrap))
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         let result = self.try_unwrap(wrapped, request).await;
-        result.map_err(|error| context(error, Operation::Unwrap))
+        result.map_err(|error| labeled(error, Operation::Unwrap))
     }
 
     async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
         let result = self.try_rewrap(wrapped, request).await;
-        result.map_err(|error| context(error, Operation::Rewrap))
+        result.map_err(|error| labeled(error, Operation::Rewrap))
     }
 
     async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
@@ -276,10 +276,10 @@ impl KeyManager for TransitKey {
 fn named<T>(results: Vec<Result<T>>, operation: Operation) -> Vec<Result<T>> {
     let named = results.into_iter();
     named
-        .map(|result| result.map_err(|error| context(error, operation)))
+        .map(|result| result.map_err(|error| labeled(error, operation)))
         .collect()
 }
 
-pub(super) fn context(error: Error, operation: Operation) -> Error {
+pub(super) fn labeled(error: Error, operation: Operation) -> Error {
     error.with_operation(operation).with_provider(PROVIDER)
 }

@@ -72,8 +72,12 @@
 //! [`Config::from_env`] and [`Config::from_environment`] read `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE` and `VAULT_CACERT`,
 //! and no other `VAULT_*` variable; [`Config::from_environment_with`] the same without the token. A
 //! [key URI](crate::backend::kek_uri) reads `VAULT_SECRET_ID` or `VAULT_JWT` too where it logs in with one. `VAULT_SKIP_VERIFY` is not
-//! read: certificates are always verified. Without `VAULT_CACERT` the system's CAs are trusted, or those in the PEM file that
-//! `SSL_CERT_FILE` names.
+//! read: certificates are always verified. Without `VAULT_CACERT` the CAs of `SSL_CERT_FILE` and `SSL_CERT_DIR`
+//! are trusted if one of them is set, else the system's.
+//!
+//! # Proxies
+//! HTTPS goes by the proxy of `HTTPS_PROXY`, except to what `NO_PROXY` names and to this machine; plain HTTP never does, and
+//! `ALL_PROXY` and `HTTP_PROXY` are not followed.
 //!
 //! # Errors
 //! | the server says | kind |

@@ -58,9 +58,12 @@ impl<R: Read> Source<R> {
         if lying <= len {
             return Ok(None);
         }
-        // What lies there is returned again: nothing was consumed.
-        let bytes = (buffered.fill)(&mut self.inner).map_err(Error::io)?;
-        Ok(bytes.get(..len).filter(|_| bytes.len() > len))
+        // What lies there is returned again, since nothing was consumed. Where it is not, it is read instead.
+        match (buffered.fill)(&mut self.inner) {
+            Ok(bytes) => Ok(bytes.get(..len).filter(|_| bytes.len() > len)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(Error::io(error)),
+        }
     }
 
     pub(super) fn consume(&mut self, len: usize) {

@@ -17,6 +17,7 @@ mod microburst;
 mod names;
 mod recovery;
 mod refused;
+mod rewrap;
 mod saw;
 pub(crate) mod server;
 mod states;

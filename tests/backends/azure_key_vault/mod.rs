@@ -14,6 +14,7 @@ mod faults;
 mod keys;
 mod others;
 mod refused;
+mod rewrap;
 
 use crate::fake_azure_key_vault::{CLIENT_SECRET, FakeKeyVault, TENANT};
 use waxseal::backend::azure_key_vault::{Algorithm, Auth, AzureKey, Client, Config};

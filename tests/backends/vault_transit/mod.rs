@@ -15,6 +15,7 @@ mod login;
 mod namespace;
 mod recovery;
 mod refused;
+mod rewrap;
 mod server;
 mod standby;
 mod tls;

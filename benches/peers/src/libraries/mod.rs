@@ -14,7 +14,7 @@ use crate::case::{Pair, Work};
 
 pub use self::asherah::NAME as ASHERAH;
 pub use self::kms_aead::sealer as kms_aead_sealer;
-pub use self::waxseal::{CACHED, HELD, INTO, context as waxseal_context, backend::local as waxseal_local};
+pub use self::waxseal::{CACHED, HELD, INTO, context as waxseal_context, local as waxseal_local};
 
 /// All of them, at the length of `plaintext`.
 pub fn all(plaintext: &Rc<[u8]>) -> Vec<Pair> {

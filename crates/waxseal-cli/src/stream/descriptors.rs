@@ -1,6 +1,6 @@
 //! The descriptors that this process was started with.
 //!
-//! The one home of `unsafe` in the tool. The standard library opens `/dev/null` in the place of a standard stream that is
+//! The standard library opens `/dev/null` in the place of a standard stream that is
 //! closed, before `main`: what is written there is lost, with exit code 0. Nothing but a look before that can tell such a
 //! stream from one that was sent to `/dev/null` on purpose. And a descriptor that is named by its number can only be
 //! duplicated by a call that the compiler cannot check.

@@ -111,28 +111,37 @@ fn contexts_and_aads_bind() {
         let open = [&["open", "--kek", "env:K"], good].concat();
         assert_eq!(tool.done(&open, &sealed), b"hello");
     }
-    for bad in [
-        &[][..],
-        &["--aad", AAD],
-        &["--context", PAIR, "--aad", AAD],
-        &["--context", PAIR, "--context", "b=2=4", "--aad", AAD],
-        &[
-            "--context",
-            PAIR,
-            "--context",
-            "b=2=3",
-            "--context",
-            "c=",
-            "--aad",
-            AAD,
-        ],
-        &["--context", PAIR, "--context", "b=2=3"],
-        &["--context", PAIR, "--context", "b=2=3", "--aad", "CANARY-AAD"],
-        &["--context", PAIR, "--context", "b=2=3", "--aad", "@@aad"],
+    let context = "give the --kek and --context";
+    let aad = "key and context are right";
+    for (bad, says) in [
+        (&[][..], context),
+        (&["--aad", AAD], context),
+        (&["--context", PAIR, "--aad", AAD], context),
+        (&["--context", PAIR, "--context", "b=2=4", "--aad", AAD], context),
+        (
+            &[
+                "--context",
+                PAIR,
+                "--context",
+                "b=2=3",
+                "--context",
+                "c=",
+                "--aad",
+                AAD,
+            ],
+            context,
+        ),
+        (&["--context", PAIR, "--context", "b=2=3"], aad),
+        (
+            &["--context", PAIR, "--context", "b=2=3", "--aad", "CANARY-AAD"],
+            aad,
+        ),
+        (&["--context", PAIR, "--context", "b=2=3", "--aad", "@@aad"], aad),
     ] {
         let open = [&["open", "--kek", "env:K"], bad].concat();
-        let line = tool.refused(&open, &sealed);
-        assert!(line.contains("--context and --aad"), "{line}");
+        let line = tool.fails_with(3, &open, &sealed);
+        assert!(line.contains(says), "{line}");
+        assert_eq!(line.contains("--aad"), says == aad, "{line}");
     }
 }
 

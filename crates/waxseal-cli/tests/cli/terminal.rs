@@ -150,6 +150,24 @@ fn at(terminal: &Terminal, tool: &Tool, arguments: &[&str]) -> Option<Child> {
     child.ok()
 }
 
+#[test]
+fn the_terminal_by_its_name_is_one_too() {
+    let tool = Tool::new();
+    tool.write("text", tool.done(&["seal", "--kek", "env:K"], b"for a person\n"));
+    let mut terminal = Terminal::new();
+    let open = ["open", "--kek", "env:K", "text", "-o", "/dev/tty"];
+    let Some(child) = at(&terminal, &tool, &open) else {
+        return;
+    };
+    terminal.expect("for a person");
+    assert!(child.wait_with_output().unwrap().status.success());
+    let mut terminal = Terminal::new();
+    let seal = ["seal", "--kek", "env:K", "text", "-o", "/dev/tty"];
+    let output = at(&terminal, &tool, &seal).unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    assert_eq!(terminal.shown(), "");
+}
+
 const PROMPT: &str = "passphrase-prompt:?kdf=argon2id&memory=19456&passes=2&lanes=1";
 
 #[test]

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 

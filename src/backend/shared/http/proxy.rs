@@ -43,14 +43,14 @@ impl Proxy {
         };
         let except = either(["no_proxy", "NO_PROXY"])?;
         let except = except.map(|(hosts, _)| hosts.expose_secret().to_owned());
-        Self::new(url, except.unwrap_or_default(), source).map(Some)
+        Self::new(&url, except.unwrap_or_default(), source).map(Some)
     }
 
     /// This proxy, but not for the hosts of `except`: names, suffixes, addresses and networks, separated by commas.
     ///
     /// # Errors
     /// `Configuration` if it is not the URL of a proxy.
-    pub(in crate::backend) fn new(url: SecretString, except: String, source: &'static str) -> Result<Self> {
+    pub(in crate::backend) fn new(url: &SecretString, except: String, source: &'static str) -> Result<Self> {
         // It may hold a password, so it is not quoted.
         let refused =
             || Error::configuration(format!("{source} is not the URL of a proxy: http://HOST:PORT"));
@@ -171,7 +171,7 @@ mod tests {
             ("kms.example.com:8200", "https://kms.example.com", true),
             ("kms.example.com:443", "https://kms.example.com", false),
         ] {
-            let proxy = Proxy::new("http://proxy:3128".into(), except.to_owned(), "HTTPS_PROXY").unwrap();
+            let proxy = Proxy::new(&"http://proxy:3128".into(), except.to_owned(), "HTTPS_PROXY").unwrap();
             assert_eq!(
                 proxy.is_for(&Url::parse(url).unwrap()),
                 expected,
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_address_has_no_password_and_what_is_no_url_is_refused() {
-        let proxy = |url: &str| Proxy::new(url.into(), String::new(), "https_proxy");
+        let proxy = |url: &str| Proxy::new(&url.into(), String::new(), "https_proxy");
         let shown = format!("{:?}", proxy("http://u:CANARY@proxy").unwrap());
         assert!(shown.contains("proxy:80") && !shown.contains("CANARY"), "{shown}");
         assert_eq!(proxy("proxy:3128").unwrap().address, "proxy:3128");

@@ -130,7 +130,7 @@ fn add_pem(roots: &mut RootCertStore, bytes: &[u8], what: &str) -> Result<()> {
                 added += 1;
             }
             SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
-                has_key = true
+                has_key = true;
             }
             _ => {}
         }

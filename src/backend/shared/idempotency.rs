@@ -1,0 +1,18 @@
+//! What marks that something was done for an idempotency key: its digest, since a key may say what is nobody's business.
+
+use sha2::{Digest, Sha256};
+
+/// 43 characters of base64url.
+#[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
+pub(in crate::backend) fn digest(idempotency_key: &str) -> String {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    let digest: [u8; 32] = Sha256::digest(idempotency_key).into();
+    Base64UrlUnpadded::encode_string(&digest)
+}
+
+/// 32 characters in small letters and digits, where no others may stand.
+#[cfg(feature = "gcp-kms")]
+pub(in crate::backend) fn small_digest(idempotency_key: &str) -> String {
+    let digest = Sha256::digest(idempotency_key);
+    base16ct::lower::encode_string(digest.get(..16).unwrap_or_default())
+}
