@@ -282,7 +282,7 @@ impl<'a> Request<'a> {
 }
 
 impl fmt::Debug for Request<'_> {
-    // Not the binding: whoever knows what contexts look like could guess theirs by it.
+    // Without the wrap binding: anybody who knows the form of contexts could guess a context from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("context", &self.context)

@@ -233,7 +233,7 @@ impl TryFrom<Plaintext> for SecretString {
 
 impl Drop for Plaintext {
     fn drop(&mut self) {
-        // As a slice: wiping a vector goes byte by byte and would cost more than opening it did. What lies behind
+        // As a slice: wiping a vector goes byte by byte and would cost more than opening it did. The bytes after
         // its length never held plaintext.
         self.0.as_mut_slice().zeroize();
     }

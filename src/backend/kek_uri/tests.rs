@@ -69,7 +69,7 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "aws-kms:alias/a?regoin=CANARY",
             "the option regoin is not known; aws-kms: takes region, endpoint, context, refresh",
         ),
-        ("passphrase-file:", "no path"),
+        ("passphrase-file:", "needs a path"),
         ("passphrase-file:p?allow-shared=CANARY", "allow-shared is"),
         (
             "passphrase-env:P?allow-shared=true",

@@ -168,7 +168,7 @@ mod tests {
             let mut wrapped = Vec::new();
             xaes.wrap_to(&dek, &Request::new(&context), &mut wrapped).unwrap();
             let nonce: [u8; NONCE] = wrapped[..NONCE].try_into().unwrap();
-            // Neither half is a constant or a counter that starts anew.
+            // Neither half is a constant or a counter that starts again.
             assert!(nonces.insert(nonce[..12].to_vec()) && nonces.insert(nonce[12..].to_vec()));
         }
     }
