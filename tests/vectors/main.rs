@@ -348,8 +348,8 @@ fn a_data_key_that_has_ended_opens_no_stream() {
 }
 
 /// A test for a file, under its name.
-fn trial(path: PathBuf) -> Trial {
-    let vector = Vector::read(&path);
+fn trial(path: &Path) -> Trial {
+    let vector = Vector::read(path);
     Trial::test(format!("file::{}", vector.name), move || {
         let (keys, context, aad) = (vector.keys(), vector.context(), vector.bytes("aad"));
         if vector.get("expect").unwrap() == "ok" {
@@ -389,7 +389,7 @@ fn main() -> ExitCode {
             a_data_key_that_has_ended_opens_no_stream,
         ),
     ];
-    let mut trials: Vec<_> = files.iter().cloned().map(trial).collect();
+    let mut trials: Vec<_> = files.iter().map(|file| trial(file)).collect();
     trials.extend(others.map(|(name, test)| {
         Trial::test(name, move || {
             test();
