@@ -74,7 +74,7 @@ fn in_place_allocates_nothing() {
         assert_eq!(
             key.open_in_place(&mut again, Aad::new("row 7")).unwrap().len(),
             60_000
-        )
+        );
     });
     assert_eq!(counted.count_total, 0);
 }
@@ -133,7 +133,7 @@ fn slices_allocate_nothing() {
     let mut sealed = vec![0; key.layout(plaintext.len()).unwrap().envelope_len()];
     let counted = measure(|| {
         key.seal_to_slice(&plaintext, Aad::new("row 7"), &mut sealed)
-            .unwrap()
+            .unwrap();
     });
     assert_eq!(counted.count_total, 0);
     let mut opened = vec![0; plaintext.len()];
@@ -144,7 +144,7 @@ fn slices_allocate_nothing() {
             key.open_to_slice(&sealed, Aad::new("row 7"), &mut opened)
                 .unwrap(),
             60_000
-        )
+        );
     });
     assert_eq!(counted.count_total, 0);
     assert_eq!(opened, plaintext);
