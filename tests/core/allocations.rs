@@ -94,7 +94,8 @@ fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
         let most = if len > 16_384 { 7 } else { 6 };
         assert!(seal.count_total <= most, "seal {len}: {}", seal.count_total);
         let open = measure(|| drop(sealer.open(&sealed, context.with_aad(b"row 7")).unwrap()));
-        assert!(open.count_total <= 11, "open {len}: {}", open.count_total);
+        // Two of them are the list of who may open which wrap, and the lease's list of all KEKs that the envelope names.
+        assert!(open.count_total <= 13, "open {len}: {}", open.count_total);
         let rewrap = measure(|| drop(sealer.rewrap(&sealed, &context).unwrap()));
         assert!(rewrap.count_total <= 14, "rewrap {len}: {}", rewrap.count_total);
         assert!(

@@ -145,7 +145,8 @@ fn broken_stanzas_in_front_do_not_stop_a_good_one() {
     let read = Envelope::parse(&envelope).unwrap();
     assert_eq!(read.header().wrap_section().unwrap().count(), 9);
     assert_eq!(sealer.open(&envelope, &context()).unwrap(), b"x");
-    assert_eq!(kms.count(Method::Unwrap), 1);
+    // What is local is tried first, so the good wrap opens before anybody is called.
+    assert_eq!(kms.count(Method::Unwrap), 0);
     // Alone each is refused for what it is.
     for (stanza, expected) in front.iter().zip([
         "malformed wrapped DEK",
