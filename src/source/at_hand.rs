@@ -2,6 +2,15 @@
 //!
 //! Only of sources that are known here by their type: a source around another, which audits or refuses, is a type of its
 //! own, and is asked each time.
+#![cfg_attr(
+    not(feature = "cache"),
+    allow(
+        unused_imports,
+        unused_variables,
+        clippy::only_used_in_recursion,
+        reason = "what a cache would be asked"
+    )
+)]
 
 use std::any::Any;
 use std::borrow::Cow;

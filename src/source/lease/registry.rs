@@ -61,6 +61,7 @@ pub(crate) struct Meant<'m> {
     /// By the KEKs that an envelope names, and its context.
     pub(crate) lease: &'m dyn Fn(&[KekRef], &EncryptionContext) -> bool,
     /// By the context alone, of a request whose answer is not known.
+    #[cfg_attr(not(feature = "cache"), allow(dead_code, reason = "only a cache asks for it"))]
     pub(crate) request: &'m dyn Fn(&EncryptionContext) -> bool,
 }
 
