@@ -10,6 +10,20 @@ use crate::value::error::{Error, Operation, Result};
 ///
 /// A header has at most 74 KiB: a wrap section of 65,536 bytes and a stored context of 8,192 are the limits. `Debug` shows
 /// only the length, because a header can contain a context.
+///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
+/// # let sealed = sealer.seal(b"alice@example.com", &EncryptionContext::empty())?;
+/// use waxseal::envelope::HeaderBuf;
+///
+/// let mut file = sealed.as_slice(); // any reader
+/// let header = HeaderBuf::read_from(&mut file)?;
+/// assert_eq!(header.header()?.wrap_section()?.count(), 1);
+/// // The reader is now at the first chunk.
+/// assert_eq!(file.len(), sealed.len() - header.as_bytes().len());
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct HeaderBuf(pub(super) Vec<u8>);
 

@@ -100,6 +100,10 @@ pub trait KekAdmin: Debug + Send + Sync {
     fn provider(&self) -> &str;
 
     /// Creates a KEK.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the name is not valid or, at a backend that can tell, belongs to another KEK; `Unsupported` if the backend cannot
+    /// make such a KEK; and the kinds of the [contract](Self#contract), by the backend's code.
     async fn create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription>;
 
     /// Describes a KEK or one of its versions. For a destroyed KEK, returns
@@ -119,10 +123,18 @@ pub trait KekAdmin: Debug + Send + Sync {
     }
 
     /// Makes a new version, activates it and describes it. Older versions continue to unwrap.
+    ///
+    /// # Errors
+    /// `KeyNotFound` if the backend does not know the KEK; `Unsupported` if the backend cannot rotate it; and the kinds of the
+    /// [contract](Self#contract), by the backend's code.
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription>;
 
     /// Disables a KEK, or the named version: it neither wraps nor unwraps until it is [enabled](Self::enable)
     /// again. Disabling a disabled KEK is not an error.
+    ///
+    /// # Errors
+    /// `KeyNotFound` if the backend does not know the KEK; `Unsupported` if the backend cannot disable it; and the kinds of the
+    /// [contract](Self#contract), by the backend's code.
     async fn disable(&self, kek: &KekRef) -> Result<()>;
 
     /// Enables a KEK, or the named version, again after [`disable`](Self::disable). Enabling an
@@ -137,5 +149,9 @@ pub trait KekAdmin: Debug + Send + Sync {
 
     /// Schedules destruction after `delay` (or after the backend's minimum, if that is longer), and returns the time of destruction.
     /// Everything that is still wrapped under the KEK is then lost.
+    ///
+    /// # Errors
+    /// `KeyNotFound` if the backend does not know the KEK; `Unsupported` if the backend cannot schedule destruction; and the kinds of the
+    /// [contract](Self#contract), by the backend's code.
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime>;
 }
