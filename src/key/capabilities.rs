@@ -32,6 +32,10 @@ pub struct Capabilities {
     pub unwraps: bool,
     /// Whether it answers without a network or device, in under a millisecond.
     pub is_local: bool,
+    /// Whether its KEKs have versions of which not every answer tells which one wrapped. Of a wrap without, nobody knows
+    /// whether it is current: a [`Rewrapper`](crate::sealer::Rewrapper) wraps it anew. False where versions are told, and
+    /// where there are none.
+    pub hides_versions: bool,
     /// The maximum number of items in one batch call; 1 if the backend has no batches.
     pub batch: usize,
 }
@@ -48,6 +52,7 @@ impl Capabilities {
             rewraps: false,
             unwraps: true,
             is_local: false,
+            hides_versions: false,
             batch: 1,
         }
     }
@@ -84,6 +89,13 @@ impl Capabilities {
     #[must_use]
     pub const fn local(mut self) -> Self {
         self.is_local = true;
+        self
+    }
+
+    /// Its KEKs have versions, and not every answer tells which one wrapped.
+    #[must_use]
+    pub const fn hiding_versions(mut self) -> Self {
+        self.hides_versions = true;
         self
     }
 

@@ -23,7 +23,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Values that were sealed under one data key share their wraps, and reading them costs one call to the KMS. A
 /// `Rewrapper` remembers what it made of a wrap section in a context, and gives the same new wraps to every value with
 /// the same old ones: 400 values of 20 data keys cost 20 unwraps and 20 wraps, and still cost 20 calls to read.
-/// It leaves alone what is wrapped as configured already, so a second run changes nothing.
+/// It leaves alone what is known to be wrapped as configured already, so a second run changes nothing; see *Versions*.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
@@ -50,7 +50,10 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// [`NewWraps::is_verified`] says so.
 ///
 /// *Versions.* Which version of a KEK wraps now is learned from the first re-wrap in each context, and believed for as
-/// long as the `Rewrapper` lives. After a rotation take a new one.
+/// long as the `Rewrapper` lives. After a rotation take a new one. A KMS that does not tell which version wrapped
+/// ([`Capabilities::hides_versions`](crate::key::Capabilities::hides_versions): AWS KMS, for most calls) leaves it unknown
+/// whether a value is on the newest key material: then each run moves each data key once, and a second run is not for
+/// free.
 ///
 /// *Registry.* These data keys are in the sealer's [registry of leases](Sealer::leases). Whenever something is ended or
 /// turned over there, a `Rewrapper` forgets everything; a data key whose lease is over is asked for again.

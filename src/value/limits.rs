@@ -52,7 +52,7 @@ limits! {
     /// Stanzas in one envelope.
     STANZAS = 16, "stanza count", "more recipients than anybody has; bounds the work that one envelope can cause";
     /// Calls to backends for opening or re-wrapping one envelope.
-    BACKEND_CALLS = 32, "backend calls of an envelope", "each stanza twice; planted stanzas, keys and versions must not multiply";
+    BACKEND_CALLS = 32, "backend calls of an envelope", "each stanza twice; planted stanzas, keys and versions must not multiply; only more wraps that may be ours than these can use them up";
     /// Stanzas wrapped by a passphrase in one envelope.
     PASSPHRASE_STANZAS = 2, "passphrase stanza count", "each one can cost a second of processor time before anything is verified";
     /// Length of a provider name, in bytes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use waxseal::blocking::{Rewrapper, Sealer};
 use waxseal::envelope::{BodyHead, WrapSection, WrapSet};
-use waxseal::key::Request;
+use waxseal::key::{KekState, Request};
 use waxseal::runtime::{Monotonic, Runtime};
 use waxseal::source::{AnyOf, Cached, Caching, Currency, DekLease, DekSource, Rewrapped};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
@@ -111,6 +111,35 @@ fn siblings_stay_siblings_and_a_second_run_changes_nothing() {
         assert_eq!(run(&mut sealer.rewrapper(), &mut rows), VALUES);
         assert_eq!(sections(&rows), KEYS);
         all_open(&new, &rows);
+    }
+}
+
+/// Where nobody is told which version wrapped, a value may be on an old one, and is moved. Once in a run.
+#[test]
+fn values_of_a_key_that_tells_no_versions_are_moved_to_the_new_one() {
+    for rewraps in [false, true] {
+        let kms = FakeKeyManager::new("aws").hiding_versions();
+        let kms = if rewraps { kms.rewrapping() } else { kms };
+        let mut rows = rows(&kms);
+        let sealer = Sealer::new(kms.clone());
+        kms.rotate_now();
+        let mut rewrapper = sealer.rewrapper();
+        assert_eq!(run(&mut rewrapper, &mut rows), VALUES);
+        // And by itself again: what it has just made is current.
+        assert_eq!(run(&mut rewrapper, &mut rows), 0);
+        assert_eq!(sections(&rows), KEYS);
+        let (unwraps, asked) = (kms.count(Method::Unwrap), kms.count(Method::Rewrap));
+        assert_eq!((unwraps, asked), if rewraps { (1, KEYS - 1) } else { (KEYS, 0) });
+        // The old version is not needed any more.
+        kms.set_state(1, KekState::Destroyed);
+        all_open(&kms, &rows);
+        let current = sealer.rewrapper().is_current(&rows[0], &context()).unwrap();
+        assert_eq!(current, Currency::Unknown);
+        let other = Sealer::new(kms.clone()).seal(b"x", &context()).unwrap();
+        assert_eq!(
+            rewrapper.is_current(&other, &context()).unwrap(),
+            Currency::Unknown
+        );
     }
 }
 

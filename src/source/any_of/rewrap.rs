@@ -69,6 +69,7 @@ impl AnyOf {
         if rules.current().is_none() {
             self.check_class(wraps, &owners, opened, request).await?;
         }
+        self.check_count(wraps, &owners, rules)?;
         let mut made = Vec::with_capacity(self.wrap_with.len());
         for manager in &self.wrap_with {
             made.push(own(manager, manager.as_ref().wrap(dek, request).await?)?);
@@ -123,8 +124,11 @@ impl AnyOf {
         let is_stale = |current: &[KekRef]| {
             !stanza.kek_id.is_empty() && current.first().is_some_and(|current| !is_named(stanza, current))
         };
-        // Whoever wants to leave alone what is current has to know first.
-        if rules.current().is_some_and(|current| !is_stale(current))
+        let is_untold = |current: &[KekRef]| !current.is_empty() && self.is_untold(current);
+        // Whoever wants to leave alone what is current has to know first, if that can be known.
+        if rules
+            .current()
+            .is_some_and(|current| !is_stale(current) && !is_untold(current))
             || (!rules.weakens() && is_weaker(destination, source.capabilities().class))
         {
             return none;
@@ -171,6 +175,9 @@ impl AnyOf {
         current: &[KekRef],
         rules: RewrapRules<'_>,
     ) -> bool {
+        if self.is_untold(current) {
+            return false;
+        }
         let mut ours: Vec<(WrapRef<'_>, KekRef)> = Vec::new();
         for (stanza, owner) in wraps.stanzas().zip(owners) {
             match owner {
@@ -180,6 +187,12 @@ impl AnyOf {
             }
         }
         self.matches(ours, current)
+    }
+
+    /// Whether it is not known which version of a KEK wraps now, though there are several.
+    fn is_untold(&self, current: &[KekRef]) -> bool {
+        let mut current = self.wrap_with.iter().zip(current);
+        current.any(|(manager, kek)| manager.capabilities().hides_versions && kek.version().is_empty())
     }
 
     /// Whether these stanzas are under each of `current` once, as this source writes them.
@@ -230,10 +243,10 @@ impl AnyOf {
                 Currency::Unknown
             };
         }
-        if self.matches(mine, current) {
-            Currency::Current
-        } else {
-            Currency::Stale
+        match self.matches(mine, current) {
+            true if self.is_untold(current) => Currency::Unknown,
+            true => Currency::Current,
+            false => Currency::Stale,
         }
     }
 }
