@@ -23,44 +23,47 @@ pub(crate) enum Exit {
 
 /// What each number means, as the help and `docs/cli.md` have it.
 pub(crate) const TABLE: [(u8, &str); 15] = [
-    (0, "done: the output is complete"),
+    (0, "done: the output is there"),
     (
         Exit::Failed as u8,
-        "failed for a reason that has no code of its own",
+        "failed for a reason that no other code stands for",
     ),
-    (Exit::Usage as u8, "the command line is wrong; nothing was done"),
+    (
+        Exit::Usage as u8,
+        "the command line makes no sense; nothing was done",
+    ),
     (
         Exit::DoesNotOpen as u8,
-        "the envelope does not open: wrong key, context or AAD, or altered data",
+        "does not open: wrong key, context or AAD, or altered data",
     ),
     (
         Exit::NoKey as u8,
-        "no usable key: no configured key opens the envelope, or the configuration of a key is wrong",
+        "no key: none that is configured opens it, or the configuration of one is wrong",
     ),
     (
         Exit::Denied as u8,
-        "the key manager denies access or rejects the credentials",
+        "the key manager denies access, or does not accept the credentials",
     ),
     (
         Exit::TryAgain as u8,
-        "unavailable, throttled, timed out, busy, or changed by somebody else: try again",
+        "unavailable, throttled, timed out, busy or changed meanwhile: try again",
     ),
     (
         Exit::NoEnvelope as u8,
-        "the input is not an envelope, is malformed, or has a newer format",
+        "not an envelope, malformed, or of a newer format",
     ),
     (
         Exit::Refused as u8,
         "refused by a rule or a policy; nothing was done",
     ),
-    (Exit::Io as u8, "reading or writing a file or stream failed"),
-    (Exit::Doctor as u8, "`doctor` found a key that needs attention"),
-    (11, "(reserved for the key ring: nothing is due)"),
+    (Exit::Io as u8, "reading or writing failed"),
+    (Exit::Doctor as u8, "doctor found a key that needs attention"),
+    (11, "(kept for the key ring: nothing is due)"),
     (Exit::KeyRetired as u8, "the key is retired"),
     (Exit::KeyRevoked as u8, "the key is revoked"),
     (
         Exit::KeyUnusable as u8,
-        "the key is disabled, not ready, destroyed or about to be destroyed, or does not exist",
+        "the key is disabled, not ready, (about to be) destroyed or not there",
     ),
 ];
 

@@ -54,7 +54,7 @@ fn usage_is_2_and_says_what_to_write() {
             &["seal", "--kek", "env:K", "--context", "CANARY"],
             "--context KEY=VALUE",
         ),
-        (&["seal", "--kek", "env:K", "--context", "=CANARY"], "must not be empty"),
+        (&["seal", "--kek", "env:K", "--context", "=CANARY"], "empty key"),
         (
             &[
                 "seal",
