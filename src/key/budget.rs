@@ -7,10 +7,10 @@ use crate::value::limits;
 
 /// The calls to backends that one operation on one envelope may still make.
 ///
-/// A source makes one for each [`Request`](super::Request) it opens or re-wraps for, and takes a call from it before it
-/// asks a key manager. A key manager that makes more than one call for one question (it tries several versions, or
-/// several keys) takes each further call with [`Request::take_call`](super::Request::take_call), so that an envelope
-/// with planted stanzas cannot multiply the two.
+/// A source makes one budget for each open or re-wrap, and takes a call from the budget before it
+/// asks a key manager. If a key manager needs more than one call for one answer (to try several versions or
+/// several keys), it takes each further call with [`Request::take_call`](super::Request::take_call). So an envelope
+/// with planted stanzas cannot multiply the calls.
 #[derive(Debug)]
 pub struct CallBudget(AtomicU32);
 
@@ -23,7 +23,7 @@ impl Default for CallBudget {
 }
 
 impl CallBudget {
-    /// The calls that one envelope may cause: [`limits::BACKEND_CALLS`].
+    /// Makes a full budget: [`limits::BACKEND_CALLS`] calls.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -32,7 +32,7 @@ impl CallBudget {
     /// Takes one call.
     ///
     /// # Errors
-    /// `BudgetExhausted` where none is left.
+    /// `BudgetExhausted` if no call is left.
     pub fn take(&self) -> Result<()> {
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
@@ -40,7 +40,7 @@ impl CallBudget {
             .map_err(|_| exhausted())
     }
 
-    /// How many calls are left.
+    /// Returns how many calls are left.
     #[must_use]
     pub fn left(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
@@ -51,7 +51,7 @@ fn exhausted() -> Error {
     Error::new(ErrorKind::BudgetExhausted {
         budget: limits::BACKEND_CALLS.name,
     })
-    .with_detail("the envelope has more wraps that may be ours than calls to spend on it")
+    .with_detail("the envelope needs more calls to backends than one envelope may cause: remove wraps or KEKs that nobody needs")
 }
 
 #[cfg(test)]

@@ -203,8 +203,8 @@ impl Builder {
     /// The sealer.
     ///
     /// # Errors
-    /// `Configuration` without any key manager or source, with both, with one key to wrap with twice, or with a cache
-    /// around a source that is one; `OverLimit` for more than 16 that wrap, or padding that leaves no room for a wrap section.
+    /// `Configuration` without any key manager or source, with both, with one key to wrap with twice, with hidden ids of
+    /// a key that only wraps and that nobody here unwraps with, or with a cache around a source that is one; `OverLimit` for more than 16 that wrap, or padding that leaves no room for a wrap section.
     pub fn build(self) -> Result<Sealer> {
         let source = match self.source {
             Some(source) if self.any_of.is_default() => source,
@@ -221,6 +221,7 @@ impl Builder {
             None => {
                 limits::STANZAS.check(self.any_of.wraps())?;
                 self.any_of.check_twice()?;
+                self.any_of.check_hidden()?;
                 Arc::new(self.any_of.with_runtime(Arc::clone(&self.settings.runtime)))
             }
         };

@@ -301,3 +301,109 @@ fn actor_and_request_id_of_a_sealer_reach_the_key_manager() {
     }
     assert_eq!(bench.kms.calls().len(), 4);
 }
+
+/// Ends or turns over data keys each time that it is asked for one.
+#[derive(Debug)]
+struct Restless {
+    inner: waxseal::source::AnyOf,
+    leases: Leases,
+    left: AtomicUsize,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Restless {
+    fn stir(&self) {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let left = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            self.leases.end_all();
+        }
+    }
+}
+
+#[async_trait]
+impl DekSource for Restless {
+    async fn seal_dek(&self, request: &Request<'_>) -> waxseal::Result<(Arc<DekLease>, WrapSet)> {
+        let given = self.inner.seal_dek(request).await?;
+        self.stir();
+        Ok(given)
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Arc<DekLease>> {
+        let given = self.inner.open_dek(wraps, body, request).await?;
+        self.stir();
+        Ok(given)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Rewrapped> {
+        self.inner.rewrap(wraps, body, request).await
+    }
+}
+
+#[test]
+fn who_ends_data_keys_all_the_time_holds_up_nobody_for_ever() {
+    type Ask = fn(&Bench, &Sealer, &[u8]) -> waxseal::Result<()>;
+    let asks: [Ask; 4] = [
+        |bench, sealer, _| bench.run(sealer.data_key(&context("acme"))).map(drop),
+        |bench, sealer, sealed| {
+            let envelope = Envelope::parse(sealed).unwrap();
+            bench
+                .run(sealer.opener(envelope.header(), &context("acme")))
+                .map(drop)
+        },
+        |bench, sealer, _| bench.run(sealer.seal(b"x", &context("acme"))).map(drop),
+        |bench, sealer, sealed| bench.run(sealer.open(sealed, &context("acme"))).map(drop),
+    ];
+    let bench = Bench::new();
+    let sealed = bench.sealed(&context("acme"));
+    // With a cache of small tables, one that keeps nothing, and none.
+    let policies = [
+        Some(Caching::default()),
+        Some(Caching {
+            open_entries: 0,
+            seal_entries: 0,
+            ..Caching::default()
+        }),
+        None,
+    ];
+    for ask in asks {
+        for policy in policies {
+            for (times, works) in [(0, true), (1, true), (7, true), (usize::MAX, false)] {
+                let (leases, asked) = (Leases::new(), Arc::new(AtomicUsize::new(0)));
+                let builder = Sealer::builder()
+                    .source(Restless {
+                        inner: waxseal::source::AnyOf::new(bench.kms.clone()),
+                        leases: leases.clone(),
+                        left: times.into(),
+                        asked: Arc::clone(&asked),
+                    })
+                    .runtime(bench.runtime.clone())
+                    .leases(leases);
+                let builder = match policy {
+                    Some(policy) => builder.cache(policy),
+                    None => builder,
+                };
+                let result = ask(&bench, &builder.build().unwrap(), &sealed);
+                assert_eq!(result.is_ok(), works, "{times} {policy:?} {result:?}");
+                let rounds = if works { times + 1 } else { 8 };
+                assert_eq!(asked.load(Ordering::SeqCst), rounds, "{policy:?}");
+                if let Err(error) = result {
+                    assert_eq!(error.kind(), ErrorKind::LeaseExpired);
+                    assert!(error.is_retryable());
+                }
+            }
+        }
+    }
+}

@@ -69,7 +69,7 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "aws-kms:alias/a?regoin=CANARY",
             "the option regoin is not known; aws-kms: takes region, endpoint, context, refresh",
         ),
-        ("passphrase-file:", "no path"),
+        ("passphrase-file:", "needs a path"),
         ("passphrase-file:p?allow-shared=CANARY", "allow-shared is"),
         (
             "passphrase-env:P?allow-shared=true",
@@ -80,11 +80,11 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
         ("passphrase-fd:+3", "the number of a descriptor"),
         ("passphrase-fd:99999999999", "the number of a descriptor"),
         ("passphrase-command: ", "a program and its arguments"),
-        ("passphrase-prompt:CANARY", "nothing follows"),
-        ("file:", "no path"),
-        ("file:?allow-shared=true", "no path"),
+        ("passphrase-prompt:CANARY", "only options may follow"),
+        ("file:", "needs a path"),
+        ("file:?allow-shared=true", "needs a path"),
         ("file:k?allow-shared=CANARY", "allow-shared is"),
-        ("passphrase-env:P?kdf=CANARY", "kdf is"),
+        ("passphrase-env:P?kdf=CANARY", "kdf must be"),
         ("passphrase-env:P?kdf=pbkdf2&kdf=pbkdf2", "twice"),
         ("passphrase-env:P?kdf=pbkdf2&memory=65536", "does not take memory"),
         ("passphrase-env:P?memory=65536", "does not take memory"),
@@ -167,7 +167,7 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "the option region is not known",
         ),
         ("passphrase-env:P?iterations=1000", "600000"),
-        ("passphrase-env:P?name=", "name of a passphrase is empty"),
+        ("passphrase-env:P?name=", "name of a passphrase must not be empty"),
     ] {
         let error = parse(bad).unwrap_err().to_string();
         assert!(error.contains(named), "{bad}: {error}");

@@ -1,4 +1,4 @@
-//! `pkcs11:`, among the schemes of key URIs.
+//! The URI scheme `pkcs11:`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
         UriOption::new(
             "allow-shared",
             "true|false",
-            "take a PIN file that its group or others can read (default false)",
+            "accept a PIN file that its group or others can read (default false)",
         ),
         UriOption::new(
             "algorithm",
@@ -30,12 +30,12 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
         UriOption::new(
             "final-try",
             "true|false",
-            "try the PIN even if one more wrong one locks the token (default false)",
+            "try the PIN even if one more wrong PIN locks the token (default false)",
         ),
         UriOption::new(
             "module-restart",
             "true|false",
-            "start the module anew if nothing else helps; only if nothing else in the process uses it (default false)",
+            "restart the module if nothing else helps; only if nothing else in the process uses it (default false)",
         ),
     ],
     variables: &[],
@@ -52,7 +52,7 @@ impl Place for Uri {
 }
 
 impl fmt::Display for Uri {
-    /// Which key it names; not where its PIN is.
+    /// The key that the URI names, without the place of its PIN.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pkcs11:object={}", self.object().escape_debug())
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use self::registry::Leases;
+pub(crate) use self::registry::Rounds;
 #[cfg(feature = "cache")]
 pub(crate) use self::registry::{Holder, Meant};
 use self::slots::Slots;

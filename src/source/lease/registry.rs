@@ -9,6 +9,7 @@ use super::DekLease;
 use crate::envelope::{KekRef, WrapSection};
 use crate::message::WeakStopFlag;
 use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// Forgotten leases are looked for when there are so many, and again whenever their number has doubled.
 const FEW: usize = 64;
@@ -70,6 +71,29 @@ pub(crate) trait Holder: Send + Sync {
 
     /// The contexts of what it keeps and of what it has asked for.
     fn contexts(&self) -> Vec<EncryptionContext>;
+}
+
+/// How often one request asks again because something was ended or turned over while it waited.
+const ROUNDS: u32 = 8;
+
+/// The rounds of one request, so that who ends data keys all the time holds up nobody for ever.
+#[derive(Default)]
+pub(crate) struct Rounds(u32);
+
+impl Rounds {
+    /// Begins another round.
+    ///
+    /// # Errors
+    /// `LeaseExpired`, retryable, after the last.
+    pub(crate) fn again(&mut self) -> Result<()> {
+        self.0 += 1;
+        if self.0 < ROUNDS {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::LeaseExpired)
+            .with_retryable(true)
+            .with_detail("data keys were ended or turned over each time that one was asked for"))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
