@@ -364,12 +364,15 @@ impl Sealer {
             .await
             .map_err(|error| error.with_operation(Operation::Open))?;
         let lease = found.into_lease();
-        let opener = Opener::new(lease, context.clone(), Arc::clone(&self.settings.runtime));
+        let runtime = Arc::clone(&self.settings.runtime);
+        let end = runtime.now() + self.settings.data_key_age;
+        let opener = Opener::new(lease, context.clone(), runtime).ending(end);
         Ok(opener.with_parallel(self.settings.parallel.clone()))
     }
 
     /// Whether nothing was ended or turned over since `epoch`, when a lease was asked for: else it is to be asked for again.
-    /// One that is handed out is put into the registry before that. A cache has seen to both.
+    /// One that is handed out is put into the registry before that. For what is in it already a cache, or an earlier
+    /// call, has seen to both.
     fn is_current(
         &self,
         epoch: u64,
@@ -377,8 +380,7 @@ impl Sealer {
         wraps: Option<WrapSection<'_>>,
         handed_out: Option<&EncryptionContext>,
     ) -> bool {
-        #[cfg(feature = "cache")]
-        if self.cache.is_some() {
+        if self.leases.has(lease) {
             return true;
         }
         if let Some(context) = handed_out {

@@ -68,7 +68,7 @@ impl EncryptionContext {
         pairs.sort_by(|a, b| a.0.as_ref().as_bytes().cmp(b.0.as_ref().as_bytes()));
         if pairs.iter().any(|(key, _)| key.as_ref().is_empty()) {
             return Err(Error::argument(
-                "a key of an encryption context must not be empty",
+                "an encryption context must not have an empty key",
             ));
         }
         if pairs

@@ -246,6 +246,39 @@ fn two_wraps_of_one_key_are_not_two_recipients() {
     rewrapped.check(RewrapRules::new()).unwrap();
 }
 
+/// Two clusters of one mount and key name are two keys, though the names in their stanzas are equal.
+#[test]
+fn namesakes_do_not_become_one_key() {
+    let here = FakeKeyManager::new("transit/keys/orders").with_ambiguous_id();
+    let there = here.elsewhere("there");
+    let new = FakeKeyManager::new("new");
+    for hidden in [false, true] {
+        let sealed = seal(&[&here, &there], hidden);
+        new.forget_calls();
+        let mover = || {
+            builder()
+                .wrap_with(new.clone())
+                .open_with(here.clone())
+                .open_with(there.clone())
+        };
+        let error = build(mover()).rewrap(&sealed, &context()).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::WouldWeaken {
+                what: "fewer wraps than it found"
+            }
+        );
+        assert_eq!(new.count(Method::Wrap), 0);
+        let rules = RewrapRules::new().leaving_fewer_wraps();
+        let moved = build(mover().rewrap_rules(rules))
+            .rewrap(&sealed, &context())
+            .unwrap();
+        assert_eq!(ids(&moved.splice(&sealed).unwrap()), ["new"]);
+        let both = build(builder().wrap_with(here.clone()).wrap_with(there.clone()));
+        assert!(both.rewrap(&sealed, &context()).is_ok());
+    }
+}
+
 /// The shortcut has half of the time; the other half is for the general way.
 #[test]
 fn a_shortcut_that_hangs_leaves_time_for_the_general_way() {

@@ -19,6 +19,9 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// Rotations on demand of one key in its life (AWS KMS quotas).
 const ROTATIONS: u64 = 25;
+/// One administration is over when as many calls, one after the other, would be: for creating, every key of a region may be
+/// asked for its tags.
+const CALLS: u32 = 12;
 const DAY: u64 = 86_400;
 /// Days that AWS waits before it deletes a key.
 const WAIT: std::ops::RangeInclusive<u64> = 7..=30;
@@ -84,7 +87,15 @@ impl AwsAdmin {
     /// # Errors
     /// As [`describe`](KekAdmin::describe).
     pub async fn rotation_status(&self, kek: &KekRef) -> Result<RotationStatus> {
-        self.status(kek).await.map_err(named)
+        self.begun().status(kek).await.map_err(named)
+    }
+
+    /// The same, for one administration that begins now: one deadline is over all its calls.
+    fn begun(&self) -> Self {
+        Self {
+            client: self.client.for_several(CALLS),
+            ..self.clone()
+        }
     }
 
     async fn status(&self, kek: &KekRef) -> Result<RotationStatus> {
@@ -288,39 +299,45 @@ impl KekAdmin for AwsAdmin {
     }
 
     async fn create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription> {
-        self.try_create(template, idempotency_key).await.map_err(named)
+        self.begun()
+            .try_create(template, idempotency_key)
+            .await
+            .map_err(named)
     }
 
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
-        let describe = async { self.description(&self.metadata(&self.id(kek)?).await?) };
+        let own = self.begun();
+        let describe = async { own.description(&own.metadata(&own.id(kek)?).await?) };
         describe.await.map_err(named)
     }
 
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
-        self.try_rotate(kek, idempotency_key).await.map_err(named)
+        self.begun().try_rotate(kek, idempotency_key).await.map_err(named)
     }
 
     async fn disable(&self, kek: &KekRef) -> Result<()> {
+        let own = self.begun();
         let disable = async {
             // AWS disables no key by its alias.
-            let key_id = self.metadata(&self.whole(kek)?).await?.key_id;
-            let call = self.client.kms()?.disable_key().key_id(key_id);
-            self.client.call(None, call.send()).await.map(drop)
+            let key_id = own.metadata(&own.whole(kek)?).await?.key_id;
+            let call = own.client.kms()?.disable_key().key_id(key_id);
+            own.client.call(None, call.send()).await.map(drop)
         };
         disable.await.map_err(named)
     }
 
     async fn enable(&self, kek: &KekRef) -> Result<()> {
+        let own = self.begun();
         let enable = async {
-            let key_id = self.metadata(&self.whole(kek)?).await?.key_id;
-            let call = self.client.kms()?.enable_key().key_id(key_id);
-            self.client.call(None, call.send()).await.map(drop)
+            let key_id = own.metadata(&own.whole(kek)?).await?.key_id;
+            let call = own.client.kms()?.enable_key().key_id(key_id);
+            own.client.call(None, call.send()).await.map(drop)
         };
         enable.await.map_err(named)
     }
 
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
-        self.try_schedule(kek, delay).await.map_err(named)
+        self.begun().try_schedule(kek, delay).await.map_err(named)
     }
 }
 

@@ -5,8 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::default_provider::region::DefaultRegionChain;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::region::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_kms::config::Credentials;
 use aws_sdk_kms::config::http::HttpResponse;
@@ -27,7 +30,7 @@ use crate::value::error::{Error, Result};
 
 /// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`AwsKey`] share one.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<Inner>, Option<Monotonic>);
 
 struct Inner {
     kms: Kept<aws_sdk_kms::Client>,
@@ -79,12 +82,18 @@ impl Client {
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
         } else if let Some(fallback) = &config.fallback_region {
-            let mut usual = DefaultRegionChain::builder();
-            if let Some(profile) = &config.profile {
-                usual = usual.profile_name(profile);
+            // The SDK's own chain, but by the connections of this crate: the SDK's follow other proxies and trust other CAs.
+            let ours = Connections::new(trust.clone(), proxy.clone(), Vec::new());
+            let ours = ProviderConfig::default().with_http_client(ours);
+            let mut profile = ProfileFileRegionProvider::builder();
+            if let Some(name) = &config.profile {
+                profile = profile.profile_name(name);
             }
-            let fallback = Region::new(fallback.clone());
-            loader = loader.region(RegionProviderChain::first_try(usual.build()).or_else(fallback));
+            let machine = ImdsRegionProvider::builder().configure(&ours).build();
+            let usual = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                .or_else(profile.build())
+                .or_else(machine);
+            loader = loader.region(usual.or_else(Region::new(fallback.clone())));
         }
         if let Some(profile) = &config.profile {
             loader = loader.profile_name(profile);
@@ -125,14 +134,22 @@ impl Client {
         if let Some(endpoint) = &config.endpoint {
             kms = kms.endpoint_url(endpoint);
         }
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             kms: Kept::new(aws_sdk_kms::Client::from_conf(kms.build())),
             region,
             endpoint: config.endpoint,
             refresh: config.refresh,
             clock: config.clock,
             door: door.to(peer),
-        })))
+        };
+        Ok(Self(Arc::new(inner), None))
+    }
+
+    /// The same client for several calls, which are over by one deadline: that of as many calls, one after the other.
+    pub(super) fn for_several(&self, calls: u32) -> Self {
+        let door = &self.0.door;
+        let until = door.now() + door.timeout().saturating_mul(calls);
+        Self(Arc::clone(&self.0), Some(until))
     }
 
     /// The KEK of this key id, key ARN, alias (`alias/NAME`) or alias ARN. Calls nothing.
@@ -203,7 +220,7 @@ impl Client {
         E: Send + 'static,
     {
         let work = async move { call.await.map_err(map) };
-        let deadline = self.0.door.deadline_by(deadline);
+        let deadline = self.0.door.deadline_by(deadline.or(self.1));
         self.0.door.run_by(deadline, work).await
     }
 }

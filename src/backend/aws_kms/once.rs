@@ -11,6 +11,9 @@ pub(super) const CREATED: &str = "waxseal-created";
 /// The front of the tags of rotations; behind it the idempotency key's digest.
 const ROTATED: &str = "waxseal-rotated:";
 
+/// The most pages of one list: as many keys as AWS lets a region have (100 000), at 100 a page.
+const PAGES: usize = 1000;
+
 /// The name of the tag of one rotation.
 pub(super) fn rotation(idempotency_key: &str) -> String {
     format!("{ROTATED}{}", digest(idempotency_key))
@@ -28,7 +31,7 @@ pub(super) fn tag(key: &str, value: &str) -> Result<Tag> {
 pub(super) async fn tags(client: &Client, key_id: &str) -> Result<Vec<Tag>> {
     let mut all = Vec::new();
     let mut marker = None;
-    loop {
+    for _ in 0..PAGES {
         let call = client
             .kms()?
             .list_resource_tags()
@@ -41,13 +44,14 @@ pub(super) async fn tags(client: &Client, key_id: &str) -> Result<Vec<Tag>> {
             return Ok(all);
         }
     }
+    Err(endless())
 }
 
 /// How often a key was rotated.
 pub(super) async fn rotations(client: &Client, key_id: &str) -> Result<usize> {
     let mut count = 0;
     let mut marker = None;
-    loop {
+    for _ in 0..PAGES {
         let call = client
             .kms()?
             .list_key_rotations()
@@ -60,6 +64,7 @@ pub(super) async fn rotations(client: &Client, key_id: &str) -> Result<usize> {
             return Ok(count);
         }
     }
+    Err(endless())
 }
 
 /// The key that was created for an idempotency key and has no alias yet, since the call broke off between the two.
@@ -67,7 +72,7 @@ pub(super) async fn rotations(client: &Client, key_id: &str) -> Result<usize> {
 pub(super) async fn find_created(client: &Client, idempotency_key: &str) -> Result<Option<String>> {
     let wanted = digest(idempotency_key);
     let mut marker = None;
-    loop {
+    for _ in 0..PAGES {
         let call = client.kms()?.list_keys().set_marker(marker);
         let page = client.call(None, call.send()).await?;
         for id in page
@@ -91,11 +96,16 @@ pub(super) async fn find_created(client: &Client, idempotency_key: &str) -> Resu
             return Ok(None);
         }
     }
+    Err(endless())
 }
 
 pub(super) fn has(tags: &[Tag], key: &str, value: &str) -> bool {
     tags.iter()
         .any(|tag| tag.tag_key == key && tag.tag_value == value)
+}
+
+fn endless() -> Error {
+    Error::new(ErrorKind::InvalidAnswer).with_detail("a list does not end")
 }
 
 fn next(truncated: bool, marker: Option<String>) -> Result<Option<String>> {

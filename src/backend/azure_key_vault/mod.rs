@@ -36,7 +36,8 @@
 //!
 //! *A version that is disabled, has expired or is not valid yet does not wrap*, whatever the service would do: it is reported
 //! to wrap under such a version and to refuse to unwrap. The attributes that come with the answer decide, as old as
-//! [`Config::with_refresh`] allows. A pinned version is read as often; without the right to read it, the service decides.
+//! [`Config::with_refresh`] allows; while the vault does not answer, at most twice as old (or a minute), and then nothing is wrapped. A version
+//! that is disabled may so go on wrapping for that long. A pinned version is read as often; without the right to read it, the service decides.
 //!
 //! An unwrap asks the *configured* vault for the *configured* key; of the stanza it takes the version alone. Where the writer
 //! hid the version with the id, the current version is tried, then the others, each a call of the envelope's budget

@@ -50,6 +50,8 @@ struct Known {
 pub(super) struct Version {
     pub(super) id: String,
     validity: Validity,
+    /// When it was asked for.
+    read: Monotonic,
 }
 
 impl Version {
@@ -59,6 +61,11 @@ impl Version {
             Some(why) => Err(out_of_use(&self.id, why)),
             None => Ok(()),
         }
+    }
+
+    /// Whether what is known of its state is too old to wrap by: it may have been disabled since.
+    fn is_too_old(&self, now: Monotonic, refresh: Duration) -> bool {
+        now.0.saturating_sub(self.read.0) > refresh.max(AGAIN).saturating_mul(2)
     }
 }
 
@@ -242,8 +249,12 @@ impl Key {
 
     /// A version to wrap under, which is in use. If what is known is not, the vault is asked once more.
     pub(super) async fn version_in_use(&self, deadline: Monotonic) -> Result<String> {
-        let now = self.client.wall_clock();
+        let (began, now) = (self.client.now(), self.client.wall_clock());
         let version = self.version(deadline).await?;
+        if version.is_too_old(began, self.client.refresh()) {
+            let version = self.resolve(deadline).await?;
+            return version.check(now).map(|()| version.id);
+        }
         let Err(refused) = version.check(now) else {
             return Ok(version.id);
         };
@@ -266,6 +277,7 @@ impl Key {
 
     /// Asks which version wraps, and for its state.
     async fn resolve(&self, deadline: Monotonic) -> Result<Version> {
+        let read = self.client.now();
         let pinned = self.pinned.as_deref();
         let version = match self.get(pinned, deadline).await {
             Ok(found) => {
@@ -275,6 +287,7 @@ impl Key {
                 Version {
                     id: kek.version().to_owned(),
                     validity: Validity::of(found.attributes.as_ref()),
+                    read,
                 }
             }
             // The version is known, and there is no right to read it.
@@ -282,6 +295,7 @@ impl Key {
                 Some(pinned) if error.kind() == ErrorKind::Denied => Version {
                     id: pinned.to_owned(),
                     validity: Validity::default(),
+                    read,
                 },
                 _ => return Err(error),
             },
@@ -377,5 +391,37 @@ impl fmt::Debug for Key {
             .field("version", &self.lock().version)
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_good_for_twice_the_time_between_two_reads() {
+        let seconds = Duration::from_secs;
+        let version = Version {
+            id: "v".to_owned(),
+            validity: Validity::default(),
+            read: Monotonic(seconds(1000)),
+        };
+        for (refresh, age, expected) in [
+            (300, 0, false),
+            (300, 600, false),
+            (300, 601, true),
+            // Never less than a minute, in which it is asked for twice.
+            (0, 60, false),
+            (0, 61, true),
+            (u64::MAX, 1 << 40, false),
+        ] {
+            let now = version.read + seconds(age);
+            assert_eq!(
+                version.is_too_old(now, seconds(refresh)),
+                expected,
+                "{refresh} {age}"
+            );
+        }
+        assert!(!version.is_too_old(Monotonic(Duration::ZERO), seconds(300)));
     }
 }

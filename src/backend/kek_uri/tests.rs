@@ -1,4 +1,5 @@
 use super::*;
+use crate::value::error::ErrorKind;
 
 fn parse(uri: &str) -> Result<KekUri> {
     uri.parse()
@@ -263,4 +264,43 @@ fn what_is_shown_of_a_uri_has_no_argument_of_a_command() {
     }
     assert!(parse("passphrase-fd:0").unwrap().reads_standard_input());
     assert!(!parse("passphrase-fd:3").unwrap().reads_standard_input());
+}
+
+#[test]
+fn what_a_uri_reads_is_known_before_it_is_opened() {
+    let file = |path: &str| Some(Reads::File(path.into()));
+    for (uri, reads) in [
+        ("env:K", None),
+        ("passphrase-prompt:", None),
+        ("passphrase-command:cat /run/p", None),
+        ("file:/run/a key?allow-shared=true", file("/run/a key")),
+        ("passphrase-file:p?kdf=argon2id", file("p")),
+        ("passphrase-fd:3?name=ops", Some(Reads::Descriptor(3))),
+        ("vault-transit:orders", None),
+        (
+            "vault-transit:orders?auth=jwt&role=app&jwt-file=/run/jwt",
+            file("/run/jwt"),
+        ),
+        ("azure-key-vault:https://h/keys/k", None),
+        ("azure-key-vault:https://h/keys/k?ca=/ca.pem", file("/ca.pem")),
+        (
+            "pkcs11:token=t;object=k?module-path=/m.so&pin-source=env:PIN",
+            None,
+        ),
+        (
+            "pkcs11:token=t;object=k?module-path=/m.so&pin-source=file:%2Frun%2Fpin",
+            file("/run/pin"),
+        ),
+        (
+            "pkcs11:token=t;object=k?module-path=/m.so&pin-source=file:///run/pin&allow-shared=true",
+            file("/run/pin"),
+        ),
+    ] {
+        let parsed = match parse(uri) {
+            // Without its feature.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => continue,
+            parsed => parsed.unwrap(),
+        };
+        assert_eq!(parsed.reads(), Vec::from_iter(reads), "{uri}");
+    }
 }

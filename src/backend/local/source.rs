@@ -1,6 +1,7 @@
 //! Sources of a secret's text.
 
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -37,7 +38,10 @@ impl Source {
         match self {
             Self::Variable(variable) => required_var(environment, variable, "the passphrase"),
             Self::File { path, allow_shared } => secret_file::read(path, "passphrase file", *allow_shared),
-            Self::Descriptor(number) => from_descriptor(*number, LIMIT).await,
+            Self::Descriptor(number) => {
+                let given = environment.descriptor(*number)?;
+                from_descriptor(*number, given, LIMIT).await
+            }
             Self::Command(words) => from_command(words, LIMIT).await,
             Self::Prompt => {
                 let what =
@@ -81,19 +85,26 @@ fn timed_out(what: &str, limit: Duration) -> Error {
 }
 
 /// Reads on a separate thread, because the other end of a pipe may keep it open.
-async fn from_descriptor(number: u32, limit: Duration) -> Result<SecretString> {
-    if !cfg!(unix) {
+async fn from_descriptor(
+    number: u32,
+    given: Option<Box<dyn Read + Send>>,
+    limit: Duration,
+) -> Result<SecretString> {
+    if given.is_none() && !cfg!(unix) {
         return Err(Error::unsupported("passphrase-fd: on this system"));
     }
     let what = format!("descriptor {number} (passphrase-fd)");
     let shown = what.clone();
-    let read = run_blocking(&ThreadRuntime, move || {
-        // Through the file system, so that the descriptor is neither owned nor closed.
-        let failed = |error: std::io::Error| {
-            Error::configuration(format!("cannot read {shown}: {}", error.kind())).with_source(error)
-        };
-        let file = std::fs::File::open(format!("/dev/fd/{number}")).map_err(failed)?;
-        secret_file::read_from(file, &shown)
+    let read = run_blocking(&ThreadRuntime, move || match given {
+        Some(given) => secret_file::read_from(given, &shown),
+        None => {
+            // Through the file system, so that the descriptor is neither owned nor closed.
+            let failed = |error: std::io::Error| {
+                Error::configuration(format!("cannot read {shown}: {}", error.kind())).with_source(error)
+            };
+            let file = std::fs::File::open(format!("/dev/fd/{number}")).map_err(failed)?;
+            secret_file::read_from(file, &shown)
+        }
     });
     let read = async { read.await? };
     match with_timeout(&ThreadRuntime, Some(limit), read).await {

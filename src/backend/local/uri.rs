@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::source::Source;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
 use crate::backend::local::{Kdf, LocalKey, PassphraseKey};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
@@ -159,9 +159,12 @@ impl Place for LocalUri {
         }
     }
 
-    fn reads_standard_input(&self) -> bool {
-        match self {
-            Self::Key(source) | Self::Passphrase { source, .. } => matches!(source, Source::Descriptor(0)),
+    fn reads(&self) -> Vec<Reads> {
+        let (Self::Key(source) | Self::Passphrase { source, .. }) = self;
+        match source {
+            Source::File { path, .. } => vec![Reads::File(path.clone())],
+            Source::Descriptor(number) => vec![Reads::Descriptor(*number)],
+            Source::Variable(_) | Source::Command(_) | Source::Prompt => Vec::new(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{TokenKey, Uri};
-use crate::backend::kek_uri::{KeyManagers, Parse, Place, Scheme, UriOption};
+use super::{PinSource, TokenKey, Uri};
+use crate::backend::kek_uri::{KeyManagers, Parse, Place, Reads, Scheme, UriOption};
 use crate::runtime::Environment;
 use crate::value::error::Result;
 
@@ -48,6 +48,13 @@ impl Place for Uri {
         let keys = TokenKey::from_uri_in(self, environment)?;
         let admin = keys.admin();
         KeyManagers::one(keys).administered(self.object(), admin)
+    }
+
+    fn reads(&self) -> Vec<Reads> {
+        match self.pin() {
+            Some(PinSource::File(path) | PinSource::SharedFile(path)) => vec![Reads::File(path.clone())],
+            Some(PinSource::Env(_)) | None => Vec::new(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::AnyOf;
 use super::open::{Opened, Tried};
 use crate::envelope::{AlgorithmClass, KekRef, WrapRef, WrapSection};
-use crate::key::{KeyManager, Recognition, Request};
+use crate::key::{KeyManager, Recognition, Request, RewrapRules};
 use crate::value::error::{Attempt, Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
@@ -125,6 +125,37 @@ impl AnyOf {
             if !is_there {
                 return Err(refusal.unwrap_or_else(|| weaker(manager)));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses fewer wraps where two keys have one name, so that their KEKs look like one: clusters of one mount and key
+    /// name, tokens of one label. Whatever else is fewer is seen by the names.
+    pub(super) fn check_count(
+        &self,
+        wraps: WrapSection<'_>,
+        owners: &[Option<Owner<'_>>],
+        rules: RewrapRules<'_>,
+    ) -> Result<()> {
+        let mut namesakes: Vec<String> = Vec::new();
+        for (stanza, owner) in wraps.stanzas().zip(owners) {
+            let Some(owner) = owner.as_ref().filter(|owner| owner.is_proven) else {
+                continue;
+            };
+            if owner.manager.recognizes(stanza) == Recognition::Perhaps
+                && let Some(identity) = owner.manager.identity()
+                && !namesakes.contains(&identity)
+            {
+                namesakes.push(identity);
+            }
+        }
+        if namesakes.len() > self.wrap_with.len() && !rules.leaves_fewer_wraps() {
+            return Err(Error::new(ErrorKind::WouldWeaken {
+                what: "fewer wraps than it found",
+            })
+            .with_detail(
+                "several keys of one name open it now; allow it with RewrapRules::leaving_fewer_wraps, or wrap with as many",
+            ));
         }
         Ok(())
     }

@@ -69,6 +69,7 @@ impl AnyOf {
         if rules.current().is_none() {
             self.check_class(wraps, &owners, opened, request).await?;
         }
+        self.check_count(wraps, &owners, rules)?;
         let mut made = Vec::with_capacity(self.wrap_with.len());
         for manager in &self.wrap_with {
             made.push(own(manager, manager.as_ref().wrap(dek, request).await?)?);

@@ -45,6 +45,8 @@ pub struct DekLease {
     seals: bool,
     stop: Stop,
     generation: u64,
+    /// The first registry that knows it; 0 for none.
+    registry: AtomicU64,
     sessions: AtomicU64,
     sealing: Mutex<Slots<Session, SEALING_SLOTS>>,
     /// The session of the first body that was asked about: most leases meet no other, and to find it takes no lock and
@@ -93,6 +95,7 @@ impl DekLease {
             seals,
             stop: Stop::default(),
             generation: entropy::generation(),
+            registry: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
             sealing: Mutex::new(Slots::new()),
             first: OnceLock::new(),

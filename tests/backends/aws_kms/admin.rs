@@ -155,3 +155,37 @@ async fn the_rotation_after_the_last_says_how_many_there_are() {
     admin.rotate(&kek, "26").await.unwrap();
     assert_eq!(admin.rotation_status(&kek).await.unwrap().completed, 1);
 }
+
+/// Answers of a key whose list of rotations has no end.
+fn endless(seen: &crate::fault_proxy::Seen) -> Fault {
+    match seen.header("x-amz-target").unwrap_or_default() {
+        "TrentService.ListKeyRotations" => {
+            aws(200, r#"{"Rotations":[],"Truncated":true,"NextMarker":"more"}"#)
+        }
+        _ => aws(200, r#"{"KeyRotationEnabled":false}"#),
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_an_end_is_refused_and_one_deadline_is_over_all_pages() {
+    let proxy = FaultProxy::new("");
+    proxy.set_rule(endless);
+    let arn = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let kek = KekRef::new("aws-kms", arn, "").unwrap();
+    let most = std::time::Duration::from_secs(300);
+    let patient = config(&proxy.url()).with_operation_timeout(most);
+    let admin = Client::connect(patient).await.unwrap().admin();
+    let error = admin.rotation_status(&kek).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
+    assert_eq!(count(&proxy, "ListKeyRotations"), 1000);
+
+    // Each page is in time, and all of them are not.
+    proxy.set_rule(|seen| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        endless(seen)
+    });
+    let hasty = config(&proxy.url()).with_operation_timeout(most / 600);
+    let admin = Client::connect(hasty).await.unwrap().admin();
+    let error = admin.rotation_status(&kek).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+}

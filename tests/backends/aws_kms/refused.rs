@@ -114,3 +114,47 @@ async fn keys_and_configurations_that_are_none() {
     assert!(shown.contains("eu-central-1") && !shown.contains(super::server::SECRET));
     assert!(format!("{:?}", Config::default()).contains("300s"));
 }
+
+/// Where the test runs as one that looks for its region.
+const LOOKS: &str = "WAXSEAL_TEST_AWS_KMS_REGION";
+
+/// The metadata service is asked for the region by the same rule as all else: never by `HTTP_PROXY`, which would see the
+/// tokens of that service.
+#[tokio::test]
+async fn looking_for_the_region_follows_no_http_proxy() {
+    let uri = "aws-kms:arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab";
+    if std::env::var_os(LOOKS).is_some() {
+        waxseal::backend::kek_uri::open_key_manager(uri).await.unwrap();
+        return;
+    }
+    let (proxy, machine) = (FaultProxy::new(""), FaultProxy::new(""));
+    for proxy in [&proxy, &machine] {
+        proxy.set(crate::fault_proxy::Fault::Answer(404, "", String::new()));
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    for (name, _) in std::env::vars_os() {
+        let is_said = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("AWS_") || name.to_ascii_lowercase().ends_with("_proxy"));
+        if is_said {
+            child.env_remove(name);
+        }
+    }
+    let done = child
+        .args([
+            "--exact",
+            "aws_kms::refused::looking_for_the_region_follows_no_http_proxy",
+        ])
+        .env(LOOKS, "1")
+        .env("HTTP_PROXY", proxy.url())
+        .env("http_proxy", proxy.url())
+        .env("AWS_CONFIG_FILE", "/nowhere")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", machine.url())
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && out.contains("1 passed"), "{out}");
+    assert!(!machine.seen().is_empty(), "the machine was not asked");
+    assert!(proxy.seen().is_empty(), "{:?}", proxy.seen());
+}
