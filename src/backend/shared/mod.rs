@@ -1,4 +1,14 @@
 //! What several backends need.
+#![cfg_attr(
+    not(all(
+        feature = "aws-kms",
+        feature = "azure-key-vault",
+        feature = "gcp-kms",
+        feature = "pkcs11",
+        feature = "vault-transit"
+    )),
+    allow(dead_code, unused_imports, reason = "each backend uses its own part of it")
+)]
 
 #[cfg(any(
     feature = "aws-kms",
