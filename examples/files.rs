@@ -1,10 +1,10 @@
-//! Seals a directory tree to another, and opens it again. Every file is a stream in constant memory; its path
-//! is its AAD, so that no file can be passed off as another.
+//! Seals a directory tree to another, and opens it again. Every file is a stream in constant memory. The path of a
+//! file is its AAD, so that nobody can exchange two files.
 //!
 //! ```text
 //! WAXSEAL_KEK=$(waxseal keygen) cargo run --example files -- seal PLAIN SEALED
 //! cargo run --example files -- open SEALED PLAIN
-//! cargo run --example files                          # a round trip over a small tree of its own
+//! cargo run --example files                          # a round trip over a small example tree
 //! ```
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use waxseal::backend::local::LocalKey;
 use waxseal::{EncryptionContext, Kek, blocking::Sealer};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-/// What is done with a file: from where, to where, under which AAD.
+/// Work on one file: source, destination and AAD.
 type Work<'a> = &'a dyn Fn(&Path, &Path, &[u8]) -> Outcome<()>;
 
 fn main() -> Outcome<()> {
@@ -60,8 +60,8 @@ fn seal(sealer: &Sealer, context: &EncryptionContext, from: &Path, to: &Path, aa
 
 fn open(sealer: &Sealer, context: &EncryptionContext, from: &Path, to: &Path, aad: &[u8]) -> Outcome<()> {
     let mut reader = sealer.reader(BufReader::new(File::open(from)?), context.with_aad(aad))?;
-    // A stream gives each chunk as it is verified, and an error at the end of one that was cut off: what was
-    // opened gets its name only when all of it is there.
+    // A stream returns each chunk when it is verified, and an error at the end if the stream was cut off. So the
+    // file gets its name only when it is complete.
     let partial = to.with_extension("partial");
     let mut out = File::create(&partial)?;
     let copied = copy(&mut reader, &mut out).and_then(|_| out.flush());
@@ -75,7 +75,7 @@ fn open(sealer: &Sealer, context: &EncryptionContext, from: &Path, to: &Path, aa
     Ok(())
 }
 
-/// Does `work` for each file below `from`, with the path of the same name below `to` and its relative path.
+/// Calls `work` for each file below `from`, with the same path below `to` and the relative path.
 fn each_file(from: &Path, to: &Path, work: Work<'_>) -> Outcome<()> {
     let mut below = vec![PathBuf::new()];
     while let Some(relative) = below.pop() {
@@ -119,7 +119,7 @@ fn demonstrate(context: &EncryptionContext) -> Outcome<()> {
         fs::read(plain.join("numbers.bin"))?
     );
 
-    // A file under another name is refused, and so is one that was cut off.
+    // A file under another name is refused, and so is a file that was cut off.
     fs::rename(
         sealed.join("letters/first.txt"),
         sealed.join("letters/second.txt"),

@@ -5,7 +5,7 @@
 //! cargo run --features gcp-kms --example gcp_kms -- projects/P/locations/L/keyRings/R/cryptoKeys/K http://127.0.0.1:8080    # an emulator
 //! ```
 //!
-//! Credentials are Application Default Credentials; an emulator gets none.
+//! Credentials are Application Default Credentials. An emulator gets no credentials.
 
 use waxseal::backend::gcp_kms::{Auth, Client, Config};
 use waxseal::layer::Verified;
@@ -25,11 +25,11 @@ async fn main() -> Result<()> {
     run(config, &key).await
 }
 
-/// Seals a value, shows what it is wrapped under, and opens it again.
+/// Seals a value, prints the KEK that wraps it, and opens it again.
 pub(crate) async fn run(config: Config, key: &str) -> Result<()> {
     // One client for all keys of a process: it has the credentials and the connections.
     let client = Client::connect(config).await?;
-    // `Verified` reads the first wrap under each version back, before anything depends on it.
+    // `Verified` opens the first wrap under each version again, before anything depends on it.
     let sealer = Sealer::new(Verified::new(client.key(key)?));
 
     let users = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
@@ -48,7 +48,7 @@ pub(crate) async fn run(config: Config, key: &str) -> Result<()> {
     let opened = sealer.open(&sealed, users.with_aad(b"row 7")).await?;
     println!("opened     {}", String::from_utf8_lossy(&opened));
 
-    // Many values of one context: one call to the KMS, and none for each value.
+    // Many values of one context cost one call to the KMS, not one call for each value.
     let data_key = sealer.data_key(&users).await?;
     for row in 0..1000_u32 {
         data_key.seal(b"a value", Aad::new(&row.to_be_bytes()))?;

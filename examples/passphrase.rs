@@ -1,4 +1,4 @@
-//! Seals and opens under a passphrase, and moves what is sealed to a key that nobody has to type.
+//! Seals and opens under a passphrase, then moves the value to a key that nobody has to type.
 //!
 //! ```text
 //! PASSPHRASE='correct horse battery staple' cargo run --example passphrase
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     };
     let notes = EncryptionContext::new([("purpose", "notes")])?;
 
-    // The derivation is meant to be slow. It is done once for a key manager, and not once for each value.
+    // The derivation is slow on purpose. It runs once for each key manager, not once for each value.
     let by_hand = blocking::Sealer::new(passphrase.clone());
     let sealed = by_hand.seal(b"meet at noon", &notes)?;
     println!("sealed     {} bytes under a passphrase", sealed.len());
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         String::from_utf8_lossy(&by_machine.open(&moved, &notes)?)
     );
 
-    // Neither opens what is under the other alone.
+    // Neither key opens what is only under the other.
     let refused = by_hand.open(&moved, &notes).map_err(|error| error.kind());
     println!("passphrase {:?}", refused.err().unwrap_or(ErrorKind::CannotOpen));
     Ok(())

@@ -1,4 +1,4 @@
-//! Seals, inspects, opens and re-wraps a value under a local key. Needs no setup at all:
+//! Seals, inspects, opens and re-wraps a value under a local key. Needs no setup:
 //!
 //! ```text
 //! cargo run --example quickstart
@@ -13,14 +13,14 @@ fn main() -> waxseal::Result<()> {
     let old_kek = Kek::generate()?;
     let sealer = Sealer::new(LocalKey::new(&old_kek));
 
-    // Two lines to seal and open. The context is coarse (tenant, table), the AAD fine (row).
+    // Sealing and opening take one line each. The context is coarse (tenant, table), the AAD is fine (row).
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
     let sealed = sealer.seal(b"alice@example.com", context.with_aad(b"row 7"))?;
     let opened = sealer.open(&sealed, context.with_aad(b"row 7"))?;
     println!("sealed     {} bytes to {} bytes", opened.len(), sealed.len());
     println!("opened     {}", String::from_utf8_lossy(&opened));
 
-    // Anyone can see which key it is wrapped under; nobody sees more without that key.
+    // Anybody can see which key wraps the value. Nobody sees more without that key.
     println!("inspected  wrapped under {}", wrapped_under(&sealed)?);
 
     // The value of another row is refused, and so is another tenant's context.
@@ -32,7 +32,7 @@ fn main() -> waxseal::Result<()> {
         refused(sealer.open(&sealed, other_tenant.with_aad(b"row 7")).map(|_| ()))
     );
 
-    // A new key: it wraps, the old one only opens. The re-wrap replaces the wrap and no byte of the payload.
+    // The new key wraps, and the old key only opens. The re-wrap replaces the wrap and no byte of the payload.
     let new_kek = Kek::generate()?;
     let rotating = waxseal::Sealer::builder()
         .wrap_with(LocalKey::new(&new_kek))
@@ -46,7 +46,7 @@ fn main() -> waxseal::Result<()> {
         sealed[new_wraps.replaces()..]
     );
 
-    // From here on the old key is not needed any more.
+    // From now on nobody needs the old key.
     let sealer = Sealer::new(LocalKey::new(&new_kek));
     let opened = sealer.open(&rewrapped, context.with_aad(b"row 7"))?;
     println!(

@@ -1,4 +1,4 @@
-//! Rotates a local KEK over everything that is stored: a new key variable, a re-wrap of all rows, the switch.
+//! Rotates a local KEK: adds a new key variable, re-wraps all stored rows, and removes the old key.
 //!
 //! ```text
 //! cargo run --example rotate_local
@@ -9,15 +9,15 @@
 //!
 //! 1. every process gets `WAXSEAL_KEK_NEXT` as a key that only opens;
 //! 2. the new key wraps and the old one only opens; a job re-wraps what is stored;
-//! 3. nothing is wrapped under the old key any more: it is taken away.
+//! 3. nothing is wrapped under the old key anymore, so it is removed.
 
 use std::collections::BTreeMap;
 
 use waxseal::backend::local::LocalKey;
 use waxseal::envelope::WrapsRef;
-use waxseal::{EncryptionContext, Envelope, Error, ErrorKind, Kek, Result, Sealer, blocking};
+use waxseal::{Aad, EncryptionContext, Envelope, Error, ErrorKind, Kek, Result, Sealer, blocking};
 
-/// A table: what a row is sealed to, by its id. Any store will do that replaces a value as a whole.
+/// A table: the sealed value of each row, by its id. Any store works that replaces whole values.
 type Table = BTreeMap<u32, Vec<u8>>;
 
 fn main() -> Result<()> {
@@ -28,49 +28,55 @@ fn main() -> Result<()> {
     // Before: all rows are under the old key.
     let sealer = blocking::Sealer::new(LocalKey::new(&old));
     let mut table = Table::new();
-    for row in 0..1000 {
+    let data_key = sealer.data_key(&context)?;
+    for row in 0..1000_u32 {
         let plaintext = format!("user-{row}@example.com");
-        table.insert(
-            row,
-            sealer.seal(plaintext.as_bytes(), context.with_aad(&row.to_be_bytes()))?,
-        );
+        let sealed = data_key.seal(plaintext.as_bytes(), Aad::new(&row.to_be_bytes()))?;
+        table.insert(row, sealed);
     }
     println!("before: {:?}", census(&table)?);
 
-    // Step 1: the old key still wraps, and the next one opens already. From here on no process meets a row
-    // that it cannot open, in whatever order they are restarted.
+    // Step 1: the old key still wraps, and the next key opens already. From now on every process can open every
+    // row, whatever the order of restarts.
     let first: blocking::Sealer = Sealer::builder()
         .wrap_with(LocalKey::new(&old))
         .open_with(LocalKey::new(&next))
         .build()?
         .into();
 
-    // Step 2: the next key wraps, the old one opens. What is stored is re-wrapped: a few hundred bytes are
-    // read and written for each row, however long it is.
+    // Step 2: the next key wraps, and the old key only opens. A job re-wraps every row. It needs a few hundred bytes
+    // of each row, however long the row is. A `Rewrapper` keeps rows of one data key together.
     let second: blocking::Sealer = Sealer::builder()
         .wrap_with(LocalKey::new(&next))
         .open_with(LocalKey::new(&old))
         .build()?
         .into();
+    let mut rewrapper = second.rewrapper();
     let mut failed = 0;
     for (row, sealed) in &mut table {
-        match second
+        let rewrapped = rewrapper
             .rewrap(sealed, &context)
-            .and_then(|wraps| wraps.splice(sealed))
-        {
+            .and_then(|wraps| wraps.map(|wraps| wraps.splice(sealed)).transpose());
+        match rewrapped {
             // In a database: update … where id = $row and value = $sealed, so that no newer value is lost.
-            Ok(rewrapped) => *sealed = rewrapped,
+            Ok(Some(rewrapped)) => *sealed = rewrapped,
+            // The row is under the next key already.
+            Ok(None) => {}
             Err(error) => {
                 eprintln!("row {row}: {error}");
                 failed += 1;
             }
         }
     }
-    println!("after:  {:?}, {failed} failed", census(&table)?);
-    // A process of step 1 that is still running reads what step 2 has written.
+    println!(
+        "after:  {:?}, {failed} failed, {:?}",
+        census(&table)?,
+        rewrapper.counts()
+    );
+    // A process of step 1 that still runs can read what step 2 has written.
     first.open(&table[&7], context.with_aad(&7_u32.to_be_bytes()))?;
 
-    // Step 3: only when the census shows no row under the old key is it taken away.
+    // Step 3: remove the old key, but only after the census has found no row under it.
     let old_id = LocalKey::new(&old).kek_id().to_owned();
     if failed > 0 || census(&table)?.contains_key(&old_id) {
         return Err(Error::new(ErrorKind::PolicyRefused).with_detail("rows are still under the old key"));
@@ -84,7 +90,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Under which KEKs the rows are. Needs no key.
+/// Counts the rows under each KEK. Needs no key.
 fn census(table: &Table) -> Result<BTreeMap<String, usize>> {
     let mut counts = BTreeMap::new();
     for sealed in table.values() {
@@ -97,12 +103,12 @@ fn census(table: &Table) -> Result<BTreeMap<String, usize>> {
     Ok(counts)
 }
 
-/// The key in a variable; a fresh one where it is not set, so that the example runs without any setup.
+/// Reads the key from a variable. If it is not set, generates a key, so that the example runs without setup.
 fn key(variable: &str) -> Result<Kek> {
     match std::env::var(variable) {
         Ok(text) => waxseal::backend::local::kek_from_text(&text.into()),
         Err(_) => {
-            println!("{variable} is not set: taking a fresh key");
+            println!("{variable} is not set: generating a key");
             Kek::generate()
         }
     }

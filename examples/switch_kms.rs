@@ -1,5 +1,5 @@
-//! Moves what is sealed from one KMS to the next, in a ring back to the first: each move is a re-wrap of a few hundred
-//! bytes, and the body stays as it is.
+//! Moves a sealed value from one KMS to the next, in a ring back to the first. Each move is a re-wrap of a few hundred
+//! bytes, and the body does not change.
 //!
 //! ```text
 //! cargo run --example switch_kms                                 # three local keys
@@ -7,7 +7,7 @@
 //!     'vault-transit:orders?addr=https://vault.example:8200' aws-kms:alias/orders
 //! ```
 //!
-//! In a deployment nothing but `WAXSEAL_KMS_URI` changes, and `WAXSEAL_KMS_ALSO_OPEN` names the former key until a job
+//! In a deployment only `WAXSEAL_KMS_URI` changes, and `WAXSEAL_KMS_ALSO_OPEN` names the old key until a job
 //! has re-wrapped every row.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use waxseal::backend::local::LocalKey;
 use waxseal::key::RewrapRules;
 use waxseal::{EncryptionContext, Envelope, Error, ErrorKind, Kek, KeyManager, Result, Sealer};
 
-/// A key on the way, and what to call it.
+/// A key on the way, and its name.
 pub(crate) type Stop = (String, Arc<dyn KeyManager>);
 
 #[tokio::main]
@@ -46,8 +46,8 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
-/// Seals under the first key and re-wraps under each of the others and under the first again. Gives the size of what
-/// stands before the body, at each stop.
+/// Seals under the first key, re-wraps under each other key and under the first again. Returns the number of bytes before
+/// the body at each stop.
 pub(crate) async fn travel(
     stops: &[Stop],
     context: &EncryptionContext,
@@ -57,17 +57,16 @@ pub(crate) async fn travel(
     let mut way = stops.iter().chain(stops.first());
     let (name, here) = way
         .next()
-        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument).with_detail("no key is named"))?;
+        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument).with_detail("name at least one key"))?;
     let mut here = here;
     let mut sealed = Sealer::new(Arc::clone(here)).seal(payload, context).await?;
     let mut sizes = vec![(name.clone(), body_offset(&sealed)?)];
     for (name, next) in way {
-        // The next key wraps, and the one before it still opens: what every process of a deployment is like while it
-        // moves.
+        // The next key wraps, and the key before it still opens, like in every process during a move.
         let moving = Sealer::builder()
             .wrap_with(Arc::clone(next))
             .open_with(Arc::clone(here))
-            // The next key may be one for RSA, which a quantum computer breaks. Without this the re-wrap is refused then.
+            // The next key may be an RSA key, which a quantum computer breaks. Without this rule the re-wrap is then refused.
             .rewrap_rules(RewrapRules::new().weakening())
             .build()?;
         check(

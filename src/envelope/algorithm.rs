@@ -4,12 +4,12 @@ use std::fmt;
 
 /// How a DEK is wrapped: a number of the format's registry.
 ///
-/// Numbers that this version does not know are kept as they are: a stanza under one is passed over, never
-/// an error. The numbers 224 to 255 are for private use by key managers outside this crate.
+/// This version keeps numbers that it does not know. A reader skips a stanza with such a number, and returns no
+/// error. The numbers 224 to 255 are for private use by key managers outside this crate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WrapAlgorithm(u8);
 
-/// What kind of cryptography a wrap stands on. A set of properties, not an order of strength.
+/// The kind of cryptography of a wrap. Classes are sets of properties, not an order of strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AlgorithmClass {
@@ -19,26 +19,26 @@ pub enum AlgorithmClass {
     Classical,
     /// Classical and post-quantum together: both must be broken.
     Hybrid,
-    /// Post-quantum alone.
+    /// Post-quantum cryptography only.
     PostQuantum,
 }
 
 impl AlgorithmClass {
-    /// Whether a quantum computer leaves wraps of this class alone.
+    /// Returns whether wraps of this class resist a quantum computer.
     #[must_use]
     pub const fn withstands_quantum(self) -> bool {
         !matches!(self, Self::Classical)
     }
 
-    /// Whether wraps of this class stand on more than the young post-quantum schemes alone.
+    /// Returns whether wraps of this class rely on more than the new post-quantum schemes.
     #[must_use]
     pub const fn withstands_new_attacks(self) -> bool {
         !matches!(self, Self::PostQuantum)
     }
 
-    /// Whether this class lacks a property that `other` has.
+    /// Returns whether this class lacks a property that `other` has.
     ///
-    /// Not an order: of classical and post-quantum each lacks what the other has.
+    /// This is not an order: `Classical` and `PostQuantum` each lack a property of the other.
     #[must_use]
     pub const fn is_weaker_than(self, other: Self) -> bool {
         (other.withstands_quantum() && !self.withstands_quantum())
@@ -51,20 +51,20 @@ macro_rules! registry {
         impl WrapAlgorithm {
             $($(#[$doc])* pub const $id: Self = Self($number);)*
 
-            /// The name, where the number is known.
+            /// Returns the name, if the number is known.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 { $($number => Some($name),)* _ => None }
             }
 
-            /// The class, where the number is known. What an envelope says of itself proves nothing: only the
-            /// class of a stanza that did open counts.
+            /// Returns the class, if the number is known. The claim of an envelope proves nothing: only the
+            /// class of a stanza that opened counts.
             #[must_use]
             pub const fn class(self) -> Option<AlgorithmClass> {
                 match self.0 { $($number => Some(AlgorithmClass::$class),)* _ => None }
             }
 
-            /// The exact length of the wrapped DEK in bytes, where the format fixes one.
+            /// Returns the exact length of the wrapped DEK in bytes, if the format fixes it.
             #[must_use]
             pub const fn wrapped_len(self) -> Option<usize> {
                 match self.0 { $($number => $len,)* _ => None }
@@ -111,7 +111,7 @@ registry! {
 }
 
 impl WrapAlgorithm {
-    /// The algorithm of a number of the registry, known or not.
+    /// Returns the algorithm with this number, known or not.
     #[must_use]
     // spec: ALG-3 untested: a key manager outside of this crate chooses its number; those here have constants
     // spec: ALG-8, ALG-9, ALG-10 untested: no key manager here encapsulates yet
@@ -119,25 +119,25 @@ impl WrapAlgorithm {
         Self(id)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn id(self) -> u8 {
         self.0
     }
 
-    /// Whether the number is free for private use (224 to 255).
+    /// Returns whether the number is for private use (224 to 255).
     #[must_use]
     pub const fn is_private(self) -> bool {
         self.0 >= 224
     }
 
-    /// Whether unwrapping derives a key from a passphrase, which costs time on purpose.
+    /// Returns whether unwrapping derives a key from a passphrase, which is slow on purpose.
     #[must_use]
     pub const fn is_passphrase(self) -> bool {
         matches!(self, Self::PBKDF2_XAES_256_GCM | Self::ARGON2ID_XAES_256_GCM)
     }
 
-    /// The option of a key URI that selects this algorithm, where one KEK can be used by several.
+    /// Returns the option of a key URI that selects this algorithm, if a KEK can be used with several algorithms.
     pub(crate) const fn option(self) -> Option<&'static str> {
         Some(match self {
             Self::PBKDF2_XAES_256_GCM => "kdf=pbkdf2",

@@ -1,4 +1,4 @@
-//! The fixed fields at the head of a body.
+//! The fixed fields at the start of a body.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ pub(crate) const BODY_FIXED: usize = BODY_HEAD + 12;
 /// Flag bit 0: the context is stored in the envelope.
 pub(crate) const FLAG_STORED_CONTEXT: u8 = 1;
 
-/// What a body says of how it was sealed, borrowed: suite, chunk size, flags, session id and commitment.
+/// How a body was sealed, borrowed: suite, chunk size, flags, session id and commitment.
 ///
-/// The commitment holds only under the right DEK and context, and covers everything else here.
+/// The commitment matches only under the right DEK and context, and covers all other fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BodyHead<'a> {
     bytes: &'a [u8; BODY_HEAD],
@@ -28,10 +28,10 @@ pub struct BodyHead<'a> {
 }
 
 impl<'a> BodyHead<'a> {
-    /// Parses the 52 bytes of a body's head.
+    /// Parses these fields from the first 52 bytes of a body.
     ///
     /// # Errors
-    /// `Unsupported` for an unknown suite, chunk exponent or flag, `Malformed` where the zero byte is not zero.
+    /// `Unsupported` if the suite, the chunk exponent or a flag is unknown; `Malformed` if the zero byte is not zero.
     pub fn parse(bytes: &'a [u8; BODY_HEAD]) -> Result<Self> {
         Self::parse_at(bytes, 0)
     }
@@ -59,19 +59,19 @@ impl<'a> BodyHead<'a> {
         Self::parse_at(cursor.array("body head")?, offset)
     }
 
-    /// The suite.
+    /// Returns the suite.
     #[must_use]
     pub fn suite(&self) -> Suite {
         self.suite
     }
 
-    /// The chunk size.
+    /// Returns the chunk size.
     #[must_use]
     pub fn chunk_size(&self) -> ChunkSize {
         self.chunk_size
     }
 
-    /// Whether the context is stored in the envelope.
+    /// Returns whether the context is stored in the envelope.
     #[must_use]
     pub fn has_stored_context(&self) -> bool {
         self.bytes
@@ -79,25 +79,25 @@ impl<'a> BodyHead<'a> {
             .is_some_and(|flags| flags & FLAG_STORED_CONTEXT != 0)
     }
 
-    /// The 20 bytes that keys are derived from: suite, exponent, flags, zero and session id.
+    /// Returns the 20 bytes from which keys are derived: suite, exponent, flags, zero and session id.
     #[must_use]
     pub fn head(&self) -> &'a [u8; HEAD] {
         self.bytes.first_chunk().unwrap_or(&[0; HEAD])
     }
 
-    /// The session id. All envelopes of one session show the same.
+    /// Returns the session id, which is the same in all envelopes of one session.
     #[must_use]
     pub fn session_id(&self) -> &'a [u8; 16] {
         self.head().last_chunk().unwrap_or(&[0; 16])
     }
 
-    /// The commitment to DEK, head and context.
+    /// Returns the commitment to DEK, head and context.
     #[must_use]
     pub fn commitment(&self) -> &'a [u8; 32] {
         self.bytes.last_chunk().unwrap_or(&[0; 32])
     }
 
-    /// All 52 bytes.
+    /// Returns all 52 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8; BODY_HEAD] {
         self.bytes

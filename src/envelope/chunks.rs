@@ -1,38 +1,47 @@
-//! How a payload is cut into chunks. Only lengths; no bytes and no keys.
+//! How a payload is cut into chunks. This module has only lengths, no bytes and no keys.
 
 use std::ops::Range;
 
 use crate::value::error::{Error, Result};
 use crate::value::limits;
 
-/// Bytes that each chunk adds.
+/// Bytes that each chunk adds to the plaintext.
 pub(crate) const TAG: usize = 16;
 
 /// The size of a chunk: a power of two from 1 KiB to 16 MiB, 64 KiB by default.
 ///
-/// A payload of up to one chunk costs one AEAD call and nothing derived. A stream holds one chunk in memory,
-/// and a range read opens at least one. Each chunk adds 16 bytes.
+/// A payload of up to one chunk costs one AEAD call and no key derivation. A stream holds one chunk in memory,
+/// and a range read opens at least one chunk. Each chunk adds 16 bytes.
+///
+/// ```
+/// use waxseal::envelope::ChunkSize;
+///
+/// assert_eq!(ChunkSize::default().bytes(), 65_536);
+/// assert_eq!(ChunkSize::new(4096)?.bytes(), 4096);
+/// assert!(ChunkSize::new(5000).is_err());
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkSize(u8);
 
 impl ChunkSize {
-    /// The smallest: 1 KiB.
+    /// The minimum: 1 KiB.
     pub const MIN: Self = Self(10);
-    /// The greatest: 16 MiB.
+    /// The maximum: 16 MiB.
     pub const MAX: Self = Self(24);
 
-    /// A chunk size in bytes.
+    /// Makes a chunk size of this many bytes.
     ///
     /// # Errors
-    /// `InvalidArgument` where it is not a power of two from 1,024 to 16,777,216.
+    /// `InvalidArgument` if `bytes` is not a power of two from 1,024 to 16,777,216.
     pub fn new(bytes: usize) -> Result<Self> {
         (Self::MIN.0..=Self::MAX.0)
             .map(Self)
             .find(|size| size.bytes() == bytes)
-            .ok_or_else(|| Error::argument("a chunk size is a power of two from 1024 to 16777216 bytes"))
+            .ok_or_else(|| Error::argument("a chunk size must be a power of two from 1024 to 16777216 bytes"))
     }
 
-    /// The chunk size of an exponent in an envelope, if it is in range.
+    /// Returns the chunk size of an exponent in an envelope, or `None` if the exponent is out of range.
     #[must_use]
     pub fn from_exponent(exponent: u8) -> Option<Self> {
         (Self::MIN.0..=Self::MAX.0)
@@ -40,13 +49,13 @@ impl ChunkSize {
             .then_some(Self(exponent))
     }
 
-    /// The exponent in the envelope.
+    /// Returns the exponent in the envelope.
     #[must_use]
     pub const fn exponent(self) -> u8 {
         self.0
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         1 << self.0
@@ -60,23 +69,23 @@ impl Default for ChunkSize {
     }
 }
 
-/// A payload's cut into chunks.
+/// How one payload is cut into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     size: usize,
-    /// Chunks before the final one; each is full.
+    /// Chunks before the final chunk; each is full.
     full: usize,
     /// Plaintext bytes of the final chunk.
     last: usize,
 }
 
 impl Cut {
-    /// The cut of a plaintext.
+    /// Computes the chunks of a plaintext.
     pub(crate) fn of_plaintext(size: ChunkSize, len: usize) -> Result<Self> {
         limits::MESSAGE.check(len)?;
         let size = size.bytes();
         // The final chunk is empty only if the whole plaintext is.
-        // Most payloads are one chunk, and a division costs more than the question.
+        // Most payloads are one chunk, and a division costs more than this check.
         let full = if len <= size { 0 } else { (len - 1) / size };
         limits::CHUNKS.check(full.saturating_add(1))?;
         Ok(Self {
@@ -86,7 +95,7 @@ impl Cut {
         })
     }
 
-    /// The cut of sealed chunks, refused where no plaintext has that length. `offset` is where they begin.
+    /// Computes the chunks from their sealed length, and refuses a length that no plaintext has. `offset` is where they begin.
     pub(crate) fn of_sealed(size: ChunkSize, len: usize, offset: usize) -> Result<Self> {
         let malformed = || Error::malformed("chunks", offset);
         let size = size.bytes();
@@ -107,8 +116,8 @@ impl Cut {
         Ok(cut)
     }
 
-    /// The cut of the chunks behind a header of `header` bytes in an envelope of `len`. On a 32-bit system an
-    /// envelope that its memory could not hold is over the limit.
+    /// Computes the chunks after a header of `header` bytes in an envelope of `len` bytes. On a 32-bit system an
+    /// envelope that does not fit into memory is over the limit.
     pub(crate) fn of_object(size: ChunkSize, header: u64, len: u64) -> Result<Self> {
         let offset = usize::try_from(header).map_err(|_| limits::MESSAGE.error())?;
         let sealed = len
@@ -118,7 +127,7 @@ impl Cut {
         Self::of_sealed(size, sealed, offset)
     }
 
-    /// Where chunk number `index` lies among the sealed chunks, its tag included.
+    /// Returns where chunk number `index` is among the sealed chunks, its tag included.
     pub(crate) fn sealed_range(&self, index: u64) -> Range<u64> {
         let start = index * (self.size + TAG) as u64;
         let len = if index == self.full as u64 {
@@ -145,7 +154,7 @@ impl Cut {
         self.plaintext_len() + self.count() * TAG
     }
 
-    /// Where each chunk's plaintext lies among the sealed chunks; its tag follows it.
+    /// Returns where the plaintext of each chunk is among the sealed chunks; its tag follows it.
     pub(crate) fn ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
         let Self { size, full, last } = *self;
         (0..full + 1).map(move |index| {

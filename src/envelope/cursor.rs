@@ -1,4 +1,4 @@
-//! Reads fields one after another, and says which one is wrong and where.
+//! Reads fields one after another, and reports which field is wrong and where.
 
 use crate::value::error::{Error, Result};
 

@@ -1,15 +1,16 @@
-//! The envelope's bytes: parsing and writing. No keys, no I/O but that of [`HeaderBuf`], no cryptography
-//! but the digest of a stored context.
+//! The envelope's bytes: parsing and writing. This module has no keys, no I/O except in [`HeaderBuf`], and no cryptography
+//! except the digest of a stored context.
 //!
-//! An envelope has two parts that never mix. The *wrap section* says who can get the DEK; the *body* is the
-//! sealed payload. A re-wrap replaces the wrap section and leaves every byte of the body as it was.
+//! An envelope has two separate parts. The *wrap section* says who can get the DEK; the *body* is the
+//! sealed payload. A re-wrap replaces the wrap section and leaves every byte of the body unchanged. The *header* is
+//! everything before the chunks.
 //!
 //! ```text
 //! "WAX" 1 | kind | W u24 | wrap section or DEK id (W bytes) |            <- replaced by a re-wrap
 //! suite exponent flags 0 | session id | commitment | nonce | [context] | chunks
 //! ```
 //!
-//! The format is specified in [`manual::envelope_format`](crate::manual::envelope_format).
+//! [`manual::envelope_format`](crate::manual::envelope_format) specifies the format.
 #![deny(clippy::indexing_slicing)]
 
 mod algorithm;
@@ -41,7 +42,7 @@ use crate::value::limits;
 
 /// The first three bytes of every envelope.
 const MAGIC: &[u8; 3] = b"WAX";
-/// The version this crate reads and writes.
+/// The version that this crate reads and writes.
 pub const VERSION: u8 = 1;
 /// Length of magic, version, kind and W.
 pub(crate) const PREFIX_FIXED: usize = 8;
@@ -49,7 +50,7 @@ const KIND_ATTACHED: u8 = 1;
 const KIND_DETACHED: u8 = 2;
 
 // spec: KEY-7 untested: there is no DEK store here yet, and a DEK out of an envelope never seals (KEY-6)
-/// The id of a DEK whose wrap section is kept in a DEK store, apart from the envelope.
+/// The id of a DEK whose wrap section is in a DEK store and not in the envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DekId(pub [u8; 16]);
 
@@ -65,7 +66,21 @@ pub enum WrapsRef<'a> {
 
 /// Everything of an envelope before its chunks, parsed and borrowed.
 ///
-/// This is all that a re-wrap or an inspection needs, so neither reads the payload.
+/// A re-wrap and an inspection need only the header, so neither reads the payload.
+///
+/// ```
+/// use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey, envelope::Header};
+///
+/// let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
+/// let sealed = sealer.seal(&[0; 100_000], &EncryptionContext::new([("tenant", "acme")])?)?;
+/// // The first bytes are enough, and no key is needed.
+/// let header = Header::parse(&sealed[..1000])?;
+/// for wrap in header.wrap_section()?.stanzas() {
+///     println!("{} {} {}", wrap.provider, wrap.kek_id, wrap.kek_version);
+/// }
+/// assert_eq!(header.body().chunk_size().bytes(), 65_536);
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
     bytes: &'a [u8],
@@ -77,11 +92,12 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Parses the header at the front of `bytes`, whatever follows it. Allocates nothing.
+    /// Parses the header at the start of `bytes`, whatever follows it. Allocates nothing.
     ///
     /// # Errors
-    /// `Malformed` with field and offset (also where `bytes` end inside the header), `UnsupportedVersion`,
-    /// `Unsupported`, `OverLimit`.
+    /// `Malformed` with field and offset if the bytes are not a header or end inside it; `UnsupportedVersion` if
+    /// the format has a later version; `Unsupported` if the kind, suite, chunk size or a flag is unknown; `OverLimit` if a length or count is
+    /// above its limit.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         Self::parse_inner(bytes).map_err(|error| error.with_operation(Operation::Parse))
     }
@@ -127,20 +143,20 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// How many bytes from the front hold the header, as far as `prefix` tells: `None` if `prefix` has it
-    /// whole, else a length to fetch before asking again. Two or three rounds are enough.
+    /// Returns how many bytes to fetch from the start of the envelope to get the header, or `None` if `prefix` contains the
+    /// whole header. If it returns a length, fetch that many bytes and ask again. Two or three rounds are enough.
     ///
-    /// For those who read the front of a column or object: 4,096 bytes hold most headers.
+    /// For programs that read only the start of a column or object: 4,096 bytes contain most headers.
     ///
     /// # Errors
-    /// As [`parse`](Header::parse), for what is wrong in the fields that are there.
+    /// The same kinds as [`parse`](Header::parse), under the same conditions, for the fields that `prefix` contains.
     pub fn missing(prefix: &[u8]) -> Result<Option<usize>> {
         Self::missing_inner(prefix).map_err(|error| error.with_operation(Operation::Parse))
     }
 
     fn missing_inner(prefix: &[u8]) -> Result<Option<usize>> {
         if prefix.len() < PREFIX_FIXED {
-            // Bytes that can be judged are judged, so that foreign data is refused at its first byte.
+            // Every byte that is there is checked, so that foreign data is refused at its first byte.
             parse_magic(&mut Cursor::new(prefix, 0), prefix.len())?;
             return Ok(Some(PREFIX_FIXED));
         }
@@ -152,7 +168,7 @@ impl<'a> Header<'a> {
         }
         let section = cursor.take(len, "wrap section")?;
         if matches!(kind, Kind::Attached) {
-            // In the order in which parsing checks: a wrong W must not be told as a fault of the body.
+            // In the order of parsing: a wrong W must not be reported as a fault of the body.
             WrapSection::parse_at(section, PREFIX_FIXED)?;
         }
         let body = BodyHead::read(&mut cursor)?;
@@ -168,16 +184,16 @@ impl<'a> Header<'a> {
         Ok((cursor.rest().len() < len).then_some(fixed + 2 + len))
     }
 
-    /// Who can get the DEK.
+    /// Returns where the wraps are, which say who can get the DEK.
     #[must_use]
     pub fn wraps(&self) -> WrapsRef<'a> {
         self.wraps
     }
 
-    /// The wrap section of an attached envelope.
+    /// Returns the wrap section of an attached envelope.
     ///
     /// # Errors
-    /// `Unsupported` for a detached envelope, whose wrap section is in a DEK store.
+    /// `Unsupported` if the envelope is detached, so that its wrap section is in a DEK store.
     pub fn wrap_section(&self) -> Result<WrapSection<'a>> {
         match self.wraps {
             WrapsRef::Attached(section) => Ok(section),
@@ -185,60 +201,60 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// How the body was sealed.
+    /// Returns how the body was sealed.
     #[must_use]
     pub fn body(&self) -> BodyHead<'a> {
         self.body
     }
 
-    /// The message's nonce.
+    /// Returns the nonce of the message.
     #[must_use]
     pub fn nonce(&self) -> &'a [u8; 12] {
         self.nonce
     }
 
-    /// The canonical context stored in the envelope, if there is one. A reader never takes its context from
-    /// here: it is for jobs that re-wrap without knowing the contexts of what they find.
+    /// Returns the canonical context stored in the envelope, if there is one. A reader never takes its context from
+    /// the envelope: a stored context is for jobs that re-wrap values whose context they do not know.
     #[must_use]
     pub fn stored_context(&self) -> Option<&'a [u8]> {
         self.stored_context
     }
 
-    /// Refuses a stored context that is not the context of this digest. One without a stored context passes.
+    /// Refuses a stored context that is not the context of this digest. An envelope without a stored context passes.
     ///
     /// # Errors
-    /// `ContextMismatch`.
+    /// `ContextMismatch` if a context is stored and has another digest.
     pub fn check_stored_context(&self, digest: &[u8; 32]) -> Result<()> {
         match self.stored_context {
-            // A digest of public data: no need for constant time.
+            // A digest of public data needs no constant time.
             Some(stored) if context::digest(stored) != *digest => Err(Error::new(ErrorKind::ContextMismatch)),
             _ => Ok(()),
         }
     }
 
-    /// Length of the header in bytes; the chunks begin there.
+    /// Returns the length of the header in bytes. The chunks begin there.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Where the body begins. A re-wrap replaces the bytes before it and none after it.
+    /// Returns where the body begins. A re-wrap replaces only the bytes before this offset.
     #[must_use]
     pub fn body_offset(&self) -> usize {
         self.body_offset
     }
 
-    /// The header's bytes, as they were parsed.
+    /// Returns the bytes of the header, as they were parsed.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Writes the header again from its fields. Gives back the bytes that were parsed.
+    /// Writes the header again from its fields. Returns the bytes that were parsed.
     ///
     /// # Errors
-    /// `OverLimit`; not for what [`parse`](Header::parse) gave.
+    /// `OverLimit` if a length is above its limit, which does not happen to a header that [`parse`](Header::parse) returned.
     pub fn write(&self) -> Result<Vec<u8>> {
         let (wraps, padding) = match self.wraps {
             WrapsRef::Attached(section) => (
@@ -270,11 +286,14 @@ impl fmt::Debug for Header<'_> {
 /// A whole envelope, parsed and borrowed: a [`Header`] and its chunks.
 ///
 /// ```
-/// # let bytes = [0u8; 4];
-/// match waxseal::Envelope::parse(&bytes) {
-///     Ok(envelope) => println!("{:?}", envelope.header().wraps()),
-///     Err(error) => println!("no envelope: {error}"),
-/// }
+/// # use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer, backend::local::LocalKey};
+/// # let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
+/// # let sealed = sealer.seal(b"alice@example.com", &EncryptionContext::empty())?;
+/// let envelope = Envelope::parse(&sealed)?;
+/// assert_eq!(envelope.plaintext_len(), 17);
+/// assert_eq!(envelope.header().wrap_section()?.count(), 1);
+/// assert!(Envelope::parse(b"alice@example.com").is_err());
+/// # Ok::<(), waxseal::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Envelope<'a> {
@@ -284,10 +303,10 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Parses an envelope that `bytes` hold from first to last. Allocates nothing, needs no key.
+    /// Parses `bytes`, which must be exactly one envelope. Allocates nothing and needs no key.
     ///
     /// # Errors
-    /// As [`Header::parse`], and `Malformed` where no payload has chunks of that length.
+    /// The same kinds as [`Header::parse`], under the same conditions; `Malformed` if no payload has chunks of that length.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let header = Header::parse(bytes)?;
         let chunks = bytes.get(header.len()..).unwrap_or_default();
@@ -299,13 +318,13 @@ impl<'a> Envelope<'a> {
     /// The bytes that every envelope begins with, whatever its version.
     pub const MAGIC: [u8; 3] = *b"WAX";
 
-    /// Whether these bytes are an envelope of this crate: for columns in which some values are still plaintext.
+    /// Returns whether these bytes are an envelope of this crate: for columns in which some values are still plaintext.
     ///
-    /// It parses the whole header and checks the length behind it, and needs no key. Anybody who may write a value can make
-    /// a plaintext look like an envelope, so use this to choose what to migrate, and never to decide whether a value is
-    /// trusted: once every value is sealed, call [`open`](crate::Sealer::open) without asking. An envelope of a later
-    /// version of the format, one that was cut and one whose header was altered are none here. Look at a value
-    /// that begins with [`MAGIC`](Self::MAGIC) and is no envelope before you seal it again.
+    /// It parses the whole header, checks the length of the chunks, and needs no key. Anybody who can write a value can make
+    /// a plaintext look like an envelope. So use this to choose what to migrate, and never to decide whether to trust a
+    /// value: when every value is sealed, call [`open`](crate::Sealer::open) without this check. It returns `false` for an envelope of a later
+    /// version of the format, for an envelope that was cut off and for an altered header. If a value
+    /// begins with [`MAGIC`](Self::MAGIC) but is not an envelope, examine it before you seal it again.
     ///
     /// ```
     /// # use waxseal::{EncryptionContext, Envelope, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -321,25 +340,25 @@ impl<'a> Envelope<'a> {
         Envelope::parse(bytes).is_ok()
     }
 
-    /// Everything before the chunks.
+    /// Returns the header: everything before the chunks.
     #[must_use]
     pub fn header(&self) -> &Header<'a> {
         &self.header
     }
 
-    /// The sealed chunks, each followed by its tag.
+    /// Returns the sealed chunks, each followed by its tag.
     #[must_use]
     pub fn chunks(&self) -> &'a [u8] {
         self.chunks
     }
 
-    /// How many chunks there are.
+    /// Returns the number of chunks.
     #[must_use]
     pub fn chunk_count(&self) -> usize {
         self.cut.count()
     }
 
-    /// Length of the plaintext, in bytes. Not authenticated before the envelope is opened.
+    /// Returns the length of the plaintext, in bytes. The length is not authenticated until the envelope is opened.
     #[must_use]
     pub fn plaintext_len(&self) -> usize {
         self.cut.plaintext_len()
@@ -364,7 +383,7 @@ enum Kind {
     Detached,
 }
 
-/// Magic and version, as far as `available` bytes go.
+/// Checks magic and version, as far as `available` bytes go.
 fn parse_magic(cursor: &mut Cursor<'_>, available: usize) -> Result<()> {
     let magic = cursor.take(available.min(MAGIC.len()), "magic")?;
     if !MAGIC.starts_with(magic) {

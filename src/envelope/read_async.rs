@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::{Header, HeaderBuf};
 use crate::value::error::{Error, Operation, Result};
 
-/// How a reader is polled: it says how many bytes it has put into those that it was given.
+/// Polls a reader. Returns how many bytes the reader has put into the buffer.
 pub(crate) type PollRead<R> = fn(Pin<&mut R>, &mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>;
 
 /// Polls a reader of tokio.
@@ -23,25 +23,25 @@ pub(crate) fn poll_tokio<R: tokio::io::AsyncRead>(
 }
 
 impl HeaderBuf {
-    /// [`read_from`](Self::read_from) over a reader of `futures-io` (feature `futures-io`).
+    /// Reads a header like [`read_from`](Self::read_from), from a reader of `futures-io` (feature `futures-io`).
     ///
     /// # Errors
-    /// As there.
+    /// The same kinds as [`read_from`](Self::read_from), under the same conditions.
     ///
     /// # Cancel safety
-    /// None: what was read is lost with the future, and the reader stands behind it.
+    /// Not cancel safe: if the future is dropped, the bytes that it has read from the reader are lost.
     #[cfg(feature = "futures-io")]
     pub async fn read_from_futures<R: futures_io::AsyncRead + Unpin>(reader: &mut R) -> Result<Self> {
         Self::read_with(reader, R::poll_read).await
     }
 
-    /// [`read_from`](Self::read_from) over a reader of tokio (feature `tokio`).
+    /// Reads a header like [`read_from`](Self::read_from), from a reader of tokio (feature `tokio`).
     ///
     /// # Errors
-    /// As there.
+    /// The same kinds as [`read_from`](Self::read_from), under the same conditions.
     ///
     /// # Cancel safety
-    /// None: what was read is lost with the future, and the reader stands behind it.
+    /// Not cancel safe: if the future is dropped, the bytes that it has read from the reader are lost.
     #[cfg(feature = "tokio")]
     pub async fn read_from_tokio<R: tokio::io::AsyncRead + Unpin>(reader: &mut R) -> Result<Self> {
         Self::read_with(reader, poll_tokio).await
@@ -62,7 +62,7 @@ impl HeaderBuf {
                     )));
                 }
                 if got == 0 {
-                    // It ended early: parsing says in which field.
+                    // The input ended early: parsing finds in which field.
                     bytes.truncate(have);
                     Header::parse(&bytes)?;
                     return Err(Error::malformed("header", have).with_operation(Operation::Parse));

@@ -7,24 +7,24 @@ use super::cursor::Cursor;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::limits;
 
-/// One stanza: one wrapped DEK (or share of it), borrowed from an envelope.
+/// One stanza: one wrapped DEK (or a share of a DEK), borrowed from an envelope.
 ///
-/// What it says of itself is a claim. It names the KEK for a person and for finding the right key manager;
-/// which KEKs are used, and with which algorithm, comes from configuration alone.
+/// All fields of a stanza are claims. They name the KEK for a person, and help to find the right key manager.
+/// Only configuration decides which KEKs are used, and with which algorithm.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WrapRef<'a> {
-    /// The wrap algorithm it claims.
+    /// The wrap algorithm that the stanza claims.
     pub algorithm: WrapAlgorithm,
     /// 0 in a section of threshold 1, else the index of the share.
     pub share_index: u8,
     /// The provider, 1 to 32 of `a-z 0-9 -`.
     pub provider: &'a str,
-    /// The id of the KEK as its backend resolved it; empty where the writer hid it.
+    /// The id of the KEK as its backend resolved it; empty if the writer hid it.
     pub kek_id: &'a str,
-    /// The version of the KEK; empty where the backend has none.
+    /// The version of the KEK; empty if the backend has no versions.
     pub kek_version: &'a str,
-    /// What the key manager gave, 1 to 16,384 bytes.
+    /// The bytes that the key manager returned, 1 to 16,384.
     pub wrapped: &'a [u8],
 }
 
@@ -42,7 +42,7 @@ impl fmt::Debug for WrapRef<'_> {
 }
 
 impl WrapRef<'_> {
-    /// Whether the provider, algorithm and KEK are these. A hidden id matches every KEK of that provider and
+    /// Returns whether the stanza has this algorithm, this provider and this KEK id. A hidden id matches every KEK of that provider and
     /// algorithm.
     #[must_use]
     pub fn is_under(&self, algorithm: WrapAlgorithm, provider: &str, kek_id: &str) -> bool {
@@ -51,10 +51,10 @@ impl WrapRef<'_> {
             && (self.kek_id.is_empty() || self.kek_id == kek_id)
     }
 
-    /// The wrapped bytes, refused where the format fixes another length for the algorithm.
+    /// Returns the wrapped bytes, if they have the length that the format fixes for the algorithm.
     ///
     /// # Errors
-    /// `Malformed`.
+    /// `Malformed` if they have another length.
     pub fn checked_wrapped(&self) -> Result<&[u8]> {
         match self.algorithm.wrapped_len() {
             Some(len) if len != self.wrapped.len() => Err(Error::malformed("wrapped DEK", 0)),
@@ -68,16 +68,16 @@ impl WrapRef<'_> {
 pub struct WrapSection<'a> {
     threshold: u8,
     count: u8,
-    /// The stanzas alone.
+    /// Only the stanzas.
     stanzas: &'a [u8],
     padding: usize,
 }
 
 impl<'a> WrapSection<'a> {
-    /// Parses a wrap section on its own.
+    /// Parses a wrap section without the rest of its envelope.
     ///
     /// # Errors
-    /// `Malformed` with field and offset, or `OverLimit`.
+    /// `Malformed` with field and offset if the bytes are not a wrap section; `OverLimit` if a length or count is above its limit.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         Self::parse_at(bytes, 0)
     }
@@ -137,34 +137,34 @@ impl<'a> WrapSection<'a> {
         })
     }
 
-    /// How many stanzas must open. What an envelope says here proves nothing: where more than one is
-    /// demanded, configuration demands it.
+    /// Returns how many stanzas must open, as the envelope claims. The claim proves nothing: only configuration can require
+    /// more than one.
     #[must_use]
     pub fn threshold(&self) -> u8 {
         self.threshold
     }
 
-    /// How many stanzas there are, 1 to 16.
+    /// Returns the number of stanzas, 1 to 16.
     #[must_use]
     pub fn count(&self) -> usize {
         usize::from(self.count)
     }
 
-    /// Length of the zero padding, in bytes.
+    /// Returns the length of the zero padding, in bytes.
     #[must_use]
     pub fn padding(&self) -> usize {
         self.padding
     }
 
-    /// Threshold, count and the bytes of all stanzas: what it says, without its padding.
+    /// Returns threshold, count and the bytes of all stanzas, without the padding.
     pub(crate) fn parts(&self) -> (u8, u8, &'a [u8]) {
         (self.threshold, self.count, self.stanzas)
     }
 
-    /// The stanzas, in their order.
+    /// Returns the stanzas, in their order.
     pub fn stanzas(&self) -> impl Iterator<Item = WrapRef<'a>> + use<'a> {
         let mut cursor = Cursor::new(self.stanzas, 0);
-        // They were parsed once. Counted, since an error at their end would be allocated.
+        // They were parsed before. Counted, because an error at their end would be allocated.
         (0..self.count).map_while(move |_| parse_stanza(&mut cursor).ok())
     }
 }
@@ -241,17 +241,17 @@ pub(super) fn check_text(bytes: &[u8]) -> Option<&str> {
         .filter(|text| !text.chars().any(char::is_control))
 }
 
-/// Refuses the id, version or provider that a writer is about to use.
+/// Checks the provider, id and version that a writer is about to use.
 pub(super) fn check_kek(provider: &str, id: &str, version: &str) -> Result<()> {
     limits::PROVIDER.check(provider.len())?;
     limits::KEK_ID.check(id.len())?;
     limits::KEK_VERSION.check(version.len())?;
     let bad = |detail| Err(Error::new(ErrorKind::InvalidArgument).with_detail(detail));
     if check_provider(provider.as_bytes()).is_none() {
-        return bad("a provider name has 1 to 32 of a-z, 0-9 and -");
+        return bad("a provider name must have 1 to 32 characters of a-z, 0-9 and -");
     }
     if check_text(id.as_bytes()).is_none() || check_text(version.as_bytes()).is_none() {
-        return bad("a KEK id or version has no control characters");
+        return bad("a KEK id or version must not have control characters");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is written: KEK references, wrapped DEKs, wrap sets, and the front of an envelope.
+//! Writing: KEK references, wrapped DEKs, wrap sets, and everything before the body of an envelope.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,9 +11,9 @@ use crate::value::error::{Error, Result, fmt_kek};
 use crate::value::few::Few;
 use crate::value::limits;
 
-/// Names one KEK: provider, id as its backend resolved it (an ARN, not an alias), and exact version.
+/// Names one KEK: its provider, its id as the backend resolved it (an ARN, not an alias), and its exact version.
 ///
-/// Cheap to clone.
+/// Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KekRef(Arc<Names>);
 
@@ -25,17 +25,17 @@ struct Names {
 }
 
 impl KekRef {
-    /// Names a KEK. `version` is empty where the backend has none, `id` where it is to be hidden.
+    /// Names a KEK. Pass an empty `version` if the backend has no versions, and an empty `id` to hide the id.
     ///
     /// # Errors
-    /// `InvalidArgument` for a provider that is not 1 to 32 of `a-z 0-9 -`, or control characters;
-    /// `OverLimit` for an id above 2,048 or a version above 255 bytes.
+    /// `InvalidArgument` if the provider is empty or has other characters than `a-z 0-9 -`, or if the id or version has control
+    /// characters; `OverLimit` if the provider has more than 32 bytes, the id more than 2,048 or the version more than 255.
     pub fn new(provider: &str, id: &str, version: &str) -> Result<Self> {
         check_kek(provider, id, version)?;
         Ok(Self::trusted(provider, id, version))
     }
 
-    /// For names that are known to be good.
+    /// For names that are known to be valid.
     pub(crate) fn trusted(provider: &str, id: &str, version: &str) -> Self {
         let names = Names {
             provider: provider.into(),
@@ -45,8 +45,8 @@ impl KekRef {
         Self(Arc::new(names))
     }
 
-    /// Whether both name one key, whatever version of it: the same provider and id, or what the provider's ids say.
-    /// Replicas of a multi-region key of AWS KMS, for example, are one key.
+    /// Returns whether both name the same key, whatever the version: the same provider and the same id, or ids that the provider
+    /// treats as the same key. Replicas of a multi-region key of AWS KMS, for example, are the same key.
     #[must_use]
     pub fn is_same_key(&self, other: &Self) -> bool {
         self.provider() == other.provider()
@@ -54,26 +54,26 @@ impl KekRef {
                 || replicated(self.id()).is_some_and(|key| Some(key) == replicated(other.id())))
     }
 
-    /// The provider, `"aws-kms"` for one.
+    /// Returns the provider, for example `"aws-kms"`.
     #[must_use]
     pub fn provider(&self) -> &str {
         &self.0.provider
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// The version; empty where the backend has none.
+    /// Returns the version; empty if the backend has no versions.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.0.version
     }
 }
 
-/// Partition, account and key of an ARN that says of itself that it is a replica in some region
+/// Returns partition, account and key of an ARN that names a replica in some region
 /// (`arn:aws:kms:eu-central-1:111122223333:key/mrk-...`, AWS KMS Developer Guide, "Multi-Region keys in AWS KMS").
 fn replicated(id: &str) -> Option<(&str, &str, &str)> {
     let mut parts = id.splitn(6, ':');
@@ -112,11 +112,11 @@ pub struct WrappedDek {
 }
 
 impl WrappedDek {
-    /// What a key manager gave for a DEK.
+    /// Makes a wrap from the bytes that a key manager returned for a DEK.
     ///
     /// # Errors
-    /// `OverLimit` where `wrapped` has more than 16,384 bytes, `InvalidArgument` where it has none or not the
-    /// length the format fixes for the algorithm.
+    /// `OverLimit` if `wrapped` has more than 16,384 bytes; `InvalidArgument` if `wrapped` is empty or does not have the
+    /// length that the format fixes for the algorithm.
     pub fn new(algorithm: WrapAlgorithm, kek: KekRef, wrapped: Vec<u8>) -> Result<Self> {
         limits::WRAPPED.check(wrapped.len())?;
         if wrapped.is_empty() || algorithm.wrapped_len().is_some_and(|len| len != wrapped.len()) {
@@ -141,7 +141,7 @@ impl WrappedDek {
         }
     }
 
-    /// The same wrap with its KEK's id and version left out of the envelope. Readers then try each
+    /// Leaves the KEK's id and version out of the envelope. Readers then try each
     /// configured KEK of that provider and algorithm.
     #[must_use]
     pub fn with_hidden_id(mut self) -> Self {
@@ -149,25 +149,25 @@ impl WrappedDek {
         self
     }
 
-    /// The wrap algorithm.
+    /// Returns the wrap algorithm.
     #[must_use]
     pub fn algorithm(&self) -> WrapAlgorithm {
         self.algorithm
     }
 
-    /// The KEK.
+    /// Returns the KEK.
     #[must_use]
     pub fn kek(&self) -> &KekRef {
         &self.kek
     }
 
-    /// What the key manager gave.
+    /// Returns the bytes that the key manager returned.
     #[must_use]
     pub fn wrapped(&self) -> &[u8] {
         &self.wrapped
     }
 
-    /// The same, as a stanza that was read from an envelope.
+    /// Borrows the wrap as if it was read from an envelope.
     #[must_use]
     pub fn as_wrap_ref(&self) -> WrapRef<'_> {
         WrapRef {
@@ -206,29 +206,29 @@ impl fmt::Debug for WrappedDek {
     }
 }
 
-/// The wraps of one DEK: what becomes a wrap section.
+/// The wraps of one DEK, which become a wrap section.
 ///
-/// Cheap to clone: a cache hands out the wraps of one DEK with every value.
+/// Cloning is cheap: a cache hands out the wraps of one DEK with every value.
 #[derive(Clone)]
 pub struct WrapSet(Arc<Set>);
 
 struct Set {
     threshold: u8,
     wraps: Few<WrappedDek>,
-    /// The front of an envelope with so much padding, once a set that is shared was asked for it.
+    /// The bytes before the body with this much padding, after a shared set was asked for them.
     front: OnceLock<(usize, Vec<u8>)>,
 }
 
 impl WrapSet {
-    /// Wraps of which any one opens.
+    /// Makes a set of wraps, each of which opens alone.
     ///
     /// # Errors
-    /// `InvalidArgument` for none; `OverLimit` for more than 16, or more than 2 under passphrases.
+    /// `InvalidArgument` if there are no wraps; `OverLimit` if there are more than 16 wraps, or more than 2 under passphrases.
     pub fn any_of(wraps: Vec<WrappedDek>) -> Result<Self> {
         Self::any_of_few(wraps.into())
     }
 
-    /// The same of one wrap.
+    /// Makes a set of one wrap.
     pub(crate) fn of_one(wrap: WrappedDek) -> Result<Self> {
         Self::any_of_few(Few::one(wrap))
     }
@@ -241,7 +241,7 @@ impl WrapSet {
         let passphrases = wraps.iter().filter(|wrap| wrap.algorithm.is_passphrase()).count();
         limits::PASSPHRASE_STANZAS.check(passphrases)?;
         if wraps.iter().any(|wrap| wrap.share_index != 0) {
-            return Err(Error::argument("a share of a DEK is no wrap of it"));
+            return Err(Error::argument("a share of a DEK is not a wrap of the DEK"));
         }
         Ok(Self::new(1, wraps))
     }
@@ -262,25 +262,25 @@ impl WrapSet {
         }))
     }
 
-    /// The wraps.
+    /// Returns the wraps.
     #[must_use]
     pub fn wraps(&self) -> &[WrappedDek] {
         &self.0.wraps
     }
 
-    /// The wraps, taken out.
+    /// Takes out the wraps.
     #[must_use]
     pub fn into_wraps(self) -> Vec<WrappedDek> {
         Arc::try_unwrap(self.0).map_or_else(|shared| shared.wraps.to_vec(), |set| set.wraps.into())
     }
 
-    /// How many must open.
+    /// Returns how many wraps must open.
     #[must_use]
     pub fn threshold(&self) -> u8 {
         self.0.threshold
     }
 
-    /// Length of the wrap section without padding, in bytes.
+    /// Returns the length of the wrap section without padding, in bytes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         2 + self.wraps().iter().map(WrappedDek::encoded_len).sum::<usize>()
@@ -292,15 +292,15 @@ impl WrapSet {
         self.wraps().iter().try_for_each(|wrap| wrap.encode(out))
     }
 
-    /// The bytes from the envelope's first to the body's, as [`Wraps::prefix`] has them. A set that others hold too is
-    /// asked for them again and again, and keeps them; any other gets a vector with `room` for more bytes.
+    /// Returns the bytes before the body, like [`Wraps::prefix`]. A shared set is asked for them again and again, so it
+    /// keeps them. A set that is not shared returns a vector with `room` for more bytes.
     pub(crate) fn prefix(&self, padding: usize, room: usize) -> Result<Cow<'_, [u8]>> {
         if Arc::strong_count(&self.0) == 1 {
             return Ok(Cow::Owned(self.encode_prefix(padding, room)?));
         }
         match self.0.front.get() {
             Some((len, front)) if *len == padding => Ok(Cow::Borrowed(front)),
-            // Asked for with one padding here and another there, which is rare.
+            // It was asked for with different paddings, which is rare.
             Some(_) => Ok(Cow::Owned(self.encode_prefix(padding, 0)?)),
             None => {
                 let front = self.encode_prefix(padding, 0)?;
@@ -340,7 +340,7 @@ impl fmt::Debug for WrapSet {
     }
 }
 
-/// What stands in front of a body: wraps, or the id of a DEK whose wraps are elsewhere.
+/// What stands before a body: wraps, or the id of a DEK whose wraps are in a DEK store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wraps {
@@ -351,12 +351,12 @@ pub enum Wraps {
 }
 
 impl Wraps {
-    /// The bytes from the envelope's first to the body's, with `padding` zero bytes at their end.
+    /// Returns the bytes before the body, with `padding` zero bytes at their end.
     ///
-    /// Padding reserves room, so that a large object can be re-wrapped in place. It is ignored when detached.
+    /// Padding reserves room, so that a large object can be re-wrapped in place. A detached envelope ignores it.
     ///
     /// # Errors
-    /// `OverLimit` where the wrap section is longer than 65,536 bytes.
+    /// `OverLimit` if the wrap section is longer than 65,536 bytes.
     pub fn prefix(&self, padding: usize) -> Result<Vec<u8>> {
         match self {
             Self::Attached(set) => set.encode_prefix(padding, 0),
@@ -369,7 +369,7 @@ impl Wraps {
     }
 }
 
-/// Magic, version, kind and W, with room for the section and for more behind it.
+/// Writes magic, version, kind and W, with room for the section and for more after it.
 fn front(kind: u8, len: usize, room: usize) -> Result<Vec<u8>> {
     limits::WRAP_SECTION.check(len)?;
     let mut out = Vec::with_capacity(PREFIX_FIXED + len + room);
@@ -380,7 +380,7 @@ fn front(kind: u8, len: usize, room: usize) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The stored context, behind its length.
+/// Writes the stored context after its length.
 pub(crate) fn push_stored_context(out: &mut Vec<u8>, canonical: &[u8]) -> Result<()> {
     push_lv16(out, canonical, &limits::CONTEXT)
 }

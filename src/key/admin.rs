@@ -1,4 +1,4 @@
-//! Administering KEKs, apart from using them.
+//! Administration of KEKs.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
@@ -14,15 +14,15 @@ use crate::value::error::{Error, Operation, Result};
 pub enum KekState {
     /// Wraps and unwraps.
     Enabled,
-    /// Exists and does neither.
+    /// Exists, and neither wraps nor unwraps.
     Disabled,
-    /// Will be destroyed; whether it still unwraps depends on the backend.
+    /// Will be destroyed. It depends on the backend whether the KEK still unwraps.
     PendingDestruction,
-    /// Gone.
+    /// Destroyed: nothing under the KEK opens anymore.
     Destroyed,
 }
 
-/// What a KEK is to be like.
+/// What kind of KEK to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KekTemplate {
@@ -30,12 +30,12 @@ pub struct KekTemplate {
     pub name: String,
     /// Whether it must be kept in hardware.
     pub hardware: bool,
-    /// Labels or tags, as the backend has them.
+    /// Labels or tags, depending on the backend.
     pub labels: Vec<(String, String)>,
 }
 
 impl KekTemplate {
-    /// A KEK of this name, in software, without labels.
+    /// Describes a KEK with this name, in software, without labels.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -46,28 +46,28 @@ impl KekTemplate {
     }
 }
 
-/// What a backend says of a KEK.
+/// What a backend reports about a KEK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KekDescription {
-    /// Which KEK, with the version that is active.
+    /// The KEK, with its active version.
     pub kek: KekRef,
     /// Its state.
     pub state: KekState,
-    /// What it wraps with.
+    /// The algorithm that it wraps with.
     pub algorithm: WrapAlgorithm,
-    /// When it was created, where the backend says.
+    /// When it was created, if the backend reports it.
     pub created: Option<SystemTime>,
-    /// When it will be destroyed, where that is scheduled.
+    /// When it will be destroyed, if that is scheduled.
     pub destroyed_at: Option<SystemTime>,
-    /// From when it may be used, where the backend says.
+    /// From when it may be used, if the backend reports it.
     pub not_before: Option<SystemTime>,
-    /// When it stops working by itself, where the backend says: a key with an end date, or imported key material.
+    /// When it stops working by itself, if the backend reports it: a key with an end date, or imported key material.
     pub expires_at: Option<SystemTime>,
 }
 
 impl KekDescription {
-    /// A KEK of which the backend says no more than this.
+    /// Describes a KEK without any dates.
     #[must_use]
     pub fn new(kek: KekRef, state: KekState, algorithm: WrapAlgorithm) -> Self {
         Self {
@@ -82,56 +82,76 @@ impl KekDescription {
     }
 }
 
-/// Administers KEKs: another trait with credentials of its own, so that an application which seals and opens
+/// Administers KEKs. This is a separate trait with separate credentials, so that an application that seals and opens
 /// needs no right to rotate.
 ///
 /// # Contract
-/// *Idempotence.* A call with an idempotency key that was used before does nothing again and gives the first
-/// call's result. Where the backend has no such thing, the implementation finds what the first call made by
-/// a label that carries the key.
+/// *Idempotence.* A second call with the same idempotency key does nothing and returns the result of the first
+/// call. If the backend has no idempotency keys, the implementation finds what the first call made by
+/// a label that contains the key.
 ///
-/// *Cancel safety.* A call that was dropped may have happened; calling again with the same key is safe.
+/// *Cancel safety.* A call whose future was dropped may have taken effect; calling again with the same key is safe.
 ///
-/// *Errors by kind* as in [`KeyManager`](super::KeyManager), and `Unsupported` for what the backend does not have.
+/// *Errors by kind.* The same kinds as in [`KeyManager`](super::KeyManager), under the same conditions; `Unsupported` if the
+/// backend does not support the operation.
 #[async_trait]
 pub trait KekAdmin: Debug + Send + Sync {
-    /// The provider name, as in [`KeyManager::provider`](super::KeyManager::provider).
+    /// Returns the provider name, as in [`KeyManager::provider`](super::KeyManager::provider).
     fn provider(&self) -> &str;
 
-    /// Makes a KEK.
-    async fn create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription>;
-
-    /// Asks about a KEK or a version of it. A KEK that is gone is described as
-    /// [`KekState::Destroyed`] where the backend still knows it, else `KeyNotFound`.
-    async fn describe(&self, kek: &KekRef) -> Result<KekDescription>;
-
-    /// Describes every version of a KEK that the backend tells of, the newest first. By default only what
-    /// [`describe`](Self::describe) gives, as for a backend that keeps its versions to itself.
+    /// Creates a KEK.
     ///
     /// # Errors
-    /// As [`describe`](Self::describe).
+    /// `InvalidArgument` if the name is not valid or, at a backend that can tell, belongs to another KEK; `Unsupported` if the backend cannot
+    /// make such a KEK; and the kinds of the [contract](Self#contract), by the backend's code.
+    async fn create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription>;
+
+    /// Describes a KEK or one of its versions. For a destroyed KEK, returns
+    /// [`KekState::Destroyed`] if the backend still knows the KEK.
+    ///
+    /// # Errors
+    /// `KeyNotFound` if the backend does not know the KEK.
+    async fn describe(&self, kek: &KekRef) -> Result<KekDescription>;
+
+    /// Describes every version of a KEK that the backend lists, the newest first. By default returns only what
+    /// [`describe`](Self::describe) returns, for backends that do not list versions.
+    ///
+    /// # Errors
+    /// The same kinds as [`describe`](Self::describe), under the same conditions.
     async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
         Ok(vec![self.describe(kek).await?])
     }
 
-    /// Makes a new version the active one and describes it. Older versions go on unwrapping.
-    async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription>;
-
-    /// Makes a KEK, or the version that is named, stop wrapping and unwrapping until it is [enabled](Self::enable)
-    /// again. Disabling what is disabled is no error.
-    async fn disable(&self, kek: &KekRef) -> Result<()>;
-
-    /// Makes a KEK, or the version that is named, wrap and unwrap again after [`disable`](Self::disable). Enabling what is
-    /// enabled is no error. What will be destroyed stays that way.
+    /// Makes a new version, activates it and describes it. Older versions continue to unwrap.
     ///
     /// # Errors
-    /// `Unsupported`, which is the default, if the backend has no such thing or cannot tell what was disabled.
+    /// `KeyNotFound` if the backend does not know the KEK; `Unsupported` if the backend cannot rotate it; and the kinds of the
+    /// [contract](Self#contract), by the backend's code.
+    async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription>;
+
+    /// Disables a KEK, or the named version: it neither wraps nor unwraps until it is [enabled](Self::enable)
+    /// again. Disabling a disabled KEK is not an error.
+    ///
+    /// # Errors
+    /// `KeyNotFound` if the backend does not know the KEK; `Unsupported` if the backend cannot disable it; and the kinds of the
+    /// [contract](Self#contract), by the backend's code.
+    async fn disable(&self, kek: &KekRef) -> Result<()>;
+
+    /// Enables a KEK, or the named version, again after [`disable`](Self::disable). Enabling an
+    /// enabled KEK is not an error. A scheduled destruction stays scheduled.
+    ///
+    /// # Errors
+    /// `Unsupported`, the default, if the backend cannot enable a KEK again or cannot find out which KEK was disabled.
     async fn enable(&self, kek: &KekRef) -> Result<()> {
         let _ = kek;
         Err(Error::unsupported("enabling a KEK again at this backend").with_operation(Operation::Administer))
     }
 
-    /// Schedules destruction after `delay` (the backend's least where that is longer), and gives the time.
-    /// What is still wrapped under the KEK is then lost.
+    /// Schedules destruction after `delay` (or after the backend's minimum, if that is longer), and returns the time of destruction.
+    /// Everything that is still wrapped under the KEK is then lost.
+    ///
+    /// # Errors
+    /// `KeyNotFound` if the backend does not know the KEK; `Unsupported` if the backend cannot schedule destruction; and the kinds of the
+    /// [contract](Self#contract), by the backend's code.
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime>;
 }

@@ -1,29 +1,43 @@
 //! How many calls one envelope may cause.
 
+#[cfg(feature = "vault-transit")]
+use std::any::Any;
 use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(feature = "vault-transit")]
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::limits;
 
 /// The calls to backends that one operation on one envelope may still make.
 ///
-/// A source makes one for each [`Request`](super::Request) it opens or re-wraps for, and takes a call from it before it
-/// asks a key manager. A key manager that makes more than one call for one question (it tries several versions, or
-/// several keys) takes each further call with [`Request::take_call`](super::Request::take_call), so that an envelope
-/// with planted stanzas cannot multiply the two.
+/// A source makes one budget for each open or re-wrap, and takes a call from the budget before it
+/// asks a key manager. If a key manager needs more than one call for one answer (to try several versions or
+/// several keys), it takes each further call with [`Request::take_call`](super::Request::take_call). So an envelope
+/// with planted stanzas cannot multiply the calls.
 #[derive(Debug)]
-pub struct CallBudget(AtomicU32);
+pub struct CallBudget {
+    left: AtomicU32,
+    /// What one stanza's calls have shown that holds for the others, by whom it is about.
+    #[cfg(feature = "vault-transit")]
+    notes: Mutex<Vec<(String, Note)>>,
+}
+
+#[cfg(feature = "vault-transit")]
+type Note = Arc<dyn Any + Send + Sync>;
 
 impl Default for CallBudget {
     fn default() -> Self {
-        Self(AtomicU32::new(
-            u32::try_from(limits::BACKEND_CALLS.max).unwrap_or(u32::MAX),
-        ))
+        Self {
+            left: AtomicU32::new(u32::try_from(limits::BACKEND_CALLS.max).unwrap_or(u32::MAX)),
+            #[cfg(feature = "vault-transit")]
+            notes: Mutex::default(),
+        }
     }
 }
 
 impl CallBudget {
-    /// The calls that one envelope may cause: [`limits::BACKEND_CALLS`].
+    /// Makes a full budget: [`limits::BACKEND_CALLS`] calls.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -32,18 +46,34 @@ impl CallBudget {
     /// Takes one call.
     ///
     /// # Errors
-    /// `BudgetExhausted` where none is left.
+    /// `BudgetExhausted` if no call is left.
     pub fn take(&self) -> Result<()> {
-        self.0
+        self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .map(|_| ())
             .map_err(|_| exhausted())
     }
 
-    /// How many calls are left.
+    /// Returns how many calls are left.
     #[must_use]
     pub fn left(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.left.load(Ordering::Relaxed)
+    }
+}
+
+/// What has to be asked once for an envelope, however many of its stanzas raise the question.
+#[cfg(feature = "vault-transit")]
+impl CallBudget {
+    /// What was noted about this one.
+    pub(crate) fn noted<T: Any + Send + Sync>(&self, about: &str) -> Option<Arc<T>> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = notes.iter().find(|(noted, _)| noted == about);
+        found.and_then(|(_, note)| Arc::clone(note).downcast().ok())
+    }
+
+    pub(crate) fn note<T: Any + Send + Sync>(&self, about: String, note: Arc<T>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.push((about, note));
     }
 }
 
@@ -51,7 +81,7 @@ fn exhausted() -> Error {
     Error::new(ErrorKind::BudgetExhausted {
         budget: limits::BACKEND_CALLS.name,
     })
-    .with_detail("the envelope has more wraps that may be ours than calls to spend on it")
+    .with_detail("the envelope needs more calls to backends than one envelope may cause: remove wraps or KEKs that nobody needs")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The joint: what a backend is. One [`KeyManager`] is one KEK (with the versions it opens), wherever it is kept.
+//! The trait of backends: one [`KeyManager`] is one KEK (with the versions that it opens), wherever the KEK is kept.
 
 mod admin;
 mod budget;
@@ -30,72 +30,74 @@ use crate::value::secret::Dek;
 pub struct Unwrapped {
     /// The DEK.
     pub dek: Dek,
-    /// The KEK, with the version that unwrapped where the backend says it, else with none. What revocation and
-    /// audit go by: a stanza may hide its id, or claim another.
+    /// The KEK, with the version that unwrapped if the backend reports it, else without a version. Revocation and
+    /// audit use this KEK, because a stanza may hide its id or claim another.
     pub kek: KekRef,
 }
 
 impl Unwrapped {
-    /// What a key manager has unwrapped, and under which KEK.
+    /// Makes the result of an unwrap: the DEK, and the KEK that unwrapped it.
     #[must_use]
     pub fn new(dek: Dek, kek: KekRef) -> Self {
         Self { dek, kek }
     }
 }
 
-/// One KEK, wherever it is kept: what a backend is, and what an outside crate implements.
+/// One KEK, wherever it is kept. Every backend implements this trait, and other crates can.
+///
+/// See the [manual](crate::manual::key_manager) for a complete example.
 ///
 /// # Contract
-/// *Binding.* A wrap made under one [`Request::binding`] never unwraps under another; such an unwrap gives
-/// [`ErrorKind::CannotOpen`], as does a wrap that was altered or made under another key.
+/// *Binding.* A wrap made under one [`Request::binding`] never unwraps under another; such an unwrap returns
+/// [`ErrorKind::CannotOpen`], and so does a wrap that was altered or made under another key.
 ///
 /// *Configuration decides.* A key manager uses its own KEKs and its own algorithm. An id, version or
-/// algorithm in a stanza never makes it use another, and is never an address to be followed.
+/// algorithm in a stanza never makes the key manager use another, and is never used as an address.
 ///
 /// *Idempotence.* Every method may be called again after an error or a cancellation. A wrap that was made
 /// and not stored is harmless.
 ///
-/// *Cancel safety.* Every future may be dropped at any await; no secret stays behind and no lock is held.
+/// *Cancel safety.* A caller may drop every future at any await; no secret stays behind and no lock stays held.
 ///
 /// *Errors by kind.* `Denied`, `Unauthenticated`, `KeyNotFound`, `KeyDisabled`, `KeyNotReady`,
-/// `KeyPendingDestruction`, `KeyDestroyed`, `Throttled`,
-/// `Unavailable`, `TimedOut` as the backend says by code, never by text; `CannotOpen` as above;
-/// `InvalidAnswer` where it answers with nonsense; `Malformed` or `OverLimit` for a stanza that is refused
-/// before any work. No error text holds a secret or a response body.
+/// `KeyPendingDestruction`, `KeyDestroyed`, `Throttled`, `Unavailable` or `TimedOut` if the backend returns such a code (never
+/// decided by its text); `CannotOpen` as above; `InvalidAnswer` if the backend's answer breaks its contract; `Malformed` or
+/// `OverLimit` for a stanza that is refused before any work. No error text contains a secret or a response body.
 ///
-/// *Recognizing* never calls a network. A key manager is not asked to unwrap what it does not recognize, and
-/// refuses it with [`ErrorKind::NoUsableKey`] if it is asked all the same. It says `Mine` only of an id that is unique
+/// *Recognizing* never calls a network. A source does not ask a key manager to unwrap a stanza that the key manager does not recognize.
+/// If asked anyway, the key manager returns [`ErrorKind::NoUsableKey`]. It returns `Mine` only for an id that is unique
 /// in the world and resolved: a re-wrap drops such a stanza without unwrapping it.
 ///
-/// *Calls.* A manager that needs more than one call to its backend to answer one question takes each further call from
+/// *Calls.* If a key manager needs more than one call to its backend for one answer, it takes each further call from
 /// the request's budget with [`Request::take_call`].
 ///
 /// `testing::conformance` (feature `testing`) tests an implementation against this contract.
 #[async_trait]
 pub trait KeyManager: Any + Debug + Send + Sync {
-    /// The provider name in stanzas, `"aws-kms"` for one: 1 to 32 of `a-z 0-9 -`.
+    /// Returns the provider name in stanzas, for example `"aws-kms"`: 1 to 32 of `a-z 0-9 -`.
     fn provider(&self) -> &str;
 
-    /// What it can do.
+    /// Returns what this key manager can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Whether a stanza is under one of this manager's KEKs. Never a network call, and never a panic, whatever the
-    /// stanza holds.
+    /// Returns whether a stanza is under this KEK. Never calls a network and never panics, whatever the
+    /// stanza contains.
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition;
 
-    /// Names the KEKs of this manager and the place where it reaches them, so that one that is configured twice is asked
-    /// once: a wrap that does not open with one manager does not open with another of the same identity. Credentials
-    /// are no part of it. `None`, the default, says that nothing is known.
+    /// Names the KEK and the place where this key manager reaches it, so that a KEK that is configured twice is asked
+    /// once: a wrap that does not open with one manager does not open with another of the same identity. The name
+    /// contains no credentials. `None`, the default, means that nothing is known.
     ///
     /// Not for logs: an address may be internal.
     fn identity(&self) -> Option<String> {
         None
     }
 
-    /// A fresh DEK and its wrap. By default from the operating system's randomness, then [`wrap`](Self::wrap).
+    /// Generates a DEK and wraps it. By default the DEK comes from the operating system's randomness, and
+    /// [`wrap`](Self::wrap) wraps it.
     ///
     /// # Errors
-    /// As [`wrap`](Self::wrap), and `Entropy`.
+    /// The same kinds as [`wrap`](Self::wrap), under the same conditions; `Entropy` if the operating system returns no randomness.
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let dek = Dek::generate()?;
         let wrapped = self.wrap(&dek, request).await?;
@@ -105,29 +107,30 @@ pub trait KeyManager: Any + Debug + Send + Sync {
     /// Wraps a DEK under the active KEK, bound to the request.
     ///
     /// # Errors
-    /// What the backend says, by kind, as the contract lists them.
+    /// The kinds of the [contract](Self#contract), by the backend's code; `KeyDisabled`, for example, if the KEK is disabled.
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek>;
 
-    /// Unwraps a DEK, if it was wrapped for this request, and says which KEK and version did it: as configured or
+    /// Unwraps a DEK that was wrapped for this request, and returns which KEK and version did it: as configured or
     /// as the backend answers, never as the stanza claims.
     ///
     /// # Errors
-    /// `CannotOpen` where it was not, or was altered; `NoUsableKey` for what is not recognized; `Malformed` or
-    /// `OverLimit` before any work; what the backend says, by kind.
+    /// `CannotOpen` if the DEK was wrapped for another request, or the wrap was altered; `NoUsableKey` if this key manager does not
+    /// recognize the stanza; `Malformed` or `OverLimit` if the stanza is refused before any work; and the kinds of the
+    /// [contract](Self#contract), by the backend's code.
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped>;
 
-    /// Re-wraps under this manager's active KEK without the DEK leaving the backend, asked of the
-    /// *destination*. `None` where the backend cannot do that for this stanza; the caller then unwraps and
+    /// Re-wraps under this manager's active KEK without the DEK leaving the backend. The caller asks the
+    /// *destination*. Returns `None` if the backend cannot do that for this stanza; the caller then unwraps and
     /// wraps.
     ///
     /// # Errors
-    /// As [`unwrap`](Self::unwrap) and [`wrap`](Self::wrap).
+    /// The same kinds as [`unwrap`](Self::unwrap) and [`wrap`](Self::wrap), under the same conditions.
     async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
         let _ = (wrapped, request);
         Ok(None)
     }
 
-    /// Wraps several DEKs; one result each, in order. One after the other by default.
+    /// Wraps several DEKs and returns one result for each, in order. By default wraps one after the other.
     async fn wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
         let mut results = Vec::with_capacity(items.len());
         for (dek, request) in items {
@@ -136,7 +139,7 @@ pub trait KeyManager: Any + Debug + Send + Sync {
         results
     }
 
-    /// Unwraps several DEKs; one result each, in order. One after the other by default.
+    /// Unwraps several DEKs and returns one result for each, in order. By default unwraps one after the other.
     async fn unwrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Unwrapped>> {
         let mut results = Vec::with_capacity(items.len());
         for (wrapped, request) in items {
@@ -145,7 +148,7 @@ pub trait KeyManager: Any + Debug + Send + Sync {
         results
     }
 
-    /// Re-wraps several DEKs; one result each, in order. One after the other by default.
+    /// Re-wraps several DEKs and returns one result for each, in order. By default re-wraps one after the other.
     async fn rewrap_batch(&self, items: &[(WrapRef<'_>, &Request<'_>)]) -> Vec<Result<Option<WrappedDek>>> {
         let mut results = Vec::with_capacity(items.len());
         for (wrapped, request) in items {
@@ -202,7 +205,7 @@ impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
     }
 }
 
-/// The error of a key manager that is asked to unwrap what it does not recognize.
+/// Makes the error of a key manager that is asked to unwrap a stanza that it does not recognize.
 pub(crate) fn not_recognized(wrapped: &WrapRef<'_>) -> Error {
     Error::new(ErrorKind::NoUsableKey).with_provider(wrapped.provider.to_owned())
 }

@@ -2,16 +2,16 @@
 
 use crate::envelope::{WrapAlgorithm, WrapRef};
 
-/// What a key manager says of a stanza without a call: whether the stanza is under its KEK.
+/// Whether a stanza is under a key manager's KEK, as far as that is known without a call.
 ///
-/// The order is that of certainty, so `min` and `max` combine what several managers say.
+/// The variants are ordered by certainty, so `min` and `max` combine the answers of several managers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Recognition {
-    /// Another algorithm, provider or KEK. The manager is not asked to unwrap it.
+    /// The stanza has another algorithm, provider or KEK. No source asks this manager to unwrap it.
     No,
-    /// It may be under this KEK, and may be under somebody else's: the id is hidden, or the name is not unique in the
-    /// world (a token label, a Vault path without its cluster, the name of a passphrase), or it is not resolved yet (an
-    /// alias). Only an unwrap tells.
+    /// The stanza may be under this KEK or under another: its id is hidden, or the name is not unique in the
+    /// world (a token label, a Vault path without its cluster, the name of a passphrase), or the name is not resolved yet (an
+    /// alias). Only an unwrap shows it.
     Perhaps,
     /// The id is unique in the world, and it is the id of this KEK, as configured or as the backend resolved it. A
     /// re-wrap may replace the stanza without unwrapping it.
@@ -19,9 +19,9 @@ pub enum Recognition {
 }
 
 impl Recognition {
-    /// What the KEK `kek_id` of this algorithm and provider says of a stanza: `Mine` for its own id, `Perhaps` for a
-    /// hidden id, else `No`. For an id that is unique in the world; for any other take the
-    /// `min` of this and [`Perhaps`](Self::Perhaps).
+    /// Compares a stanza with the KEK `kek_id` of this algorithm and provider. Returns `Mine` for the same id, `Perhaps` for a
+    /// hidden id, else `No`. If the id is not unique in the world, take the
+    /// `min` of the result and [`Perhaps`](Self::Perhaps).
     ///
     /// ```
     /// use waxseal::envelope::{KekRef, WrapAlgorithm, WrappedDek};
@@ -46,13 +46,13 @@ impl Recognition {
         }
     }
 
-    /// Whether the stanza is certainly not under the KEK.
+    /// Returns whether the stanza is certainly not under the KEK.
     #[must_use]
     pub const fn is_no(self) -> bool {
         matches!(self, Self::No)
     }
 
-    /// Whether the stanza is certainly under the KEK.
+    /// Returns whether the stanza is certainly under the KEK.
     #[must_use]
     pub const fn is_mine(self) -> bool {
         matches!(self, Self::Mine)

@@ -1,4 +1,4 @@
-//! What a key manager is asked, and by whom.
+//! Requests to key managers.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// What was written down, and by whom it was approved.
+    /// Makes an authorization from a ticket and the name of its approver.
     #[must_use]
     pub fn new(ticket: impl Into<String>, approver: impl Into<String>) -> Self {
         Self {
@@ -49,9 +49,19 @@ impl Authorization {
     }
 }
 
-/// One request to a key manager: the context, and who asks for what until when.
+/// One request to a key manager: the context, who asks, what for, and until when.
 ///
-/// Built from a context; everything else is optional.
+/// A request is built from a context. Everything else is optional.
+///
+/// ```
+/// use waxseal::EncryptionContext;
+/// use waxseal::key::{Purpose, Request};
+///
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let request = Request::new(&context).with_purpose(Purpose::Open).with_actor("job 7");
+/// assert_eq!(request.binding(), context.digest());
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Request<'a> {
@@ -69,7 +79,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request in this context. Its binding is the context's digest.
+    /// Makes a request in this context. Its wrap binding is the context's digest.
     #[must_use]
     pub fn new(context: &'a EncryptionContext) -> Self {
         Self {
@@ -87,72 +97,71 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Says what it is for.
+    /// Sets what the request is for.
     #[must_use]
     pub fn with_purpose(mut self, purpose: Purpose) -> Self {
         self.purpose = purpose;
         self
     }
 
-    /// Names the profile whose demands hold.
+    /// Sets the profile whose requirements apply.
     #[must_use]
     pub fn with_profile(mut self, profile: &'a str) -> Self {
         self.profile = Some(profile);
         self
     }
 
-    /// Names who asks, for audit and policy. Never sent to a KMS.
+    /// Sets who asks, for audit and policy. The actor is never sent to a KMS.
     #[must_use]
     pub fn with_actor(mut self, actor: &'a str) -> Self {
         self.actor = Some(actor);
         self
     }
 
-    /// Gives an id that ties log lines together.
+    /// Sets an id that connects log lines.
     #[must_use]
     pub fn with_request_id(mut self, id: &'a str) -> Self {
         self.request_id = Some(id);
         self
     }
 
-    /// Sets when a key manager must have answered, in the time of the runtime of whoever asks. The key manager
-    /// keeps it; nobody else does.
+    /// Sets the time by which the key manager must answer, by the clock of the caller's runtime.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Monotonic) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Shows who allowed what is otherwise forbidden.
+    /// Sets who allowed an operation that is otherwise forbidden.
     #[must_use]
     pub fn with_authorization(mut self, authorization: &'a Authorization) -> Self {
         self.authorization = Some(authorization);
         self
     }
 
-    /// Says how many bytes of plaintext the one message has that is about to be sealed, for those who keep a budget.
-    /// Not said for a data key, under which many will be. No key manager needs it.
+    /// Sets the length in bytes of the plaintext that is about to be sealed, for sources that keep a budget.
+    /// A request for a data key has none, because a data key seals many messages. No key manager needs the length.
     #[must_use]
     pub fn with_message_len(mut self, bytes: u64) -> Self {
         self.message_len = Some(bytes);
         self
     }
 
-    /// Gives the budget of calls that this request's envelope has.
+    /// Sets the budget of calls for this request's envelope.
     #[must_use]
     pub fn with_call_budget(mut self, calls: &'a CallBudget) -> Self {
         self.calls = Some(calls);
         self
     }
 
-    /// Says what a re-wrap may do.
+    /// Sets what a re-wrap may do.
     #[must_use]
     pub fn with_rewrap_rules(mut self, rules: RewrapRules<'a>) -> Self {
         self.rules = rules;
         self
     }
 
-    /// Replaces the 32 bytes that a wrap must carry: for shares of a DEK, which are bound to more than the
+    /// Replaces the wrap binding, the 32 bytes that a wrap must carry. For shares of a DEK, which are bound to more than the
     /// context.
     #[must_use]
     pub fn with_binding(mut self, binding: [u8; 32]) -> Self {
@@ -160,82 +169,82 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// The encryption context.
+    /// Returns the encryption context.
     #[must_use]
     pub fn context(&self) -> &'a EncryptionContext {
         self.context
     }
 
-    /// The 32 bytes that a wrap must carry: the context's digest, or a share's.
+    /// Returns the wrap binding, the 32 bytes that a wrap must carry: the digest of the context or of a share.
     #[must_use]
     pub fn binding(&self) -> &[u8; 32] {
         &self.binding
     }
 
-    /// What it is for.
+    /// Returns what the request is for.
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
-    /// The profile whose demands hold.
+    /// Returns the profile whose requirements apply.
     #[must_use]
     pub fn profile(&self) -> Option<&'a str> {
         self.profile
     }
 
-    /// Who asks.
+    /// Returns who asks.
     #[must_use]
     pub fn actor(&self) -> Option<&'a str> {
         self.actor
     }
 
-    /// The id that ties log lines together.
+    /// Returns the id that connects log lines.
     #[must_use]
     pub fn request_id(&self) -> Option<&'a str> {
         self.request_id
     }
 
-    /// When a key manager must have answered.
+    /// Returns the time by which the key manager must answer.
     #[must_use]
     pub fn deadline(&self) -> Option<Monotonic> {
         self.deadline
     }
 
-    /// Who allowed what is otherwise forbidden.
+    /// Returns who allowed an operation that is otherwise forbidden.
     #[must_use]
     pub fn authorization(&self) -> Option<&'a Authorization> {
         self.authorization
     }
 
-    /// The plaintext bytes of the one message that is about to be sealed; `None` where that is not known.
+    /// Returns the length in bytes of the plaintext that is about to be sealed, or `None` if it is not known.
     #[must_use]
     pub fn message_len(&self) -> Option<u64> {
         self.message_len
     }
 
-    /// The budget of calls of this request's envelope; `None` where nobody counts.
+    /// Returns the budget of calls for this request's envelope, or `None` if nobody counts calls.
     #[must_use]
     pub fn call_budget(&self) -> Option<&'a CallBudget> {
         self.calls
     }
 
-    /// Takes one call from the budget of this request's envelope, for a key manager that makes more than one to answer.
-    /// The first call is taken by who asks.
+    /// Takes one call from the budget of this request's envelope. For a key manager that needs more than one call for one answer.
+    /// The caller of the key manager takes the first call.
     ///
     /// # Errors
-    /// `BudgetExhausted` where no call is left.
+    /// `BudgetExhausted` if no call is left.
     pub fn take_call(&self) -> Result<()> {
         self.calls.map_or(Ok(()), CallBudget::take)
     }
 
-    /// What a re-wrap may do.
+    /// Returns what a re-wrap may do.
     #[must_use]
     pub fn rewrap_rules(&self) -> RewrapRules<'a> {
         self.rules
     }
 
-    /// The AAD of a wrap, for backends that authenticate extra data: a label and the binding, 47 bytes.
+    /// Returns the AAD of a wrap, for backends that authenticate extra data: a label and the wrap binding, 47 bytes.
     #[must_use]
     pub fn wrap_aad(&self) -> [u8; 47] {
         let mut aad = [0; 47];
@@ -244,7 +253,7 @@ impl<'a> Request<'a> {
         aad
     }
 
-    /// What to wrap, for backends that authenticate no extra data: the DEK and the binding, 64 bytes.
+    /// Returns what to wrap, for backends that authenticate no extra data: the DEK and the wrap binding, 64 bytes.
     #[must_use]
     pub fn embed(&self, dek: &Dek) -> Zeroizing<[u8; 64]> {
         let mut embedded = Zeroizing::new([0; 64]);
@@ -253,11 +262,11 @@ impl<'a> Request<'a> {
         embedded
     }
 
-    /// The DEK out of what [`embed`](Request::embed) made, if it carries this request's binding. Compared in
+    /// Returns the DEK from what [`embed`](Request::embed) made, if it carries this request's wrap binding. Compares the wrap binding in
     /// constant time.
     ///
     /// # Errors
-    /// `CannotOpen` for another length or another binding.
+    /// `CannotOpen` if the length or the wrap binding is not the expected one.
     pub fn extract(&self, embedded: &[u8]) -> Result<Dek> {
         let embedded: &[u8; 64] = embedded.try_into().map_err(|_| Error::cannot_open())?;
         let (dek, binding) = embedded
@@ -273,7 +282,7 @@ impl<'a> Request<'a> {
 }
 
 impl fmt::Debug for Request<'_> {
-    // Not the binding: whoever knows what contexts look like could guess theirs by it.
+    // Without the wrap binding: anybody who knows the form of contexts could guess a context from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("context", &self.context)

@@ -2,15 +2,15 @@
 
 use crate::envelope::KekRef;
 
-/// What a re-wrap may do beyond putting new wraps in the place of its own.
+/// What a re-wrap may do besides replacing the wraps of its own KEKs.
 ///
 /// By default a re-wrap keeps every stanza that is not proven to be under a configured KEK, never leaves fewer wraps
-/// than it found, and never leaves a wrap of a weaker class. Each method here allows one of these, in so many words.
+/// than it found, and never leaves a wrap of a weaker class. Each method allows one exception.
 ///
 /// ```
 /// use waxseal::key::RewrapRules;
 ///
-/// // Primary and recovery key become one.
+/// // A primary and a recovery key become one key.
 /// let rules = RewrapRules::new().leaving_fewer_wraps();
 /// assert!(rules.leaves_fewer_wraps() && !rules.weakens());
 /// ```
@@ -23,7 +23,7 @@ pub struct RewrapRules<'a> {
 }
 
 impl<'a> RewrapRules<'a> {
-    /// The rules that lose nothing.
+    /// The default rules, under which nobody loses access.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -41,48 +41,48 @@ impl<'a> RewrapRules<'a> {
         self
     }
 
-    /// Allows a wrap of a weaker [class](crate::envelope::AlgorithmClass) than the wrap that opened: one that a quantum
-    /// computer breaks in the place of one that it does not, for example.
+    /// Allows a wrap of a weaker [class](crate::envelope::AlgorithmClass) than the wrap that opened: for example, a wrap that a quantum
+    /// computer breaks instead of a wrap that it does not break.
     #[must_use]
     pub const fn weakening(mut self) -> Self {
         self.weaker = true;
         self
     }
 
-    /// Drops the stanzas that no configured KEK is proven to have made: their holders lose access.
+    /// Drops every stanza that is not proven to be under a configured KEK. The holders of those KEKs lose access.
     #[must_use]
     pub const fn dropping_unknown(mut self) -> Self {
         self.drop_unknown = true;
         self
     }
 
-    /// Leaves an envelope as it is if its wraps are proven to be under these KEKs and versions: those that a re-wrap of
-    /// the same source has just wrapped with.
+    /// Leaves an envelope unchanged if its wraps are proven to be under these KEKs and versions, with which a re-wrap of
+    /// the same source has just wrapped.
     #[must_use]
     pub const fn unless_under(mut self, current: &'a [KekRef]) -> Self {
         self.current = Some(current);
         self
     }
 
-    /// Whether fewer wraps may be left than were found.
+    /// Returns whether a re-wrap may leave fewer wraps than it found.
     #[must_use]
     pub const fn leaves_fewer_wraps(&self) -> bool {
         self.fewer
     }
 
-    /// Whether a wrap of a weaker class may be left.
+    /// Returns whether a re-wrap may leave a wrap of a weaker class.
     #[must_use]
     pub const fn weakens(&self) -> bool {
         self.weaker
     }
 
-    /// Whether stanzas of unknown KEKs are dropped.
+    /// Returns whether a re-wrap drops the stanzas of unknown KEKs.
     #[must_use]
     pub const fn drops_unknown(&self) -> bool {
         self.drop_unknown
     }
 
-    /// The KEKs and versions that wrap now, where the caller knows them.
+    /// Returns the KEKs and versions that wrap now, if the caller knows them.
     #[must_use]
     pub const fn current(&self) -> Option<&'a [KekRef]> {
         self.current

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::envelope::{WrapRef, WrappedDek};
+use crate::envelope::{AlgorithmClass, WrapRef, WrappedDek};
 use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -22,7 +22,8 @@ const LONG: Duration = Duration::from_secs(1);
 /// Several managers of one KEK, replicas in other regions for example: if the first is down, the next unwraps.
 ///
 /// *Unwrapping* asks those that recognize the stanza in their order, and goes on only after an error that is
-/// retryable: a refusal is an answer, and so is a wrap that does not open. A manager that answers without a network
+/// retryable: a refusal is an answer, and so is a wrap that does not open. Each further one takes a call from the
+/// request's [budget](crate::key::CallBudget). A manager that answers without a network
 /// is asked first, and one that could not be reached within the last 30 seconds is asked last.
 ///
 /// *Time.* Each manager that is asked gets its share of the time that is left: of the request's deadline, or of 10
@@ -151,7 +152,7 @@ impl Failover {
         let now = self.runtime.now();
         let mut replicas: Vec<_> = self
             .replicas()
-            .filter(|replica| is_meant(replica.manager()))
+            .filter(|replica| replica.manager().capabilities().unwraps && is_meant(replica.manager()))
             .collect();
         // Stable: where nothing else is known, in the order in which they were given.
         replicas.sort_by_key(|replica| {
@@ -201,6 +202,10 @@ macro_rules! first_answer {
                 None => $request.clone(),
             };
             let ($manager, $own) = (replica.manager(), &own);
+            // The first call was taken by who asks.
+            if last.is_some() && !$manager.capabilities().is_local && $request.take_call().is_err() {
+                break;
+            }
             let share = share.map(|(_, share)| share);
             let answer = with_timeout(&*$self.runtime, share, $call).await;
             replica.met(answer.as_ref().err(), share, $self.runtime.now());
@@ -228,7 +233,21 @@ impl KeyManager for Failover {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.first.manager().capabilities()
+        let mut all = self.first.manager().capabilities();
+        for replica in &self.others {
+            let other = replica.manager().capabilities();
+            all.unwraps |= other.unwraps;
+            all.is_local &= other.is_local;
+            if self.wraps_anywhere {
+                all.generates &= other.generates;
+                all.rewraps &= other.rewraps;
+                all.class = all
+                    .class
+                    .zip(other.class)
+                    .and_then(|(one, other)| weaker(one, other));
+            }
+        }
+        all
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
@@ -278,6 +297,7 @@ impl KeyManager for Failover {
             for (result, (dek, request)) in results.iter_mut().zip(items) {
                 if let Err(error) = result
                     && error.is_retryable()
+                    && request.take_call().is_ok()
                 {
                     self.first.met(Some(error), None, self.runtime.now());
                     *result = self.wrap(dek, request).await;
@@ -316,7 +336,12 @@ impl KeyManager for Failover {
             };
             let answers = replica.unwrap_some(&*self.runtime, items, &its, share).await;
             for (at, answer) in its.into_iter().zip(answers) {
-                if answer.as_ref().is_err_and(Error::is_retryable) {
+                let has_call = || {
+                    items
+                        .get(at)
+                        .is_some_and(|(_, request)| request.take_call().is_ok())
+                };
+                if answer.as_ref().is_err_and(Error::is_retryable) && has_call() {
                     open.push(at);
                 }
                 put(&mut results, at, answer);
@@ -369,6 +394,15 @@ impl Replica {
         let worst = answers.iter().find_map(|answer| answer.as_ref().err());
         self.met(worst.filter(|_| !good), share, runtime.now());
         answers
+    }
+}
+
+/// The class that lacks what either lacks; `None` where there is none, since each lacks something else.
+fn weaker(one: AlgorithmClass, other: AlgorithmClass) -> Option<AlgorithmClass> {
+    match (one.is_weaker_than(other), other.is_weaker_than(one)) {
+        (true, true) => None,
+        (false, true) => Some(other),
+        (_, false) => Some(one),
     }
 }
 

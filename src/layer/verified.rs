@@ -1,5 +1,6 @@
 //! The first wrap under each KEK version is read back.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
@@ -52,7 +53,13 @@ impl<K: KeyManager> Verified<K> {
         let when = "the first wrap under this key was read back, so that nothing is sealed that does not open (a program that \
              may not unwrap sets WAXSEAL_KMS_VERIFY=off, or leaves Verified out)";
         let opened = self.inner.unwrap(wrapped.as_wrap_ref(), request).await;
-        let opened = opened.map_err(|error| error.with_detail(when))?;
+        let opened = opened.map_err(|error| {
+            let detail = match error.detail() {
+                Some(words) => Cow::from(format!("{words}; {when}")),
+                None => Cow::from(when),
+            };
+            error.with_detail(detail)
+        })?;
         if dek.is_some_and(|dek| !dek.ct_eq(&opened.dek)) {
             return Err(Error::new(ErrorKind::InvalidAnswer)
                 .with_provider(self.inner.provider().to_owned())

@@ -1,34 +1,34 @@
-//! Bringing a KMS or HSM of your own.
+//! How to connect another KMS or HSM.
 //!
-//! A [`KeyManager`](crate::KeyManager) is one KEK, wherever it is kept, together with the versions of it that
-//! still open. It wraps 32 bytes and unwraps them, bound to a [`Request`](crate::key::Request); it knows nothing of
-//! envelopes and payloads. Which key managers wrap, and how many, is the business of a
-//! [`DekSource`](crate::DekSource), and [`Sealer`](crate::Sealer) takes either.
+//! A [`KeyManager`](crate::KeyManager) is one KEK, wherever it is kept, together with the versions of the KEK that
+//! still open. A key manager wraps 32 bytes and unwraps them, bound to a [`Request`](crate::key::Request). It knows no
+//! envelopes and no payloads. A [`DekSource`](crate::DekSource) decides which key managers wrap, and how many. A
+//! [`Sealer`](crate::Sealer) takes either.
 //!
 //! # What it must do
 //!
-//! 1. *Bind.* A wrap made under one [`binding`](crate::key::Request::binding) must not unwrap under another. Where the
-//!    backend authenticates extra data, give it [`wrap_aad`](crate::key::Request::wrap_aad). Where it does not, wrap
-//!    what [`embed`](crate::key::Request::embed) gives and unwrap with [`extract`](crate::key::Request::extract).
-//! 2. *Recognize.* Say from algorithm, provider and id alone whether a stanza is yours;
-//!    [`WrapRef::is_under`](crate::envelope::WrapRef::is_under) does it. No network. A KEK that cannot unwrap still
-//!    recognizes its own, and says so in its [`Capabilities`](crate::key::Capabilities).
+//! 1. *Bind.* A wrap made under one [`binding`](crate::key::Request::binding) must not unwrap under another. If the
+//!    backend authenticates extra data, pass it [`wrap_aad`](crate::key::Request::wrap_aad). If it does not, wrap
+//!    what [`embed`](crate::key::Request::embed) returns and unwrap with [`extract`](crate::key::Request::extract).
+//! 2. *Recognize.* Decide from algorithm, provider and id alone whether a stanza is under this KEK;
+//!    [`Recognition::by_id`](crate::key::Recognition::by_id) does this. Call no network. A KEK that cannot unwrap still
+//!    recognizes its own stanzas, and says that it cannot unwrap in its [`Capabilities`](crate::key::Capabilities).
 //! 3. *Use what is configured.* Nothing in a stanza may choose a key, a host or an algorithm.
-//! 4. *Say what went wrong by kind*, from the backend's codes and never from its text. A wrap that does not open
-//!    is `CannotOpen`, whatever the backend calls it; an outage is never `CannotOpen`.
-//! 5. *Be droppable.* Any future may be dropped at any await; no lock stays held and no secret stays behind.
-//! 6. *Keep secrets.* No key, response body or context value in an error, in `Debug` or in a log. Wipe every copy
+//! 4. *Return errors by kind*, from the backend's codes and never from its text. If a wrap does not open, return
+//!    `CannotOpen`, whatever the backend calls it. Never return `CannotOpen` for an outage.
+//! 5. *Be cancel safe.* A caller may drop any future at any await; no lock stays held and no secret stays behind.
+//! 6. *Keep secrets.* Put no key, response body or context value into an error, `Debug` or a log. Wipe every copy
 //!    of the DEK that you make.
 //! 7. *Name the KEK as the backend resolved it*, with its exact version: an ARN and not an alias, so that an old
-//!    row tells which key wrapped it.
-//! 8. *Answer by the deadline* of the request, where it has one; nobody else enforces it.
+//!    row shows which key wrapped it.
+//! 8. *Answer by the deadline* of the request, if it has one.
 //!
-//! Wrap algorithms 224 to 255 are for private use. A number and a provider name stand in every envelope, so they
-//! are chosen once.
+//! Wrap algorithms 224 to 255 are for private use. Every envelope contains the number and the provider name, so
+//! choose them once and never change them.
 //!
 //! # An example
-//! A device that encrypts 32 bytes with AES-256-GCM, stood in for by a key in memory. With a real one the two
-//! calls to `cipher` are calls to it.
+//! In this example a key in memory stands for a device that encrypts 32 bytes with AES-256-GCM. With a real device, replace the two
+//! calls to `cipher` with calls to the device.
 //!
 //! ```
 //! use std::fmt;
@@ -98,8 +98,8 @@
 //!     }
 //!
 //!     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
-//!         // Id and not version: a stanza of a former version is this KEK's too.
-//!         // A name like this is not unique in the world: the same may stand in another device.
+//!         // The id decides, not the version: a stanza of an older version is under this KEK too.
+//!         // This name is not unique in the world: another device may have the same name.
 //!         Recognition::by_id(wrapped, ALGORITHM, PROVIDER, self.kek.id()).min(Recognition::Perhaps)
 //!     }
 //!
@@ -134,15 +134,15 @@
 //! With 96-bit random nonces a KEK like this one must be replaced before 2^32 wraps (NIST SP 800-38D, 8.3).
 //!
 //! # What has a default
-//! [`generate`](crate::KeyManager::generate) draws a DEK here and wraps it; override it where the KMS makes data
-//! keys in one call. [`rewrap`](crate::KeyManager::rewrap) gives `None`, and the caller unwraps and wraps;
-//! override it where the KMS can do both without the DEK leaving it, and say so with
-//! [`rewrapping`](crate::key::Capabilities::rewrapping). The `…_batch` methods go one by one.
+//! [`generate`](crate::KeyManager::generate) draws a DEK in this process and wraps it; override it if the KMS makes data
+//! keys in one call. [`rewrap`](crate::KeyManager::rewrap) returns `None`, and the caller unwraps and wraps;
+//! override it if the KMS can do both without the DEK leaving the KMS, and declare that with
+//! [`rewrapping`](crate::key::Capabilities::rewrapping). The `…_batch` methods handle one item after the other.
 //!
-//! A decorator (retry, audit, a limit) implements the trait by forwarding *every* method, those with a default
-//! too: a decorator that forgets `generate` quietly turns one KMS call into two.
+//! A decorator (retry, audit, a limit) forwards *every* method of the trait, also the methods with a
+//! default: a decorator that does not forward `generate` turns one KMS call into two.
 //!
 //! # Testing it
-//! Feature `testing` has a conformance suite, `testing::conformance`, which holds a key manager against the
-//! contract of [`KeyManager`](crate::KeyManager); call it from a test of your crate. What no suite can see is what
-//! the backend *itself* was asked: look at one request on the wire, and check that the binding is in it.
+//! Feature `testing` has a conformance suite, `testing::conformance`, which tests a key manager against the
+//! contract of [`KeyManager`](crate::KeyManager). Call it from a test of your crate. The suite cannot see what
+//! the backend *itself* receives: look at one request on the wire, and check that it contains the wrap binding.

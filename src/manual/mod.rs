@@ -2,13 +2,13 @@
 //!
 //! | page | for |
 //! |---|---|
-//! | [`operating`] | contexts, data keys, rotation, streams, what to log |
+//! | [`operating`] | contexts, data keys, the cache, rotation, streams, what to log |
 //! | [`threat_model`] | what is promised, against whom, and what is not |
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
-//! | [`key_manager`] | how to bring a KMS or HSM of your own |
+//! | [`key_manager`] | how to connect another KMS or HSM |
 //! | [`performance`] | what to call, what to turn, and what it costs |
 //! | [`envelope_format`] | the specification of the envelope's bytes |
-//! | [`design`] | why things are as they are |
+//! | [`design`] | the reasons for the design |
 
 pub mod errors;
 pub mod key_manager;

@@ -2,6 +2,7 @@
 
 use std::env::VarError;
 use std::fmt::Debug;
+use std::io::Read;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -24,6 +25,20 @@ pub trait Environment: Debug + Send + Sync {
     /// The error of the program that asks, such as `InvalidArgument` if what was typed twice is not the same.
     fn ask(&self, what: &str) -> Result<Option<SecretString>> {
         let _ = what;
+        Ok(None)
+    }
+
+    /// Hands over an open descriptor of the process, for key URIs that say `passphrase-fd:`. It is read to its end.
+    ///
+    /// With `None`, which is the default, the library opens `/dev/fd/N`. On Linux this opens what the descriptor leads to once
+    /// more: it fails if the file or pipe belongs to another user, reads a file from its start wherever the descriptor
+    /// stands, and reads whatever is open under that number by then. A program that knows which descriptors it was
+    /// started with returns a duplicate.
+    ///
+    /// # Errors
+    /// The error of the program, such as `Configuration` if it was not started with the descriptor.
+    fn descriptor(&self, number: u32) -> Result<Option<Box<dyn Read + Send>>> {
+        let _ = number;
         Ok(None)
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use environment::{required_var, set_var, without_line_end};
 #[cfg(feature = "pkcs11")]
 pub(crate) use per_process::PerProcess;
 pub use thread::ThreadRuntime;
-pub(crate) use timeout::with_timeout;
+pub use timeout::with_timeout;
 #[cfg(feature = "tokio")]
 pub use tokio::TokioRuntime;
 

@@ -8,8 +8,28 @@ use std::time::Duration;
 use super::Runtime;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// What `work` gives, or `TimedOut` where it does not end within `timeout`: it is then dropped where it stands.
-pub(crate) async fn with_timeout<T>(
+/// Returns what `work` returns, or an error if `work` does not end within `timeout`. Without a `timeout` it waits for `work`.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use waxseal::runtime::{ThreadRuntime, with_timeout};
+/// # async fn example(admin: &dyn waxseal::key::KekAdmin, kek: &waxseal::envelope::KekRef) -> waxseal::Result<()> {
+/// let versions = with_timeout(
+///     &ThreadRuntime,
+///     Some(Duration::from_secs(5)),
+///     admin.describe_versions(kek),
+/// )
+/// .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// The error of `work`; `TimedOut` if the time is over. `work` is then dropped where it stands.
+///
+/// # Cancel safety
+/// Dropping the future drops `work`.
+pub async fn with_timeout<T>(
     runtime: &dyn Runtime,
     timeout: Option<Duration>,
     work: impl Future<Output = Result<T>>,

@@ -55,7 +55,7 @@ pub struct Builder {
     #[cfg(feature = "cache")]
     cache: Option<Caching>,
     layers: Vec<Layer>,
-    leases: Leases,
+    leases: Option<Leases>,
     settings: Settings,
 }
 
@@ -122,9 +122,9 @@ impl Builder {
     }
 
     /// Takes part in this registry of leases, with others who do. By default a sealer has one of its own, or that of the
-    /// [`Cached`] that it is given as its source.
+    /// [`Cached`] that it is given as its source, which has to be this one if both are given.
     pub fn leases(mut self, leases: Leases) -> Self {
-        self.leases = leases;
+        self.leases = Some(leases);
         self
     }
 
@@ -168,7 +168,7 @@ impl Builder {
         self
     }
 
-    /// How long a [`DataKey`](super::DataKey) may be used. One hour by default.
+    /// How long a [`DataKey`](super::DataKey) or an [`Opener`](super::Opener) may be used. One hour by default.
     pub fn data_key_age(mut self, age: Duration) -> Self {
         self.settings.data_key_age = age;
         self
@@ -203,8 +203,10 @@ impl Builder {
     /// The sealer.
     ///
     /// # Errors
-    /// `Configuration` without any key manager or source, with both, with one key to wrap with twice, or with a cache
-    /// around a source that is one; `OverLimit` for more than 16 that wrap, or padding that leaves no room for a wrap section.
+    /// `Configuration` without any key manager or source, with both, with one key to wrap with twice, with hidden ids of
+    /// a key that only wraps and that nobody here unwraps with, with a cache around a source that is one, or with a registry
+    /// of leases that is not that of such a source; `OverLimit` for more than 16 that wrap, or padding that leaves no room
+    /// for a wrap section.
     pub fn build(self) -> Result<Sealer> {
         let source = match self.source {
             Some(source) if self.any_of.is_default() => source,
@@ -221,10 +223,20 @@ impl Builder {
             None => {
                 limits::STANZAS.check(self.any_of.wraps())?;
                 self.any_of.check_twice()?;
+                self.any_of.check_hidden()?;
                 Arc::new(self.any_of.with_runtime(Arc::clone(&self.settings.runtime)))
             }
         };
         limits::WRAP_SECTION.check(self.settings.padding)?;
+        #[cfg(feature = "cache")]
+        if let (Some(leases), Some(cache)) = (&self.leases, at_hand::cache(source.as_ref()))
+            && !leases.is_same(cache.leases())
+        {
+            return Err(Error::configuration(
+                "the sealer's source is a cache with another registry of leases: give both the same, or none to the sealer",
+            ));
+        }
+        let leases = self.leases.unwrap_or_default();
         #[cfg(feature = "cache")]
         let source = match self.cache {
             Some(_) if at_hand::cache(source.as_ref()).is_some() => {
@@ -232,12 +244,12 @@ impl Builder {
             }
             Some(policy) => {
                 let runtime = Arc::clone(&self.settings.runtime);
-                let cached = Cached::with_leases(source, policy, runtime, self.leases.clone());
+                let cached = Cached::with_leases(source, policy, runtime, leases.clone());
                 Arc::new(cached) as Arc<dyn DekSource>
             }
             None => source,
         };
-        let mut sealer = Sealer::of(source, self.leases, self.settings);
+        let mut sealer = Sealer::of(source, leases, self.settings);
         for Layer(around) in self.layers {
             sealer.source = around(sealer.source);
         }

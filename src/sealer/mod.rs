@@ -34,7 +34,7 @@ use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
 #[cfg(feature = "cache")]
 use crate::source::Cached;
 use crate::source::at_hand::{self, ToOpen, ToSeal};
-use crate::source::lease::DekLease;
+use crate::source::lease::{DekLease, Rounds};
 use crate::source::{AnyOf, DekSource, Leases};
 use crate::value::context::{Binding, EncryptionContext};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
@@ -261,7 +261,7 @@ impl Sealer {
         binding.aad().check()?;
         let envelope = Envelope::parse(envelope)?;
         let header = InContext::check(envelope.header(), binding.context())?;
-        let found = self.open_dek(envelope.header(), binding.context()).await?;
+        let found = self.open_dek(envelope.header(), binding.context(), false).await?;
         let verified = found.lease().verify_header(header)?;
         let message = verified
             .message(binding.aad())?
@@ -337,15 +337,9 @@ impl Sealer {
     }
 
     async fn data_key_inner(&self, context: &EncryptionContext) -> Result<DataKey> {
-        let (lease, prefix) = loop {
-            let epoch = self.leases.epoch();
-            let found = self.seal_dek(context, None).await?;
-            let prefix = found.prefix(self.settings.padding, 0)?.into_owned();
-            let lease = found.into_lease();
-            if self.remembered(epoch, &lease, None, context) {
-                break (lease, prefix);
-            }
-        };
+        let found = self.seal_dek(context, None).await?;
+        let prefix = found.prefix(self.settings.padding, 0)?.into_owned();
+        let lease = found.into_lease();
         let runtime = Arc::clone(&self.settings.runtime);
         let end = runtime.now() + self.settings.data_key_age;
         DataKey::new(
@@ -365,36 +359,33 @@ impl Sealer {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
-        let open = async {
-            loop {
-                let epoch = self.leases.epoch();
-                let lease = self.open_dek(header, context).await?.into_lease();
-                if self.remembered(epoch, &lease, Some(header.wrap_section()?), context) {
-                    return Ok(lease);
-                }
-            }
-        };
-        let lease = open
+        let found = self
+            .open_dek(header, context, true)
             .await
-            .map_err(|error: Error| error.with_operation(Operation::Open))?;
-        let opener = Opener::new(lease, context.clone(), Arc::clone(&self.settings.runtime));
+            .map_err(|error| error.with_operation(Operation::Open))?;
+        let lease = found.into_lease();
+        let runtime = Arc::clone(&self.settings.runtime);
+        let end = runtime.now() + self.settings.data_key_age;
+        let opener = Opener::new(lease, context.clone(), runtime).ending(end);
         Ok(opener.with_parallel(self.settings.parallel.clone()))
     }
 
-    /// Puts a lease that is handed out into the registry, unless a cache has. `false` if something was ended or turned over
-    /// since `epoch`, when it was asked for: it is then to be asked for again.
-    fn remembered(
+    /// Whether nothing was ended or turned over since `epoch`, when a lease was asked for: else it is to be asked for again.
+    /// One that is handed out is put into the registry before that. For what is in it already a cache, or an earlier
+    /// call, has seen to both.
+    fn is_current(
         &self,
         epoch: u64,
         lease: &Arc<DekLease>,
         wraps: Option<WrapSection<'_>>,
-        context: &EncryptionContext,
+        handed_out: Option<&EncryptionContext>,
     ) -> bool {
-        #[cfg(feature = "cache")]
-        if self.cache.is_some() {
+        if self.leases.has(lease) {
             return true;
         }
-        self.leases.remember(lease, wraps, context);
+        if let Some(context) = handed_out {
+            self.leases.remember(lease, wraps, context);
+        }
         epoch == self.leases.epoch()
     }
 
@@ -423,50 +414,79 @@ impl Sealer {
         with_timeout(&*self.settings.runtime, self.settings.timeout, work).await
     }
 
+    /// A DEK for a message of so many bytes, or for a data key.
     async fn seal_dek(&self, context: &EncryptionContext, message: Option<usize>) -> Result<ToSeal> {
         let mut request = self.request(context, Purpose::Seal);
         if let Some(bytes) = message {
             request = request.with_message_len(bytes as u64);
         }
+        let handed_out = message.is_none().then_some(context);
         let source = self.source.as_ref();
+        let epoch = self.leases.epoch();
         // Without the future that asking takes, which costs as much as sealing a small value.
         if let Some(found) = at_hand::to_seal(source, &request)
             && self.is_live(found.lease())?
+            && self.is_current(epoch, found.lease(), None, handed_out)
         {
             return Ok(found);
         }
         self.bounded(async {
-            let (lease, wraps) = source.seal_dek(&request).await?;
-            if self.is_live(&lease)? {
-                return Ok(ToSeal::Given(lease, wraps));
+            let (mut rounds, mut ended) = (Rounds::default(), false);
+            loop {
+                let epoch = self.leases.epoch();
+                let (lease, wraps) = source.seal_dek(&request).await?;
+                if self.is_live_or_again(&lease, &mut ended)? {
+                    if self.is_current(epoch, &lease, None, handed_out) {
+                        return Ok(ToSeal::Given(lease, wraps));
+                    }
+                    rounds.again()?;
+                }
             }
-            let (lease, wraps) = source.seal_dek(&request).await?;
-            lease.check(self.settings.runtime.now())?;
-            Ok(ToSeal::Given(lease, wraps))
         })
         .await
     }
 
-    async fn open_dek(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<ToOpen> {
+    /// The DEK of an envelope, for a message or to be handed out.
+    async fn open_dek(
+        &self,
+        header: &Header<'_>,
+        context: &EncryptionContext,
+        is_handed_out: bool,
+    ) -> Result<ToOpen> {
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
         let request = self.request(context, Purpose::Open);
+        let handed_out = is_handed_out.then_some(context);
         let source = self.source.as_ref();
+        let epoch = self.leases.epoch();
         if let Some(found) = at_hand::to_open(source, section, header.body(), &request)
             && self.is_live(found.lease())?
+            && self.is_current(epoch, found.lease(), Some(section), handed_out)
         {
             return Ok(found);
         }
         self.bounded(async {
-            let lease = source.open_dek(section, header.body(), &request).await?;
-            if self.is_live(&lease)? {
-                return Ok(ToOpen::Given(lease));
+            let (mut rounds, mut ended) = (Rounds::default(), false);
+            loop {
+                let epoch = self.leases.epoch();
+                let lease = source.open_dek(section, header.body(), &request).await?;
+                if self.is_live_or_again(&lease, &mut ended)? {
+                    if self.is_current(epoch, &lease, Some(section), handed_out) {
+                        return Ok(ToOpen::Given(lease));
+                    }
+                    rounds.again()?;
+                }
             }
-            let lease = source.open_dek(section, header.body(), &request).await?;
-            lease.check(self.settings.runtime.now())?;
-            Ok(ToOpen::Given(lease))
         })
         .await
+    }
+
+    /// The same, and an error for the second that has ended.
+    fn is_live_or_again(&self, lease: &DekLease, ended: &mut bool) -> Result<bool> {
+        if std::mem::replace(ended, !self.is_live(lease)?) && *ended {
+            lease.check(self.settings.runtime.now())?;
+        }
+        Ok(!*ended)
     }
 
     /// Whether a lease can be used. One that a source has kept may end on its way here: it is asked for once more.

@@ -8,17 +8,19 @@ use super::during;
 use crate::envelope::{Cut, Envelope, Header};
 use crate::message::parallel::Parallel;
 use crate::message::{ChunkMachine, InContext, Message, OpenReader, OpenedInPlace, Verified};
-use crate::runtime::Runtime;
+use crate::runtime::{Monotonic, Runtime};
 use crate::source::lease::DekLease;
 use crate::value::aad::Aad;
 use crate::value::context::EncryptionContext;
-use crate::value::error::{Error, Operation, Result};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Plaintext;
 
 /// The DEK of an envelope, in one context: opens that envelope and every other of the same DEK, synchronously.
 ///
-/// An opener asks its lease on every call whether it was revoked or has expired. A reader asks at every chunk whether the
-/// lease was revoked, and may finish its message after the lease has expired; a
+/// An opener of a sealer ends by age, as a data key does
+/// ([`Builder::data_key_age`](super::Builder::data_key_age), one hour by default), or with its lease. It
+/// asks its lease on every call whether it was revoked or has expired. A reader asks at every chunk whether the
+/// lease was revoked, and may finish its message after the opener has ended; a
 /// [`RangeReader`](crate::message::RangeReader) asks for both at every read.
 ///
 /// ```
@@ -39,6 +41,7 @@ pub struct Opener {
     pub(super) lease: Arc<DekLease>,
     pub(super) context: EncryptionContext,
     pub(super) runtime: Arc<dyn Runtime>,
+    end: Option<Monotonic>,
     parallel: Option<Parallel>,
 }
 
@@ -48,11 +51,21 @@ impl Opener {
             lease,
             context,
             runtime,
+            end: None,
             parallel: None,
         }
     }
 
+    /// It ends then, unless its lease does before.
+    pub(super) fn ending(mut self, end: Monotonic) -> Self {
+        self.end = Some(end);
+        self
+    }
+
     /// Returns an opener of a lease that the caller has: for stores of DEKs, whose envelopes are detached.
+    ///
+    /// It ends with the lease alone. A registry ends it only if it knows the lease: see
+    /// [`Leases::remember`](crate::source::Leases::remember).
     #[must_use]
     pub fn from_lease(lease: Arc<DekLease>, context: &EncryptionContext, runtime: Arc<dyn Runtime>) -> Self {
         Self::new(lease, context.clone(), runtime)
@@ -69,8 +82,15 @@ impl Opener {
         self.parallel.as_ref()
     }
 
+    /// Returns when the opener ends, in the time of its runtime, unless its lease is revoked before; `None` if it does
+    /// not end by itself.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Monotonic> {
+        self.end.into_iter().chain(self.lease.expires_at()).min()
+    }
+
     pub(super) fn check(&self) -> Result<()> {
-        self.lease.check(self.runtime.now())
+        check(&self.lease, self.end, self.runtime.now())
     }
 
     pub(super) fn verify<'h>(&'h self, header: &Header<'h>) -> Result<Verified<'h>> {
@@ -206,6 +226,15 @@ impl Opener {
     pub fn lease(&self) -> &Arc<DekLease> {
         &self.lease
     }
+}
+
+/// Whether a handle of a lease that ends at `end` may be used.
+pub(super) fn check(lease: &DekLease, end: Option<Monotonic>, now: Monotonic) -> Result<()> {
+    lease.check(now)?;
+    if end.is_some_and(|end| now >= end) {
+        return Err(Error::new(ErrorKind::LeaseExpired));
+    }
+    Ok(())
 }
 
 /// The front of `out`, of the length of a plaintext.

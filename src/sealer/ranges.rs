@@ -3,12 +3,12 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-use super::{DataKey, Opener, Sealer, during};
+use super::{DataKey, Opener, Sealer, during, opener};
 use crate::envelope::Header;
 use crate::message::{RangePlan, RangeReader};
 use crate::value::aad::Aad;
 use crate::value::context::Binding;
-use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Plaintext;
 
 impl Opener {
@@ -26,7 +26,8 @@ impl Opener {
     ) -> Result<RangeReader<R>> {
         let chunks = during(Operation::Open, || self.chunks(header, aad))?;
         let (lease, runtime) = (Arc::clone(self.lease()), Arc::clone(&self.runtime));
-        let check = Box::new(move || lease.check(runtime.now()));
+        let end = self.expires_at();
+        let check = Box::new(move || opener::check(&lease, end, runtime.now()));
         during(Operation::Open, || {
             RangeReader::new(reader, chunks, header.len(), check)
         })
@@ -64,15 +65,7 @@ impl DataKey {
         let chunks = self.chunks(header, aad)?;
         let (lease, runtime) = (Arc::clone(self.lease()), Arc::clone(&self.opener.runtime));
         let end = self.expires_at();
-        let check = Box::new(move || {
-            let now = runtime.now();
-            lease.check(now)?;
-            if now < end {
-                Ok(())
-            } else {
-                Err(Error::new(ErrorKind::LeaseExpired))
-            }
-        });
+        let check = Box::new(move || opener::check(&lease, Some(end), runtime.now()));
         during(Operation::Open, || {
             RangeReader::new(reader, chunks, header.len(), check)
         })

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use lru::LruCache;
 use sha2::{Digest, Sha256};
@@ -9,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{NewWraps, Sealer};
 use crate::envelope::{Header, KekRef, WrapSection};
 use crate::key::{Purpose, Request};
+use crate::source::lease::DekLease;
 use crate::source::{Currency, Fate, Rewrapped};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Operation, Result};
@@ -21,7 +23,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Values that were sealed under one data key share their wraps, and reading them costs one call to the KMS. A
 /// `Rewrapper` remembers what it made of a wrap section in a context, and gives the same new wraps to every value with
 /// the same old ones: 400 values of 20 data keys cost 20 unwraps and 20 wraps, and still cost 20 calls to read.
-/// It leaves alone what is wrapped as configured already, so a second run changes nothing.
+/// It leaves alone what is known to be wrapped as configured already, so a second run changes nothing; see *Versions*.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
@@ -48,7 +50,13 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// [`NewWraps::is_verified`] says so.
 ///
 /// *Versions.* Which version of a KEK wraps now is learned from the first re-wrap in each context, and believed for as
-/// long as the `Rewrapper` lives. After a rotation take a new one.
+/// long as the `Rewrapper` lives. After a rotation take a new one. A KMS that does not tell which version wrapped
+/// ([`Capabilities::hides_versions`](crate::key::Capabilities::hides_versions): AWS KMS, for most calls) leaves it unknown
+/// whether a value is on the newest key material: then each run moves each data key once, and a second run is not for
+/// free.
+///
+/// *Registry.* These data keys are in the sealer's [registry of leases](Sealer::leases). Whenever something is ended or
+/// turned over there, a `Rewrapper` forgets everything; a data key whose lease is over is asked for again.
 ///
 /// To run several at once, give each the values of other data keys, or of other contexts.
 pub struct Rewrapper {
@@ -57,6 +65,8 @@ pub struct Rewrapper {
     memory: LruCache<[u8; 32], Rewrapped>,
     /// The KEKs that wrap now, by context.
     current: LruCache<[u8; 32], Vec<KekRef>>,
+    /// The registry's, when the above was learned.
+    epoch: u64,
     counts: RewrapCounts,
 }
 
@@ -86,6 +96,7 @@ pub struct RewrapCounts {
 impl Rewrapper {
     pub(super) fn new(sealer: Sealer) -> Self {
         Self {
+            epoch: sealer.leases.epoch(),
             sealer,
             memory: LruCache::new(REMEMBERED),
             current: LruCache::new(REMEMBERED),
@@ -132,8 +143,19 @@ impl Rewrapper {
         let section = header.wrap_section()?;
         let padding = self.sealer.settings.padding;
         let key = key_of(&section, context);
+        let epoch = self.sealer.leases.epoch();
+        if self.epoch != epoch {
+            self.memory.clear();
+            self.current.clear();
+            self.epoch = epoch;
+        }
         if let Some(made) = self.memory.get(&key) {
-            let verified = made.lease().map(|lease| lease.verify(header.body(), context));
+            let now = self.sealer.settings.runtime.now();
+            let verify = |lease: &Arc<DekLease>| {
+                lease.check(now)?;
+                lease.verify(header.body(), context)
+            };
+            let verified = made.lease().map(verify);
             match verified {
                 // The same wraps before another body, or a lease that is over: the general way decides.
                 Some(Err(_)) => {}
@@ -157,18 +179,27 @@ impl Rewrapper {
             .bounded(source.rewrap(section, header.body(), &request))
             .await?;
         made.check(rules)?;
-        if !made.under().is_empty() {
+        if let Some(lease) = made.lease() {
+            self.sealer.leases.remember(lease, Some(section), context);
+        }
+        // What was asked for before something was ended is not used again after it.
+        let keeps = epoch == self.sealer.leases.epoch();
+        if keeps && !made.under().is_empty() {
             self.current.put(*context.digest(), made.under().to_vec());
         }
         let new = if made.is_changed() {
-            self.counts.rewrapped += 1;
             let new = NewWraps::new(&header, &made, padding)?;
-            self.remember_new(&new, &made, context)?;
+            if keeps {
+                self.remember_new(&new, &made, context)?;
+            }
+            self.counts.rewrapped += 1;
             Some(new)
         } else {
             None
         };
-        self.memory.put(key, made);
+        if keeps {
+            self.memory.put(key, made);
+        }
         Ok(new)
     }
 
@@ -181,7 +212,7 @@ impl Rewrapper {
         let section = WrapSection::parse(front)?;
         let mut unchanged = Rewrapped::unchanged(&section)?.wrapped_under(made.under().to_vec());
         if let Some(lease) = made.lease() {
-            unchanged = unchanged.with_lease(std::sync::Arc::clone(lease));
+            unchanged = unchanged.with_lease(Arc::clone(lease));
         }
         self.memory.put(key_of(&section, context), unchanged);
         Ok(())
@@ -199,7 +230,9 @@ impl Rewrapper {
             header.wrap_section()
         };
         let section = parsed().map_err(|error| error.with_operation(Operation::Rewrap))?;
-        Ok(match self.memory.peek(&key_of(&section, context)) {
+        let is_known = self.epoch == self.sealer.leases.epoch();
+        let known = self.memory.peek(&key_of(&section, context)).filter(|_| is_known);
+        Ok(match known {
             Some(made) if made.is_changed() => Currency::Stale,
             Some(_) => Currency::Current,
             None => self.currency(&section, context),
@@ -207,12 +240,14 @@ impl Rewrapper {
     }
 
     fn currency(&self, section: &WrapSection<'_>, context: &EncryptionContext) -> Currency {
-        let current = self.current.peek(context.digest()).map_or(&[][..], Vec::as_slice);
+        let is_known = self.epoch == self.sealer.leases.epoch();
+        let current = self.current.peek(context.digest()).filter(|_| is_known);
+        let current = current.map_or(&[][..], Vec::as_slice);
         let rules = self.sealer.settings.rules;
         let request = Request::new(context)
             .with_purpose(Purpose::Rewrap)
             .with_rewrap_rules(rules.unless_under(current));
-        self.sealer.source.is_current(*section, &request)
+        self.sealer.source.as_ref().is_current(*section, &request)
     }
 
     /// What was done so far.

@@ -105,4 +105,8 @@ impl<T: DekSource + ?Sized> DekSource for Arc<T> {
     ) -> Result<Rewrapped> {
         (**self).rewrap(wraps, body, request).await
     }
+
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        (**self).is_current(wraps, request)
+    }
 }

@@ -176,17 +176,17 @@ impl Rewrapped {
                 what: "out a wrap that is not ours",
             }));
         }
-        let mut replaced: Vec<(&str, &str)> = with_fate(Fate::Replaced)
-            .map(|stanza| (stanza.kek.provider(), stanza.kek.id()))
-            .collect();
-        replaced.sort_unstable();
-        // One KEK may stand there in several versions.
-        replaced.dedup();
-        if replaced.len() > self.made && !rules.leaves_fewer_wraps() {
+        // One KEK may stand there in several versions, and wrap more than once.
+        let replaced = distinct(with_fate(Fate::Replaced).map(|stanza| &stanza.kek));
+        // With hidden ids only `under` says which KEKs the new wraps are of.
+        let left = if self.under.len() == self.made {
+            distinct(self.under.iter())
+        } else {
+            distinct(self.made().iter().map(WrappedDek::kek))
+        };
+        if replaced > left && !rules.leaves_fewer_wraps() {
             let detail = format!(
-                "{} keys open it now, of which {} would be left; allow it with RewrapRules::leaving_fewer_wraps, or wrap with as many",
-                replaced.len(),
-                self.made
+                "{replaced} keys open it now, of which {left} would be left; allow it with RewrapRules::leaving_fewer_wraps, or wrap with as many",
             );
             return Err(Error::new(ErrorKind::WouldWeaken {
                 what: "fewer wraps than it found",
@@ -195,6 +195,17 @@ impl Rewrapped {
         }
         Ok(())
     }
+}
+
+/// How many keys these are.
+fn distinct<'k>(keks: impl Iterator<Item = &'k KekRef>) -> usize {
+    let mut seen: Vec<&KekRef> = Vec::new();
+    for kek in keks {
+        if !seen.iter().any(|other| other.is_same_key(kek)) {
+            seen.push(kek);
+        }
+    }
+    seen.len()
 }
 
 /// Whether a wrap section is as a re-wrap would leave it, as far as that is known without a call.

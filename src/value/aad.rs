@@ -1,4 +1,4 @@
-//! The fine half of what binds a message.
+//! The AAD of a message.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use crate::value::limits;
 /// Additional authenticated data: the bytes that a message is bound to beside its encryption context, such as a row id.
 ///
 /// The AAD is *fine*: it names one value (a row, a column, a file), costs no call to a key manager and no key
-/// derivation, is not stored in the envelope, and never leaves the process. Whoever opens the envelope passes the same
-/// bytes. Without an AAD, a person who can write to the store can exchange values that were sealed in one context.
+/// derivation, is not stored in the envelope, and never leaves the process. A reader must pass the same
+/// bytes. Without an AAD, anybody who can write to the store can exchange values that were sealed in one context.
 ///
-/// A type of its own, so that plaintext and AAD cannot be exchanged by mistake. In every call the order is: what is
-/// sealed or opened, the AAD, then where the result goes. A [`Sealer`](crate::Sealer) takes context and AAD together, see
+/// The AAD has its own type, so that nobody can exchange plaintext and AAD by mistake. In every call the order is: the value to
+/// seal or open, the AAD, the destination. A [`Sealer`](crate::Sealer) takes context and AAD together, see
 /// [`EncryptionContext::with_aad`](crate::EncryptionContext::with_aad).
 ///
-/// At most 65,536 bytes. `Debug` shows the length only.
+/// An AAD has at most 65,536 bytes. `Debug` shows only the length.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -30,7 +30,7 @@ use crate::value::limits;
 /// # Ok::<(), waxseal::Error>(())
 /// ```
 ///
-/// Bytes alone are not an AAD:
+/// Plain bytes are not an AAD:
 ///
 /// ```compile_fail
 /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -43,19 +43,19 @@ use crate::value::limits;
 pub struct Aad<'a>(&'a [u8]);
 
 impl<'a> Aad<'a> {
-    /// An AAD of these bytes. No bytes are the same as [`none`](Self::none).
+    /// Makes an AAD of these bytes. An empty slice is the same as [`none`](Self::none).
     #[must_use]
     pub fn new(bytes: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self(bytes.as_ref())
     }
 
-    /// No AAD: the message is bound to its encryption context alone.
+    /// Makes the empty AAD: the message is bound only to its encryption context.
     #[must_use]
     pub const fn none() -> Self {
         Self(&[])
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0

@@ -1,7 +1,7 @@
-//! The AEADs. This is the one file that names the libraries they come from.
+//! The AEADs. This is the only file that names their libraries.
 //!
 //! AWS-LC (feature `aws-lc`, on by default) is two to five times as fast; `aes-gcm` and `chacha20poly1305`
-//! are pure Rust and always there. Both write the same bytes, which the tests check.
+//! are pure Rust and always available. Both write the same bytes, which the tests check.
 
 use crate::value::error::{Error, Result};
 use crate::value::suite::Suite;
@@ -24,7 +24,7 @@ impl AeadKey {
         Self(library::Key::new(suite, key))
     }
 
-    /// Seals `in_out` in place and gives its tag.
+    /// Seals `in_out` in place and returns its tag.
     pub(crate) fn seal_in_place(
         &self,
         nonce: &[u8; NONCE],
@@ -50,7 +50,7 @@ impl AeadKey {
             .ok_or_else(Error::cannot_open)
     }
 
-    /// Opens `in_out` in place. Where the tag does not hold, what is left in `in_out` is unspecified.
+    /// Opens `in_out` in place. If the tag does not match, the content of `in_out` is unspecified.
     pub(crate) fn open_in_place(
         &self,
         nonce: &[u8; NONCE],
@@ -63,7 +63,7 @@ impl AeadKey {
             .ok_or_else(Error::cannot_open)
     }
 
-    /// Opens `ciphertext` to `out`, which has its length. Where the tag does not hold, what is left in `out`
+    /// Opens `ciphertext` to `out`, which has its length. If the tag does not match, the content of `out`
     /// is unspecified.
     pub(crate) fn open_to(
         &self,
@@ -94,7 +94,7 @@ mod aws_lc {
                 Suite::Aes256Gcm => &AES_256_GCM,
                 Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
             };
-            // A key of 32 bytes fits both algorithms. Were the library to refuse it (no memory), nothing
+            // A key of 32 bytes fits both algorithms. If the library refuses it (no memory), nothing
             // seals or opens with it.
             Self(UnboundKey::new(algorithm, key).ok().map(LessSafeKey::new))
         }

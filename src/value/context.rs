@@ -13,13 +13,13 @@ const LABEL: &[u8] = b"waxseal v1 context";
 
 /// Pairs of text that say what is sealed: tenant, table, purpose.
 ///
-/// The context is *coarse*. It goes to the key manager (AWS KMS shows it in CloudTrail and can demand it in a
-/// policy), it divides data keys, and a wrap opens only under the context it was made for. It is not secret.
-/// A row id does not belong here, since each context costs a data key: that is what the AAD of a
-/// [`Binding`] is for, see [`with_aad`](EncryptionContext::with_aad).
+/// The context is *coarse*. The key manager receives it (AWS KMS shows it in CloudTrail, and a key policy can require it).
+/// Each context has its own data keys, and a wrap opens only under the context that it was made for. The context is not secret.
+/// Do not put a row id into the context, because each context costs a data key. Put the row id into the AAD:
+/// see [`with_aad`](EncryptionContext::with_aad).
 ///
-/// At most 64 pairs, and 8,192 bytes in canonical form. Keys are unique and not empty; nothing is normalized.
-/// The canonical form and its digest are computed once, here; a clone shares them.
+/// A context has at most 64 pairs, and 8,192 bytes in canonical form. Keys are unique and not empty; nothing is normalized.
+/// The constructor computes the canonical form and its digest once; a clone shares them.
 ///
 /// `Debug` shows keys and hides values.
 ///
@@ -40,11 +40,11 @@ struct Inner {
 }
 
 impl EncryptionContext {
-    /// A context of these pairs, in any order.
+    /// Makes a context of these pairs. Their order does not matter.
     ///
     /// # Errors
-    /// `InvalidArgument` for no pairs at all (ask for [`empty`](EncryptionContext::empty) by name), an empty
-    /// key or a duplicate key; `OverLimit` beyond 64 pairs or 8,192 canonical bytes.
+    /// `InvalidArgument` if there are no pairs (use [`empty`](EncryptionContext::empty) for that), a
+    /// key is empty or a key occurs twice; `OverLimit` if there are more than 64 pairs or 8,192 canonical bytes.
     pub fn new<K, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self>
     where
         K: AsRef<str>,
@@ -56,7 +56,7 @@ impl EncryptionContext {
         limits::CONTEXT_PAIRS.check(pairs.len())?;
         if pairs.is_empty() {
             return Err(Error::argument(
-                "an encryption context needs at least one pair; EncryptionContext::empty() asks for none",
+                "an encryption context needs at least one pair, got none; EncryptionContext::empty() makes the empty context",
             ));
         }
         let size = pairs
@@ -67,14 +67,18 @@ impl EncryptionContext {
         limits::CONTEXT.check(size)?;
         pairs.sort_by(|a, b| a.0.as_ref().as_bytes().cmp(b.0.as_ref().as_bytes()));
         if pairs.iter().any(|(key, _)| key.as_ref().is_empty()) {
-            return Err(Error::argument("an encryption context has an empty key"));
+            return Err(Error::argument(
+                "an encryption context must not have an empty key",
+            ));
         }
         if pairs
             .iter()
             .zip(pairs.iter().skip(1))
             .any(|(a, b)| a.0.as_ref() == b.0.as_ref())
         {
-            return Err(Error::argument("an encryption context has the same key twice"));
+            return Err(Error::argument(
+                "the keys of an encryption context must be unique, but one occurs twice",
+            ));
         }
         let mut canonical = Vec::with_capacity(size);
         put_u16(&mut canonical, pairs.len());
@@ -87,18 +91,18 @@ impl EncryptionContext {
         Ok(Self::from_trusted(canonical))
     }
 
-    /// The context without pairs. It has to be asked for by name: a context that separates tenants and
-    /// purposes is the usual thing to have.
+    /// Makes the context without pairs. It has a name of its own, so that nobody uses it by accident instead of a context that
+    /// separates tenants and purposes.
     #[must_use]
     pub fn empty() -> Self {
         Self::from_trusted(vec![0, 0])
     }
 
-    /// A context from its canonical form, as it is stored in an envelope.
+    /// Reads a context from its canonical form, as it is stored in an envelope.
     ///
     /// # Errors
-    /// `Malformed` where the bytes are not canonical (order, duplicates, empty keys, UTF-8, lengths);
-    /// `OverLimit` beyond 64 pairs or 8,192 bytes.
+    /// `Malformed` if the bytes are not canonical (order, duplicates, empty keys, UTF-8, lengths);
+    /// `OverLimit` if there are more than 64 pairs or 8,192 bytes.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self> {
         check_canonical(bytes)?;
         Ok(Self::from_trusted(bytes.to_vec()))
@@ -109,38 +113,38 @@ impl EncryptionContext {
         Self(Arc::new(Inner { canonical, digest }))
     }
 
-    /// The canonical form: a count, then the pairs in the order of their keys, each text behind its length.
+    /// Returns the canonical form: a count, then the pairs in the order of their keys, each text after its length.
     #[must_use]
     pub fn canonical(&self) -> &[u8] {
         &self.0.canonical
     }
 
-    /// SHA-256 of a label and the canonical form: what wraps and keys are bound to.
+    /// Returns SHA-256 of a label and the canonical form. Wraps and keys are bound to this digest.
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {
         &self.0.digest
     }
 
-    /// The pairs, in the order of their keys.
+    /// Returns the pairs, in the order of their keys.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         Pairs {
             rest: self.0.canonical.get(2..).unwrap_or_default(),
         }
     }
 
-    /// The value of a key.
+    /// Returns the value of a key, if the context has the key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs().find(|(k, _)| *k == key).map(|(_, value)| value)
     }
 
-    /// How many pairs it has.
+    /// Returns the number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs().count()
     }
 
-    /// Whether it is the empty context.
+    /// Returns whether the context has no pairs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -149,8 +153,8 @@ impl EncryptionContext {
     /// Binds a message to this context and to `aad`: a row id, a column, any bytes up to 65,536.
     ///
     /// The AAD is *fine*. It costs no call to the key manager and no derivation, is not stored, and never
-    /// leaves the process; opening needs the same bytes. Without one, values sealed in the same context can
-    /// be exchanged for one another by whoever can write to the store.
+    /// leaves the process; opening needs the same bytes. Without an AAD, anybody who can write to the store can exchange values
+    /// that were sealed in the same context.
     #[must_use]
     pub fn with_aad<'a>(&'a self, aad: &'a [u8]) -> Binding<'a> {
         Binding {
@@ -170,7 +174,7 @@ impl fmt::Debug for EncryptionContext {
 
 /// What a message is bound to: an encryption context, and an AAD that may be empty.
 ///
-/// `&EncryptionContext` converts into one without an AAD.
+/// `&EncryptionContext` converts into a binding without an AAD.
 #[derive(Clone, Copy)]
 pub struct Binding<'a> {
     context: &'a EncryptionContext,
@@ -178,13 +182,13 @@ pub struct Binding<'a> {
 }
 
 impl<'a> Binding<'a> {
-    /// The context.
+    /// Returns the context.
     #[must_use]
     pub fn context(&self) -> &'a EncryptionContext {
         self.context
     }
 
-    /// The AAD.
+    /// Returns the AAD.
     #[must_use]
     pub fn aad(&self) -> Aad<'a> {
         self.aad
@@ -211,7 +215,7 @@ impl fmt::Debug for Binding<'_> {
     }
 }
 
-/// The digest of a canonical context.
+/// Returns the digest of a canonical context.
 pub(crate) fn digest(canonical: &[u8]) -> [u8; 32] {
     Sha256::new()
         .chain_update(LABEL)

@@ -1,8 +1,8 @@
 //! The one error type of this crate.
 //!
-//! Every fallible operation returns [`Error`]. What went wrong is its [`ErrorKind`], grouped by who is to
+//! Every fallible operation returns [`Error`]. Its [`ErrorKind`] says what went wrong. Kinds are grouped by who is to
 //! blame: the bytes, the cryptography, the wraps, the key manager, the policy, the store, or the caller.
-//! Nothing an error prints holds plaintext, keys, passphrases, context values or response bodies.
+//! An error never prints plaintext, keys, passphrases, context values or response bodies.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -20,59 +20,59 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum ErrorKind {
     // The bytes.
-    /// The bytes are not an envelope as the format has it.
+    /// The bytes are not an envelope of the format.
     #[error("malformed {field} at byte {offset}")]
     Malformed {
         /// The field of the format that is wrong.
         field: &'static str,
-        /// Where it begins, in bytes from the start of what was parsed.
+        /// Where the field begins, in bytes from the start of the parsed bytes.
         offset: usize,
     },
     /// The envelope has a version that this crate does not read.
     #[error("envelope version {version} is not supported")]
     UnsupportedVersion {
-        /// The version the envelope names.
+        /// The version that the envelope names.
         version: u8,
     },
-    /// The envelope is well formed and uses something that this crate, or this call, does not do.
+    /// The envelope is well formed, but this version of the crate or this call does not support a feature that it uses.
     #[error("{feature} is not supported")]
     Unsupported {
         /// What is not supported.
         feature: &'static str,
     },
-    /// A length, count or cost is beyond the limit of the format, or a cost is below the least that is accepted.
-    /// Checked before any work.
+    /// A length, count or cost is above its limit, or a cost is below its minimum.
+    /// This is checked before any work.
     #[error("{limit} is outside its limit of {max}")]
     OverLimit {
         /// The name of the limit, as in [`limits`](crate::value::limits).
         limit: &'static str,
-        /// The bound that was crossed, in the unit of the limit.
+        /// The limit, in its unit.
         max: u64,
     },
 
     // The cryptography.
     /// The envelope does not open: a wrong key, a wrong context, a wrong AAD, or altered bytes.
     ///
-    /// The [`detail`](Error::detail) says how far the reader came, in one of two sentences. In the first, no key
-    /// reproduced the commitment in the envelope's header: the key or the context is wrong, or the header was altered. In
-    /// the second, key and context are right, and a chunk did not authenticate: the AAD is wrong, or the data was altered
-    /// or cut off. The commitment is public, so neither answers a guess about a key; *why* a wrap did not open is never
-    /// told apart.
+    /// The [`detail`](Error::detail) says how far the reader came, in one of two sentences. First: no key
+    /// reproduced the commitment in the envelope's header, so the key or the context is wrong, or the header was altered.
+    /// Second: key and context are right, but a chunk did not authenticate, so the AAD is wrong, or the data was altered
+    /// or cut off. The commitment is public, so neither sentence helps to guess a key. No error says *why* a wrap did not
+    /// open.
     #[error("does not open")]
     CannotOpen,
-    /// The context stored in the envelope is not the context of this call. Found without a key; what is stored is
+    /// The context stored in the envelope is not the context of this call. Finding this needs no key, because a stored context is
     /// public.
-    #[error("the context stored in the envelope is not the one given")]
+    #[error("the context stored in the envelope is not the context of this call")]
     ContextMismatch,
-    /// The operating system gave no randomness.
-    #[error("the operating system gave no randomness")]
+    /// The operating system returned no randomness.
+    #[error("the operating system returned no randomness")]
     Entropy,
 
     // The wraps.
     /// None of the wraps is under a KEK that is configured here.
     #[error("no configured key opens this envelope")]
     NoUsableKey,
-    /// The new wraps do not fit into the room that the envelope has for its wraps. Write the whole envelope anew.
+    /// The new wraps do not fit into the room that the envelope has for its wraps. Write the whole envelope again.
     #[error("the new wraps need {needed} bytes, and there is room for {room}")]
     NoRoom {
         /// Length of everything before the body with the new wraps and no padding, in bytes.
@@ -83,7 +83,7 @@ pub enum ErrorKind {
     /// The KEK is retired: its overlap window is over.
     #[error("the key is retired")]
     KeyRetired,
-    /// The KEK was revoked, or the lease of the data key.
+    /// The KEK or the lease of the data key was revoked.
     #[error("the key is revoked")]
     KeyRevoked,
     /// The KEK was destroyed.
@@ -91,7 +91,7 @@ pub enum ErrorKind {
     KeyDestroyed,
 
     // The key manager.
-    /// The key manager knows the caller and refuses.
+    /// The key manager knows the caller and denies access.
     #[error("the key manager denied access")]
     Denied,
     /// The key manager does not accept the credentials.
@@ -100,46 +100,46 @@ pub enum ErrorKind {
     /// The key manager has no such key.
     #[error("the key manager has no such key")]
     KeyNotFound,
-    /// The key exists and is disabled, has expired or is not valid yet.
+    /// The key exists but is disabled, has expired or is not valid yet.
     #[error("the key is disabled")]
     KeyDisabled,
-    /// The key exists and cannot be used in the state it is in: it is being made, or has no key material.
+    /// The key exists but cannot be used yet: it is being made, or has no key material.
     #[error("the key is not ready for use")]
     KeyNotReady,
-    /// The key will be destroyed, and is not used until that is canceled.
+    /// The key will be destroyed. It cannot be used unless the destruction is canceled.
     #[error("the key is about to be destroyed")]
     KeyPendingDestruction,
-    /// The key manager asks to slow down.
+    /// The key manager asks the caller to slow down.
     #[error("the key manager is throttling")]
     Throttled,
-    /// The key manager cannot be reached, or answers with a fault of its own.
+    /// The key manager cannot be reached, or reports an internal fault.
     #[error("the key manager is unavailable")]
     Unavailable,
     /// The operation did not end before its deadline.
     #[error("timed out")]
     TimedOut,
-    /// The key manager answered with something that breaks its contract.
-    #[error("the key manager gave an invalid answer")]
+    /// The key manager returned an answer that breaks its contract.
+    #[error("the key manager returned an invalid answer")]
     InvalidAnswer,
 
     // Policy.
-    /// The re-wrap would take something from the envelope, and nobody has allowed it: see
+    /// The re-wrap would leave fewer or weaker wraps, and no rule allows that: see
     /// [`RewrapRules`](crate::key::RewrapRules). Nothing was changed.
     #[error("the re-wrap would leave {what}")]
     WouldWeaken {
-        /// What it would leave.
+        /// What the re-wrap would leave.
         what: &'static str,
     },
     /// A profile or policy forbids the operation.
     #[error("refused by policy")]
     PolicyRefused,
-    /// A budget of messages, sessions or bytes is used up. Nothing was sealed.
+    /// A budget of messages, sessions, bytes or calls is used up. Nothing was sealed.
     #[error("the {budget} budget is used up")]
     BudgetExhausted {
-        /// Which budget.
+        /// The name of the budget.
         budget: &'static str,
     },
-    /// The data key's lease is over: it expired. Ask for a new one.
+    /// The lease of the data key has expired. Ask for another data key.
     #[error("the data key's lease has expired")]
     LeaseExpired,
 
@@ -147,7 +147,7 @@ pub enum ErrorKind {
     /// A store failed.
     #[error("the store failed")]
     Store,
-    /// The audit record could not be kept, and the operation was refused for it.
+    /// The audit record could not be kept, so the operation was refused.
     #[error("the audit record could not be kept")]
     Audit,
     /// Reading or writing failed.
@@ -155,29 +155,29 @@ pub enum ErrorKind {
     Io,
 
     // The caller.
-    /// An argument is not acceptable.
+    /// An argument is invalid.
     #[error("invalid argument")]
     InvalidArgument,
-    /// The range asked for is not within the plaintext.
+    /// The requested range is not within the plaintext.
     #[error("the range is not within the {len} bytes of plaintext")]
     OutOfRange {
         /// Length of the plaintext, in bytes, as far as it is known.
         len: u64,
     },
-    /// The configuration (variable, file, URI) is missing or not acceptable.
+    /// The configuration (variable, file, URI) is missing or invalid.
     #[error("invalid configuration")]
     Configuration,
 }
 
 impl ErrorKind {
-    /// Whether an error of this kind is worth trying again unless its maker said otherwise.
+    /// Returns whether an operation is worth trying again after an error of this kind, unless the error says otherwise.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::TimedOut)
     }
 }
 
-/// What was being done when an error happened.
+/// The operation during which an error happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Operation {
@@ -210,25 +210,25 @@ pub enum Operation {
     Configure,
 }
 
-/// One try of one stanza that did not open.
+/// One attempt to open one stanza, which failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
     /// The provider of the KEK.
     pub provider: String,
-    /// The id of the KEK; empty where the writer hid it.
+    /// The id of the KEK; empty if the writer hid it.
     pub kek_id: String,
-    /// The version of the KEK; empty where the backend has none.
+    /// The version of the KEK; empty if the backend has no versions.
     pub kek_version: String,
-    /// What went wrong with it; `None` where no configured key manager knows the KEK, so nothing was tried.
+    /// What went wrong; `None` if no configured key manager recognizes the KEK, so nothing was tried.
     pub kind: Option<ErrorKind>,
-    /// The option of a key URI that selects the algorithm of this stanza, if its KEK is configured for another algorithm
-    /// and nothing was tried for that.
+    /// The option of a key URI that selects the algorithm of this stanza, if nothing was tried because its KEK is configured for
+    /// another algorithm.
     pub option: Option<&'static str>,
 }
 
 impl Attempt {
-    /// Records one try. `kind` is `None` where the stanza was passed over.
+    /// Records one attempt. `kind` is `None` if the stanza was skipped.
     #[must_use]
     pub fn new(provider: &str, kek_id: &str, kek_version: &str, kind: Option<ErrorKind>) -> Self {
         Self {
@@ -246,7 +246,7 @@ impl Attempt {
     }
 }
 
-/// Names a KEK on one line. Ids and versions come from envelopes: what would break or rearrange the line is escaped.
+/// Names a KEK on one line. Ids and versions come from envelopes, so characters that would break or rearrange the line are escaped.
 pub(crate) fn fmt_kek(f: &mut fmt::Formatter<'_>, provider: &str, id: &str, version: &str) -> fmt::Result {
     if id.is_empty() {
         write!(f, "{provider} (hidden id)")?;
@@ -278,7 +278,7 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// An error of this crate. Opaque: ask it for its [`kind`](Error::kind).
+/// An error of this crate. It is opaque: [`kind`](Error::kind) returns what went wrong.
 pub struct Error(Box<Inner>);
 
 #[derive(Clone)]
@@ -295,7 +295,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind`.
+    /// Makes an error of `kind`.
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
         Self(Box::new(Inner {
@@ -310,101 +310,101 @@ impl Error {
         }))
     }
 
-    /// Says more, for a person: what was wrong and what to do. Never secrets, never context values.
+    /// Adds a detail for a person: what was wrong and what to do. Never put secrets or context values into it.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.0.detail = Some(detail.into());
         self
     }
 
-    /// Names the operation, unless an inner layer already has.
+    /// Sets the operation, unless an inner layer has already set it.
     #[must_use]
     pub fn with_operation(mut self, operation: Operation) -> Self {
         self.0.operation.get_or_insert(operation);
         self
     }
 
-    /// Names the provider, unless an inner layer already has.
+    /// Sets the provider, unless an inner layer has already set it.
     #[must_use]
     pub fn with_provider(mut self, provider: impl Into<Cow<'static, str>>) -> Self {
         self.0.provider.get_or_insert_with(|| provider.into());
         self
     }
 
-    /// Keeps the cause. It is printed only by those who walk [`source`](StdError::source).
+    /// Keeps the cause. `Display` and `Debug` do not print it; [`source`](StdError::source) returns it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// Overrides what the kind says about trying again.
+    /// Overrides whether the error is retryable, which the kind decides otherwise.
     #[must_use]
     pub fn with_retryable(mut self, retryable: bool) -> Self {
         self.0.retryable = Some(retryable);
         self
     }
 
-    /// How long the other side asked to wait before the next try.
+    /// Sets how long the other side asked to wait before the next attempt.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self
     }
 
-    /// The stanzas that were tried or passed over.
+    /// Sets the stanzas that were tried or skipped.
     #[must_use]
     pub fn with_attempts(mut self, attempts: Vec<Attempt>) -> Self {
         self.0.attempts = attempts;
         self
     }
 
-    /// What went wrong.
+    /// Returns what went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was being done, where known.
+    /// Returns the operation that failed, if it is known.
     #[must_use]
     pub fn operation(&self) -> Option<Operation> {
         self.0.operation
     }
 
-    /// What was wrong and what to do, for a person, where there is more to say than the kind does.
+    /// Returns a detail for a person, if there is one: what was wrong and what to do.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.0.detail.as_deref()
     }
 
-    /// The provider (`"aws-kms"`, `"local"`) that failed, where one did.
+    /// Returns the provider that failed, for example `"aws-kms"` or `"local"`, if a provider did.
     #[must_use]
     pub fn provider(&self) -> Option<&str> {
         self.0.provider.as_deref()
     }
 
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     ///
-    /// An error that lists [`attempts`](Error::attempts) is retryable if any of them was.
+    /// An error with [`attempts`](Error::attempts) is retryable if any attempt was.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.retryable.unwrap_or_else(|| self.0.kind.is_retryable())
     }
 
-    /// How long the other side asked to wait before the next try.
+    /// Returns how long the other side asked to wait before the next attempt.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Every stanza that was tried or passed over, if no stanza opened. Empty if a stanza opened and the commitment held:
+    /// Returns every stanza that was tried or skipped, if no stanza opened. Empty if a stanza opened and the commitment matched:
     /// a [`CannotOpen`](ErrorKind::CannotOpen) then means a wrong AAD or altered data, as its [`detail`](Self::detail) says.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
     }
 
-    /// The same error once more: for each of several who waited for one answer, and for who asks again.
+    /// Copies the error, for several tasks that waited for one answer and for tasks that ask again.
     pub(crate) fn copy(&self) -> Self {
         Self(Box::new(self.0.as_ref().clone()))
     }
@@ -419,13 +419,13 @@ impl Error {
         Self::new(ErrorKind::Unsupported { feature })
     }
 
-    /// No key reproduced the commitment. One sentence for a failed unwrap, another binding and another commitment.
+    /// No key reproduced the commitment. A failed unwrap, a wrong wrap binding and a wrong commitment have the same message.
     pub(crate) fn cannot_open() -> Self {
         Self::new(ErrorKind::CannotOpen)
             .with_detail("the key or the encryption context is wrong, or the envelope's header was altered")
     }
 
-    /// The commitment held, and a chunk did not authenticate.
+    /// The commitment matched, but a chunk did not authenticate.
     pub(crate) fn altered() -> Self {
         Self::new(ErrorKind::CannotOpen)
             .with_detail("key and context are right; the AAD is wrong, or the data was altered or cut off")
@@ -442,7 +442,7 @@ impl Error {
     }
 
     pub(crate) fn io(source: std::io::Error) -> Self {
-        // An error of ours that went through a reader or writer comes back as itself.
+        // An error of this crate that went through a reader or writer comes back as itself.
         match source.downcast::<Self>() {
             Ok(own) => own,
             Err(source) => Self::new(ErrorKind::Io).with_source(source),
@@ -491,7 +491,7 @@ impl fmt::Debug for Error {
         }
         s.field("retryable", &self.is_retryable());
         if let Some(source) = &self.0.source {
-            // The text of a cause can be anything a backend said: it is reachable by `source`, not here.
+            // The text of a cause can be anything that a backend returned: `source` returns it, `Debug` does not print it.
             let _ = source;
             s.field("source", &"..");
         }

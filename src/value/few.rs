@@ -1,4 +1,4 @@
-//! Values that are one in most cases.
+//! Lists that mostly have one element.
 
 use std::ops::Deref;
 

@@ -1,19 +1,19 @@
 //! Every maximum of format and memory in one table, with its reason.
 //!
-//! Each is checked before anything is allocated and before any key manager is called, and is the same for
+//! The crate checks each limit before it allocates anything and before it calls a key manager. Limits are the same for
 //! writers and readers. [`ALL`] lists them.
 
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// One limit: its name as errors give it, its greatest value, and why it is that.
+/// One limit: its name in errors, its maximum, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limit {
     /// The name, as in [`ErrorKind::OverLimit`].
     pub name: &'static str,
-    /// The greatest value that is accepted.
+    /// The maximum.
     pub max: u64,
-    /// Why it is that value.
+    /// The reason for this value.
     pub why: &'static str,
 }
 
@@ -21,7 +21,7 @@ impl Limit {
     /// Refuses a value above the limit.
     ///
     /// # Errors
-    /// [`ErrorKind::OverLimit`].
+    /// [`ErrorKind::OverLimit`] if `value` is above the limit.
     pub fn check(&self, value: usize) -> Result<()> {
         if value as u64 > self.max {
             Err(self.error())
@@ -51,8 +51,8 @@ limits! {
     WRAP_SECTION = 65_536, "wrap section length", "sixteen post-quantum stanzas with ids fit twice over; a reader may buffer it";
     /// Stanzas in one envelope.
     STANZAS = 16, "stanza count", "more recipients than anybody has; bounds the work that one envelope can cause";
-    /// Calls to backends that opening or re-wrapping one envelope makes.
-    BACKEND_CALLS = 32, "backend calls of an envelope", "each stanza twice; planted stanzas, keys and versions multiply and must not";
+    /// Calls to backends for opening or re-wrapping one envelope.
+    BACKEND_CALLS = 32, "backend calls of an envelope", "each stanza twice; planted stanzas, keys and versions must not multiply; only more wraps that may be ours than these can use them up";
     /// Stanzas wrapped by a passphrase in one envelope.
     PASSPHRASE_STANZAS = 2, "passphrase stanza count", "each one can cost a second of processor time before anything is verified";
     /// Length of a provider name, in bytes.
@@ -68,7 +68,7 @@ limits! {
     /// Length of the canonical context, in bytes.
     CONTEXT = 8_192, "context length", "the greatest encryption context that AWS KMS takes";
     /// Length of a message's AAD, in bytes.
-    AAD = 65_536, "AAD length", "it names a row or an object; it is no place for data";
+    AAD = 65_536, "AAD length", "an AAD names a row or an object; data belongs in the payload";
     /// Chunks of one message.
     CHUNKS = 1 << 32, "chunk count", "keeps the AEAD's usage bounds under one message key";
     /// Plaintext bytes of one message.
@@ -89,11 +89,11 @@ limits! {
     ARGON2_LANES = 16, "Argon2id lanes", "the processors of a usual server";
 }
 
-/// The fewest PBKDF2-HMAC-SHA256 iterations that are accepted (OWASP Password Storage Cheat Sheet, 2023).
+/// The minimum number of PBKDF2-HMAC-SHA256 iterations (OWASP Password Storage Cheat Sheet, 2023).
 pub const PBKDF2_ITERATIONS_MIN: u32 = 600_000;
-/// The least Argon2id memory in KiB that is accepted (OWASP Password Storage Cheat Sheet: 19 MiB).
+/// The minimum Argon2id memory in KiB (OWASP Password Storage Cheat Sheet: 19 MiB).
 pub const ARGON2_MEMORY_MIN: u32 = 19_456;
-/// The fewest Argon2id passes that are accepted (OWASP Password Storage Cheat Sheet).
+/// The minimum number of Argon2id passes (OWASP Password Storage Cheat Sheet).
 pub const ARGON2_PASSES_MIN: u32 = 2;
 
 #[cfg(test)]

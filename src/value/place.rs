@@ -1,11 +1,11 @@
-//! Places for what threads would otherwise write to one after the other.
+//! Separate places for data that threads would otherwise write to one after the other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many places there are. Threads beyond that share them.
+/// The number of places. More threads than that share places.
 pub(crate) const PLACES: usize = 16;
 
-/// The place of the calling thread, below [`PLACES`].
+/// Returns the place of the calling thread, below [`PLACES`].
 pub(crate) fn of_this_thread() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -14,7 +14,7 @@ pub(crate) fn of_this_thread() -> usize {
     PLACE.with(|place| *place)
 }
 
-/// A value on cache lines of its own: two lines, since processors fetch them in pairs.
+/// A value on its own cache lines: two lines, because processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);

@@ -16,52 +16,52 @@ pub const KEY_LEN: usize = 32;
 
 /// A data encryption key: 32 uniform random bytes that seal payloads and are themselves stored wrapped.
 ///
-/// It lives in a heap allocation of its own that is wiped when its last owner is dropped, so that moving it leaves no
-/// copy behind. It has no `Clone`, `Display` or serde implementation, and `Debug` hides it.
+/// A DEK is in its own heap allocation, which is wiped when the last owner is dropped. So moving a DEK leaves no
+/// copy behind. A DEK has no `Clone`, `Display` or serde implementation, and `Debug` hides it.
 pub struct Dek(Arc<Wiped<KEY_LEN>>);
 
 impl Dek {
-    /// A fresh DEK from the operating system's randomness.
+    /// Generates a DEK from the operating system's randomness.
     ///
     /// # Errors
-    /// [`ErrorKind::Entropy`](crate::ErrorKind::Entropy).
+    /// [`Entropy`](crate::ErrorKind::Entropy) if the operating system returns no randomness.
     pub fn generate() -> Result<Self> {
         let mut dek = Arc::new(Wiped::new([0; KEY_LEN]));
-        // Filled where it lies: nobody else has it yet.
+        // Filled in place: nobody else has it yet.
         let room = Arc::get_mut(&mut dek).ok_or_else(|| Error::new(ErrorKind::Entropy))?;
         entropy::fill(room.as_mut_slice())?;
         Ok(Self(dek))
     }
 
-    /// A DEK from bytes that a key manager gave. The caller wipes its own copy.
+    /// Makes a DEK from bytes that a key manager returned. The caller must wipe its own copy.
     ///
-    /// The bytes must be uniformly random: keys are derived from them without an extract step.
+    /// The bytes must be uniformly random, because keys are derived from them without an extract step.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
         Self(Arc::new(Wiped::new(*bytes)))
     }
 
-    /// The same DEK for another owner in this crate: no copy of its bytes.
+    /// Shares the DEK with another owner in this crate, without a copy of its bytes.
     pub(crate) fn share(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 
-    /// A DEK from bytes of any length; anything but 32 is refused. The caller wipes its own copy.
+    /// Makes a DEK from a slice of 32 bytes. The caller must wipe its own copy.
     ///
     /// # Errors
-    /// [`ErrorKind::CannotOpen`](crate::ErrorKind::CannotOpen) where the length is not 32.
+    /// [`CannotOpen`](crate::ErrorKind::CannotOpen) if the length is not 32.
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         let bytes: &[u8; KEY_LEN] = bytes.try_into().map_err(|_| Error::cannot_open())?;
         Ok(Self::from_bytes(bytes))
     }
 
-    /// The bytes, for a backend that wraps them.
+    /// Returns the bytes, for a backend that wraps them.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 
-    /// Whether two DEKs are the same, in constant time.
+    /// Compares two DEKs in constant time.
     #[must_use]
     pub fn ct_eq(&self, other: &Self) -> bool {
         self.0.as_slice().ct_eq(other.0.as_slice()).into()
@@ -76,28 +76,37 @@ impl fmt::Debug for Dek {
 
 /// A key encryption key that this process holds: 32 uniform random bytes.
 ///
-/// Only the local backend has one; the KEKs of every other backend stay there. Wiped when dropped, never
-/// printed, never cloned.
+/// Only the local backend has KEKs in the process; the KEKs of every other backend stay in that backend. A KEK is wiped when it is dropped.
+/// It has no `Clone` and no `Display`, and `Debug` hides it.
+///
+/// ```
+/// use waxseal::{Kek, backend::local::LocalKey};
+///
+/// let kek = Kek::generate()?; // in production: LocalKey::from_env("WAXSEAL_KEK")
+/// let key_manager = LocalKey::new(&kek);
+/// # drop(key_manager);
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 pub struct Kek(SecretBox<[u8; KEY_LEN]>);
 
 impl Kek {
-    /// A fresh KEK from the operating system's randomness.
+    /// Generates a KEK from the operating system's randomness.
     ///
     /// # Errors
-    /// [`ErrorKind::Entropy`](crate::ErrorKind::Entropy).
+    /// [`Entropy`](crate::ErrorKind::Entropy) if the operating system returns no randomness.
     pub fn generate() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
         entropy::fill(bytes.as_mut_slice())?;
         Ok(Self::from_bytes(&bytes))
     }
 
-    /// A KEK from bytes. The caller wipes its own copy.
+    /// Makes a KEK from bytes. The caller must wipe its own copy.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
         Self(SecretBox::init_with_mut(|kek: &mut [u8; KEY_LEN]| *kek = *bytes))
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8; KEY_LEN] {
         self.0.expose_secret()
@@ -110,12 +119,12 @@ impl fmt::Debug for Kek {
     }
 }
 
-/// Plaintext that was opened. It is wiped when dropped, and `Debug` shows its length only.
+/// Plaintext that was opened. It is wiped when it is dropped, and `Debug` shows only its length.
 ///
-/// Use it as a byte slice, or as text by [`as_str`](Self::as_str). To keep it longer, move it into a type that wipes as well:
+/// Use it as a byte slice, or as text by [`as_str`](Self::as_str). To keep it longer, move it into a type that wipes too:
 /// [`into_zeroizing`](Self::into_zeroizing), [`into_secret_slice`](Self::into_secret_slice) or
-/// [`into_secret_string`](Self::into_secret_string). [`into_vec`](Self::into_vec) takes the bytes out, and leaves it to the
-/// caller to wipe them.
+/// [`into_secret_string`](Self::into_secret_string). [`into_vec`](Self::into_vec) takes the bytes out, and the
+/// caller must wipe them.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -138,29 +147,29 @@ impl Plaintext {
         Self(bytes)
     }
 
-    /// The bytes, no longer wiped when dropped.
+    /// Takes out the bytes. They are no longer wiped when they are dropped.
     #[must_use]
     pub fn into_vec(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
 
-    /// The bytes, still wiped when dropped. Nothing is copied.
+    /// Moves the bytes into a [`Zeroizing`], which still wipes them. Nothing is copied.
     #[must_use]
     pub fn into_zeroizing(self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.into_vec())
     }
 
-    /// The bytes, still wiped when dropped, and exposed only by name.
+    /// Moves the bytes into a secret, which still wipes them and exposes them only on request.
     #[must_use]
     pub fn into_secret_slice(mut self) -> SecretSlice<u8> {
         self.fit();
         SecretSlice::from(self.into_vec())
     }
 
-    /// The text, still wiped when dropped, and exposed only by name.
+    /// Moves the text into a secret, which still wipes it and exposes it only on request.
     ///
     /// # Errors
-    /// `InvalidArgument` if the plaintext is not UTF-8; it is wiped.
+    /// `InvalidArgument` if the plaintext is not UTF-8; the plaintext is then wiped.
     pub fn into_secret_string(mut self) -> Result<SecretString> {
         self.as_str()?;
         self.fit();
@@ -172,10 +181,10 @@ impl Plaintext {
         Ok(SecretString::from(text))
     }
 
-    /// The plaintext as text.
+    /// Returns the plaintext as text.
     ///
     /// # Errors
-    /// `InvalidArgument` if the plaintext is not UTF-8. The error names the position and not the bytes.
+    /// `InvalidArgument` if the plaintext is not UTF-8. The error names the position but not the bytes.
     pub fn as_str(&self) -> Result<&str> {
         std::str::from_utf8(&self.0).map_err(|error| {
             Error::argument(format!(
@@ -185,7 +194,7 @@ impl Plaintext {
         })
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -224,7 +233,7 @@ impl TryFrom<Plaintext> for SecretString {
 
 impl Drop for Plaintext {
     fn drop(&mut self) {
-        // As a slice: wiping a vector goes byte by byte and would cost more than opening it did. What lies behind
+        // As a slice: wiping a vector goes byte by byte and would cost more than opening it did. The bytes after
         // its length never held plaintext.
         self.0.as_mut_slice().zeroize();
     }

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use crate::value::error::{Error, Result};
 
-/// What seals a payload: an AEAD together with HKDF-SHA-256.
+/// The algorithms that seal a payload: an AEAD and HKDF-SHA-256.
 ///
-/// The number is the one in the envelope.
+/// The number of a variant is its number in the envelope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -20,13 +20,13 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// The number in the envelope.
+    /// Returns the number in the envelope.
     #[must_use]
     pub const fn id(self) -> u8 {
         self as u8
     }
 
-    /// The suite of a number in an envelope, if there is one.
+    /// Returns the suite with this number in an envelope, or `None` if there is none.
     #[must_use]
     pub const fn from_id(id: u8) -> Option<Self> {
         match id {
@@ -36,7 +36,7 @@ impl Suite {
         }
     }
 
-    /// The name, as [`FromStr`] takes it.
+    /// Returns the name, as [`FromStr`] takes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl FromStr for Suite {
         [Self::Aes256Gcm, Self::ChaCha20Poly1305]
             .into_iter()
             .find(|suite| suite.name() == name)
-            .ok_or_else(|| Error::argument("a suite is aes-256-gcm or chacha20-poly1305"))
+            .ok_or_else(|| Error::argument("a suite must be aes-256-gcm or chacha20-poly1305"))
     }
 }
 

@@ -74,7 +74,7 @@ fn in_place_allocates_nothing() {
         assert_eq!(
             key.open_in_place(&mut again, Aad::new("row 7")).unwrap().len(),
             60_000
-        )
+        );
     });
     assert_eq!(counted.count_total, 0);
 }
@@ -94,7 +94,8 @@ fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
         let most = if len > 16_384 { 7 } else { 6 };
         assert!(seal.count_total <= most, "seal {len}: {}", seal.count_total);
         let open = measure(|| drop(sealer.open(&sealed, context.with_aad(b"row 7")).unwrap()));
-        assert!(open.count_total <= 11, "open {len}: {}", open.count_total);
+        // Two of them are the list of who may open which wrap, and the lease's list of all KEKs that the envelope names.
+        assert!(open.count_total <= 13, "open {len}: {}", open.count_total);
         let rewrap = measure(|| drop(sealer.rewrap(&sealed, &context).unwrap()));
         assert!(rewrap.count_total <= 14, "rewrap {len}: {}", rewrap.count_total);
         assert!(
@@ -133,7 +134,7 @@ fn slices_allocate_nothing() {
     let mut sealed = vec![0; key.layout(plaintext.len()).unwrap().envelope_len()];
     let counted = measure(|| {
         key.seal_to_slice(&plaintext, Aad::new("row 7"), &mut sealed)
-            .unwrap()
+            .unwrap();
     });
     assert_eq!(counted.count_total, 0);
     let mut opened = vec![0; plaintext.len()];
@@ -144,7 +145,7 @@ fn slices_allocate_nothing() {
             key.open_to_slice(&sealed, Aad::new("row 7"), &mut opened)
                 .unwrap(),
             60_000
-        )
+        );
     });
     assert_eq!(counted.count_total, 0);
     assert_eq!(opened, plaintext);

@@ -332,3 +332,53 @@ fn errors_of_rows_show_no_plaintext() {
     assert!(!format!("{sealed:?} {opened:?} {error:?} {error}").contains("CANARY"));
     assert_eq!(opened.get(1).unwrap().unwrap(), b"CANARY");
 }
+
+#[test]
+fn a_batch_stops_at_the_row_at_which_its_lease_was_revoked() {
+    let key = sealer(Suite::Aes256Gcm).data_key(&context()).unwrap();
+    let mut sealed = SealedBatch::new();
+    key.seal_batch(["one"], |_| b"", &mut sealed).unwrap();
+    let before = sealed.clone();
+    // Between two draws of nonces, with no draw after it.
+    let revoking = |row| {
+        if row == 40 {
+            key.lease().revoke();
+        }
+        b""
+    };
+    let error = key.seal_batch(vec!["x"; 45], revoking, &mut sealed).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyRevoked);
+    assert_eq!(sealed, before);
+}
+
+#[test]
+fn a_batch_looks_at_the_clock_on_its_way() {
+    use std::time::Duration;
+
+    let runtime = waxseal::testing::SimulatedRuntime::new();
+    let builder = Sealer::builder().wrap_with(LocalKey::new(&kek(1)));
+    let builder = builder.data_key_age(Duration::from_secs(10));
+    let sealer = builder
+        .runtime(std::sync::Arc::new(runtime.clone()))
+        .build()
+        .unwrap();
+    let sealer = blocking::Sealer::from(sealer);
+    let key = sealer.data_key(&context()).unwrap();
+    let mut sealed = SealedBatch::new();
+    key.seal_batch(vec!["x"; 100], |_| b"", &mut sealed).unwrap();
+    let header = Header::parse(sealed.get(0).unwrap()).unwrap();
+    let opener = sealer.opener(&header, &context()).unwrap();
+    let late = |row| {
+        if row == 40 {
+            runtime.advance(Duration::from_secs(10));
+        }
+        b""
+    };
+    let mut opened = OpenedBatch::new();
+    let error = opener.open_batch(sealed.iter(), late, &mut opened).unwrap_err();
+    assert_eq!((error.kind(), opened.len()), (ErrorKind::LeaseExpired, 0));
+    let key = sealer.data_key(&context()).unwrap();
+    let mut sealed = SealedBatch::new();
+    let error = key.seal_batch(vec!["x"; 100], late, &mut sealed).unwrap_err();
+    assert_eq!((error.kind(), sealed.len()), (ErrorKind::LeaseExpired, 0));
+}

@@ -187,6 +187,7 @@ fn one_that_says_what_it_cannot_bind_to_is_not_asked_to() {
     assert_eq!(
         skipped(&report),
         [
+            "an_identity_is_of_one_kek",
             "a_manager_that_only_wraps_refuses_to_unwrap",
             "another_binding_does_not_open",
             "a_rewrap_keeps_dek_and_binding",

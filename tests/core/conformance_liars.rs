@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,6 +65,10 @@ enum Lie {
     NamesAnotherProvider,
     UnwrapsOnce,
     RefusesStrangersForNow,
+    SharesAnIdentity,
+    SharesItsNamesakesIdentity,
+    ChangesItsIdentity,
+    TellsASecretIdentity,
 }
 
 struct Liar {
@@ -75,6 +79,7 @@ struct Liar {
     request: Mutex<Option<EncryptionContext>>,
     seen: Mutex<Vec<Vec<u8>>>,
     hasty: AtomicUsize,
+    namesake: OnceLock<FakeKeyManager>,
 }
 
 impl fmt::Debug for Liar {
@@ -109,6 +114,7 @@ impl Liar {
             request: Mutex::new(None),
             seen: Mutex::default(),
             hasty: AtomicUsize::new(0),
+            namesake: OnceLock::new(),
         }
     }
 
@@ -215,6 +221,16 @@ impl KeyManager for Liar {
             _ => {}
         }
         self.inner.recognizes(stanza)
+    }
+
+    fn identity(&self) -> Option<String> {
+        match self.lie {
+            Lie::SharesAnIdentity => self.inner.sibling("b").identity(),
+            Lie::SharesItsNamesakesIdentity => self.namesake.get().and_then(KeyManager::identity),
+            Lie::ChangesItsIdentity => Some(self.inner.calls().len().to_string()),
+            Lie::TellsASecretIdentity => Some("at https://user:t0ken@kms".to_owned()),
+            _ => self.inner.identity(),
+        }
     }
 
     async fn generate(&self, asked: &Request<'_>) -> Result<(Dek, WrappedDek)> {
@@ -374,7 +390,11 @@ fn found_by(lie: Lie) -> Vec<&'static str> {
     let mut inner = Liar::new("a", lie);
     inner.inner = inner.inner.with_ambiguous_id();
     let (other, namesake) = (inner.inner.sibling("b"), inner.inner.elsewhere("there"));
-    let mut subject = Subject::new(inner).against(other).against_namesake(namesake);
+    inner.namesake.set(namesake.clone()).unwrap();
+    let mut subject = Subject::new(inner)
+        .against(other)
+        .against_namesake(namesake)
+        .with_canary("t0ken");
     if matches!(lie, Lie::Hangs | Lie::HangsPastTheDeadline) {
         subject = subject.within(Duration::from_secs(3));
     }
@@ -463,6 +483,10 @@ fn every_kind_of_mistake_is_named() {
             Lie::RefusesStrangersForNow,
             "a_rewrap_of_a_foreign_wrap_leaves_the_way_to_unwrap_and_wrap",
         ),
+        (Lie::SharesAnIdentity, "an_identity_is_of_one_kek"),
+        (Lie::SharesItsNamesakesIdentity, "an_identity_is_of_one_kek"),
+        (Lie::ChangesItsIdentity, "an_identity_is_of_one_kek"),
+        (Lie::TellsASecretIdentity, "an_identity_is_of_one_kek"),
         (Lie::Panics, "a_wrap_opens"),
         (
             Lie::PanicsOnOddNames,

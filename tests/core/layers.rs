@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pollster::block_on;
+use waxseal::envelope::{WrapRef, WrappedDek};
 use waxseal::layer::{Failover, Resilience, Resilient, Verified};
 use waxseal::runtime::Runtime;
 use waxseal::testing::conformance::{Subject, run};
@@ -263,6 +264,13 @@ fn a_key_that_wraps_and_does_not_unwrap_is_found_before_anything_is_sealed() {
     let error = block_on(layer.generate(&request)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().contains("read back"), "{error}");
+    // What the backend says stays.
+    let worded = Verified::new(Worded(bench.kms.clone()));
+    let error = block_on(worded.generate(&request)).unwrap_err().to_string();
+    assert!(
+        error.contains("the role lacks kms:Decrypt") && error.contains("read back"),
+        "{error}"
+    );
     // It is not remembered as good: the next is read back, and those after it are not.
     for _ in 0..3 {
         block_on(layer.generate(&request)).unwrap();
@@ -273,6 +281,33 @@ fn a_key_that_wraps_and_does_not_unwrap_is_found_before_anything_is_sealed() {
     block_on(layer.generate(&request)).unwrap();
     block_on(layer.generate(&request)).unwrap();
     assert_eq!(bench.kms.count(Method::Unwrap), 3);
+}
+
+/// Refuses to unwrap, in words.
+#[derive(Debug)]
+struct Worded(FakeKeyManager);
+
+#[async_trait::async_trait]
+impl KeyManager for Worded {
+    fn provider(&self) -> &str {
+        self.0.provider()
+    }
+
+    fn capabilities(&self) -> waxseal::key::Capabilities {
+        self.0.capabilities()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> waxseal::key::Recognition {
+        self.0.recognizes(wrapped)
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> waxseal::Result<WrappedDek> {
+        self.0.wrap(dek, request).await
+    }
+
+    async fn unwrap(&self, _: WrapRef<'_>, _: &Request<'_>) -> waxseal::Result<waxseal::key::Unwrapped> {
+        Err(waxseal::Error::new(ErrorKind::Denied).with_detail("the role lacks kms:Decrypt"))
+    }
 }
 
 #[test]
@@ -542,4 +577,83 @@ fn what_is_local_is_asked_before_what_may_hang() {
         (remote.count(Method::Unwrap), local.count(Method::Unwrap)),
         (0, 1)
     );
+}
+
+#[test]
+fn what_replicas_can_do_is_said_for_all_of_them() {
+    let plain = || FakeKeyManager::new("orders");
+    let said = |layer: &Failover| {
+        let said = layer.capabilities();
+        (said.rewraps, said.generates, said.unwraps, said.is_local)
+    };
+    let layer = Failover::new(plain().rewrapping().generating()).or(plain());
+    assert_eq!(said(&layer), (true, true, true, false));
+    assert_eq!(said(&layer.wrapping_anywhere()), (false, false, true, false));
+
+    // One that is local makes not all of them local.
+    let local = || waxseal::backend::local::LocalKey::new(&waxseal::Kek::from_bytes(&[7; 32]));
+    assert!(!Failover::new(local()).or(plain()).capabilities().is_local);
+    assert!(Failover::new(local()).or(local()).capabilities().is_local);
+    // Of two classes the weaker; of one that is not known nothing is promised.
+    let class = |layer: Failover| layer.wrapping_anywhere().capabilities().class;
+    let known = plain().capabilities().class;
+    assert_eq!(
+        class(Failover::new(local()).or(local())),
+        local().capabilities().class
+    );
+    assert_eq!(
+        class(Failover::new(local()).or(plain())),
+        known.and(local().capabilities().class)
+    );
+}
+
+#[test]
+fn retries_and_replicas_stay_within_the_calls_of_an_envelope() {
+    let bench = Bench::new();
+    let (near, far) = (bench.kms.clone(), FakeKeyManager::new("orders"));
+    let (_, wrapped) = block_on(near.generate(&Request::new(&bench.context))).unwrap();
+    for kms in [&near, &far] {
+        kms.script_always(Fault::Fails(ErrorKind::Throttled));
+    }
+    let resilient = |kms: &FakeKeyManager| {
+        Resilient::with_policy(kms.clone(), Resilience::default(), bench.runtime.clone())
+    };
+    let layers: [Box<dyn KeyManager>; 3] = [
+        Box::new(resilient(&near)),
+        Box::new(Failover::new(near.clone()).or(far.clone())),
+        Box::new(Failover::new(resilient(&near)).or(resilient(&far))),
+    ];
+    for layer in &layers {
+        for left in [0_usize, 1, 2, 5, 32] {
+            near.forget_calls();
+            far.forget_calls();
+            let calls = waxseal::key::CallBudget::new();
+            while calls.left() as usize > left {
+                calls.take().unwrap();
+            }
+            let request = Request::new(&bench.context).with_call_budget(&calls);
+            let unwrapped = bench
+                .runtime
+                .run(layer.unwrap(wrapped.as_wrap_ref(), &request))
+                .unwrap();
+            assert_eq!(unwrapped.unwrap_err().kind(), ErrorKind::Throttled);
+            // The first was taken by who asks.
+            let made = near.count(Method::Unwrap) + far.count(Method::Unwrap);
+            assert!(made > 1 || left == 0, "{layer:?} {left}");
+            assert!(made <= left + 1, "{layer:?} {left}: {made}");
+
+            near.forget_calls();
+            far.forget_calls();
+            let calls = waxseal::key::CallBudget::new();
+            while calls.left() as usize > left {
+                calls.take().unwrap();
+            }
+            let request = Request::new(&bench.context).with_call_budget(&calls);
+            let items = [(wrapped.as_wrap_ref(), &request)];
+            let unwrapped = bench.runtime.run(layer.unwrap_batch(&items)).unwrap();
+            assert_eq!(unwrapped[0].as_ref().unwrap_err().kind(), ErrorKind::Throttled);
+            let made = near.count(Method::Unwrap) + far.count(Method::Unwrap);
+            assert!(made <= left + 1, "{layer:?} {left}: {made}");
+        }
+    }
 }

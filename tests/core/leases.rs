@@ -301,3 +301,182 @@ fn actor_and_request_id_of_a_sealer_reach_the_key_manager() {
     }
     assert_eq!(bench.kms.calls().len(), 4);
 }
+
+/// Ends or turns over data keys each time that it is asked for one.
+#[derive(Debug)]
+struct Restless {
+    inner: waxseal::source::AnyOf,
+    leases: Leases,
+    left: AtomicUsize,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Restless {
+    fn stir(&self) {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let left = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            self.leases.end_all();
+        }
+    }
+}
+
+#[async_trait]
+impl DekSource for Restless {
+    async fn seal_dek(&self, request: &Request<'_>) -> waxseal::Result<(Arc<DekLease>, WrapSet)> {
+        let given = self.inner.seal_dek(request).await?;
+        self.stir();
+        Ok(given)
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Arc<DekLease>> {
+        let given = self.inner.open_dek(wraps, body, request).await?;
+        self.stir();
+        Ok(given)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Rewrapped> {
+        self.inner.rewrap(wraps, body, request).await
+    }
+}
+
+#[test]
+fn who_ends_data_keys_all_the_time_holds_up_nobody_for_ever() {
+    type Ask = fn(&Bench, &Sealer, &[u8]) -> waxseal::Result<()>;
+    let asks: [Ask; 4] = [
+        |bench, sealer, _| bench.run(sealer.data_key(&context("acme"))).map(drop),
+        |bench, sealer, sealed| {
+            let envelope = Envelope::parse(sealed).unwrap();
+            bench
+                .run(sealer.opener(envelope.header(), &context("acme")))
+                .map(drop)
+        },
+        |bench, sealer, _| bench.run(sealer.seal(b"x", &context("acme"))).map(drop),
+        |bench, sealer, sealed| bench.run(sealer.open(sealed, &context("acme"))).map(drop),
+    ];
+    let bench = Bench::new();
+    let sealed = bench.sealed(&context("acme"));
+    // With a cache of small tables, one that keeps nothing, and none.
+    let policies = [
+        Some(Caching::default()),
+        Some(Caching {
+            open_entries: 0,
+            seal_entries: 0,
+            ..Caching::default()
+        }),
+        None,
+    ];
+    for ask in asks {
+        for policy in policies {
+            for (times, works) in [(0, true), (1, true), (7, true), (usize::MAX, false)] {
+                let (leases, asked) = (Leases::new(), Arc::new(AtomicUsize::new(0)));
+                let builder = Sealer::builder()
+                    .source(Restless {
+                        inner: waxseal::source::AnyOf::new(bench.kms.clone()),
+                        leases: leases.clone(),
+                        left: times.into(),
+                        asked: Arc::clone(&asked),
+                    })
+                    .runtime(bench.runtime.clone())
+                    .leases(leases);
+                let builder = match policy {
+                    Some(policy) => builder.cache(policy),
+                    None => builder,
+                };
+                let result = ask(&bench, &builder.build().unwrap(), &sealed);
+                assert_eq!(result.is_ok(), works, "{times} {policy:?} {result:?}");
+                let rounds = if works { times + 1 } else { 8 };
+                assert_eq!(asked.load(Ordering::SeqCst), rounds, "{policy:?}");
+                if let Err(error) = result {
+                    assert_eq!(error.kind(), ErrorKind::LeaseExpired);
+                    assert!(error.is_retryable());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_opener_without_a_cache_ends_by_age_too() {
+    let bench = Bench::new();
+    let acme = context("acme");
+    let sealer = Sealer::builder()
+        .wrap_with(bench.kms.clone())
+        .runtime(bench.runtime.clone())
+        .data_key_age(MINUTE)
+        .build()
+        .unwrap();
+    let sealed = bench.run(sealer.seal(b"hello", &acme)).unwrap();
+    let envelope = Envelope::parse(&sealed).unwrap();
+    let header = envelope.header();
+    let opener = bench.run(sealer.opener(header, &acme)).unwrap();
+    assert_eq!(opener.expires_at(), Some(bench.runtime.now() + MINUTE));
+    let mut ranges = opener
+        .range_reader(header, std::io::Cursor::new(&sealed), Aad::none())
+        .unwrap();
+    let mut reader = opener.reader(header, envelope.chunks(), Aad::none()).unwrap();
+    bench.runtime.advance(MINUTE - Duration::from_nanos(1));
+    opener.open(&sealed, Aad::none()).unwrap();
+    assert_eq!(ranges.read(&mut [0; 2]).unwrap(), 2);
+    bench.runtime.advance(Duration::from_nanos(1));
+    assert_eq!(kind(opener.open(&sealed, Aad::none())), ErrorKind::LeaseExpired);
+    assert_eq!(
+        kind(opener.reader(header, envelope.chunks(), Aad::none())),
+        ErrorKind::LeaseExpired
+    );
+    assert!(ranges.read(&mut [0; 2]).is_err());
+    // A stream that was begun may be finished.
+    assert_eq!(reader.read(&mut [0; 9]).unwrap(), 5);
+}
+
+#[test]
+fn a_handle_of_a_lease_is_ended_by_a_registry_that_was_told_of_it() {
+    let bench = Bench::new();
+    let acme = context("acme");
+    let sealed = bench.sealed(&acme);
+    let envelope = Envelope::parse(&sealed).unwrap();
+    let request = Request::new(&acme).with_purpose(waxseal::key::Purpose::Open);
+    let source = waxseal::source::AnyOf::new(bench.kms.clone());
+    let section = || envelope.header().wrap_section().unwrap();
+    let lease = bench
+        .run(source.open_dek(section(), envelope.header().body(), &request))
+        .unwrap();
+    let (one, another) = (Leases::new(), Leases::new());
+    for leases in [&one, &another, &one] {
+        leases.remember(&lease, Some(section()), &acme);
+    }
+    assert_eq!((one.in_use(), another.in_use()), (1, 1));
+    let opener = waxseal::Opener::from_lease(lease, &acme, bench.runtime.clone());
+    opener.open(&sealed, Aad::none()).unwrap();
+    // By a KEK that the envelope names and that did not open it.
+    assert_eq!(another.end_kek(&bench.recovery.kek()), 1);
+    assert_eq!(kind(opener.open(&sealed, Aad::none())), ErrorKind::KeyRevoked);
+}
+
+#[test]
+fn a_registry_that_a_cache_would_not_share_is_refused() {
+    let (kms, leases) = (FakeKeyManager::new("orders"), Leases::new());
+    let runtime = || Arc::new(SimulatedRuntime::new());
+    let cached = |leases: Leases| {
+        let source = waxseal::source::AnyOf::new(kms.clone());
+        waxseal::source::Cached::with_leases(source, Caching::default(), runtime(), leases)
+    };
+    let build = |source, leases: &Leases| Sealer::builder().source(source).leases(leases.clone()).build();
+    assert!(build(cached(leases.clone()), &leases).is_ok());
+    assert_eq!(
+        kind(build(cached(Leases::new()), &leases)),
+        ErrorKind::Configuration
+    );
+}

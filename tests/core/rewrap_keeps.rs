@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use waxseal::blocking::Sealer;
 use waxseal::envelope::AlgorithmClass;
+use waxseal::envelope::{KekRef, WrappedDek};
 use waxseal::key::RewrapRules;
-use waxseal::source::Fate;
+use waxseal::source::{Fate, Rewrapped};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::value::limits;
 use waxseal::{Builder, EncryptionContext, Envelope, Error, ErrorKind};
@@ -110,10 +111,219 @@ fn an_ambiguous_stanza_is_replaced_only_if_it_unwraps_to_the_same_dek() {
     ours.script_for(Method::Unwrap, Fault::Fails(ErrorKind::Unavailable));
     let error = mover.rewrap(&sealed, &context()).unwrap_err();
     assert!(error.is_retryable(), "{error}");
-    // A denial is no proof.
-    ours.script_for(Method::Unwrap, Fault::Fails(ErrorKind::Denied));
+    // A refusal is no proof, and says which key has to be allowed.
+    for refusal in [
+        ErrorKind::Denied,
+        ErrorKind::KeyDisabled,
+        ErrorKind::Unauthenticated,
+        ErrorKind::InvalidAnswer,
+    ] {
+        ours.script_for(Method::Unwrap, Fault::Fails(refusal));
+        let error = mover.rewrap(&sealed, &context()).unwrap_err();
+        assert_eq!(error.kind(), refusal);
+        assert!(error.to_string().contains("label"), "{error}");
+    }
+    // Nobody can open it any more, and nobody could lose it.
+    ours.script_for(Method::Unwrap, Fault::Fails(ErrorKind::KeyDestroyed));
     let kept = mover.rewrap(&sealed, &context()).unwrap();
     assert_eq!(kept.stanzas()[1].fate, Fate::Kept);
+}
+
+/// A recovery cluster that may be encrypted for and not decrypted with: neither is its wrap lost, nor does it become
+/// one more with each re-wrap.
+#[test]
+fn a_destination_that_may_not_unwrap_does_not_multiply_its_wraps() {
+    let primary = FakeKeyManager::new("primary");
+    let recovery = FakeKeyManager::new("recovery").with_ambiguous_id();
+    for hidden in [false, true] {
+        let sealed = seal(&[&primary, &recovery], hidden);
+        let mover = || builder().wrap_with(primary.clone()).wrap_with(recovery.clone());
+        recovery.script_always(Fault::Fails(ErrorKind::Denied));
+        let error = build(mover()).rewrap(&sealed, &context()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.to_string().contains("allow it to unwrap"), "{error}");
+        assert_eq!(error.attempts().len(), 1);
+        // Who only opens with it does not drop it by a rule: nothing would stand in its place.
+        recovery.heal();
+        let dropping = RewrapRules::new().dropping_unknown();
+        let source = build(
+            builder()
+                .wrap_with(primary.clone())
+                .open_with(recovery.clone())
+                .rewrap_rules(dropping),
+        );
+        recovery.script_for(Method::Unwrap, Fault::Fails(ErrorKind::Denied));
+        assert_eq!(kind(source.rewrap(&sealed, &context())), ErrorKind::Denied);
+        // Its new wrap takes the old one's place if that is asked for, again and again.
+        let dropping = build(mover().rewrap_rules(dropping));
+        let mut moved = sealed;
+        for _ in 0..4 {
+            recovery.script_for(Method::Unwrap, Fault::Fails(ErrorKind::Denied));
+            let new = dropping.rewrap(&moved, &context()).unwrap();
+            assert_eq!(new.stanzas()[1].fate, Fate::Dropped);
+            moved = new.splice(&moved).unwrap();
+            assert_eq!(ids(&moved).len(), 2);
+            recovery.heal();
+            assert!(opens(&recovery, &moved) && opens(&primary, &moved));
+        }
+    }
+}
+
+/// A public key that does not know whose a wrap is cannot prove it, so it does not add one each time either.
+#[test]
+fn a_destination_that_only_wraps_does_not_multiply_its_wraps() {
+    let primary = FakeKeyManager::new("primary");
+    let recovery = FakeKeyManager::new("recovery");
+    let public = recovery.clone().wrap_only();
+    let mover = |public: &FakeKeyManager| builder().wrap_with(primary.clone()).wrap_with(public.clone());
+    let sealed = seal(&[&primary, &recovery], true);
+    let refused = build(mover(&public)).rewrap(&sealed, &context());
+    assert_eq!(kind(refused), ErrorKind::Configuration);
+    let ambiguous = seal(&[&primary, &recovery], false);
+    let refused = build(mover(&public.clone().with_ambiguous_id())).rewrap(&ambiguous, &context());
+    assert_eq!(kind(refused), ErrorKind::Configuration);
+    let dropping = mover(&public).rewrap_rules(RewrapRules::new().dropping_unknown());
+    let moved = build(dropping).rewrap(&sealed, &context()).unwrap();
+    assert_eq!(ids(&moved.splice(&sealed).unwrap()).len(), 2);
+    // Where its private key is here too, that tells what is another's.
+    let stranger = FakeKeyManager::new("stranger");
+    let three = seal(&[&primary, &recovery, &stranger], true);
+    let knows = build(mover(&public).open_with(recovery.clone()));
+    let moved = knows.rewrap(&three, &context()).unwrap();
+    let fates: Vec<Fate> = moved.stanzas().iter().map(|stanza| stanza.fate).collect();
+    assert_eq!(fates, [Fate::Replaced, Fate::Replaced, Fate::Kept]);
+    // Nobody writes what could not be told apart later.
+    let hiding = mover(&public).hide_kek_ids();
+    assert_eq!(kind(hiding.build().map(drop)), ErrorKind::Configuration);
+    let knows = mover(&public).open_with(recovery).hide_kek_ids();
+    assert!(knows.build().is_ok());
+}
+
+#[test]
+fn two_wraps_of_one_key_are_not_two_recipients() {
+    let [primary, recovery, new] = ["primary", "recovery", "new"].map(FakeKeyManager::new);
+    let sealed = seal(&[&primary, &recovery], false);
+    // By a source that no builder has looked at.
+    let twice = waxseal::source::AnyOf::new(new.clone())
+        .wrap_with(new.clone())
+        .open_with(primary.clone())
+        .open_with(recovery.clone());
+    let sealer = Sealer::from_source(twice);
+    assert_eq!(
+        kind(sealer.seal(b"payload", &context())),
+        ErrorKind::Configuration
+    );
+    assert_eq!(kind(sealer.rewrap(&sealed, &context())), ErrorKind::Configuration);
+    assert_eq!(new.total(), 0);
+    // And where a source has made two of one key all the same.
+    let envelope = Envelope::parse(&sealed).unwrap();
+    let section = envelope.header().wrap_section().unwrap();
+    let made = section.stanzas().take(1).map(|stanza| {
+        let kek = KekRef::new(stanza.provider, "new", "").unwrap();
+        WrappedDek::new(stanza.algorithm, kek, stanza.wrapped.to_vec()).unwrap()
+    });
+    let made: Vec<_> = made.flat_map(|wrap| [wrap.clone(), wrap]).collect();
+    let rewrapped = Rewrapped::new(&section, made, &[Fate::Replaced; 2]).unwrap();
+    let error = rewrapped.check(RewrapRules::new()).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::WouldWeaken {
+            what: "fewer wraps than it found"
+        }
+    );
+    // Two replicas of one key are one key, and losing one of them is no loss.
+    let arn =
+        |region: &str| format!("arn:aws:kms:{region}:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab");
+    let replica = |region: &str| {
+        let stanza = section.stanzas().next().unwrap();
+        let kek = KekRef::new("aws-kms", &arn(region), "").unwrap();
+        WrappedDek::new(stanza.algorithm, kek, stanza.wrapped.to_vec()).unwrap()
+    };
+    let rewrapped = Rewrapped::new(&section, vec![replica("us-east-1")], &[Fate::Replaced; 2]).unwrap();
+    let rewrapped = rewrapped
+        .unwrapped_by(0, replica("eu-west-1").kek().clone())
+        .unwrapped_by(1, replica("us-east-1").kek().clone());
+    rewrapped.check(RewrapRules::new()).unwrap();
+}
+
+/// Two clusters of one mount and key name are two keys, though the names in their stanzas are equal.
+#[test]
+fn namesakes_do_not_become_one_key() {
+    let here = FakeKeyManager::new("transit/keys/orders").with_ambiguous_id();
+    let there = here.elsewhere("there");
+    let new = FakeKeyManager::new("new");
+    for hidden in [false, true] {
+        let sealed = seal(&[&here, &there], hidden);
+        new.forget_calls();
+        let mover = || {
+            builder()
+                .wrap_with(new.clone())
+                .open_with(here.clone())
+                .open_with(there.clone())
+        };
+        let error = build(mover()).rewrap(&sealed, &context()).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::WouldWeaken {
+                what: "fewer wraps than it found"
+            }
+        );
+        assert_eq!(new.count(Method::Wrap), 0);
+        let rules = RewrapRules::new().leaving_fewer_wraps();
+        let moved = build(mover().rewrap_rules(rules))
+            .rewrap(&sealed, &context())
+            .unwrap();
+        assert_eq!(ids(&moved.splice(&sealed).unwrap()), ["new"]);
+        let both = build(builder().wrap_with(here.clone()).wrap_with(there.clone()));
+        assert!(both.rewrap(&sealed, &context()).is_ok());
+    }
+}
+
+/// The shortcut has half of the time; the other half is for the general way.
+#[test]
+fn a_shortcut_that_hangs_leaves_time_for_the_general_way() {
+    let runtime = SimulatedRuntime::new();
+    let clock: Arc<SimulatedRuntime> = Arc::new(runtime.clone());
+    let kms = FakeKeyManager::new("kms")
+        .rewrapping()
+        .with_runtime(clock.clone());
+    let sealed = seal(&[&kms], false);
+    let sealer = builder()
+        .wrap_with(kms.clone())
+        .runtime(clock.clone())
+        .timeout(Duration::from_secs(10))
+        .build()
+        .unwrap();
+    kms.script_for(
+        Method::Rewrap,
+        Fault::Hangs(clock.clone(), Duration::from_secs(3600)),
+    );
+    let context = context();
+    let moved = runtime.run(sealer.rewrap(&sealed, &context)).unwrap().unwrap();
+    assert!(moved.is_verified());
+    assert!(opens(&kms, &moved.splice(&sealed).unwrap()));
+}
+
+/// An unchanged set of recipients is no weakening, whoever may prove it.
+#[test]
+fn a_weaker_recipient_that_stands_there_already_is_not_refused() {
+    let strong = FakeKeyManager::new("strong");
+    let weak = FakeKeyManager::new("weak").of_class(AlgorithmClass::Classical);
+    let sealed = seal(&[&strong, &weak], false);
+    let both = || builder().wrap_with(strong.clone());
+    // It only wraps, or may not unwrap: its certain id is believed.
+    let public = build(both().wrap_with(weak.clone().wrap_only()));
+    assert!(public.rewrap(&sealed, &context()).is_ok());
+    let mover = build(both().wrap_with(weak.clone()));
+    weak.script_for(Method::Unwrap, Fault::Fails(ErrorKind::Denied));
+    assert!(mover.rewrap(&sealed, &context()).is_ok());
+    // A denial that is the reason is told as one.
+    let ambiguous = build(both().wrap_with(weak.clone().with_ambiguous_id()));
+    weak.script_for(Method::Unwrap, Fault::Fails(ErrorKind::Denied));
+    assert_eq!(kind(ambiguous.rewrap(&sealed, &context())), ErrorKind::Denied);
+    // What is current is left alone, whatever stands there: here nobody can prove the weak one.
+    let mut rewrapper = public.rewrapper();
+    assert!(rewrapper.rewrap(&sealed, &context()).unwrap().is_none());
 }
 
 /// A hidden id × a KMS that re-wraps × the same key or another one: the refusal of the shortcut is not final.

@@ -2,10 +2,16 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use waxseal::blocking::{Rewrapper, Sealer};
-use waxseal::source::Currency;
-use waxseal::testing::{FakeKeyManager, Fault, Method};
+use waxseal::envelope::{BodyHead, WrapSection, WrapSet};
+use waxseal::key::{KekState, Request};
+use waxseal::runtime::{Monotonic, Runtime};
+use waxseal::source::{AnyOf, Cached, Caching, Currency, DekLease, DekSource, Rewrapped};
+use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::{Aad, EncryptionContext, Envelope, ErrorKind};
 
 const KEYS: usize = 20;
@@ -108,6 +114,35 @@ fn siblings_stay_siblings_and_a_second_run_changes_nothing() {
     }
 }
 
+/// Where nobody is told which version wrapped, a value may be on an old one, and is moved. Once in a run.
+#[test]
+fn values_of_a_key_that_tells_no_versions_are_moved_to_the_new_one() {
+    for rewraps in [false, true] {
+        let kms = FakeKeyManager::new("aws").hiding_versions();
+        let kms = if rewraps { kms.rewrapping() } else { kms };
+        let mut rows = rows(&kms);
+        let sealer = Sealer::new(kms.clone());
+        kms.rotate_now();
+        let mut rewrapper = sealer.rewrapper();
+        assert_eq!(run(&mut rewrapper, &mut rows), VALUES);
+        // And by itself again: what it has just made is current.
+        assert_eq!(run(&mut rewrapper, &mut rows), 0);
+        assert_eq!(sections(&rows), KEYS);
+        let (unwraps, asked) = (kms.count(Method::Unwrap), kms.count(Method::Rewrap));
+        assert_eq!((unwraps, asked), if rewraps { (1, KEYS - 1) } else { (KEYS, 0) });
+        // The old version is not needed any more.
+        kms.set_state(1, KekState::Destroyed);
+        all_open(&kms, &rows);
+        let current = sealer.rewrapper().is_current(&rows[0], &context()).unwrap();
+        assert_eq!(current, Currency::Unknown);
+        let other = Sealer::new(kms.clone()).seal(b"x", &context()).unwrap();
+        assert_eq!(
+            rewrapper.is_current(&other, &context()).unwrap(),
+            Currency::Unknown
+        );
+    }
+}
+
 #[test]
 fn hidden_ids_and_kms_that_rewrap_on_their_side() {
     let old = FakeKeyManager::new("old");
@@ -172,4 +207,150 @@ fn memory_is_bounded_and_what_is_forgotten_is_asked_for_again() {
     assert_eq!(old.count(Method::Unwrap), VALUES);
     all_open(&new, &rows);
     assert!(!format!("{rewrapper:?}").contains("users"));
+}
+
+/// What ends data keys, and what turns them over, reaches those that a re-wrapper remembers.
+#[test]
+fn remembered_data_keys_are_in_the_registry() {
+    let [old, new] = ["old", "new"].map(FakeKeyManager::new);
+    let mut rows = rows(&old);
+    let builder = || {
+        waxseal::Sealer::builder()
+            .wrap_with(new.clone())
+            .open_with(old.clone())
+    };
+    for cached in [false, true] {
+        let builder = if cached {
+            builder().cache(Caching::default())
+        } else {
+            builder()
+        };
+        let sealer = builder.build().unwrap();
+        let leases = sealer.leases().clone();
+        let mut rewrapper = Sealer::from(sealer).rewrapper();
+        let mut asked = 0;
+        let mut rewrap = |rewrapper: &mut Rewrapper| {
+            old.forget_calls();
+            assert!(rewrapper.rewrap(&rows[0], &context()).unwrap().is_some());
+            asked += old.count(Method::Unwrap);
+            old.count(Method::Unwrap)
+        };
+        assert_eq!((rewrap(&mut rewrapper), rewrap(&mut rewrapper)), (1, 0));
+        assert_eq!(leases.in_use(), 1);
+        assert_eq!(leases.end_kek(&old.kek()), 1);
+        assert_eq!((rewrap(&mut rewrapper), rewrap(&mut rewrapper)), (1, 0));
+        leases.turn_over_all();
+        assert_eq!((rewrap(&mut rewrapper), rewrap(&mut rewrapper)), (1, 0));
+        assert_eq!(asked, 3);
+    }
+    let mut rewrapper = mover(&new, &old).rewrapper();
+    run(&mut rewrapper, &mut rows);
+    all_open(&new, &rows);
+}
+
+/// Lets every lease of a re-wrap end at a time, and is otherwise what it is around.
+#[derive(Debug)]
+struct Ending(Arc<dyn DekSource>, Monotonic);
+
+#[async_trait]
+impl DekSource for Ending {
+    async fn seal_dek(&self, request: &Request<'_>) -> waxseal::Result<(Arc<DekLease>, WrapSet)> {
+        self.0.seal_dek(request).await
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Arc<DekLease>> {
+        self.0.open_dek(wraps, body, request).await
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Rewrapped> {
+        let rewrapped = self.0.rewrap(wraps, body, request).await?;
+        if let Some(lease) = rewrapped.lease() {
+            lease.end_by(self.1);
+        }
+        Ok(rewrapped)
+    }
+
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        self.0.is_current(wraps, request)
+    }
+}
+
+#[test]
+fn a_remembered_data_key_whose_lease_is_over_is_asked_for_again() {
+    let [old, new] = ["old", "new"].map(FakeKeyManager::new);
+    let row = Sealer::new(old.clone()).seal(b"x", &context()).unwrap();
+    let runtime = SimulatedRuntime::new();
+    let minute = Duration::from_secs(60);
+    let end = runtime.now() + minute;
+    let sealer = waxseal::Sealer::builder()
+        .wrap_with(new)
+        .open_with(old.clone())
+        .layer(move |inner| Ending(inner, end))
+        .runtime(Arc::new(runtime.clone()))
+        .build()
+        .unwrap();
+    let mut rewrapper = Sealer::from(sealer).rewrapper();
+    let mut unwraps = || {
+        old.forget_calls();
+        assert!(rewrapper.rewrap(&row, &context()).unwrap().is_some());
+        old.count(Method::Unwrap)
+    };
+    assert_eq!((unwraps(), unwraps()), (1, 0));
+    runtime.advance(minute);
+    assert_eq!(unwraps(), 1);
+}
+
+/// Whether a value is current is known without a call, through whatever stands around the source.
+#[test]
+fn a_second_run_is_cheap_through_a_cache_and_a_layer() {
+    let [old, new] = ["old", "new"].map(FakeKeyManager::new);
+    let plain = || Arc::new(AnyOf::new(new.clone()).open_with(old.clone()));
+    let runtime = SimulatedRuntime::new();
+    let never = runtime.now() + Duration::from_secs(1 << 30);
+    let builder = || {
+        waxseal::Sealer::builder()
+            .wrap_with(new.clone())
+            .open_with(old.clone())
+            .runtime(Arc::new(runtime.clone()))
+    };
+    let sealers = [
+        ("Arc", waxseal::Sealer::from_source(plain())),
+        ("Arc of Arc", waxseal::Sealer::from_source(Arc::new(plain()))),
+        ("cache", builder().cache(Caching::default()).build().unwrap()),
+        (
+            "cache around an Arc",
+            waxseal::Sealer::from_source(Arc::new(Cached::new(plain()))),
+        ),
+        (
+            "layer",
+            builder()
+                .layer(move |inner| Ending(inner, never))
+                .build()
+                .unwrap(),
+        ),
+    ];
+    for (what, sealer) in sealers {
+        let sealer = Sealer::from(sealer);
+        let mut rows = rows(&old);
+        assert_eq!(run(&mut sealer.rewrapper(), &mut rows), VALUES, "{what}");
+        new.forget_calls();
+        let mut second = sealer.rewrapper();
+        assert_eq!(run(&mut second, &mut rows), 0, "{what}");
+        assert_eq!(new.count(Method::Unwrap), 1, "{what}");
+        assert_eq!(
+            second.is_current(&rows[0], &context()).unwrap(),
+            Currency::Current,
+            "{what}"
+        );
+    }
 }

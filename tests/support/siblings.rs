@@ -37,13 +37,21 @@ pub(crate) async fn move_and_move_again(first: impl KeyManager + 'static, second
 
     // A second run, by another process: at most an unwrap for each wrap section, and nothing is written.
     let before = rows.clone();
-    assert_eq!(run(&mover, &mut rows, &context).await, 0);
-    assert!(rows == before);
+    let changed = run(&mover, &mut rows, &context).await;
     let [wraps, unwraps, rewraps] = first.take();
-    assert!(
-        (wraps, rewraps) == (1, 0) && unwraps <= KEYS,
-        "{wraps} {unwraps} {rewraps}"
-    );
+    if first.capabilities().hides_versions {
+        // Nobody can tell whether they are on the newest version, save where an answer has told it.
+        assert!(changed > 0 && changed % (VALUES / KEYS) == 0, "{changed}");
+        assert_eq!((wraps + rewraps) * (VALUES / KEYS), changed);
+        assert_eq!(sections(&rows), KEYS);
+    } else {
+        assert_eq!(changed, 0);
+        assert!(rows == before);
+        assert!(
+            (wraps, rewraps) == (1, 0) && unwraps <= KEYS,
+            "{wraps} {unwraps} {rewraps}"
+        );
+    }
 
     // To another key of the server, which re-wraps on its own side what it can.
     let onward = Sealer::builder()

@@ -1,16 +1,16 @@
 //! The keys of the command line.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use waxseal::Builder;
-use waxseal::backend::kek_uri::{KekUri, KeyManagers, open_from_environment};
+use waxseal::backend::kek_uri::{KekUri, KeyManagers, Reads, open_from_environment, uris_from_environment};
 use waxseal::layer::Verified;
+use waxseal::runtime::ProcessEnvironment;
 
 use crate::arguments::Calls;
 use crate::failure::{Failure, Result};
 use crate::prompt::Person;
-use crate::stream::{Input, Place, Source};
+use crate::stream::{Name, Place, Source};
 
 /// What a key is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,54 +66,37 @@ pub(crate) fn parse(uris: &[String]) -> Result<Keks> {
     }
 }
 
-/// What the keys of the command line and of the environment are read from: files and descriptors.
-pub(crate) fn sources(given: &[(&str, &[String])]) -> Vec<Source> {
-    let mut sources = Vec::new();
-    for (option, uris) in given {
-        for uri in *uris {
-            sources.extend(source(option, uri));
-        }
+/// What the keys of `--kek`, or of the environment, and of more options are read from: files and descriptors.
+///
+/// Refuses a descriptor that is closed, before anything is opened: what the tool opens later can have its number.
+pub(crate) fn sources(keks: &Keks, more: &[(&str, &[KekUri])]) -> Result<Vec<Source>> {
+    let mut sources = match keks {
+        Keks::Given(uris) => sources_of("--kek", uris),
+        Keks::Environment => sources_of("the environment", &uris_from_environment(&ProcessEnvironment)?),
+    };
+    for (option, uris) in more {
+        sources.extend(sources_of(option, uris));
     }
-    for variable in ["WAXSEAL_KMS_URI", "WAXSEAL_KMS_ALSO_OPEN"] {
-        if given
-            .iter()
-            .any(|(option, uris)| *option == "--kek" && uris.is_empty())
-            && let Ok(uris) = std::env::var(variable)
-        {
-            sources.extend(uris.split_whitespace().filter_map(|uri| source(variable, uri)));
-        }
-    }
-    sources
+    sources.iter().try_for_each(Source::check_open)?;
+    Ok(sources)
 }
 
-/// What one URI is read from. A URI that is wrong is somebody else's to refuse.
-fn source(option: &str, uri: &str) -> Option<Source> {
-    let (scheme, rest) = uri.split_once(':')?;
-    let (place, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
-    let of = |path: &str| {
-        Source::new(
-            format!("the key of {option}"),
-            Input::place(Some(&PathBuf::from(path))),
-        )
-    };
-    match scheme {
-        "file" | "passphrase-file" => Some(of(place)),
-        "passphrase-fd" => {
-            let number = place.parse().ok()?;
+fn sources_of(option: &str, uris: &[KekUri]) -> Vec<Source> {
+    let source = |reads| match reads {
+        Reads::Descriptor(number) => {
+            let name = Name::Path(format!("/dev/fd/{number}").into());
+            // No system has descriptors of greater numbers, so this one is closed.
+            let number = i32::try_from(number).unwrap_or(i32::MAX);
             Some(Source::new(
                 format!("the passphrase of {option}"),
-                Place::Descriptor(
-                    number,
-                    crate::stream::Name::Path(format!("/dev/fd/{number}").into()),
-                ),
+                Place::Descriptor(number, name),
             ))
         }
-        "pkcs11" => options
-            .split('&')
-            .find_map(|option| option.strip_prefix("pin-source=file:"))
-            .map(of),
+        Reads::File(path) => Some(Source::new(format!("the key of {option}"), Place::of(&path))),
+        // The library reads nothing else.
         _ => None,
-    }
+    };
+    uris.iter().flat_map(KekUri::reads).filter_map(source).collect()
 }
 
 /// The first of these wraps, and all of them open.

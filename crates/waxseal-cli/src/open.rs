@@ -19,7 +19,7 @@ pub(crate) fn run(options: &Open) -> Result<()> {
         threads(waxseal::Sealer::builder(), &options.threads)?,
         &options.calls,
     )?;
-    let mut keys = kek::sources(&[("--kek", &options.kek)]);
+    let mut keys = kek::sources(&keks, &[])?;
     check_streams(
         &mut keys,
         binding::source(&options.aad),

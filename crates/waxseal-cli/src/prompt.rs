@@ -1,8 +1,14 @@
 //! Asking a person at the terminal for a passphrase.
 
+#[cfg(unix)]
+use std::io::Read;
+
 use secrecy::SecretString;
 use waxseal::runtime::{Environment, ProcessEnvironment};
 use waxseal::{Error, ErrorKind, Result};
+
+#[cfg(unix)]
+use crate::stream::{Input, Name, Place};
 
 /// The longest passphrase, as the library has it.
 const LEN_MAX: usize = 1024;
@@ -29,6 +35,23 @@ impl Environment for Person {
             }
         }
         Ok(Some(first))
+    }
+
+    /// As the shell left it: from where it stands, and whoever the file or pipe belongs to.
+    #[cfg(unix)]
+    fn descriptor(&self, number: u32) -> Result<Option<Box<dyn Read + Send>>> {
+        let shown = format!("descriptor {number} (passphrase-fd)");
+        let failed = |why: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Configuration).with_detail(format!("cannot read {shown}: {why}"))
+        };
+        let place = i32::try_from(number)
+            .map(|number| Place::Descriptor(number, Name::Path(format!("/dev/fd/{number}").into())))
+            .map_err(|_| failed(&"it is closed"))?;
+        match Input::of(place) {
+            Ok(input) => Ok(Some(Box::new(input))),
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Err(failed(&"it is closed")),
+            Err(error) => Err(failed(&error.kind()).with_source(error)),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     let builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
     let builder = kek::within(builder, &options.calls)?;
     let target = target(options)?;
-    let mut keys = kek::sources(&[("--kek", &options.kek), ("--to", &options.to)]);
+    let mut keys = kek::sources(&keks, &[("--to", &to)])?;
     seal::check_streams(&mut keys, None, options.streams.input.as_ref())?;
 
     let in_place = if options.in_place { path_of(target) } else { None };

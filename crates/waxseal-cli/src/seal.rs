@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Seal) -> Result<()> {
         builder = builder.store_context();
     }
     let builder = kek::within(threads(builder, &options.threads)?, &options.calls)?;
-    let mut keys = kek::sources(&[("--kek", &options.kek)]);
+    let mut keys = kek::sources(&keks, &[])?;
     check_streams(
         &mut keys,
         binding::source(&options.aad),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -219,9 +220,12 @@ impl Default for Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Less what may be a password, which is refused only later.
+        let endpoint = self.endpoint.as_deref().and_then(|url| Url::parse(url).ok());
+        let endpoint = endpoint.map(|url| url.origin().ascii_serialization());
         f.debug_struct("Config")
             .field("region", &self.region)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &endpoint)
             .field("profile", &self.profile)
             .field("credentials", &self.credentials.as_ref().map(|_| ".."))
             .field("connect_timeout", &self.connect_timeout)
@@ -247,6 +251,14 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(
             shown.contains("eu-west-1") && !shown.contains("CANARY"),
+            "{shown}"
+        );
+        let shown = format!(
+            "{:?}",
+            Config::new().with_endpoint("https://user:CANARY@kms.example.com/CANARY")
+        );
+        assert!(
+            shown.contains("https://kms.example.com") && !shown.contains("CANARY"),
             "{shown}"
         );
     }

@@ -1,6 +1,9 @@
 //! HTTP under the AWS SDK: the one that all network backends share.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_sdk_kms::config::http::{HttpRequest, HttpResponse};
@@ -11,6 +14,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use zeroize::Zeroizing;
@@ -83,6 +87,29 @@ impl HttpConnector for Connector {
     }
 }
 
+/// The body of an answer. The SDK writes an answer to its log at TRACE: a body that the SDK cannot show keeps DEKs out of there.
+struct Answer(Option<Bytes>);
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
 async fn send(http: &Http, mut request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let user = |what: &'static str| ConnectorError::user(what.into());
     let url = Url::parse(request.uri()).map_err(|_| user("the address is no URL"))?;
@@ -101,7 +128,10 @@ async fn send(http: &Http, mut request: HttpRequest) -> Result<HttpResponse, Con
     let answer = http.send(outgoing.body(bytes)).await.map_err(failed)?;
     let status = answer.status.as_u16().try_into();
     let status = status.map_err(|_| ConnectorError::other("the status is none".into(), None))?;
-    let mut response = HttpResponse::new(status, SdkBody::from(Bytes::from_owner(answer.body)));
+    let mut response = HttpResponse::new(
+        status,
+        SdkBody::from_body_1_x(Answer(Some(Bytes::from_owner(answer.body)))),
+    );
     for (name, value) in &answer.headers {
         if let Ok(value) = value.to_str() {
             // What the SDK does not take it does not need.

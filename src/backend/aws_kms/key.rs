@@ -231,6 +231,7 @@ impl KeyManager for AwsKey {
         Capabilities::new(self.form.algorithm(), Binds::Aad)
             .generating()
             .rewrapping()
+            .hiding_versions()
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
@@ -64,6 +64,10 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 impl Place for AzureUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
+    }
+
+    fn reads(&self) -> Vec<Reads> {
+        self.ca.iter().map(|path| Reads::File(path.into())).collect()
     }
 }
 

@@ -28,7 +28,9 @@
 //!
 //! `passphrase-command:` starts the program itself, without a shell: words are separated by spaces, and nothing is quoted or
 //! expanded. If that is not enough, or in a list of URIs that spaces separate, name a script. It has an empty standard input, the standard error of this process,
-//! and 60 seconds, and must end with status 0. `passphrase-fd:` waits for the end of its input for 60 seconds at most.
+//! and 60 seconds, and must end with status 0. `passphrase-fd:` waits for the end of its input for 60 seconds at most;
+//! it opens `/dev/fd/N` unless the program hands over the descriptor through [`Environment::descriptor`], which says what
+//! the difference is.
 //! `passphrase-prompt:` asks through [`Environment::ask`].
 //!
 //! Without `kdf` a passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
@@ -61,9 +63,9 @@ use std::sync::Arc;
 pub(in crate::backend) use options::Options;
 use scheme::forms;
 pub(in crate::backend) use scheme::{Parse, Place};
-pub use scheme::{Scheme, UriOption, schemes};
+pub use scheme::{Reads, Scheme, UriOption, schemes};
 use secrecy::SecretString;
-pub use variables::open_from_environment;
+pub use variables::{open_from_environment, uris_from_environment};
 
 use crate::backend::local::kek_from_text;
 use crate::backend::{BACKENDS, Backend};
@@ -205,10 +207,27 @@ impl KekUri {
         self.scheme
     }
 
+    /// The files and descriptors that the URI names and [`open`](Self::open) or the opened key reads. A program that reads
+    /// or writes one of them too would take a key's text for its input, or overwrite it.
+    ///
+    /// Files that variables name, such as `SSL_CERT_FILE`, are not among them.
+    ///
+    /// ```
+    /// use waxseal::backend::kek_uri::{KekUri, Reads};
+    ///
+    /// let uri: KekUri = "file:/run/secrets/kek".parse()?;
+    /// assert_eq!(uri.reads(), [Reads::File("/run/secrets/kek".into())]);
+    /// # Ok::<(), waxseal::Error>(())
+    /// ```
+    #[must_use]
+    pub fn reads(&self) -> Vec<Reads> {
+        self.place.reads()
+    }
+
     /// Whether [`open`](Self::open) reads the standard input to its end, so that nothing else can.
     #[must_use]
     pub fn reads_standard_input(&self) -> bool {
-        self.place.reads_standard_input()
+        self.reads().contains(&Reads::Descriptor(0))
     }
 
     /// Opens the key manager: reads variables and files now.

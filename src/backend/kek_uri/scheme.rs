@@ -1,6 +1,7 @@
 //! What a scheme of key URIs is.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -53,6 +54,16 @@ impl UriOption {
     }
 }
 
+/// A file or descriptor that a key is read from, see [`KekUri::reads`](super::KekUri::reads).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reads {
+    /// The file at this path: a key, a passphrase, a PIN, a token or a CA certificate.
+    File(PathBuf),
+    /// The descriptor of this number, to its end; 0 is the standard input.
+    Descriptor(u32),
+}
+
 /// How the text of a URI is read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::backend) enum Parse {
@@ -68,9 +79,9 @@ pub(in crate::backend) enum Parse {
 pub(in crate::backend) trait Place: fmt::Debug + fmt::Display + Send + Sync {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers>;
 
-    /// Whether opening it reads the standard input to its end.
-    fn reads_standard_input(&self) -> bool {
-        false
+    /// The files and descriptors that the URI names and opening it reads.
+    fn reads(&self) -> Vec<Reads> {
+        Vec::new()
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::value::error::ErrorKind;
 
 fn parse(uri: &str) -> Result<KekUri> {
     uri.parse()
@@ -69,7 +70,7 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "aws-kms:alias/a?regoin=CANARY",
             "the option regoin is not known; aws-kms: takes region, endpoint, context, refresh",
         ),
-        ("passphrase-file:", "no path"),
+        ("passphrase-file:", "needs a path"),
         ("passphrase-file:p?allow-shared=CANARY", "allow-shared is"),
         (
             "passphrase-env:P?allow-shared=true",
@@ -80,11 +81,11 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
         ("passphrase-fd:+3", "the number of a descriptor"),
         ("passphrase-fd:99999999999", "the number of a descriptor"),
         ("passphrase-command: ", "a program and its arguments"),
-        ("passphrase-prompt:CANARY", "nothing follows"),
-        ("file:", "no path"),
-        ("file:?allow-shared=true", "no path"),
+        ("passphrase-prompt:CANARY", "only options may follow"),
+        ("file:", "needs a path"),
+        ("file:?allow-shared=true", "needs a path"),
         ("file:k?allow-shared=CANARY", "allow-shared is"),
-        ("passphrase-env:P?kdf=CANARY", "kdf is"),
+        ("passphrase-env:P?kdf=CANARY", "kdf must be"),
         ("passphrase-env:P?kdf=pbkdf2&kdf=pbkdf2", "twice"),
         ("passphrase-env:P?kdf=pbkdf2&memory=65536", "does not take memory"),
         ("passphrase-env:P?memory=65536", "does not take memory"),
@@ -167,7 +168,7 @@ fn what_is_wrong_is_named_and_what_may_be_secret_is_not() {
             "the option region is not known",
         ),
         ("passphrase-env:P?iterations=1000", "600000"),
-        ("passphrase-env:P?name=", "name of a passphrase is empty"),
+        ("passphrase-env:P?name=", "name of a passphrase must not be empty"),
     ] {
         let error = parse(bad).unwrap_err().to_string();
         assert!(error.contains(named), "{bad}: {error}");
@@ -263,4 +264,43 @@ fn what_is_shown_of_a_uri_has_no_argument_of_a_command() {
     }
     assert!(parse("passphrase-fd:0").unwrap().reads_standard_input());
     assert!(!parse("passphrase-fd:3").unwrap().reads_standard_input());
+}
+
+#[test]
+fn what_a_uri_reads_is_known_before_it_is_opened() {
+    let file = |path: &str| Some(Reads::File(path.into()));
+    for (uri, reads) in [
+        ("env:K", None),
+        ("passphrase-prompt:", None),
+        ("passphrase-command:cat /run/p", None),
+        ("file:/run/a key?allow-shared=true", file("/run/a key")),
+        ("passphrase-file:p?kdf=argon2id", file("p")),
+        ("passphrase-fd:3?name=ops", Some(Reads::Descriptor(3))),
+        ("vault-transit:orders", None),
+        (
+            "vault-transit:orders?auth=jwt&role=app&jwt-file=/run/jwt",
+            file("/run/jwt"),
+        ),
+        ("azure-key-vault:https://h/keys/k", None),
+        ("azure-key-vault:https://h/keys/k?ca=/ca.pem", file("/ca.pem")),
+        (
+            "pkcs11:token=t;object=k?module-path=/m.so&pin-source=env:PIN",
+            None,
+        ),
+        (
+            "pkcs11:token=t;object=k?module-path=/m.so&pin-source=file:%2Frun%2Fpin",
+            file("/run/pin"),
+        ),
+        (
+            "pkcs11:token=t;object=k?module-path=/m.so&pin-source=file:///run/pin&allow-shared=true",
+            file("/run/pin"),
+        ),
+    ] {
+        let parsed = match parse(uri) {
+            // Without its feature.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => continue,
+            parsed => parsed.unwrap(),
+        };
+        assert_eq!(parsed.reads(), Vec::from_iter(reads), "{uri}");
+    }
 }

@@ -44,7 +44,7 @@ const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 /// # Cancel safety
 /// Dropping the future leaves nothing behind.
 pub async fn open_from_environment(environment: &dyn Environment) -> Result<KeyManagers> {
-    let uri = chosen(environment)?;
+    let (uri, former) = named(environment)?;
     let verifies = match var(environment, VERIFY)?.as_deref() {
         None | Some("on") => true,
         Some("off") => false,
@@ -54,15 +54,49 @@ pub async fn open_from_environment(environment: &dyn Environment) -> Result<KeyM
     if verifies {
         opened = opened.verified();
     }
-    let former = var(environment, ALSO_OPEN)?.unwrap_or_default();
-    for uri in former.split_whitespace() {
-        let uri: KekUri = uri.parse().map_err(|error: Error| within(ALSO_OPEN, &error))?;
+    for uri in former {
         let former = uri.open(environment).await?;
         opened.also_open.push(former.active);
         opened.also_open.extend(former.also_open);
     }
     tracing::info!(backend = opened.active.provider(), kek = %uri, "key manager opened");
     Ok(opened)
+}
+
+/// Returns the URIs that the variables of [`open_from_environment`] name, and opens none: the KEK that wraps, then those that
+/// only open. A program finds out with [`KekUri::reads`] which files and descriptors it must leave alone.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use waxseal::backend::kek_uri::uris_from_environment;
+/// use waxseal::testing::FakeEnvironment;
+///
+/// let environment = FakeEnvironment::new()
+///     .with("WAXSEAL_KMS_BACKEND", "file")
+///     .with("WAXSEAL_KMS_KEY_ID", "/run/secrets/kek");
+/// let uris = uris_from_environment(&environment)?;
+/// assert_eq!(uris[0].to_string(), "file:/run/secrets/kek");
+/// # }
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+///
+/// # Errors
+/// `Configuration` if no variable or both ways are used, if a variable is missing, or if a URI is wrong, with what to set.
+pub fn uris_from_environment(environment: &dyn Environment) -> Result<Vec<KekUri>> {
+    let (wraps, mut uris) = named(environment)?;
+    uris.insert(0, wraps);
+    Ok(uris)
+}
+
+/// The KEK that wraps, and those that only open.
+fn named(environment: &dyn Environment) -> Result<(KekUri, Vec<KekUri>)> {
+    let wraps = chosen(environment)?;
+    let former = var(environment, ALSO_OPEN)?.unwrap_or_default();
+    let former: Result<_> = former
+        .split_whitespace()
+        .map(|uri| uri.parse().map_err(|error: Error| within(ALSO_OPEN, &error)))
+        .collect();
+    Ok((wraps, former?))
 }
 
 fn chosen(environment: &dyn Environment) -> Result<KekUri> {

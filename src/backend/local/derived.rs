@@ -14,19 +14,19 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 /// KEKs of other managers' salts that are kept.
 const KEPT: usize = 16;
-/// Derivations that may wait for their turn. Whoever feeds a reader envelopes chooses how many are asked for, and each
+/// Derivations that may wait for their turn. The author of the envelopes chooses how many a reader needs, and each
 /// takes 60 milliseconds to several seconds.
 const WAITING: usize = 64;
 
-/// What a KEK is derived from, beside the passphrase.
+/// The inputs of a derivation besides the passphrase.
 pub(super) type Derivation = (Kdf, [u8; SALT]);
 
 /// Whose salt a derivation has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Salt {
-    /// The one that this manager wraps with: kept for good, and derived first.
+    /// The salt that this manager wraps with: always kept, and derived first.
     Own,
-    /// One out of an envelope.
+    /// A salt from an envelope.
     Foreign,
 }
 
@@ -41,11 +41,11 @@ struct State {
     /// The most recently used last.
     kept: Vec<(Derivation, Arc<Xaes>)>,
     waiting: VecDeque<Asked>,
-    /// The process in which one is derived now; 0 for none. One at a time: a derivation may take a gigabyte.
+    /// The process in which a derivation runs now; 0 for none. Only one runs at a time, because it may take a gigabyte.
     deriving_in: u64,
 }
 
-/// A derivation, and those who wait for it.
+/// A derivation, and the callers who wait for it.
 struct Asked {
     derivation: Derivation,
     salt: Salt,
@@ -59,7 +59,7 @@ impl Asked {
 
     fn answer(self, result: &Result<Arc<Xaes>>) {
         for waiter in self.by {
-            // Nobody waits any more where this fails.
+            // If this fails, nobody waits anymore.
             let _ = waiter.send(result.as_ref().map(Arc::clone).map_err(Error::copy));
         }
     }
@@ -118,7 +118,7 @@ impl State {
             Salt::Foreign if self.waiting.len() < WAITING => self.waiting.push_back(asked),
             Salt::Foreign => {
                 return Err(Error::new(ErrorKind::Throttled).with_detail(format!(
-                    "{WAITING} derivations of this passphrase wait for their turn, each for another salt"
+                    "{WAITING} derivations of this passphrase already wait for their turn, each for another salt: try again later"
                 )));
             }
         }
@@ -139,12 +139,12 @@ impl DerivedKeks {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What a panic interrupts leaves one KEK more or less.
+        // After a panic there may be one KEK more or less, which is harmless.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A KEK that is kept, or else derived where it may block, which takes its time. Whoever asks for the same meanwhile
-    /// waits for the same. A derivation whose callers have all left before its turn is not done.
+    /// Returns a KEK that is kept, or derives it on a thread that may block, which takes time. Callers who ask for the same KEK
+    /// meanwhile wait for the same derivation. A derivation whose callers have all left before its turn does not run.
     pub(super) async fn find_or_derive(
         self: &Arc<Self>,
         derivation: Derivation,
@@ -158,7 +158,7 @@ impl DerivedKeks {
             }
             let generation = entropy::generation();
             if state.deriving_in != generation {
-                // None, or one of a parent, who has the thread.
+                // None, or one of a parent process, which has the thread.
                 state.waiting.clear();
             }
             let (waiter, derived) = oneshot::channel();
@@ -183,7 +183,7 @@ impl DerivedKeks {
         runtime.spawn_blocking(Box::new(move || turn.take()));
     }
 
-    /// The next that somebody waits for and that is not kept.
+    /// Returns the next derivation that somebody waits for and whose KEK is not kept.
     fn next(&self) -> Option<Asked> {
         let mut state = self.lock();
         loop {
@@ -199,7 +199,7 @@ impl DerivedKeks {
     }
 }
 
-/// The right to derive. The next one's turn begins when it is dropped.
+/// The right to derive. When it is dropped, the next derivation begins.
 struct Turn {
     derived: Arc<DerivedKeks>,
     runtime: Arc<dyn Runtime>,
@@ -231,7 +231,7 @@ impl Drop for Turn {
                 None
             } else {
                 state.deriving_in = 0;
-                // A runtime that loses its work would lose the next too: those who wait are told.
+                // A runtime that loses this task would lose the next too: the callers who wait get an error.
                 Some(std::mem::take(&mut state.waiting))
             }
         };
@@ -265,7 +265,7 @@ mod tests {
                 .keep((Kdf::PBKDF2, [salt; SALT]), Salt::Foreign, xaes());
             assert!(derived.lock().kept.len() <= KEPT);
             if salt <= 50 {
-                // What was used last stays.
+                // The most recently used KEKs stay.
                 let again = derived.lock().find(&(Kdf::PBKDF2, [1; SALT])).unwrap();
                 assert!(Arc::ptr_eq(&first, &again), "{salt}");
             }
@@ -273,7 +273,7 @@ mod tests {
         assert!(derived.lock().find(&(Kdf::PBKDF2, [1; SALT])).is_none());
         let again = derived.lock().find(&(Kdf::PBKDF2, [0; SALT])).unwrap();
         assert!(Arc::ptr_eq(&own, &again));
-        // The cost is part of what a key is derived from.
+        // The cost is an input of the derivation.
         let other = (Kdf::Pbkdf2 { iterations: 600_001 }, [0; SALT]);
         assert!(derived.lock().find(&other).is_none());
     }

@@ -15,7 +15,7 @@ pub(super) const SALT: usize = 16;
 
 /// How a KEK is derived from a passphrase, and at what cost.
 ///
-/// The cost is part of each wrap, so it can be raised later without losing what was sealed before. Costs
+/// Each wrap contains the cost, so you can raise the cost later and still open older envelopes. Costs
 /// outside the limits are refused before any work, in configuration and in envelopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -31,7 +31,7 @@ pub enum Kdf {
         memory: u32,
         /// 2 to 16.
         passes: u32,
-        /// 1 to 16. Not run in parallel here.
+        /// 1 to 16. This crate does not run lanes in parallel.
         lanes: u32,
     },
 }
@@ -80,7 +80,7 @@ impl Kdf {
         }
     }
 
-    /// The cost as it stands in front of a wrap.
+    /// Writes the cost, which stands before a wrap.
     pub(super) fn write(self, out: &mut Vec<u8>) {
         match self {
             Self::Pbkdf2 { iterations } => out.extend_from_slice(&iterations.to_be_bytes()),
@@ -96,7 +96,7 @@ impl Kdf {
         }
     }
 
-    /// The cost of a wrap of this kind, within the limits, and the bytes after it.
+    /// Returns the cost of a wrap of this kind, if it is within the limits, and the bytes after it.
     pub(super) fn read(self, wrapped: &[u8]) -> Result<(Self, &[u8])> {
         let malformed = || Error::malformed("wrapped DEK", 0);
         let u32_of = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes);
@@ -165,7 +165,7 @@ fn within(value: u32, least: u32, most: &Limit) -> Result<()> {
             limit: most.name,
             max: most.max,
         })
-        .with_detail(format!("{value} is below the least that is accepted, {least}")));
+        .with_detail(format!("{value} is below the minimum of {least}")));
     }
     most.check(value as usize)
 }

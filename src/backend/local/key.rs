@@ -18,12 +18,12 @@ use crate::runtime::{Environment, ProcessEnvironment};
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::{Dek, Kek};
 
-/// One local KEK that wraps and opens, and any number of former ones that only open.
+/// One local KEK that wraps and opens, and any number of older KEKs that only open.
 ///
-/// A KEK's id is a fingerprint of it: the first 16 bytes of its SHA-256, in base64url. So the id in an
-/// envelope tells which key wrapped it, and a former key needs no name.
+/// The id of a KEK is its fingerprint: the first 16 bytes of its SHA-256, in base64url. So the id in an
+/// envelope shows which key wrapped it, and an older key needs no name.
 ///
-/// Using one logs a warning once, through `tracing`, unless the environment variable `WAXSEAL_ENVIRONMENT` is
+/// The first use in a process logs a warning, through `tracing`, unless the environment variable `WAXSEAL_ENVIRONMENT` is
 /// `development`.
 ///
 /// ```
@@ -33,6 +33,16 @@ use crate::value::secret::{Dek, Kek};
 /// let context = EncryptionContext::new([("tenant", "acme")])?;
 /// let sealed = sealer.seal(b"hello", &context)?;
 /// assert_eq!(sealer.open(&sealed, &context)?, b"hello");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+///
+/// In production the KEK comes from the environment:
+///
+/// ```no_run
+/// use waxseal::backend::local::LocalKey;
+///
+/// let key = LocalKey::from_env("WAXSEAL_KEK")?;
+/// # drop(key);
 /// # Ok::<(), waxseal::Error>(())
 /// ```
 #[derive(Clone)]
@@ -58,7 +68,7 @@ impl Prepared {
 }
 
 impl LocalKey {
-    /// A key manager of this KEK.
+    /// Makes a key manager from this KEK.
     #[must_use]
     pub fn new(kek: &Kek) -> Self {
         Self::with_environment(kek, &ProcessEnvironment)
@@ -72,18 +82,18 @@ impl LocalKey {
         }
     }
 
-    /// The KEK in an environment variable: 32 random bytes as base64 or hex.
+    /// Reads the KEK from an environment variable: 32 random bytes as base64 or hex.
     ///
     /// # Errors
-    /// `Configuration` where the variable is not set, or holds anything else.
+    /// `Configuration` if the variable is not set or contains anything else.
     pub fn from_env(name: &str) -> Result<Self> {
         Self::from_environment(&ProcessEnvironment, name)
     }
 
-    /// The KEK in a variable of this environment.
+    /// Reads the KEK from a variable of this environment.
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// `Configuration` if the variable is not set or contains anything else.
     pub fn from_environment(environment: &dyn Environment, name: &str) -> Result<Self> {
         Ok(Self::with_environment(
             &kek_from_var(environment, name)?,
@@ -91,31 +101,31 @@ impl LocalKey {
         ))
     }
 
-    /// The KEK in a file: 32 random bytes as base64 or hex.
+    /// Reads the KEK from a file: 32 random bytes as base64 or hex.
     ///
     /// # Errors
-    /// `Configuration` where the path is no regular file or cannot be read, holds anything else, or, on Unix,
-    /// gives the group or others any right.
+    /// `Configuration` if the path is not a regular file, cannot be read or contains anything else, or, on Unix, if its group
+    /// or others have any right to it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::new(&kek_from_file(path.as_ref(), false)?))
     }
 
-    /// The KEK in a file that the group or others may read.
+    /// Reads the KEK from a file that its group or others may read.
     ///
     /// # Errors
-    /// As [`from_file`](Self::from_file), without the check of the mode.
+    /// `Configuration` if the path is not a regular file, cannot be read or contains anything else.
     pub fn from_shared_file(path: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::new(&kek_from_file(path.as_ref(), true)?))
     }
 
-    /// Opens what this former KEK wrapped, too. It never wraps.
+    /// Also opens what this older KEK wrapped. The older KEK never wraps.
     #[must_use]
     pub fn also_opening(mut self, kek: &Kek) -> Self {
         self.former.push(Prepared::new(kek));
         self
     }
 
-    /// The id of the KEK that wraps.
+    /// Returns the id of the KEK that wraps.
     #[must_use]
     pub fn kek_id(&self) -> &str {
         self.active.kek.id()
@@ -153,12 +163,12 @@ impl KeyManager for LocalKey {
     }
 
     fn identity(&self) -> Option<String> {
-        // Fingerprints. The former ones open too, so they belong to it.
+        // Fingerprints. The older KEKs open too, so the identity includes them.
         let ids: Vec<&str> = self.prepared().map(|key| key.kek.id()).collect();
         Some(format!("{PROVIDER} {}", ids.join(" ")))
     }
 
-    // As the default does, without a second future.
+    // Like the default, without a second future.
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         self.generate_now(request)
     }

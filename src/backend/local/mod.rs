@@ -1,15 +1,15 @@
-//! KEKs that this process holds: from an environment variable, a file, or a passphrase.
+//! KEKs in the memory of this process: from an environment variable, a file, or a passphrase.
 //!
-//! The way to begin: no server and no account. What it lacks against a KMS is that whoever reads the memory
-//! or the configuration of the process has the KEK. When it is time to move, a re-wrap moves what is stored
-//! to any other backend; the payloads are not touched.
+//! Begin with this backend: it needs no server and no account. Its weakness, compared with a KMS: anybody who can read the memory
+//! or the configuration of the process has the KEK. Later, a re-wrap moves what is stored
+//! to any other backend, without touching the payloads.
 //!
 //! | manager | wrap algorithm | cost of a wrap or unwrap |
 //! |---|---|---|
 //! | [`LocalKey`] | 1: XAES-256-GCM | under a microsecond |
-//! | [`PassphraseKey`] | 2: PBKDF2-HMAC-SHA256, or 3: Argon2id, then 1 | tens of milliseconds for each new salt, then as 1 |
+//! | [`PassphraseKey`] | 2: PBKDF2-HMAC-SHA256, or 3: Argon2id, then 1 | tens of milliseconds for each new salt, then the same as 1 |
 //!
-//! Both bind a wrap to its context as AAD.
+//! Both bind a wrap to its context by AAD.
 
 mod derived;
 mod kdf;
@@ -34,8 +34,8 @@ use crate::key::{KeyManager, Request};
 use crate::value::error::Result;
 use crate::value::secret::Dek;
 
-/// A fresh DEK and its wrap, if the KEK is a [`LocalKey`]: it answers without a future. A key manager around one is another
-/// type, and is asked.
+/// Returns a new DEK and its wrap, if the key manager is a [`LocalKey`], which needs no future. A decorator around a `LocalKey` is
+/// another type, and is called as usual.
 pub(crate) fn generate_now(
     key_manager: &dyn KeyManager,
     request: &Request<'_>,

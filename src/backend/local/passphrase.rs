@@ -20,14 +20,26 @@ use crate::value::secret::Dek;
 
 /// A KEK from a passphrase.
 ///
-/// Each manager draws one salt when it first wraps, and keeps the KEK of that and those of the 16 other salts that
-/// were used last (wiped when dropped), so a derivation is paid once for each salt and not for each seal. Derivations
-/// run where they may block, see [`Runtime::spawn_blocking`], and one at a time, since each may take a gigabyte. One
-/// that nobody waits for any more when its turn comes is not done. If 64 wait, another salt is refused with
-/// `Throttled`; the manager's own salt always has its turn next.
+/// ```
+/// use waxseal::{EncryptionContext, backend::local::PassphraseKey, blocking::Sealer};
+/// use waxseal::secrecy::SecretString;
 ///
-/// The KEK's id in an envelope is a name that is given here, `passphrase` by default. It opens wraps of its
-/// own kind of [`Kdf`] only, at any cost within the limits. The cost is the envelope's, and is paid before
+/// let key = PassphraseKey::new(SecretString::from("six random words are a good passphrase"))?;
+/// let sealer = Sealer::new(key);
+/// let context = EncryptionContext::new([("purpose", "backup")])?;
+/// let sealed = sealer.seal(b"hello", &context)?;
+/// assert_eq!(sealer.open(&sealed, &context)?, b"hello");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+///
+/// Each manager draws one salt when it first wraps. It keeps the KEK of this salt and the KEKs of the 16 other salts that
+/// were used last (wiped when they are dropped), so a derivation costs once for each salt and not for each seal. Derivations
+/// run on a thread that may block, see [`Runtime::spawn_blocking`], and one at a time, because each may take a gigabyte. If
+/// nobody waits for a derivation anymore when its turn comes, it does not run. If 64 derivations wait, the manager refuses another salt with
+/// `Throttled`; its own salt is always next.
+///
+/// The KEK's id in an envelope is a [name](Self::with_name), `passphrase` by default. A manager opens only wraps of its
+/// own kind of [`Kdf`], at any cost within the limits. The envelope chooses the cost, and the reader pays it before
 /// anything is verified: up to 10,000,000 iterations, or 1 GiB and 16 passes, for each of up to two wraps.
 #[derive(Clone)]
 pub struct PassphraseKey(Arc<Inner>);
@@ -41,10 +53,10 @@ struct Inner {
 }
 
 impl PassphraseKey {
-    /// A key manager of this passphrase, with PBKDF2 at 600,000 iterations.
+    /// Makes a key manager from this passphrase, with PBKDF2 at 600,000 iterations.
     ///
     /// # Errors
-    /// `Configuration` for an empty passphrase.
+    /// `Configuration` if the passphrase is empty.
     pub fn new(passphrase: SecretString) -> Result<Self> {
         Self::with_environment(passphrase, &ProcessEnvironment)
     }
@@ -67,24 +79,24 @@ impl PassphraseKey {
         })))
     }
 
-    /// The passphrase in an environment variable, less one line end at its end.
+    /// Reads the passphrase from an environment variable, without one line end at its end.
     ///
     /// # Errors
-    /// `Configuration` where the variable is not set or empty.
+    /// `Configuration` if the variable is not set or is empty.
     pub fn from_env(name: &str) -> Result<Self> {
         Self::from_environment(&ProcessEnvironment, name)
     }
 
-    /// The passphrase in a variable of this environment.
+    /// Reads the passphrase from a variable of this environment.
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// `Configuration` if the variable is not set or is empty.
     pub fn from_environment(environment: &dyn Environment, name: &str) -> Result<Self> {
         Self::with_environment(required_var(environment, name, "the passphrase")?, environment)
     }
 
     fn rebuild(self, change: impl FnOnce(&mut Inner)) -> Self {
-        // A setter starts a manager of its own: no salt and no derived KEK is shared with another.
+        // A setter makes a new manager, which shares no salt and no derived KEK with another.
         let mut inner = Inner {
             kek: self.0.kek.clone(),
             kdf: self.0.kdf,
@@ -96,13 +108,13 @@ impl PassphraseKey {
         Self(Arc::new(inner))
     }
 
-    /// Names the passphrase in envelopes, so that several can be told apart.
+    /// Names the passphrase in envelopes, to distinguish several passphrases.
     ///
     /// # Errors
-    /// `InvalidArgument` for an empty name or control characters; `OverLimit` above 2,048 bytes.
+    /// `InvalidArgument` if the name is empty or has control characters; `OverLimit` if it has more than 2,048 bytes.
     pub fn with_name(self, name: &str) -> Result<Self> {
         if name.is_empty() {
-            return Err(Error::argument("the name of a passphrase is empty"));
+            return Err(Error::argument("the name of a passphrase must not be empty"));
         }
         let kek = KekRef::new(PROVIDER, name, "")?;
         Ok(self.rebuild(|inner| inner.kek = kek))
@@ -111,13 +123,13 @@ impl PassphraseKey {
     /// Sets how KEKs are derived, and at what cost.
     ///
     /// # Errors
-    /// `OverLimit` for a cost outside the limits.
+    /// `OverLimit` if the cost is outside the limits.
     pub fn with_kdf(self, kdf: Kdf) -> Result<Self> {
         kdf.check()?;
         Ok(self.rebuild(|inner| inner.kdf = kdf))
     }
 
-    /// Sets where derivations run. By default where the runtime that is there lets work block ([`AmbientRuntime`]).
+    /// Sets the runtime on which derivations run, on a thread that may block. [`AmbientRuntime`] by default.
     #[must_use]
     pub fn with_runtime(self, runtime: Arc<dyn Runtime>) -> Self {
         self.rebuild(|inner| inner.runtime = runtime)
@@ -177,13 +189,13 @@ impl KeyManager for PassphraseKey {
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
-        // A name is no fingerprint: two recipients may have chosen the same.
+        // A name is not a fingerprint: two recipients may have chosen the same name.
         Recognition::by_id(wrapped, self.0.kdf.algorithm(), PROVIDER, self.0.kek.id())
             .min(Recognition::Perhaps)
     }
 
     fn identity(&self) -> Option<String> {
-        // Clones share what was derived. Of others nothing is told: a fingerprint of a passphrase could be guessed by.
+        // Clones share what was derived. Others have no identity: a fingerprint would help to guess the passphrase.
         Some(format!("{PROVIDER} passphrase at {:p}", Arc::as_ptr(&self.0)))
     }
 

@@ -1,6 +1,7 @@
-//! Where the text of a secret comes from.
+//! Sources of a secret's text.
 
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The text, without one line end at its end. `name` tells a person which passphrase is asked for.
+    /// Returns the text, without one line end at its end. `name` tells a person which passphrase to type.
     pub(super) async fn read(
         &self,
         environment: &dyn Environment,
@@ -37,7 +38,10 @@ impl Source {
         match self {
             Self::Variable(variable) => required_var(environment, variable, "the passphrase"),
             Self::File { path, allow_shared } => secret_file::read(path, "passphrase file", *allow_shared),
-            Self::Descriptor(number) => from_descriptor(*number, LIMIT).await,
+            Self::Descriptor(number) => {
+                let given = environment.descriptor(*number)?;
+                from_descriptor(*number, given, LIMIT).await
+            }
             Self::Command(words) => from_command(words, LIMIT).await,
             Self::Prompt => {
                 let what =
@@ -54,7 +58,7 @@ impl Source {
     }
 }
 
-/// What can be shown: of a command the program alone.
+/// What may be shown: of a command, only the program.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,20 +84,27 @@ fn timed_out(what: &str, limit: Duration) -> Error {
         .with_retryable(false)
 }
 
-/// Reads on a thread of its own, since a pipe may be kept open by whoever holds its other end.
-async fn from_descriptor(number: u32, limit: Duration) -> Result<SecretString> {
-    if !cfg!(unix) {
+/// Reads on a separate thread, because the other end of a pipe may keep it open.
+async fn from_descriptor(
+    number: u32,
+    given: Option<Box<dyn Read + Send>>,
+    limit: Duration,
+) -> Result<SecretString> {
+    if given.is_none() && !cfg!(unix) {
         return Err(Error::unsupported("passphrase-fd: on this system"));
     }
     let what = format!("descriptor {number} (passphrase-fd)");
     let shown = what.clone();
-    let read = run_blocking(&ThreadRuntime, move || {
-        // Through the file system, so that the descriptor is neither taken over nor closed.
-        let failed = |error: std::io::Error| {
-            Error::configuration(format!("cannot read {shown}: {}", error.kind())).with_source(error)
-        };
-        let file = std::fs::File::open(format!("/dev/fd/{number}")).map_err(failed)?;
-        secret_file::read_from(file, &shown)
+    let read = run_blocking(&ThreadRuntime, move || match given {
+        Some(given) => secret_file::read_from(given, &shown),
+        None => {
+            // Through the file system, so that the descriptor is neither owned nor closed.
+            let failed = |error: std::io::Error| {
+                Error::configuration(format!("cannot read {shown}: {}", error.kind())).with_source(error)
+            };
+            let file = std::fs::File::open(format!("/dev/fd/{number}")).map_err(failed)?;
+            secret_file::read_from(file, &shown)
+        }
     });
     let read = async { read.await? };
     match with_timeout(&ThreadRuntime, Some(limit), read).await {
@@ -102,18 +113,18 @@ async fn from_descriptor(number: u32, limit: Duration) -> Result<SecretString> {
     }
 }
 
-/// A program that is ended with its guard.
+/// A program that ends when its guard is dropped.
 struct Running(Option<Child>);
 
 impl Running {
-    /// Ends it if it has not ended by itself.
+    /// Ends the program if it has not ended by itself.
     fn end(&mut self) {
         let Some(mut child) = self.0.take() else { return };
         if matches!(child.try_wait(), Ok(Some(_))) {
             return;
         }
         let _ = child.kill();
-        // Somewhere else: the system may take its time.
+        // On another thread, because the system may take time.
         ThreadRuntime.spawn_blocking(Box::new(move || {
             let _ = child.wait();
         }));

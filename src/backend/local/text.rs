@@ -14,17 +14,17 @@ use crate::value::secret::{KEY_LEN, Kek};
 
 const EXPECTED: &str = "expected 32 random bytes as base64 (44 characters) or hex (64 characters)";
 
-/// A KEK of 32 bytes from base64 (standard or URL-safe, padded or not) or hex. One line end at its end, LF or CRLF, is
-/// passed over. Decoded in constant time.
+/// Decodes a KEK of 32 bytes from base64 (standard or URL-safe, padded or not) or hex, in constant time. Ignores one line end (LF or
+/// CRLF) at the end.
 ///
 /// # Errors
-/// `Configuration` for anything else, and for one byte repeated 32 times; the error says what is expected and
+/// `Configuration` if the text is anything else, or is one byte repeated 32 times. The error says what is expected, and
 /// never what was found.
 pub fn kek_from_text(text: &SecretString) -> Result<Kek> {
     decode(text).map_err(Error::configuration)
 }
 
-/// The same; where it is no key, says why.
+/// Decodes the same, and returns the reason if the text is not a key.
 fn decode(text: &SecretString) -> Result<Kek, &'static str> {
     let text = without_line_end(text.expose_secret());
     let mut bytes = Zeroizing::new([0; KEY_LEN]);
@@ -46,14 +46,14 @@ fn decode(text: &SecretString) -> Result<Kek, &'static str> {
     Ok(Kek::from_bytes(&bytes))
 }
 
-/// A KEK from a variable.
+/// Reads a KEK from a variable.
 pub(super) fn kek_from_var(environment: &dyn Environment, name: &str) -> Result<Kek> {
     let what = "32 random bytes as base64 or hex: `waxseal keygen` makes a key";
     decode(&required_var(environment, name, what)?)
         .map_err(|why| Error::configuration(format!("the environment variable {name} holds no key: {why}")))
 }
 
-/// A KEK from where a URI says that it is.
+/// Reads a KEK from the place that a URI names.
 pub(super) async fn kek_from_source(source: &Source, environment: &dyn Environment) -> Result<Kek> {
     match source {
         Source::Variable(name) => kek_from_var(environment, name),
@@ -62,7 +62,7 @@ pub(super) async fn kek_from_source(source: &Source, environment: &dyn Environme
     }
 }
 
-/// A KEK from a file, in the form of [`kek_from_text`].
+/// Reads a KEK from a file, in the form of [`kek_from_text`].
 pub(super) fn kek_from_file(path: &Path, allow_shared: bool) -> Result<Kek> {
     let text = secret_file::read(path, "key file", allow_shared)?;
     let shown = path.display();

@@ -1,4 +1,4 @@
-//! `env:`, `file:` and the passphrases.
+//! The URI schemes `env:`, `file:` and `passphrase-…:`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::source::Source;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
 use crate::backend::local::{Kdf, LocalKey, PassphraseKey};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
@@ -14,12 +14,12 @@ use crate::value::error::{Error, Result};
 const ALLOW_SHARED: UriOption = UriOption::new(
     "allow-shared",
     "true|false",
-    "take a file that its group or others can read (default false)",
+    "accept a file that its group or others can read (default false)",
 );
 const KDF: UriOption = UriOption::new(
     "kdf",
     "pbkdf2|argon2id",
-    "what wraps; without it PBKDF2 does, and both open",
+    "the KDF that wraps; without it PBKDF2 wraps, and both open",
 );
 const ITERATIONS: UriOption = UriOption::new("iterations", "N", "cost of PBKDF2 (default 600000)");
 const MEMORY: UriOption = UriOption::new("memory", "KIB", "memory of Argon2id (default 65536)");
@@ -81,7 +81,7 @@ pub(in crate::backend) const PASSPHRASE_FD: Scheme = Scheme {
         let is_number = !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit());
         let number = is_number.then(|| place.parse().ok()).flatten();
         let number = number.ok_or_else(|| {
-            Error::argument("passphrase-fd: is followed by the number of a descriptor, such as 3")
+            Error::argument("passphrase-fd: needs the number of a descriptor, such as passphrase-fd:3")
         })?;
         passphrase(Source::Descriptor(number), options)
     }),
@@ -97,7 +97,7 @@ pub(in crate::backend) const PASSPHRASE_COMMAND: Scheme = Scheme {
         let words: Vec<String> = place.split_whitespace().map(str::to_owned).collect();
         if words.is_empty() {
             return Err(Error::argument(
-                "passphrase-command: is followed by a program and its arguments, separated by spaces",
+                "passphrase-command: needs a program and its arguments, separated by spaces",
             ));
         }
         passphrase(Source::Command(words), options)
@@ -113,7 +113,7 @@ pub(in crate::backend) const PASSPHRASE_PROMPT: Scheme = Scheme {
     parse: Parse::Place(|place, options| {
         if !place.is_empty() {
             return Err(Error::argument(
-                "nothing follows passphrase-prompt: but options; a passphrase does not belong there",
+                "only options may follow passphrase-prompt: and never a passphrase",
             ));
         }
         passphrase(Source::Prompt, options)
@@ -159,9 +159,12 @@ impl Place for LocalUri {
         }
     }
 
-    fn reads_standard_input(&self) -> bool {
-        match self {
-            Self::Key(source) | Self::Passphrase { source, .. } => matches!(source, Source::Descriptor(0)),
+    fn reads(&self) -> Vec<Reads> {
+        let (Self::Key(source) | Self::Passphrase { source, .. }) = self;
+        match source {
+            Source::File { path, .. } => vec![Reads::File(path.clone())],
+            Source::Descriptor(number) => vec![Reads::Descriptor(*number)],
+            Source::Variable(_) | Source::Command(_) | Source::Prompt => Vec::new(),
         }
     }
 }
@@ -191,14 +194,14 @@ fn variable(name: &str) -> Result<String> {
         Ok(name.into())
     } else {
         Err(Error::argument(
-            "the name of an environment variable has letters, digits and '_' only",
+            "the name of an environment variable may only have letters, digits and '_'",
         ))
     }
 }
 
 fn file(scheme: &str, path: &str, options: &mut Options<'_>) -> Result<Source> {
     if path.is_empty() {
-        return Err(Error::argument(format!("{scheme}: has no path")));
+        return Err(Error::argument(format!("{scheme}: needs a path")));
     }
     Ok(Source::File {
         path: path.into(),
@@ -212,7 +215,7 @@ fn passphrase(source: Source, options: &mut Options<'_>) -> Result<Arc<dyn Place
     kdf.check()?;
     let name = options.take("name").map(str::to_owned);
     if name.as_deref() == Some("") {
-        return Err(Error::argument("the name of a passphrase is empty"));
+        return Err(Error::argument("the name of a passphrase must not be empty"));
     }
     Ok(Arc::new(LocalUri::Passphrase {
         source,
@@ -236,6 +239,6 @@ fn kdf(options: &mut Options<'_>) -> Result<Kdf> {
                 lanes: options.number("lanes")?.unwrap_or(lanes),
             })
         }
-        Some(_) => Err(Error::argument("kdf is pbkdf2 or argon2id")),
+        Some(_) => Err(Error::argument("kdf must be pbkdf2 or argon2id")),
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn warn_once(environment: &dyn Environment) {
     );
     if !is_development && !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
-            "a local KEK is in use: whoever reads this process's memory or configuration has it. Use a KMS or \
+            "a local KEK is in use: anybody who can read this process's memory or configuration has it. Use a KMS or \
              an HSM in production, or set WAXSEAL_ENVIRONMENT=development"
         );
     }

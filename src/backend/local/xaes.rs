@@ -1,4 +1,4 @@
-//! XAES-256-GCM (C2SP): AES-256-GCM with a 192-bit nonce, so that random nonces never run out under a KEK.
+//! XAES-256-GCM (C2SP): AES-256-GCM with a 192-bit nonce, so that a KEK never runs out of random nonces.
 
 use aes::Aes256;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
@@ -29,13 +29,13 @@ impl Xaes {
         let aes = Box::new(Aes256::new(kek.expose_bytes().into()));
         let mut k1 = Zeroizing::new([0; 16]);
         aes.encrypt_block((&mut *k1).into());
-        // Doubling in GF(2^128), as CMAC (NIST SP 800-38B) has it, without a branch on the secret.
+        // Doubling in GF(2^128), as in CMAC (NIST SP 800-38B), without a branch on the secret.
         let value = u128::from_be_bytes(*k1);
         *k1 = (value << 1 ^ ((value >> 127) * 0x87)).to_be_bytes();
         Self { aes, k1 }
     }
 
-    /// The AES-256-GCM key that a nonce selects.
+    /// Derives the AES-256-GCM key for a nonce.
     fn key(&self, nonce: &[u8; NONCE]) -> AeadKey {
         let mut key = Wiped::new([0; 32]);
         let (halves, _) = key.as_chunks_mut::<16>();
@@ -46,7 +46,7 @@ impl Xaes {
                 *byte ^= k1;
             }
         }
-        // Both at once: they do not depend on each other.
+        // Both in one call, because they do not depend on each other.
         self.aes.encrypt_blocks(Array::cast_slice_from_core_mut(halves));
         AeadKey::new(Suite::Aes256Gcm, &key)
     }
@@ -89,7 +89,7 @@ impl Xaes {
         Ok(Dek::from_bytes(&secret))
     }
 
-    /// A wrapped DEK of this KEK alone.
+    /// Wraps a DEK under this KEK only.
     pub(super) fn wrap(&self, dek: &Dek, request: &Request<'_>, kek: &KekRef) -> Result<WrappedDek> {
         debug_assert_eq!(kek.provider(), PROVIDER);
         let mut wrapped = Vec::with_capacity(WRAPPED);
@@ -168,7 +168,7 @@ mod tests {
             let mut wrapped = Vec::new();
             xaes.wrap_to(&dek, &Request::new(&context), &mut wrapped).unwrap();
             let nonce: [u8; NONCE] = wrapped[..NONCE].try_into().unwrap();
-            // Neither half is a constant or a counter that starts anew.
+            // Neither half is a constant or a counter that starts again.
             assert!(nonces.insert(nonce[..12].to_vec()) && nonces.insert(nonce[12..].to_vec()));
         }
     }

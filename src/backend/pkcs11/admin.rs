@@ -1,4 +1,4 @@
-//! Making, rotating and disabling keys on a token.
+//! Administration of keys on a token.
 
 use std::fmt;
 use std::sync::PoisonError;
@@ -20,22 +20,22 @@ use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
-/// What the notes about idempotency keys are filed under (`CKA_APPLICATION`).
+/// The `CKA_APPLICATION` of the notes about idempotency keys.
 const APPLICATION: &[u8] = b"waxseal";
 const RSA_BITS: u64 = 3072;
 
 /// Makes, rotates, describes and disables the KEKs of one token.
 ///
-/// Keys are made *on* the token: AES-256 (or RSA-3072), sensitive, never extractable, and good for nothing but the
-/// one mechanism. Ids count up from `00000001`. What an idempotency key has made is written down on the token, in a
-/// private data object (`CKO_DATA`, application `waxseal`) with the label of the KEK, before it is made.
+/// The token makes the keys: AES-256 (or RSA-3072), sensitive, never extractable, and usable only with the
+/// one mechanism. Ids count up from `00000001`. Before a key is made, its id is noted under the idempotency key on the token, in a
+/// private data object (`CKO_DATA`, application `waxseal`) with the label of the KEK.
 ///
-/// Rotations of one KEK by two processes at the same time can give two keys the same id, since PKCS#11 cannot rule
-/// it out. Both are then refused, until an administrator has removed one: let one process at a time rotate.
+/// If two processes rotate one KEK at the same time, two keys can get the same id, because PKCS#11 cannot prevent
+/// that. Both keys are then refused until an administrator has removed one. Let only one process rotate at a time.
 ///
-/// Disabling takes away the rights of a key (`CKA_ENCRYPT` and so on), and is `Unsupported` on a token that does not
-/// change keys. Destruction is immediate on a token and cannot be scheduled: `schedule_destroy` is always
-/// `Unsupported`. Remove the object by the token's own means, when nothing is wrapped under it any more.
+/// Disabling removes the rights of a key (`CKA_ENCRYPT` and so on), and returns `Unsupported` if the token does not
+/// change keys. A token destroys keys immediately and cannot schedule that: `schedule_destroy` always returns
+/// `Unsupported`. When nothing is wrapped under a key anymore, remove the object with the tools of the token.
 #[derive(Clone)]
 pub struct TokenAdmin {
     client: Client,
@@ -47,7 +47,7 @@ impl TokenAdmin {
         Self { client, mechanism }
     }
 
-    /// Administers the keys for this mechanism. The client's user must be one that may make keys.
+    /// Administers keys for this mechanism. The client's user must be allowed to make keys.
     #[must_use]
     pub fn with_mechanism(self, mechanism: Mechanism) -> Self {
         Self { mechanism, ..self }
@@ -66,7 +66,7 @@ impl TokenAdmin {
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         let (label, mechanism) = (label.to_owned(), self.mechanism);
         self.call(move |token| {
-            // One at a time in this process.
+            // Only one at a time in this process.
             let _one = token.module.making.lock().unwrap_or_else(PoisonError::into_inner);
             let versions = find(token, &label, mechanism)?;
             let session = token.loan.writing()?;
@@ -74,7 +74,12 @@ impl TokenAdmin {
                 Some(id) => id,
                 None => {
                     let id = match versions.first() {
-                        Some(_) if is_new => return Err(Error::argument("a KEK of this name exists").into()),
+                        Some(_) if is_new => {
+                            return Err(Error::argument(
+                                "a KEK of this name exists already: choose another name, or rotate",
+                            )
+                            .into());
+                        }
                         None if !is_new => return Err(Error::new(ErrorKind::KeyNotFound).into()),
                         greatest => next_id(greatest.map_or(&[], |version| &version.id)),
                     };
@@ -92,7 +97,7 @@ impl TokenAdmin {
         .await
     }
 
-    /// Does something with each version that is named: one, the active one or all.
+    /// Does something with each named version: one version, the active version or all versions.
     async fn with_versions<T: Send + 'static>(
         &self,
         kek: &KekRef,
@@ -100,7 +105,8 @@ impl TokenAdmin {
     ) -> Result<T> {
         if kek.provider() != PROVIDER {
             return Err(
-                Error::argument("the KEK is another provider's").with_operation(Operation::Administer)
+                Error::argument("the KEK belongs to another provider, and this is pkcs11")
+                    .with_operation(Operation::Administer),
             );
         }
         let (kek, mechanism) = (kek.clone(), self.mechanism);
@@ -127,7 +133,9 @@ impl KekAdmin for TokenAdmin {
     async fn create(&self, template: &KekTemplate, idempotency_key: &str) -> Result<KekDescription> {
         let unsupported = |feature| Err(Error::unsupported(feature).with_operation(Operation::Administer));
         if template.name.is_empty() {
-            return Err(Error::argument("the name of a KEK is empty").with_operation(Operation::Administer));
+            return Err(
+                Error::argument("the name of a KEK must not be empty").with_operation(Operation::Administer)
+            );
         }
         if !template.labels.is_empty() {
             return unsupported("labeling keys on a token");
@@ -161,7 +169,8 @@ impl KekAdmin for TokenAdmin {
     async fn rotate(&self, kek: &KekRef, idempotency_key: &str) -> Result<KekDescription> {
         if kek.provider() != PROVIDER {
             return Err(
-                Error::argument("the KEK is another provider's").with_operation(Operation::Administer)
+                Error::argument("the KEK belongs to another provider, and this is pkcs11")
+                    .with_operation(Operation::Administer),
             );
         }
         self.make(kek.id(), idempotency_key, false).await
@@ -182,7 +191,9 @@ impl KekAdmin for TokenAdmin {
         Err(Error::unsupported("scheduled destruction on a token")
             .with_provider(PROVIDER)
             .with_operation(Operation::Administer)
-            .with_detail("a token destroys at once; remove the object by its own means, or disable the key"))
+            .with_detail(
+                "a token destroys immediately: remove the object with the token's tools, or disable the key",
+            ))
     }
 }
 
@@ -294,7 +305,7 @@ fn generate(session: &Session, mechanism: Mechanism, label: &str, id: &[u8]) -> 
                 .1
         }
     };
-    // As the token answers, not as it was asked.
+    // By the answer of the token, not by the request.
     let answers = session.get_attributes(
         made,
         &[
@@ -317,14 +328,14 @@ fn generate(session: &Session, mechanism: Mechanism, label: &str, id: &[u8]) -> 
     if is_kept {
         return Ok(());
     }
-    // Nothing was wrapped under it yet.
+    // Nothing is wrapped under the key yet.
     session.destroy_object(made)?;
     Err(Error::new(ErrorKind::InvalidAnswer)
-        .with_detail("the token made a key that can leave it; the key was removed")
+        .with_detail("the token made a key that can leave the token; the key was removed")
         .into())
 }
 
-/// The id that was noted for an idempotency key.
+/// Finds the id that was noted for an idempotency key.
 fn noted(session: &Session, label: &str, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, Fault> {
     let template = [
         Attribute::Class(ObjectClass::DATA),
@@ -344,7 +355,7 @@ fn noted(session: &Session, label: &str, digest: &[u8; 32]) -> Result<Option<Vec
     Ok(None)
 }
 
-/// Notes, before a key is made, which id it gets.
+/// Notes the id of a key before the key is made.
 fn note(session: &Session, label: &str, digest: &[u8; 32], id: &[u8]) -> Result<(), Fault> {
     let template = [
         Attribute::Class(ObjectClass::DATA),

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::mechanism::Mechanism;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Wraps of one version with AES-GCM and random 96-bit IVs (NIST SP 800-38D, 8.3).
+/// The maximum number of wraps of one version with AES-GCM and random 96-bit IVs (NIST SP 800-38D, 8.3).
 pub(super) const WRAPS: u64 = 1 << 32;
 
-/// The counts of this process, by token, label, version and mechanism: whatever clients there are.
+/// The counts of this process for all its clients, by token, label, version and mechanism.
 #[derive(Default)]
 pub(super) struct Counts(Mutex<HashMap<String, Arc<Count>>>);
 
@@ -25,24 +25,24 @@ struct Count {
 pub(super) struct Budget(Arc<Count>);
 
 impl Budget {
-    /// The budget of a version, the same for everybody in this process.
+    /// Returns the budget of a version, which all clients of this process share.
     pub(super) fn of(counts: &Counts, token: &str, label: &str, version: &str, mechanism: Mechanism) -> Self {
         let name = format!("{token}\0{label}\0{version}\0{}", mechanism.feature());
         let mut counts = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
         Self(Arc::clone(counts.entry(name).or_default()))
     }
 
-    /// Whether a wrap under this version was seen to open.
+    /// Returns whether a wrap under this version has opened.
     pub(super) fn is_proved(&self) -> bool {
         self.0.is_proved.load(Ordering::Relaxed)
     }
 
-    /// A wrap under this version was seen to open.
+    /// Records that a wrap under this version has opened.
     pub(super) fn prove(&self) {
         self.0.is_proved.store(true, Ordering::Relaxed);
     }
 
-    /// Takes one wrap out of the budget.
+    /// Takes one wrap from the budget.
     pub(super) fn take(&self) -> Result<()> {
         let taken = self
             .0

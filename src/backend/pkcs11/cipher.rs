@@ -1,4 +1,4 @@
-//! The calls that wrap and unwrap. Everything here blocks.
+//! The calls that wrap and unwrap. Every function here blocks.
 
 use cryptoki::error::Error as TokenError;
 use cryptoki::mechanism::aead::GcmParams;
@@ -20,18 +20,18 @@ const IV: usize = 12;
 const TAG: usize = 16;
 /// `IV || ciphertext || tag`.
 const GCM: usize = IV + KEY_LEN + TAG;
-/// Room for an IV of the token's own behind the tag, up to a whole block.
+/// Room for an IV that the token appends after the tag, up to a whole block.
 const GCM_ROOM: usize = KEY_LEN + TAG + 16;
 /// RFC 5649 over 64 bytes.
 const KWP: usize = 72;
-/// Room for other paddings, which are told and refused.
+/// Room for other paddings, which are detected and refused.
 const KWP_ROOM: usize = 128;
 
-/// What is wrapped: a DEK with what it is bound to, which a token sees in one of two ways.
+/// A DEK to wrap, with its wrap binding, which a token gets in one of two ways.
 pub(super) struct Wrapping {
     pub(super) mechanism: Mechanism,
     pub(super) aad: [u8; 47],
-    /// The DEK, or the DEK and the binding.
+    /// The DEK, or the DEK and the wrap binding.
     pub(super) secret: Zeroizing<Vec<u8>>,
 }
 
@@ -59,7 +59,7 @@ impl Wrapping {
         Ok(wrapped)
     }
 
-    /// Opens the first wrap under each version: a token that encrypts with another IV than it tells, or that does not
+    /// Opens the first wrap under each version. So a token that encrypts with another IV than it returns, or that does not
     /// decrypt, is found before anything is sealed.
     fn prove(&self, loan: &Loan, version: &Version, wrapped: &[u8]) -> Result<(), Fault> {
         if version.budget.is_proved() || version.unwraps.is_none() {
@@ -78,22 +78,22 @@ impl Wrapping {
             Err(Fault::Token(error)) => Err(error.into()),
             Err(Fault::Ours(error)) if error.kind() != ErrorKind::CannotOpen => Err(error.into()),
             Ok(_) | Err(Fault::Ours(_)) => Err(nonsense(
-                "what the token has wrapped does not open under the same key, as happens if it encrypts with an IV of \
-                 its own and does not tell it; nothing was sealed",
+                "a wrap of the token does not open under the same key; this happens if the token makes its own IV and \
+                 does not return it; nothing was sealed",
             )),
         }
     }
 
-    /// `IV || ciphertext || tag`, with the IV that the token has used as far as it tells.
+    /// Returns `IV || ciphertext || tag`, with the IV that the token reports.
     fn gcm(&self, loan: &Loan, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
         let iv: [u8; IV] = entropy::array()?;
         let (iv, mut sealed) = match self.gcm_with(loan, key, iv) {
-            // A token that takes no IV, and makes its own in the place of zeros (AWS CloudHSM).
+            // A token that accepts only an IV of zeros and replaces it (AWS CloudHSM).
             Err(error) if map::is_refused_mechanism(&error) => match self.gcm_with(loan, key, [0; IV]) {
                 Err(_) => return Err(error.into()),
                 Ok(([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], _)) => {
                     return Err(nonsense(
-                        "the token takes no IV, and does not tell which it has used",
+                        "the token accepts no IV, and does not return the IV that it used",
                     ));
                 }
                 Ok(sealed) => sealed,
@@ -102,7 +102,7 @@ impl Wrapping {
         };
         match sealed.len().checked_sub(KEY_LEN + TAG) {
             Some(0) => Ok([iv.as_slice(), &sealed].concat()),
-            // An IV of its own behind the tag (Luna in FIPS mode).
+            // An IV of the token after the tag (Luna in FIPS mode).
             Some(IV) => {
                 let iv = sealed.split_off(KEY_LEN + TAG);
                 Ok([iv, sealed].concat())
@@ -124,7 +124,7 @@ impl Wrapping {
         key: ObjectHandle,
         mut iv: [u8; IV],
     ) -> Result<([u8; IV], Vec<u8>), TokenError> {
-        // A token may put an IV of its own in its place, so it is read after the call.
+        // A token may replace the IV, so it is read after the call.
         let params = GcmParams::new(&mut iv, &self.aad, tag_bits())?;
         let sealed = loan
             .raw
@@ -150,7 +150,7 @@ impl Wrapping {
         let wrapped = loan
             .raw
             .wrap_key(&loan.session, &Call::AesKeyWrapPad, key, object, KWP_ROOM);
-        // The session takes what is left with it: it is closed after an error.
+        // After an error the connection is closed, which removes what is left on the token.
         loan.session.destroy_object(object)?;
         let wrapped = wrapped?;
         if wrapped.len() == KWP {
@@ -165,7 +165,7 @@ impl Wrapping {
     }
 }
 
-/// What is unwrapped.
+/// A wrap to unwrap.
 pub(super) struct Unwrapping {
     pub(super) mechanism: Mechanism,
     pub(super) aad: [u8; 47],
@@ -173,8 +173,8 @@ pub(super) struct Unwrapping {
 }
 
 impl Unwrapping {
-    /// The DEK, or the DEK and a binding that is still to be compared. `CannotOpen` where this version did not
-    /// wrap it.
+    /// Returns the DEK, or the DEK and a wrap binding that the caller must compare. Returns `CannotOpen` if this version did not
+    /// make the wrap.
     pub(super) fn run(&self, loan: &Loan, version: &Version) -> Result<Zeroizing<Vec<u8>>, Fault> {
         let key = version.to_unwrap()?;
         if Some(self.wrapped.len()) != expected_len(self.mechanism, version) {
@@ -215,14 +215,14 @@ impl Unwrapping {
             .unwrap_key(&Call::AesKeyWrapPad, key, &self.wrapped, &template)
             .map_err(cannot_open)?;
         let value = loan.raw.value(&loan.session, object, KWP);
-        // The session takes what is left with it: it is closed after an error.
+        // After an error the connection is closed, which removes what is left on the token.
         loan.session.destroy_object(object)?;
         Ok(value?)
     }
 }
 
-/// Whether this key pair opens what it has wrapped just now: then it is well, and what it did not open is not. Where the
-/// public half is not there, nothing is known.
+/// Returns whether this key pair opens a wrap that it has just made. If it does, the device works, and the other wrap is wrong.
+/// Without the public key, nothing is known.
 fn opens_its_own(loan: &Loan, version: &Version, private: ObjectHandle) -> bool {
     let (Some(public), Ok(probe)) = (version.wraps, entropy::array::<64>()) else {
         return false;
@@ -238,7 +238,7 @@ fn opens_its_own(loan: &Loan, version: &Version, private: ObjectHandle) -> bool 
     opened.is_ok_and(|opened| *opened == probe)
 }
 
-/// Length of a wrap under this version.
+/// Returns the length of a wrap under this version.
 fn expected_len(mechanism: Mechanism, version: &Version) -> Option<usize> {
     match mechanism {
         Mechanism::AesGcm => Some(GCM),
@@ -277,7 +277,7 @@ fn nonsense(what: &'static str) -> Fault {
     Error::new(ErrorKind::InvalidAnswer).with_detail(what).into()
 }
 
-/// The DEK out of what was unwrapped with an AAD.
+/// Returns the DEK from the bytes that were unwrapped with an AAD.
 pub(super) fn bare_dek(bytes: &[u8]) -> Result<Dek, Error> {
     let bytes: &[u8; KEY_LEN] = bytes.try_into().map_err(|_| Error::cannot_open())?;
     Ok(Dek::from_bytes(bytes))

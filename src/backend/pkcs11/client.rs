@@ -17,31 +17,31 @@ use crate::backend::shared::kept::Kept;
 use crate::runtime::{Monotonic, Runtime, ThreadRuntime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Recoveries in a row, without a call that succeeds in between, after which an error asks for a restart.
+/// After this many recoveries in a row, without a successful call in between, an error asks for a restart.
 const RECOVERIES: u32 = 6;
 
-/// One token: its module, its sessions and the PIN. Cheap to clone; each key on the token takes one.
+/// One token: its module, its connections (sessions of PKCS#11) and the PIN. Cloning is cheap; each key on the token uses a clone.
 ///
-/// Nothing is loaded or opened before the first call.
+/// The client loads and opens nothing before the first call.
 ///
 /// # Threads
-/// PKCS#11 blocks. Calls run on threads of the client's own, at most as many as it has
-/// [sessions](Config::with_sessions), and never on the caller's thread: a call works from any async runtime, from
-/// none, and through [`blocking::Sealer`](crate::blocking::Sealer) inside a task. A call that is not over by its deadline
-/// is `TimedOut`, whatever the module does. Nothing can interrupt a module: a call that has not returned after the
-/// client's timeout is given up with its thread, and others take its place. After 16 of them every call is
-/// `Unavailable` at once, and the process has to be restarted. Dropping the last clone closes the sessions, and waits a
-/// second for it at most.
+/// PKCS#11 blocks. Calls run on threads of the client, at most as many as it has
+/// [connections](Config::with_sessions), and never on the caller's thread. So a call works from any async runtime,
+/// without a runtime, and through [`blocking::Sealer`](crate::blocking::Sealer) inside a task. A call that has not ended by its deadline
+/// returns `TimedOut`, whatever the module does. Nothing can interrupt a module: if a call has not returned after the
+/// client's timeout, the client gives up the call and its thread, and another thread takes its place. After 16 of these every call
+/// immediately returns `Unavailable`, and the process must be restarted. Dropping the last clone closes the connections, and waits
+/// at most a second for that.
 ///
 /// # One login for a process
-/// PKCS#11 logs in a *process*: after one part of it has logged in to a token, the token asks no other part for a PIN.
-/// This crate does: a client whose PIN differs from the one that the process is logged in with is `Unauthenticated`. (If
-/// another library of the process has logged in, there is nothing to compare with.) A PIN that the token has refused is
-/// not tried again by any client of the process, so that the token does not lock.
+/// PKCS#11 logs in a *process*: after one part of a process has logged in to a token, the token asks no other part for a PIN.
+/// This crate does ask: if the PIN of a client differs from the PIN of the current login, the client returns `Unauthenticated`. (If
+/// another library of the process has logged in, there is nothing to compare with.) No client of the process tries a PIN again that the
+/// token has refused, so that the token does not lock.
 ///
 /// # Fork
-/// A client that was made before a `fork` is refused in the child at once. Make a new client there: the module is
-/// initialized anew, as PKCS#11 asks. The parent goes on.
+/// In a forked child, a client that was made before the `fork` returns an error immediately. Make a new client in the child: it
+/// initializes the module again, as PKCS#11 requires. The parent is not affected.
 #[derive(Clone)]
 pub struct Client {
     inner: Kept<Arc<Inner>>,
@@ -51,14 +51,14 @@ pub struct Client {
     shown: Arc<str>,
 }
 
-/// The calls end before the sessions do.
+/// The calls end before the connections do.
 struct Inner {
     crew: Crew,
     connection: Arc<Connection>,
 }
 
 impl Client {
-    /// A client of this token. Loads and opens nothing yet.
+    /// Makes a client of this token. Loads and opens nothing yet.
     ///
     /// # Errors
     /// `Configuration` if the configuration names no module or no token.
@@ -76,7 +76,7 @@ impl Client {
         }
         if config.token.is_empty() {
             return Err(Error::configuration(
-                "no token is named; give its label, serial, model, manufacturer or slot",
+                "no token is named: set its label, serial, model, manufacturer or slot",
             ));
         }
         Ok(Self {
@@ -90,21 +90,23 @@ impl Client {
         })
     }
 
-    /// The KEK of this label, for [`Mechanism::AesGcm`]; see [`TokenKey::with_mechanism`] for others.
+    /// Returns the KEK of this label, for [`Mechanism::AesGcm`]; see [`TokenKey::with_mechanism`] for other mechanisms.
     ///
     /// # Errors
-    /// `Configuration` for a label that is empty; `InvalidArgument` or `OverLimit` for one that no envelope can name.
+    /// `Configuration` if the label is empty; `InvalidArgument` if it has control characters; `OverLimit` if it has more than
+    /// 2,048 bytes.
     pub fn key(&self, label: &str) -> Result<TokenKey> {
         TokenKey::new(self.clone(), label, Mechanism::AesGcm)
     }
 
-    /// The administration of KEKs for [`Mechanism::AesGcm`] on this token; see [`TokenAdmin::with_mechanism`] for others.
+    /// Returns the administration of KEKs for [`Mechanism::AesGcm`] on this token; see [`TokenAdmin::with_mechanism`] for other
+    /// mechanisms.
     #[must_use]
     pub fn admin(&self) -> TokenAdmin {
         TokenAdmin::new(self.clone(), Mechanism::AesGcm)
     }
 
-    /// The module and the token behind it, to tell this client's keys from those elsewhere.
+    /// Names the module and the token, to distinguish this client's keys from keys elsewhere.
     pub(super) fn place(&self) -> &str {
         &self.place
     }
@@ -117,7 +119,7 @@ impl Client {
         self.refresh
     }
 
-    /// Runs `work` with a session, on a thread that may block; a second time if session, login or key was lost.
+    /// Runs `work` with a connection, on a thread that may block. Runs it a second time if connection, login or key was lost.
     pub(super) async fn call<T: Send + 'static>(
         &self,
         deadline: Option<Monotonic>,
@@ -135,7 +137,7 @@ impl Client {
         mechanism: Mechanism,
         work: impl Fn(&Token<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
-        // Before anything else is touched: locks may be held by threads of the parent.
+        // Before anything else: threads of the parent may hold locks.
         let Inner { crew, connection } = &**self.inner.get()?;
         let now = self.now();
         let until = now + connection.config().timeout;
@@ -148,13 +150,13 @@ impl Client {
         let connection = Arc::clone(connection);
         let work = move || run(&connection, &module, mechanism, until, work);
         let answer = crew.run(&hung, work)?;
-        // By the timer of the threads, whatever runtime this is polled in.
+        // By the timer of the threads, on any runtime.
         let left = until.0.saturating_sub(now.0);
         with_timeout(&ThreadRuntime, Some(left), answer).await
     }
 }
 
-/// A token with a session that is logged in, for as long as one piece of work takes.
+/// A token with a connection that is logged in, for the length of one piece of work.
 pub(super) struct Token<'a> {
     connection: &'a Connection,
     pub(super) module: &'a Module,
@@ -245,11 +247,11 @@ fn attempt<T>(
     result
 }
 
-/// What was lost was not found again, many times in a row.
+/// Makes the error after many recoveries in a row without success.
 fn worn_out(error: Error) -> Error {
     let said = error.detail().unwrap_or_default().to_owned();
     error.with_retryable(false).with_detail(format!(
-        "{said}; it stays so after the sessions were opened anew {RECOVERIES} times: the token is away for longer, or the \
+        "{said}; this did not change after {RECOVERIES} recoveries: the token is away for longer, or the \
          module has to be started anew, so restart this process"
     ))
 }

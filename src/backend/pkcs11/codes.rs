@@ -1,10 +1,10 @@
-//! Every return code of PKCS#11: its name in the standard, and the kind of error it is.
+//! Every return code of PKCS#11: its name in the standard, and its kind of error.
 
 use cryptoki::error::RvError;
 
 use crate::value::error::ErrorKind;
 
-/// What a code is called, and its kind where the function does not say more. Codes that only vendors define have no
+/// Returns the name of a code, and its kind if the function does not decide the kind. Codes that only vendors define have no
 /// meaning here.
 #[allow(clippy::too_many_lines, reason = "a table")]
 pub(super) fn meaning(code: RvError) -> (&'static str, ErrorKind) {
@@ -110,7 +110,7 @@ pub(super) fn meaning(code: RvError) -> (&'static str, ErrorKind) {
         RvError::TemplateIncomplete => ("CKR_TEMPLATE_INCOMPLETE", ATTRIBUTES),
         RvError::TemplateInconsistent => ("CKR_TEMPLATE_INCONSISTENT", ATTRIBUTES),
 
-        // Mechanisms and what they are given.
+        // Mechanisms and their parameters.
         RvError::MechanismInvalid => ("CKR_MECHANISM_INVALID", MECHANISM),
         RvError::MechanismParamInvalid => ("CKR_MECHANISM_PARAM_INVALID", MECHANISM),
         RvError::CurveNotSupported => ("CKR_CURVE_NOT_SUPPORTED", MECHANISM),
@@ -127,27 +127,27 @@ pub(super) fn meaning(code: RvError) -> (&'static str, ErrorKind) {
         RvError::SignatureInvalid => ("CKR_SIGNATURE_INVALID", InvalidAnswer),
         RvError::SignatureLenRange => ("CKR_SIGNATURE_LEN_RANGE", InvalidAnswer),
 
-        // What the standard does not know.
+        // Codes outside the standard.
         RvError::VendorDefined(_) => ("CKR_VENDOR_DEFINED", InvalidAnswer),
         RvError::UnknownErrorCode(_) => ("a return code that PKCS#11 does not know", InvalidAnswer),
     }
 }
 
-/// What to do about a code, where its name does not say it.
+/// Returns what to do about a code, if its name does not say it.
 pub(super) fn advice(code: RvError) -> Option<&'static str> {
     Some(match code {
         RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => "the PIN is wrong",
         RvError::PinLocked => {
-            "the PIN is locked after too many wrong ones, so it was not compared; the token's security officer has to \
-             set it anew"
+            "the PIN is locked after too many wrong PINs, so it was not compared; the token's security officer must \
+             set a new PIN"
         }
-        RvError::PinExpired => "the PIN has expired; set a new one by the token's own tools",
-        RvError::UserPinNotInitialized => "the token has no user PIN yet; set one by the token's own tools",
+        RvError::PinExpired => "the PIN has expired; set a new PIN with the token's tools",
+        RvError::UserPinNotInitialized => "the token has no user PIN yet; set a PIN with the token's tools",
         RvError::UserAnotherAlreadyLoggedIn | RvError::SessionReadWriteSoExists => {
-            "this process is logged in to the token as another user, by other means than this crate"
+            "another library has logged this process in to the token as another user"
         }
         RvError::KeyFunctionNotPermitted => {
-            "the key has not the right for it (CKA_ENCRYPT, CKA_DECRYPT, CKA_WRAP or CKA_UNWRAP)"
+            "the key does not have the necessary right (CKA_ENCRYPT, CKA_DECRYPT, CKA_WRAP or CKA_UNWRAP)"
         }
         RvError::SessionCount => "all sessions that the token allows are in use by others",
         RvError::CantLock | RvError::NeedToCreateThreads => "the module cannot be used by several threads",

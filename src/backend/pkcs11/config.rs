@@ -1,4 +1,4 @@
-//! Which token, how to log in to it, and how much is asked of it at once.
+//! Which token, how to log in to it, and how many calls it gets at once.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::uri::{TokenMatch, Uri};
 use crate::runtime::{Environment, ProcessEnvironment};
 use crate::value::error::{Error, Result};
 
-/// How a [`Client`](super::Client) is made.
+/// The configuration of a [`Client`](super::Client).
 #[derive(Clone)]
 pub struct Config {
     pub(super) module: PathBuf,
@@ -24,7 +24,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A token behind the module at this path, without a PIN.
+    /// Configures the token that the module at this path reaches, without a PIN.
     #[must_use]
     pub fn new(module: impl AsRef<Path>, token: TokenMatch) -> Self {
         Self {
@@ -39,18 +39,18 @@ impl Config {
         }
     }
 
-    /// The token of a URI, with the PIN that its `pin-source` names.
+    /// Configures the token of a URI, with the PIN that its `pin-source` names.
     ///
     /// # Errors
-    /// `Configuration` where there is no such PIN.
+    /// `Configuration` if there is no such PIN.
     pub fn from_uri(uri: &Uri) -> Result<Self> {
         Self::from_uri_in(uri, &ProcessEnvironment)
     }
 
-    /// The same, with variables of this environment.
+    /// Configures the token of a URI, with variables of this environment.
     ///
     /// # Errors
-    /// As [`from_uri`](Self::from_uri).
+    /// `Configuration` if there is no such PIN.
     pub fn from_uri_in(uri: &Uri, environment: &dyn Environment) -> Result<Self> {
         let config = Self::new(uri.module(), uri.token().clone())
             .with_final_try(uri.final_try())
@@ -68,28 +68,30 @@ impl Config {
         self
     }
 
-    /// Sets how many sessions work at once, 8 by default. More calls than that wait for their turn. One more
-    /// session is kept open beside them.
+    /// Sets how many connections (sessions of PKCS#11) work at once, 8 by default. More calls than that wait. The client keeps one
+    /// more connection open.
     ///
     /// # Errors
-    /// `Configuration` for 0.
+    /// `Configuration` if `sessions` is 0.
     pub fn with_sessions(mut self, sessions: usize) -> Result<Self> {
         if sessions == 0 {
-            return Err(Error::configuration("a token needs at least one session"));
+            return Err(Error::configuration(
+                "a token needs at least one connection, got 0",
+            ));
         }
         self.sessions = sessions;
         Ok(self)
     }
 
-    /// Sets how long a call may take, waiting for its turn included: 10 seconds by default. A call that is in the module
-    /// for longer is given up.
+    /// Sets how long a call may take, including the time that it waits: 10 seconds by default. The client gives up a call that is in the module
+    /// for longer.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets whether a PIN is tried when one more wrong PIN locks the token (`CKF_USER_PIN_FINAL_TRY`). By default no PIN
+    /// Sets whether to try a PIN if one more wrong PIN locks the token (`CKF_USER_PIN_FINAL_TRY`). By default no PIN
     /// is tried then: a process that is restarted again and again with a wrong PIN must not lock the token.
     #[must_use]
     pub fn with_final_try(mut self, final_try: bool) -> Self {
@@ -97,17 +99,17 @@ impl Config {
         self
     }
 
-    /// Sets whether the client may shut the module down and start it again (`C_Finalize`, `C_Initialize`) when new
-    /// sessions do not help any more. By default it may not, and says that the process has to be restarted. Allow it
-    /// only if nothing else in the process uses the module: all sessions of the process are lost.
+    /// Sets whether the client may shut the module down and start it again (`C_Finalize`, `C_Initialize`) if new
+    /// connections do not help. By default the client may not, and its error says that the process must be restarted. Allow a restart
+    /// only if nothing else in the process uses the module: the process loses all connections.
     #[must_use]
     pub fn with_module_restart(mut self, module_restart: bool) -> Self {
         self.module_restart = module_restart;
         self
     }
 
-    /// Sets for how long the keys that were found are taken as they were: 5 minutes by default. A version that
-    /// somebody else made wraps from then on.
+    /// Sets how long the client uses the keys that it has found before it searches again: 5 minutes by default. A version that
+    /// somebody else made wraps after the next search.
     #[must_use]
     pub fn with_refresh(mut self, refresh: Duration) -> Self {
         self.refresh = refresh;

@@ -1,4 +1,4 @@
-//! The sessions with a token: opened, logged in, lent out, and opened again after they were lost.
+//! The connections to a token (sessions of PKCS#11): opened, logged in, lent out, and opened again after they were lost.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -19,10 +19,10 @@ use crate::runtime::{Monotonic, Runtime, ThreadRuntime};
 use crate::value::entropy::generation;
 use crate::value::error::{Error, ErrorKind};
 
-/// The sessions of one client. Everything here blocks.
+/// The connections of one client. Every function here blocks.
 pub(super) struct Connection {
     config: Config,
-    /// The generation of the process that made it. In every other one it is a copy that may not be used.
+    /// The generation of the process that made the connections. In another generation they are copies that must not be used.
     process: u64,
     module: OnceLock<Arc<Module>>,
     state: Mutex<State>,
@@ -31,30 +31,30 @@ pub(super) struct Connection {
 
 #[derive(Default)]
 struct State {
-    /// Counts what was lost. Handles of keys are good within one generation.
+    /// Counts losses. A handle of a key is valid within one generation.
     generation: u64,
-    /// Counts the losses of all sessions. A session is good, and is ours to close, within one epoch.
+    /// Counts the losses of all connections. A connection is valid, and this client may close it, within one epoch.
     epoch: u64,
     open: Option<Open>,
-    /// Sessions of this epoch that are lent out.
+    /// Connections of this epoch that are lent out.
     lent: usize,
-    /// A token was found once, so its absence is an outage.
+    /// Whether the token was found before, so that its absence is an outage.
     was_open: bool,
     /// Recoveries since a call last succeeded.
     recoveries: u32,
 }
 
-/// An open token. Sessions close when they are told to, not when they are dropped: a handle that was lost may by
-/// then be somebody else's.
+/// An open token. Connections close on request, not when they are dropped: by then, a lost handle may belong to
+/// somebody else.
 struct Open {
     module: Pkcs11,
     raw: Arc<Raw>,
-    /// The restarts of the module that it was opened after.
+    /// How often the module was restarted before the token was opened.
     restarts: u64,
     slot: Slot,
     token: Arc<str>,
     needs_login: bool,
-    /// Kept: closing the last session of a process logs it out. Lent out only if the token allows no other.
+    /// Kept open, because closing the last connection of a process logs it out. Lent out only if the token allows no other.
     anchor: Option<Session>,
     idle: Vec<Session>,
 }
@@ -67,12 +67,12 @@ impl Open {
     }
 }
 
-/// A session that is lent out, logged in.
+/// A connection that is lent out and logged in.
 pub(super) struct Loan {
     pub(super) session: Session,
     pub(super) generation: u64,
     epoch: u64,
-    /// What tells the token from others.
+    /// What distinguishes the token from others.
     pub(super) token: Arc<str>,
     pub(super) slot: Slot,
     module: Pkcs11,
@@ -82,12 +82,12 @@ pub(super) struct Loan {
 }
 
 impl Loan {
-    /// A session that may write, for the administrator. It closes when it is dropped.
+    /// Opens a connection that may write, for the administrator. It closes when it is dropped.
     pub(super) fn writing(&self) -> Result<Session, TokenError> {
         self.module.open_rw_session(self.slot)
     }
 
-    /// Whether the slot says that it is hardware.
+    /// Returns whether the slot reports that it is hardware.
     pub(super) fn is_hardware(&self) -> Result<bool, TokenError> {
         Ok(self.module.get_slot_info(self.slot)?.hardware_slot())
     }
@@ -108,7 +108,7 @@ impl Connection {
         &self.config
     }
 
-    /// The module, which the first call enters this client with.
+    /// Returns the module. The first call registers this client with it.
     pub(super) fn module(self: &Arc<Self>) -> Result<&Arc<Module>, Error> {
         if let Some(module) = self.module.get() {
             return Ok(module);
@@ -127,14 +127,14 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session, from those that are idle, or a new one, or one that comes back until then.
+    /// Lends a connection: an idle connection, a new connection, or one that comes back before the deadline.
     pub(super) fn lend(self: &Arc<Self>, module: &Module, until: Monotonic) -> Result<Loan, Fault> {
         let mut state = self.state();
         loop {
             if let Some(open) = &state.open
                 && open.restarts != module.restarts()
             {
-                // The sessions went with the module, and their numbers may be others' by now.
+                // The connections ended with the module, and their numbers may belong to others now.
                 state.forget();
             }
             if state.open.is_none() {
@@ -160,7 +160,7 @@ impl Connection {
                     }
                     None => return Err(error.into()),
                 },
-                // The token has no more, and one of ours will come back.
+                // The token has no more, and one of this client will come back.
                 Err(error) => {
                     let left = until.0.saturating_sub(ThreadRuntime.now().0);
                     if left.is_zero() {
@@ -188,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// Takes a session back. If its work failed it is closed, with whatever the token still has going in it.
+    /// Takes a connection back. Closes it if its work failed, which ends any operation that is still active on the token.
     pub(super) fn take_back(&self, loan: Loan, is_good: bool) {
         let mut state = self.state();
         if is_good {
@@ -201,7 +201,7 @@ impl Connection {
         self.returned.notify_one();
     }
 
-    /// Does what has to be done for the next try, unless somebody has done it already.
+    /// Does what is necessary before the next try, unless another call has done it already.
     pub(super) fn recover(&self, loan: Option<Loan>, recovery: Recovery) {
         let mut state = self.state();
         let is_news = match &loan {
@@ -219,7 +219,7 @@ impl Connection {
             if recovery == Recovery::Reopen || !state.open.as_ref().is_some_and(is_alive) {
                 tracing::info!(
                     provider = PROVIDER,
-                    "the sessions with the token were lost; new ones will be opened"
+                    "the connections to the token were lost; new ones will be opened"
                 );
                 state.forget();
                 drop(state);
@@ -239,7 +239,7 @@ impl Connection {
         self.state().recoveries
     }
 
-    /// Logs in, unless that is so already, as it is for every session of a process at once.
+    /// Logs in, unless the process is logged in already: a login holds for all its connections.
     pub(super) fn log_in(&self, loan: &Loan) -> Result<(), Fault> {
         if !loan.needs_login {
             return Ok(());
@@ -261,9 +261,9 @@ impl Connection {
         }
     }
 
-    /// Closes the sessions that are idle. Whether there were any.
+    /// Closes the idle connections. Returns whether there were any.
     pub(super) fn close_idle(&self) -> bool {
-        // Not waited for: who asks holds a lock of the same kind.
+        // This does not wait for the lock, because the caller holds a lock of the same kind.
         let Ok(mut state) = self.state.try_lock() else {
             return false;
         };
@@ -280,7 +280,7 @@ impl Connection {
         let restarts = module.restarts();
         let (loaded, raw) = module.loaded()?;
         let found = match slots::find(&loaded, &raw, &self.config.token, state.was_open) {
-            // Somebody has shut the module down under us.
+            // Somebody else has shut the module down.
             Err(Fault::Token(TokenError::Pkcs11(RvError::CryptokiNotInitialized, _))) => {
                 module.initialize(&loaded)?;
                 slots::find(&loaded, &raw, &self.config.token, state.was_open)?
@@ -315,7 +315,7 @@ impl Connection {
 }
 
 impl State {
-    /// All sessions are lost; none is closed.
+    /// Forgets all connections, which are lost; closes none.
     fn forget(&mut self) {
         self.generation += 1;
         self.epoch += 1;
@@ -323,7 +323,7 @@ impl State {
         self.lent = 0;
     }
 
-    /// Takes back a session of this epoch.
+    /// Takes back a connection of this epoch.
     fn take_back(&mut self, loan: Loan, is_good: bool, most: usize) {
         self.lent = self.lent.saturating_sub(1);
         let Some(open) = &mut self.open else { return };
@@ -332,10 +332,10 @@ impl State {
         } else if is_good && open.idle.len() < most {
             open.idle.push(loan.session);
         } else {
-            // Nothing is lost with it if this fails.
+            // If this fails, nothing is lost.
             drop(loan.session.close());
             if loan.is_anchor {
-                // The process may be logged out by now.
+                // The process may be logged out now.
                 if let Some(open) = self.open.take() {
                     open.close();
                 }
@@ -351,7 +351,7 @@ fn is_full(error: &TokenError) -> bool {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // They may be the parent's.
+        // They may belong to the parent.
         let is_inherited = self.process != generation();
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = state.open.take() else { return };
@@ -362,12 +362,12 @@ impl Drop for Connection {
         if is_inherited || !is_current {
             return;
         }
-        // A module may block, and whoever drops a client may be a task: it waits a little, and not for ever.
+        // A module may block, and a task may drop the client: wait for a short time, not forever.
         let (closed, done) = std::sync::mpsc::channel();
         let closing = std::thread::Builder::new().name("waxseal-pkcs11".to_owned());
         let spawned = closing.spawn(move || {
             open.close();
-            // Nobody waits any more if this fails.
+            // If this fails, nobody waits anymore.
             let _ = closed.send(());
         });
         if spawned.is_ok() {

@@ -1,8 +1,8 @@
 //! Threads that wait for a module.
 //!
-//! PKCS#11 blocks, and nothing can interrupt a module. So calls run on threads of their own, never on the caller's, and
-//! whoever waits for one waits by a timer that neither the module nor a runtime can stop. A call that is in the module for
-//! longer than the limit is given up: another thread takes its place, and how many are given up is bounded.
+//! PKCS#11 blocks, and nothing can interrupt a module. So calls run on separate threads, never on the caller's thread, and
+//! a caller waits by a timer that neither the module nor a runtime can stop. If a call is in the module for
+//! longer than the limit, it is given up, and another thread takes its place. The number of such calls is bounded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -19,9 +19,9 @@ use crate::runtime::{Monotonic, Runtime, ThreadRuntime};
 use crate::value::entropy::generation;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Calls into one module that may be given up before it is used no more.
+/// After this many given-up calls the module is not used anymore.
 pub(super) const HUNG_MAX: usize = 16;
-/// How long a thread without work stays.
+/// How long a thread without work waits before it ends.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// How long a client that is dropped waits for its module.
@@ -31,28 +31,28 @@ pub(super) const CLOSING: Duration = Duration::from_secs(1);
 pub(super) struct Crew(Arc<Shared>);
 
 struct Shared {
-    /// Calls at once.
+    /// The maximum number of calls at once.
     size: usize,
     /// How long a call may be in the module before it is given up.
     limit: Duration,
-    /// The generation of the process. The threads are in no other.
+    /// The generation of the process. The threads exist only in it.
     generation: u64,
     state: Mutex<State>,
     work: Condvar,
-    /// A call has returned after the client was dropped.
+    /// Signals that a call has returned after the client was dropped.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     next: u64,
-    /// Calls that have not begun, the oldest first.
+    /// Calls that have not begun. The oldest is first.
     queue: BTreeMap<u64, Job>,
     running: HashMap<u64, Running>,
-    /// Threads that work or wait for work. Those that were given up are not counted.
+    /// The number of threads that work or wait for work, without those that were given up.
     threads: usize,
     idle: usize,
-    /// Whether a task looks for calls that are in the module for too long.
+    /// Whether a task watches for calls that are in the module for too long.
     is_watched: bool,
     is_closed: bool,
 }
@@ -80,11 +80,11 @@ impl Crew {
         }))
     }
 
-    /// Has `work` done by one of the threads. `hung` counts the calls into its module that were given up.
+    /// Runs `work` on one of the threads. `hung` counts the calls into its module that were given up.
     ///
     /// # Errors
-    /// `Unavailable`, not retryable, if too many calls have hung in the module; `Unavailable` if the system starts no
-    /// thread.
+    /// `Unavailable`, not retryable, if too many calls have hung in the module; `Unavailable` if the operating system
+    /// cannot start a thread.
     pub(super) fn run<T: Send + 'static>(
         &self,
         hung: &Arc<AtomicUsize>,
@@ -97,7 +97,7 @@ impl Crew {
         let job = Job {
             work: Box::new(move || {
                 let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()));
-                // Nobody waits any more if this fails.
+                // If this fails, nobody waits anymore.
                 let _ = sender.send(result);
             }),
             hung: Arc::clone(hung),
@@ -118,15 +118,15 @@ impl Crew {
             return Ok(answer);
         }
         Err(Error::new(ErrorKind::Unavailable)
-            .with_detail("the operating system starts no thread for a PKCS#11 call"))
+            .with_detail("the operating system cannot start a thread for a PKCS#11 call"))
     }
 }
 
 impl Drop for Crew {
-    /// Waits a little for calls that nobody awaits any more: a program that ends while a thread is in a module may crash
-    /// in the module's own cleaning up.
+    /// Waits a short time for calls that nobody awaits anymore: a program that ends while a thread is in a module may crash
+    /// while the module cleans up.
     fn drop(&mut self) {
-        // Behind a fork nobody is there to be told.
+        // After a fork these threads do not exist.
         if self.0.generation != generation() {
             return;
         }
@@ -145,7 +145,7 @@ impl Drop for Crew {
     }
 }
 
-/// What a call will answer. Dropped, the call never begins, unless it has begun.
+/// The answer of a call. If it is dropped before the call begins, the call never begins.
 pub(super) struct Answer<T> {
     id: u64,
     shared: Arc<Shared>,
@@ -166,12 +166,12 @@ impl<T> Future for Answer<T> {
 
 impl<T> Drop for Answer<T> {
     fn drop(&mut self) {
-        // Behind a fork a lock may be held by a thread that is not there.
+        // After a fork, a thread that does not exist may hold a lock.
         if self.shared.generation != generation() {
             return;
         }
         let job = self.shared.state().queue.remove(&self.id);
-        // Without the lock: what the job holds may end with it.
+        // Without the lock, because dropping the job may run other code.
         drop(job);
     }
 }
@@ -181,11 +181,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes sure that somebody works. `false` if there is nobody to be had.
+    /// Makes sure that a thread works on the queue. Returns `false` if there is none and none can start.
     fn man(shared: &Arc<Self>, state: &mut State) -> bool {
         if state.idle > 0 {
             shared.work.notify_one();
-            // One that is idle takes one job; those that are idle may have been promised to others already.
+            // An idle thread takes one job, and may already be needed for another job.
             if state.idle >= state.queue.len() {
                 return true;
             }
@@ -237,14 +237,14 @@ impl Shared {
                 && running.is_given_up
             {
                 running.hung.fetch_sub(1, Ordering::AcqRel);
-                // Another one has taken this thread's place.
+                // Another thread has taken the place of this thread.
                 return;
             }
         }
         state.threads -= 1;
     }
 
-    /// Gives calls up, for as long as any is in the module.
+    /// Watches the calls and gives up late ones, as long as a call is in the module.
     fn watch(shared: &Arc<Self>) {
         let shared = Arc::clone(shared);
         ThreadRuntime.spawn(Box::pin(async move {
@@ -254,8 +254,8 @@ impl Shared {
         }));
     }
 
-    /// Gives up the calls that are in the module for too long. When to look again; `None` if there is nothing to look
-    /// for.
+    /// Gives up the calls that are in the module for too long. Returns when to check again, or `None` if no call is in the
+    /// module.
     fn give_up(shared: &Arc<Self>) -> Option<Duration> {
         let now = ThreadRuntime.now();
         let mut state = shared.state();
@@ -269,13 +269,13 @@ impl Shared {
         }
         state.threads = state.threads.saturating_sub(given_up);
         for _ in 0..given_up.min(state.queue.len()) {
-            // If no thread can be had, whoever waits is told by the deadline.
+            // If no thread can start, callers get an error at their deadline.
             let _ = Self::man(shared, &mut state);
         }
         let others = state.running.values().filter(|running| !running.is_given_up);
         let next = others.map(|running| running.until).min();
         state.is_watched = next.is_some();
-        // The clock is a coarse one: a little later than it says.
+        // The clock is coarse: check a little later.
         next.map(|next| next.0.saturating_sub(now.0) + Duration::from_millis(5))
     }
 }
@@ -290,7 +290,7 @@ fn hangs() -> Error {
 
 fn panicked() -> Error {
     Error::new(ErrorKind::InvalidAnswer)
-        .with_detail("the PKCS#11 client library panicked over what the module answered")
+        .with_detail("the PKCS#11 client library panicked on an answer of the module")
 }
 
 #[cfg(test)]

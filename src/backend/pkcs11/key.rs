@@ -21,10 +21,10 @@ use crate::runtime::{Environment, Monotonic, ProcessEnvironment};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 
-/// A KEK on a token: every key of one label, its versions.
+/// A KEK on a token: all keys of one label, as versions.
 ///
-/// The KEK's id is the label, its version the key's `CKA_ID` in lower-case hexadecimal. The version that wraps is
-/// the one that was [pinned](Self::pinned), else the greatest. Every version opens.
+/// The id of the KEK is the label, and its version is the key's `CKA_ID` in lower-case hexadecimal. The
+/// [pinned](Self::pinned) version wraps; if no version is pinned, the greatest version wraps. Every version opens.
 ///
 /// ```no_run
 /// # async fn example() -> waxseal::Result<()> {
@@ -48,7 +48,7 @@ struct Inner {
     found: Mutex<Option<Found>>,
 }
 
-/// What was found on the token.
+/// The keys that were found on the token.
 struct Found {
     versions: Arc<Vec<Version>>,
     generation: u64,
@@ -56,13 +56,16 @@ struct Found {
 }
 
 impl TokenKey {
-    /// The keys of this label.
+    /// Names the keys of this label.
     ///
     /// # Errors
-    /// `Configuration` for a label that is empty; `InvalidArgument` or `OverLimit` for one that no envelope can name.
+    /// `Configuration` if the label is empty; `InvalidArgument` if it has control characters; `OverLimit` if it has more than
+    /// 2,048 bytes.
     pub(super) fn new(client: Client, label: &str, mechanism: Mechanism) -> Result<Self> {
         if label.is_empty() {
-            return Err(Error::configuration("the label of a key on a token is empty"));
+            return Err(Error::configuration(
+                "the label of a key on a token must not be empty",
+            ));
         }
         KekRef::new(PROVIDER, label, "")?;
         Ok(Self(Arc::new(Inner {
@@ -74,18 +77,18 @@ impl TokenKey {
         })))
     }
 
-    /// The keys that a URI names, with a client of their own.
+    /// Makes a client, and names the keys of a URI.
     ///
     /// # Errors
-    /// `Configuration` if the PIN is not where the URI says, and as [`Client::key`].
+    /// `Configuration` if the PIN is not in the place that the URI names; the same kinds as [`Client::key`], under the same conditions.
     pub fn from_uri(uri: &Uri) -> Result<Self> {
         Self::from_uri_in(uri, &ProcessEnvironment)
     }
 
-    /// The same, with variables of this environment.
+    /// Makes a client, and names the keys of a URI, with variables of this environment.
     ///
     /// # Errors
-    /// As [`from_uri`](Self::from_uri).
+    /// The same kinds as [`from_uri`](Self::from_uri), under the same conditions.
     pub fn from_uri_in(uri: &Uri, environment: &dyn Environment) -> Result<Self> {
         let client = Client::new(Config::from_uri_in(uri, environment)?)?;
         let keys = Self::new(client, uri.object(), uri.mechanism())?;
@@ -95,20 +98,20 @@ impl TokenKey {
         })
     }
 
-    /// The administration of keys like this one, with the same client: it can describe, and change what the client's
+    /// Returns the administration of keys like this KEK, with the same client: it can describe keys, and change what the client's
     /// user may change.
     #[must_use]
     pub fn admin(&self) -> TokenAdmin {
         TokenAdmin::new(self.0.client.clone(), self.0.mechanism)
     }
 
-    /// Wraps under the version of this `CKA_ID` and no other.
+    /// Wraps only under the version with this `CKA_ID`.
     #[must_use]
     pub fn pinned(self, id: &[u8]) -> Self {
         self.changed(self.0.mechanism, Some(id.to_vec()))
     }
 
-    /// Wraps and unwraps by this mechanism.
+    /// Wraps and unwraps with this mechanism.
     #[must_use]
     pub fn with_mechanism(self, mechanism: Mechanism) -> Self {
         self.changed(mechanism, self.0.pinned.clone())
@@ -124,10 +127,11 @@ impl TokenKey {
         }))
     }
 
-    /// The KEK that wraps now, asked of the token: whether it is there, is one, and is what it should be.
+    /// Asks the token for the version that wraps now, checks it and returns it.
     ///
     /// # Errors
-    /// `KeyNotFound`, `Configuration` for a key of another kind or one that is there twice, and what the token says.
+    /// `KeyNotFound` if there is no such key; `Configuration` if the key has another kind or exists twice; and the kinds of the
+    /// [backend](super#errors), by the token's return code.
     pub async fn check(&self) -> Result<KekRef> {
         let inner = Arc::clone(&self.0);
         let work = move |token: &Token<'_>| {
@@ -139,7 +143,7 @@ impl TokenKey {
         checked.map_err(|error| named(error, Operation::Configure))
     }
 
-    /// Looks for the keys again before the next call, instead of after the client's refresh time.
+    /// Searches for the keys again before the next call, and not only after the client's refresh time.
     pub fn refresh(&self) {
         self.0.forget();
     }
@@ -157,7 +161,7 @@ impl TokenKey {
         let work = move |token: &Token<'_>| {
             let mut versions = inner.versions(token)?;
             if inner.active(&versions)?.is_barred() && inner.may_look_again() {
-                // It may have got its rights back meanwhile.
+                // The key may have its rights again.
                 versions = inner.find(token, inner.client.now())?;
             }
             let version = inner.active(&versions)?;
@@ -184,7 +188,7 @@ impl TokenKey {
             aad: request.wrap_aad(),
             wrapped: wrapped.checked_wrapped()?.to_vec(),
         };
-        // A claim: it says which version to try first, and nothing more.
+        // A claim: it only decides which version to try first.
         let claimed = wrapped.kek_version.to_owned();
         let work = move |token: &Token<'_>| inner.open(token, &unwrapping, &claimed);
         let (secret, kek) = self
@@ -200,7 +204,7 @@ impl TokenKey {
     }
 }
 
-/// What was unwrapped, and under which version.
+/// An unwrapped DEK, and the version that unwrapped it.
 type Opened = (Zeroizing<Vec<u8>>, KekRef);
 
 impl Inner {
@@ -208,7 +212,7 @@ impl Inner {
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The versions, as they were found a while ago or as they are found now.
+    /// Returns the versions, as they were found earlier or as they are found now.
     fn versions(&self, token: &Token<'_>) -> Result<Arc<Vec<Version>>, Fault> {
         let now = self.client.now();
         if let Some(found) = &*self.found.lock().unwrap_or_else(PoisonError::into_inner)
@@ -222,7 +226,7 @@ impl Inner {
 
     fn find(&self, token: &Token<'_>, now: Monotonic) -> Result<Arc<Vec<Version>>, Fault> {
         let versions = Arc::new(find(token, &self.label, self.mechanism)?);
-        // What is not there yet may be there at the next call.
+        // A key that does not exist yet may exist at the next call.
         let found = (!versions.is_empty()).then(|| Found {
             versions: Arc::clone(&versions),
             generation: token.loan.generation,
@@ -232,17 +236,17 @@ impl Inner {
         Ok(versions)
     }
 
-    /// The version that wraps.
+    /// Returns the version that wraps.
     fn active<'a>(&self, versions: &'a [Version]) -> Result<&'a Version, Fault> {
         let active = match &self.pinned {
             Some(id) => versions.iter().find(|version| version.id == *id),
-            // Public keys alone do not make a version that opens, and private ones none that wraps.
+            // A public key alone does not open, and a private key alone does not wrap.
             None => versions.iter().find(|version| version.wraps.is_some()),
         };
         active.ok_or_else(|| Error::new(ErrorKind::KeyNotFound).into())
     }
 
-    /// Tries the version that is claimed, then the others. Those that were made since the last look, too.
+    /// Tries the claimed version, then the others, also versions that were made since the last search.
     fn open(&self, token: &Token<'_>, unwrapping: &Unwrapping, claimed: &str) -> Result<Opened, Fault> {
         let versions = self.versions(token)?;
         if versions.is_empty() {
@@ -263,7 +267,7 @@ impl Inner {
         }
     }
 
-    /// Whether the last look was a second ago. Envelopes can claim any version, and must not make a token search
+    /// Returns whether the last search was at least a second ago. Envelopes can claim any version, and must not make a token search
     /// as often as they like.
     fn may_look_again(&self) -> bool {
         let now = self.client.now();
@@ -300,8 +304,8 @@ fn try_each(
     Err(failed.unwrap_or_else(Error::cannot_open).into())
 }
 
-/// How much an error tells: a key that could not be asked more than one that did not open, and that more than one whose
-/// wraps have another length, as those of RSA keys of another size have.
+/// Ranks an error by what it says: a key that could not be asked before a key that did not open, and that before a key whose
+/// wraps have another length, as an RSA key of another size has.
 fn tells(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::Malformed { .. } => 0,
@@ -321,7 +325,7 @@ impl KeyManager for TokenKey {
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
-        // A label is not unique in the world, and not even among the tokens of one machine.
+        // A label is not unique in the world, and not even on one machine.
         let algorithm = self.0.mechanism.algorithm();
         Recognition::by_id(wrapped, algorithm, PROVIDER, &self.0.label).min(Recognition::Perhaps)
     }

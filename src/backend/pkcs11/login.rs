@@ -1,8 +1,8 @@
-//! Who is logged in to which token, and which PINs a token has refused.
+//! Logins to tokens, and the PINs that a token has refused.
 //!
-//! PKCS#11 logs in a process: once one part of it has logged in to a token, the token asks no other part for a PIN,
-//! and each wrong PIN brings every part nearer to a locked token. So what is known of PINs is known to the whole
-//! process, as keyed digests under a key that lives in this process only. No PIN is kept.
+//! PKCS#11 logs in a process: after one part of a process has logged in to a token, the token asks no other part for a PIN,
+//! and each wrong PIN brings the whole process nearer to a locked token. So the whole process shares what it knows about PINs,
+//! as keyed digests under a key that exists only in this process. No PIN is kept.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,7 +22,7 @@ use super::raw::Raw;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Refused PINs that are remembered for one token. Tokens lock after fewer.
+/// The number of refused PINs that are remembered for one token. Tokens lock after fewer.
 const REFUSED: usize = 32;
 
 type Digest = [u8; 32];
@@ -34,12 +34,12 @@ pub(super) struct Logins {
     tokens: Mutex<HashMap<Arc<str>, Arc<Mutex<Login>>>>,
 }
 
-/// What is known of one token.
+/// What is known about one token.
 #[derive(Default)]
 struct Login {
-    /// The PIN that this crate has logged in with. `None` if nobody is logged in, or somebody else did it.
+    /// The PIN that this crate has logged in with. `None` if nobody is logged in, or if another library logged in.
     in_force: Option<Digest>,
-    /// The oldest first.
+    /// The oldest is first.
     refused: VecDeque<Digest>,
 }
 
@@ -60,30 +60,30 @@ fn same(a: &Digest, b: &Digest) -> bool {
     bool::from(a.ct_eq(b))
 }
 
-/// Whom to log in where.
+/// The token to log in to, and the PIN.
 pub(super) struct Wanted<'a> {
     pub(super) raw: &'a Raw,
     pub(super) slot: Slot,
-    /// What tells the token from others.
+    /// What distinguishes the token from others.
     pub(super) token: &'a Arc<str>,
     pub(super) pin: Option<&'a SecretString>,
-    /// Whether the last try before the token locks may be used.
+    /// Whether the client may use the last try before the token locks.
     pub(super) allows_final_try: bool,
 }
 
 impl Logins {
-    /// Every login is over: the module was shut down.
+    /// Forgets every login, because the module was shut down.
     pub(super) fn forget(&self) {
         for login in lock(&self.tokens).values() {
             lock(login).in_force = None;
         }
     }
 
-    /// Makes sure that the process is logged in, and that this PIN is the one that it is logged in with.
+    /// Makes sure that the process is logged in, with this PIN.
     pub(super) fn log_in(&self, wanted: &Wanted<'_>, session: &Session) -> Result<(), Fault> {
         let login = Arc::clone(lock(&self.tokens).entry(Arc::clone(wanted.token)).or_default());
         let digest = wanted.pin.map(|pin| self.digest(wanted.token, pin)).transpose()?;
-        // Held during the login: of several clients with one wrong PIN a single one tries it.
+        // Held during the login: if several clients have one wrong PIN, only one of them tries it.
         let mut login = lock(&login);
         let state = session.get_session_info()?.session_state();
         if matches!(state, SessionState::RoUser | SessionState::RwUser) {
@@ -97,18 +97,18 @@ impl Logins {
             return Err(Error::new(ErrorKind::Unauthenticated)
                 .with_detail(
                     "the token refused this PIN before in this process (CKR_PIN_INCORRECT); it is not tried again, \
-                     so that the token does not lock; give another PIN, or restart the process if the token's PIN \
+                     so that the token does not lock; set another PIN, or restart the process if the token's PIN \
                      was changed",
                 )
                 .into());
         }
-        // Asked each time: another process may have used up the tries meanwhile.
+        // Asked each time, because another process may have used up the tries.
         let info = wanted.raw.token_info(wanted.slot)?;
         if info.is_final_try() && !info.is_locked() && !wanted.allows_final_try {
             return Err(Error::new(ErrorKind::Denied)
                 .with_detail(
                     "one more wrong PIN locks the token (CKF_USER_PIN_FINAL_TRY), so no PIN was tried; log in once \
-                     by the token's own tools, or allow the final try (final-try=true in the URI, \
+                     with the token's tools, or allow the final try (final-try=true in the URI, \
                      Config::with_final_try)",
                 )
                 .into());
@@ -119,7 +119,7 @@ impl Logins {
                 login.refused.retain(|refused| !same(refused, &digest));
                 Ok(())
             }
-            // Somebody else in this process, between the two calls.
+            // Another library of this process logged in between the two calls.
             Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
                 if map::refuses_pin(&error) {
@@ -130,7 +130,7 @@ impl Logins {
         }
     }
 
-    /// Stands for a PIN, to this process alone.
+    /// A digest of a PIN, which only this process can compare.
     fn digest(&self, token: &str, pin: &SecretString) -> Result<Digest> {
         let key = match self.key.get() {
             Some(key) => key,
@@ -150,7 +150,7 @@ impl Logins {
 
 fn is_the_one_in_force(login: &Login, digest: Option<&Digest>) -> Result<(), Fault> {
     match (&login.in_force, digest) {
-        // Somebody else in this process is logged in, by means of their own: there is nothing to compare with.
+        // Another library of this process has logged in: there is nothing to compare with.
         (None, _) => Ok(()),
         (Some(in_force), Some(digest)) if same(in_force, digest) => Ok(()),
         (Some(_), Some(_)) => Err(Error::new(ErrorKind::Unauthenticated)
@@ -165,7 +165,7 @@ fn is_the_one_in_force(login: &Login, digest: Option<&Digest>) -> Result<(), Fau
 }
 
 fn no_pin() -> Error {
-    Error::configuration("the token asks for a PIN and none is configured; set pin-source")
+    Error::configuration("the token asks for a PIN, but no PIN is configured: set pin-source")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

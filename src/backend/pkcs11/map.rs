@@ -1,4 +1,4 @@
-//! What a token's return codes mean: the one place that says so.
+//! The meaning of a token's return codes. No other file decides it.
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error as TokenError, RvError};
@@ -8,12 +8,12 @@ use super::codes::{advice, meaning};
 use super::mechanism::Mechanism;
 use crate::value::error::{Error, ErrorKind};
 
-/// Why work on a token did not succeed.
+/// Why work on a token failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The token or its module said so. What was lost may be found again.
+    /// The token or its module returned an error. A lost connection, login or key may be found again.
     Token(TokenError),
-    /// We say so.
+    /// This crate found the error.
     Ours(Error),
 }
 
@@ -29,22 +29,22 @@ impl From<Error> for Fault {
     }
 }
 
-/// What has to be done before the same work can succeed.
+/// What is necessary before the same work can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recovery {
     /// Log in, and find the keys again.
     Find,
-    /// The same, in new sessions.
+    /// The same, with new connections.
     Reopen,
 }
 
-/// Whether, and how, what was lost can be found again.
+/// Returns whether a loss can be recovered, and how.
 pub(super) fn recovery(error: &TokenError) -> Option<Recovery> {
     let TokenError::Pkcs11(code, function) = error else {
         return None;
     };
     match code {
-        // What kryoptic says to whoever uses a key after a logout.
+        // kryoptic returns this if a key is used after a logout.
         RvError::GeneralError => {
             matches!(function, Function::EncryptInit | Function::DecryptInit).then_some(Recovery::Find)
         }
@@ -65,8 +65,8 @@ pub(super) fn recovery(error: &TokenError) -> Option<Recovery> {
     }
 }
 
-/// Whether a decryption or unwrapping failed for the bytes it was given. SoftHSM calls a wrong tag a general error,
-/// so that is one where the bytes are being looked at, and nowhere else.
+/// Returns whether a decryption or unwrapping failed because of its bytes. SoftHSM reports a wrong tag as a general error,
+/// so this code means that only while the token processes the bytes.
 pub(super) fn is_about_the_bytes(error: &TokenError) -> bool {
     let TokenError::Pkcs11(code, function) = error else {
         return false;
@@ -86,8 +86,8 @@ pub(super) fn is_about_the_bytes(error: &TokenError) -> bool {
     )
 }
 
-/// Whether it failed for the bytes or for the device: where it is RSA, kryoptic calls both a device error, and others
-/// call both a function that failed.
+/// Returns whether it is unclear if the bytes or the device failed: for RSA, kryoptic reports both as a device error, and other
+/// tokens report both as a failed function.
 pub(super) fn may_be_about_the_bytes(error: &TokenError) -> bool {
     matches!(
         error,
@@ -95,7 +95,7 @@ pub(super) fn may_be_about_the_bytes(error: &TokenError) -> bool {
     )
 }
 
-/// Whether a token refused a mechanism, or its parameters, before any bytes.
+/// Returns whether a token refused a mechanism or its parameters, before any bytes.
 pub(super) fn is_refused_mechanism(error: &TokenError) -> bool {
     let TokenError::Pkcs11(code, function) = error else {
         return false;
@@ -109,7 +109,7 @@ pub(super) fn is_refused_mechanism(error: &TokenError) -> bool {
     }
 }
 
-/// Whether the token compared the PIN and refused it.
+/// Returns whether the token compared the PIN and refused it.
 pub(super) fn refuses_pin(error: &TokenError) -> bool {
     matches!(
         code(error),
@@ -117,17 +117,17 @@ pub(super) fn refuses_pin(error: &TokenError) -> bool {
     )
 }
 
-/// Whether the module was shut down.
+/// Returns whether the module was shut down.
 pub(super) fn is_lost_module(error: &TokenError) -> bool {
     code(error) == Some(RvError::CryptokiNotInitialized)
 }
 
-/// Whether the token or its module fails, whatever it is asked.
+/// Returns whether the token or its module fails for every request.
 pub(super) fn is_outage(error: &TokenError) -> bool {
     code(error).is_some_and(|code| meaning(code).1 == ErrorKind::Unavailable)
 }
 
-/// The return code.
+/// Returns the return code.
 pub(super) fn code(error: &TokenError) -> Option<RvError> {
     match error {
         TokenError::Pkcs11(code, _) => Some(*code),
@@ -135,7 +135,7 @@ pub(super) fn code(error: &TokenError) -> Option<RvError> {
     }
 }
 
-/// What the token said, by the names of the standard: the function and the return code.
+/// Names the function and the return code, as in the standard.
 pub(super) fn said(error: &TokenError) -> String {
     match error {
         TokenError::Pkcs11(RvError::VendorDefined(number), function) => {
@@ -152,7 +152,7 @@ pub(super) fn said(error: &TokenError) -> String {
     }
 }
 
-/// What a token's error is to the caller.
+/// Maps a token's error to the error that the caller gets.
 pub(super) fn error(error: TokenError, mechanism: Option<Mechanism>) -> Error {
     let mapped = match &error {
         TokenError::Pkcs11(code, _) => {
@@ -167,15 +167,17 @@ pub(super) fn error(error: TokenError, mechanism: Option<Mechanism>) -> Error {
                 None => said,
             });
             match code {
-                // A token that has failed its self-test does nothing until it is reset.
+                // A token that has failed its self-test does nothing until a reset.
                 RvError::FipsSelfTestFailed => mapped.with_retryable(false),
                 _ => mapped,
             }
         }
-        TokenError::LibraryLoading(why) => {
-            Error::configuration(format!("module-path names no module that can be loaded: {why}"))
-        }
-        TokenError::MissingSymbol(_) => Error::configuration("module-path names no PKCS#11 module"),
+        TokenError::LibraryLoading(why) => Error::configuration(format!(
+            "module-path must name a PKCS#11 module, but the file cannot be loaded: {why}"
+        )),
+        TokenError::MissingSymbol(_) => Error::configuration(
+            "module-path must name a PKCS#11 module, but the file is a library without its functions",
+        ),
         TokenError::NullFunctionPointer | TokenError::NotSupported => {
             Error::unsupported("this function on this token")
         }

@@ -3,22 +3,22 @@
 use crate::envelope::WrapAlgorithm;
 use crate::key::Binds;
 
-/// How a key wraps. Comes from configuration, and a key is for one of them.
+/// How a key wraps. Configuration decides it. Use each key with one mechanism only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mechanism {
     /// `CKM_AES_GCM` under an AES-256 key: wrap algorithm 32. The default.
     #[default]
     AesGcm,
-    /// `CKM_AES_KEY_WRAP_PAD` (RFC 5649) under an AES-256 key: wrap algorithm 33. A token that knows it only by the name that
-    /// it has since PKCS#11 3.0, `CKM_AES_KEY_WRAP_KWP`, is one that does not do it: `Unsupported`.
+    /// `CKM_AES_KEY_WRAP_PAD` (RFC 5649) under an AES-256 key: wrap algorithm 33. A token that knows it only by its
+    /// name since PKCS#11 3.0, `CKM_AES_KEY_WRAP_KWP`, is `Unsupported`.
     AesKeyWrapPad,
     /// `CKM_RSA_PKCS_OAEP` with SHA-256 and MGF1-SHA-256 under an RSA key of at least 2048 bits: wrap algorithm 34.
     RsaOaep256,
 }
 
 impl Mechanism {
-    /// The wrap algorithm of the format.
+    /// Returns the wrap algorithm of the format.
     #[must_use]
     pub fn algorithm(self) -> WrapAlgorithm {
         match self {
@@ -35,7 +35,7 @@ impl Mechanism {
         }
     }
 
-    /// The mechanism of a name in a URI.
+    /// Returns the mechanism with this name in a URI.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         match name {
             "AES-GCM" => Some(Self::AesGcm),
@@ -45,7 +45,7 @@ impl Mechanism {
         }
     }
 
-    /// The rights that a key needs to wrap and to unwrap, as the standard calls them.
+    /// Returns the rights that a key needs to wrap and to unwrap, by their names in the standard.
     pub(super) fn rights(self) -> [&'static str; 2] {
         match self {
             Self::AesGcm | Self::RsaOaep256 => ["CKA_ENCRYPT", "CKA_DECRYPT"],
@@ -53,7 +53,7 @@ impl Mechanism {
         }
     }
 
-    /// What an error calls it where a token does not do it.
+    /// Names the mechanism in an error about a token that does not support it.
     pub(super) fn feature(self) -> &'static str {
         match self {
             Self::AesGcm => "AES-GCM on this token",

@@ -13,24 +13,24 @@ use super::registry::counts;
 use crate::envelope::KekRef;
 use crate::value::error::{Error, ErrorKind};
 
-/// The longest `CKA_ID`: twice as many digits are a version.
+/// The maximum length of a `CKA_ID`: a version has twice as many digits.
 const ID_MAX: usize = 127;
-/// The least bytes of an RSA modulus.
+/// The minimum length of an RSA modulus, in bytes.
 const MODULUS_MIN: usize = 256;
 
-/// One version of a KEK: a key, or both halves of one.
+/// One version of a KEK: a key, or a key pair.
 #[derive(Clone)]
 pub(super) struct Version {
     /// `CKA_ID`.
     pub(super) id: Vec<u8>,
     pub(super) kek: KekRef,
-    /// What wraps; the public half of RSA.
+    /// The key that wraps; with RSA the public key.
     pub(super) wraps: Option<ObjectHandle>,
-    /// What unwraps; the private half of RSA.
+    /// The key that unwraps; with RSA the private key.
     pub(super) unwraps: Option<ObjectHandle>,
-    /// Length of what an RSA key wraps.
+    /// Length of a wrap under an RSA key.
     pub(super) modulus: Option<usize>,
-    /// Whether the token says that it may wrap, and may unwrap; `None` if it does not say.
+    /// Whether the key may wrap, and whether it may unwrap; `None` if the token does not report it.
     pub(super) may_wrap: Option<bool>,
     pub(super) may_unwrap: Option<bool>,
     /// More than one object has this label and id.
@@ -43,19 +43,19 @@ impl Version {
     pub(super) fn checked(&self) -> Result<&Self, Fault> {
         if self.is_ambiguous {
             return Err(Error::configuration(
-                "two keys on the token have this label and id; one of them has to go, or get another id",
+                "two keys on the token have this label and id: remove one, or give it another id",
             )
             .into());
         }
         Ok(self)
     }
 
-    /// Whether the token says that nothing may be wrapped with it, or that nothing it wraps may be unwrapped.
+    /// Returns whether the token reports that the key may not wrap, or that its wraps may not be unwrapped.
     pub(super) fn is_barred(&self) -> bool {
         self.may_wrap == Some(false) || self.may_unwrap == Some(false)
     }
 
-    /// The handle that wraps, if what it wraps can be opened again as far as the token says.
+    /// Returns the handle that wraps, if its wraps can be opened again as far as the token reports.
     pub(super) fn to_wrap(&self, mechanism: Mechanism) -> Result<ObjectHandle, Fault> {
         let [wrap, unwrap] = mechanism.rights();
         let barred = |why: String| {
@@ -75,7 +75,7 @@ impl Version {
         Ok(handle)
     }
 
-    /// The handle that unwraps. What it may do is left to the token, which is asked anyhow.
+    /// Returns the handle that unwraps. The token checks its rights during the call.
     pub(super) fn to_unwrap(&self) -> Result<ObjectHandle, Fault> {
         self.checked()?.unwraps.ok_or_else(no_such_half)
     }
@@ -83,11 +83,11 @@ impl Version {
 
 fn no_such_half() -> Fault {
     Error::new(ErrorKind::KeyNotFound)
-        .with_detail("the token has only one half of the key pair")
+        .with_detail("the token has only one key of the key pair")
         .into()
 }
 
-/// Greater ids are later ones: as numbers, however many zeros they begin with.
+/// Compares ids as numbers, whatever the number of leading zeros. Greater ids are later versions.
 pub(super) fn by_number(a: &[u8], b: &[u8]) -> Ordering {
     fn digits(id: &[u8]) -> &[u8] {
         let zeros = id.iter().take_while(|byte| **byte == 0).count();
@@ -100,7 +100,7 @@ pub(super) fn by_number(a: &[u8], b: &[u8]) -> Ordering {
         .then_with(|| a.len().cmp(&b.len()))
 }
 
-/// The id after this one: the next number, in as many bytes, or in four where there are fewer.
+/// Returns the next id: the next number, in the same number of bytes, but at least four.
 pub(super) fn next_id(id: &[u8]) -> Vec<u8> {
     let mut next = vec![0; 4_usize.saturating_sub(id.len())];
     next.extend_from_slice(id);
@@ -115,12 +115,12 @@ pub(super) fn next_id(id: &[u8]) -> Vec<u8> {
     next
 }
 
-/// A `CKA_ID` as the version in a stanza.
+/// Writes a `CKA_ID` as the version in a stanza.
 pub(super) fn version_of(id: &[u8]) -> String {
     base16ct::lower::encode_string(id)
 }
 
-/// Every version of a KEK, the greatest first.
+/// Finds every version of a KEK, the greatest first.
 pub(super) fn find(token: &Token<'_>, label: &str, mechanism: Mechanism) -> Result<Vec<Version>, Fault> {
     token.log_in()?;
     let session = &token.loan.session;
@@ -170,7 +170,7 @@ fn handles(session: &Session, label: &str, class: ObjectClass) -> Result<Vec<Obj
     Ok(session.find_objects(&template)?)
 }
 
-/// The version of this id; a new one where there is none yet.
+/// Returns the version with this id. Adds it if there is none yet.
 fn enter<'a>(
     versions: &'a mut Vec<Version>,
     token: &Token<'_>,
@@ -204,10 +204,10 @@ fn enter<'a>(
         .ok_or_else(|| Error::new(ErrorKind::InvalidAnswer).into())
 }
 
-/// The rights of an object to do the one thing and the other; `None` where the token does not say.
+/// The two rights of an object; `None` if the token does not report a right.
 type Rights = [Option<bool>; 2];
 
-/// The id of an AES-256 key, and its rights to wrap and to unwrap.
+/// Returns the id of an AES-256 key, and its rights to wrap and to unwrap.
 fn checked_aes(
     session: &Session,
     handle: ObjectHandle,
@@ -235,7 +235,7 @@ fn checked_aes(
     Ok((id, may))
 }
 
-/// The id of an RSA key, the bytes of its modulus, and its rights to encrypt and to decrypt.
+/// Returns the id of an RSA key, the bytes of its modulus, and its rights to encrypt and to decrypt.
 fn checked_rsa(session: &Session, handle: ObjectHandle) -> Result<(Vec<u8>, usize, Rights), Fault> {
     let wanted = [
         AttributeType::Id,

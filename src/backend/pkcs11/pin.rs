@@ -1,4 +1,4 @@
-//! Where a PIN comes from. Never from a URI.
+//! Sources of a PIN. A PIN never comes from a URI.
 
 use std::path::PathBuf;
 
@@ -14,22 +14,21 @@ use crate::value::error::{Error, Result};
 pub enum PinSource {
     /// In an environment variable.
     Env(String),
-    /// In a file that only its owner can read, less one line end.
+    /// In a file that only its owner can read. One line end at its end is removed.
     File(PathBuf),
-    /// In a file that its group or others may read, less one line end.
+    /// In a file that its group or others may read. One line end at its end is removed.
     SharedFile(PathBuf),
 }
 
 impl PinSource {
-    /// `env:VAR`, `file:PATH` or `file:///PATH`.
+    /// Parses `env:VAR`, `file:PATH` or `file:///PATH`.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let wrong =
-            || Error::configuration("in the PKCS#11 URI, pin-source is neither env:VAR nor file:PATH");
+        let wrong = || Error::configuration("in the PKCS#11 URI, pin-source must be env:VAR or file:PATH");
         let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
         match scheme {
             "env" if !rest.is_empty() => Ok(Self::Env(rest.to_owned())),
             "file" => match rest.strip_prefix("//") {
-                // With an authority only the empty one: a file of this host.
+                // Only an empty authority: a file of this host.
                 Some(path) if path.starts_with('/') => Ok(Self::File(path.into())),
                 None if !rest.is_empty() => Ok(Self::File(rest.into())),
                 _ => Err(wrong()),
@@ -38,10 +37,10 @@ impl PinSource {
         }
     }
 
-    /// The PIN.
+    /// Reads the PIN.
     ///
     /// # Errors
-    /// `Configuration` where it is not there or empty, or, on Unix, where others than its owner can read the file.
+    /// `Configuration` if the PIN is missing or empty, or, on Unix, if others than the owner of the file can read it.
     pub fn read(&self, environment: &dyn Environment) -> Result<SecretString> {
         let pin = match self {
             Self::Env(name) => required_var(environment, name, "the PIN (pin-source)")?,

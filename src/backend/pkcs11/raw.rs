@@ -1,11 +1,11 @@
-//! Calls whose answer has a known length, straight to the module.
+//! Direct calls to the module, for answers of a known length.
 //!
-//! This is the one module of the backend that may hold `unsafe`. The library that loads modules asks the module for
-//! the length of each answer first, takes the answer into a buffer of that length, and reads all of a structure. Things go
-//! wrong with it: tokens that say nonsense in a part that nobody needs cannot be used (openCryptoki's clock),
-//! nor tokens that answer the question for a length wrongly (NSS softokn, for AES-GCM, says less than it writes then); and
-//! the value of an unwrapped key is copied through memory that nobody wipes. Here the buffer has the length that the
-//! format gives, nothing is asked, and secrets go straight to where they are wiped.
+//! This is the only module of the backend that may contain `unsafe`. The `cryptoki` library first asks the module for
+//! the length of each answer, takes the answer into a buffer of that length, and reads every field of a structure. This has three
+//! problems. Tokens with an invalid value in a field that nobody needs cannot be used (the clock of openCryptoki). Tokens that
+//! report a wrong length cannot be used (NSS softokn reports less for AES-GCM than it then writes). And the value of an unwrapped key is
+//! copied through memory that nobody wipes. Here the buffer has the length of the format, nothing asks for a length, and secrets go
+//! directly to memory that is wiped.
 #![allow(unsafe_code)]
 
 use std::path::Path;
@@ -24,9 +24,9 @@ use cryptoki_sys::{
 };
 use zeroize::Zeroizing;
 
-/// The functions of a module that is loaded.
+/// The functions of a loaded module.
 pub(super) struct Raw {
-    /// The pointers are good for as long as it is loaded.
+    /// The pointers are valid as long as the module is loaded.
     _library: cryptoki_sys::Pkcs11,
     encrypt_init: CK_C_EncryptInit,
     encrypt: CK_C_Encrypt,
@@ -37,7 +37,7 @@ pub(super) struct Raw {
     get_token_info: CK_C_GetTokenInfo,
 }
 
-/// What a token says of itself.
+/// The fields that a token reports.
 pub(super) struct TokenInfo {
     pub(super) label: String,
     pub(super) manufacturer: String,
@@ -65,9 +65,9 @@ impl TokenInfo {
 }
 
 impl Raw {
-    /// The functions of the module at this path, which is loaded already: the same one is counted twice.
+    /// Returns the functions of the module at this path, which is loaded already: the system counts it twice.
     pub(super) fn new(path: &Path) -> Result<Self, TokenError> {
-        // SAFETY: the module was loaded a moment ago, so that none of its initializers runs now.
+        // SAFETY: the module is loaded already, so none of its initializers runs now.
         let library = unsafe { cryptoki_sys::Pkcs11::new(path) }.map_err(TokenError::LibraryLoading)?;
         let Ok(get_function_list) = library.C_GetFunctionList.as_ref() else {
             return Err(TokenError::MissingSymbol("C_GetFunctionList"));
@@ -92,8 +92,8 @@ impl Raw {
         })
     }
 
-    /// What the token in this slot says of itself. Only what is needed is read: one that says nonsense about its clock
-    /// (openCryptoki) is a token all the same.
+    /// Returns the fields that the token in this slot reports. Reads only the necessary fields, so that a token with an invalid clock
+    /// (openCryptoki) can be used.
     pub(super) fn token_info(&self, slot: Slot) -> Result<TokenInfo, TokenError> {
         let get = self.get_token_info.ok_or(TokenError::NullFunctionPointer)?;
         let mut info = CK_TOKEN_INFO::default();
@@ -141,7 +141,7 @@ impl Raw {
         Ok(out)
     }
 
-    /// Decrypts to at most as many bytes as there are of the ciphertext.
+    /// Decrypts to at most as many bytes as the ciphertext has.
     pub(super) fn decrypt(
         &self,
         session: &Session,
@@ -199,7 +199,7 @@ impl Raw {
         Ok(out)
     }
 
-    /// The value of an object, of at most `room` bytes.
+    /// Returns the value of an object, of at most `room` bytes.
     pub(super) fn value(
         &self,
         session: &Session,
@@ -222,14 +222,14 @@ impl Raw {
     }
 }
 
-/// A text of fixed length, less what it is filled up with.
+/// Returns a text of fixed length without its padding.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .trim_end_matches(['\0', ' '])
         .to_owned()
 }
 
-/// Two functions that belong together, before either is called.
+/// Returns two functions that belong together, before either is called.
 fn both<A, B>(first: Option<A>, second: Option<B>) -> Result<(A, B), TokenError> {
     first.zip(second).ok_or(TokenError::NullFunctionPointer)
 }

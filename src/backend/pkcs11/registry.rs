@@ -1,7 +1,7 @@
-//! The modules that this process has loaded: each once, whoever asks.
+//! The modules that this process has loaded. Each module is loaded once for all clients.
 //!
-//! A module, its sessions and its login belong to one process. The child of a `fork` inherits the memory of all of
-//! them and owns none, so everything here is kept for each process, and a child begins anew.
+//! A module, its connections and its login belong to one process. The child of a `fork` inherits the memory of all of
+//! them but owns none. So everything here is kept for each process, and a child begins with nothing.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -34,12 +34,14 @@ impl Process {
         PROCESSES.get_or_init(|_| Self::default()).ok_or_else(|| {
             Error::new(ErrorKind::Unavailable)
                 .with_retryable(false)
-                .with_detail("too many forks lie behind this process to use a PKCS#11 module in it")
+                .with_detail(
+                    "this process comes from too many forks to use a PKCS#11 module: start a new process",
+                )
         })
     }
 
-    /// Whether this process, a parent, initialized a module. A lock may have been held during the fork, by a thread
-    /// that is not here, so nothing is waited for.
+    /// Returns whether a parent of this process initialized a module. A thread of the parent may have held a lock during the fork,
+    /// so this does not wait for a lock.
     fn has_started(&self, path: &Path) -> bool {
         let modules = match self.modules.try_lock() {
             Ok(modules) => modules,
@@ -51,20 +53,20 @@ impl Process {
     }
 }
 
-/// How often each version has wrapped, in this process.
+/// How often each version has wrapped in this process.
 pub(super) fn counts() -> Result<&'static Counts, Error> {
     Ok(&Process::current()?.counts)
 }
 
-/// One module: what all clients of it in this process share.
+/// One module, which all its clients in this process share.
 pub(super) struct Module {
     path: PathBuf,
     loaded: Mutex<Option<(Pkcs11, Arc<Raw>)>>,
-    /// Whether it was this crate that initialized it.
+    /// Whether this crate initialized the module.
     is_ours: AtomicBool,
     /// Read by every call; written while the module is restarted.
     calls: RwLock<()>,
-    /// How often it was restarted by this crate. Session handles are good within one count.
+    /// How often this crate restarted the module. Handles of connections are valid within one count.
     restarts: AtomicU64,
     /// Calls that were given up and have not returned.
     pub(super) hung: Arc<AtomicUsize>,
@@ -74,12 +76,12 @@ pub(super) struct Module {
     clients: Mutex<Vec<Weak<Connection>>>,
 }
 
-/// The module of this path, which is not loaded yet.
+/// Returns the module at this path, without loading it.
 ///
 /// # Errors
 /// `Configuration` if there is no such file.
 pub(super) fn module(path: &Path) -> Result<Arc<Module>, Error> {
-    // Paths that lead to one file are one module. A bare name is looked for by the dynamic linker.
+    // Paths that lead to one file are one module. The dynamic linker searches for a bare name.
     let path = if path.components().count() > 1 {
         path.canonicalize().map_err(|error| {
             Error::configuration(format!(
@@ -110,7 +112,7 @@ pub(super) fn module(path: &Path) -> Result<Arc<Module>, Error> {
 }
 
 impl Module {
-    /// The module, loaded and initialized.
+    /// Returns the module, loaded and initialized.
     pub(super) fn loaded(&self) -> Result<(Pkcs11, Arc<Raw>), Fault> {
         let mut loaded = lock(&self.loaded);
         if let Some((module, raw)) = &*loaded {
@@ -123,12 +125,12 @@ impl Module {
         Ok((module, raw))
     }
 
-    /// Initializes the module; somebody else in this process may have done so.
+    /// Initializes the module, unless another library of this process has done so.
     pub(super) fn initialize(&self, module: &Pkcs11) -> Result<(), Fault> {
         let start = || module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
         let started = match start() {
             Err(TokenError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) if self.is_inherited() => {
-                // A module that does not notice a fork: what it has in memory is the parent's. The copy of it ends.
+                // This module did not notice the fork: its memory is a copy of the parent's. Finalize the copy.
                 module.clone().finalize()?;
                 start()
             }
@@ -150,7 +152,7 @@ impl Module {
             && PROCESSES.inherited().any(|parent| parent.has_started(&self.path))
     }
 
-    /// Held during a call: the module is not restarted meanwhile.
+    /// Prevents a restart of the module during a call.
     pub(super) fn call(&self) -> RwLockReadGuard<'_, ()> {
         self.calls.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +162,7 @@ impl Module {
     }
 
     /// Shuts the module down and starts it again, if this crate has started it and no call of this crate is in it.
-    /// `before` counts the restarts that the caller knew of: if there was another one since, nothing is done.
+    /// `before` counts the restarts that the caller knows: after another restart, does nothing.
     pub(super) fn restart(&self, before: u64, until: Monotonic) -> Result<bool, Fault> {
         if !self.is_ours.load(Ordering::Relaxed) {
             return Ok(false);
@@ -184,14 +186,14 @@ impl Module {
         Ok(true)
     }
 
-    /// Enters a client, so that others can ask for the sessions that it does not need.
+    /// Registers a client, so that other clients can ask for the connections that it does not need.
     pub(super) fn enter(&self, client: &Arc<Connection>) {
         let mut clients = lock(&self.clients);
         clients.retain(|client| client.strong_count() > 0);
         clients.push(Arc::downgrade(client));
     }
 
-    /// Closes the sessions that other clients of this module keep and do not use. Whether there were any.
+    /// Closes the connections that other clients of this module keep but do not use. Returns whether there were any.
     pub(super) fn close_idle(&self, asking: &Connection) -> bool {
         let clients: Vec<_> = lock(&self.clients).iter().filter_map(Weak::upgrade).collect();
         let others = clients.iter().filter(|client| !std::ptr::eq(&***client, asking));

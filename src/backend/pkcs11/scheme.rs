@@ -1,12 +1,12 @@
-//! `pkcs11:`, among the schemes of key URIs.
+//! The URI scheme `pkcs11:`.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{TokenKey, Uri};
-use crate::backend::kek_uri::{KeyManagers, Parse, Place, Scheme, UriOption};
+use super::{PinSource, TokenKey, Uri};
+use crate::backend::kek_uri::{KeyManagers, Parse, Place, Reads, Scheme, UriOption};
 use crate::runtime::Environment;
 use crate::value::error::Result;
 
@@ -20,7 +20,7 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
         UriOption::new(
             "allow-shared",
             "true|false",
-            "take a PIN file that its group or others can read (default false)",
+            "accept a PIN file that its group or others can read (default false)",
         ),
         UriOption::new(
             "algorithm",
@@ -30,12 +30,12 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
         UriOption::new(
             "final-try",
             "true|false",
-            "try the PIN even if one more wrong one locks the token (default false)",
+            "try the PIN even if one more wrong PIN locks the token (default false)",
         ),
         UriOption::new(
             "module-restart",
             "true|false",
-            "start the module anew if nothing else helps; only if nothing else in the process uses it (default false)",
+            "restart the module if nothing else helps; only if nothing else in the process uses it (default false)",
         ),
     ],
     variables: &[],
@@ -49,10 +49,17 @@ impl Place for Uri {
         let admin = keys.admin();
         KeyManagers::one(keys).administered(self.object(), admin)
     }
+
+    fn reads(&self) -> Vec<Reads> {
+        match self.pin() {
+            Some(PinSource::File(path) | PinSource::SharedFile(path)) => vec![Reads::File(path.clone())],
+            Some(PinSource::Env(_)) | None => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Uri {
-    /// Which key it names; not where its PIN is.
+    /// The key that the URI names, without the place of its PIN.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pkcs11:object={}", self.object().escape_debug())
     }

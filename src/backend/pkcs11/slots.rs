@@ -1,4 +1,4 @@
-//! Which slot has the token that is meant, and what was passed over while looking for it.
+//! Finds the slot of the configured token, and remembers which tokens were skipped.
 
 use std::fmt::Write;
 
@@ -10,22 +10,22 @@ use super::raw::{Raw, TokenInfo};
 use super::uri::TokenMatch;
 use crate::value::error::{Error, ErrorKind};
 
-/// Tokens that an error names.
+/// The number of tokens that an error names.
 const NAMED: usize = 8;
 
 /// A token that was found.
 pub(super) struct Found {
     pub(super) slot: Slot,
-    /// What tells it from others.
+    /// What distinguishes the token from others.
     pub(super) token: String,
     pub(super) needs_login: bool,
 }
 
-/// The one token that matches.
+/// Finds the one token that matches.
 ///
 /// # Errors
-/// `Configuration` if none does or several do; `Unavailable` if it was there before (`was_there`), or if a token that did
-/// not say what it is may be the one.
+/// `Configuration` if no token matches or several match; `Unavailable` if the token was found before (`was_there`), or if a token that
+/// did not report its fields may be the right one.
 pub(super) fn find(module: &Pkcs11, raw: &Raw, wanted: &TokenMatch, was_there: bool) -> Result<Found, Fault> {
     let mut found: Option<Found> = None;
     let mut passed_over = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn find(module: &Pkcs11, raw: &Raw, wanted: &TokenMatch, was_there: b
     for slot in module.get_slots_with_token()? {
         let info = match raw.token_info(slot) {
             Ok(info) => info,
-            // A token that cannot say what it is cannot be the one that is meant.
+            // A token that does not report its fields does not match.
             Err(error) => {
                 if map::is_lost_module(&error) {
                     return Err(error.into());
@@ -74,7 +74,7 @@ pub(super) fn find(module: &Pkcs11, raw: &Raw, wanted: &TokenMatch, was_there: b
     } else if has_failed {
         (
             ErrorKind::Unavailable,
-            "no token matches, and one did not say what it is",
+            "no token matches, and one token did not report its fields",
         )
     } else {
         let what = "no token matches (token, serial, model, manufacturer, slot-id)";
@@ -85,13 +85,13 @@ pub(super) fn find(module: &Pkcs11, raw: &Raw, wanted: &TokenMatch, was_there: b
         .into())
 }
 
-/// What was passed over, for a person.
+/// Lists the skipped tokens, for a person.
 fn told(passed_over: &[String], module: &Pkcs11) -> String {
     if passed_over.is_empty() {
         let slots = module.get_all_slots().map_or(0, |slots| slots.len());
         return format!("the module has {slots} slots and no token in any of them");
     }
-    let mut told = String::from("passed over: ");
+    let mut told = String::from("skipped: ");
     told.push_str(
         &passed_over
             .iter()
@@ -101,13 +101,13 @@ fn told(passed_over: &[String], module: &Pkcs11) -> String {
             .join("; "),
     );
     if passed_over.len() > NAMED {
-        // Nothing to be done about a text that cannot be written.
+        // Writing to a string does not fail.
         let _ = write!(told, "; and {} more", passed_over.len() - NAMED);
     }
     told
 }
 
-/// Why a token is not the one that is meant.
+/// Returns why a token does not match.
 fn mismatch(wanted: &TokenMatch, slot: Slot, info: &TokenInfo) -> Option<&'static str> {
     let differs =
         |wanted: &Option<String>, found: &str| wanted.as_ref().is_some_and(|wanted| wanted != found);
@@ -122,7 +122,7 @@ fn mismatch(wanted: &TokenMatch, slot: Slot, info: &TokenInfo) -> Option<&'stati
     } else if wanted.slot.is_some_and(|wanted| wanted != slot.id()) {
         Some("another slot-id")
     } else if !info.is_initialized() {
-        // Asked last: an empty slot is what has no label.
+        // Checked last, because an empty token has no label.
         Some("not initialized")
     } else {
         None

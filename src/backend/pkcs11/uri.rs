@@ -32,24 +32,24 @@ const QUERY: [&str; 6] = [
     "allow-shared",
 ];
 
-/// Which token, by what it says of itself. Only what is given is compared; all of it must be as given.
+/// Which token, by the fields that it reports. Only the given fields are compared, and all of them must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenMatch {
-    /// Its label.
+    /// The label of the token.
     pub label: Option<String>,
-    /// Its serial number.
+    /// The serial number of the token.
     pub serial: Option<String>,
-    /// Its model.
+    /// The model of the token.
     pub model: Option<String>,
-    /// Who made it.
+    /// The manufacturer of the token.
     pub manufacturer: Option<String>,
-    /// The number of the slot it is in.
+    /// The number of the slot that the token is in.
     pub slot: Option<u64>,
 }
 
 impl TokenMatch {
-    /// The token of this label.
+    /// Selects the token of this label.
     #[must_use]
     pub fn labeled(label: impl Into<String>) -> Self {
         Self {
@@ -58,14 +58,14 @@ impl TokenMatch {
         }
     }
 
-    /// Whether nothing is given.
+    /// Returns whether no field is given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A key on a token: an RFC 7512 URI, taken apart.
+/// A parsed RFC 7512 URI that names a key on a token.
 ///
 /// ```text
 /// pkcs11:token=T;object=LABEL[;id=%01][;type=TYPE][;serial=S][;model=M][;manufacturer=M][;slot-id=N]
@@ -75,18 +75,18 @@ impl TokenMatch {
 ///
 /// - `token`, `serial`, `model`, `manufacturer`, `slot-id`: at least one; together they must match one token.
 /// - `object`: the label of the key, which is the KEK's id.
-/// - `id`: pins the version that wraps. Without it that is the greatest.
-/// - `type`: `secret-key`, or `private` or `public` with `RSA-OAEP-256`; it may be left out.
+/// - `id`: pins the version that wraps. Without `id` the greatest version wraps.
+/// - `type`: `secret-key`, or `private` or `public` with `RSA-OAEP-256`; optional.
 /// - `module-path`: the token's PKCS#11 module.
 /// - `pin-source`: where the PIN is: `env:VAR`, a variable, or `file:PATH`, a file that only its owner can
-///   read, less one line end. A `pin-value` is refused, since URIs are logged.
-/// - `allow-shared` (ours): `true` takes a PIN file that its group or others can read.
-/// - `algorithm` (ours, as the RFC allows): how to wrap; `AES-GCM` if it is left out.
-/// - `final-try` (ours): `true` tries the PIN even if one more wrong PIN locks the token.
-/// - `module-restart` (ours): `true` lets the client start the module anew if nothing else helps. Only if nothing else in
-///   the process uses the module.
+///   read. One line end at the end of the PIN is removed. A `pin-value` is refused, because URIs are logged.
+/// - `allow-shared` (not in the RFC): `true` accepts a PIN file that its group or others can read.
+/// - `algorithm` (not in the RFC, which allows such additions): how to wrap; `AES-GCM` by default.
+/// - `final-try` (not in the RFC): `true` tries the PIN even if one more wrong PIN locks the token.
+/// - `module-restart` (not in the RFC): `true` lets the client start the module again if nothing else helps. Use this only if nothing
+///   else in the process uses the module.
 ///
-/// Values are percent-encoded (`%20`). Each attribute may stand once, and none that is not listed.
+/// Values are percent-encoded (`%20`). Each attribute may occur once, and no other attribute may occur.
 ///
 /// ```
 /// use waxseal::backend::pkcs11::Uri;
@@ -108,14 +108,14 @@ pub struct Uri {
 }
 
 impl Uri {
-    /// Takes a URI apart.
+    /// Parses a URI.
     ///
     /// # Errors
-    /// `Configuration`, naming the part that is wrong and not its value.
+    /// `Configuration` if the URI is invalid. The error names the wrong part, but not its value.
     pub fn parse(text: &str) -> Result<Self> {
         let rest = text
             .strip_prefix(SCHEME)
-            .ok_or_else(|| Error::configuration("a PKCS#11 URI begins with \"pkcs11:\""))?;
+            .ok_or_else(|| Error::configuration("a PKCS#11 URI must begin with \"pkcs11:\""))?;
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let path = Attributes::parse(path, ';', "path")?;
         let query = Attributes::parse(query, '&', "query")?;
@@ -179,49 +179,49 @@ impl Uri {
         })
     }
 
-    /// Which token.
+    /// Returns which token.
     #[must_use]
     pub fn token(&self) -> &TokenMatch {
         &self.token
     }
 
-    /// The label of the key.
+    /// Returns the label of the key.
     #[must_use]
     pub fn object(&self) -> &str {
         &self.object
     }
 
-    /// The `CKA_ID` that is pinned.
+    /// Returns the pinned `CKA_ID`, if there is one.
     #[must_use]
     pub fn id(&self) -> Option<&[u8]> {
         self.id.as_deref()
     }
 
-    /// The path of the module.
+    /// Returns the path of the module.
     #[must_use]
     pub fn module(&self) -> &Path {
         &self.module
     }
 
-    /// Where the PIN is.
+    /// Returns where the PIN is, if the URI names a place.
     #[must_use]
     pub fn pin(&self) -> Option<&PinSource> {
         self.pin.as_ref()
     }
 
-    /// Whether the last try before the token locks may be used.
+    /// Returns whether the client may use the last try before the token locks.
     #[must_use]
     pub fn final_try(&self) -> bool {
         self.final_try
     }
 
-    /// Whether the module may be shut down and started again.
+    /// Returns whether the client may shut the module down and start it again.
     #[must_use]
     pub fn module_restart(&self) -> bool {
         self.module_restart
     }
 
-    /// How to wrap.
+    /// Returns how to wrap.
     #[must_use]
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
@@ -255,7 +255,7 @@ fn slot(text: &str) -> Result<u64> {
     number.ok_or_else(|| wrong("slot-id", "is not a decimal number"))
 }
 
-/// The attributes of path or query, decoded.
+/// Decodes the attributes of path or query.
 struct Attributes<'a>(Vec<(&'a str, Vec<u8>)>);
 
 impl<'a> Attributes<'a> {
@@ -271,7 +271,7 @@ impl<'a> Attributes<'a> {
                     i + 1
                 )));
             };
-            // What is no name may be anything, a PIN too: it is not repeated.
+            // A part that is not a name may be anything, also a PIN: the error does not repeat it.
             let named =
                 !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
             if !named {

@@ -15,6 +15,16 @@ const MAX: usize = 1024;
 
 /// The text of a file, less one line end at its end. `what` names the file in errors, which never quote it.
 pub(in crate::backend) fn read(path: &Path, what: &str, allow_shared: bool) -> Result<SecretString> {
+    read_at_most(path, what, allow_shared, MAX)
+}
+
+/// The same, for what may be longer than a password.
+pub(in crate::backend) fn read_at_most(
+    path: &Path,
+    what: &str,
+    allow_shared: bool,
+    max: usize,
+) -> Result<SecretString> {
     let shown = path.display();
     let failed = |error: std::io::Error| {
         Error::configuration(format!("cannot read the {what} {shown}: {}", error.kind())).with_source(error)
@@ -36,20 +46,24 @@ pub(in crate::backend) fn read(path: &Path, what: &str, allow_shared: bool) -> R
     if !allow_shared {
         check_mode(&metadata, path, what)?;
     }
-    read_from(file, &format!("the {what} {shown}"))
+    all_of(file, &format!("the {what} {shown}"), max)
 }
 
 /// All that there is to read, less one line end at its end.
 pub(in crate::backend) fn read_from(from: impl Read, shown: &str) -> Result<SecretString> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX + 1));
-    from.take(MAX as u64 + 1)
+    all_of(from, shown, MAX)
+}
+
+fn all_of(from: impl Read, shown: &str, max: usize) -> Result<SecretString> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
+    from.take(max as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| {
             Error::configuration(format!("cannot read {shown}: {}", error.kind())).with_source(error)
         })?;
     match std::str::from_utf8(&bytes) {
-        _ if bytes.len() > MAX => Err(Error::configuration(format!(
-            "{shown} is too long for a secret: more than {MAX} bytes"
+        _ if bytes.len() > max => Err(Error::configuration(format!(
+            "{shown} is too long for a secret: more than {max} bytes"
         ))),
         Ok(text) => Ok(without_line_end(text).into()),
         Err(_) => Err(Error::configuration(format!("{shown} is not UTF-8"))),

@@ -20,6 +20,8 @@ use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
+/// The most versions that are described. A key that was rotated daily for ten years has fewer.
+const MOST: u64 = 4096;
 /// Idempotency keys that are remembered.
 const REMEMBERED: usize = 1024;
 
@@ -132,6 +134,14 @@ impl TransitAdmin {
             // Those below were trimmed.
             None => info.min_available_version.max(1)..=info.latest_version,
         };
+        // The server's number, not a count of what it sent.
+        if versions.end().saturating_sub(*versions.start()) >= MOST {
+            return Err(Error::new(ErrorKind::OverLimit {
+                limit: "versions of a Transit key that are described",
+                max: MOST,
+            })
+            .with_provider(PROVIDER));
+        }
         versions
             .rev()
             .map(|version| describe(&key, &info, Some(version)))
@@ -221,7 +231,7 @@ impl TransitAdmin {
                 .with_detail("the version was trimmed")),
             Some(version) if version >= info.min_decryption_version => Ok(()),
             // The newest of those that are disabled, as disabling takes the oldest that is not.
-            Some(version) if version + 1 == info.min_decryption_version => {
+            Some(version) if version.checked_add(1) == Some(info.min_decryption_version) => {
                 let body = format!(r#"{{"min_decryption_version":{version}}}"#);
                 let end = "/config";
                 done(&key.manage(Method::POST, end, Some(text(&body)), deadline).await?)?;

@@ -1,6 +1,7 @@
 //! The connection to one server, and the one place where requests are made.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::backend::shared::http::{
 };
 use crate::backend::shared::kept::Kept;
 use crate::key::Request;
-use crate::runtime::Monotonic;
+use crate::runtime::{Monotonic, Runtime};
 use crate::value::error::{Error, Result};
 
 /// Where a server says how far its storage is, and is told how far it has to be. A standby that is behind asks the active
@@ -71,6 +72,11 @@ pub(super) struct Answered {
 }
 
 impl Answered {
+    /// Whether plain HTTP was answered by something else than the server's API.
+    pub(super) fn is_no_api(&self) -> bool {
+        self.is_plain && !self.body.starts_with(b"{")
+    }
+
     pub(super) fn error(&self) -> Error {
         let status = self.status.as_u16();
         let error = map::status(status, self.retry_after);
@@ -85,7 +91,7 @@ impl Answered {
                 self.location.as_deref().unwrap_or("an address that is not one")
             ),
             // The servers answer so, in text, to what is no TLS.
-            400 if self.is_plain && !self.body.starts_with(b"{") => {
+            400 if self.is_no_api() => {
                 return Error::configuration(
                     "HTTP status 400, and not by the server's API: perhaps the port speaks TLS; give the address as https://",
                 )
@@ -202,6 +208,20 @@ impl Client {
         self.0.namespace.as_deref()
     }
 
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// Does what others wait for too, and goes on when the caller gives up.
+    pub(super) async fn run_for_all<T: Send + 'static>(
+        &self,
+        deadline: Monotonic,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let done = self.0.door.run_for_all(deadline, work).await;
+        done.map_err(|error| error.with_provider(PROVIDER))
+    }
+
     pub(super) fn place(&self) -> &Place {
         self.0.door.place()
     }
@@ -232,14 +252,23 @@ impl Client {
             .send(method.clone(), path, body.clone(), Some(&session), deadline)
             .await?;
         if answered.status != StatusCode::FORBIDDEN {
+            if answered.status != StatusCode::UNAUTHORIZED {
+                session.has_worked();
+            }
             return Ok(answered);
         }
         // Denied or expired: the status is the same. A token that is alive is denied.
-        if self.is_alive(&session, deadline).await? {
+        let is_denied = session.is_taken_for_denied(self.place().now());
+        if is_denied || self.is_alive(&session, deadline).await? {
             return Ok(answered);
         }
         let session = self.0.sessions.replace(self, &session, deadline).await?;
-        self.send(method, path, body, Some(&session), deadline).await
+        let again = self.send(method, path, body, Some(&session), deadline).await?;
+        if again.status == StatusCode::FORBIDDEN {
+            // Not for want of a login, then: another with each call would change nothing.
+            session.was_denied_when_fresh(self.place().now());
+        }
+        Ok(again)
     }
 
     /// Whether the server is sealed, as far as it says.

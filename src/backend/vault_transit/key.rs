@@ -1,11 +1,13 @@
 //! The key manager of one Transit key.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use reqwest::StatusCode;
 
 use super::client::{Answered, Client};
 use super::transit_key::{Key, data, why_refused};
-use super::wire::{self, Body, Ciphertext, Item};
+use super::wire::{self, Body, Ciphertext, Item, KeyInfo};
 use super::{Mode, PROVIDER, map};
 use crate::envelope::{WrapRef, WrappedDek};
 use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
@@ -167,6 +169,42 @@ impl TransitKey {
         Ok((self.dek_of(&item, request)?, wrapped))
     }
 
+    /// Why a wrap of this version was refused. That takes one more call, for all stanzas of an envelope together, so that
+    /// planted ones do not use up its calls in pairs.
+    async fn refused(&self, version: u64, request: &Request<'_>, deadline: Monotonic) -> Error {
+        let about = format!("{:?} {}", self.0.mode, self.0.place());
+        let calls = request.call_budget();
+        let found = match calls.and_then(|calls| calls.noted::<Result<KeyInfo>>(&about)) {
+            Some(found) => found,
+            None => {
+                if let Err(error) = request.take_call() {
+                    return error;
+                }
+                let found = Arc::new(self.0.after_refusal(deadline).await);
+                // What may pass is asked again.
+                let lasts = found
+                    .as_ref()
+                    .as_ref()
+                    .err()
+                    .is_none_or(|error| !error.is_retryable());
+                if let Some(calls) = calls.filter(|_| lasts) {
+                    calls.note(about, Arc::clone(&found));
+                }
+                found
+            }
+        };
+        match Arc::try_unwrap(found) {
+            Ok(Ok(info)) => why_refused(&info, version),
+            Ok(Err(error)) => error,
+            Err(shared) => match &*shared {
+                Ok(info) => why_refused(info, version),
+                Err(error) => Error::new(error.kind())
+                    .with_provider(PROVIDER)
+                    .with_detail("the server refused the wrap, and does not let us read why"),
+            },
+        }
+    }
+
     /// Asks for a decrypt or a rewrap.
     async fn ask<'w>(
         &self,
@@ -180,10 +218,7 @@ impl TransitKey {
         let body = self.decrypt_body(&ciphertext, request);
         let answered = self.0.act(action, body, deadline).await?;
         if answered.status == StatusCode::BAD_REQUEST {
-            // One more call, for each stanza that an envelope has.
-            request.take_call()?;
-            let info = self.0.after_refusal(deadline).await?;
-            return Err(why_refused(&info, ciphertext.version));
+            return Err(self.refused(ciphertext.version, request, deadline).await);
         }
         Ok((ciphertext, answered))
     }

@@ -1,5 +1,6 @@
 //! Tokens: logging in, renewing at two thirds of the time, logging in again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +14,15 @@ use super::client::Client;
 use super::config::{Auth, JwtSource};
 use super::wire::{Answer, Granted, TokenInfo};
 use super::{PROVIDER, map};
-use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout, without_line_end};
+use crate::backend::shared::secret_file;
+use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest JWT that is read from a file.
-const MAX_JWT: u64 = 64 << 10;
+const MAX_JWT: usize = 64 << 10;
+/// How long a token that may not look itself up, and was denied when it was fresh, is not replaced for being refused. It may
+/// be revoked, so not for ever.
+const BLIND: Duration = Duration::from_secs(60);
 
 /// A token, and for how long.
 pub(super) struct Session {
@@ -27,6 +32,12 @@ pub(super) struct Session {
     renewable: bool,
     /// Absent for a token without an end.
     times: Option<Times>,
+    /// Whether a login or the server said how long it is good.
+    knows_itself: bool,
+    /// Whether a call was made with it that was not refused.
+    worked: AtomicBool,
+    /// Until when a refusal is taken for a denial: fresh from its login it was refused, and may not look itself up.
+    blind: Mutex<Option<Monotonic>>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,7 +54,39 @@ impl Session {
             granted,
             renewable,
             times: times(granted, now),
+            knows_itself: true,
+            worked: AtomicBool::new(false),
+            blind: Mutex::default(),
         }
+    }
+
+    /// The same token with other times.
+    fn with_times(&self, renewable: bool, times: Option<Times>) -> Self {
+        Self {
+            token: self.token.clone(),
+            granted: self.granted,
+            renewable,
+            times,
+            knows_itself: self.knows_itself,
+            worked: AtomicBool::new(self.worked.load(Ordering::Relaxed)),
+            blind: Mutex::new(*self.blind.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Notes that a call was not refused.
+    pub(super) fn has_worked(&self) {
+        self.worked.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a refusal, of a token that is fresh from its login, was a denial.
+    pub(super) fn was_denied_when_fresh(&self, now: Monotonic) {
+        *self.blind.lock().unwrap_or_else(PoisonError::into_inner) = Some(now + BLIND);
+    }
+
+    /// Whether a refusal is a denial as far as is known, though the token may not look itself up.
+    pub(super) fn is_taken_for_denied(&self, now: Monotonic) -> bool {
+        let blind = *self.blind.lock().unwrap_or_else(PoisonError::into_inner);
+        blind.is_some_and(|until| now < until) || (!self.knows_itself && self.worked.load(Ordering::Relaxed))
     }
 
     pub(super) fn token(&self) -> &str {
@@ -53,7 +96,8 @@ impl Session {
 
 fn times(granted: Duration, now: Monotonic) -> Option<Times> {
     (!granted.is_zero()).then(|| Times {
-        renew: now + granted * 2 / 3,
+        // Whatever number a server grants: two thirds, without a product that overflows.
+        renew: now + granted.saturating_sub(granted / 3),
         end: now + granted,
     })
 }
@@ -62,7 +106,7 @@ pub(super) struct Sessions {
     auth: Auth,
     current: Mutex<Option<Arc<Session>>>,
     /// Held while logging in or renewing, so that one does it for all.
-    renewing: async_lock::Mutex<()>,
+    renewing: Arc<async_lock::Mutex<()>>,
 }
 
 impl Sessions {
@@ -70,7 +114,7 @@ impl Sessions {
         Self {
             auth,
             current: Mutex::new(None),
-            renewing: async_lock::Mutex::new(()),
+            renewing: Arc::default(),
         }
     }
 
@@ -108,23 +152,31 @@ impl Sessions {
             Some(session) if !due(session) => return Ok(Arc::clone(session)),
             _ => {}
         }
-        let _one = match kept.filter(|session| !over(session)) {
+        let one = match kept.filter(|session| !over(session)) {
             // Somebody renews it already; until then it is good.
-            Some(session) => match self.renewing.try_lock() {
+            Some(session) => match self.renewing.try_lock_arc() {
                 Some(guard) => guard,
                 None => return Ok(session),
             },
             None => self.lock(client, deadline).await?,
         };
-        match self.kept() {
+        let now = match self.kept() {
             // Another has done it meanwhile.
-            Some(session) if !due(&session) => Ok(session),
-            Some(session) if session.renewable && !over(&session) => {
-                self.renew(client, &session, deadline).await
+            Some(session) if !due(&session) => return Ok(session),
+            Some(session) if !over(&session) => Some(session),
+            _ => None,
+        };
+        let own = client.clone();
+        let work = async move {
+            let _one = one;
+            let (sessions, deadline) = (own.sessions(), own.deadline(None));
+            match now {
+                Some(session) if session.renewable => sessions.renew(&own, &session, deadline).await,
+                Some(session) => sessions.log_in_or_keep(&own, session, deadline).await,
+                None => sessions.log_in(&own, deadline).await,
             }
-            Some(session) if !over(&session) => self.log_in_or_keep(client, session, deadline).await,
-            _ => self.log_in(client, deadline).await,
-        }
+        };
+        client.run_for_all(deadline, work).await
     }
 
     /// Another session in the place of one that was refused.
@@ -134,19 +186,32 @@ impl Sessions {
         refused: &Arc<Session>,
         deadline: Monotonic,
     ) -> Result<Arc<Session>> {
-        let _one = self.lock(client, deadline).await?;
+        let one = self.lock(client, deadline).await?;
         match self.kept() {
-            Some(session) if !Arc::ptr_eq(&session, refused) => Ok(session),
+            Some(session) if !Arc::ptr_eq(&session, refused) => return Ok(session),
             _ if matches!(self.auth, Auth::Token(_)) => {
-                Err(unauthenticated("the token is over or was revoked"))
+                return Err(unauthenticated(match refused.knows_itself {
+                    true => "the token is over or was revoked",
+                    false => {
+                        "the token is over or was revoked, or has neither the right to the call nor to look itself up"
+                    }
+                }));
             }
-            _ => self.log_in(client, deadline).await,
+            _ => {}
         }
+        let own = client.clone();
+        let work = async move {
+            let _one = one;
+            own.sessions().log_in(&own, own.deadline(None)).await
+        };
+        client.run_for_all(deadline, work).await
     }
 
-    async fn lock(&self, client: &Client, deadline: Monotonic) -> Result<async_lock::MutexGuard<'_, ()>> {
+    /// One at a time. The work goes on when whoever began it gives up: a login that takes longer than any of its callers
+    /// waits would otherwise never be done.
+    async fn lock(&self, client: &Client, deadline: Monotonic) -> Result<async_lock::MutexGuardArc<()>> {
         let left = client.left(deadline)?;
-        let lock = async { Ok(self.renewing.lock().await) };
+        let lock = async { Ok(self.renewing.lock_arc().await) };
         with_timeout(client.place(), Some(left), lock)
             .await
             .map_err(|error| error.with_provider(PROVIDER))
@@ -177,12 +242,7 @@ impl Sessions {
             Ok(granted) if matches!(self.auth, Auth::Token(_)) => {
                 let now = client.place().now();
                 let ttl = Duration::from_secs(granted.lease_duration);
-                Ok(self.keep(Session {
-                    token: session.token.clone(),
-                    granted: session.granted,
-                    renewable: granted.renewable,
-                    times: times(ttl, now),
-                }))
+                Ok(self.keep(session.with_times(granted.renewable, times(ttl, now))))
             }
             Ok(_) | Err(_) => self.log_in_or_keep(client, Arc::clone(session), deadline).await,
         }
@@ -210,12 +270,7 @@ impl Sessions {
             renew: now + times.end.0.saturating_sub(now.0) / 2,
             end: times.end,
         });
-        Ok(self.keep(Session {
-            token: session.token.clone(),
-            granted: session.granted,
-            renewable: session.renewable,
-            times,
-        }))
+        Ok(self.keep(session.with_times(session.renewable, times)))
     }
 
     async fn log_in(&self, client: &Client, deadline: Monotonic) -> Result<Arc<Session>> {
@@ -242,6 +297,7 @@ impl Sessions {
             .await?;
         match answered.status {
             StatusCode::OK => {}
+            StatusCode::BAD_REQUEST if answered.is_no_api() => return Err(answered.error()),
             // One of them, by method and by what is wrong with what it was shown.
             StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
                 return Err(unauthenticated("the login was refused"));
@@ -262,7 +318,10 @@ impl Sessions {
     /// A token that was made elsewhere: for how long it is good.
     async fn look_up(&self, client: &Client, token: &str, deadline: Monotonic) -> Result<Arc<Session>> {
         let now = client.place().now();
-        let unknown = || Session::new(Zeroizing::new(token.to_owned()), 0, false, now);
+        let unknown = || Session {
+            knows_itself: false,
+            ..Session::new(Zeroizing::new(token.to_owned()), 0, false, now)
+        };
         let answered = client
             .send(
                 Method::GET,
@@ -312,16 +371,19 @@ async fn read_jwt(client: &Client, source: &JwtSource, deadline: Monotonic) -> R
         JwtSource::Fixed(jwt) => return Ok(Zeroizing::new(jwt.expose_secret().to_owned())),
         JwtSource::File(path) => path.clone(),
     };
+    let shown = path.display().to_string();
     let work = run_blocking(client.place(), move || {
-        use std::io::Read;
-        let mut text = Zeroizing::new(String::with_capacity(8 << 10));
-        let read = std::fs::File::open(&path).and_then(|file| file.take(MAX_JWT).read_to_string(&mut text));
-        read.map(|_| Zeroizing::new(without_line_end(&text).to_owned()))
-            .map_err(|error| {
-                Error::configuration(format!("the login's token {} cannot be read", path.display()))
-                    .with_source(error)
-            })
+        // Whoever runs the container decides who reads it.
+        let text = secret_file::read_at_most(&path, "token of the login", true, MAX_JWT)?;
+        Ok(Zeroizing::new(text.expose_secret().to_owned()))
     });
     let left = client.left(deadline)?;
-    with_timeout(client.place(), Some(left), work).await?
+    let read = with_timeout(client.place(), Some(left), work).await;
+    let read = read.map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => {
+            error.with_detail(format!("the token of the login {shown} was not read in time"))
+        }
+        _ => error,
+    });
+    read?.map_err(|error: Error| error.with_provider(PROVIDER))
 }

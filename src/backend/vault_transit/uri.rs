@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
@@ -46,6 +46,13 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 impl Place for VaultUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
+    }
+
+    fn reads(&self) -> Vec<Reads> {
+        self.jwt_file
+            .iter()
+            .map(|path| Reads::File(path.into()))
+            .collect()
     }
 }
 

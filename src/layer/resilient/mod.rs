@@ -24,7 +24,8 @@ use crate::value::secret::Dek;
 ///
 /// *Retries.* Only errors that are retryable are tried again, after a delay that doubles each time, of which a
 /// random part is waited ("full jitter", AWS Architecture Blog, 2015), or for as long as the backend asked for. A
-/// retry that could not end before the deadline is not begun. The methods of a key manager may all be repeated.
+/// retry that could not end before the deadline is not begun, nor one beyond the request's
+/// [budget of calls](crate::key::CallBudget). The methods of a key manager may all be repeated.
 ///
 /// *Circuit breaker.* After [`Resilience::breaker`] failures in a row that speak of an outage (`Unavailable`, or
 /// [`Resilience::attempt`] that was used up), calls fail at once with `Unavailable` for a while, without any retry; then
@@ -173,7 +174,7 @@ impl<K: KeyManager> Resilient<K> {
                 Try::Final(error) => return Err(error),
             };
             retry += 1;
-            if !error.is_retryable() || retry > self.policy.retries {
+            if !error.is_retryable() || retry > self.policy.retries || request.take_call().is_err() {
                 return Err(error);
             }
             self.back_off(retry, error, deadline).await?;
@@ -209,6 +210,7 @@ impl<K: KeyManager> Resilient<K> {
                 Try::TimedOut => (open.iter().map(|_| Err(self.timed_out())).collect(), false),
                 Try::Final(error) => (open.iter().map(|_| Err(error.copy())).collect(), true),
             };
+            let may_retry = !is_final && retry < self.policy.retries;
             let mut again = Vec::new();
             let mut last = None;
             let mut answers = answers.into_iter();
@@ -217,7 +219,11 @@ impl<K: KeyManager> Resilient<K> {
                     .next()
                     .unwrap_or_else(|| Err(Error::new(ErrorKind::InvalidAnswer)));
                 if let Err(error) = &answer
+                    && may_retry
                     && error.is_retryable()
+                    && requests
+                        .get(at)
+                        .is_some_and(|request| request.take_call().is_ok())
                 {
                     again.push(at);
                     last = Some(error.copy());
@@ -228,7 +234,7 @@ impl<K: KeyManager> Resilient<K> {
             }
             open = again;
             retry += 1;
-            let Some(error) = last.filter(|_| !is_final && retry <= self.policy.retries) else {
+            let Some(error) = last else {
                 break;
             };
             if self.back_off(retry, error, deadline).await.is_err() {

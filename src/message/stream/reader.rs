@@ -35,7 +35,7 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 /// Errors come as [`io::Error`] around an [`Error`]; [`io::Error::downcast`] returns it. Their kinds:
 ///
 /// - `CannotOpen` and `Malformed` for bytes that were altered or cut off;
-/// - `KeyRevoked` at the next chunk after the DEK's lease was revoked;
+/// - `KeyRevoked` after the DEK's lease was revoked, at the next chunk (on several threads: at the next unit that is read);
 /// - `OverLimit` beyond 2^46 bytes or 2^32 chunks;
 /// - `Io` if the other reader fails (`WouldBlock` included: it has to block);
 /// - `Unavailable` if a thread of a pool panicked.

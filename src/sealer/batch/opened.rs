@@ -99,7 +99,9 @@ impl OpenedBatch {
     pub(super) fn push(&mut self, open: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
         let row = self.ends.len();
         // Should the row before have panicked half-way, what it left is not this one's.
-        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+        let end = self.ends.last().copied().unwrap_or(0);
+        self.bytes.get_mut(end..).unwrap_or_default().zeroize();
+        self.bytes.truncate(end);
         if let Err(error) = open(&mut self.bytes) {
             self.errors.push((row, error));
         }
@@ -117,7 +119,8 @@ impl OpenedBatch {
 
 impl Drop for OpenedBatch {
     fn drop(&mut self) {
-        self.bytes.as_mut_slice().zeroize();
+        // All of its memory: a row that panicked half-way may have left something behind its length.
+        self.bytes.zeroize();
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
-use super::opener::Opener;
+use super::opener::{self, Opener};
 use super::sessions::Sessions;
 use super::{during, in_session, is_session_over};
 use crate::envelope::Wraps;
@@ -16,7 +16,7 @@ use crate::runtime::{Monotonic, Runtime};
 use crate::source::lease::DekLease;
 use crate::value::aad::Aad;
 use crate::value::context::EncryptionContext;
-use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::error::{Error, Operation, Result};
 
 /// A DEK and its wraps, in one context: seals any number of values without another call to a key manager, synchronously.
 /// It opens what it seals, with the methods of an [`Opener`].
@@ -27,7 +27,8 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 /// A data key ends: by age ([`Builder::data_key_age`](super::Builder::data_key_age), one hour by default), with its
 /// lease, or with the budget of its DEK (2^24 sessions of 2^20 messages). Then every call returns `LeaseExpired`,
 /// `KeyRevoked` or `BudgetExhausted`, and the caller asks the sealer for another one. After a `fork` parent and
-/// child seal in different sessions.
+/// child seal in different sessions. Fork while no other thread uses the data key: a lock that it holds then, for the
+/// moment in which a session is begun or found, is never given back in the child.
 ///
 /// ```
 /// # use waxseal::{Aad, EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -67,7 +68,8 @@ impl DataKey {
     /// detached envelopes. It seals with the default suite and chunk size, until `end` in the time of `runtime`.
     ///
     /// `wraps` must be those of the lease's DEK, and `context` the one that they were made for. Neither can be
-    /// checked here, and with others the envelopes never open.
+    /// checked here, and with others the envelopes never open. A registry ends it only if it knows the lease: see
+    /// [`Leases::remember`](crate::source::Leases::remember).
     ///
     /// # Errors
     /// - `InvalidArgument` for a lease that may not seal
@@ -100,13 +102,7 @@ impl DataKey {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let now = self.opener.runtime.now();
-        self.opener.lease.check(now)?;
-        if now >= self.end {
-            Err(Error::new(ErrorKind::LeaseExpired))
-        } else {
-            Ok(())
-        }
+        opener::check(&self.opener.lease, Some(self.end), self.opener.runtime.now())
     }
 
     /// Runs `work` in the open session, or in a new one where that has ended.

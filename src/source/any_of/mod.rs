@@ -2,6 +2,7 @@
 
 mod failures;
 mod open;
+mod owner;
 mod rewrap;
 
 use std::sync::Arc;
@@ -29,6 +30,13 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// [`Mine`](crate::key::Recognition::Mine), or it unwraps to the same DEK. It keeps every other stanza as it is, so that
 /// no other recipient loses access, and never leaves fewer wraps or a weaker class than it found. What it may do beyond
 /// that is said by [`RewrapRules`](crate::key::RewrapRules).
+///
+/// A stanza whose id is not unique in the world (hidden, the label of a token, a path of a Vault) is proven by an unwrap.
+/// Where the one that could tell refuses (`Denied`, `KeyDisabled`), or only wraps, the re-wrap fails with that error
+/// and nothing changes: kept beside a new wrap of the same key it would grow with each re-wrap, and replaced it might be
+/// another recipient's. So a key manager of such ids that wraps has to be allowed to unwrap for a re-wrap; or
+/// [`RewrapRules::dropping_unknown`](crate::key::RewrapRules::dropping_unknown) lets its new wrap take the place of
+/// what nobody can prove.
 #[derive(Clone, Debug)]
 pub struct AnyOf {
     wrap_with: Vec<Arc<dyn KeyManager>>,
@@ -99,8 +107,36 @@ impl AnyOf {
         self.wrap_with.len()
     }
 
+    /// Refuses hidden ids of a KEK that only wraps here: a re-wrap could not tell its wraps from those of others, and
+    /// would add one each time.
+    pub(crate) fn check_hidden(&self) -> Result<()> {
+        let is_blind = |manager: &&Arc<dyn KeyManager>| self.is_blind(manager);
+        match self.wrap_with.iter().find(is_blind).filter(|_| self.hide_ids) {
+            None => Ok(()),
+            Some(manager) => Err(Error::configuration(
+                "a key manager that only wraps could not tell its wraps with hidden ids from those of others; \
+                 open with its key too, or do not hide ids",
+            )
+            .with_provider(manager.provider().to_owned())),
+        }
+    }
+
+    /// Whether a manager only wraps, and nobody here is known to unwrap with the same KEK.
+    fn is_blind(&self, manager: &Arc<dyn KeyManager>) -> bool {
+        let unwraps = |other: &Arc<dyn KeyManager>| {
+            other.capabilities().unwraps
+                && other
+                    .identity()
+                    .is_some_and(|other| Some(other) == manager.identity())
+        };
+        !manager.capabilities().unwraps && !self.managers().any(unwraps)
+    }
+
     /// Refuses a KEK that would wrap each DEK twice: what looks like two recipients is one.
     pub(crate) fn check_twice(&self) -> Result<()> {
+        if self.wrap_with.len() < 2 {
+            return Ok(());
+        }
         let mut seen: Vec<String> = Vec::with_capacity(self.wrap_with.len());
         for manager in &self.wrap_with {
             let Some(identity) = manager.identity() else {
@@ -149,6 +185,7 @@ impl AnyOf {
 impl DekSource for AnyOf {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let (first, others) = self.wrap_with.split_first().ok_or_else(nothing_to_wrap_with)?;
+        self.check_twice()?;
         let (dek, wrapped) = first.as_ref().generate(request).await?;
         let wrapped = own(first, wrapped)?;
         let mut keks = Vec::with_capacity(self.wrap_with.len());

@@ -152,6 +152,13 @@ impl AnyOf {
         with_timeout(&*self.runtime, Some(share), work(request)).await
     }
 
+    /// Whether a request has a deadline, and it is not over.
+    pub(super) fn is_time_left(&self, request: &Request<'_>) -> bool {
+        request
+            .deadline()
+            .is_some_and(|deadline| deadline > self.runtime.now())
+    }
+
     /// The option that is missing, if the stanza's KEK is configured for another algorithm. Of a hidden id nobody knows whose
     /// it is.
     fn missing_option(&self, stanza: WrapRef<'_>) -> Option<&'static str> {

@@ -3,20 +3,13 @@
 use std::sync::Arc;
 
 use super::failures::Failures;
-use super::open::{Opened, Tried};
+use super::open::Opened;
+use super::owner::{Owner, claimed, is_weaker};
 use super::{AnyOf, nothing_to_wrap_with, own};
-use crate::envelope::{AlgorithmClass, BodyHead, KekRef, WrapRef, WrapSection};
-use crate::key::{KeyManager, Recognition, Request, RewrapRules};
+use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
+use crate::key::{Recognition, Request, RewrapRules};
 use crate::source::{Currency, Fate, Rewrapped};
-use crate::value::error::{Error, ErrorKind, Result};
-use crate::value::secret::Dek;
-
-/// Who a stanza is under, and whether an unwrap has proven it.
-struct Owner<'a> {
-    manager: &'a Arc<dyn KeyManager>,
-    kek: KekRef,
-    is_proven: bool,
-}
+use crate::value::error::{ErrorKind, Result};
 
 /// What a re-wrap at the KMS came to.
 enum Shortcut {
@@ -35,6 +28,7 @@ impl AnyOf {
         if self.wrap_with.is_empty() {
             return Err(nothing_to_wrap_with());
         }
+        self.check_twice()?;
         let failures = match self.at_the_kms(wraps, request).await? {
             Shortcut::Done(rewrapped) => return Ok(rewrapped),
             Shortcut::Not(failures) => failures,
@@ -71,18 +65,23 @@ impl AnyOf {
                 .wrapped_under(current.to_vec())
                 .with_lease(Arc::clone(&opened.lease)));
         }
-        if !rules.weakens() {
+        // Whoever wants to leave alone what is current learns below whether it is: that weakens nothing.
+        if rules.current().is_none() {
             self.check_class(wraps, &owners, opened, request).await?;
         }
+        self.check_count(wraps, &owners, rules)?;
         let mut made = Vec::with_capacity(self.wrap_with.len());
         for manager in &self.wrap_with {
             made.push(own(manager, manager.as_ref().wrap(dek, request).await?)?);
         }
         let under: Vec<KekRef> = made.iter().map(|wrapped| wrapped.kek().clone()).collect();
-        if rules.current().is_some() && self.is_as_made(wraps, &owners, &under, rules) {
-            return Ok(Rewrapped::unchanged(&wraps)?
-                .wrapped_under(under)
-                .with_lease(Arc::clone(&opened.lease)));
+        if rules.current().is_some() {
+            if self.is_as_made(wraps, &owners, &under, rules) {
+                return Ok(Rewrapped::unchanged(&wraps)?
+                    .wrapped_under(under)
+                    .with_lease(Arc::clone(&opened.lease)));
+            }
+            self.check_class(wraps, &owners, opened, request).await?;
         }
         let fates: Vec<Fate> = owners
             .iter()
@@ -125,8 +124,11 @@ impl AnyOf {
         let is_stale = |current: &[KekRef]| {
             !stanza.kek_id.is_empty() && current.first().is_some_and(|current| !is_named(stanza, current))
         };
-        // Whoever wants to leave alone what is current has to know first.
-        if rules.current().is_some_and(|current| !is_stale(current))
+        let is_untold = |current: &[KekRef]| !current.is_empty() && self.is_untold(current);
+        // Whoever wants to leave alone what is current has to know first, if that can be known.
+        if rules
+            .current()
+            .is_some_and(|current| !is_stale(current) && !is_untold(current))
             || (!rules.weakens() && is_weaker(destination, source.capabilities().class))
         {
             return none;
@@ -147,6 +149,12 @@ impl AnyOf {
                 let rewrapped = Rewrapped::new(&wraps, vec![self.shown(wrapped)], &[Fate::Replaced])?;
                 Ok(Shortcut::Done(rewrapped.wrapped_under(under)))
             }
+            // The time that it had is over, and half is left for the other way.
+            Err(error) if error.kind() == ErrorKind::TimedOut && self.is_time_left(request) => {
+                let mut failures = Failures::default();
+                failures.add(0, stanza, error);
+                Ok(Shortcut::Not(failures))
+            }
             // An outage is told: what comes next would meet it again, and the caller tries later.
             Err(error) if error.is_retryable() => Err(error),
             // Anything else may be for reasons of the stanza: another KEK's under a hidden id, or one that only
@@ -159,100 +167,6 @@ impl AnyOf {
         }
     }
 
-    /// Who a stanza that did not have to open is under; `None` where nobody has proven that it is ours.
-    ///
-    /// An id that is not unique in the world may be another recipient's: then only an unwrap to the same DEK tells.
-    async fn owner(
-        &self,
-        index: usize,
-        stanza: WrapRef<'_>,
-        dek: &Dek,
-        request: &Request<'_>,
-    ) -> Result<Option<Owner<'_>>> {
-        if let Some(manager) = self
-            .managers()
-            .find(|manager| manager.recognizes(stanza).is_mine())
-        {
-            return Ok(Some(Owner {
-                manager,
-                kek: claimed(stanza),
-                is_proven: false,
-            }));
-        }
-        let mut candidates = Vec::new();
-        self.candidates_of(index, stanza, &mut candidates);
-        let mut tried = Tried::default();
-        for (at, candidate) in candidates.iter().enumerate() {
-            let sharers = candidates.len() - at + self.wrap_with.len();
-            match self.unwrap(candidate, request, sharers, &mut tried).await {
-                Some(Ok(unwrapped)) if unwrapped.dek.ct_eq(dek) => {
-                    return Ok(Some(Owner {
-                        manager: candidate.manager,
-                        kek: unwrapped.kek,
-                        is_proven: true,
-                    }));
-                }
-                // An outage must not turn into a wrap that should be gone and stays.
-                Some(Err(error)) if error.is_retryable() => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Refuses a new wrap of a weaker class than the one that opened, unless a wrap of ours that is as weak is proven to
-    /// stand there already. What a stanza says of itself is no such proof.
-    async fn check_class(
-        &self,
-        wraps: WrapSection<'_>,
-        owners: &[Option<Owner<'_>>],
-        opened: &Opened<'_>,
-        request: &Request<'_>,
-    ) -> Result<()> {
-        let floor = opened.manager.capabilities().class;
-        for manager in &self.wrap_with {
-            if !is_weaker(manager, floor) {
-                continue;
-            }
-            let mut is_there = false;
-            for (index, (stanza, owner)) in wraps.stanzas().zip(owners).enumerate() {
-                let Some(owner) = owner.as_ref() else { continue };
-                if is_weaker(manager, owner.manager.capabilities().class) {
-                    continue;
-                }
-                if owner.is_proven || self.proves(index, stanza, opened.lease.dek(), request).await? {
-                    is_there = true;
-                    break;
-                }
-            }
-            if !is_there {
-                return Err(weaker(manager));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a stanza unwraps to the DEK.
-    async fn proves(
-        &self,
-        index: usize,
-        stanza: WrapRef<'_>,
-        dek: &Dek,
-        request: &Request<'_>,
-    ) -> Result<bool> {
-        let mut candidates = Vec::new();
-        self.candidates_of(index, stanza, &mut candidates);
-        let mut tried = Tried::default();
-        for candidate in &candidates {
-            match self.unwrap(candidate, request, 2, &mut tried).await {
-                Some(Ok(unwrapped)) if unwrapped.dek.ct_eq(dek) => return Ok(true),
-                Some(Err(error)) if error.is_retryable() => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(false)
-    }
-
     /// Whether the stanzas that are ours are those that a re-wrap would make: each of `current` once, and no other.
     fn is_as_made(
         &self,
@@ -261,6 +175,9 @@ impl AnyOf {
         current: &[KekRef],
         rules: RewrapRules<'_>,
     ) -> bool {
+        if self.is_untold(current) {
+            return false;
+        }
         let mut ours: Vec<(WrapRef<'_>, KekRef)> = Vec::new();
         for (stanza, owner) in wraps.stanzas().zip(owners) {
             match owner {
@@ -270,6 +187,12 @@ impl AnyOf {
             }
         }
         self.matches(ours, current)
+    }
+
+    /// Whether it is not known which version of a KEK wraps now, though there are several.
+    fn is_untold(&self, current: &[KekRef]) -> bool {
+        let mut current = self.wrap_with.iter().zip(current);
+        current.any(|(manager, kek)| manager.capabilities().hides_versions && kek.version().is_empty())
     }
 
     /// Whether these stanzas are under each of `current` once, as this source writes them.
@@ -320,16 +243,12 @@ impl AnyOf {
                 Currency::Unknown
             };
         }
-        if self.matches(mine, current) {
-            Currency::Current
-        } else {
-            Currency::Stale
+        match self.matches(mine, current) {
+            true if self.is_untold(current) => Currency::Unknown,
+            true => Currency::Current,
+            false => Currency::Stale,
         }
     }
-}
-
-fn claimed(stanza: WrapRef<'_>) -> KekRef {
-    KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version)
 }
 
 /// The KEK that unwrapped, with the version that the stanza claims where the backend does not say which it was.
@@ -347,25 +266,5 @@ fn is_named(stanza: WrapRef<'_>, current: &KekRef) -> bool {
 }
 
 fn is_current(kek: &KekRef, current: &KekRef) -> bool {
-    kek.provider() == current.provider()
-        && kek.id() == current.id()
-        && (current.version().is_empty() || kek.version() == current.version())
-}
-
-/// Whether a manager's wraps lack what a wrap of this class has. Nothing is asked of a class that is not known; an
-/// unknown one in the place of a known one is taken for weaker.
-fn is_weaker(manager: &Arc<dyn KeyManager>, than: Option<AlgorithmClass>) -> bool {
-    match (manager.capabilities().class, than) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(new), Some(old)) => new.is_weaker_than(old),
-    }
-}
-
-fn weaker(manager: &Arc<dyn KeyManager>) -> Error {
-    Error::new(ErrorKind::WouldWeaken {
-        what: "a wrap of a weaker class than opened it",
-    })
-    .with_provider(manager.provider().to_owned())
-    .with_detail("allow it with RewrapRules::weakening, or wrap under a key of the same class")
+    kek.is_same_key(current) && (current.version().is_empty() || kek.version() == current.version())
 }

@@ -161,12 +161,13 @@ impl Core {
             (self.policy.open_age, self.policy.outage)
         };
         let end = (started + age).max(self.runtime.now() + age / 4);
+        // Where the source has set an end, no outage prolongs that.
+        let own = given.lease.expires_at().unwrap_or(NEVER);
         given.lease.end_by_with_streams(end, end + self.policy.stream_age);
         // Before anybody gets it: what becomes of its entry does not matter to an invalidation any more.
         let wraps = if seals { None } else { key.wraps().ok() };
         self.leases.remember(&given.lease, wraps, key.context());
-        // It may end before that by its own.
-        let end = given.lease.expires_at().unwrap_or(NEVER);
+        let end = end.min(own);
         let fresh_until = earlier(end, margin(age));
         let entry = Entry {
             given: given.clone(),
@@ -175,7 +176,7 @@ impl Core {
                 Duration::ZERO => NEVER,
                 ahead => earlier(fresh_until, ahead + part(ahead / 4)),
             },
-            kept_until: end + outage,
+            kept_until: (end + outage).min(own),
             is_out: false,
             in_outage: None,
             generation: entropy::generation(),
@@ -240,7 +241,10 @@ impl Core {
             |key| wanted.is(key),
             |entry| {
                 let is_usable = now >= entry.fresh_until && now < entry.kept_until;
-                if !is_usable || entry.given.lease.is_revoked() || self.policy.outage.is_zero() {
+                let lease = &entry.given.lease;
+                let has_stopped =
+                    lease.is_revoked() || lease.pulse().is_some_and(|pulse| pulse.check(now).is_err());
+                if !is_usable || has_stopped || self.policy.outage.is_zero() {
                     return None;
                 }
                 // Not put off by each use, or it would never be asked again.

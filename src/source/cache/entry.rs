@@ -117,20 +117,42 @@ impl Meter {
 
 /// Whether the key manager said no, rather than nothing.
 pub(super) fn is_denial(error: &Error) -> bool {
-    !error.is_retryable()
-        && matches!(
-            error.kind(),
-            ErrorKind::Denied
-                | ErrorKind::Unauthenticated
-                | ErrorKind::KeyNotFound
-                | ErrorKind::KeyDisabled
-                | ErrorKind::KeyDestroyed
-                | ErrorKind::KeyRetired
-                | ErrorKind::KeyRevoked
-                | ErrorKind::NoUsableKey
-                | ErrorKind::PolicyRefused
-                | ErrorKind::CannotOpen
-        )
+    // Each kind is decided upon here: a new one does not compile before it is.
+    let says_no = match error.kind() {
+        ErrorKind::Denied
+        | ErrorKind::Unauthenticated
+        | ErrorKind::KeyNotFound
+        | ErrorKind::KeyDisabled
+        | ErrorKind::KeyNotReady
+        | ErrorKind::KeyPendingDestruction
+        | ErrorKind::KeyDestroyed
+        | ErrorKind::KeyRetired
+        | ErrorKind::KeyRevoked
+        | ErrorKind::NoUsableKey
+        | ErrorKind::PolicyRefused
+        | ErrorKind::CannotOpen => true,
+        ErrorKind::Malformed { .. }
+        | ErrorKind::UnsupportedVersion { .. }
+        | ErrorKind::Unsupported { .. }
+        | ErrorKind::OverLimit { .. }
+        | ErrorKind::ContextMismatch
+        | ErrorKind::Entropy
+        | ErrorKind::NoRoom { .. }
+        | ErrorKind::Throttled
+        | ErrorKind::Unavailable
+        | ErrorKind::TimedOut
+        | ErrorKind::InvalidAnswer
+        | ErrorKind::WouldWeaken { .. }
+        | ErrorKind::BudgetExhausted { .. }
+        | ErrorKind::LeaseExpired
+        | ErrorKind::Store
+        | ErrorKind::Audit
+        | ErrorKind::Io
+        | ErrorKind::InvalidArgument
+        | ErrorKind::OutOfRange { .. }
+        | ErrorKind::Configuration => false,
+    };
+    says_no && !error.is_retryable()
 }
 
 /// Whether the key manager could not be reached.
@@ -175,6 +197,14 @@ mod tests {
         let denied = || Error::new(ErrorKind::Denied);
         assert!(is_denial(&denied()) && !is_outage(&denied()));
         assert!(!is_denial(&denied().with_retryable(true)));
+        for kind in [
+            ErrorKind::KeyDisabled,
+            ErrorKind::KeyNotReady,
+            ErrorKind::KeyPendingDestruction,
+            ErrorKind::KeyDestroyed,
+        ] {
+            assert!(is_denial(&Error::new(kind)), "{kind}");
+        }
         for kind in [ErrorKind::Unavailable, ErrorKind::TimedOut] {
             assert!(is_outage(&Error::new(kind)) && !is_denial(&Error::new(kind)));
         }

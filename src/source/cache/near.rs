@@ -158,7 +158,8 @@ impl Near {
             || now >= kept.until
             || kept.generation != entropy::generation()
             || kept.uses >= USES
-            || kept.is_over()
+            || kept.gone.is_said()
+            || kept.at_hand.lease.check(now).is_err()
             || !wanted.is(&kept.key)
             || !accept(&kept.at_hand.lease)
             || !bytes.is_none_or(|bytes| kept.take(bytes))

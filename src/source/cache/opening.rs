@@ -10,7 +10,7 @@ use super::{time_left, with_timeout};
 use crate::envelope::{BodyHead, WrapSection};
 use crate::key::Request;
 use crate::source::at_hand::ToOpen;
-use crate::source::lease::DekLease;
+use crate::source::lease::{DekLease, Rounds};
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -34,14 +34,17 @@ impl Core {
 
     fn look_to_open(&self, entry: &mut Entry) -> Option<Hit> {
         let now = self.runtime.now();
-        if entry.given.lease.is_revoked() {
+        let lease = &entry.given.lease;
+        if lease.is_revoked() {
             return None;
         }
         if now >= entry.fresh_until {
             let is_out = entry.is_out && now < entry.ask_at && now < entry.kept_until;
             return (is_out && !self.policy.outage.is_zero()).then_some(Hit::Out);
         }
-        let lease = Arc::clone(&entry.given.lease);
+        // Somebody may have ended it before that, and a pulse that it stands on may have stopped.
+        lease.check(now).ok()?;
+        let lease = Arc::clone(lease);
         let ahead = now >= entry.ask_at;
         Some(Hit::Fresh { lease, ahead })
     }
@@ -120,7 +123,8 @@ impl Core {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         if !self.opens(request) {
-            return self.pass_by(wraps, body, request).await;
+            let left = time_left(request, self.runtime.now())?;
+            return with_timeout(&*self.runtime, left, self.pass_by(wraps, body, request)).await;
         }
         let wanted = Wanted::new(request, Some(wraps), self.policy.shares_actors);
         let hash = self.hash(&wanted);
@@ -153,6 +157,7 @@ impl Core {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         self.counters.passed_by.one();
+        let mut rounds = Rounds::default();
         loop {
             let epoch = self.epoch();
             let lease = self.inner.open_dek(wraps, body, request).await?;
@@ -161,6 +166,7 @@ impl Core {
                 return Ok(lease);
             }
             self.counters.overtaken.one();
+            rounds.again()?;
         }
     }
 
@@ -175,6 +181,7 @@ impl Core {
         let mut missed = false;
         let mut delayed = false;
         let mut ended = 0;
+        let mut rounds = Rounds::default();
         loop {
             let entered = self.opening.enter(
                 hash,
@@ -205,7 +212,10 @@ impl Core {
                             }
                             continue;
                         }
-                        Some(Landing::Overtaken) | None => continue,
+                        Some(Landing::Overtaken) | None => {
+                            rounds.again()?;
+                            continue;
+                        }
                     }
                 }
             };

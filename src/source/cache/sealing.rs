@@ -10,7 +10,7 @@ use super::{time_left, with_timeout};
 use crate::envelope::WrapSet;
 use crate::key::Request;
 use crate::source::at_hand::ToSeal;
-use crate::source::lease::DekLease;
+use crate::source::lease::{DekLease, Rounds};
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -35,7 +35,7 @@ impl Core {
         // A child's messages are not counted in its parent's budget.
         if now >= entry.fresh_until
             || entry.generation != entropy::generation()
-            || lease.is_revoked()
+            || lease.check(now).is_err()
             || lease.sessions_left() == 0
             || !self.take(&entry.given, bytes)
         {
@@ -103,7 +103,8 @@ impl Core {
         bytes: Option<u64>,
     ) -> Result<(Arc<DekLease>, WrapSet)> {
         if !self.seals(request) {
-            return self.pass_by_sealing(request).await;
+            let left = time_left(request, self.runtime.now())?;
+            return with_timeout(&*self.runtime, left, self.pass_by_sealing(request)).await;
         }
         let left = time_left(request, self.runtime.now())?;
         with_timeout(&*self.runtime, left, self.wait_to_seal(request, bytes)).await
@@ -112,6 +113,7 @@ impl Core {
     /// Asks the source, and keeps nothing of its answer.
     async fn pass_by_sealing(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         self.counters.passed_by.one();
+        let mut rounds = Rounds::default();
         loop {
             let epoch = self.epoch();
             let (lease, wraps) = self.inner.seal_dek(request).await?;
@@ -120,6 +122,7 @@ impl Core {
                 return Ok((lease, wraps));
             }
             self.counters.overtaken.one();
+            rounds.again()?;
         }
     }
 
@@ -132,6 +135,7 @@ impl Core {
         let hash = self.hash(&wanted);
         let mut missed = false;
         let mut ended = 0;
+        let mut rounds = Rounds::default();
         loop {
             let entered = self.sealing.enter(
                 hash,
@@ -162,7 +166,7 @@ impl Core {
                     }
                 }
                 Some(Landing::Failed { error, .. }) => return Err(error.copy()),
-                Some(Landing::Overtaken) | None => {}
+                Some(Landing::Overtaken) | None => rounds.again()?,
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use self::registry::Leases;
+pub(crate) use self::registry::Rounds;
 #[cfg(feature = "cache")]
 pub(crate) use self::registry::{Holder, Meant};
 use self::slots::Slots;
@@ -44,6 +45,8 @@ pub struct DekLease {
     seals: bool,
     stop: Stop,
     generation: u64,
+    /// The first registry that knows it; 0 for none.
+    registry: AtomicU64,
     sessions: AtomicU64,
     sealing: Mutex<Slots<Session, SEALING_SLOTS>>,
     /// The session of the first body that was asked about: most leases meet no other, and to find it takes no lock and
@@ -92,6 +95,7 @@ impl DekLease {
             seals,
             stop: Stop::default(),
             generation: entropy::generation(),
+            registry: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
             sealing: Mutex::new(Slots::new()),
             first: OnceLock::new(),

@@ -9,6 +9,7 @@ use super::DekLease;
 use crate::envelope::{KekRef, WrapSection};
 use crate::message::WeakStopFlag;
 use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// Forgotten leases are looked for when there are so many, and again whenever their number has doubled.
 const FEW: usize = 64;
@@ -30,15 +31,30 @@ const FEW: usize = 64;
 /// records: an ARN and not an alias.
 ///
 /// Data keys are held weakly: a registry keeps none alive.
+///
+/// Fork while no other thread is inside: a lock that it holds then is never given back in the child.
 #[derive(Clone, Default)]
 pub struct Leases(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
+    /// No other registry of this process has it.
+    id: u64,
     /// How often it was told to end or turn over something.
     epoch: AtomicU64,
     out: Mutex<Out>,
     holders: Mutex<Vec<Weak<dyn Holder>>>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            epoch: AtomicU64::new(0),
+            out: Mutex::default(),
+            holders: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -70,6 +86,29 @@ pub(crate) trait Holder: Send + Sync {
 
     /// The contexts of what it keeps and of what it has asked for.
     fn contexts(&self) -> Vec<EncryptionContext>;
+}
+
+/// How often one request asks again because something was ended or turned over while it waited.
+const ROUNDS: u32 = 8;
+
+/// The rounds of one request, so that who ends data keys all the time holds up nobody for ever.
+#[derive(Default)]
+pub(crate) struct Rounds(u32);
+
+impl Rounds {
+    /// Begins another round.
+    ///
+    /// # Errors
+    /// `LeaseExpired`, retryable, after the last.
+    pub(crate) fn again(&mut self) -> Result<()> {
+        self.0 += 1;
+        if self.0 < ROUNDS {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::LeaseExpired)
+            .with_retryable(true)
+            .with_detail("data keys were ended or turned over each time that one was asked for"))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -200,9 +239,24 @@ impl Leases {
         self.0.epoch.load(Ordering::SeqCst)
     }
 
-    /// Remembers a lease, with the wraps that opened it. To be called before others can get it: from then on it can be
-    /// ended.
-    pub(crate) fn remember(
+    /// Whether it knows a lease.
+    pub(crate) fn has(&self, lease: &DekLease) -> bool {
+        lease.registry.load(Ordering::Acquire) == self.0.id
+    }
+
+    /// Whether the two are one registry.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Remembers a lease of `context`, with the wraps that opened it (`None` for a fresh DEK), so that it can be ended. A
+    /// second time changes nothing.
+    ///
+    /// Sealers and caches do so by themselves. It is for stores of DEKs that make handles of their leases
+    /// ([`DataKey::from_lease`](crate::DataKey::from_lease), [`Opener::from_lease`](crate::Opener::from_lease)): call it
+    /// before others can get the lease.
+    pub fn remember(
         &self,
         lease: &Arc<DekLease>,
         wraps: Option<WrapSection<'_>>,
@@ -218,11 +272,19 @@ impl Leases {
             context: context.clone(),
         };
         let mut out = lock(&self.0.out);
+        // Under the lock: whoever is told that it is known may rely on that.
+        if self.has(lease) {
+            return;
+        }
         if out.leases.len() >= out.prune_at.max(FEW) {
             out.leases.retain(|one| one.flag.is_there());
             out.prune_at = 2 * out.leases.len();
         }
         out.leases.push(one);
+        // The first one that keeps it; others may know it more than once.
+        let _ = lease
+            .registry
+            .compare_exchange(0, self.0.id, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Revokes those that are meant and in use.

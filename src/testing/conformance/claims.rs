@@ -42,6 +42,29 @@ pub(super) async fn a_name_that_is_not_unique_is_not_claimed(subject: &Subject) 
     Ok(Verdict::Passed)
 }
 
+/// An identity is that of one KEK at one place: two that share it would not both be asked. It is the same each time, and
+/// tells no secret.
+pub(super) async fn an_identity_is_of_one_kek(subject: &Subject) -> Outcome {
+    let Some(identity) = subject.manager().identity() else {
+        return Ok(Verdict::Skipped("the subject says no identity"));
+    };
+    let context = context("identity")?;
+    let request = Request::new(&context);
+    subject.wrapped(&request).await?;
+    if subject.manager().identity().as_ref() != Some(&identity) {
+        return fail("its identity is one thing, and another after a call");
+    }
+    subject.check_text("its identity", &identity)?;
+    if subject.other().and_then(|other| other.identity()).as_ref() == Some(&identity) {
+        return fail("another KEK has the same identity; only one of them would be asked");
+    }
+    let namesake = subject.namesake.as_ref();
+    if namesake.and_then(|namesake| namesake.identity()).as_ref() == Some(&identity) {
+        return fail("a KEK of the same id elsewhere has the same identity; only one of them would be asked");
+    }
+    Ok(Verdict::Passed)
+}
+
 /// Recognizing looks at names alone, and at any that an envelope may hold.
 pub(super) async fn garbage_is_recognized_or_not_and_never_panics(subject: &Subject) -> Outcome {
     let context = context("garbage")?;

@@ -218,6 +218,7 @@ const CHECKS: &[(&str, Check)] = checks![
     answers::names_are_valid,
     answers::a_wrap_says_what_it_is,
     claims::a_name_that_is_not_unique_is_not_claimed,
+    claims::an_identity_is_of_one_kek,
     claims::garbage_is_recognized_or_not_and_never_panics,
     answers::a_wrap_opens,
     answers::a_generated_dek_is_the_wrapped_one,

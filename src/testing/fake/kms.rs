@@ -155,6 +155,7 @@ impl FakeKek {
         let refused = match self.state(number, now) {
             Some((KekState::Enabled, _)) => return Ok(FakeKey::of(&self.secret, number)),
             Some((KekState::Destroyed, _)) => ErrorKind::KeyDestroyed,
+            Some((KekState::PendingDestruction, _)) => ErrorKind::KeyPendingDestruction,
             Some(_) => ErrorKind::KeyDisabled,
             // Only a wrap that was altered, or of another KEK, names a version that never was.
             None => ErrorKind::CannotOpen,

@@ -120,8 +120,17 @@ impl FakeKeyManager {
             key.derive(b"garbage", &nonce.to_be_bytes(), &mut wrapped)?;
         }
         let id = twist.other_kek.as_deref().unwrap_or(&self.id);
-        let kek = KekRef::new(&self.provider, id, &version.to_string())?;
+        let kek = KekRef::new(&self.provider, id, &self.told(version))?;
         WrappedDek::new(self.capabilities.algorithm, kek, wrapped)
+    }
+
+    /// What an answer says of a version.
+    fn told(&self, version: u32) -> String {
+        if self.capabilities.hides_versions {
+            String::new()
+        } else {
+            version.to_string()
+        }
     }
 
     /// Unwraps with the version that the backend's own bytes name. `id` comes from configuration.
@@ -140,7 +149,7 @@ impl FakeKeyManager {
         };
         Ok(Unwrapped::new(
             dek,
-            KekRef::new(&self.provider, id, &version.to_string())?,
+            KekRef::new(&self.provider, id, &self.told(version))?,
         ))
     }
 

@@ -171,6 +171,13 @@ impl FakeKeyManager {
         self
     }
 
+    /// Its answers do not tell which version wrapped or unwrapped.
+    #[must_use]
+    pub fn hiding_versions(mut self) -> Self {
+        self.capabilities = self.capabilities.hiding_versions();
+        self
+    }
+
     /// It says that it answers without a network.
     #[must_use]
     pub fn local(mut self) -> Self {

@@ -138,7 +138,7 @@ fn versions_go_on_opening_until_they_are_disabled_or_destroyed() {
     assert!(unwrap(&old).unwrap().dek.ct_eq(&dek));
     for (state, kind) in [
         (KekState::Disabled, ErrorKind::KeyDisabled),
-        (KekState::PendingDestruction, ErrorKind::KeyDisabled),
+        (KekState::PendingDestruction, ErrorKind::KeyPendingDestruction),
         (KekState::Destroyed, ErrorKind::KeyDestroyed),
     ] {
         fake.set_state(1, state);
@@ -199,7 +199,7 @@ fn administration_is_idempotent_and_seen_by_the_key_manager() {
 
     let at = block_on(kms.schedule_destroy(&all, Duration::from_secs(1))).unwrap();
     assert_eq!(at, runtime.wall_clock() + Duration::from_secs(86_400));
-    assert_eq!(refused(), ErrorKind::KeyDisabled);
+    assert_eq!(refused(), ErrorKind::KeyPendingDestruction);
     assert_eq!(
         block_on(kms.describe(&all)).unwrap().state,
         KekState::PendingDestruction

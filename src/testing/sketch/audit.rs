@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
 use crate::key::{Capabilities, KeyManager, Purpose, Recognition, Request, Unwrapped};
 use crate::source::lease::DekLease;
-use crate::source::{DekSource, Rewrapped};
+use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 
@@ -197,6 +197,10 @@ impl<S: DekSource> DekSource for AuditedSource<S> {
                 Some(new) => of_wraps(new.wraps().wraps()),
                 None => wraps.stanzas().filter_map(claimed).collect(),
             })
+    }
+
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        self.inner.is_current(wraps, request)
     }
 }
 

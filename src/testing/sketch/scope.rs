@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
 use crate::key::Request;
 use crate::source::lease::DekLease;
-use crate::source::{DekSource, Rewrapped};
+use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Chooses a source by one key of the context, the longest match first: a sketch.
@@ -90,6 +90,13 @@ impl DekSource for ScopeRouter {
         request: &Request<'_>,
     ) -> Result<Rewrapped> {
         self.choose(request)?.rewrap(wraps, body, request).await
+    }
+
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        match self.choose(request) {
+            Ok(source) => source.is_current(wraps, request),
+            Err(_) => Currency::Unknown,
+        }
     }
 }
 

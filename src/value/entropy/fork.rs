@@ -1,7 +1,7 @@
-//! A counter that moves in the child of every `fork`.
+//! A counter that changes in the child of every `fork`.
 //!
-//! This is one of the few modules that may hold `unsafe`: there is no safe way to learn of a fork that
-//! is cheap enough to ask before each nonce (`getpid` is a system call, 100 ns). The unsafe part is one call,
+//! This is one of the few modules that may contain `unsafe`: no safe way to notice a fork
+//! is cheap enough to use before each nonce (`getpid` is a system call, 100 ns). The unsafe part is one call,
 //! made once, and a handler that adds one to an atomic integer.
 #![allow(unsafe_code)]
 
@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
-/// How many forks lie between the first process and this one, counted from 1.
+/// Returns how many forks are between the first process and this process, counted from 1.
 ///
-/// Where the platform has no `fork`, always 1. Sessions and leases that were made under another generation
+/// On a platform without `fork`, always returns 1. Sessions and leases of another generation
 /// came through a fork.
 pub(crate) fn generation() -> u64 {
     watched_generation().unwrap_or_else(|| u64::from(std::process::id()))
 }
 
-/// The same, or `None` where forks cannot be watched, so that nothing may be buffered.
+/// Returns the same, or `None` if this process cannot notice forks, so that nothing may be buffered.
 pub(crate) fn watched_generation() -> Option<u64> {
     static WATCHED: OnceLock<bool> = OnceLock::new();
     WATCHED

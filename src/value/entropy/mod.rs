@@ -2,11 +2,11 @@
 //!
 //! Every random byte comes from the operating system. A system call for each nonce would cost more than
 //! sealing a small value, so each thread keeps a small buffer of system randomness. Bytes are wiped from the
-//! buffer as they are handed out, and the buffer is thrown away when the process has forked (a counter in
-//! `pthread_atfork`'s child handler says so), so that parent and child never hand out the same bytes.
+//! buffer as they are handed out. If the process has forked (a counter in `pthread_atfork`'s child handler
+//! shows this), the thread throws its buffer away, so that parent and child never hand out the same bytes.
 //!
-//! A fork made behind the C library's back (a raw `clone` system call) is not seen. Nor is a virtual machine
-//! or process that is snapshotted and resumed twice: a program to which that may happen calls
+//! This module does not notice a fork that bypasses the C library (a raw `clone` system call), or a virtual machine
+//! or process that is resumed twice from a snapshot. A program that may be copied so calls
 //! [`disable_buffering`] before it seals anything.
 
 mod fork;
@@ -27,13 +27,13 @@ const BUFFERED_MAX: usize = 256;
 
 static UNBUFFERED: AtomicBool = AtomicBool::new(false);
 
-/// From now on each request for randomness, in every thread, is a system call of its own.
+/// Turns buffering off for every thread: each request for randomness becomes a system call.
 ///
-/// For processes whose memory may be duplicated in a way that no one tells them of: snapshots of running
-/// virtual machines or of processes (Firecracker, CRIU). Costs about 250 ns a nonce. Call it at start-up; it
-/// cannot be undone. Sessions that are open when a snapshot is taken stay safe, since their nonces are then
-/// drawn after it. A [`SealWriter`](crate::message::SealWriter) does not: its nonces count, so two copies of the process
-/// that both write on repeat them. Have none open while a snapshot is taken.
+/// For processes whose memory may be copied without their notice: snapshots of running
+/// virtual machines or of processes (Firecracker, CRIU). Costs about 250 ns for each nonce. Call this at start-up; it
+/// cannot be undone. Sessions that are open at a snapshot stay safe, because their nonces are then
+/// drawn after the snapshot. A [`SealWriter`](crate::message::SealWriter) does not stay safe: its nonces count up, so two copies of the
+/// process that both continue to write repeat nonces. Have no `SealWriter` open while a snapshot is taken.
 pub fn disable_buffering() {
     UNBUFFERED.store(true, Ordering::SeqCst);
 }
@@ -48,7 +48,7 @@ struct Buffer {
 impl Buffer {
     fn take(&mut self, out: &mut [u8], generation: u64) -> Result<()> {
         if self.generation != generation || self.bytes.len() - self.used < out.len() {
-            // Nothing is handed out of a buffer that was filled in part.
+            // Nothing is handed out of a buffer that was filled only in part.
             self.used = self.bytes.len();
             system(self.bytes.as_mut_slice())?;
             self.used = 0;
@@ -79,18 +79,18 @@ fn system(out: &mut [u8]) -> Result<()> {
     getrandom::fill(out).map_err(|error| Error::new(ErrorKind::Entropy).with_source(error))
 }
 
-/// Fills `out` with random bytes, of any number.
+/// Fills `out`, of any length, with random bytes.
 ///
-/// Up to 256 bytes come from the thread's buffer, more from a system call of their own.
+/// Up to 256 bytes come from the thread's buffer, more come from a system call.
 ///
 /// # Errors
-/// [`ErrorKind::Entropy`] where the operating system gives none. `out` is then unspecified.
+/// [`ErrorKind::Entropy`] if the operating system returns no randomness. The content of `out` is then unspecified.
 pub fn fill(out: &mut [u8]) -> Result<()> {
     if out.len() <= BUFFERED_MAX
         && !UNBUFFERED.load(Ordering::Relaxed)
         && let Some(generation) = fork::watched_generation()
     {
-        // While a thread ends its buffer may be gone already: then the system answers.
+        // While a thread ends, its buffer may already be gone: then the system answers.
         let taken = THREAD.try_with(|buffer| match buffer.try_borrow_mut() {
             Ok(mut buffer) => Some(buffer.take(out, generation)),
             Err(_) => None,
@@ -102,17 +102,17 @@ pub fn fill(out: &mut [u8]) -> Result<()> {
     system(out)
 }
 
-/// `N` random bytes.
+/// Returns `N` random bytes.
 ///
 /// # Errors
-/// [`ErrorKind::Entropy`] where the operating system gives none.
+/// [`ErrorKind::Entropy`] if the operating system returns no randomness.
 pub fn array<const N: usize>() -> Result<[u8; N]> {
     let mut out = [0; N];
     fill(&mut out)?;
     Ok(out)
 }
 
-/// This module's generator as the `rand_core` traits have it, for libraries that ask for one.
+/// This module's generator behind the `rand_core` traits, for libraries that need one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Generator;
 

@@ -390,7 +390,7 @@ fn tokens_that_were_passed_over_are_told() {
         };
         let error = nobody("nobody");
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        says(&error, &["passed over", &scene.token.label, "another label"]);
+        says(&error, &["skipped", &scene.token.label, "another label"]);
         // The slot that SoftHSM keeps for the next token has no label; named by slot it is told for what it is.
         if !support::is_kryoptic() {
             let slots = scene.token.raw.get_slots_with_token().unwrap();

@@ -344,3 +344,144 @@ async fn the_servers_own_plugin_takes_a_signed_token() {
     let error = round_trip(&keys).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
 }
+
+/// A login that grants this much, and a call that is answered with this status. Nobody may look himself up.
+fn granting(seconds: u64, status: u16) -> impl Fn(&Seen) -> Fault {
+    move |seen| {
+        if seen.head.contains("/login ") {
+            let granted = format!(
+                r#"{{"auth":{{"client_token":"token","lease_duration":{seconds},"renewable":true}}}}"#
+            );
+            Fault::Answer(200, "", granted)
+        } else if seen.head.contains("lookup-self") {
+            Fault::Answer(403, "", "{}".to_owned())
+        } else {
+            Fault::Answer(status, "", "{}".to_owned())
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_greatest_numbers_that_a_server_grants_overflow_nothing() {
+    let proxy = FaultProxy::new("");
+    for seconds in [u64::MAX, u64::MAX / 2 + 1] {
+        proxy.set_rule(granting(seconds, 503));
+        let keys = keys_of(&proxy, Auth::approle("role", "secret"), "key");
+        assert_eq!(keys.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let info = format!(r#"{{"data":{{"ttl":{seconds},"renewable":true}}}}"#);
+        proxy.set_rule(move |seen| match seen.head.contains("lookup-self") {
+            true => Fault::Answer(200, "", info.clone()),
+            false => Fault::Answer(503, "", String::new()),
+        });
+        let keys = keys_of(&proxy, Auth::token("token"), "key");
+        assert_eq!(keys.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn a_denial_costs_one_more_login_where_the_token_may_not_look_itself_up() {
+    let proxy = FaultProxy::new("");
+    proxy.set_rule(granting(3600, 403));
+    let keys = keys_of(&proxy, Auth::approle("role", "secret"), "secret-key");
+    for _ in 0..3 {
+        let error = keys.check().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        let shown = error.to_string();
+        assert!(shown.contains("read on transit/keys/secret-key"), "{shown}");
+    }
+    assert_eq!(count(&paths_of(&proxy), "/login"), 2);
+    // A token that nobody knows to be good.
+    let keys = keys_of(&proxy, Auth::token("token"), "secret-key");
+    let error = keys.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(error.to_string().contains("look itself up"), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_to_a_port_for_tls_says_so() {
+    let proxy = FaultProxy::new("");
+    let words = "Client sent an HTTP request to an HTTPS server.\n";
+    proxy.set_rule(move |_| Fault::Answer(400, "", words.to_owned()));
+    let keys = keys_of(&proxy, Auth::approle("role", "secret"), "key");
+    let error = keys.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("https://"), "{error}");
+    proxy.set_rule(|_| Fault::Answer(400, "", r#"{"errors":["invalid role or secret ID"]}"#.to_owned()));
+    let error = keys.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_login_outlives_whoever_began_it() {
+    let proxy = FaultProxy::new("");
+    let begun = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen_by_server = std::sync::Arc::clone(&begun);
+    let granted = granting(3600, 503);
+    proxy.set_rule(move |seen| {
+        if seen.head.contains("/login ") {
+            seen_by_server.store(true, std::sync::atomic::Ordering::SeqCst);
+            // Longer than any of those below waits.
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+        granted(seen)
+    });
+    let keys = keys_of(&proxy, Auth::approle("role", "secret"), "key");
+    let mut gave_up = 0;
+    let mut paths = Vec::new();
+    for _ in 0..200 {
+        match tokio::time::timeout(Duration::from_millis(100), keys.check()).await {
+            Err(_) => gave_up += 1,
+            Ok(answer) => {
+                assert_eq!(answer.unwrap_err().kind(), ErrorKind::Unavailable);
+                paths = paths_of(&proxy);
+                break;
+            }
+        }
+    }
+    assert!(gave_up > 0 && begun.load(std::sync::atomic::Ordering::SeqCst));
+    assert_eq!(count(&paths, "/login"), 1, "{paths:?}");
+    assert!(count(&paths, "/keys/key") >= 1, "{paths:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_file_of_a_token_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let long = dir.path().join("long");
+    std::fs::write(&long, vec![b'a'; (64 << 10) + 1]).unwrap();
+    let proxy = FaultProxy::new("");
+    for (path, words) in [(pipe, "regular file"), (long, "too long")] {
+        let keys = keys_of(&proxy, Auth::jwt("app", JwtSource::File(path.clone())), "key");
+        let error = keys.check().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        let shown = error.to_string();
+        assert!(
+            shown.contains(words) && shown.contains(path.to_str().unwrap()),
+            "{shown}"
+        );
+    }
+    assert!(proxy.seen().is_empty());
+}
+
+#[tokio::test]
+async fn versions_without_an_end_are_not_described() {
+    use waxseal::key::KekAdmin;
+    let proxy = FaultProxy::new("");
+    let client = super::connect(Config::new(proxy.url(), Auth::token("token"))).unwrap();
+    let most = u64::MAX;
+    let key = format!(
+        r#"{{"data":{{"type":"aes256-gcm96","derived":false,"latest_version":{most},"min_decryption_version":1}}}}"#
+    );
+    proxy.set_rule(move |seen| match seen.head.contains("lookup-self") {
+        true => Fault::Answer(403, "", String::new()),
+        false => Fault::Answer(200, "", key.clone()),
+    });
+    let kek = super::server::kek("key", "");
+    let error = client.admin().describe_versions(&kek).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::OverLimit { .. }), "{error}");
+    let kek = super::server::kek("key", &most.to_string());
+    client.admin().enable(&kek).await.unwrap();
+}

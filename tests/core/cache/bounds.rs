@@ -215,6 +215,39 @@ impl DekSource for EndsAtOnce {
     }
 }
 
+/// Gives leases that end by themselves.
+#[derive(Debug)]
+pub(super) struct EndsBy(pub(super) waxseal::source::AnyOf, pub(super) Monotonic);
+
+#[async_trait::async_trait]
+impl DekSource for EndsBy {
+    async fn seal_dek(&self, request: &Request<'_>) -> waxseal::Result<(Arc<DekLease>, WrapSet)> {
+        let (lease, wraps) = self.0.seal_dek(request).await?;
+        lease.end_by(self.1);
+        Ok((lease, wraps))
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<Arc<DekLease>> {
+        let lease = self.0.open_dek(wraps, body, request).await?;
+        lease.end_by(self.1);
+        Ok(lease)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> waxseal::Result<waxseal::source::Rewrapped> {
+        self.0.rewrap(wraps, body, request).await
+    }
+}
+
 #[test]
 fn a_lease_that_ended_on_its_way_is_asked_for_once_more_and_no_oftener() {
     let acme = context("acme");
@@ -252,4 +285,46 @@ fn a_lease_that_ended_on_its_way_is_asked_for_once_more_and_no_oftener() {
             assert!(bench.kms.total() <= 12, "{}", bench.kms.total());
         }
     }
+}
+
+#[test]
+fn a_lease_that_was_ended_early_is_fetched_anew() {
+    let bench = Bench::new();
+    let sealed = bench.stored("acme");
+    // Often enough for it to be at hand for this thread too.
+    for _ in 0..4 {
+        bench.seal("acme").unwrap();
+        bench.open(&sealed, "acme").unwrap();
+    }
+    let key = bench.run(bench.sealer.data_key(&context("acme"))).unwrap();
+    for lease in [key.lease(), &bench.lease(&sealed, "acme")] {
+        lease.end_by(bench.runtime_now() + SECOND);
+    }
+    bench.runtime.advance(2 * SECOND);
+    for _ in 0..4 {
+        bench.seal("acme").unwrap();
+        bench.open(&sealed, "acme").unwrap();
+    }
+    assert_eq!((bench.generates(), bench.unwraps()), (2, 2));
+}
+
+#[test]
+fn a_lease_whose_pulse_stopped_is_fetched_anew() {
+    let bench = Bench::new();
+    let sealed = bench.stored("acme");
+    let pulse = waxseal::source::Pulse::until(bench.runtime_now() + SECOND);
+    let key = bench.run(bench.sealer.data_key(&context("acme"))).unwrap();
+    for lease in [key.lease(), &bench.lease(&sealed, "acme")] {
+        assert!(lease.stand_on(&pulse));
+    }
+    for _ in 0..4 {
+        bench.seal("acme").unwrap();
+        bench.open(&sealed, "acme").unwrap();
+    }
+    bench.runtime.advance(2 * SECOND);
+    for _ in 0..4 {
+        bench.seal("acme").unwrap();
+        bench.open(&sealed, "acme").unwrap();
+    }
+    assert_eq!((bench.generates(), bench.unwraps()), (2, 2));
 }

@@ -1,8 +1,8 @@
 //! Opening past the end while the KMS cannot be reached.
 
 use waxseal::ErrorKind;
-use waxseal::source::Caching;
-use waxseal::{DekSource, Envelope, key::Purpose, key::Request};
+use waxseal::source::{Cached, Caching};
+use waxseal::{DekSource, Envelope, Sealer, key::Purpose, key::Request};
 
 use super::bench::{Bench, MINUTE, SECOND, altered, context, kind};
 use crate::log::Log;
@@ -192,4 +192,48 @@ fn in_steady_use_the_kms_is_still_asked_whether_it_is_back() {
         assert!((10..=60).contains(&bench.unwraps()), "{}", bench.unwraps());
         assert_eq!(bench.cache.stats().outage_uses, 600);
     }
+}
+
+#[test]
+fn an_end_that_the_source_has_set_is_not_put_off() {
+    let (bench, end) = (Bench::new(), 7 * MINUTE);
+    let sealed = bench.stored("acme");
+    for outage in [MINUTE, 10 * MINUTE] {
+        let start = bench.runtime_now();
+        let source = super::bounds::EndsBy(waxseal::source::AnyOf::new(bench.kms.clone()), start + end);
+        let caching = Caching {
+            outage,
+            refresh_ahead: std::time::Duration::ZERO,
+            ..Caching::default()
+        };
+        let runtime = std::sync::Arc::new(bench.runtime.clone());
+        let cache = Cached::with_policy(source, caching, runtime.clone());
+        let sealer = Sealer::builder().source(cache).runtime(runtime).build().unwrap();
+        let acme = context("acme");
+        let open = || bench.run(sealer.open(&sealed, &acme));
+        open().unwrap();
+        bench.fails(ErrorKind::Unavailable);
+        bench.runtime.advance(5 * MINUTE + SECOND);
+        open().unwrap();
+        bench.runtime.advance(MINUTE - 2 * SECOND);
+        open().unwrap();
+        // Five minutes and the outage, or the seven minutes of the source.
+        bench.runtime.advance(2 * SECOND);
+        assert_eq!(open().is_ok(), outage > MINUTE);
+        bench.runtime.advance(MINUTE);
+        assert_eq!(kind(open()), ErrorKind::Unavailable);
+        bench.kms.heal();
+    }
+}
+
+#[test]
+fn a_pulse_that_has_stopped_ends_it_too() {
+    let (bench, sealed) = tolerant();
+    let pulse = waxseal::source::Pulse::until(bench.runtime_now() + 7 * MINUTE);
+    assert!(bench.lease(&sealed, "acme").stand_on(&pulse));
+    bench.fails(ErrorKind::Unavailable);
+    bench.runtime.advance(6 * MINUTE);
+    bench.open(&sealed, "acme").unwrap();
+    bench.runtime.advance(MINUTE);
+    assert_eq!(kind(bench.open(&sealed, "acme")), ErrorKind::Unavailable);
 }

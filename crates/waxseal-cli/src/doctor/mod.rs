@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use waxseal::backend::kek_uri::{Administered, KeyManagers, open_from_environment};
 use waxseal::envelope::KekRef;
-use waxseal::runtime::{Runtime, ThreadRuntime};
+use waxseal::runtime::{Runtime, ThreadRuntime, with_timeout};
 use waxseal::{
     EncryptionContext, Error, ErrorKind, KeyManager, key::KekDescription, key::KekState, key::Purpose,
     key::Request, value::Dek,
@@ -88,7 +88,12 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         ignores_older: options.ignore_older,
         person: Person { types_twice: false },
     };
-    crate::stream::check_once(&kek::sources(&[("--kek", &options.kek)]))?;
+    match kek::sources(&keks, &[]) {
+        Ok(sources) => crate::stream::check_once(&sources)?,
+        // What is wrong with the environment stands in the table.
+        Err(_) if matches!(keks, Keks::Environment) => {}
+        Err(failure) => return Err(failure),
+    }
     let findings: Vec<Finding> = match keks {
         Keks::Given(uris) => uris
             .iter()
@@ -194,9 +199,17 @@ impl Examination<'_> {
     /// Asks the backend about a key and its older versions.
     fn ask(&self, administered: &Administered, finding: &mut Finding) {
         let Administered { kek, admin, .. } = administered;
-        let described = match pollster::block_on(admin.describe_versions(kek)) {
-            Ok(described) => described,
-            Err(error) => {
+        let asked = async { Ok(admin.describe_versions(kek).await) };
+        let described = match pollster::block_on(with_timeout(&ThreadRuntime, self.timeout, asked)) {
+            Ok(Ok(described)) => described,
+            Err(_) => {
+                finding.state = Some(State::Unknown);
+                finding
+                    .troubles
+                    .push("its state cannot be told: no answer within --timeout".into());
+                return;
+            }
+            Ok(Err(error)) => {
                 finding.state = Some(match error.kind() {
                     // Applications are often not allowed to ask, which is no trouble.
                     ErrorKind::Denied => State::MayNotAsk,

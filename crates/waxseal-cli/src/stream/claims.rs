@@ -21,6 +21,17 @@ impl Source {
         }
     }
 
+    /// Refuses a descriptor that this process was not started with.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        #[cfg(unix)]
+        if let Place::Descriptor(number, name) = &self.place {
+            super::descriptors::duplicate(*number).map_err(|error| {
+                Failure::of_descriptor("read", format_args!("{} ({name})", self.what), error)
+            })?;
+        }
+        Ok(())
+    }
+
     pub(super) fn identity(&self) -> Option<Identity> {
         Identity::of(&self.metadata()?)
     }

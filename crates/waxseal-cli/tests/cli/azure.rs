@@ -271,6 +271,28 @@ fn a_vault_that_is_down_is_said_and_found_again() {
 }
 
 #[test]
+fn doctor_waits_for_the_versions_of_a_key_as_long_as_it_is_told() {
+    let (fake, tool) = start(FakeKeyVault::start());
+    fake.set_rule(|seen| match seen.path().ends_with("/versions") {
+        true => Fault::Hang,
+        false => Fault::None,
+    });
+    let found = run(
+        &tool,
+        &borrowed(&secret(&fake)),
+        &["doctor", "--timeout", "5", "--kek", &uri(&fake)],
+        b"",
+    );
+    let table = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(found.code, 10, "{table}{}", found.stderr);
+    assert_eq!(table.matches("works").count(), 2, "{table}");
+    assert!(
+        table.contains("its state cannot be told: no answer within --timeout"),
+        "{table}"
+    );
+}
+
+#[test]
 fn doctor_says_whether_keys_and_versions_work() {
     let (fake, tool) = start(FakeKeyVault::start());
     let (good, variables) = (uri(&fake), secret(&fake));

@@ -16,6 +16,8 @@ mod doctor;
 mod files;
 mod inspect;
 mod interop;
+#[cfg(target_os = "linux")]
+mod key_sources;
 mod keys;
 mod live;
 #[cfg(target_os = "linux")]

@@ -89,11 +89,11 @@ fn a_descriptor_is_read_to_its_end_and_left_open() {
     std::io::Write::write_all(&mut writer, b"correct horse\n").unwrap();
     drop(writer);
     let number = u32::try_from(reader.as_raw_fd()).unwrap();
-    let text = block_on(from_descriptor(number, LONG)).unwrap();
+    let text = block_on(from_descriptor(number, None, LONG)).unwrap();
     assert_eq!(text.expose_secret(), "correct horse");
     // It is at its end, and there.
     assert!(
-        block_on(from_descriptor(number, LONG))
+        block_on(from_descriptor(number, None, LONG))
             .unwrap()
             .expose_secret()
             .is_empty()
@@ -102,7 +102,7 @@ fn a_descriptor_is_read_to_its_end_and_left_open() {
     // The other end is kept open.
     let (reader, writer) = std::io::pipe().unwrap();
     let number = u32::try_from(reader.as_raw_fd()).unwrap();
-    let error = block_on(from_descriptor(number, Duration::from_millis(200))).unwrap_err();
+    let error = block_on(from_descriptor(number, None, Duration::from_millis(200))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(
         error.to_string().contains(&format!("descriptor {number}")),
@@ -110,9 +110,31 @@ fn a_descriptor_is_read_to_its_end_and_left_open() {
     );
     drop(writer);
 
-    let error = block_on(from_descriptor(987_654, LONG)).unwrap_err();
+    let error = block_on(from_descriptor(987_654, None, LONG)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("descriptor 987654"), "{error}");
+}
+
+#[test]
+fn a_descriptor_that_the_program_hands_over_is_read_from_where_it_stands() {
+    #[derive(Debug)]
+    struct Program;
+    impl Environment for Program {
+        fn var(&self, _: &str) -> Result<Option<SecretString>> {
+            Ok(None)
+        }
+        fn descriptor(&self, number: u32) -> Result<Option<Box<dyn Read + Send>>> {
+            match number {
+                // Not one of this process: what is handed over is all that is looked at.
+                987_654 => Ok(Some(Box::new(&b"correct horse\n"[..]))),
+                _ => Err(Error::configuration("not given")),
+            }
+        }
+    }
+    let text = block_on(Source::Descriptor(987_654).read(&Program, None)).unwrap();
+    assert_eq!(text.expose_secret(), "correct horse");
+    let error = block_on(Source::Descriptor(0).read(&Program, None)).unwrap_err();
+    assert!(error.to_string().contains("not given"), "{error}");
 }
 
 #[test]

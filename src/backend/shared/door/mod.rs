@@ -119,15 +119,53 @@ impl Door {
         deadline: Monotonic,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        self.run(deadline, work, true).await
+    }
+
+    /// The same, for work that others wait for too. It has a deadline of its own.
+    ///
+    /// # Cancel safety
+    /// The work goes on when the future is dropped.
+    #[cfg(feature = "vault-transit")]
+    pub(in crate::backend) async fn run_for_all<T: Send + 'static>(
+        &self,
+        deadline: Monotonic,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.run(deadline, work, false).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        deadline: Monotonic,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+        ends_with_caller: bool,
+    ) -> Result<T> {
         let left = self.left(deadline)?;
-        self.check_caller()?;
+        let is_blocked = self.blocks_own_runtime()?;
         let (done, answer) = oneshot::channel();
-        let task = self.place.handle.get()?.spawn(async move {
-            // Nobody waits any more if this fails.
-            let _ = done.send(work.await);
-        });
-        let _end = AbortOnDrop(Kept::new(task.abort_handle()));
+        let (begun, task) = oneshot::channel();
+        let handle = self.place.handle.get()?.clone();
+        let begin = move || {
+            let task = handle.spawn(async move {
+                // Nobody waits any more if this fails.
+                let _ = done.send(work.await);
+            });
+            let end = ends_with_caller.then(|| AbortOnDrop(Kept::new(task.abort_handle())));
+            // If nobody waits any more, this ends it.
+            let _ = begun.send((task, end));
+        };
+        if is_blocked {
+            // A worker keeps what it spawns last for itself, where no other takes it: spawned from elsewhere, it goes to
+            // whichever is free.
+            of_process()?.spawn(async move { begin() });
+        } else {
+            begin();
+        }
         let answer = async move {
+            let Ok((task, _end)) = task.await else {
+                return Err(Error::new(ErrorKind::Unavailable).with_detail("the call could not be begun"));
+            };
             match answer.await {
                 Ok(answer) => answer,
                 Err(_) => Err(lost(task).await),
@@ -135,25 +173,32 @@ impl Door {
         };
         let answer = with_timeout(&self.place, Some(left), answer).await;
         answer.map_err(|error| match (error.kind(), error.detail()) {
+            (ErrorKind::TimedOut, None) if is_blocked => error.with_detail(format!(
+                "no answer from {} in time, and the call blocks a thread of the client's runtime, which may have no other \
+                 to do the work; leave out `with_handle`, or await the asynchronous call",
+                self.peer
+            )),
             (ErrorKind::TimedOut, None) => error.with_detail(format!("no answer from {} in time", self.peer)),
             _ => error,
         })
     }
 
-    /// A thread that waits for the runtime that it drives waits for ever.
-    fn check_caller(&self) -> Result<()> {
+    /// Whether the caller blocks a thread of the runtime that was given.
+    ///
+    /// # Errors
+    /// `Configuration` if that is the only one: it would wait for itself.
+    fn blocks_own_runtime(&self) -> Result<bool> {
         let handle = self.place.handle.get()?;
-        let drives = self.place.is_given
+        let is_blocked = self.place.is_given
             && is_blocking()
-            && handle.runtime_flavor() == RuntimeFlavor::CurrentThread
             && Handle::try_current().is_ok_and(|current| current.id() == handle.id());
-        if drives {
+        if is_blocked && handle.runtime_flavor() == RuntimeFlavor::CurrentThread {
             return Err(Error::configuration(
                 "a blocking call waits on the thread that drives the client's runtime; leave out `with_handle`, or \
                  await the asynchronous call",
             ));
         }
-        Ok(())
+        Ok(is_blocked)
     }
 }
 

@@ -174,3 +174,28 @@ fn a_deadline_that_is_over_begins_nothing() {
     let done: Result<()> = pollster::block_on(door.run_by(over, work));
     assert_eq!(done.unwrap_err().kind(), ErrorKind::TimedOut);
 }
+
+/// A blocking call in a task of the runtime that does the work.
+fn call_in_a_task(workers: usize, timeout: Duration) -> Result<u8> {
+    let tokio = Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .unwrap();
+    let door = Door::new(Some(tokio.handle().clone()), timeout, "h:1".to_owned()).unwrap();
+    let answer = tokio.block_on(tokio.spawn(async move { call(&door) })).unwrap();
+    tokio.shutdown_background();
+    answer
+}
+
+#[test]
+fn blocking_a_worker_of_the_given_runtime_leaves_the_work_to_another() {
+    assert_eq!(call_in_a_task(4, LONG).unwrap(), 7);
+}
+
+#[test]
+fn blocking_the_only_worker_of_the_given_runtime_is_a_timeout_that_says_why() {
+    let error = call_in_a_task(1, SHORT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("with_handle"), "{error}");
+}

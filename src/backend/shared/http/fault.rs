@@ -155,7 +155,9 @@ fn of_tls(error: &rustls::Error) -> Class {
     use CertificateError as Bad;
     match error {
         rustls::Error::InvalidCertificate(bad) => Class::Certificate(match bad {
-            Bad::UnknownIssuer => "the certificate is of an unknown issuer; check which CA is trusted",
+            Bad::UnknownIssuer => {
+                "the certificate is of an unknown issuer; check which CA is trusted (by the backend's own setting, else by SSL_CERT_FILE)"
+            }
             Bad::Expired | Bad::ExpiredContext { .. } => "the certificate has expired",
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
                 "the certificate is not valid yet; check the clock"

@@ -46,7 +46,8 @@ impl Proxy {
         Self::new(&url, except.unwrap_or_default(), source).map(Some)
     }
 
-    /// This proxy, but not for the hosts of `except`: names, suffixes, addresses and networks, separated by commas.
+    /// This proxy, but not for the hosts of `except`: names, suffixes, addresses and networks, separated by commas or
+    /// white space; each may end in the port that it is for.
     ///
     /// # Errors
     /// `Configuration` if it is not the URL of a proxy.
@@ -84,25 +85,24 @@ impl Proxy {
         let mut names = String::new();
         for entry in self
             .except
-            .split(',')
-            .map(str::trim)
+            .split(|c: char| c == ',' || c.is_whitespace())
             .filter(|entry| !entry.is_empty())
         {
             if entry == "*" {
                 return true;
             }
             let entry = entry.strip_prefix('*').unwrap_or(entry);
-            // `HOST:PORT` is for that port alone. More colons are an IPv6 address.
-            let entry = match entry.split_once(':') {
-                Some((name, port)) if !port.contains(':') => {
-                    match port.parse().ok() == url.port_or_known_default() {
-                        true => name,
-                        false => continue,
-                    }
-                }
-                _ => entry,
+            // `HOST:PORT` is for that port alone. More colons are an IPv6 address, which has brackets before a port.
+            let bracketed = entry.strip_prefix('[').and_then(|entry| entry.split_once(']'));
+            let (name, port) = match (bracketed, entry.split_once(':')) {
+                (Some((address, rest)), _) => (address, rest.strip_prefix(':')),
+                (None, Some((name, port))) if !port.contains(':') => (name, Some(port)),
+                (None, _) => (entry, None),
             };
-            names.push_str(entry);
+            if port.is_some_and(|port| port.parse().ok() != url.port_or_known_default()) {
+                continue;
+            }
+            names.push_str(name);
             names.push(',');
         }
         // The rest is for a library: suffixes, addresses, networks.
@@ -170,6 +170,18 @@ mod tests {
             ("kms.example.com:8200", "https://kms.example.com:8200", false),
             ("kms.example.com:8200", "https://kms.example.com", true),
             ("kms.example.com:443", "https://kms.example.com", false),
+            ("[2001:db8::1]", "https://[2001:db8::1]:8200", false),
+            ("[2001:db8::1]", "https://[2001:db8::2]:8200", true),
+            ("2001:db8::1", "https://[2001:db8::1]:8200", false),
+            ("[2001:db8::1]:8200", "https://[2001:db8::1]:8200", false),
+            ("[2001:db8::1]:8200", "https://[2001:db8::1]", true),
+            ("a.example kms.example.com", "https://kms.example.com", false),
+            (
+                "a.example\tkms.example.com:443,\n10.0.0.0/8",
+                "https://kms.example.com",
+                false,
+            ),
+            ("a.example kms.example.com", "https://other.example.com", true),
         ] {
             let proxy = Proxy::new(&"http://proxy:3128".into(), except.to_owned(), "HTTPS_PROXY").unwrap();
             assert_eq!(
