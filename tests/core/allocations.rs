@@ -97,7 +97,8 @@ fn one_off_paths_allocate_a_few_times_whatever_the_payload() {
         // Two of them are the list of who may open which wrap, and the lease's list of all KEKs that the envelope names.
         assert!(open.count_total <= 13, "open {len}: {}", open.count_total);
         let rewrap = measure(|| drop(sealer.rewrap(&sealed, &context).unwrap()));
-        assert!(rewrap.count_total <= 14, "rewrap {len}: {}", rewrap.count_total);
+        // Most of them are names of KEKs: which wrapped, which is kept, which is said to have been replaced.
+        assert!(rewrap.count_total <= 32, "rewrap {len}: {}", rewrap.count_total);
         assert!(
             rewrap.bytes_max < 4096,
             "rewrap {len}: {} bytes",
