@@ -16,9 +16,11 @@ fn signal(child: &Child, name: &str) {
 
 /// Starts sealing to `out`, and waits until it is under way.
 fn start(tool: &Tool, program: &[&str]) -> Child {
-    let mut command = std::process::Command::new(program[0]);
+    // A test run in the background has some signals ignored, which its children inherit.
+    let mut command = std::process::Command::new("env");
     command
-        .args(&program[1..])
+        .arg("--default-signal=HUP,INT,QUIT,TERM")
+        .args(program)
         .args(["seal", "--kek", "env:K", "-o", "out"])
         .current_dir(tool.root())
         .env("K", crate::tool::KEY)
@@ -58,8 +60,8 @@ fn a_shell_sees_130_and_143() {
     let tool = Tool::new();
     for (name, code) in [("-INT", "130"), ("-TERM", "143")] {
         let script = "sh -c 'echo $$ > pid; exec \"$0\" seal --kek env:K -o new' \"$0\"; echo $?";
-        let mut shell = std::process::Command::new("/bin/sh")
-            .args(["-c", script, TOOL])
+        let mut shell = std::process::Command::new("env")
+            .args(["--default-signal=INT,TERM", "/bin/sh", "-c", script, TOOL])
             .current_dir(tool.root())
             .env("K", crate::tool::KEY)
             .stdin(std::process::Stdio::piped())

@@ -134,7 +134,9 @@ fn at(terminal: &Terminal, tool: &Tool, arguments: &[&str]) -> Option<Child> {
     // It takes the terminal from its standard input; the tool gets another one.
     let script = "exec \"$0\" \"$@\" < /dev/null";
     let child = command
-        .args(["--ctty", "/bin/sh", "-c", script, env!("CARGO_BIN_EXE_waxseal")])
+        // A test run in the background has signals ignored, which its children inherit.
+        .args(["--ctty", "env", "--default-signal=INT,QUIT"])
+        .args(["/bin/sh", "-c", script, env!("CARGO_BIN_EXE_waxseal")])
         .args(arguments)
         .current_dir(tool.root())
         .env_clear()
