@@ -207,6 +207,8 @@ fn is_about_the_stanza(error: &Error) -> bool {
             | ErrorKind::NoUsableKey
             // It opens for nobody any more; the new wrap does, so there is one of these at most.
             | ErrorKind::KeyDestroyed
+            // The key or version that it names is not there, at a KMS where the destination has just wrapped.
+            | ErrorKind::KeyNotFound
     )
 }
 

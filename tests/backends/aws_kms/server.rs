@@ -155,6 +155,10 @@ impl KeyManager for AsAws {
         self.keys.recognizes(wrapped)
     }
 
+    fn identity(&self) -> Option<String> {
+        self.keys.identity()
+    }
+
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let (dek, wrapped) = self.keys.generate(request).await?;
         self.keep(&wrapped, request);
