@@ -7,18 +7,19 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use smallvec::{SmallVec, smallvec};
+
 pub use self::registry::Leases;
 pub(crate) use self::registry::Rounds;
 #[cfg(feature = "cache")]
 pub(crate) use self::registry::{Holder, Meant};
 use self::slots::Slots;
 use crate::envelope::{BodyHead, KekRef, WrapSection};
-use crate::message::{Held, InContext, Pulse, Sealing, Session, Stop, StopFlag, Verified};
+use crate::message::{Held, InContext, Pulse, Sealing, Session, Stop, StopFlag, VerifiedHeader};
 use crate::runtime::{Monotonic, Runtime};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
-use crate::value::few::Few;
 use crate::value::limits;
 use crate::value::secret::Dek;
 
@@ -37,7 +38,7 @@ const OPENING_SLOTS: usize = 8;
 pub struct DekLease {
     /// Shared with the sessions that were derived from it.
     dek: Dek,
-    keks: Few<KekRef>,
+    keks: SmallVec<[KekRef; 1]>,
     /// Every KEK that its envelope names, once somebody keeps the lease.
     named: OnceLock<Box<[KekRef]>>,
     /// The context that the wraps are bound to.
@@ -67,7 +68,7 @@ impl DekLease {
 
     /// The same, of a DEK that one KEK wraps.
     pub(crate) fn for_sealing_under(dek: Dek, kek: KekRef, context: &EncryptionContext) -> Self {
-        Self::new(dek, Few::one(kek), context, true)
+        Self::new(dek, smallvec![kek], context, true)
     }
 
     /// A lease of a DEK out of an envelope: it opens and never seals. Given only if the DEK reproduces the
@@ -86,7 +87,7 @@ impl DekLease {
         Ok(lease)
     }
 
-    fn new(dek: Dek, keks: Few<KekRef>, context: &EncryptionContext, seals: bool) -> Self {
+    fn new(dek: Dek, keks: SmallVec<[KekRef; 1]>, context: &EncryptionContext, seals: bool) -> Self {
         Self {
             dek,
             keks,
@@ -294,8 +295,8 @@ impl DekLease {
     }
 
     /// Holds a header against this DEK: its commitment is compared, in constant time. What comes out opens its message.
-    pub(crate) fn verify_header<'h>(&'h self, header: InContext<'h>) -> Result<Verified<'h>> {
-        Verified::check(header, self.session(header.body(), header.digest())?)
+    pub(crate) fn verify_header<'h>(&'h self, header: InContext<'h>) -> Result<VerifiedHeader<'h>> {
+        VerifiedHeader::check(header, self.session(header.body(), header.digest())?)
     }
 }
 
