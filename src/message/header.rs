@@ -41,12 +41,12 @@ impl<'h> InContext<'h> {
 }
 
 /// A header that is of the caller's context, and whose commitment a DEK reproduces. Its message may be opened.
-pub(crate) struct Verified<'h> {
+pub(crate) struct VerifiedHeader<'h> {
     session: Held<'h>,
     nonce: &'h [u8; 12],
 }
 
-impl<'h> Verified<'h> {
+impl<'h> VerifiedHeader<'h> {
     /// Holds a header against a session: head and context must be the session's, and the commitment too, which is
     /// compared in constant time.
     pub(crate) fn check(header: InContext<'h>, session: Held<'h>) -> Result<Self> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::header::Verified;
+use super::header::VerifiedHeader;
 use super::layout::Layout;
 use super::machine::{ChunkMachine, MessageKeys, SealStart};
 use super::messages::Messages;
@@ -214,7 +214,7 @@ impl Session {
         self: &'e Arc<Self>,
         prefix: &'e [u8],
         envelope: &'e [u8],
-    ) -> Option<(Verified<'e>, &'e [u8])> {
+    ) -> Option<(VerifiedHeader<'e>, &'e [u8])> {
         let stored_context = &self.stored_context;
         Front {
             prefix,

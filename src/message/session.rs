@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::header::Verified;
+use super::header::VerifiedHeader;
 use super::keys;
 use super::messages::Messages;
 use crate::envelope::{BODY_HEAD, BodyHead, ChunkSize, HEAD};
@@ -166,7 +166,7 @@ impl<'f> Front<'f> {
         self,
         session: &'e Arc<Session>,
         envelope: &'e [u8],
-    ) -> Option<(Verified<'e>, &'e [u8])> {
+    ) -> Option<(VerifiedHeader<'e>, &'e [u8])> {
         let rest = envelope.strip_prefix(self.prefix)?;
         let (head, rest) = rest.split_first_chunk::<HEAD>()?;
         let (commitment, rest) = rest.split_first_chunk()?;
@@ -180,6 +180,6 @@ impl<'f> Front<'f> {
             [] => rest,
             stored => rest.strip_prefix(stored)?,
         };
-        Some((Verified::known(Held::Lent(session), nonce), chunks))
+        Some((VerifiedHeader::known(Held::Lent(session), nonce), chunks))
     }
 }

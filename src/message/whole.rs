@@ -17,7 +17,7 @@ pub(super) const FRESH_PAGES: usize = 32 * 1024;
 
 /// One message, to be sealed or to be opened: its session, its nonce and its AAD.
 ///
-/// To be opened it comes from a [`Verified`](super::Verified) header, and to be sealed from a
+/// To be opened it comes from a [`VerifiedHeader`](super::VerifiedHeader), and to be sealed from a
 /// [`Session`] that was started here, which has counted it.
 #[derive(Clone, Copy)]
 pub(crate) struct Message<'m> {
@@ -154,8 +154,9 @@ impl<'m> Message<'m> {
     }
 }
 
-/// Appends `len` bytes to a vector and returns them, to be overwritten.
-pub(super) fn room(out: &mut Vec<u8>, len: usize) -> &mut [u8] {
+/// Appends `len` bytes to a vector and returns them, to be overwritten. The vector grows by more than it needs, so that many
+/// small values one after another do not move all of them each time.
+pub(crate) fn room(out: &mut Vec<u8>, len: usize) -> &mut [u8] {
     let start = out.len();
     if out.capacity() == 0 && len >= FRESH_PAGES {
         *out = vec![0; len];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::during;
 use crate::envelope::{Cut, Envelope, Header};
 use crate::message::parallel::Parallel;
-use crate::message::{ChunkMachine, InContext, Message, OpenReader, OpenedInPlace, Verified};
+use crate::message::{ChunkMachine, InContext, Message, OpenReader, OpenedInPlace, VerifiedHeader};
 use crate::runtime::{Monotonic, Runtime};
 use crate::source::lease::DekLease;
 use crate::value::aad::Aad;
@@ -93,7 +93,7 @@ impl Opener {
         check(&self.lease, self.end, self.runtime.now())
     }
 
-    pub(super) fn verify<'h>(&'h self, header: &Header<'h>) -> Result<Verified<'h>> {
+    pub(super) fn verify<'h>(&'h self, header: &Header<'h>) -> Result<VerifiedHeader<'h>> {
         self.lease.verify_header(InContext::check(header, &self.context)?)
     }
 

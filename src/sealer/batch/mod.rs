@@ -10,7 +10,7 @@ pub use sealed::SealedBatch;
 
 use super::{DataKey, Opener, during};
 use crate::envelope::{BODY_FIXED, Envelope};
-use crate::message::{Front, Nonces, Session, Verified};
+use crate::message::{Front, Nonces, Session, VerifiedHeader};
 use crate::value::aad::Aad;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
@@ -209,7 +209,7 @@ where
 
 fn open_row(
     opener: &Opener,
-    verified: &Verified<'_>,
+    verified: &VerifiedHeader<'_>,
     chunks: &[u8],
     envelope: &[u8],
     aad: Aad<'_>,

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
+use crate::message::room;
 use crate::value::error::{Error, Result};
-
-/// From this size on a fresh buffer comes as zeroed pages from the system.
-const FRESH_PAGES: usize = 32 * 1024;
 
 /// Envelopes one behind another in one buffer, with their ends: a column as column stores take it.
 ///
@@ -88,15 +86,10 @@ impl SealedBatch {
     /// Room for `rows` more envelopes of `len` bytes altogether.
     pub(super) fn append(&mut self, rows: usize, len: usize) -> Result<Appending<'_>> {
         let at = self.bytes.len();
-        let end = at.checked_add(len).filter(|end| isize::try_from(*end).is_ok());
-        let end = end.ok_or_else(|| Error::argument("the batch does not fit into memory"))?;
-        if self.bytes.capacity() == 0 && len >= FRESH_PAGES {
-            self.bytes = vec![0; len];
-        } else {
-            // Not exactly: many small batches one after another would move all of it each time.
-            self.bytes.reserve(len);
-            self.bytes.resize(end, 0);
-        }
+        at.checked_add(len)
+            .filter(|end| isize::try_from(*end).is_ok())
+            .ok_or_else(|| Error::argument("the batch does not fit into memory"))?;
+        room(&mut self.bytes, len);
         self.ends.reserve(rows);
         let rows = self.ends.len();
         Ok(Appending {
