@@ -1,4 +1,4 @@
-//! Sealing and opening payloads under a DEK. Synchronous; no key manager, no wraps.
+//! Seals and opens payloads under a DEK. Synchronous; knows no key manager and no wraps.
 
 mod chunk;
 mod header;
