@@ -197,12 +197,15 @@ pub struct Heartbeat {
     pub revision: u64,
     /// The pending keys under which it could open a probe.
     pub probed: Vec<RecordId>,
+    /// The pending keys that it knows and under which it could not open a probe. A key of a scope that the process does not use
+    /// stands in neither list, and so does not wait for it.
+    pub failed: Vec<RecordId>,
     /// When it was written, by the inventory's clock. What is given for writing is ignored.
     pub at: Option<Time>,
 }
 
 impl Heartbeat {
-    /// A heartbeat that has no time yet.
+    /// A heartbeat that has no time yet, and no failed probe.
     #[must_use]
     pub fn new(reader: String, process: String, revision: u64, probed: Vec<RecordId>) -> Self {
         Self {
@@ -210,8 +213,16 @@ impl Heartbeat {
             process,
             revision,
             probed,
+            failed: Vec::new(),
             at: None,
         }
+    }
+
+    /// Adds the pending keys under which it could not open a probe.
+    #[must_use]
+    pub fn with_failed(mut self, failed: Vec<RecordId>) -> Self {
+        self.failed = failed;
+        self
     }
 }
 
