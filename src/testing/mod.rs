@@ -6,11 +6,14 @@
 //! | see what a sealer asks of a KMS, and make the KMS fail | [`FakeKeyManager`] |
 //! | test what depends on time, without waiting | [`SimulatedRuntime`] |
 //! | test what reads variables, without touching the process | [`FakeEnvironment`] |
+//! | let a year pass for a key ring (feature `ring`) | `ClockedInventory` |
 //! | see how decorators and policies of your own can look | [`sketch`] |
 //!
 //! Nothing here is for production: a [`FakeKeyManager`] keeps its keys in memory and derives them from a
 //! name.
 
+#[cfg(feature = "ring")]
+mod clocked;
 pub mod conformance;
 mod environment;
 mod fake;
@@ -18,6 +21,8 @@ mod join;
 mod runtime;
 pub mod sketch;
 
+#[cfg(feature = "ring")]
+pub use clocked::ClockedInventory;
 pub use environment::FakeEnvironment;
 pub use fake::{Call, FakeKeyManager, Fault, Method};
 pub use runtime::SimulatedRuntime;

@@ -126,6 +126,7 @@ impl Inventory for MemoryInventory {
     }
 
     async fn commit(&self, change: &Change) -> Result<()> {
+        change.check()?;
         let mut held = self.held();
         if held.revision != change.follows {
             return Err(Error::new(ErrorKind::Conflict).with_detail(format!(
@@ -197,6 +198,7 @@ impl Inventory for MemoryInventory {
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
+        heartbeat.check()?;
         let mut held = self.held();
         let mut heartbeat = heartbeat.clone();
         heartbeat.at = Some(held.now(&*self.0.runtime)?);
