@@ -7,7 +7,8 @@
 //! | test what depends on time, without waiting | [`SimulatedRuntime`] |
 //! | test what reads variables, without touching the process | [`FakeEnvironment`] |
 //! | let a year pass for a key ring (feature `ring`) | `ClockedInventory` |
-//! | see how decorators and policies of your own can look | [`sketch`] |
+//!
+//! Decorators and policies of your own: see the examples `audit`, `tenants` and `two_wraps`.
 //!
 //! Nothing here is for production: a [`FakeKeyManager`] keeps its keys in memory and derives them from a
 //! name.
@@ -19,7 +20,6 @@ mod environment;
 mod fake;
 mod join;
 mod runtime;
-pub mod sketch;
 
 #[cfg(feature = "ring")]
 pub use clocked::ClockedInventory;
