@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pollster::block_on;
-use waxseal::envelope::{WrapRef, WrappedDek};
+use waxseal::envelope::{KekRef, WrapRef, WrappedDek};
 use waxseal::layer::{Failover, Resilience, Resilient, Verified};
 use waxseal::runtime::Runtime;
 use waxseal::testing::conformance::{Subject, run};
@@ -322,12 +322,15 @@ fn a_manager_that_wraps_another_dek_is_found() {
 #[test]
 fn every_layer_keeps_the_contract() {
     let kms = || {
-        FakeKeyManager::new("orders")
+        let kms = FakeKeyManager::new("orders")
             .generating()
             .rewrapping()
-            .batching(10)
+            .batching(10);
+        kms.rotate_now();
+        kms
     };
     let passes = |subject: Subject| {
+        let subject = subject.with_older_version(KekRef::new("fake", "orders", "1").unwrap());
         let report = block_on(run(&subject)).unwrap_or_else(|failure| panic!("{failure}"));
         drop(report);
     };
@@ -337,6 +340,28 @@ fn every_layer_keeps_the_contract() {
     ));
     passes(Subject::new(Verified::new(kms())));
     passes(Subject::new(Verified::new(Failover::new(Resilient::new(kms())))));
+}
+
+/// Pinned, a failover never wraps with another manager, whatever it was allowed to do.
+#[test]
+fn a_pinned_failover_wraps_with_the_first_alone() {
+    let bench = Bench::new();
+    let request = Request::new(&bench.context);
+    let (near, far) = (FakeKeyManager::new("orders"), FakeKeyManager::new("orders"));
+    let layer = Failover::new(near.clone()).or(far.clone()).wrapping_anywhere();
+    let pinned = layer
+        .pinned_to(&KekRef::new("fake", "orders", "1").unwrap())
+        .unwrap();
+    near.rotate_now();
+    assert_eq!(
+        block_on(pinned.generate(&request)).unwrap().1.kek().version(),
+        "1"
+    );
+    near.script_always(Fault::Fails(ErrorKind::Unavailable));
+    assert_eq!(block_on(layer.generate(&request)).unwrap().1.kek().version(), "1");
+    let error = block_on(pinned.generate(&request)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(far.count(Method::Generate) + far.count(Method::Wrap), 1);
 }
 
 /// Two doors to one KEK, in the composition that the documentation recommends, with its defaults.
