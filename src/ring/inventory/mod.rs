@@ -1,0 +1,305 @@
+//! Where a ring is kept: a store of signed byte strings, which decides nothing.
+//!
+//! An inventory can delay, delete and replay what it holds. It cannot make a key, a state or a receipt believed: the
+//! ring verifies everything that it reads. So an implementation needs no cryptography, and has four duties: a
+//! [`Snapshot`] is consistent, a [`Change`] happens entirely or not at all, only one change follows each revision, and what was
+//! committed lasts.
+
+mod memory;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+pub use memory::MemoryInventory;
+
+use super::{RecordId, Scope, Slot, State, Time};
+use crate::envelope::KekRef;
+use crate::value::error::Result;
+
+/// What kind of record a [`Row`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// A key.
+    Key,
+    /// What a rotation is about to do at a backend, or has begun there.
+    Intent,
+}
+
+impl RecordKind {
+    /// Returns its name, as inventories store it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Intent => "intent",
+        }
+    }
+
+    /// Returns the kind of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Key, Self::Intent]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+/// A byte string and an Ed25519 signature of it. Only the ring can tell whether it is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Signed {
+    /// What was signed: a JSON object in UTF-8. At most [`MAX_BODY`] bytes.
+    pub body: Vec<u8>,
+    /// The public key that the signature is said to be by.
+    pub signer: [u8; 32],
+    /// The signature.
+    pub signature: [u8; 64],
+}
+
+/// The greatest length in bytes of a signed body.
+pub const MAX_BODY: usize = 256 * 1024;
+
+impl Signed {
+    /// Puts together what an inventory has read.
+    #[must_use]
+    pub fn new(body: Vec<u8>, signer: [u8; 32], signature: [u8; 64]) -> Self {
+        Self {
+            body,
+            signer,
+            signature,
+        }
+    }
+}
+
+/// A signed record, and copies of some of its fields beside it, by which an inventory finds it. The ring compares the copies
+/// with the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Row {
+    /// The record's id: the primary key.
+    pub id: RecordId,
+    /// What it is.
+    pub kind: RecordKind,
+    /// The scope that it belongs to.
+    pub scope: Scope,
+    /// The slot in the wrap section.
+    pub slot: Slot,
+    /// The state of a key. `None` for an intent.
+    pub state: Option<State>,
+    /// How often this record was written, from 1.
+    pub revision: u64,
+    /// The KEK of a key, by which a scope is found. `None` for an intent.
+    pub kek: Option<KekRef>,
+    /// When something is to be done about it, if ever.
+    pub due: Option<Time>,
+    /// The record.
+    pub signed: Signed,
+}
+
+impl Row {
+    /// Puts together what an inventory has read.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "a row has that many columns")]
+    pub fn new(
+        id: RecordId,
+        kind: RecordKind,
+        scope: Scope,
+        slot: Slot,
+        state: Option<State>,
+        revision: u64,
+        kek: Option<KekRef>,
+        due: Option<Time>,
+        signed: Signed,
+    ) -> Self {
+        Self {
+            id,
+            kind,
+            scope,
+            slot,
+            state,
+            revision,
+            kek,
+            due,
+            signed,
+        }
+    }
+}
+
+/// The path of a node in the tree of digests: at most three hexadecimal digits; empty for the root.
+pub type NodePath = String;
+
+/// What an inventory holds of some scopes, all from one moment.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The revision beside the head.
+    pub revision: u64,
+    /// The ring's head.
+    pub head: Option<Signed>,
+    /// The ring's settings.
+    pub settings: Option<Signed>,
+    /// Which authority has followed which, in order.
+    pub successions: Vec<Signed>,
+    /// The nodes that were asked for, as far as they exist.
+    pub nodes: BTreeMap<NodePath, Vec<u8>>,
+    /// All rows of the scopes that were asked for, in any order.
+    pub rows: Vec<Row>,
+}
+
+/// A change of a ring: everything in it happens, or nothing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Change {
+    /// The revision that it follows; 0 to make the ring. If the inventory has another, the change is refused.
+    pub follows: u64,
+    /// The new head, of revision `follows + 1`.
+    pub head: Signed,
+    /// New settings, if they change.
+    pub settings: Option<Signed>,
+    /// Another authority that has followed, at the end of the list.
+    pub succession: Option<Signed>,
+    /// Nodes to write. An empty body deletes a node.
+    pub nodes: BTreeMap<NodePath, Vec<u8>>,
+    /// Rows to write, in this order: a key is deprecated before its successor becomes active, as the unique index demands.
+    pub put: Vec<Row>,
+    /// Rows to delete.
+    pub delete: Vec<RecordId>,
+}
+
+impl Change {
+    /// A change of nothing but the head.
+    #[must_use]
+    pub fn new(follows: u64, head: Signed) -> Self {
+        Self {
+            follows,
+            head,
+            settings: None,
+            succession: None,
+            nodes: BTreeMap::new(),
+            put: Vec::new(),
+            delete: Vec::new(),
+        }
+    }
+}
+
+/// What a process that reads a ring says of itself. Unsigned: a heartbeat can delay a move, and never permits one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Heartbeat {
+    /// The name of the reader, from its own configuration: at most 255 bytes.
+    pub reader: String,
+    /// The process: unique for each start of a process, at most 255 bytes. With `reader` the primary key.
+    pub process: String,
+    /// The revision of the ring that it uses.
+    pub revision: u64,
+    /// The pending keys under which it could open a probe.
+    pub probed: Vec<RecordId>,
+    /// The pending keys that it knows and under which it could not open a probe. A key of a scope that the process does not use
+    /// stands in neither list, and so does not wait for it.
+    pub failed: Vec<RecordId>,
+    /// When it was written, by the inventory's clock. What is given for writing is ignored.
+    pub at: Option<Time>,
+}
+
+impl Heartbeat {
+    /// A heartbeat that has no time yet, and no failed probe.
+    #[must_use]
+    pub fn new(reader: String, process: String, revision: u64, probed: Vec<RecordId>) -> Self {
+        Self {
+            reader,
+            process,
+            revision,
+            probed,
+            failed: Vec::new(),
+            at: None,
+        }
+    }
+
+    /// Adds the pending keys under which it could not open a probe.
+    #[must_use]
+    pub fn with_failed(mut self, failed: Vec<RecordId>) -> Self {
+        self.failed = failed;
+        self
+    }
+}
+
+/// A store for one ring. See the [module](self) for its duties; `testing::inventory_conformance` tests them.
+///
+/// *Errors.* `Unavailable` or `TimedOut` if the store cannot be reached (retryable); `Denied` if the account may not do that;
+/// `Conflict` as below; `Store` for every other failure; `InventoryInvalid` if what was read has not the form of a row.
+///
+/// *Cancel safety.* Dropping the future of a `commit` leaves the change done or not done; reading the revision tells which.
+///
+/// *Bounds.* Every call ends by itself: an implementation has its own limit of time for connecting and for a call.
+#[async_trait]
+pub trait Inventory: Debug + Send + Sync {
+    /// Returns the revision: one small read, several times a second. 0 if there is no ring.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn revision(&self) -> Result<u64>;
+
+    /// Reads all rows of these scopes, with the head, the settings, the successions and these nodes, in one consistent snapshot.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot>;
+
+    /// Makes a change, if the ring has the revision that the change follows. It lasts when this returns.
+    ///
+    /// # Errors
+    /// `Conflict` if the ring has another revision, or the change would leave two active keys in one scope and slot. Else as
+    /// the [trait](Self) says.
+    async fn commit(&self, change: &Change) -> Result<()>;
+
+    /// Returns the time, by the store's own clock. Never earlier than what it returned before, to anybody.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn now(&self) -> Result<Time>;
+
+    /// Returns the scopes that have a row with this id.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>>;
+
+    /// Returns the scopes that have a key of this KEK, in whatever version, at most `limit` of them, in order.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>>;
+
+    /// Returns the scopes in which something is due by then, at most `limit` of them, the most overdue first.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>>;
+
+    /// Returns when something is due next.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn next_due(&self) -> Result<Option<Time>>;
+
+    /// Returns the scopes after this one in the order of their bytes, at most `limit`. From the beginning with `None`.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>>;
+
+    /// Writes a heartbeat, in the place of the one before. Needs no right to change the ring.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()>;
+
+    /// Returns the heartbeats since then, by the store's clock, the newest first, at most 10,000.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>>;
+}
