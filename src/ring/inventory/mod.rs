@@ -255,13 +255,19 @@ pub trait Inventory: Debug + Send + Sync {
     /// the [trait](Self) says.
     async fn commit(&self, change: &Change) -> Result<()>;
 
+    /// Fills an empty inventory with everything that a snapshot holds, at its revision. It lasts when this returns.
+    ///
+    /// # Errors
+    /// `Conflict` if the inventory holds a ring already. Else as the [trait](Self) says.
+    async fn restore(&self, whole: &Snapshot) -> Result<()>;
+
     /// Returns the time, by the store's own clock. Never earlier than what it returned before, to anybody.
     ///
     /// # Errors
     /// As the [trait](Self) says.
     async fn now(&self) -> Result<Time>;
 
-    /// Returns the scopes that have a row with this id.
+    /// Returns the scope that has a row with this id.
     ///
     /// # Errors
     /// As the [trait](Self) says.
