@@ -80,6 +80,10 @@ impl Inventory for ClockedInventory {
         self.inner.commit(change).await
     }
 
+    async fn restore(&self, whole: &Snapshot) -> Result<()> {
+        self.inner.restore(whole).await
+    }
+
     async fn now(&self) -> Result<Time> {
         self.at(|now, _| now)
     }

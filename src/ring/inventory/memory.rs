@@ -1,6 +1,6 @@
 //! An inventory in memory, for tests and for one process that needs its ring no longer than it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -63,6 +63,10 @@ impl Held {
         let scopes = scopes.into_iter().map(|(_, scope)| scope.clone());
         scopes.take(limit as usize).collect()
     }
+}
+
+fn two_active() -> Error {
+    Error::new(ErrorKind::Conflict).with_detail("there would be two active keys in one scope and slot")
 }
 
 impl Default for MemoryInventory {
@@ -146,8 +150,7 @@ impl Inventory for MemoryInventory {
                     && other.slot == row.slot
             };
             if row.state == Some(State::Active) && rows.values().any(is_another_active) {
-                return Err(Error::new(ErrorKind::Conflict)
-                    .with_detail("the change would leave two active keys in one scope and slot"));
+                return Err(two_active());
             }
             rows.insert(row.id, row.clone());
         }
@@ -165,6 +168,28 @@ impl Inventory for MemoryInventory {
         held.successions.extend(change.succession.clone());
         held.head = Some(change.head.clone());
         held.revision = change.follows + 1;
+        Ok(())
+    }
+
+    async fn restore(&self, whole: &Snapshot) -> Result<()> {
+        whole.check()?;
+        let mut active = BTreeSet::new();
+        let is_active = |row: &&Row| row.state == Some(State::Active);
+        for row in whole.rows.iter().filter(is_active) {
+            if !active.insert((&row.scope, &row.slot)) {
+                return Err(two_active());
+            }
+        }
+        let mut held = self.held();
+        if held.revision != 0 {
+            return Err(Error::new(ErrorKind::Conflict).with_detail("the inventory holds a ring already"));
+        }
+        held.head.clone_from(&whole.head);
+        held.settings.clone_from(&whole.settings);
+        held.successions.clone_from(&whole.successions);
+        held.nodes.clone_from(&whole.nodes);
+        held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.revision = whole.revision;
         Ok(())
     }
 

@@ -65,8 +65,8 @@ pub const MAX_BODY: usize = 256 * 1024;
 /// The greatest length in bytes of the names of a [`Heartbeat`].
 pub const MAX_READER: usize = 255;
 
-/// The most keys that a [`Heartbeat`] names.
-pub const MAX_PROBED: usize = 1_000;
+/// The most keys that a [`Heartbeat`] names, whether their probes opened or failed.
+pub const MAX_PROBED: usize = 4_096;
 
 /// The greatest revision that is stored: databases have no unsigned integers.
 const MAX_REVISION: u64 = i64::MAX as u64;
@@ -182,6 +182,38 @@ pub struct Snapshot {
     pub rows: Vec<Row>,
 }
 
+impl Snapshot {
+    /// Refuses what no inventory stores. Implementations of [`Inventory::restore`] call this first.
+    ///
+    /// # Errors
+    /// As [`Change::check`]; `InvalidArgument` if it has no head or the revision 0.
+    pub fn check(&self) -> Result<()> {
+        let Some(head) = self.head.clone().filter(|_| self.revision > 0) else {
+            return Err(Error::argument("a snapshot without a head is no ring"));
+        };
+        for signed in self.settings.iter().chain(&self.successions).chain([&head]) {
+            check_body(&signed.body)?;
+        }
+        check_parts(&self.nodes, &self.rows, self.revision - 1)
+    }
+}
+
+/// What changes and snapshots have in common.
+fn check_parts(nodes: &BTreeMap<NodePath, Vec<u8>>, rows: &[Row], follows: u64) -> Result<()> {
+    for (path, body) in nodes {
+        check_node_path(path)?;
+        check_body(body)?;
+    }
+    for row in rows {
+        check_body(&row.signed.body)?;
+    }
+    let revisions = rows.iter().map(|row| row.revision).chain([follows]);
+    if revisions.max() >= Some(MAX_REVISION) {
+        return Err(Error::argument("a revision is at most 2^63 - 2"));
+    }
+    Ok(())
+}
+
 /// A change of a ring: everything in it happens, or nothing.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -224,19 +256,10 @@ impl Change {
     /// revision is above 2^63 - 2.
     pub fn check(&self) -> Result<()> {
         let signed = [Some(&self.head), self.settings.as_ref(), self.succession.as_ref()];
-        let signed = signed.into_iter().flatten();
-        for signed in signed.chain(self.put.iter().map(|row| &row.signed)) {
+        for signed in signed.into_iter().flatten() {
             check_body(&signed.body)?;
         }
-        for (path, body) in &self.nodes {
-            check_node_path(path)?;
-            check_body(body)?;
-        }
-        let revisions = self.put.iter().map(|row| row.revision).chain([self.follows]);
-        if revisions.max() >= Some(MAX_REVISION) {
-            return Err(Error::argument("a revision is at most 2^63 - 2"));
-        }
-        Ok(())
+        check_parts(&self.nodes, &self.put, self.follows)
     }
 }
 
@@ -252,12 +275,15 @@ pub struct Heartbeat {
     pub revision: u64,
     /// The pending keys under which it could open a probe.
     pub probed: Vec<RecordId>,
+    /// The pending keys that it knows and under which it could not open a probe. A key of a scope that the process does not use
+    /// stands in neither list, and so does not wait for it.
+    pub failed: Vec<RecordId>,
     /// When it was written, by the inventory's clock. What is given for writing is ignored.
     pub at: Option<Time>,
 }
 
 impl Heartbeat {
-    /// A heartbeat that has no time yet.
+    /// A heartbeat that has no time yet, and no failed probe.
     #[must_use]
     pub fn new(reader: String, process: String, revision: u64, probed: Vec<RecordId>) -> Self {
         Self {
@@ -265,8 +291,16 @@ impl Heartbeat {
             process,
             revision,
             probed,
+            failed: Vec::new(),
             at: None,
         }
+    }
+
+    /// Adds the pending keys under which it could not open a probe.
+    #[must_use]
+    pub fn with_failed(mut self, failed: Vec<RecordId>) -> Self {
+        self.failed = failed;
+        self
     }
 
     /// Refuses what no inventory stores. Implementations call this first.
@@ -282,7 +316,7 @@ impl Heartbeat {
                 )));
             }
         }
-        if self.probed.len() > MAX_PROBED {
+        if self.probed.len() + self.failed.len() > MAX_PROBED {
             return Err(Error::argument(format!(
                 "a heartbeat names at most {MAX_PROBED} keys"
             )));
@@ -324,6 +358,13 @@ pub trait Inventory: Debug + Send + Sync {
     /// `Conflict` if the ring has another revision, or the change would leave two active keys in one scope and slot. Else as
     /// the [trait](Self) says.
     async fn commit(&self, change: &Change) -> Result<()>;
+
+    /// Fills an empty inventory with everything that a snapshot holds, at its revision. It lasts when this returns.
+    ///
+    /// # Errors
+    /// `Conflict` if the inventory holds a ring already, or the snapshot has two active keys in one scope and slot. Else as the
+    /// [trait](Self) says.
+    async fn restore(&self, whole: &Snapshot) -> Result<()>;
 
     /// Returns the time, by the store's own clock. Never earlier than this value has returned before, nor than anybody saw who has
     /// committed since: a clock that is set back undoes nothing. Needs no right to write.
