@@ -207,6 +207,9 @@ fn is_about_the_stanza(error: &Error) -> bool {
             | ErrorKind::NoUsableKey
             // It opens for nobody any more; the new wrap does, so there is one of these at most.
             | ErrorKind::KeyDestroyed
+            // A ring does not let it unwrap any more.
+            | ErrorKind::KeyRetired
+            | ErrorKind::KeyRevoked
             // The key or version that it names is not there, at a KMS where the destination has just wrapped.
             | ErrorKind::KeyNotFound
     )
