@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Provenance;
+use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KeyManager};
 use crate::value::error::Result;
 
@@ -27,4 +28,18 @@ pub trait Backends: Debug + Send + Sync {
     /// # Errors
     /// `Configuration` if the backend may not be named here; `Unsupported` if it has no administration.
     async fn admin(&self, uri: &str) -> Result<Arc<dyn KekAdmin>>;
+
+    /// Opens the KEK where this URI points, in whichever version its backend chooses: what it wraps names the KEK that it is.
+    ///
+    /// # Errors
+    /// `Configuration` if the backend may not be named here; those of
+    /// [`KekUri::open`](crate::backend::kek_uri::KekUri::open).
+    async fn open(&self, uri: &str) -> Result<Arc<dyn KeyManager>>;
+
+    /// Returns the URI of a KEK that the administration of `uri` has made under this name. Makes no call.
+    ///
+    /// # Errors
+    /// `Unsupported` if no other KEK can be made at the place of this kind of URI; `InvalidArgument` if the KEK has another provider,
+    /// or the name is not one of this kind of URI.
+    fn sibling(&self, uri: &str, name: &str, kek: &KekRef) -> Result<String>;
 }

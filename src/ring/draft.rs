@@ -22,6 +22,8 @@ pub(crate) struct Draft<'d> {
     put: Vec<Row>,
     delete: Vec<(Scope, RecordId)>,
     settings: Option<Settings>,
+    /// Who may follow the authority.
+    next: Option<&'d Authority>,
     succession: Option<(Signed, &'d Authority)>,
 }
 
@@ -45,6 +47,7 @@ impl<'d> Draft<'d> {
             put: Vec::new(),
             delete: Vec::new(),
             settings: None,
+            next: None,
             succession: None,
         })
     }
@@ -92,8 +95,11 @@ impl<'d> Draft<'d> {
         Ok(())
     }
 
-    /// Lets another authority follow: it signs from here on.
-    pub(crate) fn succeed(&mut self, next: &'d Authority) -> Result<()> {
+    /// Lets the next authority follow: it signs from here on.
+    pub(crate) fn succeed(&mut self) -> Result<()> {
+        let next = self
+            .next
+            .ok_or_else(|| Error::argument("no authority is there that could follow"))?;
         let number = self.view.head.successions + 1;
         if usize::try_from(number).unwrap_or(usize::MAX) > MAX_SUCCESSIONS {
             return Err(Error::new(ErrorKind::OverLimit {
@@ -211,30 +217,44 @@ pub(crate) fn first(settings: &Settings, authority: &Authority, at: Time, actor:
     Ok(change)
 }
 
-/// Decides on a change of these scopes, and makes it. If somebody else changes the ring meanwhile, decides again. Nothing is
-/// written if `decide` puts nothing into the draft. Returns what `decide` returned, and the view it decided on.
-pub(crate) async fn change<T>(
-    trust: &Trust,
-    inventory: &dyn Inventory,
-    authority: &Authority,
-    actor: &str,
-    scopes: &[Scope],
-    mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T>,
-) -> Result<T> {
-    let mut last = None;
-    for _ in 0..TRIES {
-        let at = inventory.now().await?;
-        let view = trust.read(inventory, scopes).await?;
-        let mut draft = Draft::new(&view, authority, at, actor)?;
-        let decided = decide(&view, &mut draft)?;
-        if draft.is_empty() {
-            return Ok(decided);
+/// What a change is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Pen<'p> {
+    pub(crate) trust: &'p Trust,
+    pub(crate) inventory: &'p dyn Inventory,
+    pub(crate) authority: &'p Authority,
+    /// Who may follow the authority in this change.
+    pub(crate) next: Option<&'p Authority>,
+    pub(crate) actor: &'p str,
+}
+
+impl Pen<'_> {
+    /// Decides on a change of these scopes, and makes it. If somebody else changes the ring meanwhile, decides again. Nothing
+    /// is written if `decide` puts nothing into the draft. Returns what `decide` returned.
+    pub(crate) async fn change<T: Send>(
+        &self,
+        scopes: &[Scope],
+        mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let at = self.inventory.now().await?;
+            let view = self.trust.read(self.inventory, scopes).await?;
+            let (decided, change) = {
+                let mut draft = Draft::new(&view, self.authority, at, self.actor)?;
+                draft.next = self.next;
+                let decided = decide(&view, &mut draft)?;
+                if draft.is_empty() {
+                    return Ok(decided);
+                }
+                (decided, draft.finish()?)
+            };
+            match self.inventory.commit(&change).await {
+                Ok(()) => return Ok(decided),
+                Err(error) if error.kind() == ErrorKind::Conflict => last = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        match inventory.commit(&draft.finish()?).await {
-            Ok(()) => return Ok(decided),
-            Err(error) if error.kind() == ErrorKind::Conflict => last = Some(error),
-            Err(error) => return Err(error),
-        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
     }
-    Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
 }

@@ -94,6 +94,12 @@ impl Trust {
         self.ring
     }
 
+    /// Returns the authority that is trusted: the ring's, or one before it.
+    #[must_use]
+    pub fn authority(&self) -> AuthorityKey {
+        self.authority
+    }
+
     /// Returns the newest revision that was seen.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
@@ -181,6 +187,9 @@ impl Trust {
             rows.entry(row.scope.clone()).or_default().push(row);
         }
         for scope in scopes {
+            if view.scopes.contains_key(scope) {
+                continue;
+            }
             let leaves = tree::leaves_of(&view.nodes, &view.root, scope)?;
             let rows = rows.remove(scope).unwrap_or_default();
             let scope_view = ScopeView::verify(scope, rows, &leaves, self.ring, view.settings.authorities())?;
@@ -269,6 +278,8 @@ pub(crate) struct ScopeView {
     keys: Vec<Arc<KeyRecord>>,
     intents: Vec<Intent>,
     pub(crate) leaves: Vec<Leaf>,
+    /// Who has signed which record.
+    pub(crate) signers: BTreeMap<RecordId, [u8; 32]>,
 }
 
 impl ScopeView {
@@ -302,6 +313,7 @@ impl ScopeView {
                     "is not the one that the head signs: it was changed, or is an older version",
                 ));
             }
+            view.signers.insert(row.id, row.signed.signer);
             match row.kind {
                 RecordKind::Key => view
                     .keys
@@ -362,6 +374,11 @@ impl View {
     #[must_use]
     pub fn authority(&self) -> AuthorityKey {
         self.authority
+    }
+
+    /// Returns whether the ring has no records at all.
+    pub(crate) fn is_without_records(&self) -> bool {
+        self.root == tree::ABSENT
     }
 
     /// Returns the settings.

@@ -6,7 +6,8 @@
 //! | see what a sealer asks of a KMS, and make the KMS fail | [`FakeKeyManager`] |
 //! | test what depends on time, without waiting | [`SimulatedRuntime`] |
 //! | test what reads variables, without touching the process | [`FakeEnvironment`] |
-//! | see how decorators and policies of your own can look | [`sketch`] |
+//!
+//! Decorators and policies of your own: see the examples `audit`, `tenants` and `two_wraps`.
 //!
 //! Nothing here is for production: a [`FakeKeyManager`] keeps its keys in memory and derives them from a
 //! name.
@@ -16,7 +17,6 @@ mod environment;
 mod fake;
 mod join;
 mod runtime;
-pub mod sketch;
 
 pub use environment::FakeEnvironment;
 pub use fake::{Call, FakeKeyManager, Fault, Method};

@@ -167,6 +167,20 @@ impl Inventory for MemoryInventory {
         Ok(())
     }
 
+    async fn restore(&self, whole: &Snapshot) -> Result<()> {
+        let mut held = self.held();
+        if held.revision != 0 {
+            return Err(Error::new(ErrorKind::Conflict).with_detail("the inventory holds a ring already"));
+        }
+        held.head.clone_from(&whole.head);
+        held.settings.clone_from(&whole.settings);
+        held.successions.clone_from(&whole.successions);
+        held.nodes.clone_from(&whole.nodes);
+        held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.revision = whole.revision;
+        Ok(())
+    }
+
     async fn now(&self) -> Result<Time> {
         self.held().now(&*self.0.runtime)
     }

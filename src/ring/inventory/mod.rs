@@ -197,12 +197,15 @@ pub struct Heartbeat {
     pub revision: u64,
     /// The pending keys under which it could open a probe.
     pub probed: Vec<RecordId>,
+    /// The pending keys that it knows and under which it could not open a probe. A key of a scope that the process does not use
+    /// stands in neither list, and so does not wait for it.
+    pub failed: Vec<RecordId>,
     /// When it was written, by the inventory's clock. What is given for writing is ignored.
     pub at: Option<Time>,
 }
 
 impl Heartbeat {
-    /// A heartbeat that has no time yet.
+    /// A heartbeat that has no time yet, and no failed probe.
     #[must_use]
     pub fn new(reader: String, process: String, revision: u64, probed: Vec<RecordId>) -> Self {
         Self {
@@ -210,8 +213,16 @@ impl Heartbeat {
             process,
             revision,
             probed,
+            failed: Vec::new(),
             at: None,
         }
+    }
+
+    /// Adds the pending keys under which it could not open a probe.
+    #[must_use]
+    pub fn with_failed(mut self, failed: Vec<RecordId>) -> Self {
+        self.failed = failed;
+        self
     }
 }
 
@@ -244,13 +255,19 @@ pub trait Inventory: Debug + Send + Sync {
     /// the [trait](Self) says.
     async fn commit(&self, change: &Change) -> Result<()>;
 
+    /// Fills an empty inventory with everything that a snapshot holds, at its revision. It lasts when this returns.
+    ///
+    /// # Errors
+    /// `Conflict` if the inventory holds a ring already. Else as the [trait](Self) says.
+    async fn restore(&self, whole: &Snapshot) -> Result<()>;
+
     /// Returns the time, by the store's own clock. Never earlier than what it returned before, to anybody.
     ///
     /// # Errors
     /// As the [trait](Self) says.
     async fn now(&self) -> Result<Time>;
 
-    /// Returns the scopes that have a row with this id.
+    /// Returns the scope that has a row with this id.
     ///
     /// # Errors
     /// As the [trait](Self) says.
