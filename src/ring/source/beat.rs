@@ -23,12 +23,16 @@ impl Core {
     pub(super) async fn beat(&self) -> Result<()> {
         self.check_process()?;
         let Some(reader) = &self.options.reader else {
-            return Err(Error::argument("a ring without the name of a reader writes no heartbeats"));
+            return Err(Error::argument(
+                "a ring without the name of a reader writes no heartbeats",
+            ));
         };
         let revision = self.revision();
         let mut probed: Vec<RecordId> = Vec::new();
         let loaded = self.loaded();
-        let pending = loaded.iter().flat_map(|keys| keys.pending().map(move |key| (keys, key)));
+        let pending = loaded
+            .iter()
+            .flat_map(|keys| keys.pending().map(move |key| (keys, key)));
         for (keys, key) in pending.take(PROBES) {
             let probe = with_timeout(&*self.runtime, Some(READ), self.probe(keys, key));
             match probe.await {

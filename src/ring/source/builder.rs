@@ -125,7 +125,9 @@ impl Builder {
             ));
         }
         if self.options.every.is_zero() {
-            return Err(Error::argument("a ring looks for changes every 1 ms or more rarely"));
+            return Err(Error::argument(
+                "a ring looks for changes every 1 ms or more rarely",
+            ));
         }
         let runtime = Arc::clone(&self.options.runtime);
         let begun = runtime.now();

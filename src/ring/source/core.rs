@@ -148,9 +148,8 @@ impl Core {
 
     pub(super) fn known(&self) -> Known {
         let state = self.lock();
-        let bad = |(scope, entry): (&Scope, &Entry)| {
-            entry.bad.as_ref().map(|error| (scope.clone(), error.copy()))
-        };
+        let bad =
+            |(scope, entry): (&Scope, &Entry)| entry.bad.as_ref().map(|error| (scope.clone(), error.copy()));
         Known {
             settings: Arc::clone(&state.settings),
             mark: state.mark,
@@ -164,7 +163,11 @@ impl Core {
     /// All scopes that are loaded, with their keys.
     pub(super) fn loaded(&self) -> Vec<Arc<ScopeKeys>> {
         let state = self.lock();
-        state.scopes.iter().map(|(_, entry)| Arc::clone(&entry.keys)).collect()
+        state
+            .scopes
+            .iter()
+            .map(|(_, entry)| Arc::clone(&entry.keys))
+            .collect()
     }
 
     /// The keys of the scope of a request, if they are at hand and fresh enough.
@@ -224,7 +227,9 @@ impl Core {
         if error.kind() == ErrorKind::NoKeyForScope || !self.lock().scopes.contains(scope) {
             return error;
         }
-        let why = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        let why = error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned);
         Error::new(ErrorKind::InventoryStale)
             .with_detail(format!("the keys of scope {scope} cannot be confirmed: {why}"))
             .with_source(error)
@@ -235,8 +240,8 @@ impl Core {
         {
             let state = self.lock();
             // Whoever watches notices when it comes back; until then nobody waits for it.
-            let again = self.watcher.get().is_none()
-                && self.runtime.now() >= state.attempted + self.options.every;
+            let again =
+                self.watcher.get().is_none() && self.runtime.now() >= state.attempted + self.options.every;
             if let Some(error) = state.failed.as_ref().filter(|_| !again) {
                 return Err(error.copy());
             }
@@ -346,8 +351,7 @@ impl Core {
     /// The loaded scopes that are not known to be as they are at the newest revision.
     fn behind(&self) -> Vec<Scope> {
         let state = self.lock();
-        let is_behind =
-            |entry: &Entry| entry.bad.is_some() || entry.keys.revision < state.mark.revision;
+        let is_behind = |entry: &Entry| entry.bad.is_some() || entry.keys.revision < state.mark.revision;
         let behind = state.scopes.iter().filter(|(_, entry)| is_behind(entry));
         behind.map(|(scope, _)| scope.clone()).collect()
     }
@@ -392,7 +396,10 @@ impl Core {
             self.leases
                 .turn_over_sealing(|context| scope_of(context).is_some_and(|scope| turned.contains(&&scope)));
         }
-        for (scope, ended) in changes.iter().flat_map(|(scope, changes)| changes.end.iter().map(move |ended| (scope, ended))) {
+        for (scope, ended) in changes
+            .iter()
+            .flat_map(|(scope, changes)| changes.end.iter().map(move |ended| (scope, ended)))
+        {
             tracing::info!(%scope, kek = %ended.kek, "a key of the ring unwraps no more");
             if ended.any_version {
                 self.leases.end_kek(&ended.kek);
@@ -443,7 +450,10 @@ impl Core {
 impl State {
     fn publish(&mut self, view: &View, scope: &Scope, begun: Monotonic, changes: &mut Vec<(Scope, Changes)>) {
         let former = self.scopes.peek(scope).map(|entry| Arc::clone(&entry.keys));
-        if former.as_ref().is_some_and(|former| former.revision > view.revision()) {
+        if former
+            .as_ref()
+            .is_some_and(|former| former.revision > view.revision())
+        {
             return;
         }
         let (seals, opens) = match &former {

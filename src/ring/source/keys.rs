@@ -102,7 +102,9 @@ impl ScopeKeys {
                 )));
             };
             let mut canaries = slot.canaries.iter();
-            let key = canaries.find(|key| wraps_as_canary(key, digest)).unwrap_or(active);
+            let key = canaries
+                .find(|key| wraps_as_canary(key, digest))
+                .unwrap_or(active);
             // What is sealed must open.
             if let Some(kek) = self.keks.iter().find(|kek| kek.is_of(key)) {
                 kek.verdict(&key.provenance.version, Purpose::Seal)?;
@@ -210,7 +212,9 @@ fn wraps_as_canary(key: &KeyRecord, digest: &[u8; 32]) -> bool {
     hash.update(key.id.as_bytes());
     hash.update(digest);
     let hash: [u8; 32] = hash.finalize().into();
-    let number = hash.first_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+    let number = hash
+        .first_chunk::<8>()
+        .map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
     number % 100 < u64::from(canary.percent)
 }
 
@@ -225,7 +229,9 @@ impl Kek {
 
     /// Whether a stanza may be under this KEK, by what it names.
     pub(super) fn may_have_wrapped(&self, stanza: WrapRef<'_>) -> bool {
-        let Some(key) = self.keys.first() else { return false };
+        let Some(key) = self.keys.first() else {
+            return false;
+        };
         stanza.provider == key.provenance.provider
             && (stanza.kek_id.is_empty()
                 || KekRef::trusted(stanza.provider, stanza.kek_id, "").is_same_key(&to_kek(key)))
@@ -253,7 +259,12 @@ impl Kek {
         let refused = |key: &&Arc<KeyRecord>| !permits(key.state, purpose);
         if version.is_empty() {
             let mut keys = self.keys.iter();
-            return match keys.clone().all(|key| refused(&key)).then(|| keys.next()).flatten() {
+            return match keys
+                .clone()
+                .all(|key| refused(&key))
+                .then(|| keys.next())
+                .flatten()
+            {
                 Some(key) => Err(refusal(key)),
                 None => Ok(()),
             };
@@ -311,5 +322,8 @@ fn refusal(key: &KeyRecord) -> Error {
     };
     Error::new(kind)
         .with_provider(key.provenance.provider.clone())
-        .with_detail(format!("the key {} of scope {} is {}", key.id, key.scope, key.state))
+        .with_detail(format!(
+            "the key {} of scope {} is {}",
+            key.id, key.scope, key.state
+        ))
 }

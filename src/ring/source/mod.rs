@@ -188,7 +188,9 @@ impl KeyRing {
 impl Core {
     /// A key to wrap with, pinned to its version.
     async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<KeyRecord>) -> Result<RingKey> {
-        let kek = keys.kek_of(key).ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
+        let kek = keys
+            .kek_of(key)
+            .ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
         let opening = self.managers.of(&key.provenance);
         let manager = with_timeout(&*self.runtime, Some(OPENING), opening).await?;
         Ok(RingKey::open(Arc::clone(kek), Arc::clone(key), manager))
@@ -362,7 +364,9 @@ impl Core {
                 continue;
             }
             let wraps_now = key.is_some();
-            let Some(key) = key.copied().or_else(|| kek.keys.last()) else { continue };
+            let Some(key) = key.copied().or_else(|| kek.keys.last()) else {
+                continue;
+            };
             let Some(manager) = self.managers.at_hand(&key.provenance) else {
                 return Currency::Unknown;
             };
@@ -381,3 +385,6 @@ impl fmt::Debug for KeyRing {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests;
