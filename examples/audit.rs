@@ -293,6 +293,13 @@ impl<K: KeyManager> KeyManager for AuditedKeys<K> {
         self.inner.identity()
     }
 
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(AuditedKeys {
+            inner: self.inner.pinned_to(kek)?,
+            audit: self.audit.clone(),
+        }))
+    }
+
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         let result = self.inner.generate(request).await;
         self.audit.release(Operation::Generate, request, result, |given| {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::envelope::{AlgorithmClass, WrapRef, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::envelope::{AlgorithmClass, KekRef, WrapRef, WrappedDek};
+use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized};
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
@@ -238,6 +238,9 @@ impl KeyManager for Failover {
             let other = replica.manager().capabilities();
             all.unwraps |= other.unwraps;
             all.is_local &= other.is_local;
+            if other.versions != all.versions {
+                all.versions = Versions::Unproven;
+            }
             if self.wraps_anywhere {
                 all.generates &= other.generates;
                 all.rewraps &= other.rewraps;
@@ -263,6 +266,19 @@ impl KeyManager for Failover {
             .map(|replica| replica.manager().identity())
             .collect();
         all.map(|all| all.join(" or "))
+    }
+
+    /// Pins the first manager, which then wraps alone; the others unwrap.
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(Self {
+            first: Replica {
+                manager: self.first.manager.pinned_to(kek)?,
+                avoided_until: Arc::clone(&self.first.avoided_until),
+            },
+            others: self.others.clone(),
+            wraps_anywhere: false,
+            runtime: Arc::clone(&self.runtime),
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

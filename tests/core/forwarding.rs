@@ -10,8 +10,8 @@ use pollster::block_on;
 use waxseal::envelope::BodyHead;
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
-    DekSource, EncryptionContext, Envelope, KeyManager, Result, envelope::WrapSection, envelope::WrapSet,
-    key::Request, source::AnyOf, source::DekLease, value::Dek,
+    DekSource, EncryptionContext, Envelope, KeyManager, Result, envelope::KekRef, envelope::WrapSection,
+    envelope::WrapSet, key::Request, source::AnyOf, source::DekLease, value::Dek,
 };
 
 use crate::audit::{AuditMode, AuditedKeys, AuditedSource, MemorySink};
@@ -99,6 +99,16 @@ fn an_audit_around_keys_forwards_every_method_and_records_each_item() {
             .iter()
             .all(|record| record.actor.as_deref() == Some("alice"))
     );
+}
+
+/// What is pinned is decorated as it was before: none of its calls passes by the audit.
+#[test]
+fn an_audit_around_keys_stays_around_pinned_ones() {
+    let (fake, sink) = (counting(), MemorySink::default());
+    let audited = AuditedKeys::new(fake.clone(), Arc::new(sink.clone()), AuditMode::Required);
+    let kek = KekRef::new("fake", "kek", "1").unwrap();
+    forwards("AuditedKeys, pinned", &fake, &*audited.pinned_to(&kek).unwrap());
+    assert_eq!(sink.records().len(), 4 + 3 * 2);
 }
 
 #[test]

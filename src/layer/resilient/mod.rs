@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use breaker::{Breaker, Seen};
 pub use policy::Resilience;
 
-use crate::envelope::{WrapRef, WrappedDek};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped};
 use crate::runtime::{AmbientRuntime, BoxFuture, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ pub struct Resilient<K> {
     inner: K,
     policy: Resilience,
     runtime: Arc<dyn Runtime>,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     turns: Arc<async_lock::Semaphore>,
 }
 
@@ -60,7 +60,7 @@ impl<K: KeyManager> Resilient<K> {
             inner,
             policy,
             runtime,
-            breaker: Breaker::default(),
+            breaker: Arc::default(),
             turns,
         }
     }
@@ -109,7 +109,9 @@ impl<K: KeyManager> Resilient<K> {
             Err(wait) => {
                 let error = Error::new(ErrorKind::Unavailable)
                     .with_provider(self.inner.provider().to_owned())
-                    .with_detail("it was down, and is left alone for a while")
+                    .with_detail(
+                        "the key manager failed several times in a row, so it is not asked for a while",
+                    )
                     .with_retry_after(wait);
                 return Try::Final(error);
             }
@@ -274,6 +276,17 @@ impl<K: KeyManager> KeyManager for Resilient<K> {
 
     fn identity(&self) -> Option<String> {
         self.inner.identity()
+    }
+
+    /// The pinned manager has the same policy, and shares breaker and turns.
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(Resilient {
+            inner: self.inner.pinned_to(kek)?,
+            policy: self.policy,
+            runtime: Arc::clone(&self.runtime),
+            breaker: Arc::clone(&self.breaker),
+            turns: Arc::clone(&self.turns),
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -1,6 +1,6 @@
 //! An inventory in memory, for tests and for one process that needs its ring no longer than it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -65,6 +65,10 @@ impl Held {
     }
 }
 
+fn two_active() -> Error {
+    Error::new(ErrorKind::Conflict).with_detail("there would be two active keys in one scope and slot")
+}
+
 impl Default for MemoryInventory {
     fn default() -> Self {
         Self::new()
@@ -126,6 +130,7 @@ impl Inventory for MemoryInventory {
     }
 
     async fn commit(&self, change: &Change) -> Result<()> {
+        change.check()?;
         let mut held = self.held();
         if held.revision != change.follows {
             return Err(Error::new(ErrorKind::Conflict).with_detail(format!(
@@ -145,8 +150,7 @@ impl Inventory for MemoryInventory {
                     && other.slot == row.slot
             };
             if row.state == Some(State::Active) && rows.values().any(is_another_active) {
-                return Err(Error::new(ErrorKind::Conflict)
-                    .with_detail("the change would leave two active keys in one scope and slot"));
+                return Err(two_active());
             }
             rows.insert(row.id, row.clone());
         }
@@ -168,6 +172,14 @@ impl Inventory for MemoryInventory {
     }
 
     async fn restore(&self, whole: &Snapshot) -> Result<()> {
+        whole.check()?;
+        let mut active = BTreeSet::new();
+        let is_active = |row: &&Row| row.state == Some(State::Active);
+        for row in whole.rows.iter().filter(is_active) {
+            if !active.insert((&row.scope, &row.slot)) {
+                return Err(two_active());
+            }
+        }
         let mut held = self.held();
         if held.revision != 0 {
             return Err(Error::new(ErrorKind::Conflict).with_detail("the inventory holds a ring already"));
@@ -211,6 +223,7 @@ impl Inventory for MemoryInventory {
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
+        heartbeat.check()?;
         let mut held = self.held();
         let mut heartbeat = heartbeat.clone();
         heartbeat.at = Some(held.now(&*self.0.runtime)?);

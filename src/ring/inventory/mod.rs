@@ -16,7 +16,7 @@ pub use memory::MemoryInventory;
 
 use super::{RecordId, Scope, Slot, State, Time};
 use crate::envelope::KekRef;
-use crate::value::error::Result;
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// What kind of record a [`Row`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,8 +59,41 @@ pub struct Signed {
     pub signature: [u8; 64],
 }
 
-/// The greatest length in bytes of a signed body.
+/// The greatest length in bytes of a signed body, and of a node.
 pub const MAX_BODY: usize = 256 * 1024;
+
+/// The greatest length in bytes of the names of a [`Heartbeat`].
+pub const MAX_READER: usize = 255;
+
+/// The most keys that a [`Heartbeat`] names, whether their probes opened or failed.
+pub const MAX_PROBED: usize = 4_096;
+
+/// The greatest revision that is stored: databases have no unsigned integers.
+const MAX_REVISION: u64 = i64::MAX as u64;
+
+fn check_body(body: &[u8]) -> Result<()> {
+    if body.len() <= MAX_BODY {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::OverLimit {
+        limit: "body of a record",
+        max: MAX_BODY as u64,
+    }))
+}
+
+/// Refuses a path that no node has.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn check_node_path(path: &str) -> Result<()> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if path.len() <= 3 && path.bytes().all(is_digit) {
+        return Ok(());
+    }
+    Err(Error::argument(
+        "the path of a node has at most three of 0-9 and a-f",
+    ))
+}
 
 impl Signed {
     /// Puts together what an inventory has read.
@@ -149,6 +182,38 @@ pub struct Snapshot {
     pub rows: Vec<Row>,
 }
 
+impl Snapshot {
+    /// Refuses what no inventory stores. Implementations of [`Inventory::restore`] call this first.
+    ///
+    /// # Errors
+    /// As [`Change::check`]; `InvalidArgument` if it has no head or the revision 0.
+    pub fn check(&self) -> Result<()> {
+        let Some(head) = self.head.clone().filter(|_| self.revision > 0) else {
+            return Err(Error::argument("a snapshot without a head is no ring"));
+        };
+        for signed in self.settings.iter().chain(&self.successions).chain([&head]) {
+            check_body(&signed.body)?;
+        }
+        check_parts(&self.nodes, &self.rows, self.revision - 1)
+    }
+}
+
+/// What changes and snapshots have in common.
+fn check_parts(nodes: &BTreeMap<NodePath, Vec<u8>>, rows: &[Row], follows: u64) -> Result<()> {
+    for (path, body) in nodes {
+        check_node_path(path)?;
+        check_body(body)?;
+    }
+    for row in rows {
+        check_body(&row.signed.body)?;
+    }
+    let revisions = rows.iter().map(|row| row.revision).chain([follows]);
+    if revisions.max() >= Some(MAX_REVISION) {
+        return Err(Error::argument("a revision is at most 2^63 - 2"));
+    }
+    Ok(())
+}
+
 /// A change of a ring: everything in it happens, or nothing.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -165,7 +230,7 @@ pub struct Change {
     pub nodes: BTreeMap<NodePath, Vec<u8>>,
     /// Rows to write, in this order: a key is deprecated before its successor becomes active, as the unique index demands.
     pub put: Vec<Row>,
-    /// Rows to delete.
+    /// Rows to delete, before any are written.
     pub delete: Vec<RecordId>,
 }
 
@@ -183,15 +248,28 @@ impl Change {
             delete: Vec::new(),
         }
     }
+
+    /// Refuses what no inventory stores. Implementations call this first.
+    ///
+    /// # Errors
+    /// `OverLimit` if a body or a node has more than [`MAX_BODY`] bytes; `InvalidArgument` if the path of a node is none, or a
+    /// revision is above 2^63 - 2.
+    pub fn check(&self) -> Result<()> {
+        let signed = [Some(&self.head), self.settings.as_ref(), self.succession.as_ref()];
+        for signed in signed.into_iter().flatten() {
+            check_body(&signed.body)?;
+        }
+        check_parts(&self.nodes, &self.put, self.follows)
+    }
 }
 
 /// What a process that reads a ring says of itself. Unsigned: a heartbeat can delay a move, and never permits one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Heartbeat {
-    /// The name of the reader, from its own configuration: at most 255 bytes.
+    /// The name of the reader, from its own configuration: 1 to [`MAX_READER`] bytes, without control characters.
     pub reader: String,
-    /// The process: unique for each start of a process, at most 255 bytes. With `reader` the primary key.
+    /// The process: unique for each start of a process, of the same form. With `reader` the primary key.
     pub process: String,
     /// The revision of the ring that it uses.
     pub revision: u64,
@@ -224,12 +302,38 @@ impl Heartbeat {
         self.failed = failed;
         self
     }
+
+    /// Refuses what no inventory stores. Implementations call this first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if a name is empty, has more than [`MAX_READER`] bytes or has control characters, if it names more than
+    /// [`MAX_PROBED`] keys, or if the revision is above 2^63 - 2.
+    pub fn check(&self) -> Result<()> {
+        for name in [&self.reader, &self.process] {
+            if name.is_empty() || name.len() > MAX_READER || name.chars().any(char::is_control) {
+                return Err(Error::argument(format!(
+                    "the name of a reader or a process has 1 to {MAX_READER} bytes, without control characters"
+                )));
+            }
+        }
+        if self.probed.len() + self.failed.len() > MAX_PROBED {
+            return Err(Error::argument(format!(
+                "a heartbeat names at most {MAX_PROBED} keys"
+            )));
+        }
+        if self.revision >= MAX_REVISION {
+            return Err(Error::argument("a revision is at most 2^63 - 2"));
+        }
+        Ok(())
+    }
 }
 
 /// A store for one ring. See the [module](self) for its duties; `testing::inventory_conformance` tests them.
 ///
-/// *Errors.* `Unavailable` or `TimedOut` if the store cannot be reached (retryable); `Denied` if the account may not do that;
-/// `Conflict` as below; `Store` for every other failure; `InventoryInvalid` if what was read has not the form of a row.
+/// *Errors.* `Unavailable` or `TimedOut` if the store cannot be reached (retryable); `Unauthenticated` if it does not accept the
+/// credentials; `Denied` if the account may not do that; `Configuration` if there is no such store, or it belongs to a process that this
+/// one was forked from; `InvalidArgument` and `OverLimit` for what no inventory stores ([`Change::check`], [`Heartbeat::check`]);
+/// `Conflict` as below; `InventoryInvalid` if what was read has not the form of a row; `Store` for every other failure.
 ///
 /// *Cancel safety.* Dropping the future of a `commit` leaves the change done or not done; reading the revision tells which.
 ///
@@ -258,16 +362,18 @@ pub trait Inventory: Debug + Send + Sync {
     /// Fills an empty inventory with everything that a snapshot holds, at its revision. It lasts when this returns.
     ///
     /// # Errors
-    /// `Conflict` if the inventory holds a ring already. Else as the [trait](Self) says.
+    /// `Conflict` if the inventory holds a ring already, or the snapshot has two active keys in one scope and slot. Else as the
+    /// [trait](Self) says.
     async fn restore(&self, whole: &Snapshot) -> Result<()>;
 
-    /// Returns the time, by the store's own clock. Never earlier than what it returned before, to anybody.
+    /// Returns the time, by the store's own clock. Never earlier than this value has returned before, nor than anybody saw who has
+    /// committed since: a clock that is set back undoes nothing. Needs no right to write.
     ///
     /// # Errors
     /// As the [trait](Self) says.
     async fn now(&self) -> Result<Time>;
 
-    /// Returns the scope that has a row with this id.
+    /// Returns the scope of the row with this id, if there is one.
     ///
     /// # Errors
     /// As the [trait](Self) says.
@@ -297,7 +403,8 @@ pub trait Inventory: Debug + Send + Sync {
     /// As the [trait](Self) says.
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>>;
 
-    /// Writes a heartbeat, in the place of the one before. Needs no right to change the ring.
+    /// Writes a heartbeat, in the place of the one before. Needs no right to change the ring. An inventory may forget a heartbeat
+    /// that is older than 30 days.
     ///
     /// # Errors
     /// As the [trait](Self) says.

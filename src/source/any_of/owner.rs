@@ -154,7 +154,7 @@ impl AnyOf {
                 what: "fewer wraps than it found",
             })
             .with_detail(
-                "several keys of one name open it now; allow it with RewrapRules::leaving_fewer_wraps, or wrap with as many",
+                "several keys of one name open it now; wrap with as many keys, or allow fewer with RewrapRules::leaving_fewer_wraps",
             ));
         }
         Ok(())

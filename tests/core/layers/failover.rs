@@ -6,7 +6,7 @@ use pollster::block_on;
 use waxseal::layer::{Failover, Resilience, Resilient};
 use waxseal::runtime::Runtime;
 use waxseal::testing::{FakeKeyManager, Fault, Method};
-use waxseal::{ErrorKind, KeyManager, key::Request, value::Dek};
+use waxseal::{ErrorKind, KeyManager, envelope::KekRef, key::Request, value::Dek};
 
 use super::Bench;
 
@@ -310,4 +310,26 @@ fn what_replicas_can_do_is_said_for_all_of_them() {
         class(Failover::new(local()).or(plain())),
         known.and(local().capabilities().class)
     );
+}
+
+/// Pinned, a failover never wraps with another manager, whatever it was allowed to do.
+#[test]
+fn a_pinned_failover_wraps_with_the_first_alone() {
+    let bench = Bench::new();
+    let request = Request::new(&bench.context);
+    let (near, far) = (FakeKeyManager::new("orders"), FakeKeyManager::new("orders"));
+    let layer = Failover::new(near.clone()).or(far.clone()).wrapping_anywhere();
+    let pinned = layer
+        .pinned_to(&KekRef::new("fake", "orders", "1").unwrap())
+        .unwrap();
+    near.rotate_now();
+    assert_eq!(
+        block_on(pinned.generate(&request)).unwrap().1.kek().version(),
+        "1"
+    );
+    near.script_always(Fault::Fails(ErrorKind::Unavailable));
+    assert_eq!(block_on(layer.generate(&request)).unwrap().1.kek().version(), "1");
+    let error = block_on(pinned.generate(&request)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(far.count(Method::Generate) + far.count(Method::Wrap), 1);
 }

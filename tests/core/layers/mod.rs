@@ -18,7 +18,7 @@ use pollster::block_on;
 use waxseal::layer::{Failover, Resilience, Resilient, Verified};
 use waxseal::testing::conformance::{Subject, run};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
-use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, key::Request};
 
 struct Bench {
     kms: FakeKeyManager,
@@ -47,12 +47,15 @@ impl Bench {
 #[test]
 fn every_layer_keeps_the_contract() {
     let kms = || {
-        FakeKeyManager::new("orders")
+        let kms = FakeKeyManager::new("orders")
             .generating()
             .rewrapping()
-            .batching(10)
+            .batching(10);
+        kms.rotate_now();
+        kms
     };
     let passes = |subject: Subject| {
+        let subject = subject.with_older_version(KekRef::new("fake", "orders", "1").unwrap());
         let report = block_on(run(&subject)).unwrap_or_else(|failure| panic!("{failure}"));
         drop(report);
     };
