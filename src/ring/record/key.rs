@@ -29,7 +29,7 @@ pub enum Protection {
 }
 
 /// How a KEK is reached, and which one it is. Without secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Provenance {
     /// The KEK URI. No URI holds a secret.
