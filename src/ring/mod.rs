@@ -11,6 +11,7 @@ mod reader;
 mod record;
 mod rotation;
 mod scope;
+mod source;
 mod time;
 mod transfer;
 mod tree;
@@ -30,6 +31,7 @@ pub use rotation::{
     Orphan, Preset, Refused, RingAdmin, Rollout, Rotated, Target, Tick, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
+pub use source::{Builder as KeyRingBuilder, KeyRing, Status};
 pub use time::{Period, Time};
 pub use transfer::import;
 pub use upkeep::{rotate_authority, set_settings};

@@ -17,7 +17,7 @@ const MAX_MOVES: usize = 500;
 const MAX_LABELS: usize = 64;
 
 /// How a KEK is reached, and which one it is. Without secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Provenance {
     /// The KEK URI. No URI holds a secret.
