@@ -52,6 +52,7 @@
 //!
 //! Options follow the last `?`, each once.
 
+mod clients;
 mod options;
 mod scheme;
 mod variables;
@@ -60,6 +61,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+#[cfg_attr(
+    not(feature = "ring"),
+    allow(unused_imports, reason = "a ring opens many KEKs")
+)]
+pub(crate) use clients::Clients;
 pub(in crate::backend) use options::Options;
 use scheme::forms;
 pub(in crate::backend) use scheme::{Parse, Place};
@@ -293,6 +299,22 @@ impl KekUri {
         let mut opened = self.open(environment).await?;
         opened.active = opened.active.pinned_to(kek)?;
         Ok(opened)
+    }
+
+    /// Opens the key manager pinned to a KEK, as [`open_pinned`](Self::open_pinned), with a client that the KEKs of one place share.
+    #[cfg(feature = "ring")]
+    pub(crate) async fn open_sharing(
+        &self,
+        environment: &dyn Environment,
+        clients: &Clients,
+    ) -> Result<KeyManagers> {
+        self.place.open_sharing(environment, clients).await
+    }
+
+    /// What its client is connected to. `None` if there is none to share.
+    #[cfg(feature = "ring")]
+    pub(crate) fn client(&self) -> Option<String> {
+        self.place.client()
     }
 
     /// Opens the administration of the place where the KEK is kept, with the credentials of this environment, which should be others
