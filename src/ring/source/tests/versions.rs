@@ -4,7 +4,7 @@ use State::{Active, Deprecated, Pending, Retired};
 use pollster::block_on;
 
 use super::*;
-use crate::testing::{Fault, Method};
+use crate::testing::Method;
 
 /// The versions that the KMS was asked to wrap with or to generate for.
 fn wrapped_with(fake: &FakeKeyManager) -> Vec<String> {

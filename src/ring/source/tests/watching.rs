@@ -7,7 +7,6 @@ use std::time::Instant;
 use pollster::block_on;
 
 use super::*;
-use crate::runtime::AmbientRuntime;
 use crate::testing::Fault;
 
 /// Waits until something is so. Far longer than it takes, so that a test fails in the place of hanging.
@@ -29,7 +28,7 @@ fn watching(bench: &Bench) -> KeyRing {
 #[test]
 fn promotions_fail_no_call_of_many_threads() {
     let bench = Bench::new();
-    let (mut active, _) = bench.active("tenant/a", "kek-0");
+    let (mut active, _) = bench.active("tenant/a", "kek_0");
     let ring = watching(&bench);
     let sealer = ring.sealer().build().unwrap();
     let done = Arc::new(AtomicBool::new(false));
@@ -51,12 +50,14 @@ fn promotions_fail_no_call_of_many_threads() {
         })
         .collect();
     for number in 1..12 {
-        let name = format!("kek-{number}");
+        let name = format!("kek_{number}");
         let fake = bench.fake(&name);
         let mut next = bench.went(bench.key("tenant/a", &fake), &[State::Pending]);
         bench.promote(&mut active, &mut next);
         active = next;
-        until("the promotion is used", || sealed.lock().unwrap().contains_key(&name));
+        until("the promotion is used", || {
+            sealed.lock().unwrap().contains_key(&name)
+        });
     }
     done.store(true, Ordering::SeqCst);
     for thread in threads {
@@ -84,12 +85,16 @@ fn a_retirement_reaches_what_is_kept_and_an_inventory_that_comes_back_is_noticed
     let sealer = ring.sealer().build().unwrap();
     let sealed = seal(&sealer, "a");
     moody.be(Mood::Away);
-    until("the outage is noticed", || ring.status().unwrap().problem.is_some());
+    until("the outage is noticed", || {
+        ring.status().unwrap().problem.is_some()
+    });
     bench.go(&mut key, State::Compromised);
     bench.put(&[&key]);
     assert!(open(&sealer, &sealed, "a").is_ok());
     moody.be(Mood::Fine);
-    until("the compromise is noticed", || open(&sealer, &sealed, "a").is_err());
+    until("the compromise is noticed", || {
+        open(&sealer, &sealed, "a").is_err()
+    });
     assert_eq!(kind(open(&sealer, &sealed, "a")), ErrorKind::KeyRevoked);
     assert!(ring.status().unwrap().problem.is_none());
 }
@@ -105,7 +110,9 @@ fn the_thread_ends_with_the_last_of_the_ring() {
     let other = ring.clone();
     drop(ring);
     let before = reads.load(Ordering::SeqCst);
-    until("it goes on for the other", || reads.load(Ordering::SeqCst) > before + 2);
+    until("it goes on for the other", || {
+        reads.load(Ordering::SeqCst) > before + 2
+    });
     drop(other);
     // The inventory of the ring is gone with it.
     until("the thread lets go of all", || Arc::strong_count(&reads) == 1);
@@ -118,7 +125,9 @@ fn one_that_hangs_in_a_read_is_left_by_its_thread() {
     bench.active("tenant/a", "a");
     let moody = Moody::new(&bench);
     let reads = Arc::clone(&moody.reads);
-    let builder = bench.builder_on(Arc::new(moody.clone())).every(Duration::from_millis(5));
+    let builder = bench
+        .builder_on(Arc::new(moody.clone()))
+        .every(Duration::from_millis(5));
     let ring = block_on(builder.open()).unwrap();
     let sealer = uncached(&ring);
     seal(&sealer, "a");
@@ -151,10 +160,18 @@ fn heartbeats_say_which_pending_keys_were_probed_and_which_failed() {
     seal(&uncached(&ring), "a");
     block_on(ring.beat()).unwrap();
     let [beat] = heard().try_into().unwrap();
-    assert_eq!((beat.reader.as_str(), beat.revision), ("orders", ring.status().unwrap().mark.revision));
+    assert_eq!(
+        (beat.reader.as_str(), beat.revision),
+        ("orders", ring.status().unwrap().mark.revision)
+    );
     assert_eq!((beat.probed, beat.failed), (vec![good_key.id], vec![bad_key.id]));
     let calls = good.calls();
-    assert!(calls.iter().all(|call| call.purpose == crate::key::Purpose::Probe), "{calls:?}");
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.purpose == crate::key::Purpose::Probe),
+        "{calls:?}"
+    );
     assert_eq!(other.total(), 0);
     // Another process of the reader is another line.
     let second = block_on(bench.builder().reader("orders").open()).unwrap();
@@ -181,5 +198,4 @@ fn the_thread_beats_at_each_revision() {
         let beats = block_on(bench.inventory.heartbeats(bench.now())).unwrap();
         beats.iter().any(|beat| beat.probed == [pending.id])
     });
-    let _ = AmbientRuntime;
 }
