@@ -207,6 +207,9 @@ fn is_about_the_stanza(error: &Error) -> bool {
             | ErrorKind::NoUsableKey
             // It opens for nobody anymore. The new wrap opens, so there is at most one of these.
             | ErrorKind::KeyDestroyed
+            // A ring does not let it unwrap anymore.
+            | ErrorKind::KeyRetired
+            | ErrorKind::KeyRevoked
             // The key or version that the stanza names is not there, at a KMS where the destination has just wrapped.
             | ErrorKind::KeyNotFound
     )

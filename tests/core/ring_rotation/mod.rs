@@ -1,0 +1,4 @@
+//! Keys of a ring are made and moved: on an inventory in memory, a clock that tests move, and backends that fail on demand.
+
+mod bench;
+mod lifecycle;
