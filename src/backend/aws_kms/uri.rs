@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::names::KeyArn;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{Clients, Endpoint, KeyManagers, Options, Parse, Place, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -58,6 +58,15 @@ impl Place for AwsUri {
         self.open_now(environment).await
     }
 
+    async fn open_sharing(&self, environment: &dyn Environment, clients: &Clients) -> Result<KeyManagers> {
+        let connecting = self.connect(environment);
+        self.open_with(&clients.of(self.connection(), connecting).await?)
+    }
+
+    fn client(&self) -> Option<String> {
+        Some(self.connection())
+    }
+
     async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
         let form = self.form();
         Ok(Arc::new(
@@ -75,7 +84,7 @@ impl Place for AwsUri {
 struct AwsUri {
     key: String,
     region: Option<String>,
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     digest: bool,
     refresh: Option<Duration>,
 }
@@ -95,7 +104,7 @@ impl AwsUri {
         Ok(Self {
             key: key.to_owned(),
             region: options.text("region")?,
-            endpoint: options.endpoint("endpoint", true)?,
+            endpoint: options.endpoint("endpoint", "endpoint=", true)?,
             digest,
             refresh: options.seconds("refresh")?,
         })
@@ -118,7 +127,20 @@ mod opening {
         }
 
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-            let client = self.connect(environment).await?;
+            self.open_with(&self.connect(environment).await?)
+        }
+
+        /// Everything that the client depends on, and no more.
+        pub(super) fn connection(&self) -> String {
+            let connection = Self {
+                key: String::new(),
+                digest: false,
+                ..self.clone()
+            };
+            format!("{connection:?} {:?}", self.region_of_key())
+        }
+
+        pub(super) fn open_with(&self, client: &Client) -> Result<KeyManagers> {
             let keys = client.key(&self.key)?.with_context_form(self.form());
             let admin = client.admin().with_context_form(self.form());
             KeyManagers::one(keys).administered(&self.key, admin)
@@ -133,14 +155,16 @@ mod opening {
                 (None, None) => {}
             }
             if let Some(endpoint) = &self.endpoint {
-                config = config.with_endpoint(endpoint);
+                config = config.with_endpoint(&endpoint.url);
             }
             config = config.with_sources(
                 match self.region {
                     Some(_) => "region=",
                     None => "the key's ARN",
                 },
-                "endpoint=",
+                self.endpoint
+                    .as_ref()
+                    .map_or("endpoint=", |endpoint| endpoint.source),
             );
             if let Some(every) = self.refresh {
                 config = config.with_refresh(every);

@@ -7,8 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::names::KeyId;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
-use crate::backend::shared::http::parse_endpoint;
+use crate::backend::kek_uri::{Clients, KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -71,6 +70,15 @@ impl Place for AzureUri {
         self.open_now(environment).await
     }
 
+    async fn open_sharing(&self, environment: &dyn Environment, clients: &Clients) -> Result<KeyManagers> {
+        let connecting = self.connect(environment);
+        self.open_with(&clients.of(self.connection(), connecting).await?)
+    }
+
+    fn client(&self) -> Option<String> {
+        Some(self.connection())
+    }
+
     async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
         let client = self.connect(environment).await?;
         Ok(Arc::new(client.admin().with_algorithm(self.algorithm())))
@@ -92,6 +100,8 @@ impl Place for AzureUri {
 struct AzureUri {
     /// `https://HOST[:PORT]`
     vault: String,
+    /// Where the vault was taken from, for errors.
+    source: &'static str,
     /// `NAME` or `NAME/VERSION`
     key: String,
     is_symmetric: bool,
@@ -112,7 +122,8 @@ enum Credential {
 
 impl AzureUri {
     fn parse(place: &str, options: &mut Options<'_>) -> Result<Self> {
-        let (vault, key) = split(place, options.take("endpoint"))?;
+        let endpoint = options.endpoint("endpoint", "endpoint=", false)?;
+        let (vault, key) = split(place, endpoint.as_ref().map(|endpoint| endpoint.url.as_str()))?;
         let is_symmetric = match options.take("algorithm") {
             None | Some("RSA-OAEP-256") => false,
             Some("A256KW") => true,
@@ -137,6 +148,7 @@ impl AzureUri {
         };
         Ok(Self {
             vault,
+            source: endpoint.map_or("the key's URI", |endpoint| endpoint.source),
             key,
             is_symmetric,
             credential,
@@ -173,8 +185,6 @@ fn split(place: &str, endpoint: Option<&str>) -> Result<(String, String)> {
     }
     match endpoint {
         Some(vault) if vault.starts_with("https://") && is_key(place) => {
-            let checked = parse_endpoint(vault, "endpoint=", false);
-            checked.map_err(|error| Error::argument(error.detail().unwrap_or_default().to_owned()))?;
             Ok((vault.trim_end_matches('/').to_owned(), place.to_owned()))
         }
         Some(_) if is_key(place) => Err(Error::argument(
@@ -209,7 +219,20 @@ mod opening {
         }
 
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-            let client = self.connect(environment).await?;
+            self.open_with(&self.connect(environment).await?)
+        }
+
+        /// Everything that the client depends on, and no more.
+        pub(super) fn connection(&self) -> String {
+            let connection = Self {
+                key: String::new(),
+                is_symmetric: false,
+                ..self.clone()
+            };
+            format!("{connection:?}")
+        }
+
+        pub(super) fn open_with(&self, client: &Client) -> Result<KeyManagers> {
             let keys = client.key(&self.key)?.with_algorithm(self.algorithm());
             let id = keys.kek_id();
             KeyManagers::one(keys).administered(&id, client.admin().with_algorithm(self.algorithm()))
@@ -227,7 +250,7 @@ mod opening {
             if let Some(ca) = &self.ca {
                 config = config.with_ca_option(ca);
             }
-            config = config.with_vault_source("the key's URI");
+            config = config.with_vault_source(self.source);
             if !self.verify_challenge {
                 config = config.without_challenge_check();
             }

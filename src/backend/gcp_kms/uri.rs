@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::names::check_key;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{Clients, Endpoint, KeyManagers, Options, Parse, Place, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -39,6 +39,15 @@ impl Place for GcpUri {
         self.open_now(environment).await
     }
 
+    async fn open_sharing(&self, environment: &dyn Environment, clients: &Clients) -> Result<KeyManagers> {
+        let connecting = self.connect(environment);
+        self.open_with(&clients.of(self.connection(), connecting).await?)
+    }
+
+    fn client(&self) -> Option<String> {
+        Some(self.connection())
+    }
+
     async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
         Ok(Arc::new(self.connect(environment).await?.admin(self.ring())?))
     }
@@ -52,7 +61,7 @@ impl Place for GcpUri {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct GcpUri {
     key: String,
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     anonymous: bool,
 }
 
@@ -68,7 +77,7 @@ impl GcpUri {
             Some("anonymous") => true,
             Some(_) => return Err(Error::argument("credentials is default or anonymous")),
         };
-        let endpoint = options.endpoint("endpoint", false)?;
+        let endpoint = options.endpoint("endpoint", "endpoint=", false)?;
         if anonymous && endpoint.is_none() {
             return Err(Error::argument(
                 "credentials=anonymous is for emulators, and needs their endpoint",
@@ -95,7 +104,19 @@ mod opening {
         }
 
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-            let client = self.connect(environment).await?;
+            self.open_with(&self.connect(environment).await?)
+        }
+
+        /// Everything that the client depends on, and no more.
+        pub(super) fn connection(&self) -> String {
+            let connection = Self {
+                key: String::new(),
+                ..self.clone()
+            };
+            format!("{connection:?}")
+        }
+
+        pub(super) fn open_with(&self, client: &Client) -> Result<KeyManagers> {
             let keys = client.key(&self.key)?;
             KeyManagers::one(keys).administered(&self.key, client.admin(self.ring())?)
         }
@@ -106,7 +127,9 @@ mod opening {
                 config = config.with_auth(Auth::Anonymous);
             }
             if let Some(endpoint) = &self.endpoint {
-                config = config.with_endpoint(endpoint).with_endpoint_source("endpoint=");
+                config = config
+                    .with_endpoint(&endpoint.url)
+                    .with_endpoint_source(endpoint.source);
             }
             Client::connect(config).await
         }
