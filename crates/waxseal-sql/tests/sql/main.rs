@@ -5,3 +5,5 @@ mod files;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod support;
+#[cfg(feature = "sqlite")]
+mod tampering;
