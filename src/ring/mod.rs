@@ -4,6 +4,7 @@ mod authority;
 mod backends;
 mod check;
 mod draft;
+pub mod evidence;
 mod id;
 pub mod inventory;
 mod lifecycle;
@@ -19,7 +20,7 @@ mod upkeep;
 mod view;
 
 pub use authority::{Authority, AuthorityKey};
-pub use backends::Backends;
+pub use backends::{Backends, UriBackends};
 pub use check::{Check, Finding};
 pub use id::RecordId;
 pub use inventory::Inventory;
