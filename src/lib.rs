@@ -80,6 +80,8 @@ pub mod key;
 pub mod layer;
 pub mod manual;
 pub mod message;
+#[cfg(feature = "ring")]
+pub mod ring;
 pub mod runtime;
 pub mod sealer;
 pub mod source;

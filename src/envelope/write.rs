@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use smallvec::{SmallVec, smallvec};
+
 use super::algorithm::WrapAlgorithm;
 use super::wrap_section::{WrapRef, WrapSection, check_kek};
 use super::{DekId, KIND_ATTACHED, KIND_DETACHED, MAGIC, PREFIX_FIXED, VERSION};
 use crate::value::error::{Error, Result, fmt_kek};
-use crate::value::few::Few;
 use crate::value::limits;
 
 /// Names one KEK: its provider, its id as the backend resolved it (an ARN, not an alias), and its exact version.
@@ -214,7 +215,7 @@ pub struct WrapSet(Arc<Set>);
 
 struct Set {
     threshold: u8,
-    wraps: Few<WrappedDek>,
+    wraps: SmallVec<[WrappedDek; 1]>,
     /// The bytes before the body with this much padding, after a shared set was asked for them.
     front: OnceLock<(usize, Vec<u8>)>,
 }
@@ -225,15 +226,15 @@ impl WrapSet {
     /// # Errors
     /// `InvalidArgument` if there are no wraps; `OverLimit` if there are more than 16 wraps, or more than 2 under passphrases.
     pub fn any_of(wraps: Vec<WrappedDek>) -> Result<Self> {
-        Self::any_of_few(wraps.into())
+        Self::any_of_small(wraps.into())
     }
 
     /// Makes a set of one wrap.
     pub(crate) fn of_one(wrap: WrappedDek) -> Result<Self> {
-        Self::any_of_few(Few::one(wrap))
+        Self::any_of_small(smallvec![wrap])
     }
 
-    fn any_of_few(wraps: Few<WrappedDek>) -> Result<Self> {
+    fn any_of_small(wraps: SmallVec<[WrappedDek; 1]>) -> Result<Self> {
         if wraps.is_empty() {
             return Err(Error::argument("a wrap set needs at least one wrap"));
         }
@@ -254,7 +255,7 @@ impl WrapSet {
         Self::new(section.threshold(), wraps.into())
     }
 
-    fn new(threshold: u8, wraps: Few<WrappedDek>) -> Self {
+    fn new(threshold: u8, wraps: SmallVec<[WrappedDek; 1]>) -> Self {
         Self(Arc::new(Set {
             threshold,
             wraps,
@@ -271,7 +272,7 @@ impl WrapSet {
     /// Takes out the wraps.
     #[must_use]
     pub fn into_wraps(self) -> Vec<WrappedDek> {
-        Arc::try_unwrap(self.0).map_or_else(|shared| shared.wraps.to_vec(), |set| set.wraps.into())
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.wraps.to_vec(), |set| set.wraps.into_vec())
     }
 
     /// Returns how many wraps must open.

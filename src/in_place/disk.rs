@@ -12,7 +12,7 @@ use crate::value::error::{Error, Result};
 
 const SUFFIX: &str = ".waxseal-journal";
 
-/// Where the journal of a file stands. `path` is the file itself, and no link to it.
+/// Returns the path of a file's journal. `path` is the file itself and not a link to it.
 fn journal_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(SUFFIX);
@@ -42,7 +42,7 @@ pub(super) struct FileDisk {
 impl FileDisk {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let path = fs::canonicalize(path).map_err(Error::io)?;
-        // To open what is no file can wait for ever, or do something.
+        // Opening something that is not a file can wait for ever, or have an effect.
         if !fs::metadata(&path).map_err(Error::io)?.is_file() {
             return Err(Error::unsupported("re-wrapping in place what is no file"));
         }
@@ -67,7 +67,7 @@ impl FileDisk {
     }
 }
 
-/// What tells that a file is still the one that was read, and was not written since: for as long as a process goes on.
+/// What shows, within one process, that a file is still the file that was read and was not written since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     len: u64,
@@ -92,7 +92,7 @@ impl Stamp {
 }
 
 impl FileDisk {
-    /// Refuses a file that is another, or was written, since it was read.
+    /// Refuses a file that was replaced or written since it was read.
     pub(super) fn check_stamp(&self, stamp: &Stamp) -> Result<()> {
         if Stamp::of(&self.file)? == *stamp {
             return Ok(());
@@ -102,7 +102,7 @@ impl FileDisk {
 }
 
 impl Drop for FileDisk {
-    // Closing is not enough: a child that another thread is just starting holds a copy of the descriptor until it
+    // Closing is not enough: a child process that another thread is starting holds a copy of the descriptor until it
     // executes its program.
     fn drop(&mut self) {
         let _ = self.file.unlock();
@@ -168,7 +168,7 @@ impl Disk for FileDisk {
         if written.is_ok() {
             self.made = Some(made);
         } else {
-            // Half of one would do no harm either.
+            // Half of a journal does no harm either.
             let _ = fs::remove_file(&self.journal);
         }
         written
@@ -195,7 +195,7 @@ impl Disk for FileDisk {
         directory.sync_all().map_err(Error::io)
     }
 
-    /// Directories cannot be synced here; the file system keeps a log of its own for them.
+    /// Directories cannot be synced here. The file system keeps a log of its own for them.
     #[cfg(not(unix))]
     fn sync_directory(&mut self) -> Result<()> {
         let _ = &self.directory;
@@ -254,7 +254,7 @@ fn is_of_same_owner(_: &Metadata, _: &Metadata) -> bool {
     true
 }
 
-/// The journal belongs to whoever the file belongs to: only then is it believed later.
+/// Gives the journal to the owner of the file. Only then is it believed later.
 #[cfg(unix)]
 fn give_to_owner(journal: &File, file: &Metadata) -> Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};

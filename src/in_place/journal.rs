@@ -24,11 +24,11 @@ pub(super) fn len_max() -> usize {
     FIXED + 2 * front_max()
 }
 
-/// What is known of a re-wrap while it goes on.
+/// The state of a re-wrap that goes on.
 pub(super) struct Journal<'a> {
     /// Length of the file, in bytes.
     pub(super) file_len: u64,
-    /// The fixed fields of the body: whose front it is.
+    /// The fixed fields of the body, which say whose front it is.
     pub(super) body: &'a [u8],
     pub(super) old: &'a [u8],
     /// As long as the old one.
@@ -48,7 +48,7 @@ impl<'a> Journal<'a> {
         Ok(out)
     }
 
-    /// `Malformed` for everything but a whole journal.
+    /// Returns `Malformed` for everything except a whole journal.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self> {
         Self::decode_inner(bytes).ok_or_else(malformed)
     }
@@ -72,14 +72,14 @@ impl<'a> Journal<'a> {
             new,
         };
         let is_front = |front: &[u8]| {
-            // Its own length, too: what is restored must be what readers take.
+            // Also its own length: what is restored must be what readers accept.
             front.len() == len && Header::missing(&[front, body].concat()).is_ok() && is_whole(front)
         };
         (len <= front_max() && is_front(old) && is_front(new)).then_some(journal)
     }
 }
 
-/// Whether the length that a front tells is its own.
+/// Whether a front names its own length.
 fn is_whole(front: &[u8]) -> bool {
     let told = front.get(5..PREFIX_FIXED).map(|len| {
         len.iter()

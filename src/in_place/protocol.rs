@@ -1,4 +1,4 @@
-//! In which order things are written, and what to make of them afterwards.
+//! The order of the writes, and what a recovery makes of them.
 
 use std::io;
 
@@ -10,30 +10,30 @@ use crate::sealer::NewWraps;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::limits;
 
-/// What stands in the place of the first bytes of the file while its front is written: each byte is another than that
-/// of the format, so that a front with any of them is no envelope's.
+/// The mark that takes the place of the file's first bytes while its front is written. Each of its bytes differs from the
+/// format's magic, so a front with any of them is not an envelope's.
 const MARK: &[u8; 4] = b"waxj";
 
 /// A file with room for a journal beside it. One process at a time has it.
 ///
-/// What was written survives the process at once, and the machine only after it was synced; what is written and not
-/// yet synced may then be there in part.
+/// A write survives the end of the process immediately, and the end of the machine only after a sync. A write that was
+/// not synced may then be there in part.
 pub(super) trait Disk {
     /// Length of the file.
     fn file_len(&self) -> Result<u64>;
-    /// The first `len` bytes of the file; fewer where it is shorter.
+    /// Returns the first `len` bytes of the file, or fewer if the file is shorter.
     fn front(&mut self, len: usize) -> Result<Vec<u8>>;
     /// Overwrites bytes of the file, from `offset` on.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
     fn sync_file(&mut self) -> Result<()>;
     /// The journal, if there is one.
     fn journal(&mut self) -> Result<Option<Vec<u8>>>;
-    /// Makes the journal, or leaves none behind where that fails. There must be none.
+    /// Makes the journal, or leaves none behind if that fails. There must be no journal before.
     fn create_journal(&mut self, bytes: &[u8]) -> Result<()>;
     fn sync_journal(&mut self) -> Result<()>;
     /// Removes the journal, if there is one.
     fn remove_journal(&mut self) -> Result<()>;
-    /// Has the journal's coming and going reach the disk.
+    /// Syncs the directory, so that the journal's making or removal reaches the disk.
     fn sync_directory(&mut self) -> Result<()>;
 }
 
@@ -64,7 +64,7 @@ pub(super) fn rewrite(disk: &mut impl Disk, wraps: &NewWraps) -> Result<()> {
     let journal = journal.encode()?;
     disk.create_journal(&journal)?;
     if let Err(error) = disk.sync_journal().and_then(|()| disk.sync_directory()) {
-        // The file is as it was. A journal that stays would do no harm.
+        // The file is as it was. A journal that stays does no harm.
         let _ = disk.remove_journal();
         return Err(error);
     }
@@ -75,7 +75,7 @@ pub(super) fn rewrite(disk: &mut impl Disk, wraps: &NewWraps) -> Result<()> {
         }
         return Err(error);
     }
-    // The new wraps are in force. A journal that stays is found to be done with.
+    // The new wraps are in force. A recovery finds that a journal that stays is no longer needed.
     let _ = disk.remove_journal().and_then(|()| disk.sync_directory());
     Ok(())
 }
@@ -88,8 +88,8 @@ pub(super) fn recover(disk: &mut impl Disk) -> Result<Recovery> {
     let limit = limits::WRAP_SECTION.max + limits::CONTEXT.max + 1024;
     let front = disk.front(usize::try_from(limit).unwrap_or(usize::MAX))?;
     if Header::parse(&front).is_ok() {
-        // It is whole: the magic is written after all else has reached the disk. The journal was never used, or is done
-        // with, or somebody has written another front since.
+        // The front is whole, because the magic is written after everything else has reached the disk. The journal was
+        // never used, or is no longer needed, or somebody has written another front since.
         return remove(disk, Recovery::Removed);
     }
     let file_len = disk.file_len()?;
@@ -105,7 +105,7 @@ pub(super) fn recover(disk: &mut impl Disk) -> Result<Recovery> {
     remove(disk, Recovery::Restored)
 }
 
-/// Writes a front so that it is no envelope's until all of it has reached the disk.
+/// Writes a front so that it does not parse until all of it has reached the disk.
 fn put(disk: &mut impl Disk, front: &[u8]) -> Result<()> {
     let (magic, rest) = front.split_at_checked(MARK.len()).ok_or_else(malformed)?;
     disk.write_at(0, MARK)?;
@@ -116,7 +116,8 @@ fn put(disk: &mut impl Disk, front: &[u8]) -> Result<()> {
     disk.sync_file()
 }
 
-/// Removes the journal, once the file does without it: what was read may not have reached the disk.
+/// Removes the journal after the file no longer needs it. What was read may not have reached the disk, so this syncs the
+/// file first.
 fn remove(disk: &mut impl Disk, recovery: Recovery) -> Result<Recovery> {
     disk.sync_file()?;
     disk.remove_journal()?;
@@ -124,14 +125,14 @@ fn remove(disk: &mut impl Disk, recovery: Recovery) -> Result<Recovery> {
     Ok(recovery)
 }
 
-/// Whether the body behind the front is the one that the journal is of.
+/// Whether the body behind the front is the body of the journal.
 fn has_body(front: &[u8], journal: &Journal<'_>) -> bool {
     front
         .get(journal.old.len()..)
         .is_some_and(|behind| behind.starts_with(journal.body))
 }
 
-/// Another process has the file.
+/// The error if another process has the file.
 pub(super) fn busy() -> Error {
     Error::io(io::ErrorKind::WouldBlock.into())
         .with_detail("another process is re-wrapping this file")

@@ -12,6 +12,19 @@ pub enum Binds {
     Embedded,
 }
 
+/// What the answers of a backend prove about the versions of a KEK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Versions {
+    /// The KEK has no versions.
+    None,
+    /// The KEK has versions, and the answer to an unwrap does not prove which version did it. So a successor that must be told
+    /// apart from the KEK is another KEK. [`pinned_to`](super::KeyManager::pinned_to) pins the KEK, and the backend chooses the version.
+    Unproven,
+    /// Every answer proves which version wrapped or unwrapped. [`pinned_to`](super::KeyManager::pinned_to) pins one version.
+    Proven,
+}
+
 /// What a key manager can do. This says nothing about permissions: only a call shows whether it is permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,6 +49,8 @@ pub struct Capabilities {
     /// whether it is current: a [`Rewrapper`](crate::sealer::Rewrapper) wraps it anew. False where versions are told, and
     /// where there are none.
     pub hides_versions: bool,
+    /// What its answers prove about the versions of its KEK.
+    pub versions: Versions,
     /// The maximum number of items in one batch call; 1 if the backend has no batches.
     pub batch: usize,
 }
@@ -53,6 +68,7 @@ impl Capabilities {
             unwraps: true,
             is_local: false,
             hides_versions: false,
+            versions: Versions::None,
             batch: 1,
         }
     }
@@ -96,6 +112,13 @@ impl Capabilities {
     #[must_use]
     pub const fn hiding_versions(mut self) -> Self {
         self.hides_versions = true;
+        self
+    }
+
+    /// Declares what its answers prove about the versions of its KEK.
+    #[must_use]
+    pub const fn with_versions(mut self, versions: Versions) -> Self {
+        self.versions = versions;
         self
     }
 

@@ -15,13 +15,13 @@ use async_trait::async_trait;
 
 pub use admin::{KekAdmin, KekDescription, KekState, KekTemplate};
 pub use budget::CallBudget;
-pub use capabilities::{Binds, Capabilities};
+pub use capabilities::{Binds, Capabilities, Versions};
 pub use recognition::Recognition;
 pub use request::{Authorization, Purpose, Request};
 pub use rules::RewrapRules;
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 
 /// A DEK that was unwrapped, and the KEK that did it.
@@ -91,6 +91,29 @@ pub trait KeyManager: Any + Debug + Send + Sync {
     /// Not for logs: an address may be internal.
     fn identity(&self) -> Option<String> {
         None
+    }
+
+    /// Returns a key manager of the same KEK, at the same place, that wraps exactly as `kek` names it, whatever the backend would
+    /// choose. Like this key manager, the returned one unwraps every version. Makes no call.
+    ///
+    /// What is pinned depends on [`Capabilities::versions`]:
+    /// - [`Versions::Proven`]: the version of `kek`. `wrap`, `generate` and `rewrap` send this version. A version that does not
+    ///   exist, or that does not wrap anymore, is an error, and never another version. An answer of another version is `InvalidAnswer`.
+    /// - [`Versions::Unproven`]: the id of `kek`, even if this key manager was configured with an alias. The backend chooses the version,
+    ///   and the version of `kek` is not used.
+    /// - [`Versions::None`]: the KEK, which has an empty version.
+    ///
+    /// `kek` comes from configuration or from a record whose signature was verified, and never from an envelope.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if `kek` is not the KEK that this key manager wraps under, or if its version cannot be one of this backend;
+    /// `Unsupported`, the default, if the key manager cannot be pinned.
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        let _ = kek;
+        Err(
+            Error::unsupported("pinning this key manager to one version of its KEK")
+                .with_operation(Operation::Configure),
+        )
     }
 
     /// Generates a DEK and wraps it. By default the DEK comes from the operating system's randomness, and
@@ -176,6 +199,10 @@ impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
         (**self).identity()
     }
 
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        (**self).pinned_to(kek)
+    }
+
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
         (**self).generate(request).await
     }
@@ -208,4 +235,13 @@ impl<T: KeyManager + ?Sized> KeyManager for Arc<T> {
 /// Makes the error of a key manager that is asked to unwrap a stanza that it does not recognize.
 pub(crate) fn not_recognized(wrapped: &WrapRef<'_>) -> Error {
     Error::new(ErrorKind::NoUsableKey).with_provider(wrapped.provider.to_owned())
+}
+
+/// Makes the error of a key manager that is to be pinned to a KEK that is not its own.
+pub(crate) fn not_this_kek(provider: &str) -> Error {
+    Error::argument(
+        "the KEK to pin is not the KEK of this key manager, or its version is not one of this backend",
+    )
+    .with_provider(provider.to_owned())
+    .with_operation(Operation::Configure)
 }

@@ -6,31 +6,31 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::envelope::{AlgorithmClass, WrapRef, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::envelope::{AlgorithmClass, KekRef, WrapRef, WrappedDek};
+use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized};
 use crate::runtime::{AmbientRuntime, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
 /// How long all managers together may take for a request without a deadline.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// One that could not be reached is asked after the others for so long.
+/// For this long, a manager that could not be reached is asked after the others.
 const AVOIDED: Duration = Duration::from_secs(30);
-/// One that was given less time than this and did not answer may have been about to.
+/// A manager that had less time than this and did not answer may have been about to answer.
 const LONG: Duration = Duration::from_secs(1);
 
-/// Several managers of one KEK, replicas in other regions for example: if the first is down, the next unwraps.
+/// Several managers of one KEK, for example replicas in other regions: if the first is down, the next unwraps.
 ///
-/// *Unwrapping* asks those that recognize the stanza in their order, and goes on only after an error that is
-/// retryable: a refusal is an answer, and so is a wrap that does not open. Each further one takes a call from the
-/// request's [budget](crate::key::CallBudget). A manager that answers without a network
-/// is asked first, and one that could not be reached within the last 30 seconds is asked last.
+/// *Unwrapping* asks the managers that recognize the stanza, in their order. It goes on to the next only after a
+/// retryable error: a refusal is an answer, and so is a wrap that does not open. Each further manager takes a call from
+/// the request's [budget](crate::key::CallBudget). A manager that answers without a network is asked first, and a manager
+/// that could not be reached within the last 30 seconds is asked last.
 ///
-/// *Time.* Each manager that is asked gets its share of the time that is left: of the request's deadline, or of 10
-/// seconds if the request has none. So one that hangs leaves the next one time to answer.
+/// *Time.* Each manager gets its share of the time that is left: of the request's deadline, or of 10 seconds if the
+/// request has none. So a manager that hangs leaves the next one time to answer.
 ///
-/// *Wrapping* is the first one's alone, so that no data gets under a key that nobody chose;
-/// [`wrapping_anywhere`](Self::wrapping_anywhere) lets the others wrap if the first is down.
+/// *Wrapping* is done by the first manager alone, so that no data comes under a key that nobody chose. With
+/// [`wrapping_anywhere`](Self::wrapping_anywhere) the others wrap if the first is down.
 #[derive(Clone, Debug)]
 pub struct Failover {
     first: Replica,
@@ -39,7 +39,7 @@ pub struct Failover {
     runtime: Arc<dyn Runtime>,
 }
 
-/// A manager, and what is known of it. Clones share that.
+/// A manager, and what is known of it. Clones share this knowledge.
 #[derive(Clone, Debug)]
 struct Replica {
     manager: Arc<dyn KeyManager>,
@@ -67,10 +67,10 @@ impl Replica {
     fn met(&self, error: Option<&Error>, share: Option<Duration>, now: Monotonic) {
         let until = match error.map(Error::kind) {
             Some(ErrorKind::Unavailable) => nanos(now + AVOIDED),
-            // A deadline that is too short for anybody says nothing about this one.
+            // A deadline that is too short for anybody says nothing about this manager.
             Some(ErrorKind::TimedOut) if share.is_none_or(|share| share >= LONG) => nanos(now + AVOIDED),
             Some(_) => return,
-            // Read first: almost always it is well, and nobody has to write.
+            // Read first: the manager almost always answers, and then nobody has to write.
             None if self.avoided_until.load(Ordering::Relaxed) == 0 => return,
             None => 0,
         };
@@ -82,19 +82,19 @@ fn nanos(at: Monotonic) -> u64 {
     u64::try_from(at.0.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What is left of a deadline for several who are asked one after the other.
+/// The time until a deadline, for several who are asked one after another.
 struct Shares<'f> {
     runtime: &'f dyn Runtime,
-    /// `None` where there is only one to ask and no deadline.
+    /// `None` if there is only one to ask and no deadline.
     deadline: Option<Monotonic>,
     left: u32,
 }
 
 impl Shares<'_> {
-    /// The time for the next: until when, and how long that is. `None` for as long as it takes.
+    /// Returns the time for the next: until when, and how long that is. `None` means no limit.
     ///
     /// # Errors
-    /// `TimedOut` where nothing is left.
+    /// `TimedOut` if no time is left.
     fn next(&mut self) -> Result<Option<(Monotonic, Duration)>> {
         let (now, among) = (self.runtime.now(), self.left.max(1));
         self.left = self.left.saturating_sub(1);
@@ -110,7 +110,7 @@ impl Shares<'_> {
 }
 
 impl Failover {
-    /// Begins with the manager that wraps.
+    /// Makes a failover that begins with the manager that wraps.
     #[must_use]
     pub fn new(first: impl KeyManager + 'static) -> Self {
         Self {
@@ -121,22 +121,22 @@ impl Failover {
         }
     }
 
-    /// Then asks this one.
+    /// Adds a manager that is asked after those before it.
     #[must_use]
     pub fn or(mut self, next: impl KeyManager + 'static) -> Self {
         self.others.push(Replica::new(next));
         self
     }
 
-    /// Wraps with the next one, too, if one is down. Only where each opens what the others wrap, as replicas of a
-    /// multi-region key do; else a restart without one of them loses access to what it has wrapped.
+    /// Lets the next manager wrap too if one is down. Use it only if each opens what the others wrap, as replicas of a
+    /// multi-region key do. Otherwise a restart without one of them loses access to what that one has wrapped.
     #[must_use]
     pub fn wrapping_anywhere(mut self) -> Self {
         self.wraps_anywhere = true;
         self
     }
 
-    /// Takes clocks and sleep from this runtime. By default from the one that is there ([`AmbientRuntime`]).
+    /// Sets the runtime for clocks and sleep. [`AmbientRuntime`] by default.
     #[must_use]
     pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.runtime = runtime;
@@ -154,7 +154,7 @@ impl Failover {
             .replicas()
             .filter(|replica| replica.manager().capabilities().unwraps && is_meant(replica.manager()))
             .collect();
-        // Stable: where nothing else is known, in the order in which they were given.
+        // The sort is stable: if nothing else is known, the order is the given one.
         replicas.sort_by_key(|replica| {
             let is_local = replica.manager().capabilities().is_local;
             (!is_local, replica.is_avoided(now))
@@ -202,7 +202,7 @@ macro_rules! first_answer {
                 None => $request.clone(),
             };
             let ($manager, $own) = (replica.manager(), &own);
-            // The first call was taken by who asks.
+            // Whoever asks has taken the first call.
             if last.is_some() && !$manager.capabilities().is_local && $request.take_call().is_err() {
                 break;
             }
@@ -238,6 +238,9 @@ impl KeyManager for Failover {
             let other = replica.manager().capabilities();
             all.unwraps |= other.unwraps;
             all.is_local &= other.is_local;
+            if other.versions != all.versions {
+                all.versions = Versions::Unproven;
+            }
             if self.wraps_anywhere {
                 all.generates &= other.generates;
                 all.rewraps &= other.rewraps;
@@ -263,6 +266,19 @@ impl KeyManager for Failover {
             .map(|replica| replica.manager().identity())
             .collect();
         all.map(|all| all.join(" or "))
+    }
+
+    /// Pins the first manager, which then wraps alone; the others unwrap.
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(Self {
+            first: Replica {
+                manager: self.first.manager.pinned_to(kek)?,
+                avoided_until: Arc::clone(&self.first.avoided_until),
+            },
+            others: self.others.clone(),
+            wraps_anywhere: false,
+            runtime: Arc::clone(&self.runtime),
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
@@ -324,7 +340,7 @@ impl KeyManager for Failover {
             });
             open = others;
             let share = match shares.next() {
-                // It has nothing to do: its time is the next one's.
+                // This manager has nothing to do, so its time goes to the next.
                 _ if its.is_empty() => continue,
                 Ok(share) => share,
                 Err(error) => {
@@ -388,7 +404,7 @@ impl Replica {
                 its.iter().map(|_| Err(error.copy())).collect()
             }
         };
-        // A manager that gives fewer answers than it was asked for.
+        // A manager may return fewer answers than it was asked for.
         answers.resize_with(its.len(), || Err(Error::new(ErrorKind::InvalidAnswer)));
         let good = answers.iter().any(Result::is_ok);
         let worst = answers.iter().find_map(|answer| answer.as_ref().err());
@@ -397,7 +413,8 @@ impl Replica {
     }
 }
 
-/// The class that lacks what either lacks; `None` where there is none, since each lacks something else.
+/// Returns the class that lacks what either lacks, or `None` if there is no such class, because each lacks something
+/// else.
 fn weaker(one: AlgorithmClass, other: AlgorithmClass) -> Option<AlgorithmClass> {
     match (one.is_weaker_than(other), other.is_weaker_than(one)) {
         (true, true) => None,
@@ -412,7 +429,7 @@ fn put<T>(results: &mut [T], at: usize, answer: T) {
     }
 }
 
-/// Not met: the first manager is there from the beginning.
+/// This does not happen: there always is a first manager.
 fn none() -> Error {
     Error::configuration("no key manager is configured")
 }

@@ -1,8 +1,8 @@
-//! The first wrap under each KEK version is read back.
+//! Reads back the first wrap under each KEK version.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -11,16 +11,16 @@ use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
-/// KEK versions that are remembered as read back. One that is forgotten is read back again.
+/// How many KEK versions are remembered as read back. A forgotten version is read back again.
 const KEPT: usize = 64;
 
-/// A key manager whose wraps are known to open: the first one under each KEK version is unwrapped again, in the same
-/// context, and compared, before anything is sealed with it.
+/// A key manager whose wraps are known to open. It unwraps the first wrap under each KEK version again, in the same
+/// context, and compares the DEK, before anything is sealed with it.
 ///
-/// So "may encrypt, may not decrypt", and a manager that wraps another DEK than it was given, are found before data
-/// depends on it, for one more call for each KEK version and process. A wrap that does not read back is an error:
-/// what the unwrap gave, with a word about when it happened, or `InvalidAnswer`. One that only wraps (a public key)
-/// cannot be read back and is passed through.
+/// It finds a key that may encrypt and may not decrypt, and a manager that wraps another DEK than it was given, before
+/// data depends on them. It costs one more call for each KEK version and process. If a wrap does not read back, the error
+/// is that of the unwrap, with a detail that says when it happened, or `InvalidAnswer`. A manager that only wraps (a
+/// public key) cannot be read back and is passed through.
 #[derive(Debug)]
 pub struct Verified<K> {
     inner: K,
@@ -29,7 +29,7 @@ pub struct Verified<K> {
 }
 
 impl<K: KeyManager> Verified<K> {
-    /// Reads back what `inner` wraps.
+    /// Makes a layer that reads back what `inner` wraps.
     #[must_use]
     pub fn new(inner: K) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl<K: KeyManager> Verified<K> {
             .contains(kek)
     }
 
-    /// Unwraps a wrap of a KEK version that was not met yet, and compares it where the DEK is at hand.
+    /// Unwraps a wrap of a KEK version that is new here, and compares it if the DEK is at hand.
     async fn read_back(&self, wrapped: &WrappedDek, dek: Option<&Dek>, request: &Request<'_>) -> Result<()> {
         if !self.inner.capabilities().unwraps || self.is_good(wrapped.kek()) {
             return Ok(());
@@ -66,7 +66,7 @@ impl<K: KeyManager> Verified<K> {
                 .with_detail("what it wrapped is not the DEK that it was given"));
         }
         if dek.is_none() {
-            // That it opens is all that is known of it.
+            // All that is known is that the wrap opens.
             return Ok(());
         }
         let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,8 +79,8 @@ impl<K: KeyManager> Verified<K> {
         Ok(())
     }
 
-    /// After a re-wrap the DEK is not at hand: it comes out of the old wrap, where this manager opens it. Else that
-    /// the new wrap opens is found out, and not what it holds.
+    /// After a re-wrap the DEK is not at hand. If this manager opens the old wrap, the DEK comes from there. Otherwise
+    /// this finds out that the new wrap opens, and not what it holds.
     async fn read_back_rewrapped(
         &self,
         old: WrapRef<'_>,
@@ -114,6 +114,10 @@ impl<K: KeyManager> KeyManager for Verified<K> {
 
     fn identity(&self) -> Option<String> {
         self.inner.identity()
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(Verified::new(self.inner.pinned_to(kek)?)))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -50,6 +50,8 @@
 //! | `NoUsableKey` | no KEK of the envelope is configured here; [`attempts`](crate::Error::attempts) names its KEKs | add the KEK with `open_with`, or re-wrap in a process that has the KEK |
 //! | `NoRoom` | the new wraps are longer than the room for them, so they do not fit [in place](crate::in_place) | write the whole envelope again, with more [padding](crate::Builder::padding) |
 //! | `KeyRetired`, `KeyRevoked`, `KeyDestroyed` | the KEK, or for `KeyRevoked` the lease of a data key, was taken out of use | somebody did this on purpose: find out who before you work around it |
+//! | `NoKeyForScope` | a key ring has no key for the scope of this context | create a key for the scope, or correct the context |
+//! | `LifecycleRefused` | a key of a ring cannot make this move now | the message says why; for a retirement, what would become unreadable |
 //!
 //! # The key manager
 //! These come from the KMS, the HSM or the local backend. The message names the provider and, if nobody answered, the address and the
@@ -82,6 +84,9 @@
 //! | kind | means | do |
 //! |---|---|---|
 //! | `Store` | a store failed | retry if the error is retryable |
+//! | `InventoryStale` | a key ring has not been able to read its inventory for longer than its settings allow; retryable | repair the database or the way to it |
+//! | `InventoryInvalid` | a record was changed, deleted, copied or taken back to an older version, or the ring of another authority is configured; the message names the record | find out who wrote to the database; restore it from an export |
+//! | `Conflict` | somebody else changed the ring meanwhile; retryable | look at the ring again, and decide again |
 //! | `Audit` | the record could not be kept, so the operation was refused | repair the sink; nothing was done without a record |
 //! | `Io` | the reader or writer behind a stream failed | begin the stream again; a stream cannot be resumed |
 //!

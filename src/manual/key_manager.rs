@@ -32,11 +32,12 @@
 //!
 //! ```
 //! use std::fmt;
+//! use std::sync::Arc;
 //!
 //! use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 //! use async_trait::async_trait;
 //! use waxseal::envelope::{AlgorithmClass, KekRef, WrapAlgorithm, WrapRef, WrappedDek};
-//! use waxseal::key::{Binds, Capabilities, Recognition, Request, Unwrapped};
+//! use waxseal::key::{Binds, Capabilities, Recognition, Request, Unwrapped, Versions};
 //! use waxseal::value::{Dek, Operation, entropy};
 //! use waxseal::{Error, ErrorKind, KeyManager, Result};
 //! use zeroize::Zeroizing;
@@ -44,6 +45,7 @@
 //! const PROVIDER: &str = "example-device";
 //! const ALGORITHM: WrapAlgorithm = WrapAlgorithm::from_id(224);
 //!
+//! #[derive(Clone)]
 //! struct Device {
 //!     kek: KekRef,
 //!     cipher: Aes256Gcm,
@@ -94,13 +96,23 @@
 //!     }
 //!
 //!     fn capabilities(&self) -> Capabilities {
-//!         Capabilities::new(ALGORITHM, Binds::Aad).of_class(AlgorithmClass::Symmetric)
+//!         Capabilities::new(ALGORITHM, Binds::Aad)
+//!             .of_class(AlgorithmClass::Symmetric)
+//!             .with_versions(Versions::Proven)
 //!     }
 //!
 //!     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
 //!         // The id decides, not the version: a stanza of an older version is under this KEK too.
 //!         // This name is not unique in the world: another device may have the same name.
 //!         Recognition::by_id(wrapped, ALGORITHM, PROVIDER, self.kek.id()).min(Recognition::Perhaps)
+//!     }
+//!
+//!     fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+//!         // This device has one version.
+//!         if *kek != self.kek {
+//!             return Err(Error::argument("the KEK to pin is not the KEK of this device"));
+//!         }
+//!         Ok(Arc::new(self.clone()))
 //!     }
 //!
 //!     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
@@ -138,9 +150,12 @@
 //! keys in one call. [`rewrap`](crate::KeyManager::rewrap) returns `None`, and the caller unwraps and wraps;
 //! override it if the KMS can do both without the DEK leaving the KMS, and declare that with
 //! [`rewrapping`](crate::key::Capabilities::rewrapping). The `…_batch` methods handle one item after the other.
+//! [`pinned_to`](crate::KeyManager::pinned_to) returns `Unsupported`; override it so that a key ring can decide which version wraps, and
+//! declare with [`with_versions`](crate::key::Capabilities::with_versions) what the answers prove.
 //!
 //! A decorator (retry, audit, a limit) forwards *every* method of the trait, also the methods with a
-//! default: a decorator that does not forward `generate` turns one KMS call into two.
+//! default: a decorator that does not forward `generate` turns one KMS call into two. It forwards `pinned_to` by decorating what
+//! the inner key manager returns.
 //!
 //! # Testing it
 //! Feature `testing` has a conformance suite, `testing::conformance`, which tests a key manager against the

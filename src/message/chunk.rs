@@ -4,10 +4,10 @@ use crate::value::aad::Aad;
 use crate::value::aead::{AeadKey, TAG};
 use crate::value::error::{Error, Result};
 
-/// Fewer bytes than this are not worth taking from the others: about three microseconds of work.
+/// Fewer bytes than this are not worth taking from other threads: about three microseconds of work.
 const PIECE: usize = 64 * 1024;
 
-/// The nonce of chunk `index` of a message of several chunks.
+/// Returns the nonce of chunk `index` of a message of several chunks.
 fn chunk_nonce(index: u64, last: bool) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[3..11].copy_from_slice(&index.to_be_bytes());
@@ -42,7 +42,7 @@ impl Chunk<'_> {
         Ok(())
     }
 
-    /// Opens `chunk` to `out`, which has the length of its plaintext. What is left there after an error is unspecified.
+    /// Opens `chunk` to `out`, which has the length of its plaintext. After an error the content of `out` is unspecified.
     pub(super) fn open(&self, chunk: &[u8], out: &mut [u8]) -> Result<()> {
         let (body, tag) = chunk.split_last_chunk::<TAG>().ok_or_else(Error::altered)?;
         self.key
@@ -50,7 +50,7 @@ impl Chunk<'_> {
             .map_err(|_| Error::altered())
     }
 
-    /// Opens a chunk where it lies. What is left there after an error is unspecified.
+    /// Opens a chunk where it lies. After an error its content is unspecified.
     pub(super) fn open_in_place(&self, chunk: &mut [u8]) -> Result<()> {
         let (body, tag) = chunk.split_last_chunk_mut::<TAG>().ok_or_else(Error::altered)?;
         self.key
@@ -67,7 +67,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Beginning at `first`, in a message of `count` chunks.
+    /// The chunks from `first` on, in a message of `count` chunks.
     pub(super) fn new(first: usize, count: usize) -> Self {
         Self {
             first: first as u64,
@@ -75,7 +75,7 @@ impl Run {
         }
     }
 
-    /// `count` chunks beginning at `first`, of which the last is the message's final one or not.
+    /// `count` chunks from `first` on, of which the last is the message's final chunk or not.
     pub(super) fn of(first: u64, count: u64, is_last: bool) -> Self {
         let last = if is_last {
             first.saturating_add(count).wrapping_sub(1)
@@ -90,7 +90,7 @@ impl Run {
         self.first
     }
 
-    /// Whether it is all of a message of one chunk.
+    /// Whether it is the whole of a message of one chunk.
     pub(super) fn is_single(self) -> bool {
         self.first == 0 && self.last == 0
     }
@@ -100,7 +100,7 @@ impl Run {
     }
 }
 
-/// The chunks of a message of several, which have a key of their own and counters for nonces.
+/// The chunks of a message of several chunks, which have a key of their own and counters for nonces.
 #[derive(Clone, Copy)]
 pub(super) struct Chunks<'a> {
     pub(super) key: &'a AeadKey,
@@ -142,7 +142,7 @@ impl Chunks<'_> {
             .try_for_each(|(nonce, (chunk, out))| self.chunk(&nonce).open(chunk, out))
     }
 
-    /// Opens where they lie, and returns how many opened before one did not.
+    /// Opens chunks where they lie, and returns how many opened before one did not.
     pub(super) fn open_in_place(&self, run: Run, chunks: &mut [u8]) -> (usize, Result<()>) {
         let mut opened = 0;
         for (nonce, chunk) in run.nonces().zip(chunks.chunks_mut(self.size + TAG)) {
@@ -155,7 +155,7 @@ impl Chunks<'_> {
     }
 }
 
-/// No AEAD library refuses a chunk of at most 16 MiB, short of running out of memory.
+/// This does not happen short of running out of memory: no AEAD library refuses a chunk of at most 16 MiB.
 pub(super) fn refused() -> Error {
     Error::argument("the AEAD refused to seal")
 }

@@ -1,4 +1,4 @@
-//! Headers that were checked. What a caller must do before it opens a chunk is a type that only the check makes.
+//! Headers that were checked. What a caller must check before it opens a chunk is a type that only the check makes.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::value::aad::Aad;
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Operation, Result};
 
-/// A header whose stored context, if there is one, is the caller's. Not yet held against a DEK.
+/// A header whose stored context, if there is one, is the caller's. No DEK was compared with its commitment yet.
 #[derive(Clone, Copy)]
 pub(crate) struct InContext<'h> {
     body: BodyHead<'h>,
@@ -40,39 +40,39 @@ impl<'h> InContext<'h> {
     }
 }
 
-/// A header that is of the caller's context, and whose commitment a DEK reproduces. Its message may be opened.
-pub(crate) struct Verified<'h> {
+/// A header of the caller's context whose commitment a DEK reproduces. Its message may be opened.
+pub(crate) struct VerifiedHeader<'h> {
     session: Held<'h>,
     nonce: &'h [u8; 12],
 }
 
-impl<'h> Verified<'h> {
-    /// Holds a header against a session: head and context must be the session's, and the commitment too, which is
-    /// compared in constant time.
+impl<'h> VerifiedHeader<'h> {
+    /// Compares a header with a session: head, context and commitment must be the session's. Compares the commitment in
+    /// constant time.
     pub(crate) fn check(header: InContext<'h>, session: Held<'h>) -> Result<Self> {
         session.check_of(header.body, header.digest)?;
         Ok(Self::known(session, header.nonce))
     }
 
-    /// For a header that was compared with one that was checked before.
+    /// For a header that was compared with a verified header.
     pub(super) fn known(session: Held<'h>, nonce: &'h [u8; 12]) -> Self {
         Self { session, nonce }
     }
 
-    /// The message behind the header, to be opened as a whole.
+    /// Returns the message behind the header, to be opened as a whole.
     pub(crate) fn message<'m>(&'m self, aad: Aad<'m>) -> Result<Message<'m>> {
         aad.check()?;
         Ok(Message::new(&self.session, self.nonce, aad))
     }
 
-    /// The message behind the header, to be opened chunk by chunk for as long as `stop` is not set.
+    /// Returns the message behind the header, to be opened chunk by chunk for as long as `stop` is not set.
     pub(crate) fn chunks(self, aad: Aad<'_>, stop: StopFlag) -> Result<ChunkMachine> {
         aad.check()?;
         let keys = MessageKeys::new(self.session.to_arc(), *self.nonce, aad)?;
         Ok(ChunkMachine::opening(Arc::new(keys), stop))
     }
 
-    /// The cut of the chunks, which are the rest of `envelope`.
+    /// Returns the cut of the chunks, which are the rest of `envelope`.
     pub(crate) fn cut(&self, chunks: &[u8], envelope: &[u8]) -> Result<Cut> {
         Cut::of_sealed(
             self.session.chunk_size(),
@@ -82,7 +82,7 @@ impl<'h> Verified<'h> {
         .map_err(|error| error.with_operation(Operation::Parse))
     }
 
-    /// The session, to recognize others of it.
+    /// Returns the session, to recognize other envelopes of it.
     pub(crate) fn session(&self) -> Arc<Session> {
         self.session.to_arc()
     }

@@ -1,4 +1,4 @@
-//! The keys that a DEK gives: HKDF-Expand (RFC 5869) with SHA-256. The DEK is uniform, so nothing is extracted.
+//! The keys derived from a DEK: HKDF-Expand (RFC 5869) with SHA-256. The DEK is uniform, so nothing is extracted.
 
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -40,7 +40,7 @@ pub(super) fn of_message(
 }
 
 fn expand(dek: &Dek, info: &[&[u8]], okm: &mut [u8]) -> Result<()> {
-    // Neither fails: the DEK has the length of a PRK, and 64 bytes are far below the most there is.
+    // Neither fails: the DEK has the length of a PRK, and 64 bytes are far below the maximum.
     Hkdf::<Sha256>::from_prk(dek.expose_bytes())
         .ok()
         .and_then(|hkdf| hkdf.expand_multi_info(info, okm).ok())

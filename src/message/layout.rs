@@ -1,4 +1,4 @@
-//! Where things lie in an envelope.
+//! Where the parts of an envelope lie.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::envelope::{BODY_FIXED, ChunkSize, Cut};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, Result};
 
-/// Where things lie in an envelope that is sealed in place. Made by [`DataKey::layout`](crate::DataKey::layout).
+/// Where the parts of an envelope lie that is sealed in place. [`DataKey::layout`](crate::DataKey::layout) returns it.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -40,7 +40,7 @@ impl Layout {
         Self::with_stored(sealing.chunk_size, stored, prefix, plaintext)
     }
 
-    /// With so many bytes of stored context.
+    /// The layout with this many bytes of stored context.
     pub(super) fn with_stored(
         chunk_size: ChunkSize,
         stored: usize,
@@ -54,20 +54,20 @@ impl Layout {
         })
     }
 
-    /// Length of the whole envelope, in bytes.
+    /// Returns the length of the whole envelope, in bytes.
     #[must_use]
     pub fn envelope_len(&self) -> usize {
         self.header + self.cut.sealed_len()
     }
 
-    /// Length of the header, in bytes; the first chunk begins there.
+    /// Returns the length of the header, in bytes. The first chunk begins there.
     #[must_use]
     pub fn header_len(&self) -> usize {
         self.header
     }
 
-    /// Where in the envelope's buffer each chunk of the plaintext lies, in order. A payload of up to one
-    /// chunk is one range; after each range there are 16 bytes for its tag.
+    /// Returns where each chunk of the plaintext lies in the envelope's buffer, in order. A payload of up to one chunk is
+    /// one range. After each range there are 16 bytes for its tag.
     pub fn plaintext_ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
         let header = self.header;
         self.cut

@@ -1,7 +1,7 @@
-//! One message, chunk by chunk and without input or output: what every stream and every reader of parts stands on.
+//! One message, chunk by chunk and without input or output. Every stream and every reader of parts is built on it.
 //!
-//! The machine counts chunks, holds them to the limits, asks the lease before each step, and knows key and nonce of each.
-//! Whoever moves the bytes (a reader, a writer, a task, a thread of a pool) only brings them.
+//! The machine counts chunks, holds them to the limits, asks the lease before each step, and knows key and nonce of each
+//! chunk. Whoever moves the bytes (a reader, a writer, a task, a thread of a pool) only brings them.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl MessageKeys {
         self.message().many(&self.message_key).seal_in_place(run, chunks)
     }
 
-    /// What is left in `out` after an error is unspecified.
+    /// After an error the content of `out` is unspecified.
     pub(super) fn open(&self, run: Run, chunks: &[u8], out: &mut [u8]) -> Result<()> {
         if run.is_single() {
             return self.message().one().open(chunks, out);
@@ -64,7 +64,7 @@ impl MessageKeys {
         self.message().many(&self.message_key).open(run, chunks, out)
     }
 
-    /// Opens where they lie, and returns how many opened before one did not. What is left there of that one is
+    /// Opens chunks where they lie, and returns how many opened before one did not. The content of that one is
     /// unspecified.
     pub(super) fn open_in_place(&self, run: Run, chunks: &mut [u8]) -> (usize, Result<()>) {
         if run.is_single() {
@@ -79,9 +79,9 @@ impl MessageKeys {
 pub(crate) struct ChunkMachine {
     keys: Arc<MessageKeys>,
     stop: StopFlag,
-    /// The generation of the process that seals; none to open.
+    /// The generation of the process that seals; `None` for opening.
     sealed_by: Option<u64>,
-    /// Chunks before the next.
+    /// The number of chunks before the next.
     index: u64,
 }
 
@@ -116,12 +116,12 @@ impl ChunkMachine {
         self.chunk_size() + TAG
     }
 
-    /// Chunks before the next.
+    /// The number of chunks before the next.
     pub(super) fn index(&self) -> u64 {
         self.index
     }
 
-    /// Refuses to go on under a lease that is over, or to seal in a process that was forked meanwhile: its parent may go
+    /// Refuses to go on under a lease that is over, or to seal in a process that was forked meanwhile. The parent may go
     /// on with this message, under the same key and nonces and with other bytes.
     pub(super) fn check(&self) -> Result<()> {
         self.stop.check()?;
@@ -133,8 +133,8 @@ impl ChunkMachine {
         }
     }
 
-    /// Steps over the next chunks, of `sealed` bytes with their tags: never the same chunk twice. All of them are full,
-    /// except the message's final one.
+    /// Steps over the next chunks, of `sealed` bytes with their tags, and never over the same chunk twice. All of them
+    /// are full, except the message's final chunk.
     pub(super) fn advance(&mut self, sealed: usize, is_last: bool) -> Result<Run> {
         self.check()?;
         let count = sealed.div_ceil(self.whole()).max(1) as u64;
@@ -143,7 +143,7 @@ impl ChunkMachine {
         Ok(run)
     }
 
-    /// The chunk number `index`, of `sealed` bytes with its tag, in no order.
+    /// Returns chunk number `index`, of `sealed` bytes with its tag, in any order.
     pub(super) fn at(&self, index: u64, sealed: usize, is_last: bool) -> Result<Run> {
         self.check()?;
         self.run(index, 1, sealed, is_last)

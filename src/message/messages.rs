@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::value::limits;
 use crate::value::place::{self, Apart, PLACES};
 
-/// Messages that a thread takes out of the budget at once, once there were as many.
+/// How many messages a thread takes out of the budget at once, after the first so many.
 const BLOCK: u64 = 64;
 
-/// The messages that a session may still seal. A count that all threads write to costs two threads more than they gain:
-/// so each takes a block at a time, and counts its messages in a place of its own.
+/// The messages that a session may still seal. A count that all threads write to costs two threads more than they gain.
+/// So each thread takes a block at a time, and counts its messages in a place of its own.
 #[derive(Default)]
 pub(super) struct Messages {
     taken: AtomicU64,
@@ -31,14 +31,14 @@ impl Messages {
         self.taken.load(Ordering::Relaxed) >= limits::SESSION_MESSAGES.max
     }
 
-    /// Takes up to `want`, and returns how many there were.
+    /// Takes up to `want`, and returns how many were left to take.
     pub(super) fn take(&self, want: u64) -> u64 {
-        // The count may pass the limit by the number of calls that are refused; 64 bits do not come round.
+        // The count may pass the limit by the number of refused calls. 64 bits do not overflow.
         let count = self.taken.fetch_add(want, Ordering::Relaxed);
         limits::SESSION_MESSAGES.max.saturating_sub(count).min(want)
     }
 
-    /// Takes one, and returns whether there was one.
+    /// Takes one, and returns whether one was left.
     pub(super) fn take_one(&self) -> bool {
         let Some(places) = self.places.get() else {
             if self.taken.load(Ordering::Relaxed) >= BLOCK {
@@ -51,7 +51,7 @@ impl Messages {
         };
         let mut left = place.load(Ordering::Relaxed);
         while let Some(after) = left.checked_sub(1) {
-            // Others may share the place.
+            // Other threads may share the place.
             match place.compare_exchange_weak(left, after, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => left = now,
@@ -62,7 +62,7 @@ impl Messages {
 
     #[cold]
     fn take_block(&self, place: &AtomicU64) -> bool {
-        // Towards the end one at a time, so that hardly any is lost in the places of others.
+        // Near the end, one at a time, so that hardly any is lost in the places of other threads.
         let is_near_its_end =
             self.taken.load(Ordering::Relaxed) + 2 * BLOCK * PLACES as u64 > limits::SESSION_MESSAGES.max;
         let taken = self.take(if is_near_its_end { 1 } else { BLOCK });
@@ -83,7 +83,7 @@ impl Messages {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Leaves so many.
+    /// Leaves this many.
     #[cfg(test)]
     pub(super) fn leave(&self, left: u64) {
         self.taken

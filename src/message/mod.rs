@@ -1,4 +1,4 @@
-//! Sealing and opening payloads under a DEK. Synchronous; no key manager, no wraps.
+//! Seals and opens payloads under a DEK. Synchronous; knows no key manager and no wraps.
 
 mod chunk;
 mod header;
@@ -16,7 +16,7 @@ mod stop;
 mod stream;
 mod whole;
 
-pub(crate) use header::{InContext, Verified};
+pub(crate) use header::{InContext, VerifiedHeader};
 pub use layout::Layout;
 pub(crate) use machine::{ChunkMachine, SealStart};
 pub(crate) use nonces::Nonces;
@@ -30,4 +30,4 @@ pub(crate) use stop::{Stop, StopFlag, WeakStopFlag};
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 pub use stream::{AsyncOpenReader, AsyncSealWriter};
 pub use stream::{OpenReader, SealWriter};
-pub(crate) use whole::Message;
+pub(crate) use whole::{Message, room};

@@ -17,7 +17,7 @@ impl<'n> Begun<'n> {
     }
 }
 
-/// Several of them.
+/// Several counted messages.
 #[derive(Default)]
 pub(crate) struct Nonces {
     drawn: [[u8; 12]; Self::MOST],
@@ -25,7 +25,7 @@ pub(crate) struct Nonces {
 }
 
 impl Nonces {
-    /// How many are drawn at a time: no more than the generator gives out of its buffer.
+    /// How many nonces are drawn at a time: no more than the generator takes out of its buffer.
     pub(super) const MOST: usize = 16;
 
     pub(super) fn draw(&mut self, count: usize) -> Result<()> {
@@ -40,7 +40,7 @@ impl Nonces {
         self.left == 0
     }
 
-    /// One that was not returned before.
+    /// Returns a message that was not returned before.
     pub(crate) fn next(&mut self) -> Option<Begun<'_>> {
         self.left = self.left.checked_sub(1)?;
         self.drawn.get(self.left).map(Begun)

@@ -1,4 +1,4 @@
-//! What was opened where it lay.
+//! Plaintext that lies in the buffer of its envelope.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use crate::envelope::Cut;
 
 /// Plaintext that was opened where its envelope lay, in the caller's buffer.
 ///
-/// The buffer is the caller's, so the plaintext is not wiped when this is dropped. `Debug` shows the length only.
+/// The buffer belongs to the caller, so the plaintext is not wiped when this value is dropped. `Debug` shows only the
+/// length.
 ///
 /// ```
 /// # use waxseal::{Aad, EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -28,26 +29,27 @@ impl<'b> OpenedInPlace<'b> {
         Self { bytes, cut }
     }
 
-    /// Length of the plaintext, in bytes.
+    /// Returns the length of the plaintext, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.cut.plaintext_len()
     }
 
-    /// Whether the plaintext is empty.
+    /// Returns whether the plaintext is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The plaintext, chunk by chunk, without moving a byte. One piece for a payload of up to one chunk.
+    /// Returns the plaintext chunk by chunk, without moving a byte. A payload of up to one chunk is one piece.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         self.cut
             .ranges()
             .map(|range| self.bytes.get(range).unwrap_or_default())
     }
 
-    /// The plaintext in one piece. Moves the chunks of a longer payload together; one chunk is not moved.
+    /// Returns the plaintext in one piece. The chunks of a longer payload are moved together. A single chunk is not
+    /// moved.
     #[must_use]
     pub fn into_contiguous(self) -> &'b mut [u8] {
         let mut end = 0;

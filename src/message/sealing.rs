@@ -1,8 +1,8 @@
-//! Sealing: a session that counts its messages and numbers none of them twice.
+//! Sealing: a session that counts its messages and gives no two of them the same number.
 
 use std::sync::Arc;
 
-use super::header::Verified;
+use super::header::VerifiedHeader;
 use super::layout::Layout;
 use super::machine::{ChunkMachine, MessageKeys, SealStart};
 use super::messages::Messages;
@@ -77,12 +77,11 @@ impl Session {
         if !self.messages.take_one() || self.has_forked() {
             return Err(used_up());
         }
-        // Into the caller's room: a nonce that is moved about costs more than the count.
+        // The nonce goes into the caller's room, because moving it costs more than the count.
         Begun::draw(room)
     }
 
-    /// Counts up to `want` messages, as many as there is room for, and draws their nonces. Refused after the session has
-    /// ended.
+    /// Counts up to `want` messages, as many as are left, and draws their nonces. Refused after the session has ended.
     pub(crate) fn begin_many(&self, want: usize, nonces: &mut Nonces) -> Result<()> {
         let want = want.clamp(1, Nonces::MOST);
         let left = self.messages.take(want as u64);
@@ -92,12 +91,12 @@ impl Session {
         nonces.draw(usize::try_from(left).unwrap_or(want))
     }
 
-    /// Where things lie in an envelope of this session with a front of `prefix` bytes.
+    /// Returns where the parts of an envelope of this session lie, behind a front of `prefix` bytes.
     pub(crate) fn layout(&self, prefix: usize, plaintext: usize) -> Result<Layout> {
         Layout::with_stored(self.chunk_size(), self.stored_context.len(), prefix, plaintext)
     }
 
-    /// The fields of a message's header, one after another.
+    /// Returns the fields of a message's header, in order.
     fn header<'h>(&'h self, prefix: &'h [u8], nonce: &'h [u8; 12]) -> [&'h [u8]; 4] {
         [prefix, self.body_head(), nonce, &self.stored_context]
     }
@@ -108,7 +107,7 @@ impl Session {
         }
     }
 
-    /// Writes the header of a message into the front of `out`, and returns what is left of it.
+    /// Writes the header of a message into the front of `out`, and returns the rest of `out`.
     fn put_header<'o>(&self, prefix: &[u8], nonce: &[u8; 12], mut out: &'o mut [u8]) -> Result<&'o mut [u8]> {
         for field in self.header(prefix, nonce) {
             let (front, rest) = out.split_at_mut_checked(field.len()).ok_or_else(refused)?;
@@ -174,7 +173,7 @@ impl Session {
             .seal_in_place(chunks, layout.cut())
     }
 
-    /// Seals a message that was begun to `out`, which has the length of its envelope.
+    /// Seals a begun message to `out`, which has the length of its envelope.
     pub(crate) fn seal_to(
         &self,
         begun: &Begun<'_>,
@@ -209,12 +208,13 @@ impl Session {
         })
     }
 
-    /// The message of an envelope that this very session sealed behind this prefix, and its chunks: nothing is parsed.
+    /// Returns the message of an envelope that this session itself sealed behind this prefix, and its chunks. Nothing is
+    /// parsed.
     pub(crate) fn own<'e>(
         self: &'e Arc<Self>,
         prefix: &'e [u8],
         envelope: &'e [u8],
-    ) -> Option<(Verified<'e>, &'e [u8])> {
+    ) -> Option<(VerifiedHeader<'e>, &'e [u8])> {
         let stored_context = &self.stored_context;
         Front {
             prefix,
@@ -236,7 +236,7 @@ impl Session {
         self.use_up_to(0);
     }
 
-    /// Leaves so many messages.
+    /// Leaves this many messages.
     pub(crate) fn use_up_to(&self, left: u64) {
         self.messages.leave(left);
     }

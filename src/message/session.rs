@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::header::Verified;
+use super::header::VerifiedHeader;
 use super::keys;
 use super::messages::Messages;
 use crate::envelope::{BODY_HEAD, BodyHead, ChunkSize, HEAD};
@@ -13,9 +13,9 @@ use crate::value::error::{Error, Result};
 use crate::value::secret::{self, Dek};
 use crate::value::suite::Suite;
 
-/// A DEK together with the key that was derived from it for one session id in one context. It opens the messages of that
-/// session; it seals as well where it was started here, with a random id and a budget of messages, and never where it came
-/// out of an envelope.
+/// A DEK together with the key that was derived from it for one session id in one context. A session opens its messages.
+/// It also seals if it was started here, with a random id and a budget of messages. A session from an envelope never
+/// seals.
 pub(crate) struct Session {
     dek: Dek,
     /// Head and commitment, as they stand in each envelope of the session.
@@ -26,16 +26,16 @@ pub(crate) struct Session {
     chunk_size: ChunkSize,
     /// The key of messages of one chunk.
     pub(super) aead: AeadKey,
-    /// The field of the stored context, where it seals; no bytes without one.
+    /// The field of the stored context, if the session seals; empty without one.
     pub(super) stored_context: Vec<u8>,
-    /// How many messages were sealed. One out of an envelope has no budget: it counts as used up.
+    /// How many messages were sealed. A session from an envelope has no budget and counts as used up.
     pub(super) messages: Messages,
     /// The generation of the process that started it.
     pub(super) generation: u64,
 }
 
 impl Session {
-    /// The session of a head. It opens and does not seal.
+    /// Makes the session of a head. It opens and does not seal.
     pub(super) fn derive(
         dek: Dek,
         suite: Suite,
@@ -60,19 +60,19 @@ impl Session {
         })
     }
 
-    /// The session of a body that is to be opened, made only if the DEK reproduces its commitment.
+    /// Makes the session of a body that is to be opened, if the DEK reproduces the body's commitment.
     pub(crate) fn verified(dek: &Dek, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Self> {
         let session = Self::derive(dek.share(), body.suite(), body.chunk_size(), body.head(), digest)?;
         session.check(body.commitment())?;
         Ok(session)
     }
 
-    /// Whether this is the session that a body claims to be of. Says nothing of its commitment.
+    /// Whether this is the session that a body claims. This says nothing about the body's commitment.
     pub(crate) fn is_of(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> bool {
         self.head() == body.head() && self.digest == *digest
     }
 
-    /// Refuses a body that is not of this session, its commitment included.
+    /// Refuses a body that is not of this session, including its commitment.
     pub(super) fn check_of(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<()> {
         if self.is_of(body, digest) {
             self.check(body.commitment())
@@ -122,11 +122,11 @@ impl Session {
     }
 }
 
-/// A session that somebody keeps: lent, or shared where it may be dropped meanwhile.
+/// A session that somebody keeps: lent, or shared if it may be dropped meanwhile.
 pub(crate) enum Held<'s> {
-    /// For as long as its keeper lives.
+    /// Valid for as long as its keeper lives.
     Lent(&'s Arc<Session>),
-    /// For as long as it is needed.
+    /// Valid for as long as it is needed.
     Shared(Arc<Session>),
 }
 
@@ -150,23 +150,23 @@ impl Deref for Held<'_> {
     }
 }
 
-/// What the envelopes of a session have in common beside its head, so that they are recognized without parsing.
+/// What the envelopes of a session have in common besides the head, so that they are recognized without parsing.
 #[derive(Clone, Copy)]
 pub(crate) struct Front<'f> {
     /// Everything before the body.
     pub(crate) prefix: &'f [u8],
-    /// The field of the stored context; no bytes without one.
+    /// The field of the stored context; empty without one.
     pub(crate) stored_context: &'f [u8],
 }
 
 impl<'f> Front<'f> {
-    /// The message of an envelope of this session with this front, and its chunks. Everything before the chunks is held
-    /// against what was verified before, the commitment in constant time.
+    /// Returns the message of an envelope of this session with this front, and its chunks. Everything before the chunks
+    /// is compared with what was verified before, the commitment in constant time.
     pub(crate) fn verify<'e>(
         self,
         session: &'e Arc<Session>,
         envelope: &'e [u8],
-    ) -> Option<(Verified<'e>, &'e [u8])> {
+    ) -> Option<(VerifiedHeader<'e>, &'e [u8])> {
         let rest = envelope.strip_prefix(self.prefix)?;
         let (head, rest) = rest.split_first_chunk::<HEAD>()?;
         let (commitment, rest) = rest.split_first_chunk()?;
@@ -175,11 +175,11 @@ impl<'f> Front<'f> {
         }
         let (nonce, rest) = rest.split_first_chunk()?;
         let chunks = match self.stored_context {
-            // Not left to the comparison: the C library's masked loads from the address of an empty vector
-            // cost more than opening a small value.
+            // An empty field is not compared: the C library's masked loads from the address of an empty vector cost more
+            // than opening a small value.
             [] => rest,
             stored => rest.strip_prefix(stored)?,
         };
-        Some((Verified::known(Held::Lent(session), nonce), chunks))
+        Some((VerifiedHeader::known(Held::Lent(session), nonce), chunks))
     }
 }

@@ -22,10 +22,11 @@ fn monotonic(nanos: u64) -> Option<Monotonic> {
     (nanos != NEVER).then(|| Monotonic(Duration::from_nanos(nanos)))
 }
 
-/// A deadline that somebody prolongs, shared by all leases that stand on it.
+/// A deadline that somebody prolongs, shared by all leases that depend on it.
 ///
-/// Whoever learns of revocations (a key ring that reads its inventory) prolongs it with each successful read. If that
-/// stops, everything that stands on the pulse ends at its next operation: handles, caches and streams.
+/// Whoever learns of revocations (for example a key ring that reads its inventory) prolongs the pulse with each
+/// successful read. If that stops, everything that depends on the pulse ends at its next operation: handles, caches and
+/// streams.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -41,27 +42,27 @@ fn monotonic(nanos: u64) -> Option<Monotonic> {
 pub struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
-    /// A pulse that stops at `end`, in the time of the runtime that asks, unless somebody prolongs it.
+    /// Makes a pulse that stops at `end`, in the time of the runtime that asks, unless somebody prolongs it.
     #[must_use]
     pub fn until(end: Monotonic) -> Self {
         Self(Arc::new(AtomicU64::new(nanos(end))))
     }
 
-    /// Puts its end off. An end that is earlier than the one that it has changes nothing.
+    /// Moves the end of the pulse to `end`. An end that is earlier than the current end changes nothing.
     pub fn prolong(&self, end: Monotonic) {
         self.0.fetch_max(nanos(end), Ordering::SeqCst);
     }
 
-    /// When it stops.
+    /// Returns when the pulse stops.
     #[must_use]
     pub fn end(&self) -> Monotonic {
         Monotonic(Duration::from_nanos(self.0.load(Ordering::Relaxed)))
     }
 
-    /// Refuses what stands on a pulse that has stopped.
+    /// Refuses the use of a pulse that has stopped.
     ///
     /// # Errors
-    /// `LeaseExpired` at its end and after.
+    /// `LeaseExpired` at the end of the pulse and after it.
     pub fn check(&self, now: Monotonic) -> Result<()> {
         if nanos(now) >= self.0.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::LeaseExpired)
@@ -96,7 +97,7 @@ impl Shared {
     }
 }
 
-/// What a stream asks before each chunk: whether its lease goes on.
+/// What a stream asks before each chunk: whether its lease still lasts.
 #[derive(Clone, Debug)]
 pub(crate) struct StopFlag {
     shared: Arc<Shared>,
@@ -122,7 +123,8 @@ impl StopFlag {
     }
 
     /// # Errors
-    /// `KeyRevoked`; `LeaseExpired` at the end of the time for streams, or where the pulse has stopped.
+    /// - `KeyRevoked` after a revocation
+    /// - `LeaseExpired` at the end of the time for streams, or if the pulse has stopped
     pub(crate) fn check(&self) -> Result<()> {
         check_stop(&self.shared.is_set)?;
         self.clock
@@ -131,7 +133,7 @@ impl StopFlag {
     }
 }
 
-/// A flag that is not kept: it is there while the lease is, or anything that works under it.
+/// A flag that keeps nothing alive. It is there while the lease is, or anything that works under the lease.
 #[derive(Debug)]
 pub(crate) struct WeakStopFlag(Weak<Shared>);
 
@@ -191,7 +193,7 @@ impl Stop {
         self.is_set.load(Ordering::Relaxed)
     }
 
-    /// Ends it at `end`, and its streams at `streams`, unless they end before that.
+    /// Ends the lease at `end`, and its streams at `streams`, unless they end before that.
     pub(crate) fn end_by(&self, end: Monotonic, streams: Monotonic) {
         self.with_shared(|shared| {
             self.ends.fetch_min(nanos(end), Ordering::Relaxed);
@@ -211,7 +213,7 @@ impl Stop {
         self.pulse.get()
     }
 
-    /// Lets it stand on a pulse; whether it stood on none before.
+    /// Sets the pulse, and returns whether there was none before.
     pub(crate) fn stand_on(&self, pulse: Pulse) -> bool {
         self.with_shared(|shared| {
             if let Some(shared) = shared {
@@ -221,13 +223,14 @@ impl Stop {
         })
     }
 
-    /// Whether it was not stopped. Asks no clock.
+    /// Refuses a lease that was revoked. Reads no clock.
     pub(crate) fn check(&self) -> Result<()> {
         check_stop(&self.is_set)
     }
 
     /// # Errors
-    /// `KeyRevoked`; `LeaseExpired` at its end, or where the pulse has stopped.
+    /// - `KeyRevoked` after a revocation
+    /// - `LeaseExpired` at the end of the lease, or if the pulse has stopped
     pub(crate) fn check_at(&self, now: Monotonic) -> Result<()> {
         self.check()?;
         if is_over(self.ends.load(Ordering::Relaxed), now) {
@@ -236,7 +239,7 @@ impl Stop {
         self.pulse.get().map_or(Ok(()), |pulse| pulse.check(now))
     }
 
-    /// A flag that is set when this is, and ends in the time of `clock`.
+    /// Returns a flag that is set when this lease is revoked, and ends in the time of `clock`.
     pub(crate) fn flag(&self, clock: Option<&Arc<dyn Runtime>>) -> StopFlag {
         let shared = self.with_shared(|shared| {
             let shared = shared.get_or_insert_with(|| {

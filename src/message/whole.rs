@@ -1,4 +1,4 @@
-//! Whole messages, sealed and opened.
+//! Seals and opens whole messages.
 
 use zeroize::Zeroize;
 
@@ -11,14 +11,14 @@ use crate::value::aad::Aad;
 use crate::value::aead::{AeadKey, TAG};
 use crate::value::error::Result;
 
-/// From this size on a fresh buffer comes as zeroed pages from the system, which cost less than zeroing what is
-/// about to be overwritten. In bytes.
+/// From this size on, in bytes, a fresh buffer comes from the system as zeroed pages, which cost less than zeroing what
+/// is about to be overwritten.
 pub(super) const FRESH_PAGES: usize = 32 * 1024;
 
 /// One message, to be sealed or to be opened: its session, its nonce and its AAD.
 ///
-/// To be opened it comes from a [`Verified`](super::Verified) header, and to be sealed from a
-/// [`Session`] that was started here, which has counted it.
+/// A message to be opened comes from a [`VerifiedHeader`](super::VerifiedHeader). A message to be sealed comes from a
+/// [`Session`] that was started in this process and has counted the message.
 #[derive(Clone, Copy)]
 pub(crate) struct Message<'m> {
     session: &'m Session,
@@ -37,13 +37,13 @@ impl<'m> Message<'m> {
         }
     }
 
-    /// The same, on several threads if it is large.
+    /// The same message, on several threads if it is large.
     pub(crate) fn on(mut self, parallel: Option<&'m Parallel>) -> Self {
         self.parallel = parallel;
         self
     }
 
-    /// The only chunk of a message of one chunk.
+    /// Returns the only chunk of a message of one chunk.
     pub(super) fn one(&self) -> Chunk<'m> {
         Chunk {
             key: &self.session.aead,
@@ -52,7 +52,7 @@ impl<'m> Message<'m> {
         }
     }
 
-    /// The chunks of a message of several, under its key.
+    /// Returns the chunks of a message of several chunks, under its key.
     pub(super) fn many<'k>(&self, key: &'k AeadKey) -> Chunks<'k>
     where
         'm: 'k,
@@ -99,7 +99,7 @@ impl<'m> Message<'m> {
         })
     }
 
-    /// Opens the chunks and appends the plaintext to `out`, which after an error is as it was.
+    /// Opens the chunks and appends the plaintext to `out`. After an error `out` is as it was.
     pub(crate) fn open_to_vec(&self, chunks: &[u8], cut: Cut, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
         let opened = self.open_to(chunks, cut, room(out, cut.plaintext_len()));
@@ -109,10 +109,10 @@ impl<'m> Message<'m> {
         opened
     }
 
-    /// Opens the chunks to `out`, which has the length of their plaintext and after an error is wiped.
+    /// Opens the chunks to `out`, which has the length of their plaintext. After an error `out` is wiped.
     pub(crate) fn open_to(&self, chunks: &[u8], cut: Cut, out: &mut [u8]) -> Result<()> {
-        // Earlier chunks are opened when a later one fails, and a library may leave what failed behind: nothing
-        // of it is released.
+        // Earlier chunks are open when a later chunk fails, and a library may leave the bytes of a chunk that failed.
+        // None of them is released.
         let mut out = Unverified(out);
         if cut.is_single() {
             self.one().open(chunks, out.0)?;
@@ -133,7 +133,7 @@ impl<'m> Message<'m> {
         Ok(())
     }
 
-    /// Opens the chunks where they are. After an error they are wiped.
+    /// Opens the chunks where they lie. After an error they are wiped.
     pub(crate) fn open_in_place<'b>(&self, chunks: &'b mut [u8], cut: Cut) -> Result<OpenedInPlace<'b>> {
         let mut opened = Unverified(chunks);
         self.open_chunks_in_place(opened.0, cut)?;
@@ -154,8 +154,9 @@ impl<'m> Message<'m> {
     }
 }
 
-/// Appends `len` bytes to a vector and returns them, to be overwritten.
-pub(super) fn room(out: &mut Vec<u8>, len: usize) -> &mut [u8] {
+/// Appends `len` bytes to a vector and returns them, to be overwritten. The vector grows by more than it needs, so that many
+/// small values one after another do not move all of them each time.
+pub(crate) fn room(out: &mut Vec<u8>, len: usize) -> &mut [u8] {
     let start = out.len();
     if out.capacity() == 0 && len >= FRESH_PAGES {
         *out = vec![0; len];
@@ -165,8 +166,7 @@ pub(super) fn room(out: &mut Vec<u8>, len: usize) -> &mut [u8] {
     out.get_mut(start..).unwrap_or_default()
 }
 
-/// Where plaintext comes to lie before all of it was verified: wiped where it is dropped as such, after an error
-/// or a panic.
+/// A place for plaintext before all of it was verified. If it is dropped as such, after an error or a panic, it is wiped.
 struct Unverified<'b>(&'b mut [u8]);
 
 impl<'b> Unverified<'b> {
@@ -177,8 +177,7 @@ impl<'b> Unverified<'b> {
 
 impl Drop for Unverified<'_> {
     fn drop(&mut self) {
-        // Not left to the wiping: the C library's masked stores to the address of an empty slice cost more than
-        // opening a small value.
+        // An empty slice is not wiped: the C library's masked stores to its address cost more than opening a small value.
         if !self.0.is_empty() {
             self.0.zeroize();
         }

@@ -1,13 +1,14 @@
-//! The runtime that is there.
+//! The runtime of the caller.
 
 use std::time::{Duration, SystemTime};
 
 use super::{BoxFuture, Monotonic, Runtime, ThreadRuntime};
 
-/// Takes what is there at each call: the tokio runtime that the caller runs in (feature `tokio`), else the threads of
-/// [`ThreadRuntime`]. The default wherever no runtime is given.
+/// The runtime of the caller: the tokio runtime that the caller runs in (feature `tokio`), else the threads of
+/// [`ThreadRuntime`]. It is the default wherever no runtime is given.
 ///
-/// Asked at each call and not once, so that what is made before a runtime is started, or outlives it, works in both.
+/// It looks for the runtime at each call, so that a value works that was made before a runtime was started, or that
+/// outlives it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AmbientRuntime;
 
@@ -43,7 +44,7 @@ impl Runtime for AmbientRuntime {
     }
 }
 
-/// The tokio runtime that the caller runs in, unless the caller keeps it waiting: then it may never get to a task.
+/// Returns the tokio runtime that the caller runs in, unless the caller blocks it: then it may never get to a task.
 #[cfg(feature = "tokio")]
 fn current() -> Option<tokio::runtime::Handle> {
     match super::blocking::is_blocking() {

@@ -15,8 +15,8 @@ pub(crate) fn is_blocking() -> bool {
 
 /// Waits for `work` on this thread, in an async context or not.
 ///
-/// In a task of tokio, tokio's own primitives yield after a while and are ready again only once the task returns, which it
-/// does not while this waits: they are told not to.
+/// In a task of tokio, tokio's own primitives yield after a while and become ready again only after the task returns,
+/// which it does not do while this function waits. So they are told not to yield.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     struct Reset(bool);
     impl Drop for Reset {

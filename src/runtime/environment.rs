@@ -8,16 +8,16 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::value::error::{Error, Result};
 
-/// Where configuration is read from: the environment of the process, or a test's.
+/// The place that configuration is read from: the environment of the process, or that of a test.
 pub trait Environment: Debug + Send + Sync {
-    /// The value of a variable; `None` where it is not set.
+    /// Returns the value of a variable, or `None` if the variable is not set.
     ///
     /// # Errors
-    /// `Configuration` where the value is not UTF-8.
+    /// `Configuration` if the value is not UTF-8.
     fn var(&self, name: &str) -> Result<Option<SecretString>>;
 
-    /// Asks a person for a secret, for key URIs that say `passphrase-prompt:`. `what` says which, such as `passphrase "ops"`.
-    /// `None`, which is the default, if there is nobody to ask.
+    /// Asks a person for a secret, for key URIs that say `passphrase-prompt:`. `what` says which secret, such as
+    /// `passphrase "ops"`. Returns `None`, which is the default, if there is nobody to ask.
     ///
     /// A program that seals asks twice and compares. The call may take as long as the person does.
     ///
@@ -43,7 +43,7 @@ pub trait Environment: Debug + Send + Sync {
     }
 }
 
-/// A variable that is set and not empty, less one line end at its end.
+/// Returns a variable that is set and not empty, without one line end at its end.
 pub(crate) fn set_var(environment: &dyn Environment, name: &str) -> Result<Option<SecretString>> {
     let Some(value) = environment.var(name)? else {
         return Ok(None);
@@ -57,7 +57,7 @@ pub(crate) fn set_var(environment: &dyn Environment, name: &str) -> Result<Optio
     })
 }
 
-/// The one rule for secrets that are read as text: one line end at the end, LF or CRLF, is not part of them.
+/// The one rule for secrets that are read as text: one line end at the end, LF or CRLF, is not part of the secret.
 pub(crate) fn without_line_end(text: &str) -> &str {
     match text.strip_suffix('\n') {
         Some(line) => line.strip_suffix('\r').unwrap_or(line),
@@ -65,7 +65,7 @@ pub(crate) fn without_line_end(text: &str) -> &str {
     }
 }
 
-/// The value of a variable that must be set, to `what`, and not empty.
+/// Returns the value of a variable that must be set, to `what`, and must not be empty.
 pub(crate) fn required_var(environment: &dyn Environment, name: &str, what: &str) -> Result<SecretString> {
     set_var(environment, name)?.ok_or_else(|| {
         Error::configuration(format!(
@@ -80,7 +80,7 @@ pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
     fn var(&self, name: &str) -> Result<Option<SecretString>> {
-        // The standard library panics, or cannot find, names that no environment has.
+        // The standard library panics for names that no environment can have, or cannot find them.
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(Error::configuration(
                 "the name of an environment variable is empty or has '=' in it",

@@ -34,10 +34,10 @@ pub use tokio::TokioRuntime;
 
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// A future in a box, as object-safe traits give it.
+/// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A point in the monotonic time of a [`Runtime`]: how far it lies behind an origin that has no meaning.
+/// A point in the monotonic time of a [`Runtime`]: its distance from an origin that has no meaning.
 ///
 /// Points of two runtimes or two processes cannot be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,7 +46,7 @@ pub struct Monotonic(pub Duration);
 impl Add<Duration> for Monotonic {
     type Output = Self;
 
-    /// The point `later` after this one; the greatest there is instead of an overflow.
+    /// Returns the point `later` after this one, or the greatest point instead of an overflow.
     fn add(self, later: Duration) -> Self {
         Self(self.0.saturating_add(later))
     }
@@ -54,41 +54,42 @@ impl Add<Duration> for Monotonic {
 
 /// Clocks, sleep and tasks.
 ///
-/// [`AmbientRuntime`] takes what is there and is the default; [`ThreadRuntime`] stands on the standard library,
-/// `TokioRuntime` (feature `tokio`) on one tokio runtime, `testing::SimulatedRuntime` on a clock that a test moves.
+/// [`AmbientRuntime`] is the default and uses the runtime of the caller. [`ThreadRuntime`] uses the threads of the
+/// standard library, `TokioRuntime` (feature `tokio`) one tokio runtime, and `testing::SimulatedRuntime` a clock that a
+/// test moves.
 pub trait Runtime: Debug + Send + Sync {
-    /// Now, in monotonic time. Cheap (some 10 ns); a resolution of some milliseconds is enough. It counts while the
-    /// machine sleeps, since permissions end meanwhile.
+    /// Returns the monotonic time. It is cheap (some 10 ns), and a resolution of some milliseconds is enough. It counts
+    /// while the machine sleeps, because permissions end meanwhile.
     fn now(&self) -> Monotonic;
 
-    /// Now, by the calendar.
+    /// Returns the time of the calendar.
     fn wall_clock(&self) -> SystemTime;
 
-    /// Completes after `duration`, also if nothing drives the runtime but whoever polls this: deadlines stand on it.
-    /// Dropping it cancels it. Need not count while the machine sleeps.
+    /// Completes after `duration`, even if nothing drives the runtime except the task that polls this future, because
+    /// deadlines depend on it. Dropping the future cancels it. Time while the machine sleeps need not count.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
     /// Runs a task beside the caller's, to its end or the runtime's.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// Runs `work` where it may block, for as long as a second or so.
+    /// Runs `work` where it may block for a second or so.
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>);
 }
 
-/// Runs `work` where it may block, and gives what it gave.
+/// Runs `work` where it may block, and returns its result.
 ///
 /// # Errors
-/// `Unavailable` where the runtime dropped or lost the work.
+/// `Unavailable` if the runtime dropped or lost the work.
 ///
 /// # Cancel safety
-/// Dropping the future leaves the work running to its end; its result is dropped.
+/// If the future is dropped, the work runs to its end and its result is dropped.
 pub async fn run_blocking<T: Send + 'static>(
     runtime: &dyn Runtime,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (done, result) = futures_channel::oneshot::channel();
     runtime.spawn_blocking(Box::new(move || {
-        // Nobody waits any more where this fails.
+        // If this fails, nobody waits anymore.
         let _ = done.send(work());
     }));
     result

@@ -9,8 +9,8 @@ const DEPTH: usize = 32;
 
 /// A value that each process makes for itself when it first asks.
 ///
-/// A child that a `fork` made neither uses its parent's value, whose threads it does not have, nor waits for a lock
-/// that a thread of the parent held: each process has a place of its own, which the parent never touches.
+/// A forked child does not use its parent's value, whose threads it does not have, and does not wait for a lock that a
+/// thread of the parent held. Each process has a place of its own, which the parent never touches.
 pub(crate) struct PerProcess<T>([OnceLock<(u64, T)>; DEPTH]);
 
 impl<T> PerProcess<T> {
@@ -18,8 +18,8 @@ impl<T> PerProcess<T> {
         Self([const { OnceLock::new() }; DEPTH])
     }
 
-    /// The value of this process. `None` in a line of more than 32 forks in which each process used its value: the
-    /// caller then does without.
+    /// Returns the value of this process, or `None` in a line of more than 32 forks in which each process used its value.
+    /// The caller then does without.
     pub(crate) fn get_or_init(&self, make: impl FnOnce(u64) -> T) -> Option<&T> {
         let generation = entropy::generation();
         let at = usize::try_from(generation % DEPTH as u64).ok()?;
@@ -27,8 +27,8 @@ impl<T> PerProcess<T> {
         (*of == generation).then_some(value)
     }
 
-    /// The values of the processes that this one was forked from. Their locks may be held by threads that are not in
-    /// this process.
+    /// Returns the values of the processes that this process was forked from. Their locks may be held by threads that are
+    /// not in this process.
     #[cfg_attr(
         not(feature = "pkcs11"),
         allow(dead_code, reason = "modules of tokens outlive a fork")

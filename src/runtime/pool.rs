@@ -15,12 +15,12 @@ use crate::value::entropy;
 const TASK_THREADS: usize = 4;
 /// Threads on which work may block.
 const BLOCKING_THREADS: usize = 64;
-/// A thread that has had nothing to do for so long ends.
+/// A thread that has had nothing to do for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that come as there is work for them, and go when there is none.
+/// Threads that start when there is work for them, and end when there is none.
 struct Pool {
     generation: u64,
     name: &'static str,
@@ -39,7 +39,7 @@ struct State {
 static TASKS: PerProcess<Pool> = PerProcess::new();
 static BLOCKING: PerProcess<Pool> = PerProcess::new();
 
-/// Runs a task to its end. One that panics ends.
+/// Runs a task to its end. A task that panics ends.
 pub(super) fn spawn(task: BoxFuture<'static, ()>) {
     let Some(pool) = TASKS.get_or_init(|generation| Pool::new(generation, "waxseal-task", TASK_THREADS))
     else {
@@ -54,7 +54,7 @@ pub(super) fn spawn(task: BoxFuture<'static, ()>) {
     pool.run(Box::new(move || task.poll()));
 }
 
-/// Runs work that may block. It is dropped if there is no thread to be had.
+/// Runs work that may block. If no thread can be started, the work is dropped.
 pub(super) fn spawn_blocking(work: Job) {
     match BLOCKING.get_or_init(|generation| Pool::new(generation, "waxseal-blocking", BLOCKING_THREADS)) {
         Some(pool) => pool.run(work),
@@ -63,7 +63,7 @@ pub(super) fn spawn_blocking(work: Job) {
 }
 
 fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) {
-    // Without a thread the work is dropped, and whoever waits for it is told.
+    // If no thread can be started, the work is dropped, and whoever waits for it gets an error.
     let _ = std::thread::Builder::new().name(name.to_owned()).spawn(work);
 }
 
@@ -85,7 +85,7 @@ impl Pool {
 
     fn run(&'static self, job: Job) {
         if self.generation != entropy::generation() {
-            // A parent's task, woken in a child: its threads are the parent's, and so is this lock.
+            // A parent's task, woken in a child: its threads belong to the parent, and so does this lock.
             return std::mem::forget(job);
         }
         let lost = {
@@ -101,7 +101,7 @@ impl Pool {
                         state.threads += 1;
                         None
                     }
-                    // Those that are there come to it.
+                    // The existing threads take it.
                     Err(_) if state.threads > 0 => None,
                     Err(_) => state.jobs.pop_back(),
                 }
@@ -109,7 +109,7 @@ impl Pool {
                 None
             }
         };
-        // Outside of the lock: whoever waits for it is told by this.
+        // Outside of the lock: this tells whoever waits for it.
         drop(lost);
     }
 
@@ -142,7 +142,7 @@ const RESTING: u8 = 0;
 const QUEUED: u8 = 1;
 /// A thread polls it.
 const POLLED: u8 = 2;
-/// The same, and it was woken meanwhile.
+/// A thread polls it, and it was woken meanwhile.
 const WOKEN: u8 = 3;
 
 struct Task {

@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use super::{BoxFuture, Monotonic, Runtime, clock, pool, timer};
 
-/// Threads of the standard library: what there is without an async runtime.
+/// The threads of the standard library, for programs without an async runtime.
 ///
-/// One thread keeps the time for all sleeps of the process, up to 4 drive tasks, and up to 64 run work that blocks;
-/// they are made when they are needed. What exceeds that waits for its turn. A child that a `fork` made has threads of
+/// One thread keeps the time for all sleeps of the process, up to 4 threads drive tasks, and up to 64 threads run work
+/// that blocks. They are made when they are needed. Work beyond that waits for its turn. A forked child has threads of
 /// its own.
 ///
-/// On Linux [`now`](Runtime::now) counts the time in which the machine sleeps, as `CLOCK_BOOTTIME` does, with the
+/// On Linux, [`now`](Runtime::now) counts the time in which the machine sleeps, as `CLOCK_BOOTTIME` does, with the
 /// resolution of the kernel's coarse clocks: 1 to 10 ms.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadRuntime;

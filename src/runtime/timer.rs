@@ -1,7 +1,7 @@
 //! Time that passes whatever a runtime does: one thread for all sleeps of the process.
 //!
-//! A deadline that is kept by the runtime whose work it bounds does not fire when that runtime stands still. This one
-//! stands on a thread of the standard library, made when the first sleep is polled, and wakes tasks of any runtime.
+//! A deadline that the runtime itself keeps does not fire when that runtime stands still. This timer uses a thread of the
+//! standard library, started when the first sleep is polled, and wakes tasks of any runtime.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,7 +16,7 @@ use crate::value::entropy;
 
 /// Completes after `duration`, on whatever runtime it is polled. Dropping it cancels it.
 ///
-/// Time in which the machine sleeps does not count. In a child that a `fork` made, a sleep of the parent goes on.
+/// Time in which the machine sleeps does not count. In a forked child, a sleep of the parent goes on.
 pub(crate) fn sleep(duration: Duration) -> Sleep {
     Sleep {
         end: Instant::now().checked_add(duration),
@@ -28,12 +28,12 @@ pub(crate) fn sleep(duration: Duration) -> Sleep {
 #[derive(Debug)]
 #[must_use = "a sleep does nothing until it is polled"]
 pub(crate) struct Sleep {
-    /// `None` for one that never ends.
+    /// `None` for a sleep that never ends.
     end: Option<Instant>,
     place: Option<Place>,
 }
 
-/// Where a sleep stands in a timer.
+/// The place of a sleep in a timer.
 #[derive(Debug)]
 struct Place {
     timer: &'static Timer,
@@ -71,7 +71,7 @@ impl Timer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes `waker` at `end`. `None` if there is no thread to be had.
+    /// Wakes `waker` at `end`. Returns `None` if no thread can be started.
     fn register(&'static self, end: Instant, number: Option<u64>, waker: &Waker) -> Option<u64> {
         let waker = waker.clone();
         // Dropped outside of the lock: it may be the last that holds a task.
@@ -102,7 +102,7 @@ impl Timer {
         drop(waker);
     }
 
-    /// Wakes what has ended, for as long as the process lives.
+    /// Wakes the sleeps that have ended, for as long as the process lives.
     fn run(&self) {
         let mut state = self.lock();
         loop {
@@ -116,7 +116,7 @@ impl Timer {
             if !due.is_empty() {
                 drop(state);
                 for waker in due {
-                    // Somebody else's code: if it panics, the others are woken all the same.
+                    // The waker is somebody else's code. If it panics, the others are woken all the same.
                     let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
                 }
                 state = self.lock();
@@ -137,7 +137,7 @@ impl Timer {
 }
 
 impl Sleep {
-    /// The place in the timer of this process. What a parent's timer holds is left to the parent.
+    /// Returns the place in the timer of this process. What a parent's timer holds is left to the parent.
     fn place(&self) -> Option<&Place> {
         let place = self.place.as_ref()?;
         (place.timer.generation == entropy::generation()).then_some(place)
@@ -162,7 +162,8 @@ impl Future for Sleep {
                 return Poll::Pending;
             }
         }
-        // A line of many forks: a thread for this sleep alone. Without threads this one waits, rather than for ever.
+        // In a long line of forks, this sleep gets a thread of its own. If no thread can be started, this thread waits,
+        // rather than for ever.
         let waker = context.waker().clone();
         let thread = std::thread::Builder::new().name("waxseal-sleep".to_owned());
         let spawned = thread.spawn(move || {

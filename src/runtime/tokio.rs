@@ -6,25 +6,25 @@ use tokio::runtime::Handle;
 
 use super::{BoxFuture, Monotonic, Runtime, ThreadRuntime};
 
-/// A tokio runtime, by its handle: tasks and blocking work run there.
+/// A tokio runtime, by its handle. Tasks and blocking work run there.
 ///
-/// [`now`](Runtime::now) and [`sleep`](Runtime::sleep) are those of [`ThreadRuntime`], not tokio's: a deadline fires
-/// also if nobody drives the runtime, tokio's timer (`enable_time`) is not needed, and pausing tokio's time stops
+/// [`now`](Runtime::now) and [`sleep`](Runtime::sleep) are those of [`ThreadRuntime`], not tokio's. So a deadline fires
+/// even if nobody drives the runtime, tokio's timer (`enable_time`) is not needed, and pausing tokio's time stops
 /// neither.
 #[derive(Clone, Debug)]
 pub struct TokioRuntime(Handle);
 
 impl TokioRuntime {
-    /// The runtime behind `handle`.
+    /// Uses the runtime behind `handle`.
     #[must_use]
     pub fn new(handle: Handle) -> Self {
         Self(handle)
     }
 
-    /// The runtime that the caller runs in.
+    /// Uses the runtime that the caller runs in.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     #[must_use]
     pub fn current() -> Self {
         Self(Handle::current())

@@ -1,4 +1,4 @@
-//! The same for code without an async runtime.
+//! A sealer for code without an async runtime.
 
 use std::fs::File;
 use std::io::{BufRead, Read, Seek, Write};
@@ -18,10 +18,10 @@ use crate::value::secret::Plaintext;
 
 /// [`Sealer`](crate::Sealer) for code without an async runtime.
 ///
-/// Each call blocks its thread until it is done, and may be made from any thread: in a runtime or not. No runtime is
-/// needed: KMS backends do their I/O in one of this crate. If their client was given a runtime by `with_handle`, a call that
-/// blocks the only thread of that runtime is refused as `Configuration`, and one that blocks its last free worker ends by
-/// its deadline as `TimedOut`. In an async task a call keeps everything else on its thread waiting, so await
+/// Each call blocks its thread until it is done, and any thread may make it, in a runtime or not. No runtime is needed:
+/// KMS backends do their I/O in a runtime of this crate. If `with_handle` gave their client a runtime, a call that blocks
+/// the only thread of that runtime is refused with `Configuration`, and a call that blocks its last free worker ends with
+/// `TimedOut` at its deadline. In an async task, a call stops everything else on its thread, so await
 /// [`Sealer`](crate::Sealer) there.
 #[derive(Clone, Debug)]
 pub struct Sealer(crate::Sealer);
@@ -33,14 +33,14 @@ impl From<crate::Sealer> for Sealer {
 }
 
 impl Sealer {
-    /// Seals and opens under one key manager, with the default settings. For more, build a
+    /// Makes a sealer under one key manager, with the default settings. For other settings, build a
     /// [`Sealer`](crate::Sealer) and convert it.
     #[must_use]
     pub fn new(key_manager: impl KeyManager + 'static) -> Self {
         Self(crate::Sealer::new(key_manager))
     }
 
-    /// Seals and opens with the DEKs of a source, with the default settings.
+    /// Makes a sealer over a source of DEKs, with the default settings.
     #[must_use]
     pub fn from_source(source: impl DekSource + 'static) -> Self {
         Self(crate::Sealer::from_source(source))
@@ -80,7 +80,7 @@ impl Sealer {
     /// See [`Sealer::seal`](crate::Sealer::seal).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Sealer::seal`](crate::Sealer::seal).
     pub fn seal<'a>(&self, plaintext: &[u8], binding: impl Into<Binding<'a>>) -> Result<Vec<u8>> {
         block_on(self.0.seal(plaintext, binding))
     }
@@ -88,7 +88,7 @@ impl Sealer {
     /// See [`Sealer::open`](crate::Sealer::open).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Sealer::open`](crate::Sealer::open).
     pub fn open<'a>(&self, envelope: &[u8], binding: impl Into<Binding<'a>>) -> Result<Plaintext> {
         block_on(self.0.open(envelope, binding))
     }
@@ -96,7 +96,7 @@ impl Sealer {
     /// See [`Sealer::inspect`](crate::Sealer::inspect).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Envelope::parse`].
     pub fn inspect<'b>(&self, envelope: &'b [u8]) -> Result<Envelope<'b>> {
         self.0.inspect(envelope)
     }
@@ -104,7 +104,7 @@ impl Sealer {
     /// See [`Sealer::rewrap`](crate::Sealer::rewrap).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Sealer::rewrap`](crate::Sealer::rewrap).
     pub fn rewrap(&self, prefix: &[u8], context: &EncryptionContext) -> Result<NewWraps> {
         block_on(self.0.rewrap(prefix, context))
     }
@@ -115,12 +115,12 @@ impl Sealer {
         Rewrapper(self.0.rewrapper())
     }
 
-    /// Makes new wraps for the envelope that the file at `path` holds, and puts them in the place of the old ones:
-    /// the body is neither read nor written, and a crash leaves a file that opens. See [`in_place`].
+    /// Makes new wraps for the envelope in the file at `path`, and puts them in the place of the old wraps. The body is
+    /// neither read nor written, and a crash leaves a file that opens. See [`in_place`].
     ///
     /// # Errors
-    /// As [`Sealer::rewrap`](crate::Sealer::rewrap) and [`in_place::rewrap_file`]; `NoRoom` where the new wraps do not
-    /// fit, and the file is as it was.
+    /// - the errors of [`Sealer::rewrap`](crate::Sealer::rewrap) and [`in_place::rewrap_file`]
+    /// - `NoRoom` if the new wraps do not fit; the file is then as it was
     pub fn rewrap_file(&self, path: impl AsRef<Path>, context: &EncryptionContext) -> Result<NewWraps> {
         let path = path.as_ref();
         in_place::recover(path)?;
@@ -138,7 +138,7 @@ impl Sealer {
     /// See [`Sealer::data_key`](crate::Sealer::data_key).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Sealer::data_key`](crate::Sealer::data_key).
     pub fn data_key(&self, context: &EncryptionContext) -> Result<DataKey> {
         block_on(self.0.data_key(context))
     }
@@ -146,26 +146,27 @@ impl Sealer {
     /// See [`Sealer::opener`](crate::Sealer::opener).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Sealer::opener`](crate::Sealer::opener).
     pub fn opener(&self, header: &Header<'_>, context: &EncryptionContext) -> Result<Opener> {
         block_on(self.0.opener(header, context))
     }
 
-    /// Seals what is written to it to an envelope in `writer`, in constant memory, under a DEK of its own.
-    /// The stream must be finished with [`SealWriter::finish`].
+    /// Returns a writer that seals what is written to it to an envelope in `writer`, in constant memory, under a DEK of
+    /// its own. The stream must be finished with [`SealWriter::finish`].
     ///
     /// # Errors
-    /// As [`Sealer::seal`](crate::Sealer::seal).
+    /// The errors of [`Sealer::seal`](crate::Sealer::seal).
     pub fn writer<'a, W: Write>(&self, writer: W, binding: impl Into<Binding<'a>>) -> Result<SealWriter<W>> {
         let binding = binding.into();
         self.data_key(binding.context())?.writer(writer, binding.aad())
     }
 
-    /// Reads the payload of the envelope that `reader` holds from first byte to last, from anywhere, and opens
-    /// only the chunks that are read. Reads header and final chunk now. See [`RangeReader`] for what is promised.
+    /// Returns a reader that opens the payload of an envelope from any position, and opens only the chunks that are read.
+    /// The envelope begins at the first byte of `reader` and ends at its last byte. This call reads the header and the
+    /// final chunk. [`RangeReader`] says what is promised.
     ///
     /// # Errors
-    /// As [`Sealer::open`](crate::Sealer::open); `Io` where the reader fails.
+    /// The errors of [`Sealer::open`](crate::Sealer::open); `Io` if `reader` fails.
     pub fn range_reader<'a, R: Read + Seek>(
         &self,
         mut reader: R,
@@ -182,7 +183,7 @@ impl Sealer {
     /// See [`Sealer::open_range`](crate::Sealer::open_range).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Sealer::open_range`](crate::Sealer::open_range).
     pub fn open_range<'a, P: AsRef<[u8]>>(
         &self,
         plan: &RangePlan,
@@ -192,11 +193,11 @@ impl Sealer {
         block_on(self.0.open_range(plan, pieces, binding))
     }
 
-    /// Opens the envelope that `reader` gives, in constant memory: reads its header now and its chunks as
-    /// they are asked for. See [`OpenReader`] for what is released when.
+    /// Returns a reader that opens the envelope in `reader`, in constant memory. This call reads the header; the chunks
+    /// are read when they are asked for. [`OpenReader`] says when what is released.
     ///
     /// # Errors
-    /// As [`Sealer::open`](crate::Sealer::open); `Io` where the reader fails.
+    /// The errors of [`Sealer::open`](crate::Sealer::open); `Io` if `reader` fails.
     pub fn reader<'a, R: Read>(
         &self,
         mut reader: R,
@@ -210,11 +211,11 @@ impl Sealer {
             .reader(&header, reader, binding.aad())
     }
 
-    /// The same over a reader with a buffer: chunks that lie in it are opened from there, which saves copying them. For
-    /// bytes in memory and memory maps.
+    /// The same over a reader with a buffer, such as bytes in memory or a memory map. Chunks in the buffer are opened
+    /// from there, which saves a copy.
     ///
     /// # Errors
-    /// As [`reader`](Self::reader).
+    /// The errors of [`reader`](Self::reader).
     pub fn buf_reader<'a, R: BufRead>(
         &self,
         mut reader: R,
@@ -229,7 +230,7 @@ impl Sealer {
     }
 }
 
-/// [`Rewrapper`](crate::sealer::Rewrapper) for code without an async runtime.
+/// A [`Rewrapper`](crate::sealer::Rewrapper) for code without an async runtime.
 #[derive(Debug)]
 pub struct Rewrapper(crate::sealer::Rewrapper);
 
@@ -249,7 +250,7 @@ impl Rewrapper {
     /// See [`Rewrapper::rewrap`](crate::sealer::Rewrapper::rewrap).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Rewrapper::rewrap`](crate::sealer::Rewrapper::rewrap).
     pub fn rewrap(&mut self, prefix: &[u8], context: &EncryptionContext) -> Result<Option<NewWraps>> {
         block_on(self.0.rewrap(prefix, context))
     }
@@ -257,7 +258,7 @@ impl Rewrapper {
     /// See [`Rewrapper::is_current`](crate::sealer::Rewrapper::is_current).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Rewrapper::is_current`](crate::sealer::Rewrapper::is_current).
     pub fn is_current(&self, prefix: &[u8], context: &EncryptionContext) -> Result<Currency> {
         self.0.is_current(prefix, context)
     }

@@ -72,28 +72,28 @@ impl fmt::Debug for Layer {
 }
 
 impl Builder {
-    /// Wraps under this key manager, and opens with it. Called again: wraps under each, any of which opens; at
-    /// most 16.
+    /// Wraps under this key manager, and opens with it. Several calls wrap under each of the key managers, at most 16,
+    /// and any one of them opens.
     pub fn wrap_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
         self.any_of = self.any_of.wrap_with(key_manager);
         self
     }
 
-    /// Opens with this key manager, and never wraps under it.
+    /// Opens with this key manager and never wraps under it.
     pub fn open_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
         self.any_of = self.any_of.open_with(key_manager);
         self
     }
 
-    /// Seals and opens with the DEKs of this source, in place of key managers: a key ring, a cache. Which KEKs
-    /// wrap and open is then the source's affair.
+    /// Seals and opens with the DEKs of this source in the place of key managers, for example a key ring or a cache. The
+    /// source then decides which KEKs wrap and open.
     pub fn source(mut self, source: impl DekSource + 'static) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    /// Keeps DEKs for a while, so that most calls ask no key manager and wait for nothing. With the sealer's runtime, in
-    /// its registry of leases. See [`Cached`] for what is kept, and for how long.
+    /// Keeps DEKs for a while, so that most calls ask no key manager and wait for nothing. The cache uses the sealer's
+    /// runtime and registry of leases. [`Cached`] says what is kept, and for how long.
     ///
     /// ```
     /// # use waxseal::{Kek, Sealer, backend::local::LocalKey};
@@ -110,8 +110,8 @@ impl Builder {
         self
     }
 
-    /// Puts a source around what there is, the cache included: it is asked at each release of a DEK, also if the DEK is
-    /// kept. For audit and policy. Called again: around that.
+    /// Puts a source around the current source, the cache included, for audit and policy. The outer source is asked at
+    /// each release of a DEK, also if the DEK was kept. A further call goes around that source.
     pub fn layer<S: DekSource>(
         mut self,
         layer: impl Fn(Arc<dyn DekSource>) -> S + Send + Sync + 'static,
@@ -121,8 +121,8 @@ impl Builder {
         self
     }
 
-    /// Takes part in this registry of leases, with others who do. By default a sealer has one of its own, or that of the
-    /// [`Cached`] that it is given as its source, which has to be this one if both are given.
+    /// Shares this registry of leases with others. By default a sealer has a registry of its own, or that of the
+    /// [`Cached`] that is its source. If both are given, they must be the same registry.
     pub fn leases(mut self, leases: Leases) -> Self {
         self.leases = Some(leases);
         self
@@ -134,79 +134,81 @@ impl Builder {
         self
     }
 
-    /// Says what a re-wrap may do beyond replacing wraps of its own: by default it keeps what it does not know, and
+    /// Sets what a re-wrap may do beyond replacing its own wraps. By default a re-wrap keeps what it does not know, and
     /// leaves neither fewer wraps nor a weaker class.
     pub fn rewrap_rules(mut self, rules: RewrapRules<'static>) -> Self {
         self.settings.rules = rules;
         self
     }
 
-    /// What seals payloads. AES-256-GCM by default. Opening takes the suite that the envelope's commitment
-    /// proves.
+    /// Sets the algorithms that seal payloads. AES-256-GCM by default. Opening uses the suite that the envelope's
+    /// commitment proves.
     pub fn suite(mut self, suite: Suite) -> Self {
         self.settings.sealing.suite = suite;
         self
     }
 
-    /// The size of a chunk. 64 KiB by default.
+    /// Sets the size of a chunk. 64 KiB by default.
     pub fn chunk_size(mut self, chunk_size: ChunkSize) -> Self {
         self.settings.sealing.chunk_size = chunk_size;
         self
     }
 
-    /// Stores the context in each envelope, in the clear, for jobs that must re-wrap without knowing it.
-    /// Off by default. Opening still needs the context from the caller, and refuses another.
+    /// Stores the context in each envelope, in the clear, for jobs that must re-wrap without knowing it. Off by default.
+    /// Opening still needs the context from the caller, and refuses an envelope in which another context is stored.
     pub fn store_context(mut self) -> Self {
         self.settings.sealing.store_context = true;
         self
     }
 
-    /// Reserves `bytes` of zeros in each wrap section, so that large objects can be re-wrapped in place. None by
-    /// default. A re-wrap pads as this says too, whatever the old wrap section had.
+    /// Reserves `bytes` of zeros in each wrap section, so that large objects can be re-wrapped in place. None by default.
+    /// A re-wrap pads to the same length, whatever padding the old wrap section had.
     pub fn padding(mut self, bytes: usize) -> Self {
         self.settings.padding = bytes;
         self
     }
 
-    /// How long a [`DataKey`](super::DataKey) or an [`Opener`](super::Opener) may be used. One hour by default.
+    /// Sets how long a [`DataKey`](super::DataKey) or an [`Opener`](super::Opener) may be used. One hour by default.
     pub fn data_key_age(mut self, age: Duration) -> Self {
         self.settings.data_key_age = age;
         self
     }
 
-    /// How long each request to the key managers may take, all of it together; then it gives `TimedOut`, which is
-    /// retryable. Key managers see it as the request's deadline. None by default.
+    /// Sets how long each request to the key managers may take as a whole. A request that takes longer fails with
+    /// `TimedOut`, which is retryable. Key managers see the timeout as the request's deadline. None by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = Some(timeout);
         self
     }
 
-    /// The profile that each request to a key manager names.
+    /// Sets the profile that each request to a key manager names.
     pub fn profile(mut self, profile: &str) -> Self {
         self.settings.profile = Some(profile.into());
         self
     }
 
-    /// Seals and opens large payloads and streams on several threads. Off by default: see [`Parallel`].
+    /// Seals and opens large payloads and streams on several threads. Off by default, see [`Parallel`].
     pub fn parallel(mut self, parallel: Parallel) -> Self {
         self.settings.parallel = Some(parallel);
         self
     }
 
-    /// Where time comes from. [`AmbientRuntime`] by default. Leases of a source are held against this clock, so
-    /// it has to be the source's too.
+    /// Sets the clock and the place of tasks. [`AmbientRuntime`] by default. The sealer checks the leases of its source
+    /// by this clock, so the source must use the same runtime.
     pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.settings.runtime = runtime;
         self
     }
 
-    /// The sealer.
+    /// Builds the sealer.
     ///
     /// # Errors
-    /// `Configuration` without any key manager or source, with both, with one key to wrap with twice, with hidden ids of
-    /// a key that only wraps and that nobody here unwraps with, with a cache around a source that is one, or with a registry
-    /// of leases that is not that of such a source; `OverLimit` for more than 16 that wrap, or padding that leaves no room
-    /// for a wrap section.
+    /// - `Configuration` without any key manager or source, or with both
+    /// - `Configuration` if two key managers that wrap are the same key
+    /// - `Configuration` for hidden ids if a key only wraps and nobody here unwraps with it
+    /// - `Configuration` for a cache around a source that is a cache
+    /// - `Configuration` for a registry of leases that is not that of the cache given as the source
+    /// - `OverLimit` for more than 16 key managers that wrap, or for padding that leaves no room for a wrap section
     pub fn build(self) -> Result<Sealer> {
         let source = match self.source {
             Some(source) if self.any_of.is_default() => source,

@@ -41,19 +41,18 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::limits;
 use crate::value::secret::Plaintext;
 
-/// Up to this many bytes of plaintext an envelope of its own DEK is written behind its front. Larger ones have zeroed
-/// pages from the system, which cost less than zeroing what is about to be overwritten.
+/// A plaintext of up to this many bytes, sealed under a DEK of its own, is written behind the envelope's front. Larger
+/// buffers come from the system as zeroed pages, which cost less than zeroing what is about to be overwritten.
 const SMALL: usize = 16 * 1024;
 
-/// Seals and opens values, under keys that it does not hold.
+/// Seals and opens values under keys that it does not hold.
 ///
-/// Cheap to clone. [`Sealer::new`] takes one key manager; [`Sealer::builder`] several, and settings;
-/// [`Sealer::from_source`] anything that gives DEKs. [`blocking::Sealer`] is the
-/// same for code without an async runtime.
+/// A sealer is cheap to clone. [`Sealer::new`] takes one key manager. [`Sealer::builder`] takes several, and settings.
+/// [`Sealer::from_source`] takes any source of DEKs. [`blocking::Sealer`] is the same for code without an async runtime.
 ///
-/// A message is bound to an [`EncryptionContext`] and, with [`EncryptionContext::with_aad`], to bytes that
-/// cost nothing. The context is coarse (tenant, table): each one is a call to the key manager. The AAD is
-/// fine (row, column) and never leaves the process.
+/// A message is bound to an [`EncryptionContext`] and, with [`EncryptionContext::with_aad`], to an AAD. The context is
+/// coarse (tenant, table), and each context costs a call to the key manager. The AAD is fine (row, column), costs
+/// nothing, and never leaves the process.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, Sealer, backend::local::LocalKey};
@@ -90,17 +89,16 @@ struct Settings {
 }
 
 impl Sealer {
-    /// Seals and opens under one key manager, with the default settings.
+    /// Makes a sealer under one key manager, with the default settings.
     #[must_use]
     pub fn new(key_manager: impl KeyManager + 'static) -> Self {
         Self::from_source(AnyOf::new(key_manager))
     }
 
-    /// Seals and opens under the key managers that environment variables name: see
-    /// [`open_from_environment`].
+    /// Makes a sealer under the key managers that environment variables name, see [`open_from_environment`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`open_from_environment`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -108,10 +106,10 @@ impl Sealer {
         Self::builder_from_env().await?.build()
     }
 
-    /// A builder with the key managers that environment variables name, for settings beside them: a cache, for example.
+    /// Returns a builder with the key managers that environment variables name, to add settings such as a cache.
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// The errors of [`open_from_environment`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -121,12 +119,12 @@ impl Sealer {
         Ok(opened.also_open.into_iter().fold(builder, Builder::open_with))
     }
 
-    /// Several key managers, and settings.
+    /// Returns a builder, for several key managers and for settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Seals and opens with the DEKs of a source, with the default settings.
+    /// Makes a sealer over a source of DEKs, with the default settings.
     #[must_use]
     pub fn from_source(source: impl DekSource + 'static) -> Self {
         Self::of(Arc::new(source), Leases::new(), Settings::default())
@@ -147,21 +145,21 @@ impl Sealer {
         }
     }
 
-    /// The cache, to look at its counters or to warm it.
+    /// Returns the cache, to read its counters or to warm it.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn cache(&self) -> Option<&Cached> {
         self.cache.as_ref()
     }
 
-    /// The registry of the data keys that are in use: those of handles and streams of this sealer, and those that its
-    /// cache keeps. It ends them, or turns them over.
+    /// Returns the registry of the data keys in use: those of this sealer's handles and streams, and those that its cache
+    /// keeps. The registry ends data keys or turns them over.
     #[must_use]
     pub fn leases(&self) -> &Leases {
         &self.leases
     }
 
-    /// The same sealer on behalf of `actor`, which audit and policies see and no KMS does.
+    /// Returns the same sealer on behalf of `actor`. Audit and policies see the actor, and no KMS does.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
         let mut sealer = self.clone();
@@ -169,7 +167,7 @@ impl Sealer {
         sealer
     }
 
-    /// The same sealer for one request of the application, whose id ties log lines together. Key managers see it.
+    /// Returns the same sealer for one request of the application. Key managers see the id, which connects log lines.
     #[must_use]
     pub fn with_request_id(&self, id: &str) -> Self {
         let mut sealer = self.clone();
@@ -177,7 +175,7 @@ impl Sealer {
         sealer
     }
 
-    /// The same sealer with other rules for [`rewrap`](Self::rewrap), for one call that may do more than others.
+    /// Returns the same sealer with other rules for [`rewrap`](Self::rewrap), for a call that may do more than others.
     ///
     /// ```
     /// # use waxseal::{EncryptionContext, Sealer, key::RewrapRules};
@@ -196,12 +194,13 @@ impl Sealer {
 
     /// Seals `plaintext` to an envelope under a DEK of the source.
     ///
-    /// With key managers alone that is a fresh DEK, and a call to each of them, for every value. To seal many
-    /// values of one context, ask for a [`data_key`](Self::data_key).
+    /// If the source has only key managers, each value gets a fresh DEK and costs a call to each key manager that wraps.
+    /// To seal many values of one context, ask for a [`data_key`](Self::data_key).
     ///
     /// # Errors
-    /// What the key manager says, by kind; `OverLimit` for an AAD above 65,536 bytes or a payload above
-    /// 2^46 bytes, before any key manager is called.
+    /// - `OverLimit` for an AAD above 65,536 bytes or a payload above 2^46 bytes, before any key manager is called
+    /// - `Configuration` if nothing is configured to wrap with
+    /// - the errors of the key managers, and `TimedOut` after the sealer's timeout
     ///
     /// # Cancel safety
     /// Dropping the future seals nothing and leaves nothing behind.
@@ -221,7 +220,7 @@ impl Sealer {
         let mut prefix = found.prefix(self.settings.padding, if is_small { rest } else { 0 })?;
         let mut out = Vec::new();
         if is_small && let Cow::Owned(front) = &mut prefix {
-            // It has room for all that follows: nothing to copy or to allocate again.
+            // `out` has room for all that follows, so nothing is copied or allocated again.
             std::mem::swap(front, &mut out);
         }
         let parallel = self.settings.parallel.as_ref();
@@ -240,13 +239,20 @@ impl Sealer {
 
     /// Opens an envelope. Plaintext is released only after all of it was verified.
     ///
-    /// The context and the AAD are the caller's; nothing is taken from the envelope on trust.
+    /// The caller passes the context and the AAD. Nothing is taken from the envelope on trust.
     ///
     /// # Errors
-    /// `Malformed`, `Unsupported`, `UnsupportedVersion`, `OverLimit` and `ContextMismatch` before any key
-    /// manager is called; `NoUsableKey` where no configured KEK is among its wraps; `CannotOpen` for a wrong
-    /// key, context or AAD or altered bytes; what the key managers say, by kind. Where no wrap opened, every
-    /// attempt is listed.
+    /// Before any key manager is called:
+    /// - `Malformed`, `Unsupported`, `UnsupportedVersion` or `OverLimit` for bytes that are not an envelope that this
+    ///   crate reads
+    /// - `ContextMismatch` if another context is stored in the envelope
+    ///
+    /// After that:
+    /// - `NoUsableKey` if none of its wraps is under a configured KEK
+    /// - `CannotOpen` for a wrong key, a wrong context, a wrong AAD, or altered bytes
+    /// - the errors of the key managers, and `TimedOut` after the sealer's timeout
+    ///
+    /// If no wrap opened, the error lists every [attempt](Error::attempts).
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -271,33 +277,33 @@ impl Sealer {
         Ok(Plaintext::new(out))
     }
 
-    /// Parses an envelope: who can open it, how it was sealed, how long it is. No key, no network.
+    /// Parses an envelope: who can open it, how it was sealed, how long it is. Uses no key and no network.
     ///
-    /// Nothing of what it says is authenticated before the envelope is opened.
+    /// Nothing that the envelope says is authenticated until the envelope is opened.
     ///
     /// # Errors
-    /// As [`Envelope::parse`].
+    /// The errors of [`Envelope::parse`].
     pub fn inspect<'b>(&self, envelope: &'b [u8]) -> Result<Envelope<'b>> {
         Envelope::parse(envelope)
     }
 
-    /// Makes new wraps for an envelope, under the KEKs that seal here. The DEK stays the same and so does every
-    /// byte of the body, which is not even read: `prefix` need only hold the envelope's header (see
-    /// [`Header::missing`]), so the cost does not grow with the payload.
+    /// Makes new wraps for an envelope, under the KEKs that wrap here. The DEK stays the same, and so does every byte of
+    /// the body. The body is not even read: `prefix` needs only to hold the envelope's header (see [`Header::missing`]),
+    /// so the cost does not grow with the payload.
     ///
-    /// A re-wrap is no revocation: whoever had the DEK still has it.
+    /// A re-wrap is not a revocation: whoever had the DEK still has it.
     ///
-    /// Wraps that are proven to be under a configured KEK are replaced; every other wrap is kept. What became of each
-    /// is told by [`NewWraps::stanzas`]. A re-wrap that would leave fewer wraps than it found, or a wrap of a weaker
-    /// class, is refused unless the [rules](Self::with_rewrap_rules) allow it.
+    /// A wrap that is proven to be under a configured KEK is replaced. Every other wrap is kept. [`NewWraps::stanzas`]
+    /// tells what became of each wrap. A re-wrap that would leave fewer wraps than it found, or a wrap of a weaker class,
+    /// is refused unless the [rules](Self::with_rewrap_rules) allow it.
     ///
     /// # Errors
-    /// As [`open`](Self::open) for the old wraps, and as [`seal`](Self::seal) for the new ones; `Configuration`
-    /// if nothing is configured to wrap with; `WouldWeaken` as above; `OverLimit` if the wraps that are kept and the
-    /// new ones together are more than 16.
+    /// - the errors of [`open`](Self::open) for the old wraps, and of [`seal`](Self::seal) for the new wraps
+    /// - `WouldWeaken` if the rules do not allow what would be left
+    /// - `OverLimit` if the kept wraps and the new wraps together are more than 16
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing: the new wraps come into force when the caller stores them.
+    /// Dropping the future changes nothing. The new wraps take effect when the caller stores them.
     pub async fn rewrap(&self, prefix: &[u8], context: &EncryptionContext) -> Result<NewWraps> {
         self.rewrap_inner(prefix, context)
             .await
@@ -316,17 +322,18 @@ impl Sealer {
         NewWraps::new(&header, &wraps, self.settings.padding)
     }
 
-    /// Re-wraps many values: see [`Rewrapper`].
+    /// Returns a [`Rewrapper`], which re-wraps many values.
     #[must_use]
     pub fn rewrapper(&self) -> Rewrapper {
         Rewrapper::new(self.clone())
     }
 
-    /// A data key to seal many values of one context with: the call to the key manager is made here, and
-    /// everything after it is synchronous. The wraps are the same in all of its envelopes.
+    /// Returns a data key, to seal many values of one context. Only this call asks the key manager; everything after it
+    /// is synchronous. All envelopes of the data key have the same wraps.
     ///
     /// # Errors
-    /// What the key manager says, by kind; `Configuration` where nothing is configured to wrap with.
+    /// - `Configuration` if nothing is configured to wrap with
+    /// - the errors of the key managers, and `TimedOut` after the sealer's timeout
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -350,11 +357,11 @@ impl Sealer {
         )
     }
 
-    /// The key that opens one envelope (and those of the same DEK), to open it synchronously: in place, or as
-    /// a stream behind its header.
+    /// Returns the key of one envelope, and of others of the same DEK, to open them synchronously: in place, or as a
+    /// stream behind the header.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open), except those of the AAD and the payload, which are not read yet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -370,9 +377,9 @@ impl Sealer {
         Ok(opener.with_parallel(self.settings.parallel.clone()))
     }
 
-    /// Whether nothing was ended or turned over since `epoch`, when a lease was asked for: else it is to be asked for again.
-    /// One that is handed out is put into the registry before that. For what is in it already a cache, or an earlier
-    /// call, has seen to both.
+    /// Whether nothing was ended or turned over since `epoch`, when the lease was asked for. Otherwise the caller asks
+    /// for it again. A lease is put into the registry before it is handed out. For a lease that is in the registry
+    /// already, a cache or an earlier call has done both.
     fn is_current(
         &self,
         epoch: u64,
@@ -409,12 +416,12 @@ impl Sealer {
         request
     }
 
-    /// Holds a source to the timeout, whatever it makes of the request's deadline.
+    /// Holds a source to the timeout, whatever the source makes of the request's deadline.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         with_timeout(&*self.settings.runtime, self.settings.timeout, work).await
     }
 
-    /// A DEK for a message of so many bytes, or for a data key.
+    /// Returns a DEK for a message of so many bytes, or for a data key.
     async fn seal_dek(&self, context: &EncryptionContext, message: Option<usize>) -> Result<ToSeal> {
         let mut request = self.request(context, Purpose::Seal);
         if let Some(bytes) = message {
@@ -423,7 +430,7 @@ impl Sealer {
         let handed_out = message.is_none().then_some(context);
         let source = self.source.as_ref();
         let epoch = self.leases.epoch();
-        // Without the future that asking takes, which costs as much as sealing a small value.
+        // This avoids a future, which costs as much as sealing a small value.
         if let Some(found) = at_hand::to_seal(source, &request)
             && self.is_live(found.lease())?
             && self.is_current(epoch, found.lease(), None, handed_out)
@@ -446,7 +453,7 @@ impl Sealer {
         .await
     }
 
-    /// The DEK of an envelope, for a message or to be handed out.
+    /// Returns the DEK of an envelope, for a message or to be handed out.
     async fn open_dek(
         &self,
         header: &Header<'_>,
@@ -481,7 +488,7 @@ impl Sealer {
         .await
     }
 
-    /// The same, and an error for the second that has ended.
+    /// The same, and an error for the second lease that has ended.
     fn is_live_or_again(&self, lease: &DekLease, ended: &mut bool) -> Result<bool> {
         if std::mem::replace(ended, !self.is_live(lease)?) && *ended {
             lease.check(self.settings.runtime.now())?;
@@ -489,7 +496,8 @@ impl Sealer {
         Ok(!*ended)
     }
 
-    /// Whether a lease can be used. One that a source has kept may end on its way here: it is asked for once more.
+    /// Whether a lease can be used. A lease that a source has kept may end on its way here, and is then asked for once
+    /// more.
     fn is_live(&self, lease: &DekLease) -> Result<bool> {
         match lease.check(self.settings.runtime.now()) {
             Err(error) if error.kind() == ErrorKind::LeaseExpired => Ok(false),
@@ -506,7 +514,7 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// Runs `work` in an open session of a lease. Where others have used up the session meanwhile, in the next.
+/// Runs `work` in an open session of a lease, or in the next session if others have used up this one meanwhile.
 fn in_session<T>(
     lease: &DekLease,
     sealing: Sealing,
@@ -516,7 +524,7 @@ fn in_session<T>(
     loop {
         let session = lease.seal_session(sealing, context)?;
         match work(&session) {
-            // Ends when the lease's own budget does, with its error.
+            // Ends when the lease's own budget does, with that error.
             Err(error) if is_session_over(&error) => {}
             result => return result,
         }

@@ -1,4 +1,4 @@
-//! What a re-wrap gives.
+//! The result of a re-wrap.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use crate::value::error::{Error, Result};
 
 /// New wraps for one envelope: the bytes that take the place of everything before its body.
 ///
-/// Nothing has changed until they are stored: [`splice`](Self::splice) gives a whole new envelope,
-/// [`prefix`](Self::prefix) and [`replaces`](Self::replaces) let a store do that itself, and
-/// [`in_place`](Self::in_place) gives bytes of the old length, where they fit.
+/// Nothing changes until the caller stores them. [`splice`](Self::splice) returns a whole new envelope.
+/// [`prefix`](Self::prefix) and [`replaces`](Self::replaces) let a store write only the front.
+/// [`in_place`](Self::in_place) returns bytes of the old length, if they fit.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewWraps {
     wraps: Wraps,
@@ -38,13 +38,13 @@ impl NewWraps {
         })
     }
 
-    /// The new bytes before the body.
+    /// Returns the new bytes before the body.
     #[must_use]
     pub fn prefix(&self) -> &[u8] {
         &self.prefix
     }
 
-    /// How many bytes of the old envelope they take the place of. Every byte from there on stays as it is.
+    /// Returns how many bytes of the old envelope the new bytes replace. Every byte after them stays as it is.
     #[must_use]
     pub fn replaces(&self) -> usize {
         self.replaces
@@ -60,35 +60,35 @@ impl NewWraps {
         self.wraps.prefix(0).map_or(usize::MAX, |prefix| prefix.len())
     }
 
-    /// What became of each wrap of the old envelope, in its order: kept, replaced or dropped.
+    /// Returns what became of each wrap of the old envelope, in its order: kept, replaced or dropped.
     #[must_use]
     pub fn stanzas(&self) -> &[StanzaFate] {
         &self.stanzas
     }
 
-    /// Whether the wraps are others than before.
+    /// Returns whether the new wraps differ from the old wraps.
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.changed
     }
 
-    /// Whether the DEK was held against the body's commitment. It was not if the KMS re-wrapped on its own side: then the
-    /// new wrap opens whatever the old one opened.
+    /// Returns whether the DEK was compared with the body's commitment. It was not if the KMS re-wrapped on its own side:
+    /// the new wrap then opens whatever the old wrap opened.
     #[must_use]
     pub fn is_verified(&self) -> bool {
         self.verified
     }
 
-    /// The wraps.
+    /// Returns the wraps.
     #[must_use]
     pub fn wraps(&self) -> &Wraps {
         &self.wraps
     }
 
-    /// The whole new envelope.
+    /// Returns the whole new envelope.
     ///
     /// # Errors
-    /// `InvalidArgument` where `envelope` is not the one that was re-wrapped.
+    /// `InvalidArgument` if `envelope` is not the envelope that was re-wrapped.
     pub fn splice(&self, envelope: &[u8]) -> Result<Vec<u8>> {
         if !envelope.starts_with(&self.old) {
             return Err(Error::argument("these wraps were made for another envelope"));
@@ -97,12 +97,11 @@ impl NewWraps {
         Ok([self.prefix.as_slice(), body].concat())
     }
 
-    /// The new bytes before the body, padded to exactly the length of the old ones; `None` where they do not
+    /// Returns the new bytes before the body, padded to exactly the length of the old bytes, or `None` if they do not
     /// fit.
     ///
-    /// Write them only where they are replaced as a whole (a database value, an object), or through a journal
-    /// that survives a crash, as [`rewrap_file`](crate::in_place::rewrap_file) does for files: a half-written wrap
-    /// section is refused.
+    /// Write them only if they are replaced as a whole (a database value, an object), or through a journal that survives
+    /// a crash, as [`rewrap_file`](crate::in_place::rewrap_file) does for files. A half-written wrap section is refused.
     #[must_use]
     pub fn in_place(&self) -> Option<Vec<u8>> {
         let bare = self.wraps.prefix(0).ok()?;
@@ -112,7 +111,7 @@ impl NewWraps {
 }
 
 impl fmt::Debug for NewWraps {
-    // Not the old header: it may hold a stored context.
+    // The old header may hold a stored context, so it is not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewWraps")
             .field("wraps", &self.wraps)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::during;
 use crate::envelope::{Cut, Envelope, Header};
 use crate::message::parallel::Parallel;
-use crate::message::{ChunkMachine, InContext, Message, OpenReader, OpenedInPlace, Verified};
+use crate::message::{ChunkMachine, InContext, Message, OpenReader, OpenedInPlace, VerifiedHeader};
 use crate::runtime::{Monotonic, Runtime};
 use crate::source::lease::DekLease;
 use crate::value::aad::Aad;
@@ -17,10 +17,9 @@ use crate::value::secret::Plaintext;
 
 /// The DEK of an envelope, in one context: opens that envelope and every other of the same DEK, synchronously.
 ///
-/// An opener of a sealer ends by age, as a data key does
-/// ([`Builder::data_key_age`](super::Builder::data_key_age), one hour by default), or with its lease. It
-/// asks its lease on every call whether it was revoked or has expired. A reader asks at every chunk whether the
-/// lease was revoked, and may finish its message after the opener has ended; a
+/// An opener of a sealer ends by age, as a data key does ([`Builder::data_key_age`](super::Builder::data_key_age), one
+/// hour by default), or with its lease. At every call it asks the lease whether the lease was revoked or has expired. A
+/// reader asks at every chunk whether the lease was revoked, and may finish its message after the opener has ended. A
 /// [`RangeReader`](crate::message::RangeReader) asks for both at every read.
 ///
 /// ```
@@ -56,22 +55,22 @@ impl Opener {
         }
     }
 
-    /// It ends then, unless its lease does before.
+    /// Ends the opener then, unless its lease ends before.
     pub(super) fn ending(mut self, end: Monotonic) -> Self {
         self.end = Some(end);
         self
     }
 
-    /// Returns an opener of a lease that the caller has: for stores of DEKs, whose envelopes are detached.
+    /// Makes an opener of a lease that the caller has, for stores of DEKs, whose envelopes are detached.
     ///
-    /// It ends with the lease alone. A registry ends it only if it knows the lease: see
+    /// The opener ends only with the lease. A registry ends it only if the registry knows the lease: see
     /// [`Leases::remember`](crate::source::Leases::remember).
     #[must_use]
     pub fn from_lease(lease: Arc<DekLease>, context: &EncryptionContext, runtime: Arc<dyn Runtime>) -> Self {
         Self::new(lease, context.clone(), runtime)
     }
 
-    /// Opens large payloads and streams on several threads; on the calling thread alone with `None`.
+    /// Opens large payloads and streams on several threads, or with `None` on the calling thread alone.
     #[must_use]
     pub fn with_parallel(mut self, parallel: impl Into<Option<Parallel>>) -> Self {
         self.parallel = parallel.into();
@@ -93,7 +92,7 @@ impl Opener {
         check(&self.lease, self.end, self.runtime.now())
     }
 
-    pub(super) fn verify<'h>(&'h self, header: &Header<'h>) -> Result<Verified<'h>> {
+    pub(super) fn verify<'h>(&'h self, header: &Header<'h>) -> Result<VerifiedHeader<'h>> {
         self.lease.verify_header(InContext::check(header, &self.context)?)
     }
 
@@ -134,7 +133,7 @@ impl Opener {
     /// Opens an envelope and appends its plaintext to `out`, which is as it was after an error.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub fn open_into(&self, envelope: &[u8], aad: Aad<'_>, out: &mut Vec<u8>) -> Result<()> {
         during(Operation::Open, || {
             self.check()?;
@@ -144,13 +143,14 @@ impl Opener {
         })
     }
 
-    /// Opens an envelope to the front of `out`, which has at least the length of its plaintext, and returns that length.
+    /// Opens an envelope to the front of `out`, which must be at least as long as the plaintext, and returns the length
+    /// of the plaintext.
     ///
-    /// It neither copies nor allocates nor clears first: for large payloads and a buffer that is used again, the fastest
-    /// way that keeps the envelope. Nothing of a payload that does not open stays in `out`.
+    /// It neither copies nor allocates nor clears `out` first. For large payloads and a buffer that is used again, it is
+    /// the fastest way that keeps the envelope. If the payload does not open, nothing of it stays in `out`.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `InvalidArgument` if `out` is too short.
+    /// The errors of [`open`](Self::open); `InvalidArgument` if `out` is too short.
     pub fn open_to_slice(&self, envelope: &[u8], aad: Aad<'_>, out: &mut [u8]) -> Result<usize> {
         during(Operation::Open, || {
             self.check()?;
@@ -162,11 +162,11 @@ impl Opener {
         })
     }
 
-    /// Opens an envelope where it lies, without copying. After an error the chunks are wiped: `envelope` is
-    /// then no envelope any more.
+    /// Opens an envelope where it lies, without copying. After an error the chunks are wiped, and `envelope` is no longer
+    /// an envelope.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: Aad<'_>) -> Result<OpenedInPlace<'b>> {
         during(Operation::Open, || {
             self.check()?;
@@ -193,8 +193,8 @@ impl Opener {
             .open_in_place(chunks, cut)
     }
 
-    /// Opens the chunks that `reader` returns, in constant memory: the rest of the stream that `header` was
-    /// read from.
+    /// Returns a reader that opens the chunks in `reader`, in constant memory. `reader` is the rest of the stream that
+    /// `header` was read from.
     ///
     /// # Errors
     /// - `CannotOpen` for the header of another DEK or context
@@ -206,11 +206,11 @@ impl Opener {
         Ok(OpenReader::new(reader, chunks, self.parallel()))
     }
 
-    /// The same over a reader with a buffer: chunks that lie in it are opened from there, which saves copying them. The
-    /// buffer has to hold more than one chunk to be of use, as bytes in memory and memory maps do.
+    /// The same over a reader with a buffer. Chunks in the buffer are opened from there, which saves a copy. This helps
+    /// only if the buffer holds more than one chunk, as bytes in memory and memory maps do.
     ///
     /// # Errors
-    /// As [`reader`](Self::reader).
+    /// The errors of [`reader`](Self::reader).
     pub fn buf_reader<R: BufRead>(
         &self,
         header: &Header<'_>,
@@ -221,7 +221,7 @@ impl Opener {
         Ok(OpenReader::buffered(reader, chunks, self.parallel()))
     }
 
-    /// The lease, to look at or to revoke.
+    /// Returns the lease, to read or to revoke it.
     #[must_use]
     pub fn lease(&self) -> &Arc<DekLease> {
         &self.lease
@@ -237,7 +237,7 @@ pub(super) fn check(lease: &DekLease, end: Option<Monotonic>, now: Monotonic) ->
     Ok(())
 }
 
-/// The front of `out`, of the length of a plaintext.
+/// Returns the front of `out`, of the length of a plaintext.
 pub(super) fn front(out: &mut [u8], cut: Cut) -> Result<&mut [u8]> {
     let (needed, given) = (cut.plaintext_len(), out.len());
     out.get_mut(..needed).ok_or_else(|| {

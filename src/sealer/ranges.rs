@@ -12,12 +12,14 @@ use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Plaintext;
 
 impl Opener {
-    /// Reads the payload of the envelope that `reader` holds from first byte to last, from anywhere: `header`
-    /// is what stands at its front. Reads the final chunk at once, see [`RangeReader`].
+    /// Returns a reader that opens the payload of an envelope from any position. The envelope begins at the first byte of
+    /// `reader` and ends at its last byte, and `header` is its header. This call reads the final chunk, see
+    /// [`RangeReader`].
     ///
     /// # Errors
-    /// As [`reader`](Self::reader); `CannotOpen` or `Malformed` where the final chunk is altered or cut off; `Io`
-    /// where `reader` fails.
+    /// - the errors of [`reader`](Self::reader)
+    /// - `CannotOpen` or `Malformed` if the final chunk is altered or cut off
+    /// - `Io` if `reader` fails
     pub fn range_reader<R: Read + Seek>(
         &self,
         header: &Header<'_>,
@@ -33,12 +35,12 @@ impl Opener {
         })
     }
 
-    /// Opens what was fetched by a plan: one piece for each of its [`ranges`](RangePlan::ranges), in that order
-    /// and each as long as its range. Gives just the range of the plaintext that the plan was made for, after all
-    /// pieces were verified.
+    /// Opens the pieces that a plan fetched: one piece for each of its [`ranges`](RangePlan::ranges), in that order, and
+    /// each as long as its range. Returns exactly the range of the plaintext that the plan was made for, after all pieces
+    /// were verified.
     ///
     /// # Errors
-    /// `InvalidArgument` for pieces of other lengths; else as [`open`](Self::open).
+    /// `InvalidArgument` for pieces of other lengths; the errors of [`open`](Self::open).
     pub fn open_range<P: AsRef<[u8]>>(
         &self,
         plan: &RangePlan,
@@ -51,11 +53,11 @@ impl Opener {
 }
 
 impl DataKey {
-    /// Reads the payload of an envelope of this DEK from anywhere, see [`Opener::range_reader`]. The reader ends
-    /// with the data key.
+    /// Returns a reader that opens the payload of an envelope of this DEK from any position, see
+    /// [`Opener::range_reader`]. The reader ends with the data key.
     ///
     /// # Errors
-    /// As there, and `LeaseExpired` where the data key has ended.
+    /// The errors of [`Opener::range_reader`]; `LeaseExpired` if the data key has ended.
     pub fn range_reader<R: Read + Seek>(
         &self,
         header: &Header<'_>,
@@ -71,10 +73,10 @@ impl DataKey {
         })
     }
 
-    /// Opens what was fetched by a plan, see [`Opener::open_range`].
+    /// Opens the pieces that a plan fetched, see [`Opener::open_range`].
     ///
     /// # Errors
-    /// As there, and `LeaseExpired` where the data key has ended.
+    /// The errors of [`Opener::open_range`]; `LeaseExpired` if the data key has ended.
     pub fn open_range<P: AsRef<[u8]>>(
         &self,
         plan: &RangePlan,
@@ -87,11 +89,11 @@ impl DataKey {
 }
 
 impl Sealer {
-    /// Opens what was fetched by a plan, see [`Opener::open_range`]. This asks the source for the DEK: for many parts of
-    /// one envelope, take its [`opener`](Self::opener) once.
+    /// Opens the pieces that a plan fetched, see [`Opener::open_range`]. This call asks the source for the DEK. For many
+    /// parts of one envelope, ask for its [`opener`](Self::opener) once.
     ///
     /// # Errors
-    /// As there, and as [`open`](Self::open).
+    /// `InvalidArgument` for pieces of other lengths; the errors of [`open`](Self::open).
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -107,7 +109,7 @@ impl Sealer {
     }
 }
 
-/// The front of `reader`, which an envelope fills from first byte to last.
+/// Moves `reader` to its first byte, where the envelope begins.
 pub(crate) fn rewound<R: Seek>(reader: &mut R) -> Result<()> {
     reader.seek(SeekFrom::Start(0)).map(drop).map_err(Error::io)
 }

@@ -1,4 +1,4 @@
-//! Re-wraps many values, so that values of one DEK stay values of one DEK.
+//! Re-wraps many values, so that values of one DEK keep sharing their wraps.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -18,12 +18,12 @@ use crate::value::error::{Operation, Result};
 /// How many wrap sections are remembered by default.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
-/// Re-wraps many values, one after the other: the loop over the rows of a table.
+/// Re-wraps many values, one after another, for the loop over the rows of a table.
 ///
 /// Values that were sealed under one data key share their wraps, and reading them costs one call to the KMS. A
-/// `Rewrapper` remembers what it made of a wrap section in a context, and gives the same new wraps to every value with
-/// the same old ones: 400 values of 20 data keys cost 20 unwraps and 20 wraps, and still cost 20 calls to read.
-/// It leaves alone what is known to be wrapped as configured already, so a second run changes nothing; see *Versions*.
+/// `Rewrapper` remembers the new wraps of a wrap section in a context, and returns them for every value with the same old
+/// wraps: 400 values of 20 data keys cost 20 unwraps and 20 wraps, and still cost 20 calls to read. It skips a value that
+/// is known to be wrapped as configured, so a second run changes nothing; see *Versions*.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
@@ -43,22 +43,22 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// # Ok::<(), waxseal::Error>(())
 /// ```
 ///
-/// *What is remembered* is bounded, see [`remembering`](Self::remembering), and holds the data keys of these wrap
-/// sections, which are wiped when they are forgotten or the `Rewrapper` is dropped. With a data key at hand, the
-/// commitment of each value is verified before it is given new wraps: a body that somebody put behind copied wraps is
-/// opened the general way, and fails. If the KMS re-wrapped on its own side, there is no data key here, and
-/// [`NewWraps::is_verified`] says so.
+/// *Memory.* What a `Rewrapper` remembers is bounded, see [`remembering`](Self::remembering). It holds the data keys of
+/// these wrap sections, and wipes each one when it forgets it or is dropped. If it holds the data key, it verifies the
+/// commitment of each value before it returns new wraps: a body that somebody put behind copied wraps is opened the
+/// general way, and fails. If the KMS re-wrapped on its own side, there is no data key here, and
+/// [`NewWraps::is_verified`] returns `false`.
 ///
-/// *Versions.* Which version of a KEK wraps now is learned from the first re-wrap in each context, and believed for as
-/// long as the `Rewrapper` lives. After a rotation take a new one. A KMS that does not tell which version wrapped
-/// ([`Capabilities::hides_versions`](crate::key::Capabilities::hides_versions): AWS KMS, for most calls) leaves it unknown
-/// whether a value is on the newest key material: then each run moves each data key once, and a second run is not for
-/// free.
+/// *Versions.* The first re-wrap in each context shows which version of a KEK wraps, and the `Rewrapper` relies on that
+/// for as long as it lives. After a rotation, make a new one. Some KMSs do not tell which version wrapped
+/// ([`Capabilities::hides_versions`](crate::key::Capabilities::hides_versions): AWS KMS, for most calls). Then nobody
+/// knows whether a value is under the newest key material, so each run moves each data key once, and a second run has a
+/// cost.
 ///
-/// *Registry.* These data keys are in the sealer's [registry of leases](Sealer::leases). Whenever something is ended or
-/// turned over there, a `Rewrapper` forgets everything; a data key whose lease is over is asked for again.
+/// *Registry.* These data keys are in the sealer's [registry of leases](Sealer::leases). If something is ended or turned
+/// over there, a `Rewrapper` forgets everything. If a lease is over, it asks for that data key again.
 ///
-/// To run several at once, give each the values of other data keys, or of other contexts.
+/// To run several at once, give each of them the values of other data keys or of other contexts.
 pub struct Rewrapper {
     sealer: Sealer,
     /// By wrap section and context.
@@ -74,22 +74,22 @@ pub struct Rewrapper {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RewrapCounts {
-    /// Values that were looked at: the sum of those that were rewrapped, reused, skipped and that failed.
+    /// Values that were looked at: the sum of those that were rewrapped, reused, skipped or failed.
     pub examined: u64,
-    /// Values that new wraps were made for.
+    /// Values for which new wraps were made.
     pub rewrapped: u64,
-    /// Values that were given the new wraps of another value of the same data key, without a call.
+    /// Values that got the new wraps of another value of the same data key, without a call.
     pub reused: u64,
-    /// Values that are wrapped as configured already.
+    /// Values that were already wrapped as configured.
     pub skipped: u64,
-    /// Values that failed: see the error.
+    /// Values that failed. [`Rewrapper::rewrap`] returned the error.
     pub failed: u64,
-    /// Values among those that were rewrapped or reused whose data key nobody has held against their commitment, since
-    /// the KMS re-wrapped on its own side.
+    /// Values among those rewrapped or reused whose data key was not compared with their commitment, because the KMS
+    /// re-wrapped on its own side.
     pub unverified: u64,
-    /// Wraps of others that values were left with.
+    /// Wraps of others that values kept.
     pub kept: u64,
-    /// Wraps that are gone because the rules say so.
+    /// Wraps that were removed because the rules say so.
     pub dropped: u64,
 }
 
@@ -104,7 +104,7 @@ impl Rewrapper {
         }
     }
 
-    /// Remembers this many wrap sections, each with its data key, and as many contexts. 1,024 by default.
+    /// Sets how many wrap sections, each with its data key, and how many contexts are remembered. 1,024 by default.
     #[must_use]
     pub fn remembering(mut self, wrap_sections: NonZeroUsize) -> Self {
         self.memory.resize(wrap_sections);
@@ -112,14 +112,14 @@ impl Rewrapper {
         self
     }
 
-    /// New wraps for one value, or `None` if it is wrapped as configured already. As [`Sealer::rewrap`], `prefix` need
-    /// only hold the envelope's header.
+    /// Returns new wraps for one value, or `None` if it is already wrapped as configured. As for [`Sealer::rewrap`],
+    /// `prefix` needs only to hold the envelope's header.
     ///
     /// # Errors
-    /// As [`Sealer::rewrap`]. An error is about this value alone: go on with the next.
+    /// The errors of [`Sealer::rewrap`]. An error is about this value alone, so go on with the next value.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing, and the value counts as examined.
+    /// Dropping the future changes nothing. The value counts as examined.
     pub async fn rewrap(&mut self, prefix: &[u8], context: &EncryptionContext) -> Result<Option<NewWraps>> {
         self.counts.examined += 1;
         let result = self.rewrap_inner(prefix, context).await;
@@ -182,7 +182,7 @@ impl Rewrapper {
         if let Some(lease) = made.lease() {
             self.sealer.leases.remember(lease, Some(section), context);
         }
-        // What was asked for before something was ended is not used again after it.
+        // An answer that was asked for before something was ended is not used again after it.
         let keeps = epoch == self.sealer.leases.epoch();
         if keeps && !made.under().is_empty() {
             self.current.put(*context.digest(), made.under().to_vec());
@@ -203,7 +203,7 @@ impl Rewrapper {
         Ok(new)
     }
 
-    /// What was just made is current, if it comes by again.
+    /// The new wraps are current if they come by again.
     fn remember_new(&mut self, new: &NewWraps, made: &Rewrapped, context: &EncryptionContext) -> Result<()> {
         let front = new
             .prefix()
@@ -218,11 +218,12 @@ impl Rewrapper {
         Ok(())
     }
 
-    /// Whether a value is wrapped as configured already, without a call: `Unknown` if only an unwrap tells, or until the
-    /// first re-wrap in this context has shown which version wraps now. [`rewrap`](Self::rewrap) finds it out.
+    /// Returns whether a value is already wrapped as configured, without a call. Returns `Unknown` if only an unwrap can
+    /// tell, or until the first re-wrap in this context has shown which version wraps. [`rewrap`](Self::rewrap) finds it
+    /// out.
     ///
     /// # Errors
-    /// As [`Header::parse`], and `ContextMismatch`.
+    /// The errors of [`Header::parse`]; `ContextMismatch` if another context is stored in the header.
     pub fn is_current(&self, prefix: &[u8], context: &EncryptionContext) -> Result<Currency> {
         let parsed = || {
             let header = Header::parse(prefix)?;
@@ -250,7 +251,7 @@ impl Rewrapper {
         self.sealer.source.as_ref().is_current(*section, &request)
     }
 
-    /// What was done so far.
+    /// Returns what was done so far.
     #[must_use]
     pub fn counts(&self) -> RewrapCounts {
         self.counts

@@ -8,7 +8,8 @@ use crate::message::Session;
 /// How many sessions are kept, each for 2^20 messages.
 const SESSIONS: usize = 16;
 
-/// One session after another. Reading the current one takes no lock: a lock costs a tenth of a small seal.
+/// Sessions that follow one another. Reading the current session takes no lock, because a lock costs a tenth of a small
+/// seal.
 pub(super) struct Sessions {
     started: [OnceLock<Arc<Session>>; SESSIONS],
     current: AtomicUsize,
@@ -26,12 +27,12 @@ impl Sessions {
         }
     }
 
-    /// The session in use; `None` once all that are kept have been used up.
+    /// Returns the session in use, or `None` after all that are kept were used up.
     pub(super) fn current(&self) -> Option<&Arc<Session>> {
         self.started.get(self.current.load(Ordering::Acquire))?.get()
     }
 
-    /// Puts a session into use after the one that has ended. Where others do so too, any of theirs will do.
+    /// Puts a session into use after one that has ended. If other threads do so too, any of their sessions will do.
     pub(super) fn put(&self, session: Arc<Session>) {
         let at = self.current.load(Ordering::Acquire);
         if self
@@ -44,7 +45,7 @@ impl Sessions {
         if let Some(next) = self.started.get(at + 1) {
             next.get_or_init(|| session);
         }
-        // Past the end too: from there on each call asks the lease.
+        // The count also goes past the end: from there on each call asks the lease.
         let _ = self
             .current
             .compare_exchange(at, at + 1, Ordering::AcqRel, Ordering::Acquire);

@@ -11,7 +11,7 @@ impl Opener {
     /// [`reader`](Self::reader) over an asynchronous reader.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`reader`](Self::reader).
     pub fn async_reader<R>(
         &self,
         header: &Header<'_>,
@@ -27,7 +27,7 @@ impl DataKey {
     /// [`writer`](Self::writer) over an asynchronous writer. The stream must be closed, see [`AsyncSealWriter`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`writer`](Self::writer).
     pub fn async_writer<W>(&self, writer: W, aad: Aad<'_>) -> Result<AsyncSealWriter<W>> {
         Ok(AsyncSealWriter::new(writer, self.begin_stream(aad)?))
     }
@@ -35,7 +35,7 @@ impl DataKey {
     /// [`reader`](Self::reader) over an asynchronous reader.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`reader`](Self::reader).
     pub fn async_reader<R>(
         &self,
         header: &Header<'_>,
@@ -47,11 +47,11 @@ impl DataKey {
 }
 
 impl Sealer {
-    /// Seals what is written to it to an envelope in `writer`, in constant memory, under a DEK of its own. The
-    /// stream must be closed, see [`AsyncSealWriter`].
+    /// Returns a writer that seals what is written to it to an envelope in `writer`, in constant memory, under a DEK of
+    /// its own. The stream must be closed, see [`AsyncSealWriter`].
     ///
     /// # Errors
-    /// As [`seal`](Self::seal). `writer` is dropped with an error.
+    /// The errors of [`seal`](Self::seal). `writer` is dropped with an error.
     ///
     /// # Cancel safety
     /// Dropping the future drops `writer`, to which nothing was written.
@@ -66,11 +66,11 @@ impl Sealer {
             .async_writer(writer, binding.aad())
     }
 
-    /// Opens the envelope that a reader of `futures-io` gives, in constant memory: reads its header now, and its
-    /// chunks as they are asked for. See [`AsyncOpenReader`] for what is released when.
+    /// Returns a reader that opens the envelope in a `futures-io` reader, in constant memory. This call reads the header;
+    /// the chunks are read when they are asked for. [`AsyncOpenReader`] says when what is released.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `Io` where the reader fails.
+    /// The errors of [`open`](Self::open); `Io` if `reader` fails.
     ///
     /// # Cancel safety
     /// Dropping the future drops `reader`, of which the header may have been read.
@@ -85,11 +85,11 @@ impl Sealer {
         self.reader_behind(header, reader, binding).await
     }
 
-    /// Opens the envelope that a reader of tokio gives, in constant memory: reads its header now, and its chunks as
-    /// they are asked for. See [`AsyncOpenReader`] for what is released when.
+    /// Returns a reader that opens the envelope in a tokio reader, in constant memory. This call reads the header; the
+    /// chunks are read when they are asked for. [`AsyncOpenReader`] says when what is released.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `Io` where the reader fails.
+    /// The errors of [`open`](Self::open); `Io` if `reader` fails.
     ///
     /// # Cancel safety
     /// Dropping the future drops `reader`, of which the header may have been read.

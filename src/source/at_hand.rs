@@ -1,7 +1,7 @@
-//! What can be had without waiting, and without a future, which costs as much as sealing a small value.
+//! DEKs that are there without waiting, and without a future, which costs as much as sealing a small value.
 //!
-//! Only of sources that are known here by their type: a source around another, which audits or refuses, is a type of its
-//! own, and is asked each time.
+//! This is only for sources whose type is known here. A source around another source, which audits or refuses, has a type
+//! of its own, and is asked each time.
 #![cfg_attr(
     not(feature = "cache"),
     allow(
@@ -41,7 +41,7 @@ impl ToSeal {
         }
     }
 
-    /// The front of an envelope, with room behind it if nobody else has it.
+    /// Returns the front of an envelope, with room behind it if nobody else has it.
     pub(crate) fn prefix(&self, padding: usize, room: usize) -> Result<Cow<'_, [u8]>> {
         match self {
             Self::Given(_, wraps) => wraps.prefix(padding, room),
@@ -55,7 +55,7 @@ impl ToSeal {
         }
     }
 
-    /// A session that is open already, if there is one that counts for the calling thread.
+    /// Returns a session that is already open, if there is one that counts for the calling thread.
     pub(crate) fn session(
         &self,
         sealing: Sealing,
@@ -110,7 +110,7 @@ impl ToOpen {
     }
 }
 
-/// What a known source would give for sealing, if it has that at hand.
+/// Returns what a known source would hand out for sealing, if the source has it at hand.
 pub(crate) fn to_seal(source: &dyn DekSource, request: &Request<'_>) -> Option<ToSeal> {
     let any: &dyn Any = source;
     #[cfg(feature = "cache")]
@@ -125,7 +125,8 @@ pub(crate) fn to_seal(source: &dyn DekSource, request: &Request<'_>) -> Option<T
     to_seal(&**shared, request)
 }
 
-/// What a known source would give for opening, in the same way. Verified, as that is.
+/// Returns what a known source would hand out for opening, in the same way. It is verified, as the source's answer would
+/// be.
 pub(crate) fn to_open(
     source: &dyn DekSource,
     wraps: WrapSection<'_>,
@@ -141,7 +142,7 @@ pub(crate) fn to_open(
     to_open(&**shared, wraps, body, request)
 }
 
-/// The cache that a source is, if it is one.
+/// Returns the cache that a source is, if it is one.
 #[cfg(feature = "cache")]
 pub(crate) fn cache(source: &dyn DekSource) -> Option<&Cached> {
     let any: &dyn Any = source;

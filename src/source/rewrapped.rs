@@ -1,4 +1,4 @@
-//! What a re-wrap made of a wrap section.
+//! The result of a re-wrap of a wrap section.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::value::error::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fate {
-    /// It stands in the new wrap section as it was: nobody has proven that it is ours, or it was current.
+    /// The stanza is in the new wrap section as it was: it is not proven ours, or it was current.
     Kept,
-    /// It was ours, and new wraps stand in its place.
+    /// The stanza was ours, and new wraps take its place.
     Replaced,
-    /// It was not proven ours, and is gone because the [rules](RewrapRules) say so.
+    /// The stanza was not proven ours, and is gone because the [rules](RewrapRules) say so.
     Dropped,
 }
 
@@ -24,14 +24,14 @@ pub enum Fate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StanzaFate {
-    /// Which stanza, counted from 0.
+    /// The number of the stanza, counted from 0.
     pub index: usize,
-    /// The KEK: the one that unwrapped it, or else the one it claims. The id is empty if the stanza hides it and nothing
-    /// has unwrapped it.
+    /// The KEK that unwrapped the stanza, or else the KEK that the stanza claims. The id is empty if the stanza hides it
+    /// and nothing has unwrapped the stanza.
     pub kek: KekRef,
-    /// The algorithm it claims.
+    /// The algorithm that the stanza claims.
     pub algorithm: WrapAlgorithm,
-    /// What became of it.
+    /// What became of the stanza.
     pub fate: Fate,
 }
 
@@ -46,8 +46,7 @@ impl fmt::Display for StanzaFate {
     }
 }
 
-/// What a [`DekSource`](crate::DekSource) made of a wrap section: the new wraps, and what became of each stanza of the
-/// old one.
+/// The result of a re-wrap by a [`DekSource`](crate::DekSource): the new wraps, and what became of each old stanza.
 #[derive(Clone, Debug)]
 pub struct Rewrapped {
     wraps: WrapSet,
@@ -58,11 +57,12 @@ pub struct Rewrapped {
 }
 
 impl Rewrapped {
-    /// The wraps that were made, followed by the stanzas of `section` that are kept. `fates` has one entry for each
-    /// stanza, in order; for an any-of section.
+    /// Makes a result of the wraps that were made, followed by the kept stanzas of `section`, an any-of section. `fates`
+    /// has one entry for each stanza, in order.
     ///
     /// # Errors
-    /// `InvalidArgument` for another number of fates than stanzas; `OverLimit` for more than 16 wraps in all.
+    /// - `InvalidArgument` if there are not as many fates as stanzas, or if no wrap is left
+    /// - `OverLimit` for more than 16 wraps in all
     pub fn new(section: &WrapSection<'_>, made: Vec<WrappedDek>, fates: &[Fate]) -> Result<Self> {
         if fates.len() != section.count() {
             return Err(Error::argument("a re-wrap says what becomes of each stanza"));
@@ -91,22 +91,23 @@ impl Rewrapped {
         })
     }
 
-    /// Every stanza as it was.
+    /// Returns every stanza as it was.
     ///
     /// # Errors
-    /// None that a parsed section can cause.
+    /// The errors of [`new`](Self::new). A section that was parsed causes none.
     pub fn unchanged(section: &WrapSection<'_>) -> Result<Self> {
         Self::new(section, Vec::new(), &vec![Fate::Kept; section.count()])
     }
 
-    /// Says which KEKs wrap now, where the wraps do not: their ids are hidden, or they are those that were there.
+    /// Sets which KEKs wrap now, if the wraps do not show it: because their ids are hidden, or because they are the old
+    /// wraps.
     #[must_use]
     pub fn wrapped_under(mut self, keks: Vec<KekRef>) -> Self {
         self.under = keks;
         self
     }
 
-    /// Says which KEK a stanza was unwrapped by.
+    /// Sets the KEK that unwrapped a stanza.
     #[must_use]
     pub fn unwrapped_by(mut self, index: usize, kek: KekRef) -> Self {
         if let Some(stanza) = self.stanzas.get_mut(index) {
@@ -115,60 +116,61 @@ impl Rewrapped {
         self
     }
 
-    /// Adds the lease of the DEK, which was held against the body's commitment. A re-wrap at the KMS has none.
+    /// Adds the lease of the DEK, which was compared with the body's commitment. After a re-wrap at the KMS there is no
+    /// lease.
     #[must_use]
     pub fn with_lease(mut self, lease: Arc<DekLease>) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// The new wraps: those that were made first, then those that were kept.
+    /// Returns the new wraps: first those that were made, then those that were kept.
     #[must_use]
     pub fn wraps(&self) -> &WrapSet {
         &self.wraps
     }
 
-    /// The new wraps.
+    /// Takes out the new wraps.
     #[must_use]
     pub fn into_wraps(self) -> WrapSet {
         self.wraps
     }
 
-    /// The wraps that were made.
+    /// Returns the wraps that were made.
     #[must_use]
     pub fn made(&self) -> &[WrappedDek] {
         self.wraps.wraps().get(..self.made).unwrap_or_default()
     }
 
-    /// The KEKs and versions that wrap now, as far as this re-wrap has shown it.
+    /// Returns the KEKs and versions that wrap now, as far as this re-wrap has shown them.
     #[must_use]
     pub fn under(&self) -> &[KekRef] {
         &self.under
     }
 
-    /// What became of each stanza of the old wrap section, in its order.
+    /// Returns what became of each stanza of the old wrap section, in its order.
     #[must_use]
     pub fn stanzas(&self) -> &[StanzaFate] {
         &self.stanzas
     }
 
-    /// Whether anything is different from what was.
+    /// Returns whether the new wraps differ from the old wraps.
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.made > 0 || self.stanzas.iter().any(|stanza| stanza.fate != Fate::Kept)
     }
 
-    /// The lease of the DEK, if the DEK came here. `None` after a re-wrap at the KMS: then nobody has held the DEK
-    /// against the body.
+    /// Returns the lease of the DEK, if the DEK was unwrapped here. Returns `None` after a re-wrap at the KMS: then
+    /// nobody has compared the DEK with the body.
     #[must_use]
     pub fn lease(&self) -> Option<&Arc<DekLease>> {
         self.lease.as_ref()
     }
 
-    /// Refuses what the rules do not allow: fewer wraps than there were KEKs before, or a dropped stanza.
+    /// Refuses what the rules do not allow.
     ///
     /// # Errors
-    /// `WouldWeaken`.
+    /// `WouldWeaken` if there are fewer wraps than there were KEKs before, or if a stanza was dropped.
     pub fn check(&self, rules: RewrapRules<'_>) -> Result<()> {
         let with_fate = |fate| self.stanzas.iter().filter(move |stanza| stanza.fate == fate);
         if with_fate(Fate::Dropped).next().is_some() && !rules.drops_unknown() {

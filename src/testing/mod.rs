@@ -6,18 +6,23 @@
 //! | see what a sealer asks of a KMS, and make the KMS fail | [`FakeKeyManager`] |
 //! | test what depends on time, without waiting | [`SimulatedRuntime`] |
 //! | test what reads variables, without touching the process | [`FakeEnvironment`] |
-//! | see how decorators and policies of your own can look | [`sketch`] |
+//! | let a year pass for a key ring (feature `ring`) | `ClockedInventory` |
+//!
+//! Decorators and policies of your own: see the examples `audit`, `tenants` and `two_wraps`.
 //!
 //! Nothing here is for production: a [`FakeKeyManager`] keeps its keys in memory and derives them from a
 //! name.
 
+#[cfg(feature = "ring")]
+mod clocked;
 pub mod conformance;
 mod environment;
 mod fake;
 mod join;
 mod runtime;
-pub mod sketch;
 
+#[cfg(feature = "ring")]
+pub use clocked::ClockedInventory;
 pub use environment::FakeEnvironment;
 pub use fake::{Call, FakeKeyManager, Fault, Method};
 pub use runtime::SimulatedRuntime;

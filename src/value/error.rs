@@ -89,6 +89,12 @@ pub enum ErrorKind {
     /// The KEK was destroyed.
     #[error("the key is destroyed")]
     KeyDestroyed,
+    /// The ring has no key for the scope of this context. A key of a wider scope is never used in its place.
+    #[error("the ring has no key for this scope")]
+    NoKeyForScope,
+    /// A key of a ring cannot make this move. The detail says why, and what would become unreadable.
+    #[error("the key's lifecycle does not allow it")]
+    LifecycleRefused,
 
     // The key manager.
     /// The key manager knows the caller and denies access.
@@ -147,6 +153,16 @@ pub enum ErrorKind {
     /// A store failed.
     #[error("the store failed")]
     Store,
+    /// The ring could not read its inventory for longer than its settings allow.
+    #[error("the inventory has not been read for too long")]
+    InventoryStale,
+    /// What an inventory holds was not signed by the ring's authority, or is older than what was seen before. The detail names
+    /// the record.
+    #[error("the inventory does not verify")]
+    InventoryInvalid,
+    /// Somebody else changed the ring meanwhile. Read it again and decide again.
+    #[error("the ring was changed meanwhile")]
+    Conflict,
     /// The audit record could not be kept, so the operation was refused.
     #[error("the audit record could not be kept")]
     Audit,
@@ -173,7 +189,10 @@ impl ErrorKind {
     /// Returns whether an operation is worth trying again after an error of this kind, unless the error says otherwise.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Throttled | Self::Unavailable | Self::TimedOut)
+        matches!(
+            self,
+            Self::Throttled | Self::Unavailable | Self::TimedOut | Self::InventoryStale | Self::Conflict
+        )
     }
 }
 

@@ -5,7 +5,6 @@ pub(crate) mod aead;
 pub(crate) mod context;
 pub mod entropy;
 pub mod error;
-pub(crate) mod few;
 pub mod limits;
 pub(crate) mod place;
 pub(crate) mod secret;

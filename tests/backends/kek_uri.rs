@@ -296,3 +296,42 @@ async fn the_first_wrap_is_read_back_unless_it_is_switched_off() {
         "{error}"
     );
 }
+
+/// A key file, a successor beside it, and what each of them wraps; from nothing but texts that were stored.
+#[test]
+fn a_folder_of_key_files_is_administered_by_its_uri() {
+    use waxseal::backend::kek_uri::KekUri;
+    use waxseal::key::KekTemplate;
+    let dir = tempfile::tempdir().unwrap();
+    let environment = FakeEnvironment::new();
+    let context = EncryptionContext::empty();
+    block_on(async {
+        let uri: KekUri = format!("file:{}/kek-1", dir.path().display()).parse().unwrap();
+        let admin = uri.open_admin(&environment).await.unwrap();
+        let first = admin.create(&KekTemplate::new("kek-1"), "first").await.unwrap();
+        let second = admin.create(&KekTemplate::new("kek-2"), "second").await.unwrap();
+        let stored = [
+            uri.to_stored().unwrap().to_owned(),
+            uri.sibling("kek-2", &second.kek)
+                .unwrap()
+                .to_stored()
+                .unwrap()
+                .to_owned(),
+        ];
+        for (stored, made) in stored.iter().zip([&first, &second]) {
+            let uri: KekUri = stored.parse().unwrap();
+            let opened = uri.open_pinned(&environment, &made.kek).await.unwrap();
+            let request = waxseal::key::Request::new(&context);
+            let (_, wrapped) = opened.active.generate(&request).await.unwrap();
+            assert_eq!(*wrapped.kek(), made.kek);
+        }
+        // Another key in the place of the one that was recorded is refused.
+        let error = uri.open_pinned(&environment, &second.kek).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        for uri in ["env:K", "passphrase-env:P"] {
+            let uri: KekUri = uri.parse().unwrap();
+            let error = uri.open_admin(&environment).await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+        }
+    });
+}

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use waxseal::testing::conformance::{Subject, run};
 use waxseal::{
     EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::KekRef, envelope::WrapAlgorithm,
     envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request,
-    key::Unwrapped, value::Dek,
+    key::Unwrapped, key::Versions, value::Dek,
 };
 
 /// What is wrong with a manager that does everything else right.
@@ -69,6 +69,12 @@ enum Lie {
     SharesItsNamesakesIdentity,
     ChangesItsIdentity,
     TellsASecretIdentity,
+    DeclaresNoVersions,
+    ProvesNoVersion,
+    IgnoresThePin,
+    PinsAnybodysKek,
+    FallsBackToTheNewest,
+    CannotBePinned,
 }
 
 struct Liar {
@@ -195,7 +201,11 @@ impl KeyManager for Liar {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let capabilities = self.inner.capabilities();
+        match self.lie {
+            Lie::DeclaresNoVersions => capabilities.with_versions(Versions::None),
+            _ => capabilities,
+        }
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
@@ -230,6 +240,18 @@ impl KeyManager for Liar {
             Lie::ChangesItsIdentity => Some(self.inner.calls().len().to_string()),
             Lie::TellsASecretIdentity => Some("at https://user:t0ken@kms".to_owned()),
             _ => self.inner.identity(),
+        }
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        let is_own = kek.id() == self.inner.kek().id();
+        let exists = kek.version().parse().is_ok_and(|version: u32| version < 3);
+        match self.lie {
+            Lie::IgnoresThePin if is_own => Ok(Arc::new(self.inner.clone())),
+            Lie::PinsAnybodysKek => Ok(Arc::new(self.inner.clone())),
+            Lie::FallsBackToTheNewest if is_own && !exists => Ok(Arc::new(self.inner.clone())),
+            Lie::CannotBePinned => Err(Error::new(ErrorKind::Unsupported { feature: "pinning" })),
+            _ => self.inner.pinned_to(kek),
         }
     }
 
@@ -322,6 +344,7 @@ impl KeyManager for Liar {
         if let Ok(opened) = &mut opened {
             match self.lie {
                 Lie::UnwrapsAnotherDek => opened.dek = Dek::generate()?,
+                Lie::ProvesNoVersion => opened.kek = KekRef::new("fake", opened.kek.id(), "")?,
                 Lie::NamesAnotherProvider => opened.kek = KekRef::new("other", opened.kek.id(), "")?,
                 _ => {}
             }
@@ -391,7 +414,9 @@ fn found_by(lie: Lie) -> Vec<&'static str> {
     inner.inner = inner.inner.with_ambiguous_id();
     let (other, namesake) = (inner.inner.sibling("b"), inner.inner.elsewhere("there"));
     inner.namesake.set(namesake.clone()).unwrap();
+    inner.inner.rotate_now();
     let mut subject = Subject::new(inner)
+        .with_older_version(KekRef::new("fake", "a", "1").unwrap())
         .against(other)
         .against_namesake(namesake)
         .with_canary("t0ken");
@@ -451,6 +476,12 @@ fn every_liar_is_found_by_the_check_for_it() {
         (Lie::RewrapsInAnyContext, "a_rewrap_keeps_dek_and_binding"),
         (Lie::MixesCallsAtOnce, "several_calls_at_once_do_not_mix"),
         (Lie::HoldsALockWhenDropped, "a_call_may_be_dropped"),
+        (Lie::DeclaresNoVersions, "answers_name_versions_as_declared"),
+        (Lie::ProvesNoVersion, "answers_name_versions_as_declared"),
+        (Lie::IgnoresThePin, "a_pinned_older_version_wraps_and_is_named"),
+        (Lie::PinsAnybodysKek, "nothing_but_its_own_kek_can_be_pinned"),
+        (Lie::FallsBackToTheNewest, "nothing_but_its_own_kek_can_be_pinned"),
+        (Lie::CannotBePinned, "a_pinned_manager_wraps_as_pinned"),
     ] {
         let found = found_by(lie);
         assert!(found.contains(&check), "{lie:?}: {found:?}");
@@ -528,6 +559,10 @@ impl KeyManager for Chatty {
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
         self.1.recognizes(wrapped)
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        self.1.pinned_to(kek)
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use pollster::block_on;
 use waxseal::envelope::BodyHead;
-use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, MemorySink, ScopeRouter};
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{
-    DekSource, EncryptionContext, Envelope, KeyManager, Result, envelope::WrapSection, envelope::WrapSet,
-    key::Request, source::AnyOf, source::DekLease, value::Dek,
+    DekSource, EncryptionContext, Envelope, KeyManager, Result, envelope::KekRef, envelope::WrapSection,
+    envelope::WrapSet, key::Request, source::AnyOf, source::DekLease, value::Dek,
 };
+
+use crate::audit::{AuditMode, AuditedKeys, AuditedSource, MemorySink};
+use crate::tenants::ScopeRouter;
 
 const METHODS: [Method; 7] = [
     Method::Generate,
@@ -87,7 +89,7 @@ fn an_arc_forwards_every_method() {
 
 #[test]
 fn an_audit_around_keys_forwards_every_method_and_records_each_item() {
-    let (fake, sink) = (counting(), MemorySink::new());
+    let (fake, sink) = (counting(), MemorySink::default());
     let audited = AuditedKeys::new(fake.clone(), Arc::new(sink.clone()), AuditMode::Required);
     forwards("AuditedKeys", &fake, &audited);
     // Four single calls, and three batches of two.
@@ -99,9 +101,19 @@ fn an_audit_around_keys_forwards_every_method_and_records_each_item() {
     );
 }
 
+/// What is pinned is decorated as it was before: none of its calls passes by the audit.
+#[test]
+fn an_audit_around_keys_stays_around_pinned_ones() {
+    let (fake, sink) = (counting(), MemorySink::default());
+    let audited = AuditedKeys::new(fake.clone(), Arc::new(sink.clone()), AuditMode::Required);
+    let kek = KekRef::new("fake", "kek", "1").unwrap();
+    forwards("AuditedKeys, pinned", &fake, &*audited.pinned_to(&kek).unwrap());
+    assert_eq!(sink.records().len(), 4 + 3 * 2);
+}
+
 #[test]
 fn one_record_that_is_not_kept_spoils_its_item() {
-    let (fake, sink) = (counting(), MemorySink::new());
+    let (fake, sink) = (counting(), MemorySink::default());
     let audited = AuditedKeys::new(fake, Arc::new(sink.clone()), AuditMode::Required);
     let context = EncryptionContext::empty();
     let request = Request::new(&context);
@@ -153,7 +165,7 @@ fn sources_around_sources_forward_every_method() {
         ("AuditedSource", |inner| {
             Arc::new(AuditedSource::new(
                 inner,
-                Arc::new(MemorySink::new()),
+                Arc::new(MemorySink::default()),
                 AuditMode::Required,
             ))
         }),

@@ -8,12 +8,15 @@ use std::time::Duration;
 use pollster::block_on;
 use waxseal::blocking::Sealer;
 use waxseal::source::{Cached, Caching};
-use waxseal::testing::sketch::{AuditMode, AuditedKeys, AuditedSource, MemorySink, ScopeRouter, TwoWraps};
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::{
     Aad, DekSource, EncryptionContext, Envelope, Error, ErrorKind, envelope::ChunkSize, envelope::KekRef,
     envelope::WrapAlgorithm, key::Purpose, source::AnyOf, value::Operation,
 };
+
+use crate::audit::{AuditMode, AuditedKeys, AuditedSource, MemorySink};
+use crate::tenants::ScopeRouter;
+use crate::two_wraps::TwoWraps;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -208,7 +211,7 @@ fn a_source_and_key_managers_are_not_configured_together() {
 
 #[test]
 fn the_audit_sees_who_did_what_and_what_failed() {
-    let (sink, kms) = (MemorySink::new(), FakeKeyManager::new("kek"));
+    let (sink, kms) = (MemorySink::default(), FakeKeyManager::new("kek"));
     let source = AuditedSource::new(
         AnyOf::new(kms.clone()),
         Arc::new(sink.clone()),
@@ -260,7 +263,7 @@ fn the_audit_sees_who_did_what_and_what_failed() {
 #[test]
 fn what_cannot_be_recorded_is_refused_where_that_is_required() {
     for (mode, refused) in [(AuditMode::Required, true), (AuditMode::BestEffort, false)] {
-        let (sink, kms) = (MemorySink::new(), FakeKeyManager::new("kek"));
+        let (sink, kms) = (MemorySink::default(), FakeKeyManager::new("kek"));
         let around_keys = AuditedKeys::new(kms.clone(), Arc::new(sink.clone()), mode);
         let around_source = AuditedSource::new(AnyOf::new(kms), Arc::new(sink.clone()), mode);
         for sealer in [Sealer::new(around_keys), Sealer::from_source(around_source)] {
@@ -286,7 +289,7 @@ fn what_cannot_be_recorded_is_refused_where_that_is_required() {
 #[test]
 fn an_audit_around_a_cache_sees_what_the_cache_answers() {
     let (_, cache, kms, runtime) = cached();
-    let sink = MemorySink::new();
+    let sink = MemorySink::default();
     let source = AuditedSource::new(cache, Arc::new(sink.clone()), AuditMode::Required);
     let sealer = sealer(source, &runtime);
     for _ in 0..3 {

@@ -38,6 +38,10 @@ mod rewrapper;
 mod streams;
 mod why_not;
 
+// What outside code builds around key managers and sources.
+#[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/audit.rs"]
+mod audit;
 #[path = "../fuzz_bodies/mod.rs"]
 mod fuzz_bodies;
 #[path = "../support/log.rs"]
@@ -46,3 +50,9 @@ mod log;
 mod pools;
 #[path = "../support/mod.rs"]
 mod support;
+#[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/tenants.rs"]
+mod tenants;
+#[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/two_wraps.rs"]
+mod two_wraps;

@@ -10,7 +10,7 @@ use waxseal::message::RangePlan;
 use waxseal::sealer::OpenedBatch;
 use waxseal::{Aad, EncryptionContext, Envelope, Error, ErrorKind, Suite};
 
-use crate::support::{AAD, CHUNK, Parts, context, kek, ours, plaintext, sealer};
+use crate::support::{AAD, CHUNK, Parts, context, ours, plaintext, sealer};
 
 const WRONG_KEY: &str = "the key or the encryption context is wrong, or the envelope's header was altered";
 const ALTERED: &str = "key and context are right; the AAD is wrong, or the data was altered or cut off";
@@ -88,7 +88,8 @@ fn ways(envelope: &[u8], context: &EncryptionContext, aad: &[u8]) -> Vec<(&'stat
         "asynchronous reader",
         pollster::block_on(async {
             use tokio::io::AsyncReadExt;
-            let sealer = waxseal::Sealer::new(waxseal::backend::local::LocalKey::new(&kek(1)));
+            let key = waxseal::backend::local::LocalKey::new(&crate::support::kek(1));
+            let sealer = waxseal::Sealer::new(key);
             let mut reader = sealer.tokio_reader(envelope, binding()).await?;
             io_result(reader.read_to_end(&mut Vec::new()).await)
         }),

@@ -72,13 +72,19 @@ impl Exit {
     pub(crate) fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::CannotOpen | ErrorKind::ContextMismatch => Self::DoesNotOpen,
-            ErrorKind::NoUsableKey | ErrorKind::Configuration => Self::NoKey,
+            ErrorKind::NoUsableKey | ErrorKind::NoKeyForScope | ErrorKind::Configuration => Self::NoKey,
             ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied,
-            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::TimedOut => Self::TryAgain,
+            ErrorKind::Throttled
+            | ErrorKind::Unavailable
+            | ErrorKind::TimedOut
+            | ErrorKind::InventoryStale
+            | ErrorKind::Conflict => Self::TryAgain,
             ErrorKind::Malformed { .. }
             | ErrorKind::UnsupportedVersion { .. }
             | ErrorKind::Unsupported { .. } => Self::NoEnvelope,
-            ErrorKind::PolicyRefused | ErrorKind::WouldWeaken { .. } => Self::Refused,
+            ErrorKind::PolicyRefused | ErrorKind::LifecycleRefused | ErrorKind::WouldWeaken { .. } => {
+                Self::Refused
+            }
             ErrorKind::Io | ErrorKind::Store => Self::Io,
             ErrorKind::KeyRetired => Self::KeyRetired,
             ErrorKind::KeyRevoked => Self::KeyRevoked,
@@ -107,6 +113,8 @@ pub(crate) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::KeyRetired => "key_retired",
         ErrorKind::KeyRevoked => "key_revoked",
         ErrorKind::KeyDestroyed => "key_destroyed",
+        ErrorKind::NoKeyForScope => "no_key_for_scope",
+        ErrorKind::LifecycleRefused => "lifecycle_refused",
         ErrorKind::Denied => "denied",
         ErrorKind::Unauthenticated => "unauthenticated",
         ErrorKind::KeyNotFound => "key_not_found",
@@ -122,6 +130,9 @@ pub(crate) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::BudgetExhausted { .. } => "budget_exhausted",
         ErrorKind::LeaseExpired => "lease_expired",
         ErrorKind::Store => "store",
+        ErrorKind::InventoryStale => "inventory_stale",
+        ErrorKind::InventoryInvalid => "inventory_invalid",
+        ErrorKind::Conflict => "conflict",
         ErrorKind::Audit => "audit",
         ErrorKind::Io => "io",
         ErrorKind::InvalidArgument => "invalid_argument",

@@ -23,7 +23,7 @@ use super::http::Connections;
 use super::key::AwsKey;
 use super::map;
 use crate::backend::shared::door::Door;
-use crate::backend::shared::http::{Trust, address_of};
+use crate::backend::shared::http::{Trust, address_of, warn_if_plain};
 use crate::backend::shared::kept::Kept;
 use crate::runtime::{Monotonic, ProcessEnvironment, Runtime};
 use crate::value::error::{Error, Result};
@@ -118,6 +118,9 @@ impl Client {
             .map(ToString::to_string)
             .ok_or_else(|| Error::configuration("no region: set it, or AWS_REGION"))?;
         let endpoint = config.endpoint.as_deref().and_then(|url| Url::parse(url).ok());
+        if let Some(endpoint) = &endpoint {
+            warn_if_plain(endpoint, super::PROVIDER);
+        }
         let endpoint = endpoint.as_ref().and_then(address_of);
         let named = match (&endpoint, config.endpoint_source) {
             (Some(address), Some(source)) => vec![(address.clone(), source)],

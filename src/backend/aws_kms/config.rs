@@ -8,7 +8,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
-use crate::backend::shared::http::{Ca, Surroundings};
+use crate::backend::shared::http::{Ca, Surroundings, parse_endpoint};
 use crate::runtime::{Environment, Runtime, ThreadRuntime, set_var};
 use crate::value::error::{Error, Result};
 
@@ -184,7 +184,7 @@ impl Config {
             }
         }
         if let Some(url) = &self.endpoint {
-            check_endpoint(url)?;
+            parse_endpoint(url, self.endpoint_source.unwrap_or("the endpoint"), true)?;
         }
         Ok(())
     }
@@ -195,21 +195,6 @@ pub(super) fn connections(environment: &dyn Environment) -> Result<(Surroundings
     let bundle = set_var(environment, "AWS_CA_BUNDLE")?;
     let bundle = bundle.map(|file| Ca::File(file.expose_secret().into(), "AWS_CA_BUNDLE"));
     Ok((Surroundings::from_environment(environment)?, bundle))
-}
-
-/// `https://HOST[:PORT]` or `http://HOST[:PORT]`, perhaps with a path. What is refused is not repeated: it may hold a password.
-fn check_endpoint(url: &str) -> Result<()> {
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| url.strip_prefix(scheme));
-    let authority = rest.and_then(|rest| rest.split(['/', '?', '#', '\\']).next());
-    match authority {
-        None | Some("") => Err(Error::configuration("the endpoint is an http or https URL")),
-        Some(authority) if authority.contains('@') => Err(Error::configuration(
-            "no credentials belong into the endpoint; give them by the AWS_* variables or a profile",
-        )),
-        Some(_) => Ok(()),
-    }
 }
 
 impl Default for Config {

@@ -14,7 +14,9 @@ use super::client::Client;
 use super::resolve::Key;
 use crate::backend::shared::failure::worse;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
+};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
 
@@ -232,6 +234,7 @@ impl KeyManager for AwsKey {
             .generating()
             .rewrapping()
             .hiding_versions()
+            .with_versions(Versions::Unproven)
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
@@ -246,6 +249,19 @@ impl KeyManager for AwsKey {
         let keys: Vec<&str> = self.all().map(|key| key.name()).collect();
         let place = self.client.place();
         Some(format!("{} {place} {}", self.form.algorithm(), keys.join(" ")))
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        // An alias may move: the pinned manager names the key itself.
+        if kek.provider() != PROVIDER || kek.id().is_empty() || !self.active.may_be(kek.id()) {
+            return Err(not_this_kek(PROVIDER));
+        }
+        let active =
+            Key::new(self.client.clone(), kek.id()).map_err(|error| named(error, Operation::Configure))?;
+        Ok(Arc::new(Self {
+            active: Arc::new(active),
+            ..self.clone()
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::names::KeyArn;
 use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::envelope::KekRef;
+use crate::key::KekAdmin;
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
 pub(in crate::backend) const SCHEME: Scheme = Scheme {
     name: "aws-kms",
+    provider: super::PROVIDER,
     form: "aws-kms:KEY",
     summary: "a key of AWS KMS, by id, ARN or alias/NAME",
     options: &[
@@ -53,6 +57,17 @@ impl Place for AwsUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
     }
+
+    async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        let form = self.form();
+        Ok(Arc::new(
+            self.connect(environment).await?.admin().with_context_form(form),
+        ))
+    }
+
+    fn sibling(&self, _: &str, kek: &KekRef) -> Option<String> {
+        KeyArn::parse(kek.id()).map(|_| kek.id().to_owned())
+    }
 }
 
 /// What the URI says; the rest is where every AWS program looks for it.
@@ -80,7 +95,7 @@ impl AwsUri {
         Ok(Self {
             key: key.to_owned(),
             region: options.text("region")?,
-            endpoint: options.text("endpoint")?,
+            endpoint: options.endpoint("endpoint", true)?,
             digest,
             refresh: options.seconds("refresh")?,
         })
@@ -95,7 +110,21 @@ mod opening {
     use crate::value::error::Result;
 
     impl AwsUri {
+        pub(super) fn form(&self) -> ContextForm {
+            match self.digest {
+                true => ContextForm::Digest,
+                false => ContextForm::Pairs,
+            }
+        }
+
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let client = self.connect(environment).await?;
+            let keys = client.key(&self.key)?.with_context_form(self.form());
+            let admin = client.admin().with_context_form(self.form());
+            KeyManagers::one(keys).administered(&self.key, admin)
+        }
+
+        pub(super) async fn connect(&self, environment: &dyn Environment) -> Result<Client> {
             let mut config = Config::new().in_environment(environment)?;
             match (&self.region, self.region_of_key()) {
                 (Some(region), _) => config = config.with_region(region),
@@ -116,12 +145,7 @@ mod opening {
             if let Some(every) = self.refresh {
                 config = config.with_refresh(every);
             }
-            let client = Client::connect(config).await?;
-            let mut keys = client.key(&self.key)?;
-            if self.digest {
-                keys = keys.with_context_form(ContextForm::Digest);
-            }
-            KeyManagers::one(keys).administered(&self.key, client.admin())
+            Client::connect(config).await
         }
 
         /// Where a key is, by its ARN.

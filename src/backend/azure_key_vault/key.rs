@@ -19,7 +19,9 @@ use super::resolve::{Key, LEAST_MODULUS, Validity, out_of_use};
 use super::{Algorithm, PROVIDER, names};
 use crate::backend::shared::failure::worse;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
+};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
@@ -239,6 +241,7 @@ impl KeyManager for AzureKey {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::new(self.key.algorithm.wrap_algorithm(), Binds::Embedded)
+            .with_versions(Versions::Proven)
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
@@ -251,6 +254,16 @@ impl KeyManager for AzureKey {
 
     fn identity(&self) -> Option<String> {
         Some(format!("{} {}", self.key.algorithm.name(), self.key.configured()))
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        let is_own = kek.provider() == PROVIDER && !kek.id().is_empty() && self.key.may_be(kek.id());
+        if !is_own || !names::is_version(kek.version()) {
+            return Err(not_this_kek(PROVIDER));
+        }
+        Ok(Arc::new(Self {
+            key: Arc::new(self.key.pinned_to(kek)),
+        }))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

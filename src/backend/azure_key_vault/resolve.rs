@@ -138,6 +138,20 @@ impl Key {
         }
     }
 
+    /// The same key, pinned to a version of it. An answer under another id than this one is refused.
+    pub(super) fn pinned_to(&self, kek: &KekRef) -> Self {
+        Self {
+            client: self.client.clone(),
+            name: self.name.clone(),
+            algorithm: self.algorithm,
+            pinned: Some(kek.version().to_owned()),
+            known: Mutex::new(Known {
+                id: Some(kek.id().to_owned()),
+                ..Known::default()
+            }),
+        }
+    }
+
     /// The id of the KEK, or what it is taken for until the vault has said its name.
     pub(super) fn id(&self) -> String {
         let known = self.lock().id.clone();

@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::names::KeyId;
 use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
+use crate::backend::shared::http::parse_endpoint;
+use crate::envelope::KekRef;
+use crate::key::KekAdmin;
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
 pub(in crate::backend) const SCHEME: Scheme = Scheme {
     name: "azure-key-vault",
+    provider: super::PROVIDER,
     form: "azure-key-vault:https://HOST/keys/NAME[/VERSION]",
     summary: "a key of Azure Key Vault or Managed HSM",
     options: &[
@@ -64,6 +69,17 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 impl Place for AzureUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
+    }
+
+    async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        let client = self.connect(environment).await?;
+        Ok(Arc::new(client.admin().with_algorithm(self.algorithm())))
+    }
+
+    fn sibling(&self, _: &str, kek: &KekRef) -> Option<String> {
+        // The vault as it was configured, which may not be its own name for itself.
+        let name = KeyId::parse(kek.id()).filter(|id| id.version.is_none())?.name;
+        Some(format!("{}/keys/{name}", self.vault))
     }
 
     fn reads(&self) -> Vec<Reads> {
@@ -157,6 +173,8 @@ fn split(place: &str, endpoint: Option<&str>) -> Result<(String, String)> {
     }
     match endpoint {
         Some(vault) if vault.starts_with("https://") && is_key(place) => {
+            let checked = parse_endpoint(vault, "endpoint=", false);
+            checked.map_err(|error| Error::argument(error.detail().unwrap_or_default().to_owned()))?;
             Ok((vault.trim_end_matches('/').to_owned(), place.to_owned()))
         }
         Some(_) if is_key(place) => Err(Error::argument(
@@ -183,7 +201,21 @@ mod opening {
     use crate::value::error::Result;
 
     impl AzureUri {
+        pub(super) fn algorithm(&self) -> Algorithm {
+            match self.is_symmetric {
+                true => Algorithm::A256Kw,
+                false => Algorithm::RsaOaep256,
+            }
+        }
+
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let client = self.connect(environment).await?;
+            let keys = client.key(&self.key)?.with_algorithm(self.algorithm());
+            let id = keys.kek_id();
+            KeyManagers::one(keys).administered(&id, client.admin().with_algorithm(self.algorithm()))
+        }
+
+        pub(super) async fn connect(&self, environment: &dyn Environment) -> Result<Client> {
             let auth = match self.credential {
                 None => Auth::from_environment(environment)?,
                 Some(Credential::Workload) => Auth::workload_identity(environment)?,
@@ -205,14 +237,7 @@ mod opening {
             if let Some(version) = &self.api_version {
                 config = config.with_api_version(version);
             }
-            let algorithm = match self.is_symmetric {
-                true => Algorithm::A256Kw,
-                false => Algorithm::RsaOaep256,
-            };
-            let client = Client::connect(config).await?;
-            let keys = client.key(&self.key)?.with_algorithm(algorithm);
-            let id = keys.kek_id();
-            KeyManagers::one(keys).administered(&id, client.admin().with_algorithm(algorithm))
+            Client::connect(config).await
         }
     }
 }

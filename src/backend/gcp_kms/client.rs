@@ -5,7 +5,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use google_cloud_kms_v1::client::KeyManagementService;
-use http::Uri;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use tokio::sync::OnceCell;
@@ -18,7 +17,9 @@ use super::key::GcpKey;
 use super::map::{self, Call};
 use super::transport::Transport;
 use crate::backend::shared::door::Door;
-use crate::backend::shared::http::{Http, Settings, Surroundings, Trust, address_of};
+use crate::backend::shared::http::{
+    Http, Settings, Surroundings, Trust, address_of, parse_endpoint, warn_if_plain,
+};
 use crate::backend::shared::kept::Kept;
 use crate::key::Request;
 use crate::runtime::{Monotonic, ProcessEnvironment};
@@ -76,7 +77,8 @@ impl Client {
 
     fn build(config: Config) -> Result<Self> {
         if let Some(endpoint) = &config.endpoint {
-            check_endpoint(endpoint)?;
+            let what = config.endpoint_source.unwrap_or("the endpoint");
+            warn_if_plain(&parse_endpoint(endpoint, what, false)?, PROVIDER);
         }
         let endpoint = config.endpoint.as_deref().unwrap_or(ENDPOINT);
         let peer = Url::parse(endpoint).ok().and_then(|url| address_of(&url));
@@ -165,62 +167,5 @@ impl fmt::Debug for Client {
             .field("auth", &self.0.auth)
             .field("timeout", &self.0.door.timeout())
             .finish_non_exhaustive()
-    }
-}
-
-/// `https://HOST[:PORT]`, or `http://` for what listens nearby.
-fn check_endpoint(endpoint: &str) -> Result<()> {
-    let uri: Option<Uri> = endpoint.parse().ok();
-    let is_bare = |uri: &Uri| {
-        matches!(uri.path(), "" | "/")
-            && uri.query().is_none()
-            && uri
-                .authority()
-                .is_some_and(|authority| !authority.as_str().contains('@'))
-    };
-    match uri.as_ref().map(|uri| (uri.scheme_str(), uri)) {
-        Some((Some("https"), uri)) if is_bare(uri) => Ok(()),
-        Some((Some("http"), uri)) if is_bare(uri) => {
-            if !matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
-                tracing::warn!(
-                    provider = PROVIDER,
-                    "the endpoint is addressed by http: whoever is on the way reads DEKs"
-                );
-            }
-            Ok(())
-        }
-        // Not what was given: it may hold a password.
-        _ => Err(Error::configuration(
-            "the endpoint is https://HOST or http://HOST:PORT, without a path",
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::value::error::ErrorKind;
-
-    #[test]
-    fn an_endpoint_is_scheme_and_host() {
-        for good in [
-            "https://cloudkms.googleapis.com",
-            "http://127.0.0.1:80/",
-            "http://[::1]:8080",
-        ] {
-            check_endpoint(good).unwrap();
-        }
-        for bad in [
-            "",
-            "cloudkms.googleapis.com",
-            "ftp://h",
-            "https://h/v1",
-            "https://h?x=CANARY",
-            "https://u:CANARY@h",
-        ] {
-            let error = check_endpoint(bad).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");
-            assert!(!format!("{error} {error:?}").contains("CANARY"));
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The key manager of one crypto key.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use google_cloud_kms_v1::model::crypto_key_version::CryptoKeyVersionState;
@@ -9,7 +11,9 @@ use super::client::Client;
 use super::map::{self, Call};
 use super::{PROVIDER, names};
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
+};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
@@ -207,7 +211,7 @@ impl KeyManager for GcpKey {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(ALGORITHM, Binds::Aad)
+        Capabilities::new(ALGORITHM, Binds::Aad).with_versions(Versions::Unproven)
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
@@ -216,6 +220,14 @@ impl KeyManager for GcpKey {
 
     fn identity(&self) -> Option<String> {
         Some(self.kek.to_string())
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        if (kek.provider(), kek.id()) == (PROVIDER, self.kek.id()) {
+            Ok(Arc::new(self.clone()))
+        } else {
+            Err(not_this_kek(PROVIDER))
+        }
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::names::check_key;
 use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::envelope::KekRef;
+use crate::key::KekAdmin;
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
 pub(in crate::backend) const SCHEME: Scheme = Scheme {
     name: "gcp-kms",
+    provider: super::PROVIDER,
     form: "gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K",
     summary: "a key of Google Cloud KMS",
     options: &[
@@ -34,6 +38,14 @@ impl Place for GcpUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
     }
+
+    async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        Ok(Arc::new(self.connect(environment).await?.admin(self.ring())?))
+    }
+
+    fn sibling(&self, _: &str, kek: &KekRef) -> Option<String> {
+        check_key(kek.id()).ok().map(|()| kek.id().to_owned())
+    }
 }
 
 /// What the URI says; credentials are where every Google program looks for them.
@@ -56,7 +68,7 @@ impl GcpUri {
             Some("anonymous") => true,
             Some(_) => return Err(Error::argument("credentials is default or anonymous")),
         };
-        let endpoint = options.text("endpoint")?;
+        let endpoint = options.endpoint("endpoint", false)?;
         if anonymous && endpoint.is_none() {
             return Err(Error::argument(
                 "credentials=anonymous is for emulators, and needs their endpoint",
@@ -78,7 +90,17 @@ mod opening {
     use crate::value::error::Result;
 
     impl GcpUri {
+        pub(super) fn ring(&self) -> &str {
+            self.key.split("/cryptoKeys/").next().unwrap_or_default()
+        }
+
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let client = self.connect(environment).await?;
+            let keys = client.key(&self.key)?;
+            KeyManagers::one(keys).administered(&self.key, client.admin(self.ring())?)
+        }
+
+        pub(super) async fn connect(&self, environment: &dyn Environment) -> Result<Client> {
             let mut config = Config::new().in_environment(environment)?;
             if self.anonymous {
                 config = config.with_auth(Auth::Anonymous);
@@ -86,10 +108,7 @@ mod opening {
             if let Some(endpoint) = &self.endpoint {
                 config = config.with_endpoint(endpoint).with_endpoint_source("endpoint=");
             }
-            let client = Client::connect(config).await?;
-            let keys = client.key(&self.key)?;
-            let ring = self.key.split("/cryptoKeys/").next().unwrap_or_default();
-            KeyManagers::one(keys).administered(&self.key, client.admin(ring)?)
+            Client::connect(config).await
         }
     }
 }

@@ -88,6 +88,8 @@ use crate::value::error::{Error, Result};
 pub struct KekUri {
     scheme: &'static Scheme,
     place: Arc<dyn Place>,
+    /// As it was given.
+    text: Arc<str>,
 }
 
 /// What a URI leads to.
@@ -188,7 +190,11 @@ impl FromStr for KekUri {
                 parsed
             }
         };
-        Ok(Self { scheme, place })
+        Ok(Self {
+            scheme,
+            place,
+            text: uri.into(),
+        })
     }
 }
 
@@ -205,6 +211,100 @@ impl KekUri {
     #[must_use]
     pub fn scheme(&self) -> &'static Scheme {
         self.scheme
+    }
+
+    /// Returns the provider that the KEK has in envelopes, such as `aws-kms`, or `local` for keys of files, variables and passphrases.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        self.scheme.provider
+    }
+
+    /// Returns the URI as a text to be stored, in an inventory of keys for example, and parsed and opened again later, with the
+    /// credentials of the environment that it is then opened in.
+    ///
+    /// The text has no secrets: no URI does, and [parsing](str::parse) refuses addresses and PINs that would be. What is
+    /// stored may be read and changed by others, and opened in another process: so a URI that starts a program, names a descriptor or has a
+    /// relative path is refused.
+    ///
+    /// ```
+    /// use waxseal::backend::kek_uri::KekUri;
+    ///
+    /// let uri: KekUri = "file:/run/secrets/kek?allow-shared=true".parse()?;
+    /// assert_eq!(uri.to_stored()?, "file:/run/secrets/kek?allow-shared=true");
+    /// let uri: KekUri = "passphrase-command:pass show backup".parse()?;
+    /// assert!(uri.to_stored().is_err());
+    /// # Ok::<(), waxseal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for `passphrase-command:`, `passphrase-fd:`, and the relative path of a key or passphrase.
+    pub fn to_stored(&self) -> Result<&str> {
+        self.place.check_stored()?;
+        Ok(&self.text)
+    }
+
+    /// Returns the URI of another KEK at the same place, with the same options: `name` is the name that the KEK was
+    /// [created](KekAdmin::create) with, and `kek` is what its creation returned.
+    ///
+    /// ```
+    /// use waxseal::backend::kek_uri::KekUri;
+    /// use waxseal::envelope::KekRef;
+    ///
+    /// let uri: KekUri = "file:/run/secrets/kek?allow-shared=true".parse()?;
+    /// let made = KekRef::new("local", "AAAAAAAAAAAAAAAAAAAAAA", "")?;
+    /// assert_eq!(uri.sibling("kek-2", &made)?.to_stored()?, "file:/run/secrets/kek-2?allow-shared=true");
+    /// # Ok::<(), waxseal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Unsupported` for a variable and a passphrase; `InvalidArgument` if `kek` has another provider, or the name or id is not one of
+    /// this kind of URI.
+    pub fn sibling(&self, name: &str, kek: &KekRef) -> Result<Self> {
+        if kek.provider() != self.provider() {
+            return Err(Error::argument("the other KEK has another provider than the URI"));
+        }
+        let place = self
+            .place
+            .sibling(name, kek)
+            .ok_or_else(|| Error::unsupported("another KEK at the place of this kind of URI"))?;
+        let parts = match self.scheme.parse {
+            Parse::Place(_) => self.text.rsplit_once('?'),
+            Parse::Whole(_) => self.text.split_once('?'),
+        };
+        let options = match parts {
+            Some((_, options)) => format!("?{options}"),
+            None => String::new(),
+        };
+        let sibling: Self = format!("{}:{place}{options}", self.scheme.name).parse()?;
+        Ok(sibling)
+    }
+
+    /// Opens the key manager [pinned](KeyManager::pinned_to) to a KEK and version that were resolved earlier: what it wraps
+    /// is under this KEK and version, whatever the backend's newest version is, and wherever an alias leads by now.
+    ///
+    /// `kek` comes from configuration or from a record whose signature was verified, and never from an envelope.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and `InvalidArgument` if `kek` is not the KEK that the URI names.
+    ///
+    /// # Cancel safety
+    /// As [`open`](Self::open).
+    pub async fn open_pinned(&self, environment: &dyn Environment, kek: &KekRef) -> Result<KeyManagers> {
+        let mut opened = self.open(environment).await?;
+        opened.active = opened.active.pinned_to(kek)?;
+        Ok(opened)
+    }
+
+    /// Opens the administration of the place where the KEK is kept, with the credentials of this environment, which should be others
+    /// than those of an application that seals. For `file:PATH` this is [`LocalAdmin`](crate::backend::local::LocalAdmin) of the folder.
+    ///
+    /// # Errors
+    /// `Unsupported` for a variable and a passphrase; else as [`open`](Self::open).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        self.place.open_admin(environment).await
     }
 
     /// The files and descriptors that the URI names and [`open`](Self::open) or the opened key reads. A program that reads

@@ -65,6 +65,24 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// The address of a service: see [`parse_endpoint`](crate::backend::shared::http::parse_endpoint).
+    #[cfg(any(feature = "aws-kms", feature = "gcp-kms", feature = "vault-transit"))]
+    pub(in crate::backend) fn endpoint(
+        &mut self,
+        name: &'static str,
+        may_have_path: bool,
+    ) -> Result<Option<String>> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        match crate::backend::shared::http::parse_endpoint(&text, &format!("{name}="), may_have_path) {
+            Ok(_) => Ok(Some(text)),
+            Err(error) => Err(Error::argument(
+                error.detail().unwrap_or("the address is wrong").to_owned(),
+            )),
+        }
+    }
+
     /// `true` or `false`, which is the default.
     pub(in crate::backend) fn flag(&mut self, name: &str) -> Result<bool> {
         match self.take(name) {

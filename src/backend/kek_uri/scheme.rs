@@ -8,8 +8,10 @@ use async_trait::async_trait;
 
 use super::{KeyManagers, Options};
 use crate::backend::BACKENDS;
+use crate::envelope::KekRef;
+use crate::key::KekAdmin;
 use crate::runtime::Environment;
-use crate::value::error::Result;
+use crate::value::error::{Error, Result};
 
 /// A scheme of key URIs that this build knows. [`schemes`] returns all of them.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ use crate::value::error::Result;
 pub struct Scheme {
     /// What stands before the colon, such as `aws-kms`.
     pub name: &'static str,
+    /// The provider that the KEKs have in envelopes, such as `aws-kms` or `local`.
+    pub provider: &'static str,
     /// The form of a URI without its options, such as `aws-kms:KEY`.
     pub form: &'static str,
     /// What the URI names, in one line.
@@ -78,6 +82,22 @@ pub(in crate::backend) enum Parse {
 #[async_trait]
 pub(in crate::backend) trait Place: fmt::Debug + fmt::Display + Send + Sync {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers>;
+
+    /// Administers the place where the KEK is kept, with credentials of this environment.
+    async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        let _ = environment;
+        Err(Error::unsupported("administering the KEKs of this kind of URI")
+            .with_detail("only a KMS, a token or a folder of key files (file:PATH) can be administered"))
+    }
+
+    /// Refuses a URI that is not good for being stored and opened later, perhaps elsewhere.
+    fn check_stored(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What stands between the scheme and the options in the URI of another KEK at the same place: of the name, and with the id, that its
+    /// creation returned. `None` if there can be no other.
+    fn sibling(&self, name: &str, kek: &KekRef) -> Option<String>;
 
     /// The files and descriptors that the URI names and opening it reads.
     fn reads(&self) -> Vec<Reads> {

@@ -318,3 +318,175 @@ fn what_a_uri_reads_is_known_before_it_is_opened() {
         assert_eq!(parsed.reads(), Vec::from_iter(reads), "{uri}");
     }
 }
+
+/// A URI of each scheme, and its provider.
+const EACH: &[(&str, &str)] = &[
+    ("env:WAXSEAL_KEK", "local"),
+    ("file:/run/kek?allow-shared=true", "local"),
+    ("passphrase-env:P?kdf=pbkdf2&iterations=700000&name=ops", "local"),
+    ("passphrase-file:/run/p?kdf=argon2id", "local"),
+    ("passphrase-prompt:?name=ops", "local"),
+    (
+        "aws-kms:alias/a?region=eu-west-1&endpoint=http://127.0.0.1:4566/x&context=digest&refresh=60",
+        "aws-kms",
+    ),
+    (
+        "azure-key-vault:https://h/keys/k?ca=/ca.pem&verify-challenge=off&credential=workload",
+        "azure-key-vault",
+    ),
+    (
+        "azure-key-vault:k/0a1b?endpoint=https://v.vault.azure.net&algorithm=A256KW",
+        "azure-key-vault",
+    ),
+    (
+        "gcp-kms:projects/p/locations/global/keyRings/r/cryptoKeys/k?endpoint=http://127.0.0.1:1&credentials=anonymous",
+        "gcp-kms",
+    ),
+    (
+        "vault-transit:orders?addr=https://vault:8200&mount=a/b&auth=approle&role=r&mode=datakey",
+        "vault-transit",
+    ),
+    (
+        "pkcs11:token=My%20token;object=k;id=%01?module-path=/m.so&pin-source=env:PIN&algorithm=AES-KEY-WRAP-PAD",
+        "pkcs11",
+    ),
+];
+
+/// Parses, or returns `None` without the feature.
+fn if_compiled_in(uri: &str) -> Option<KekUri> {
+    match parse(uri) {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => None,
+        parsed => Some(parsed.unwrap()),
+    }
+}
+
+#[test]
+fn what_is_stored_names_the_same_key_again() {
+    for (text, provider) in EACH {
+        let Some(uri) = if_compiled_in(text) else { continue };
+        assert_eq!(uri.provider(), *provider);
+        let stored = uri.to_stored().unwrap();
+        assert_eq!(stored, *text);
+        let again = parse(stored).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{uri:?}"));
+        assert_eq!(format!("{:?}", again.place), format!("{:?}", uri.place), "{text}");
+    }
+    let covered = |scheme: &str| {
+        EACH.iter()
+            .any(|(text, _)| text.starts_with(&format!("{scheme}:")))
+    };
+    for scheme in schemes() {
+        let is_refused = ["passphrase-fd", "passphrase-command"].contains(&scheme.name);
+        assert_eq!(covered(scheme.name), !is_refused, "{}", scheme.name);
+    }
+}
+
+/// In each scheme, every place where a secret could stand by mistake.
+#[test]
+fn no_secret_is_stored() {
+    let key = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA";
+    let gcp = "gcp-kms:projects/p/locations/global/keyRings/r/cryptoKeys/k";
+    for text in [
+        format!("env:{key}"),
+        format!("file:{key}"),
+        format!("passphrase-env:{key}"),
+        format!("passphrase-file:{key}"),
+        "env:K?secret=CANARY".into(),
+        "file:CANARY".into(),
+        "passphrase-file:CANARY".into(),
+        "passphrase-command:echo CANARY".into(),
+        "passphrase-command:/usr/bin/secret".into(),
+        "passphrase-fd:3".into(),
+        "passphrase-prompt:CANARY".into(),
+        "aws-kms:alias/a?endpoint=https://u:CANARY@h".into(),
+        "aws-kms:alias/a?endpoint=https://CANARY@h/path".into(),
+        "aws-kms:alias/a?endpoint=https://h/%3Fx#CANARY".into(),
+        "aws-kms:alias/a?secret=CANARY".into(),
+        "azure-key-vault:https://u:CANARY@h/keys/k".into(),
+        "azure-key-vault:k?endpoint=https://u:CANARY@h".into(),
+        "azure-key-vault:k?endpoint=https://h/CANARY".into(),
+        format!("{gcp}?endpoint=https://u:CANARY@h"),
+        format!("{gcp}?endpoint=https://h/CANARY"),
+        "vault-transit:k?addr=https://u:CANARY@h".into(),
+        "vault-transit:k?addr=https://h#CANARY".into(),
+        "vault-transit:k?token=CANARY".into(),
+        "pkcs11:token=t;object=o?module-path=m&pin-value=CANARY".into(),
+        "pkcs11:token=t;object=o?module-path=m&pin-source=CANARY".into(),
+    ] {
+        let stored = parse(&text).and_then(|uri| uri.to_stored().map(str::to_owned));
+        let error = stored.expect_err(&text);
+        let shown = format!("{error} {error:?}");
+        assert!(
+            !shown.contains("CANARY") && !shown.contains(key),
+            "{text}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn a_sibling_has_the_options_and_no_pinned_version() {
+    let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let gcp = "projects/p/locations/global/keyRings/r/cryptoKeys/k-2";
+    for (at, name, id, expected) in [
+        (
+            1,
+            "kek-2",
+            "AAAAAAAAAAAAAAAAAAAAAA",
+            "file:/run/kek-2?allow-shared=true",
+        ),
+        (
+            5,
+            "k-2",
+            arn,
+            &*format!(
+                "aws-kms:{arn}?region=eu-west-1&endpoint=http://127.0.0.1:4566/x&context=digest&refresh=60"
+            ),
+        ),
+        (
+            6,
+            "k-2",
+            "https://other.name/keys/k-2",
+            "azure-key-vault:https://h/keys/k-2?ca=/ca.pem&verify-challenge=off&credential=workload",
+        ),
+        (
+            7,
+            "k-2",
+            "https://v.vault.azure.net/keys/k-2",
+            "azure-key-vault:https://v.vault.azure.net/keys/k-2?endpoint=https://v.vault.azure.net&algorithm=A256KW",
+        ),
+        (
+            8,
+            "k-2",
+            gcp,
+            &*format!("gcp-kms:{gcp}?endpoint=http://127.0.0.1:1&credentials=anonymous"),
+        ),
+        (
+            9,
+            "k-2",
+            "team/a/b/keys/k-2",
+            "vault-transit:k-2?addr=https://vault:8200&mount=a/b&auth=approle&role=r&mode=datakey",
+        ),
+        (
+            10,
+            "k;2?",
+            "k;2?",
+            "pkcs11:token=My%20token;object=k%3B2%3F?module-path=/m.so&pin-source=env:PIN&algorithm=AES-KEY-WRAP-PAD",
+        ),
+    ] {
+        let (text, provider) = EACH[at];
+        let Some(uri) = if_compiled_in(text) else { continue };
+        let kek = KekRef::new(provider, id, "7").unwrap();
+        assert_eq!(uri.sibling(name, &kek).unwrap().to_stored().unwrap(), expected);
+        let foreign = KekRef::new("another", id, "").unwrap();
+        assert!(uri.sibling(name, &foreign).is_err());
+        let odd = KekRef::new(provider, "../CANARY?x", "").unwrap();
+        if provider != "pkcs11" {
+            assert!(uri.sibling("../CANARY?x", &odd).is_err(), "{text}");
+        }
+    }
+    let kek = KekRef::new("local", "AAAAAAAAAAAAAAAAAAAAAA", "").unwrap();
+    for at in [0, 2, 3, 4] {
+        let error = parse(EACH[at].0).unwrap().sibling("k", &kek).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+    }
+}

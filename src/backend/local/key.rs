@@ -13,7 +13,9 @@ use super::text::{kek_from_file, kek_from_var};
 use super::warning::warn_once;
 use super::xaes::Xaes;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized, not_this_kek,
+};
 use crate::runtime::{Environment, ProcessEnvironment};
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::{Dek, Kek};
@@ -56,12 +58,16 @@ struct Prepared {
     xaes: Xaes,
 }
 
+/// Returns the id of a KEK.
+pub(super) fn fingerprint(kek: &Kek) -> String {
+    let digest: [u8; 32] = Sha256::digest(kek.expose_bytes()).into();
+    Base64UrlUnpadded::encode_string(&digest[..16])
+}
+
 impl Prepared {
     fn new(kek: &Kek) -> Arc<Self> {
-        let digest: [u8; 32] = Sha256::digest(kek.expose_bytes()).into();
-        let id = Base64UrlUnpadded::encode_string(&digest[..16]);
         Arc::new(Self {
-            kek: KekRef::trusted(PROVIDER, &id, ""),
+            kek: KekRef::trusted(PROVIDER, &fingerprint(kek), ""),
             xaes: Xaes::new(kek),
         })
     }
@@ -166,6 +172,14 @@ impl KeyManager for LocalKey {
         // Fingerprints. The older KEKs open too, so the identity includes them.
         let ids: Vec<&str> = self.prepared().map(|key| key.kek.id()).collect();
         Some(format!("{PROVIDER} {}", ids.join(" ")))
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        if *kek == self.active.kek {
+            Ok(Arc::new(self.clone()))
+        } else {
+            Err(not_this_kek(PROVIDER))
+        }
     }
 
     // Like the default, without a second future.

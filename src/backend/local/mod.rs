@@ -9,8 +9,9 @@
 //! | [`LocalKey`] | 1: XAES-256-GCM | under a microsecond |
 //! | [`PassphraseKey`] | 2: PBKDF2-HMAC-SHA256, or 3: Argon2id, then 1 | tens of milliseconds for each new salt, then the same as 1 |
 //!
-//! Both bind a wrap to its context by AAD.
+//! Both bind a wrap to its context by AAD. [`LocalAdmin`] makes new KEKs as files.
 
+mod admin;
 mod derived;
 mod kdf;
 mod key;
@@ -24,6 +25,7 @@ mod xaes;
 use std::any::Any;
 use std::sync::Arc;
 
+pub use admin::LocalAdmin;
 pub use kdf::Kdf;
 pub use key::LocalKey;
 pub use passphrase::PassphraseKey;

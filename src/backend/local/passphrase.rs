@@ -12,7 +12,9 @@ use super::kdf::{Kdf, SALT};
 use super::warning::warn_once;
 use super::xaes::{WRAPPED, Xaes};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized, not_this_kek,
+};
 use crate::runtime::{AmbientRuntime, Environment, ProcessEnvironment, Runtime, required_var};
 use crate::value::entropy;
 use crate::value::error::{Error, Operation, Result};
@@ -197,6 +199,14 @@ impl KeyManager for PassphraseKey {
     fn identity(&self) -> Option<String> {
         // Clones share what was derived. Others have no identity: a fingerprint would help to guess the passphrase.
         Some(format!("{PROVIDER} passphrase at {:p}", Arc::as_ptr(&self.0)))
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        if *kek == self.0.kek {
+            Ok(Arc::new(self.clone()))
+        } else {
+            Err(not_this_kek(PROVIDER))
+        }
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

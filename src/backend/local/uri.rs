@@ -1,13 +1,17 @@
 //! The URI schemes `env:`, `file:` and `passphrase-…:`.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::admin::check_name;
 use super::source::Source;
 use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
-use crate::backend::local::{Kdf, LocalKey, PassphraseKey};
+use crate::backend::local::{Kdf, LocalAdmin, LocalKey, PassphraseKey};
+use crate::envelope::KekRef;
+use crate::key::KekAdmin;
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
@@ -34,6 +38,7 @@ const PASSPHRASE: &[UriOption] = &[KDF, ITERATIONS, MEMORY, PASSES, LANES, NAME]
 
 pub(in crate::backend) const ENV: Scheme = Scheme {
     name: "env",
+    provider: super::PROVIDER,
     form: "env:NAME",
     summary: "a key of 32 bytes in an environment variable, as base64 or hex",
     options: &[],
@@ -46,6 +51,7 @@ pub(in crate::backend) const ENV: Scheme = Scheme {
 
 pub(in crate::backend) const FILE: Scheme = Scheme {
     name: "file",
+    provider: super::PROVIDER,
     form: "file:PATH",
     summary: "a key of 32 bytes in a file, as base64 or hex",
     options: &[ALLOW_SHARED],
@@ -55,6 +61,7 @@ pub(in crate::backend) const FILE: Scheme = Scheme {
 
 pub(in crate::backend) const PASSPHRASE_ENV: Scheme = Scheme {
     name: "passphrase-env",
+    provider: super::PROVIDER,
     form: "passphrase-env:NAME",
     summary: "a passphrase in an environment variable",
     options: PASSPHRASE,
@@ -64,6 +71,7 @@ pub(in crate::backend) const PASSPHRASE_ENV: Scheme = Scheme {
 
 pub(in crate::backend) const PASSPHRASE_FILE: Scheme = Scheme {
     name: "passphrase-file",
+    provider: super::PROVIDER,
     form: "passphrase-file:PATH",
     summary: "a passphrase in a file",
     options: &[ALLOW_SHARED, KDF, ITERATIONS, MEMORY, PASSES, LANES, NAME],
@@ -73,6 +81,7 @@ pub(in crate::backend) const PASSPHRASE_FILE: Scheme = Scheme {
 
 pub(in crate::backend) const PASSPHRASE_FD: Scheme = Scheme {
     name: "passphrase-fd",
+    provider: super::PROVIDER,
     form: "passphrase-fd:N",
     summary: "a passphrase that is read to the end of descriptor N; 0 is the standard input",
     options: PASSPHRASE,
@@ -89,6 +98,7 @@ pub(in crate::backend) const PASSPHRASE_FD: Scheme = Scheme {
 
 pub(in crate::backend) const PASSPHRASE_COMMAND: Scheme = Scheme {
     name: "passphrase-command",
+    provider: super::PROVIDER,
     form: "passphrase-command:COMMAND",
     summary: "a passphrase that a program writes to its standard output; started without a shell",
     options: PASSPHRASE,
@@ -106,6 +116,7 @@ pub(in crate::backend) const PASSPHRASE_COMMAND: Scheme = Scheme {
 
 pub(in crate::backend) const PASSPHRASE_PROMPT: Scheme = Scheme {
     name: "passphrase-prompt",
+    provider: super::PROVIDER,
     form: "passphrase-prompt:",
     summary: "a passphrase that is typed at the terminal",
     options: PASSPHRASE,
@@ -159,6 +170,38 @@ impl Place for LocalUri {
         }
     }
 
+    async fn open_admin(&self, _: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        let Self::Key(Source::File { path, .. }) = self else {
+            return Err(Error::unsupported("administering the KEKs of this kind of URI")
+                .with_detail("a local KEK is administered as a file: use file:PATH"));
+        };
+        Ok(Arc::new(LocalAdmin::new(folder_of(path))))
+    }
+
+    fn check_stored(&self) -> Result<()> {
+        let (Self::Key(source) | Self::Passphrase { source, .. }) = self;
+        match source {
+            Source::Command(_) => Err(Error::argument(
+                "passphrase-command: is not stored: whoever changes the stored text would choose the program that runs",
+            )),
+            Source::Descriptor(_) => Err(Error::argument(
+                "passphrase-fd: is not stored: its number means something in one process only",
+            )),
+            Source::File { path, .. } if path.is_relative() => Err(Error::argument(
+                "a relative path is not stored: in another process it is another file; give the whole path",
+            )),
+            Source::Variable(_) | Source::File { .. } | Source::Prompt => Ok(()),
+        }
+    }
+
+    fn sibling(&self, name: &str, _: &KekRef) -> Option<String> {
+        let Self::Key(Source::File { path, .. }) = self else {
+            return None;
+        };
+        check_name(name).ok()?;
+        path.with_file_name(name).to_str().map(str::to_owned)
+    }
+
     fn reads(&self) -> Vec<Reads> {
         let (Self::Key(source) | Self::Passphrase { source, .. }) = self;
         match source {
@@ -182,6 +225,13 @@ impl fmt::Display for LocalUri {
                 Source::Prompt => write!(f, "passphrase-prompt:{source}"),
             },
         }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 

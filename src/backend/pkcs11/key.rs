@@ -16,7 +16,9 @@ use super::mechanism::Mechanism;
 use super::objects::{Version, find, version_of};
 use super::uri::Uri;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
+};
 use crate::runtime::{Environment, Monotonic, ProcessEnvironment};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Dek;
@@ -160,8 +162,9 @@ impl TokenKey {
         };
         let work = move |token: &Token<'_>| {
             let mut versions = inner.versions(token)?;
-            if inner.active(&versions)?.is_barred() && inner.may_look_again() {
-                // The key may have its rights again.
+            let is_ready = inner.active(&versions).is_ok_and(|version| !version.is_barred());
+            if !is_ready && inner.may_look_again() {
+                // The key may be there by now, or have its rights again.
                 versions = inner.find(token, inner.client.now())?;
             }
             let version = inner.active(&versions)?;
@@ -322,6 +325,7 @@ impl KeyManager for TokenKey {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::new(self.0.mechanism.algorithm(), self.0.mechanism.binds())
+            .with_versions(Versions::Proven)
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
@@ -335,10 +339,19 @@ impl KeyManager for TokenKey {
             client,
             label,
             mechanism,
-            pinned,
             ..
         } = &*self.0;
-        Some(format!("{} {mechanism:?} {pinned:?} {label}", client.place()))
+        // Whichever version is pinned, every version opens.
+        Some(format!("{} {mechanism:?} {label}", client.place()))
+    }
+
+    /// An empty version is the key without a `CKA_ID`.
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        if (kek.provider(), kek.id()) != (PROVIDER, self.0.label.as_str()) {
+            return Err(not_this_kek(PROVIDER));
+        }
+        let id = base16ct::lower::decode_vec(kek.version()).map_err(|_| not_this_kek(PROVIDER))?;
+        Ok(Arc::new(self.clone().pinned(&id)))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

@@ -7,11 +7,14 @@ use async_trait::async_trait;
 
 use super::{PinSource, TokenKey, Uri};
 use crate::backend::kek_uri::{KeyManagers, Parse, Place, Reads, Scheme, UriOption};
+use crate::envelope::KekRef;
+use crate::key::KekAdmin;
 use crate::runtime::Environment;
 use crate::value::error::Result;
 
 pub(in crate::backend) const SCHEME: Scheme = Scheme {
     name: "pkcs11",
+    provider: super::PROVIDER,
     form: "pkcs11:token=T;object=LABEL?module-path=PATH&pin-source=env:VAR|file:PATH",
     summary: "a key on a PKCS#11 token, by an RFC 7512 URI",
     options: &[
@@ -48,6 +51,14 @@ impl Place for Uri {
         let keys = TokenKey::from_uri_in(self, environment)?;
         let admin = keys.admin();
         KeyManagers::one(keys).administered(self.object(), admin)
+    }
+
+    async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        Ok(Arc::new(TokenKey::from_uri_in(self, environment)?.admin()))
+    }
+
+    fn sibling(&self, _: &str, kek: &KekRef) -> Option<String> {
+        (!kek.id().is_empty()).then(|| self.path_for(kek.id()))
     }
 
     fn reads(&self) -> Vec<Reads> {

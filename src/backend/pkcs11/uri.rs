@@ -179,6 +179,33 @@ impl Uri {
         })
     }
 
+    /// Returns the path of a URI that names the key of this label on the same token, without a pinned version.
+    pub(super) fn path_for(&self, label: &str) -> String {
+        let TokenMatch {
+            label: token,
+            serial,
+            model,
+            manufacturer,
+            slot,
+        } = &self.token;
+        let slot = slot.map(|slot| slot.to_string());
+        let given = [
+            ("token", token.as_deref()),
+            ("serial", serial.as_deref()),
+            ("model", model.as_deref()),
+            ("manufacturer", manufacturer.as_deref()),
+            ("slot-id", slot.as_deref()),
+            ("object", Some(label)),
+        ];
+        let given = given
+            .iter()
+            .filter_map(|(name, value)| value.map(|value| (name, value)));
+        let parts: Vec<String> = given
+            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+            .collect();
+        parts.join(";")
+    }
+
     /// Returns which token.
     #[must_use]
     pub fn token(&self) -> &TokenMatch {
@@ -356,6 +383,17 @@ fn percent_decoded(text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(out)
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use reqwest::StatusCode;
 
-use super::key::TransitKey;
+use super::key::{Action, TransitKey};
 use super::map;
-use super::transit_key::{data, why_refused};
+use super::transit_key::data;
 use super::wire::{self, Body, Ciphertext, Item, Items};
 use crate::envelope::{WrapRef, WrappedDek};
 use crate::key::{KeyManager, Request, Unwrapped, not_recognized};
@@ -15,20 +15,34 @@ use crate::value::secret::Dek;
 impl TransitKey {
     pub(super) async fn try_wrap_batch(&self, items: &[(&Dek, &Request<'_>)]) -> Vec<Result<WrappedDek>> {
         let mut results = Vec::with_capacity(items.len());
-        for part in items.chunks(self.0.mode.batch()) {
+        for part in items.chunks(self.0.batch()) {
             let bodies: Vec<Body> = part
                 .iter()
                 .map(|(dek, request)| self.encrypt_body(dek, request))
                 .collect();
-            let take = |_: usize, item: &Item<'_>| {
-                if item.failed() {
-                    // Nothing of a caller's is in it that could be wrong.
-                    return Err(map::nonsense("one item of a batch was refused"));
-                }
-                self.wrapped_of(item)
+            let take = |_: usize, item: &Item<'_>| match item.failed() {
+                true => Ok(None),
+                false => self.wrapped_of(item).map(Some),
             };
             let requests = part.iter().map(|(_, request)| *request);
-            results.extend(self.run("encrypt", &bodies, requests, take).await);
+            let answers = self.run("encrypt", &bodies, requests, take).await;
+            let refused = answers.iter().any(|answer| matches!(answer, Ok(None)));
+            let deadline = self.earliest(part.iter().map(|(_, request)| *request));
+            let info = match refused && self.0.pinned.is_some() {
+                true => self.0.after_refusal(deadline).await.ok(),
+                false => None,
+            };
+            results.extend(answers.into_iter().map(|answer| {
+                match answer {
+                    Ok(Some(wrapped)) => Ok(wrapped),
+                    // Nothing of a caller's is in it that could be wrong.
+                    Ok(None) => Err(info
+                        .as_ref()
+                        .and_then(|info| self.why_not_made(info))
+                        .unwrap_or_else(|| map::nonsense("one item of a batch was refused"))),
+                    Err(error) => Err(error),
+                }
+            }));
         }
         results
     }
@@ -38,7 +52,7 @@ impl TransitKey {
         items: &[(WrapRef<'_>, &Request<'_>)],
     ) -> Vec<Result<Unwrapped>> {
         self.stanzas(
-            "decrypt",
+            Action::Decrypt,
             items,
             |_| Err(None),
             |item, version, request| Ok(Unwrapped::new(self.dek_of(item, request)?, self.0.kek(version))),
@@ -51,7 +65,7 @@ impl TransitKey {
         items: &[(WrapRef<'_>, &Request<'_>)],
     ) -> Vec<Result<Option<WrappedDek>>> {
         self.stanzas(
-            "rewrap",
+            Action::Rewrap,
             items,
             |_| Ok(None),
             |item, version, _| self.rewrapped_of(item, version).map(Some),
@@ -62,7 +76,7 @@ impl TransitKey {
     /// Decrypt and rewrap: what is not recognized or not well formed is answered here, and the rest is asked for.
     async fn stanzas<T>(
         &self,
-        action: &str,
+        action: Action,
         items: &[(WrapRef<'_>, &Request<'_>)],
         foreign: impl Fn(&WrapRef<'_>) -> Result<T, Option<Error>>,
         take: impl Fn(&Item<'_>, u64, &Request<'_>) -> Result<T>,
@@ -84,14 +98,14 @@ impl TransitKey {
                 Err(error) => results.push(Some(Err(error))),
             }
         }
-        for part in asked.chunks(self.0.mode.batch()) {
+        for part in asked.chunks(self.0.batch()) {
             let bodies: Vec<Body> = part
                 .iter()
-                .map(|(_, ciphertext, request)| self.decrypt_body(ciphertext, request))
+                .map(|(_, ciphertext, request)| self.stanza_body(action, ciphertext, request))
                 .collect();
             let answers = self
                 .run(
-                    action,
+                    action.path(),
                     &bodies,
                     part.iter().map(|(_, _, request)| *request),
                     |at, item| {
@@ -118,7 +132,7 @@ impl TransitKey {
             for ((index, ciphertext, _), answer) in part.iter().zip(answers) {
                 let answer = match (answer, &info) {
                     (Ok(Some(value)), _) => Ok(value),
-                    (Ok(None), Some(Ok(info))) => Err(why_refused(info, ciphertext.version)),
+                    (Ok(None), Some(Ok(info))) => Err(self.why(action, info, ciphertext.version)),
                     (Ok(None), Some(Err(error))) => Err(again(error)),
                     (Ok(None), None) => Err(Error::cannot_open()),
                     (Err(error), _) => Err(error),
@@ -171,8 +185,8 @@ impl TransitKey {
             Ok(read) => read,
             Err(error) if bad => {
                 // Not about one item: about the key, then.
-                self.0.after_refusal(deadline).await?;
-                return Err(error);
+                let info = self.0.after_refusal(deadline).await?;
+                return Err(self.why_not_made(&info).unwrap_or(error));
             }
             Err(error) => return Err(error),
         };

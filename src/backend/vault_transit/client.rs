@@ -21,7 +21,7 @@ use super::wire::Body;
 use super::{PROVIDER, map};
 use crate::backend::shared::door::{Door, Place};
 use crate::backend::shared::http::{
-    Answer, Fault, Http, Settings, Surroundings, Trust, address_of, is_loopback,
+    Answer, Fault, Http, Settings, Surroundings, Trust, address_of, parse_endpoint, warn_if_plain,
 };
 use crate::backend::shared::kept::Kept;
 use crate::key::Request;
@@ -138,7 +138,8 @@ impl Client {
     }
 
     fn build(config: Config) -> Result<Self> {
-        let address = parse_address(&config.address)?;
+        let what = config.address_source.unwrap_or("the address of the server");
+        let address = parse_endpoint(&config.address, what, true)?;
         let namespace = config
             .namespace
             .map(|namespace| check_path(&namespace, "a namespace"))
@@ -182,12 +183,7 @@ impl Client {
                 .map(|(source, address)| (address, source))
                 .collect(),
         })?;
-        if address.scheme() == "http" && !is_loopback(address.host_str().unwrap_or_default()) {
-            tracing::warn!(
-                provider = PROVIDER,
-                "the server is addressed by http: whoever is on the way reads DEKs"
-            );
-        }
+        warn_if_plain(&address, PROVIDER);
         Ok(Self(Arc::new(Inner {
             http: Kept::new(http),
             address,
@@ -476,21 +472,6 @@ fn shown(token: &str) -> Result<(HeaderValue, HeaderValue)> {
         .ok_or_else(|| {
             Error::configuration("a token is printable ASCII without spaces").with_provider(PROVIDER)
         })
-}
-
-fn parse_address(address: &str) -> Result<Url> {
-    let refused = |detail: &'static str| Error::configuration(detail);
-    let url = Url::parse(address).map_err(|_| refused("the address of the server is no URL"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(refused("the address of the server is an https URL (or http)"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("no credentials belong into the address of the server"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refused("the address of the server has no query and no fragment"));
-    }
-    Ok(url)
 }
 
 impl fmt::Debug for Client {

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use reqwest::StatusCode;
 
 use super::client::{Answered, Client};
-use super::transit_key::{Key, data, why_refused};
-use super::wire::{self, Body, Ciphertext, Item, KeyInfo};
+use super::transit_key::{Key, data, why_not_wrapped, why_refused};
+use super::wire::{self, Body, Ciphertext, Item, KeyInfo, parse_version};
 use super::{Mode, PROVIDER, map};
-use crate::envelope::{WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
+};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Dek;
@@ -18,6 +20,22 @@ use crate::value::secret::Dek;
 /// One Transit key, with all the versions that it still opens. Cheap: clients are shared.
 #[derive(Clone, Debug)]
 pub struct TransitKey(pub(super) Key);
+
+/// What is asked about a wrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Decrypt,
+    Rewrap,
+}
+
+impl Action {
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::Decrypt => "decrypt",
+            Self::Rewrap => "rewrap",
+        }
+    }
+}
 
 impl TransitKey {
     pub(super) fn new(client: &Client, name: &str) -> Result<Self> {
@@ -58,23 +76,34 @@ impl TransitKey {
 
     /// The body of an encrypt.
     pub(super) fn encrypt_body(&self, dek: &Dek, request: &Request<'_>) -> Body {
+        let version = self.0.pinned;
         match self.0.mode {
-            Mode::Encrypt => wire::object(&[("plaintext", &wire::encode(request.embed(dek).as_slice()))]),
-            Mode::DataKey => wire::object(&[
-                ("plaintext", &wire::encode(dek.expose_bytes())),
-                ("context", &wire::encode(&request.wrap_aad())),
-            ]),
+            Mode::Encrypt => {
+                let plaintext = wire::encode(request.embed(dek).as_slice());
+                wire::object(&[("plaintext", &plaintext)], version)
+            }
+            Mode::DataKey => {
+                let plaintext = wire::encode(dek.expose_bytes());
+                let context = wire::encode(&request.wrap_aad());
+                wire::object(&[("plaintext", &plaintext), ("context", &context)], version)
+            }
         }
     }
 
     /// The body of a decrypt or rewrap.
-    pub(super) fn decrypt_body(&self, ciphertext: &Ciphertext<'_>, request: &Request<'_>) -> Body {
+    pub(super) fn stanza_body(
+        &self,
+        action: Action,
+        ciphertext: &Ciphertext<'_>,
+        request: &Request<'_>,
+    ) -> Body {
+        let version = self.0.pinned.filter(|_| action == Action::Rewrap);
         match self.0.mode {
-            Mode::Encrypt => wire::object(&[("ciphertext", ciphertext.text)]),
-            Mode::DataKey => wire::object(&[
-                ("ciphertext", ciphertext.text),
-                ("context", &wire::encode(&request.wrap_aad())),
-            ]),
+            Mode::Encrypt => wire::object(&[("ciphertext", ciphertext.text)], version),
+            Mode::DataKey => {
+                let context = wire::encode(&request.wrap_aad());
+                wire::object(&[("ciphertext", ciphertext.text), ("context", &context)], version)
+            }
         }
     }
 
@@ -85,6 +114,11 @@ impl TransitKey {
             .ok_or_else(|| map::nonsense("the answer has no ciphertext"))?;
         let parsed = Ciphertext::parse(text.as_bytes(), self.0.mode)
             .ok_or_else(|| map::nonsense("the ciphertext is not what the key makes"))?;
+        if self.0.pinned.is_some_and(|pinned| pinned != parsed.version) {
+            return Err(map::nonsense(
+                "the answer is of another version than the pinned one",
+            ));
+        }
         WrappedDek::new(
             self.0.mode.algorithm(),
             self.0.kek(parsed.version),
@@ -96,7 +130,8 @@ impl TransitKey {
     pub(super) fn rewrapped_of(&self, item: &Item<'_>, version: u64) -> Result<WrappedDek> {
         let wrapped = self.wrapped_of(item)?;
         let new = Ciphertext::parse(wrapped.wrapped(), self.0.mode).map_or(0, |parsed| parsed.version);
-        if new < version {
+        // To a pinned version also backwards.
+        if self.0.pinned.is_none() && new < version {
             // A standby that has not caught up answers like this.
             return Err(map::nonsense("a re-wrap gave a lower version than there was").with_retryable(true));
         }
@@ -133,12 +168,26 @@ impl TransitKey {
     /// The one item of an answer. A 400 to what wraps is of the key; the server has nothing else to refuse.
     async fn made<'a>(&self, answered: &'a Answered, deadline: Monotonic) -> Result<Item<'a>> {
         if answered.status == StatusCode::BAD_REQUEST {
-            self.0.after_refusal(deadline).await?;
-            return Err(answered.error());
+            let info = self.0.after_refusal(deadline).await?;
+            return Err(self.why_not_made(&info).unwrap_or_else(|| answered.error()));
         }
         let (item, warned) = data(answered)?;
         self.heed(warned)?;
         Ok(item)
+    }
+
+    /// Why the key does not wrap under the pinned version, if one is pinned and the key tells.
+    pub(super) fn why_not_made(&self, info: &KeyInfo) -> Option<Error> {
+        self.0.pinned.and_then(|version| why_not_wrapped(info, version))
+    }
+
+    /// Why the key refused a wrap of this version to an action.
+    pub(super) fn why(&self, action: Action, info: &KeyInfo, version: u64) -> Error {
+        let own = match action {
+            Action::Decrypt => None,
+            Action::Rewrap => self.why_not_made(info),
+        };
+        own.unwrap_or_else(|| why_refused(info, version))
     }
 
     async fn try_wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
@@ -152,8 +201,8 @@ impl TransitKey {
     }
 
     async fn try_generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
-        if self.0.mode == Mode::Encrypt {
-            // The binding is wrapped with the DEK, so the DEK is made here.
+        if self.0.mode == Mode::Encrypt || self.0.pinned.is_some() {
+            // The binding is wrapped with the DEK, or the version is named, which `datakey` cannot do: so the DEK is made here.
             let dek = Dek::generate()?;
             let wrapped = self.try_wrap(&dek, request).await?;
             return Ok((dek, wrapped));
@@ -162,7 +211,7 @@ impl TransitKey {
         self.0.check(deadline).await?;
         let context = wire::encode(&request.wrap_aad());
         // 256 bits, which is what the server makes unless it is told otherwise.
-        let body = wire::object(&[("context", &context)]);
+        let body = wire::object(&[("context", &context)], None);
         let answered = self.0.act("datakey/plaintext", body, deadline).await?;
         let item = self.made(&answered, deadline).await?;
         let wrapped = self.wrapped_of(&item)?;
@@ -171,7 +220,13 @@ impl TransitKey {
 
     /// Why a wrap of this version was refused. That takes one more call, for all stanzas of an envelope together, so that
     /// planted ones do not use up its calls in pairs.
-    async fn refused(&self, version: u64, request: &Request<'_>, deadline: Monotonic) -> Error {
+    async fn refused(
+        &self,
+        action: Action,
+        version: u64,
+        request: &Request<'_>,
+        deadline: Monotonic,
+    ) -> Error {
         let about = format!("{:?} {}", self.0.mode, self.0.place());
         let calls = request.call_budget();
         let found = match calls.and_then(|calls| calls.noted::<Result<KeyInfo>>(&about)) {
@@ -194,10 +249,10 @@ impl TransitKey {
             }
         };
         match Arc::try_unwrap(found) {
-            Ok(Ok(info)) => why_refused(&info, version),
+            Ok(Ok(info)) => self.why(action, &info, version),
             Ok(Err(error)) => error,
             Err(shared) => match &*shared {
-                Ok(info) => why_refused(info, version),
+                Ok(info) => self.why(action, info, version),
                 Err(error) => Error::new(error.kind())
                     .with_provider(PROVIDER)
                     .with_detail("the server refused the wrap, and does not let us read why"),
@@ -208,17 +263,17 @@ impl TransitKey {
     /// Asks for a decrypt or a rewrap.
     async fn ask<'w>(
         &self,
-        action: &str,
+        action: Action,
         wrapped: &WrapRef<'w>,
         request: &Request<'_>,
     ) -> Result<(Ciphertext<'w>, Answered)> {
         let ciphertext = Ciphertext::of_stanza(wrapped, self.0.mode)?;
         let deadline = self.0.client.deadline(Some(request));
         self.0.check(deadline).await?;
-        let body = self.decrypt_body(&ciphertext, request);
-        let answered = self.0.act(action, body, deadline).await?;
+        let body = self.stanza_body(action, &ciphertext, request);
+        let answered = self.0.act(action.path(), body, deadline).await?;
         if answered.status == StatusCode::BAD_REQUEST {
-            return Err(self.refused(ciphertext.version, request, deadline).await);
+            return Err(self.refused(action, ciphertext.version, request, deadline).await);
         }
         Ok((ciphertext, answered))
     }
@@ -227,7 +282,7 @@ impl TransitKey {
         if self.recognizes(wrapped).is_no() {
             return Err(not_recognized(&wrapped));
         }
-        let (ciphertext, answered) = self.ask("decrypt", &wrapped, request).await?;
+        let (ciphertext, answered) = self.ask(Action::Decrypt, &wrapped, request).await?;
         let (item, warned) = data(&answered)?;
         self.heed(warned)?;
         // The version is the server's too: by it, and by nothing else, it chose the key.
@@ -242,7 +297,7 @@ impl TransitKey {
             // Of another key or backend: the caller unwraps and wraps.
             return Ok(None);
         }
-        let (ciphertext, answered) = self.ask("rewrap", &wrapped, request).await?;
+        let (ciphertext, answered) = self.ask(Action::Rewrap, &wrapped, request).await?;
         let (item, warned) = data(&answered)?;
         self.heed(warned)?;
         self.rewrapped_of(&item, ciphertext.version).map(Some)
@@ -259,10 +314,12 @@ impl KeyManager for TransitKey {
         let mode = self.0.mode;
         match mode {
             Mode::Encrypt => Capabilities::new(mode.algorithm(), Binds::Embedded),
+            Mode::DataKey if self.0.pinned.is_some() => Capabilities::new(mode.algorithm(), Binds::Aad),
             Mode::DataKey => Capabilities::new(mode.algorithm(), Binds::Aad).generating(),
         }
         .rewrapping()
-        .batching(mode.batch())
+        .with_versions(Versions::Proven)
+        .batching(self.0.batch())
     }
 
     fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
@@ -273,6 +330,13 @@ impl KeyManager for TransitKey {
 
     fn identity(&self) -> Option<String> {
         Some(format!("{:?} {}", self.0.mode, self.0.place()))
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        let is_own = (kek.provider(), kek.id()) == (PROVIDER, self.0.id());
+        let version = parse_version(kek.version()).filter(|_| is_own);
+        let version = version.ok_or_else(|| not_this_kek(PROVIDER))?;
+        Ok(Arc::new(Self(self.0.clone().with_pinned(version))))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

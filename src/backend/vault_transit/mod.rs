@@ -23,7 +23,7 @@
 //! | DEK comes from | the operating system here | the server's `datakey/plaintext` |
 //! | what is wrapped | the DEK and the context's digest, 64 bytes | the DEK, 32 bytes |
 //! | bound to the context | by that digest, compared here | by the server: `context` is the base64 of [`wrap_aad`](crate::key::Request::wrap_aad), so each context has a key of its own |
-//! | items of one batch call | 499 | 249 |
+//! | items of one batch call; with a pinned version | 499; 249 | 249; 166 |
 //!
 //! A key of another type or derivation is refused before anything is wrapped: on a key that is not derived the
 //! server ignores `context` without a word. What a key is like is read before the first call and again every five
@@ -33,6 +33,10 @@
 //! Its id is `MOUNT/keys/NAME`, with the namespace and a slash in front if there is one; its version is the number N in
 //! the `vault:vN:…` text that is stored as the wrapped DEK. The version
 //! beside the text in a stanza is a claim that is not compared: an unwrap answers with the N of the text. Text that decodes to the same bytes and is not the same text is refused, too.
+//!
+//! *Pinned versions.* A manager that is [pinned](crate::key::KeyManager::pinned_to) to a version sends the version as `key_version` with
+//! every encrypt and rewrap. With [`Mode::DataKey`] the DEK then comes from the operating system, because the server generates data keys
+//! under the newest version only. An answer of another version is refused.
 //!
 //! *Namespaces.* A server that does not know them, such as the community edition of Vault, ignores the header in silence and uses the
 //! key of the root. So before anything is wrapped a client that has a namespace reads the key once more, in a namespace that there is
@@ -150,12 +154,14 @@ impl Mode {
         }
     }
 
-    /// The server's limit on the strings of one JSON body, in items.
-    const fn batch(self) -> usize {
-        match self {
-            Self::Encrypt => 499,
-            Self::DataKey => 249,
-        }
+    /// Returns how many items fit into one call, by the server's limit on the strings of one JSON body. A pinned version
+    /// is one field more.
+    const fn batch(self, is_pinned: bool) -> usize {
+        let fields = match self {
+            Self::Encrypt => 1,
+            Self::DataKey => 2,
+        };
+        499 / (fields + is_pinned as usize)
     }
 
     /// Nonce, what is wrapped, tag.

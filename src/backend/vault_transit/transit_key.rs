@@ -22,6 +22,8 @@ const REFRESH: Duration = Duration::from_secs(300);
 pub(super) struct Key {
     pub(super) client: Client,
     pub(super) mode: Mode,
+    /// The version that wraps; by default the newest.
+    pub(super) pinned: Option<u64>,
     mount: Arc<str>,
     name: Arc<str>,
     id: Arc<str>,
@@ -38,6 +40,7 @@ impl Key {
         Ok(Self {
             client: client.clone(),
             mode,
+            pinned: None,
             mount: mount.into(),
             name: name.into(),
             id: id.into(),
@@ -50,6 +53,17 @@ impl Key {
         self.mode = mode;
         self.checked = Arc::default();
         self
+    }
+
+    /// The same key, which wraps under this version only.
+    pub(super) fn with_pinned(mut self, version: u64) -> Self {
+        self.pinned = Some(version);
+        self
+    }
+
+    /// Returns how many items fit into one call.
+    pub(super) fn batch(&self) -> usize {
+        self.mode.batch(self.pinned.is_some())
     }
 
     pub(super) fn name(&self) -> &str {
@@ -165,6 +179,24 @@ pub(super) fn why_refused(info: &KeyInfo, version: u64) -> Error {
     error.with_provider(PROVIDER)
 }
 
+/// Why the key does not wrap under this version, if the key tells.
+pub(super) fn why_not_wrapped(info: &KeyInfo, version: u64) -> Option<Error> {
+    let error = if version > info.latest_version {
+        Error::new(ErrorKind::KeyNotFound).with_detail(format!("the Transit key has no version {version}"))
+    } else if version < info.min_available_version {
+        Error::new(ErrorKind::KeyDestroyed).with_detail("the pinned version was trimmed")
+    } else if version < info.min_encryption_version {
+        Error::new(ErrorKind::KeyDisabled)
+            .with_detail("the pinned version is below the key's min_encryption_version")
+    } else if version < info.min_decryption_version {
+        Error::new(ErrorKind::KeyDisabled)
+            .with_detail("the pinned version is below the key's min_decryption_version")
+    } else {
+        return None;
+    };
+    Some(error.with_provider(PROVIDER))
+}
+
 pub(super) fn id_prefix(client: &Client, mount: &str) -> String {
     match client.namespace() {
         Some(namespace) => format!("{namespace}/{mount}/keys/"),
@@ -191,6 +223,7 @@ impl fmt::Debug for Key {
         f.debug_struct("Key")
             .field("id", &self.id)
             .field("mode", &self.mode)
+            .field("pinned", &self.pinned)
             .field("client", &self.client)
             .finish_non_exhaustive()
     }

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::names::check_name;
 use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
+use crate::envelope::KekRef;
+use crate::key::KekAdmin;
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
 pub(in crate::backend) const SCHEME: Scheme = Scheme {
     name: "vault-transit",
+    provider: super::PROVIDER,
     form: "vault-transit:KEY",
     summary: "a key of HashiCorp Vault or OpenBao Transit",
     options: &[
@@ -46,6 +50,16 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 impl Place for VaultUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
+    }
+
+    async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
+        let admin = self.connect(environment).await?.admin();
+        Ok(Arc::new(admin.with_mount(&self.mount)?.with_mode(self.mode())))
+    }
+
+    fn sibling(&self, _: &str, kek: &KekRef) -> Option<String> {
+        let name = kek.id().rsplit_once("/keys/")?.1;
+        check_name(name).ok().map(|()| name.to_owned())
     }
 
     fn reads(&self) -> Vec<Reads> {
@@ -116,7 +130,7 @@ impl VaultUri {
         Ok(Self {
             key: key.to_owned(),
             mount: options.take("mount").unwrap_or("transit").to_owned(),
-            address: options.take("addr").map(str::to_owned),
+            address: options.endpoint("addr", true)?,
             namespace: options.take("namespace").map(str::to_owned),
             auth,
             auth_mount,
@@ -137,7 +151,25 @@ mod opening {
     use crate::value::error::Result;
 
     impl VaultUri {
+        pub(super) fn mode(&self) -> Mode {
+            match self.derived {
+                true => Mode::DataKey,
+                false => Mode::Encrypt,
+            }
+        }
+
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
+            let client = self.connect(environment).await?;
+            let keys = client
+                .key(&self.key)?
+                .with_mount(&self.mount)?
+                .with_mode(self.mode());
+            let id = keys.kek_id().to_owned();
+            let admin = client.admin().with_mount(&self.mount)?.with_mode(self.mode());
+            KeyManagers::one(keys).administered(&id, admin)
+        }
+
+        pub(super) async fn connect(&self, environment: &dyn Environment) -> Result<Client> {
             let auth = self.auth(environment)?;
             let environment = WithAddress {
                 environment,
@@ -150,18 +182,7 @@ mod opening {
             if let Some(namespace) = &self.namespace {
                 config = config.with_namespace(namespace);
             }
-            let mode = if self.derived {
-                Mode::DataKey
-            } else {
-                Mode::Encrypt
-            };
-            let client = Client::connect(config).await?;
-            let keys = client
-                .key(&self.key)
-                .and_then(|key| key.with_mount(&self.mount))?
-                .with_mode(mode);
-            let id = keys.kek_id().to_owned();
-            KeyManagers::one(keys).administered(&id, client.admin().with_mount(&self.mount)?.with_mode(mode))
+            Client::connect(config).await
         }
 
         fn auth(&self, environment: &dyn Environment) -> Result<Auth> {

@@ -11,18 +11,17 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// A request body. Made at its full size, so that growing leaves no copy behind.
 pub(super) type Body = Zeroizing<Vec<u8>>;
 
-/// An object of base64 or `vault:` texts, none of which needs escaping.
-pub(super) fn object(fields: &[(&str, &str)]) -> Body {
-    let size = 2 + fields
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 6)
-        .sum::<usize>();
+/// Makes an object of base64 or `vault:` texts, none of which needs escaping, and of the version to wrap under.
+pub(super) fn object(fields: &[(&str, &str)], version: Option<u64>) -> Body {
+    // As a number: in a batch the server takes no other.
+    let version = version.map(|version| format!("\"key_version\":{version}"));
+    let size = 3
+        + version.as_ref().map_or(0, String::len)
+        + fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 6)
+            .sum::<usize>();
     let mut body = Zeroizing::new(Vec::with_capacity(size));
-    push_object(&mut body, fields);
-    body
-}
-
-fn push_object(body: &mut Body, fields: &[(&str, &str)]) {
     body.push(b'{');
     for (index, (name, value)) in fields.iter().enumerate() {
         if index > 0 {
@@ -32,7 +31,14 @@ fn push_object(body: &mut Body, fields: &[(&str, &str)]) {
             body.extend_from_slice(part.as_bytes());
         }
     }
+    if let Some(version) = version {
+        if !fields.is_empty() {
+            body.push(b',');
+        }
+        body.extend_from_slice(version.as_bytes());
+    }
     body.push(b'}');
+    body
 }
 
 /// `{"batch_input":[…]}` of objects as [`object`] makes them.
@@ -131,11 +137,20 @@ pub(super) struct KeyInfo {
     pub(super) soft_deleted: bool,
     pub(super) latest_version: u64,
     pub(super) min_decryption_version: u64,
+    /// 0 if only the newest version wraps by itself, and any may be named.
+    #[serde(default)]
+    pub(super) min_encryption_version: u64,
     #[serde(default)]
     pub(super) min_available_version: u64,
     /// The time of each version, as seconds since 1970, where the key is symmetric.
     #[serde(default)]
     pub(super) keys: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
+/// Reads the number of a version: decimal, from 1, without leading zeros.
+pub(super) fn parse_version(text: &str) -> Option<u64> {
+    let is_number = (1..=10).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number && !text.starts_with('0'))
 }
 
 /// The text of a wrap, taken apart: `vault:vN:` and the canonical base64 of as many bytes as the mode has.
@@ -150,10 +165,7 @@ impl<'a> Ciphertext<'a> {
     pub(super) fn parse(bytes: &'a [u8], mode: Mode) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (version, base64) = text.strip_prefix("vault:v")?.split_once(':')?;
-        if version.starts_with('0') || version.len() > 10 || !version.bytes().all(|c| c.is_ascii_digit()) {
-            return None;
-        }
-        let version = version.parse().ok()?;
+        let version = parse_version(version)?;
         let mut buffer = [0; 96];
         let decoded = Base64::decode(base64, &mut buffer).ok()?;
         (decoded.len() == mode.ciphertext_len()).then_some(Self { text, version })
@@ -208,11 +220,18 @@ mod tests {
 
     #[test]
     fn bodies_are_json() {
-        let item = object(&[("plaintext", "AAAA"), ("context", "BB==")]);
-        assert!(item.capacity() >= item.len());
-        let parsed: serde_json::Value = serde_json::from_slice(&batch(&[item.clone(), item])).unwrap();
-        assert_eq!(parsed["batch_input"][1]["context"], "BB==");
-        assert_eq!(parsed["batch_input"].as_array().unwrap().len(), 2);
+        let fields = [("plaintext", "AAAA"), ("context", "BB==")];
+        for version in [None, Some(1), Some(9_999_999_999)] {
+            let item = object(&fields, version);
+            let size = item.len();
+            assert!(item.capacity() - size <= 3, "it grew, and left a copy behind");
+            let parsed: serde_json::Value = serde_json::from_slice(&batch(&[item.clone(), item])).unwrap();
+            assert_eq!(parsed["batch_input"][1]["context"], "BB==");
+            assert_eq!(parsed["batch_input"][1]["key_version"].as_u64(), version);
+            assert_eq!(parsed["batch_input"].as_array().unwrap().len(), 2);
+        }
+        let alone: serde_json::Value = serde_json::from_slice(&object(&[], Some(7))).unwrap();
+        assert_eq!(alone["key_version"], 7);
     }
 
     #[test]

@@ -15,11 +15,11 @@ struct State {
     failures: u32,
     /// Calls fail until then.
     open_until: Option<Monotonic>,
-    /// One call is on its way to see whether the backend is back.
+    /// One call is under way to see whether the backend is back.
     probing: bool,
 }
 
-/// The right to make one call. Dropped without an answer, the call counts as none.
+/// The right to make one call. If it is dropped without an answer, the call counts as none.
 pub(super) struct Permit<'b> {
     breaker: &'b Breaker,
     probes: bool,
@@ -36,7 +36,7 @@ impl Breaker {
         self.lock().open_until.is_some_and(|until| now < until)
     }
 
-    /// Lets a call through, or says how long to wait.
+    /// Lets a call through, or returns how long to wait.
     pub(super) fn enter(&self, now: Monotonic) -> Result<Permit<'_>, Duration> {
         let mut state = self.lock();
         let Some(until) = state.open_until else {
@@ -62,16 +62,16 @@ impl Breaker {
 /// What a call has shown of the backend.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It answers, be it by a refusal.
+    /// The backend answers, even if it refuses.
     Answer,
-    /// It cannot be reached, or has used up the time that the policy gives each try.
+    /// The backend cannot be reached, or has used up the time that the policy gives each try.
     Outage,
-    /// Nothing: the caller had less time than that.
+    /// Nothing, because the caller had less time than that.
     Nothing,
 }
 
 impl Permit<'_> {
-    /// The call has ended.
+    /// Ends the call.
     pub(super) fn leave(self, seen: Seen, now: Monotonic, policy: &Resilience) {
         let mut state = self.breaker.lock();
         match seen {

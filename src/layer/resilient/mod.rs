@@ -11,48 +11,48 @@ use async_trait::async_trait;
 use breaker::{Breaker, Seen};
 pub use policy::Resilience;
 
-use crate::envelope::{WrapRef, WrappedDek};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped};
 use crate::runtime::{AmbientRuntime, BoxFuture, Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
-/// A key manager that gives up in time, tries again what may pass, and leaves a backend alone that is down.
+/// A key manager that gives up in time, tries again after errors that may pass, and leaves a backend alone that is down.
 ///
-/// *Deadline.* A call ends within [`Resilience::deadline`], or by the request's own deadline where that is earlier,
-/// with `TimedOut`; each try within [`Resilience::attempt`].
+/// *Deadline.* A call ends with `TimedOut` within [`Resilience::deadline`], or by the request's own deadline if that is
+/// earlier. Each try ends within [`Resilience::attempt`].
 ///
-/// *Retries.* Only errors that are retryable are tried again, after a delay that doubles each time, of which a
-/// random part is waited ("full jitter", AWS Architecture Blog, 2015), or for as long as the backend asked for. A
-/// retry that could not end before the deadline is not begun, nor one beyond the request's
-/// [budget of calls](crate::key::CallBudget). The methods of a key manager may all be repeated.
+/// *Retries.* Only retryable errors are tried again. The delay doubles each time, and a random part of it is waited
+/// ("full jitter", AWS Architecture Blog, 2015), or the time that the backend asked for. A retry is not begun if it could
+/// not end before the deadline, or if the request's [budget of calls](crate::key::CallBudget) is used up. All methods of
+/// a key manager may be repeated.
 ///
-/// *Circuit breaker.* After [`Resilience::breaker`] failures in a row that speak of an outage (`Unavailable`, or
-/// [`Resilience::attempt`] that was used up), calls fail at once with `Unavailable` for a while, without any retry; then
-/// one is let through to see. [`Error::retry_after`] tells how long that is. Any answer of the backend, also a refusal
-/// or a wrap that does not open, closes it. A caller whose own deadline ends a try earlier says nothing about the
-/// backend.
+/// *Circuit breaker.* After [`Resilience::breaker`] failures in a row that indicate an outage (`Unavailable`, or a
+/// used-up [`Resilience::attempt`]), calls fail with `Unavailable` immediately, without any retry, for a while. Then one
+/// call is let through to see. [`Error::retry_after`] returns how long the pause is. Any answer of the backend closes the
+/// breaker, also a refusal or a wrap that does not open. If a caller's own deadline ends a try earlier, that says nothing
+/// about the backend.
 ///
-/// *Calls at once.* At most [`Resilience::calls`]; the others wait for their turn, within their deadline.
+/// *Concurrent calls.* At most [`Resilience::calls`]. The others wait for their turn, within their deadline.
 ///
 /// # Cancel safety
-/// A call that is dropped gives back its turn. The try that was under way is dropped where it stands.
+/// A dropped call gives back its turn. The try that was under way is dropped where it stands.
 pub struct Resilient<K> {
     inner: K,
     policy: Resilience,
     runtime: Arc<dyn Runtime>,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     turns: Arc<async_lock::Semaphore>,
 }
 
 impl<K: KeyManager> Resilient<K> {
-    /// `inner` with the default [`Resilience`], on the runtime that is there ([`AmbientRuntime`]).
+    /// Wraps `inner` with the default [`Resilience`], on the [`AmbientRuntime`].
     #[must_use]
     pub fn new(inner: K) -> Self {
         Self::with_policy(inner, Resilience::default(), Arc::new(AmbientRuntime))
     }
 
-    /// `inner` under this policy, with the clocks and sleep of this runtime.
+    /// Wraps `inner` with this policy, and with the clocks and sleep of this runtime.
     #[must_use]
     pub fn with_policy(inner: K, policy: Resilience, runtime: Arc<dyn Runtime>) -> Self {
         let turns = Arc::new(async_lock::Semaphore::new(policy.calls.max(1)));
@@ -60,12 +60,12 @@ impl<K: KeyManager> Resilient<K> {
             inner,
             policy,
             runtime,
-            breaker: Breaker::default(),
+            breaker: Arc::default(),
             turns,
         }
     }
 
-    /// When a call that begins now must have ended.
+    /// Returns when a call that begins now must have ended.
     fn deadline(&self, requests: &[&Request<'_>]) -> Monotonic {
         let own = self.runtime.now() + self.policy.deadline;
         requests
@@ -137,7 +137,7 @@ impl<K: KeyManager> Resilient<K> {
         }
     }
 
-    /// Waits before try number `retry` (from 1), unless that would pass the deadline or the backend is left alone now.
+    /// Waits before try number `retry` (from 1), unless that would pass the deadline or the breaker is open.
     async fn back_off(&self, retry: u32, error: Error, deadline: Monotonic) -> Result<()> {
         if self.breaker.is_open(self.runtime.now()) {
             return Err(error);
@@ -155,7 +155,7 @@ impl<K: KeyManager> Resilient<K> {
         }
     }
 
-    /// Tries until it works, the error is one that stays, or there is no more time or try.
+    /// Tries until the call works, the error is one that stays, or no time or try is left.
     async fn call<'a, T>(
         &'a self,
         request: &Request<'_>,
@@ -181,7 +181,7 @@ impl<K: KeyManager> Resilient<K> {
         }
     }
 
-    /// The same for a batch: what failed and may pass is tried again, together and without the rest.
+    /// The same for a batch: items that failed and may pass are tried again, together and without the rest.
     async fn call_batch<'a, I: Copy, T>(
         &'a self,
         items: &[I],
@@ -198,7 +198,7 @@ impl<K: KeyManager> Resilient<K> {
                 let mut kinds = answers
                     .iter()
                     .map(|answer| answer.as_ref().err().map(Error::kind));
-                // One answer is enough to know that somebody is there.
+                // One answer is enough to know that the backend is there.
                 kinds
                     .clone()
                     .all(|kind| kind.is_some())
@@ -252,9 +252,9 @@ impl<K: KeyManager> Resilient<K> {
 /// How a try ended.
 enum Try<T> {
     Answered(T),
-    /// It was begun and has used up its time.
+    /// The try was begun and has used up its time.
     TimedOut,
-    /// It was not begun, and none of this call will be: no time is left, or the backend is left alone.
+    /// The try was not begun, and no other try of this call will be: no time is left, or the breaker is open.
     Final(Error),
 }
 
@@ -274,6 +274,17 @@ impl<K: KeyManager> KeyManager for Resilient<K> {
 
     fn identity(&self) -> Option<String> {
         self.inner.identity()
+    }
+
+    /// The pinned manager has the same policy, and shares breaker and turns.
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(Resilient {
+            inner: self.inner.pinned_to(kek)?,
+            policy: self.policy,
+            runtime: Arc::clone(&self.runtime),
+            breaker: Arc::clone(&self.breaker),
+            turns: Arc::clone(&self.turns),
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -1,4 +1,4 @@
-//! How long, how often, how many.
+//! Limits of time and number.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use crate::value::entropy;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resilience {
-    /// A call with all its tries ends within this. 10 seconds by default.
+    /// A call with all its tries ends within this time. 10 seconds by default.
     pub deadline: Duration,
-    /// One try ends within this. 3 seconds by default.
+    /// One try ends within this time. 3 seconds by default.
     pub attempt: Duration,
-    /// Tries after the first. 3 by default.
+    /// How many tries may follow the first. 3 by default.
     pub retries: u32,
-    /// The delay before the first retry, of which a random part is waited. Doubles with each. 100 ms by default.
+    /// The delay before the first retry, of which a random part is waited. It doubles with each retry. 100 ms by default.
     pub backoff: Duration,
-    /// The delay grows to this and no further. 2 seconds by default.
+    /// The greatest delay. 2 seconds by default.
     pub backoff_max: Duration,
-    /// After so many outages in a row calls fail at once; 0 for never. 5 by default.
+    /// After this many outages in a row, calls fail immediately. 0 means never. 5 by default.
     pub breaker: u32,
-    /// For so long. 5 seconds by default.
+    /// How long calls fail then. 5 seconds by default.
     pub breaker_open: Duration,
-    /// Calls under way at once. 64 by default.
+    /// How many calls may be under way at once. 64 by default.
     pub calls: usize,
 }
 
@@ -48,7 +48,7 @@ impl Default for Resilience {
 }
 
 impl Resilience {
-    /// The delay before retry number `retry`, from 1: a random part of what it has grown to.
+    /// Returns the delay before retry number `retry`, from 1: a random part of the current delay.
     pub(super) fn delay(&self, retry: u32) -> Duration {
         let factor = 1_u32.checked_shl(retry.saturating_sub(1)).unwrap_or(u32::MAX);
         let most = self.backoff.saturating_mul(factor).min(self.backoff_max);

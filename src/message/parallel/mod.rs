@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Below this, waking a thread costs more than it takes off the caller. In bytes of plaintext.
+/// Below this many bytes of plaintext, waking a thread costs more than it saves the caller.
 const THRESHOLD: usize = 256 * 1024;
-/// What a stream has in flight for each thread that helps, in bytes.
+/// How many bytes a stream has in flight for each thread that helps.
 const IN_FLIGHT: usize = 1024 * 1024;
 
-/// Threads that help the one that calls.
+/// Threads that help the thread that calls.
 ///
-/// With feature `rayon` a `rayon::ThreadPool` is one. To bring another, implement its methods; none can
-/// make what is sealed or opened wrong. What a pool does not do, the calling thread does itself, and work that
-/// a pool began and lost (its thread panicked) makes the whole operation fail.
+/// With feature `rayon`, a `rayon::ThreadPool` is a pool. For another pool, implement these methods. No pool can make a
+/// result wrong: the calling thread does itself what a pool does not do, and if a pool begins work and loses it (its
+/// thread panicked), the whole operation fails.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -59,37 +59,60 @@ const IN_FLIGHT: usize = 1024 * 1024;
 /// # Ok::<(), waxseal::Error>(())
 /// ```
 pub trait Pool: fmt::Debug + Send + Sync {
-    /// How many of its threads can help at a time, beside the one that calls. At 0 everything is serial.
+    /// Returns how many of its threads can help at a time, besides the thread that calls. At 0 everything is serial.
     fn threads(&self) -> usize;
 
-    /// Calls `work` on this thread and, beside it, on up to `helpers` threads of the pool; returns once every call
-    /// that it made has returned. Each call takes pieces until none is left.
+    /// Calls `work` on this thread and, at the same time, on up to `helpers` threads of the pool. Returns after every
+    /// call that it made has returned. Each call takes pieces until none is left.
     fn run(&self, helpers: usize, work: &(dyn Fn() + Sync));
 
-    /// Runs `work` on a thread of the pool, soon. It does not block, and takes some milliseconds at most.
+    /// Runs `work` on a thread of the pool, soon. The call does not block. `work` takes some milliseconds at most.
     fn spawn(&self, work: Box<dyn FnOnce() + Send>);
 }
 
 /// Seals and opens the chunks of large payloads, and of streams, on several threads.
 ///
-/// What is written is the same, byte for byte in form: nobody can tell whether threads helped. Set it with
-/// [`Builder::parallel`](crate::Builder::parallel), or on a [`DataKey`](crate::DataKey) or
-/// [`Opener`](crate::Opener).
+/// The format is the same: nobody can tell from an envelope whether threads helped. Set it with
+/// [`Builder::parallel`](crate::Builder::parallel), or on a [`DataKey`](crate::DataKey) or [`Opener`](crate::Opener).
 ///
 /// It is off by default. One thread seals some gigabytes a second, so threads pay only for payloads of hundreds of
-/// kilobytes; servers have other requests to give their processors to; and a library that starts threads on its own
-/// surprises whoever counts them.
+/// kilobytes. A server has other requests for its processors. And a library that starts threads on its own surprises its
+/// users.
 ///
-/// - A payload [`above`](Self::above) the threshold and of more than one chunk is shared among the calling thread
-///   and the pool's. The call returns when all is done. One bad chunk fails the whole: everything is wiped and
+/// - A payload [`above`](Self::above) the threshold and of more than one chunk is shared among the calling thread and the
+///   pool's threads. The call returns when all is done. One bad chunk fails the whole call: everything is wiped and
 ///   nothing is released.
 /// - A stream ([`SealWriter`](crate::message::SealWriter), [`OpenReader`](crate::message::OpenReader)) keeps some chunks
-///   [`in_flight`](Self::in_flight) on the pool while the calling thread reads or writes, and passes them on in
-///   order. Memory stays constant.
+///   [`in_flight`](Self::in_flight) on the pool while the calling thread reads or writes, and passes them on in order.
+///   Memory stays constant.
 ///
-/// In a process that was forked after it was made there are no threads of the pool any more: payloads and new streams
-/// are then sealed and opened on the calling thread alone. A stream that was begun before the fork ends there with
-/// `InvalidArgument`, to read as well as to write.
+/// A process that was forked after this value was made does not have the pool's threads. Payloads and new streams are
+/// then sealed and opened on the calling thread alone. A stream that was begun before the fork ends there with
+/// `InvalidArgument`, for reading as well as for writing.
+///
+/// ```
+/// use std::sync::Arc;
+/// # use waxseal::message::{Parallel, Pool};
+/// # use waxseal::{Aad, EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
+/// # fn example(pool: Arc<dyn Pool>) -> waxseal::Result<()> {
+/// // The pool is the application's. With feature `rayon`, `Parallel::rayon(2)?` makes one.
+/// let parallel = Parallel::new(pool).above(1 << 20);
+/// let sealer = Sealer::builder()
+///     .wrap_with(LocalKey::new(&Kek::generate()?))
+///     .parallel(parallel)
+///     .build()?;
+/// let sealer = blocking::Sealer::from(sealer);
+///
+/// // 64 MiB, on several threads.
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let sealed = sealer.seal(&vec![7; 64 << 20], &context)?;
+///
+/// // Small values stay on the calling thread in any case. This data key keeps large ones there too.
+/// let key = sealer.data_key(&context)?.with_parallel(None);
+/// # key.seal(b"hello", Aad::none())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Parallel {
     pool: Arc<dyn Pool>,
@@ -99,7 +122,7 @@ pub struct Parallel {
 }
 
 impl Parallel {
-    /// On the threads of this pool.
+    /// Uses the threads of this pool.
     #[must_use]
     pub fn new(pool: Arc<dyn Pool>) -> Self {
         Self {
@@ -110,26 +133,25 @@ impl Parallel {
         }
     }
 
-    /// Payloads above this many bytes of plaintext are shared among threads. 262,144 by default. Not for streams,
-    /// whose length nobody knows.
+    /// Sets from which size, in bytes of plaintext, payloads are shared among threads. Larger payloads than this are
+    /// shared. 262,144 by default. It does not apply to streams, whose length nobody knows.
     #[must_use]
     pub fn above(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
         self
     }
 
-    /// How many bytes of chunks each stream keeps in flight. 1 MiB for each thread of the pool by default.
+    /// Sets how many bytes of chunks each stream keeps in flight. 1 MiB for each thread of the pool by default.
     ///
-    /// A stream holds that much and half a megabyte or, if that is more, two chunks for each thread. A reader
-    /// reads that far ahead: where the other side trickles, a chunk may be released only when later ones have
-    /// come.
+    /// A stream holds that much and half a megabyte or, if that is more, two chunks for each thread. A reader reads that
+    /// far ahead: if the other side sends slowly, a chunk may be released only when later chunks have come.
     #[must_use]
     pub fn in_flight(mut self, bytes: usize) -> Self {
         self.in_flight = Some(bytes);
         self
     }
 
-    /// Whether there are threads that can help: the pool has some, and this is the process it belongs to.
+    /// Whether there are threads that can help: the pool has some, and the pool belongs to this process.
     pub(crate) fn has_threads(&self) -> bool {
         !self.has_forked() && self.pool.threads() > 0
     }
@@ -144,7 +166,7 @@ impl Parallel {
         self.generation -= 1;
     }
 
-    /// Units of `unit` bytes that a stream has in flight.
+    /// Returns how many units of `unit` bytes a stream has in flight.
     pub(crate) fn units(&self, unit: usize) -> usize {
         let threads = self.pool.threads();
         let bytes = self
@@ -153,15 +175,14 @@ impl Parallel {
         (bytes / unit.max(1)).max(threads.saturating_add(1))
     }
 
-    /// Runs `work` on a thread of the pool, some time.
+    /// Runs `work` on a thread of the pool, at some time.
     pub(crate) fn spawn(&self, work: Box<dyn FnOnce() + Send>) {
         self.pool.spawn(work);
     }
 }
 
-/// Does `work` on each of `pieces` of a payload of `len` bytes of plaintext: on several threads where they were
-/// lent and the payload is large enough. Every piece was done where it gives `Ok`; the rest may be left undone
-/// after an error.
+/// Does `work` on each of `pieces` of a payload of `len` bytes of plaintext, on several threads if there are some and the
+/// payload is large enough. After `Ok`, every piece was done. After an error, the rest may be undone.
 pub(crate) fn each<P>(
     parallel: Option<&Parallel>,
     len: usize,
@@ -201,7 +222,7 @@ fn share<P>(
         }
     };
     pool.run(helpers, &participate);
-    // Whatever the pool made of it: none of its calls goes on, and what is left is done here.
+    // Whatever the pool did: none of its calls goes on, and this thread does what is left.
     participate();
     let (_, error) = left.into_inner().unwrap_or_else(PoisonError::into_inner);
     match error {

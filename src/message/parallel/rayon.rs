@@ -8,7 +8,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{Parallel, Pool};
 use crate::value::error::{Error, Result};
 
-/// About ten microseconds.
+/// How long a thread spins: about ten microseconds.
 const SPINS: u32 = 1000;
 
 impl Pool for ThreadPool {
@@ -26,7 +26,7 @@ impl Pool for ThreadPool {
                 });
             }
             work();
-            // The others end within a piece. To sleep until they say so takes longer than that.
+            // The other threads end within a piece. Sleeping until they are done takes longer than that.
             let mut spins = SPINS;
             while spins > 0 && working.load(Ordering::Relaxed) > 0 {
                 std::hint::spin_loop();
@@ -41,8 +41,8 @@ impl Pool for ThreadPool {
 }
 
 impl Parallel {
-    /// On `threads` threads altogether: the one that calls, and a rayon pool of the others, which is started here.
-    /// To share a pool that is there, see [`new`](Self::new).
+    /// Uses `threads` threads altogether: the thread that calls, and a new rayon pool of the others. To share an existing
+    /// pool, see [`new`](Self::new).
     ///
     /// ```
     /// # use waxseal::{Kek, message::Parallel, Sealer, backend::local::LocalKey};
@@ -52,7 +52,8 @@ impl Parallel {
     /// ```
     ///
     /// # Errors
-    /// `InvalidArgument` below 2 or above 1,024 threads; `Io` where the system gives no more.
+    /// - `InvalidArgument` below 2 or above 1,024 threads
+    /// - `Io` if the system starts no more threads
     pub fn rayon(threads: usize) -> Result<Self> {
         if !(2..=1024).contains(&threads) {
             return Err(Error::argument("2 to 1024 threads"));

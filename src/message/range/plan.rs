@@ -17,15 +17,15 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 /// chunks more than its own bytes, in one range or two. [`Opener::open_range`](crate::Opener::open_range) opens what was
 /// fetched.
 ///
-/// Fetch all pieces from one version of the object (`If-Match`). A re-wrap in between can move the body, and then it
-/// does not open.
+/// Fetch all pieces from one version of the object (`If-Match`). A re-wrap in between can move the body, and then the
+/// pieces do not open.
 ///
 /// What is promised: whatever opens is authentic, stands in the sealed payload at exactly that position, and the payload
-/// has the length that the plan was made for. An object that was cut off or extended does not open, since the final chunk
-/// is verified with every part. [`without_verified_end`](Self::without_verified_end) gives that up.
+/// has the length that the plan was made for. An object that was cut off or extended does not open, because the final
+/// chunk is verified with every part. [`without_verified_end`](Self::without_verified_end) gives that up.
 ///
-/// What is not: before the pieces were opened, [`plaintext_len`](Self::plaintext_len) and `OutOfRange` say what the holder
-/// of the object says.
+/// What is not promised: until the pieces are opened, [`plaintext_len`](Self::plaintext_len) and `OutOfRange` rely on the
+/// length that the holder of the object tells.
 ///
 /// ```
 /// # use waxseal::{Aad, EncryptionContext, Kek, message::RangePlan, blocking::Sealer, backend::local::LocalKey};
@@ -53,18 +53,20 @@ pub struct RangePlan {
     header: Vec<u8>,
     cut: Cut,
     range: Range<u64>,
-    /// Numbers of the chunks that hold the range; none where it is empty.
+    /// The numbers of the chunks that hold the range; empty if the range is.
     chunks: Range<u64>,
     /// Whether the final chunk is fetched and verified.
     end: bool,
 }
 
 impl RangePlan {
-    /// A plan for the bytes `range` of the plaintext of an envelope of `envelope_len` bytes in all.
+    /// Makes a plan for the bytes `range` of the plaintext of an envelope of `envelope_len` bytes in all.
     ///
     /// # Errors
-    /// `OutOfRange` for a range that ends behind the plaintext; `InvalidArgument` for one that ends before it
-    /// begins; `Malformed` where no payload gives an envelope of that length; `OverLimit`.
+    /// - `OutOfRange` for a range that ends behind the plaintext
+    /// - `InvalidArgument` for a range that ends before it begins
+    /// - `Malformed` if no payload has an envelope of that length
+    /// - `OverLimit` for a payload above 2^46 bytes or 2^32 chunks
     pub fn new(header: &Header<'_>, envelope_len: u64, range: Range<u64>) -> Result<Self> {
         Self::plan(header, envelope_len, range).map_err(|error| error.with_operation(Operation::Open))
     }
@@ -94,25 +96,25 @@ impl RangePlan {
         })
     }
 
-    /// The same plan without the final chunk, which saves a range of up to one chunk for each part. **A payload that was
-    /// cut off is then not noticed**, unless the part touches the chunk that is now the last: what opens is authentic and
-    /// stands at its position, and nothing says that the payload ends where the object does.
+    /// Returns the same plan without the final chunk, which saves fetching up to one chunk for each part. **A payload
+    /// that was cut off is then not noticed**, unless the part touches the chunk that is now the last. What opens is
+    /// authentic and stands at its position, but nothing proves that the payload ends where the object does.
     ///
-    /// For a reader that has verified the end before, of the same version of the object.
+    /// Use it for a reader that has already verified the end of the same version of the object.
     pub fn without_verified_end(mut self) -> Self {
         self.end = false;
         self
     }
 
-    /// Length of the whole plaintext, in bytes. Authentic after the pieces were opened, if the plan verifies the end.
+    /// Returns the length of the whole plaintext, in bytes. It is authentic after the pieces were opened, if the plan
+    /// verifies the end.
     #[must_use]
     pub fn plaintext_len(&self) -> u64 {
         self.cut.plaintext_len() as u64
     }
 
-    /// The ranges of bytes of the stored envelope to fetch, in order: none, one or two, which neither overlap nor
-    /// touch. None where an empty part was asked for
-    /// without the verified end.
+    /// Returns the ranges of bytes of the stored envelope to fetch, in order: one or two, which neither overlap nor
+    /// touch, or none for an empty part without the verified end.
     pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range<u64>> + use<> {
         let header = self.header.len() as u64;
         let ranges = self.runs().map(|run| {
@@ -128,7 +130,7 @@ impl RangePlan {
         ranges.into_iter()
     }
 
-    /// The runs of chunks to fetch.
+    /// Returns the runs of chunks to fetch.
     fn runs(&self) -> [Option<Range<u64>>; 2] {
         let count = self.cut.count() as u64;
         let Range { start, end } = self.chunks;
@@ -141,10 +143,10 @@ impl RangePlan {
         }
     }
 
-    /// The header of the envelope, as the plan was made from it.
+    /// Returns the header of the envelope that the plan was made from.
     ///
     /// # Errors
-    /// None in practice: the bytes were parsed before.
+    /// The errors of [`Header::parse`]. They do not happen, because the bytes were parsed before.
     pub fn header(&self) -> Result<Header<'_>> {
         Header::parse(&self.header)
     }
@@ -201,7 +203,7 @@ impl RangePlan {
 }
 
 impl fmt::Debug for RangePlan {
-    // Not the header: it may hold a stored context.
+    // The header may hold a stored context, so it is not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RangePlan")
             .field("range", &self.range)

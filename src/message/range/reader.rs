@@ -10,31 +10,35 @@ use crate::message::ChunkMachine;
 use crate::value::aead::TAG;
 use crate::value::error::{Error, Operation, Result};
 
-/// Says whether the DEK may still be used.
+/// Returns an error if the DEK may no longer be used.
 pub(crate) type Check = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// Reads the payload of an envelope from anywhere, and opens only the chunks that a read touches.
 ///
-/// The envelope begins at the first byte of the other reader and ends at its last. One chunk is held in memory,
-/// opened, so that reads in a row open each chunk once; it is wiped when another takes its place and when the
-/// reader is dropped. A read gives what is left of one chunk at most.
+/// The envelope begins at the first byte of the other reader and ends at its last. The reader holds one opened chunk in
+/// memory, so that consecutive reads open each chunk once. It wipes the chunk when another takes its place and when it is
+/// dropped. A read returns at most the rest of one chunk.
 ///
 /// What is promised:
 ///
-/// - Whatever a read gives is authentic, and stands in the sealed payload at just that position. A chunk is
-///   verified before a byte of it is given out.
-/// - [`len`](Self::len), [`SeekFrom::End`] and the end of the file are authentic: the final chunk was verified
-///   when the reader was made, and a payload that is cut off or extended has none at its end. So making a reader
-///   reads the header and the final chunk.
+/// - Whatever a read returns is authentic, and stands in the sealed payload at exactly that position. A chunk is verified
+///   before a byte of it is returned.
+/// - [`len`](Self::len), [`SeekFrom::End`] and the end of the file are authentic. Making a reader reads the header and
+///   verifies the final chunk, and a payload that was cut off or extended has no final chunk at its end.
 ///
-/// What is not: nothing is said of the chunks that no read touched. Bytes that change under the reader afterwards are
-/// noticed by the read that touches them, and by no other.
+/// What is not promised: nothing is known of the chunks that no read touched. If bytes change under the reader
+/// afterwards, only a read that touches them notices.
 ///
-/// Errors come as [`io::Error`] around an [`Error`]; [`io::Error::downcast`] gets it back. Their kinds are
-/// `CannotOpen` and `Malformed` for bytes that were altered or cut off, `KeyRevoked` and `LeaseExpired` at the next
-/// read, since a reader can be held for long, and `Io` where the other reader fails. A read that failed may be
-/// tried again: the position is as it was. To seek before the start is `InvalidInput`; to seek behind the end is
-/// allowed, and there is nothing to read there.
+/// # Errors
+/// Errors come as [`io::Error`] around an [`Error`]; [`io::Error::downcast`] returns it. Their kinds:
+///
+/// - `CannotOpen` and `Malformed` for bytes that were altered or cut off
+/// - `KeyRevoked` and `LeaseExpired` at the next read after the DEK's lease is over, because a reader can be held for
+///   long
+/// - `Io` if the other reader fails
+///
+/// A read that failed may be tried again: the position is as it was. A seek before the start is `InvalidInput`. A seek
+/// behind the end is allowed, and there is nothing to read there.
 ///
 /// ```
 /// # use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -66,7 +70,7 @@ pub struct RangeReader<R> {
 }
 
 impl<R: Read + Seek> RangeReader<R> {
-    /// `header` is the length of the header. Verifies the final chunk.
+    /// Makes a reader and verifies the final chunk. `header` is the length of the header.
     pub(crate) fn new(mut inner: R, chunks: ChunkMachine, header: usize, check: Check) -> Result<Self> {
         let end = inner.seek(SeekFrom::End(0)).map_err(Error::io)?;
         let header = header as u64;
@@ -86,9 +90,9 @@ impl<R: Read + Seek> RangeReader<R> {
         Ok(reader)
     }
 
-    /// Has chunk number `index` in the buffer, opened, and gives the length of its plaintext.
+    /// Opens chunk number `index` into the buffer, and returns the length of its plaintext.
     fn hold(&mut self, index: u64) -> Result<usize> {
-        // Should the other reader panic, nothing counts as opened.
+        // If the other reader panics, nothing counts as opened.
         let held = self.held.take();
         let result = (self.check)().and_then(|()| match held {
             Some((held, len)) if held == index => Ok(len),
@@ -108,7 +112,7 @@ impl<R: Read + Seek> RangeReader<R> {
         let sealed = self.cut.sealed_range(index);
         let at = self.header + sealed.start;
         let len = usize::try_from(sealed.end - sealed.start).map_err(|_| Error::cannot_open())?;
-        // Not before the commitment was verified, which covers the chunk size.
+        // Not before the commitment was verified, because it covers the chunk size.
         if self.buffer.len() < len {
             self.buffer.as_mut_slice().zeroize();
             self.buffer = vec![0; len];
@@ -136,7 +140,7 @@ impl<R: Read + Seek> RangeReader<R> {
 
     fn read_some(&mut self, out: &mut [u8]) -> Result<usize> {
         if out.is_empty() || self.position >= self.len() {
-            // Not even that it is over is said under a lease that is.
+            // Under a lease that is over, a read does not even return the end of the payload.
             (self.check)()?;
             return Ok(0);
         }
@@ -152,13 +156,13 @@ impl<R: Read + Seek> RangeReader<R> {
 }
 
 impl<R> RangeReader<R> {
-    /// Length of the plaintext, in bytes. Authentic.
+    /// Returns the length of the plaintext, in bytes. It is authentic.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.cut.plaintext_len() as u64
     }
 
-    /// Whether the plaintext is empty.
+    /// Returns whether the plaintext is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,4 @@
-//! Sealing and opening streams in constant memory: one chunk and a little more, or a bounded number of them.
+//! Seals and opens streams in constant memory: one chunk and a little more, or a bounded number of chunks.
 
 mod ahead;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]

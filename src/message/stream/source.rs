@@ -1,4 +1,4 @@
-//! What a stream is read from.
+//! The reader under a stream.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,7 +8,7 @@ use crate::value::error::{Error, Result};
 pub(super) struct Source<R> {
     inner: R,
     buffered: Option<Buffered<R>>,
-    /// A byte that was read ahead, where there is no buffer to look into.
+    /// A byte that was read ahead, if there is no buffer to look into.
     next_byte: Option<u8>,
 }
 
@@ -48,8 +48,8 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// The next `len` bytes, where they lie in the reader's own buffer and at least one more lies behind them. They stay
-    /// there until they are [`consumed`](Self::consume).
+    /// Returns the next `len` bytes, if they lie in the reader's own buffer with at least one more byte behind them. They
+    /// stay there until they are [`consumed`](Self::consume).
     pub(super) fn peek(&mut self, len: usize) -> Result<Option<&[u8]>> {
         let Some(buffered) = &self.buffered else {
             return Ok(None);
@@ -58,7 +58,8 @@ impl<R: Read> Source<R> {
         if lying <= len {
             return Ok(None);
         }
-        // What lies there is returned again, since nothing was consumed. Where it is not, it is read instead.
+        // The reader returns the same bytes again, because nothing was consumed. If it does not, the bytes are read
+        // instead.
         match (buffered.fill)(&mut self.inner) {
             Ok(bytes) => Ok(bytes.get(..len).filter(|_| bytes.len() > len)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
@@ -72,8 +73,8 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Reads into all of `bytes` but the last, which is room for the byte that tells whether more follows. Returns how
-    /// many were read, and what follows. After an error only bytes that something follows are counted.
+    /// Reads into all of `bytes` except the last, which is room for the byte that shows whether more follows. Returns how
+    /// many were read, and what follows. After an error it counts only bytes that something follows.
     pub(super) fn fill(&mut self, bytes: &mut [u8]) -> (usize, Follows) {
         let mut got = 0;
         let result = if self.buffered.is_some() {
@@ -125,7 +126,7 @@ fn read_on(reader: &mut impl Read, bytes: &mut [u8], got: &mut usize) -> Result<
     Ok(())
 }
 
-/// Tries again as long as the call is only interrupted.
+/// Tries again for as long as the call is only interrupted.
 fn retried<T>(mut work: impl FnMut() -> io::Result<T>) -> Result<T> {
     loop {
         match work() {

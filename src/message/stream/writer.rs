@@ -12,17 +12,18 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// Seals what is written to it, and writes the envelope to another writer.
 ///
-/// Holds one chunk in memory; on several threads ([`Parallel`]) as much as that says, and the other writer gets
-/// the chunks in order, from the calling thread alone. [`finish`](SealWriter::finish) must be called: it seals the final chunk, and
-/// without it what was written is a truncated envelope that does not open.
+/// A writer holds one chunk in memory, or on several threads ([`Parallel`]) as many as that says. The other writer gets
+/// the chunks in order, and only from the calling thread. Call [`finish`](SealWriter::finish) at the end: it seals the
+/// final chunk. Without it, what was written is a truncated envelope that does not open.
 ///
-/// A write that fails ends the stream: every later write fails too, and what was written is of no use. That
-/// holds for `WouldBlock` as well, so the other writer has to block. `flush` writes what is on
-/// other threads, flushes the other writer, and keeps the chunk that is not full, since a chunk is sealed once.
+/// A write that fails ends the stream: every later write fails too, and what was written is of no use. This holds for
+/// `WouldBlock` as well, so the other writer must block. `flush` writes what is on other threads, flushes the other
+/// writer, and keeps the chunk that is not full, because a chunk is sealed once.
 ///
-/// Errors come as [`io::Error`] around an [`Error`]; `io::Error::downcast` gets it back. Revocation of the DEK's
-/// lease reaches the stream at the next chunk (on several threads: the next 256 KiB or so); expiry does not, so a stream that was begun may be finished. A
-/// child that was forked meanwhile is refused: the stream is finished by the process that began it.
+/// Errors come as [`io::Error`] around an [`Error`]; [`io::Error::downcast`] returns it. A revocation of the DEK's lease
+/// reaches the stream at the next chunk (on several threads: after the next 256 KiB or so). Expiry does not, so a stream
+/// that was begun may be finished. A process that was forked meanwhile is refused: the process that began the stream
+/// finishes it.
 ///
 /// ```
 /// # use std::io::Write;
@@ -36,7 +37,7 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// One that is made and not used is warned of:
+/// The compiler warns of a writer that is made and not used:
 ///
 /// ```compile_fail
 /// #![deny(unused_must_use)]
@@ -83,12 +84,14 @@ impl<W: Write> SealWriter<W> {
         }
     }
 
-    /// Seals the final chunk and gives the other writer back, flushed.
+    /// Seals the final chunk and returns the other writer, flushed.
     ///
     /// # Errors
-    /// `Io` where the other writer fails, or failed before; `KeyRevoked` where the DEK's lease was revoked
-    /// meanwhile; `OverLimit` beyond 2^46 bytes or 2^32 chunks; `InvalidArgument` in a process that was forked
-    /// after the stream was begun; `Unavailable` where a thread of a pool panicked.
+    /// - `Io` if the other writer fails, or failed before
+    /// - `KeyRevoked` if the DEK's lease was revoked meanwhile
+    /// - `OverLimit` beyond 2^46 bytes or 2^32 chunks
+    /// - `InvalidArgument` in a process that was forked after the stream was begun
+    /// - `Unavailable` if a thread of a pool panicked
     pub fn finish(mut self) -> Result<W> {
         self.attempt(|writer| {
             writer.seal_unit(true)?;
@@ -100,12 +103,12 @@ impl<W: Write> SealWriter<W> {
         Ok(inner)
     }
 
-    /// Does something that ends the stream where it fails or panics.
+    /// Does work that ends the stream if it fails or panics.
     fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = if self.failed {
             Err(Error::new(ErrorKind::Io).with_detail("an earlier write to this stream failed"))
         } else {
-            // Until it has gone well: a chunk that was half written is not written again.
+            // Until the work has succeeded: a chunk that was half written is not written again.
             self.failed = true;
             work(self)
         };
@@ -140,7 +143,7 @@ impl<W: Write> SealWriter<W> {
         self.buffer.resize(len, 0);
     }
 
-    /// Writes the oldest unit under way, if it is done or this is to wait for it. Whether there was one.
+    /// Writes the oldest unit under way, if it is done or `wait` is set. Returns whether there was one.
     fn write_oldest(&mut self, wait: bool) -> Result<bool> {
         let Some(mut unit) = self.ahead.next(wait)? else {
             return Ok(false);
@@ -200,7 +203,7 @@ impl<W: Write> Write for SealWriter<W> {
             let room = size - writer.buffer.len() % (size + TAG);
             let taken = data.get(..room).unwrap_or(data);
             if writer.buffer.capacity() == 0 {
-                // All of it at once: growing would leave plaintext behind in what is given back.
+                // All of it at once: growing would leave plaintext behind in the old memory.
                 writer.buffer.reserve_exact(writer.ahead.chunks() * (size + TAG));
             }
             writer.buffer.extend_from_slice(taken);

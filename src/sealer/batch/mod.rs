@@ -10,7 +10,7 @@ pub use sealed::SealedBatch;
 
 use super::{DataKey, Opener, during};
 use crate::envelope::{BODY_FIXED, Envelope};
-use crate::message::{Front, Nonces, Session, Verified};
+use crate::message::{Front, Nonces, Session, VerifiedHeader};
 use crate::value::aad::Aad;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
@@ -20,15 +20,14 @@ const OVERHEAD_MIN: usize = 8 + BODY_FIXED + 16;
 const CLOCK: usize = 16;
 
 impl DataKey {
-    /// Seals `values` and appends their envelopes to `out`: all of them or, after an error, none. `aad` gives the
-    /// AAD of each row, which is counted from 0.
+    /// Seals `values` and appends their envelopes to `out`: all of them or, after an error, none. `aad` returns the AAD
+    /// of each row, counted from 0.
     ///
-    /// The envelopes are those that [`seal`](Self::seal) gives, under the same limits and budgets; a session that
-    /// ends in the middle is followed by the next. What a batch saves is the allocation for each value: there is one
-    /// for all of them, and none where `out` has room. Beside that each row costs what a call of
-    /// [`seal_into`](Self::seal_into) does, which is little more than its AEAD call: look-ups and the draw of nonces
-    /// are shared by sixteen rows. So is the clock; whether the lease was revoked is asked at every row. The values are
-    /// gone through twice, the first time for their lengths.
+    /// The envelopes are those that [`seal`](Self::seal) returns, under the same limits and budgets. If a session ends in
+    /// the middle, the next one follows. A batch saves the allocation for each value: it allocates once, or not at all if
+    /// `out` has room. A row costs little more than its AEAD call: sixteen rows share look-ups, the draw of nonces and a
+    /// look at the clock. The batch asks at every row whether the lease was revoked. It goes through the values twice,
+    /// the first time for their lengths.
     ///
     /// ```
     /// # use waxseal::{EncryptionContext, Kek, sealer::OpenedBatch, sealer::SealedBatch, blocking::Sealer, backend::local::LocalKey};
@@ -54,7 +53,7 @@ impl DataKey {
     /// ```
     ///
     /// # Errors
-    /// As [`seal`](Self::seal); `InvalidArgument` where the values are not the same the second time.
+    /// The errors of [`seal`](Self::seal); `InvalidArgument` if the values are not the same the second time.
     pub fn seal_batch<I, A>(
         &self,
         values: I,
@@ -82,7 +81,7 @@ impl DataKey {
                 aad.check()?;
                 let len = self.layout(value.len())?.envelope_len();
                 let envelope = room.next(len).ok_or_else(changed)?;
-                // Whatever the caller's code did, a fork included, it did before this.
+                // Whatever the caller's code did, including a fork, it did before this.
                 if nonces.is_empty() || session.as_ref().is_none_or(|session| session.has_forked()) {
                     session = Some(self.in_session(|session| {
                         session.begin_many(rows.saturating_sub(row), &mut nonces)?;
@@ -102,16 +101,17 @@ impl DataKey {
     }
 
     /// Opens `envelopes` of this DEK and appends a row for each to `out`: its plaintext, or the error of that row. One
-    /// bad row does not lose the others. `aad` gives the AAD of each row, counted from 0.
+    /// bad row does not lose the others. `aad` returns the AAD of each row, counted from 0.
     ///
-    /// Memory is taken once for all rows, and none where `out` has room. Rows of the session in use here are told by
-    /// their first bytes and not parsed; of others, wraps and head are parsed once for as long as they stay the same,
-    /// which saves a third of a call of [`Opener::open_into`]. The clock is asked at every sixteenth row, and for
-    /// revocation at every row.
+    /// The batch allocates once for all rows, or not at all if `out` has room. It recognizes rows of its own session by
+    /// their first bytes and does not parse them. For other rows it parses wraps and head once for as long as they stay
+    /// the same, which saves a third of a call of [`Opener::open_into`]. It reads the clock at every sixteenth row, and
+    /// asks at every row whether the lease was revoked.
     ///
     /// # Errors
-    /// Of a row as [`open`](Self::open). Of the whole, which then leaves `out` as it was: `KeyRevoked`, or
-    /// `LeaseExpired` where the data key has ended.
+    /// A row has the errors of [`open`](Self::open). The whole batch fails, and leaves `out` as it was, with
+    /// - `KeyRevoked` if the lease was revoked
+    /// - `LeaseExpired` if the data key has ended
     pub fn open_batch<I, A>(
         &self,
         envelopes: I,
@@ -144,8 +144,8 @@ impl Opener {
     /// Opens `envelopes` of this DEK, see [`DataKey::open_batch`].
     ///
     /// # Errors
-    /// Of a row as [`open`](Self::open). Of the whole, which then leaves `out` as it was: `KeyRevoked` or
-    /// `LeaseExpired`.
+    /// A row has the errors of [`open`](Self::open). The whole batch fails, and leaves `out` as it was, with `KeyRevoked`
+    /// or `LeaseExpired` if the lease is over.
     pub fn open_batch<I, A>(
         &self,
         envelopes: I,
@@ -193,7 +193,7 @@ where
             return Err(error);
         }
         let (envelope, aad) = (envelope.as_ref(), Aad::new(&aad));
-        // The second time there may be more, or others: then there is less room than they take.
+        // The second time there may be more values, or others, and then the room is too small.
         out.reserve(1, envelope.len().saturating_sub(OVERHEAD_MIN));
         out.push(|out| {
             let own = own.and_then(|(session, prefix)| session.own(prefix, envelope));
@@ -209,7 +209,7 @@ where
 
 fn open_row(
     opener: &Opener,
-    verified: &Verified<'_>,
+    verified: &VerifiedHeader<'_>,
     chunks: &[u8],
     envelope: &[u8],
     aad: Aad<'_>,
@@ -220,7 +220,7 @@ fn open_row(
     message.open_to_vec(chunks, cut, out)
 }
 
-/// The front of the envelope that was opened last, and its session: the next is likely of the same.
+/// The front of the envelope that was opened last, and its session. The next envelope is likely to have the same.
 #[derive(Default)]
 struct Known {
     /// Everything before the body.
@@ -245,7 +245,7 @@ impl Known {
         let header = envelope.header();
         let verified = opener.verify(header)?;
         let opened = open_row(opener, &verified, envelope.chunks(), bytes, aad, out);
-        // Parsed, of this context, and committed to this DEK: that is known of it whether it opened or not.
+        // The header was parsed, is of this context, and commits to this DEK, whether the envelope opened or not.
         let (prefix, body) = header
             .as_bytes()
             .split_at_checked(header.body_offset())
@@ -260,7 +260,7 @@ impl Known {
     }
 }
 
-/// An iterator over values, or their lengths, that is not what it was when it was cloned.
+/// The error for an iterator over values, or their lengths, that changed after it was cloned.
 fn changed() -> Error {
     Error::argument("the values of the batch have changed while they were sealed")
 }

@@ -1,4 +1,4 @@
-//! What a batch was opened to.
+//! The plaintexts of a batch.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use zeroize::Zeroize;
 
 use crate::value::error::{Error, Result};
 
-/// Plaintexts one behind another in one buffer, and the errors of those rows that did not open.
+/// Plaintexts one behind another in one buffer, and the errors of the rows that did not open.
 ///
-/// Wiped when cleared and when dropped; `Debug` gives lengths only.
+/// It is wiped when it is cleared and when it is dropped. `Debug` shows only lengths.
 #[derive(Default)]
 pub struct OpenedBatch {
     bytes: Vec<u8>,
@@ -18,25 +18,25 @@ pub struct OpenedBatch {
 }
 
 impl OpenedBatch {
-    /// An empty one.
+    /// Makes an empty batch.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many rows it holds, with those that did not open.
+    /// Returns how many rows the batch holds, including those that did not open.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether the batch holds no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The plaintext at `row`, or why there is none.
+    /// Returns the plaintext at `row`, or the error of that row; `None` if there is no such row.
     #[must_use]
     pub fn get(&self, row: usize) -> Option<Result<&[u8], &Error>> {
         let end = *self.ends.get(row)?;
@@ -54,35 +54,35 @@ impl OpenedBatch {
         self.errors.get(at).map(|(_, error)| error)
     }
 
-    /// The rows, in order.
+    /// Returns the rows, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<&[u8], &Error>> + Clone {
         (0..self.len()).map(|row| self.get(row).unwrap_or(Ok(&[])))
     }
 
-    /// The rows that did not open, with their errors; empty where all did.
+    /// Returns the rows that did not open, with their errors. Empty if all opened.
     #[must_use]
     pub fn errors(&self) -> &[(usize, Error)] {
         &self.errors
     }
 
-    /// All plaintexts, one behind another. A row that did not open has no bytes in it.
+    /// Returns all plaintexts, one behind another. A row that did not open has no bytes in it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Where each ends in [`as_bytes`](Self::as_bytes); the next begins there, and the first at 0.
+    /// Returns where each row ends in [`as_bytes`](Self::as_bytes). The next row begins there, and the first at 0.
     #[must_use]
     pub fn ends(&self) -> &[usize] {
         &self.ends
     }
 
-    /// Wipes and empties it, and keeps its memory for the next batch.
+    /// Wipes and empties the batch, and keeps its memory for the next.
     pub fn clear(&mut self) {
         self.truncate(0, 0);
     }
 
-    /// Makes room for `rows` more of `len` bytes altogether: behind this the plaintext is not moved, which would
+    /// Makes room for `rows` more rows of `len` bytes altogether. After that the plaintext is not moved, which would
     /// leave a copy behind.
     pub(super) fn reserve(&mut self, rows: usize, len: usize) {
         self.ends.reserve(rows);
@@ -98,7 +98,7 @@ impl OpenedBatch {
     /// Adds a row, whose plaintext `open` appends.
     pub(super) fn push(&mut self, open: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
         let row = self.ends.len();
-        // Should the row before have panicked half-way, what it left is not this one's.
+        // If the row before panicked half-way, the bytes that it left do not belong to this row.
         let end = self.ends.last().copied().unwrap_or(0);
         self.bytes.get_mut(end..).unwrap_or_default().zeroize();
         self.bytes.truncate(end);

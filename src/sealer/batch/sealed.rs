@@ -1,13 +1,11 @@
-//! What a batch was sealed to.
+//! The envelopes of a batch.
 
 use std::fmt;
 
+use crate::message::room;
 use crate::value::error::{Error, Result};
 
-/// From this size on a fresh buffer comes as zeroed pages from the system.
-const FRESH_PAGES: usize = 32 * 1024;
-
-/// Envelopes one behind another in one buffer, with their ends: a column as column stores take it.
+/// Envelopes one behind another in one buffer, with their ends, in the form that column stores take.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, sealer::SealedBatch, blocking::Sealer, backend::local::LocalKey};
@@ -28,25 +26,25 @@ pub struct SealedBatch {
 }
 
 impl SealedBatch {
-    /// An empty one.
+    /// Makes an empty batch.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many envelopes it holds.
+    /// Returns how many envelopes the batch holds.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether the batch holds no envelopes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The envelope at `row`.
+    /// Returns the envelope at `row`, if there is one.
     #[must_use]
     pub fn get(&self, row: usize) -> Option<&[u8]> {
         let end = *self.ends.get(row)?;
@@ -56,47 +54,42 @@ impl SealedBatch {
         self.bytes.get(start..end)
     }
 
-    /// The envelopes, in order.
+    /// Returns the envelopes, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         (0..self.len()).map(|row| self.get(row).unwrap_or_default())
     }
 
-    /// All of them, one behind another.
+    /// Returns all envelopes, one behind another.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Where each ends in [`as_bytes`](Self::as_bytes); the next begins there, and the first at 0.
+    /// Returns where each envelope ends in [`as_bytes`](Self::as_bytes). The next one begins there, and the first at 0.
     #[must_use]
     pub fn ends(&self) -> &[usize] {
         &self.ends
     }
 
-    /// Bytes and ends.
+    /// Takes out the bytes and the ends.
     #[must_use]
     pub fn into_parts(self) -> (Vec<u8>, Vec<usize>) {
         (self.bytes, self.ends)
     }
 
-    /// Empties it and keeps its memory for the next batch.
+    /// Empties the batch and keeps its memory for the next.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
     }
 
-    /// Room for `rows` more envelopes of `len` bytes altogether.
+    /// Makes room for `rows` more envelopes of `len` bytes altogether.
     pub(super) fn append(&mut self, rows: usize, len: usize) -> Result<Appending<'_>> {
         let at = self.bytes.len();
-        let end = at.checked_add(len).filter(|end| isize::try_from(*end).is_ok());
-        let end = end.ok_or_else(|| Error::argument("the batch does not fit into memory"))?;
-        if self.bytes.capacity() == 0 && len >= FRESH_PAGES {
-            self.bytes = vec![0; len];
-        } else {
-            // Not exactly: many small batches one after another would move all of it each time.
-            self.bytes.reserve(len);
-            self.bytes.resize(end, 0);
-        }
+        at.checked_add(len)
+            .filter(|end| isize::try_from(*end).is_ok())
+            .ok_or_else(|| Error::argument("the batch does not fit into memory"))?;
+        room(&mut self.bytes, len);
         self.ends.reserve(rows);
         let rows = self.ends.len();
         Ok(Appending {
@@ -128,7 +121,7 @@ pub(super) struct Appending<'b> {
 }
 
 impl Appending<'_> {
-    /// The room of the next envelope; none where it is more than was asked for.
+    /// Returns the room for the next envelope, or `None` if it is more than was asked for.
     pub(super) fn next(&mut self, len: usize) -> Option<&mut [u8]> {
         let end = self.at.checked_add(len)?;
         let room = self.batch.bytes.get_mut(self.at..end)?;
@@ -137,7 +130,7 @@ impl Appending<'_> {
         Some(room)
     }
 
-    /// All of them are there; not so where room is left.
+    /// Keeps the envelopes if they fill the room that was asked for.
     pub(super) fn finish(mut self) -> Option<()> {
         self.is_whole = self.at == self.batch.bytes.len();
         self.is_whole.then_some(())

@@ -21,14 +21,14 @@ use crate::value::error::{Error, Operation, Result};
 /// A DEK and its wraps, in one context: seals any number of values without another call to a key manager, synchronously.
 /// It opens what it seals, with the methods of an [`Opener`].
 ///
-/// All of its envelopes have the same wraps, and those of one session show the same session id, so they can be told
-/// to belong together. Sealing into a caller's buffer allocates nothing and costs one AEAD call and a nonce.
+/// All of its envelopes have the same wraps, and those of one session show the same session id, so anybody can see that
+/// they belong together. Sealing into a caller's buffer allocates nothing and costs one AEAD call and a nonce.
 ///
-/// A data key ends: by age ([`Builder::data_key_age`](super::Builder::data_key_age), one hour by default), with its
-/// lease, or with the budget of its DEK (2^24 sessions of 2^20 messages). Then every call returns `LeaseExpired`,
-/// `KeyRevoked` or `BudgetExhausted`, and the caller asks the sealer for another one. After a `fork` parent and
-/// child seal in different sessions. Fork while no other thread uses the data key: a lock that it holds then, for the
-/// moment in which a session is begun or found, is never given back in the child.
+/// A data key ends by age ([`Builder::data_key_age`](super::Builder::data_key_age), one hour by default), with its lease,
+/// or with the budget of its DEK (2^24 sessions of 2^20 messages). Every call then returns `LeaseExpired`, `KeyRevoked`
+/// or `BudgetExhausted`, and the caller asks the sealer for another data key. After a `fork`, parent and child seal in
+/// different sessions. Fork while no other thread uses the data key: a lock that is held at that moment, to begin or find
+/// a session, is never released in the child.
 ///
 /// ```
 /// # use waxseal::{Aad, EncryptionContext, Kek, blocking::Sealer, backend::local::LocalKey};
@@ -64,12 +64,12 @@ impl DataKey {
         })
     }
 
-    /// Returns a data key of a lease whose wraps are known or kept elsewhere: for stores of DEKs, which write
-    /// detached envelopes. It seals with the default suite and chunk size, until `end` in the time of `runtime`.
+    /// Makes a data key of a lease whose wraps are known or kept elsewhere, for stores of DEKs, which write detached
+    /// envelopes. The data key seals with the default suite and chunk size, until `end` in the time of `runtime`.
     ///
-    /// `wraps` must be those of the lease's DEK, and `context` the one that they were made for. Neither can be
-    /// checked here, and with others the envelopes never open. A registry ends it only if it knows the lease: see
-    /// [`Leases::remember`](crate::source::Leases::remember).
+    /// `wraps` must be the wraps of the lease's DEK, and `context` the context that they were made for. Neither can be
+    /// checked here, and with others the envelopes never open. A registry ends the data key only if the registry knows
+    /// the lease: see [`Leases::remember`](crate::source::Leases::remember).
     ///
     /// # Errors
     /// - `InvalidArgument` for a lease that may not seal
@@ -91,7 +91,7 @@ impl DataKey {
         )
     }
 
-    /// Returns when the data key ends, in the time of its runtime, unless its lease is revoked or its budget used up
+    /// Returns when the data key ends, in the time of its runtime, unless its lease is revoked or its budget is used up
     /// before.
     #[must_use]
     pub fn expires_at(&self) -> Monotonic {
@@ -105,7 +105,7 @@ impl DataKey {
         opener::check(&self.opener.lease, Some(self.end), self.opener.runtime.now())
     }
 
-    /// Runs `work` in the open session, or in a new one where that has ended.
+    /// Runs `work` in the open session, or in a new session if that has ended.
     pub(super) fn in_session<T>(&self, mut work: impl FnMut(&Arc<Session>) -> Result<T>) -> Result<T> {
         self.check()?;
         if let Some(session) = self.sessions.current() {
@@ -122,7 +122,7 @@ impl DataKey {
         in_session(&self.opener.lease, self.sealing, &self.opener.context, work)
     }
 
-    /// Seals and opens large payloads and streams on several threads; on the calling thread alone with `None`.
+    /// Seals and opens large payloads and streams on several threads, or with `None` on the calling thread alone.
     #[must_use]
     pub fn with_parallel(mut self, parallel: impl Into<Option<Parallel>>) -> Self {
         self.opener = self.opener.with_parallel(parallel);
@@ -133,7 +133,7 @@ impl DataKey {
         self.opener.parallel()
     }
 
-    /// Seals `plaintext` to a new envelope. One allocation.
+    /// Seals `plaintext` to a new envelope, with one allocation.
     ///
     /// # Errors
     /// - `LeaseExpired`, `KeyRevoked` or `BudgetExhausted` if the data key has ended
@@ -144,11 +144,11 @@ impl DataKey {
         Ok(out)
     }
 
-    /// Seals `plaintext` and appends the envelope to `out`, which is as it was after an error. Allocates
-    /// nothing if `out` has the room that [`layout`](Self::layout) tells.
+    /// Seals `plaintext` and appends the envelope to `out`, which is as it was after an error. Allocates nothing if `out`
+    /// has the room that [`layout`](Self::layout) returns.
     ///
     /// # Errors
-    /// As [`seal`](Self::seal).
+    /// The errors of [`seal`](Self::seal).
     pub fn seal_into(&self, plaintext: &[u8], aad: Aad<'_>, out: &mut Vec<u8>) -> Result<()> {
         during(Operation::Seal, || {
             aad.check()?;
@@ -156,13 +156,13 @@ impl DataKey {
         })
     }
 
-    /// Seals `plaintext` to `out`, which has exactly the length of its [`layout`](Self::layout).
+    /// Seals `plaintext` to `out`, which must be exactly as long as its [`layout`](Self::layout) says.
     ///
-    /// It neither copies nor allocates nor clears first: for large payloads and a buffer that is used again, the fastest
-    /// way there is. After an error `out` holds nothing of use.
+    /// It neither copies nor allocates nor clears `out` first. For large payloads and a buffer that is used again, it is
+    /// the fastest way. After an error, `out` holds nothing of use.
     ///
     /// # Errors
-    /// As [`seal`](Self::seal); `InvalidArgument` if `out` has another length.
+    /// The errors of [`seal`](Self::seal); `InvalidArgument` if `out` has another length.
     pub fn seal_to_slice(&self, plaintext: &[u8], aad: Aad<'_>, out: &mut [u8]) -> Result<()> {
         during(Operation::Seal, || {
             aad.check()?;
@@ -202,7 +202,7 @@ impl DataKey {
     /// ```
     ///
     /// # Errors
-    /// As [`seal`](Self::seal); `InvalidArgument` for a buffer of another length, or a layout of another key.
+    /// The errors of [`seal`](Self::seal); `InvalidArgument` for a buffer of another length, or a layout of another key.
     pub fn seal_in_place(&self, buffer: &mut [u8], layout: Layout, aad: Aad<'_>) -> Result<()> {
         during(Operation::Seal, || {
             aad.check()?;
@@ -215,11 +215,11 @@ impl DataKey {
         })
     }
 
-    /// Seals what is written to it to an envelope in `writer`, in constant memory. The stream must be
-    /// finished with [`SealWriter::finish`].
+    /// Returns a writer that seals what is written to it to an envelope in `writer`, in constant memory. The stream must
+    /// be finished with [`SealWriter::finish`].
     ///
     /// # Errors
-    /// As [`seal`](Self::seal). `writer` is dropped with an error.
+    /// The errors of [`seal`](Self::seal). `writer` is dropped with an error.
     pub fn writer<W: Write>(&self, writer: W, aad: Aad<'_>) -> Result<SealWriter<W>> {
         Ok(SealWriter::new(writer, self.begin_stream(aad)?, self.parallel()))
     }
@@ -235,7 +235,7 @@ impl DataKey {
         })
     }
 
-    /// The lease, to look at or to revoke.
+    /// Returns the lease, to read or to revoke it.
     #[must_use]
     pub fn lease(&self) -> &Arc<DekLease> {
         self.opener.lease()

@@ -19,7 +19,7 @@ impl DataKey {
         work: impl FnOnce(Message<'_>, &[u8], Cut) -> Result<T>,
     ) -> Result<T> {
         self.check()?;
-        // What this session sealed has a front that is known byte for byte: nothing to parse.
+        // The front of an envelope of this session is known byte for byte, so nothing is parsed.
         if let Some(session) = self.sessions.current()
             && let Some((verified, chunks)) = session.own(&self.prefix, envelope)
         {
@@ -32,7 +32,7 @@ impl DataKey {
     /// Opens an envelope of this DEK. Plaintext is released only after all of it was verified.
     ///
     /// # Errors
-    /// As [`Opener::open`](crate::Opener::open); `LeaseExpired` if the data key has ended.
+    /// The errors of [`Opener::open`](crate::Opener::open); `LeaseExpired` if the data key has ended.
     pub fn open(&self, envelope: &[u8], aad: Aad<'_>) -> Result<Plaintext> {
         let mut out = Vec::new();
         self.open_into(envelope, aad, &mut out)?;
@@ -42,7 +42,7 @@ impl DataKey {
     /// Opens an envelope of this DEK and appends its plaintext to `out`, which is as it was after an error.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub fn open_into(&self, envelope: &[u8], aad: Aad<'_>, out: &mut Vec<u8>) -> Result<()> {
         during(Operation::Open, || {
             self.with_message(envelope, aad, |message, chunks, cut| {
@@ -55,7 +55,7 @@ impl DataKey {
     /// [`Opener::open_to_slice`](crate::Opener::open_to_slice).
     ///
     /// # Errors
-    /// As [`open`](Self::open); `InvalidArgument` if `out` is too short.
+    /// The errors of [`open`](Self::open); `InvalidArgument` if `out` is too short.
     pub fn open_to_slice(&self, envelope: &[u8], aad: Aad<'_>, out: &mut [u8]) -> Result<usize> {
         during(Operation::Open, || {
             self.with_message(envelope, aad, |message, chunks, cut| {
@@ -69,7 +69,7 @@ impl DataKey {
     /// Opens an envelope of this DEK where it lies, see [`Opener::open_in_place`](crate::Opener::open_in_place).
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub fn open_in_place<'b>(&self, envelope: &'b mut [u8], aad: Aad<'_>) -> Result<OpenedInPlace<'b>> {
         during(Operation::Open, || {
             self.check()?;
@@ -77,10 +77,10 @@ impl DataKey {
         })
     }
 
-    /// Opens the chunks that `reader` returns, see [`Opener::reader`](crate::Opener::reader).
+    /// Returns a reader that opens the chunks in `reader`, see [`Opener::reader`](crate::Opener::reader).
     ///
     /// # Errors
-    /// As there; `LeaseExpired` if the data key has ended.
+    /// The errors of [`Opener::reader`](crate::Opener::reader); `LeaseExpired` if the data key has ended.
     pub fn reader<R: Read>(&self, header: &Header<'_>, reader: R, aad: Aad<'_>) -> Result<OpenReader<R>> {
         Ok(OpenReader::new(
             reader,
@@ -92,7 +92,7 @@ impl DataKey {
     /// The same over a reader with a buffer, see [`Opener::buf_reader`](crate::Opener::buf_reader).
     ///
     /// # Errors
-    /// As [`reader`](Self::reader).
+    /// The errors of [`reader`](Self::reader).
     pub fn buf_reader<R: BufRead>(
         &self,
         header: &Header<'_>,

@@ -22,8 +22,8 @@ impl Failures {
     }
 
     pub(super) fn add(&mut self, index: usize, stanza: WrapRef<'_>, error: Error) {
-        // A failed unwrap and a failed commitment are one and the same error, to the letter: a reader that is
-        // fed altered wraps answers no guesses.
+        // A failed unwrap and a commitment that does not match are the same error, to the letter, so that a reader of
+        // altered wraps answers no guesses.
         let error = match error.kind() {
             ErrorKind::CannotOpen => Error::cannot_open(),
             _ => error,
@@ -64,7 +64,7 @@ impl Failures {
     }
 }
 
-/// Whether an error is about the wrapped bytes: the same KEK, reached otherwise, says the same.
+/// Whether an error is about the wrapped bytes: the same KEK, reached another way, returns the same error.
 pub(super) fn is_about_the_bytes(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -72,8 +72,8 @@ pub(super) fn is_about_the_bytes(error: &Error) -> bool {
     ) && !error.is_retryable()
 }
 
-/// Which of several errors is the one to report: what may pass by itself, then what someone can mend, then
-/// what does not open, then what is broken, then what is not ours.
+/// Ranks several errors, to report the highest: what may pass by itself, then what somebody can mend, then what does not
+/// open, then what is broken, then what is not ours.
 fn weight(error: &Error) -> u8 {
     match error.kind() {
         _ if error.is_retryable() => 4,

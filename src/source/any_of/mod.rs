@@ -17,26 +17,42 @@ use crate::source::lease::DekLease;
 use crate::source::{Currency, DekSource, Rewrapped};
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or another.
+/// Wraps each DEK under every KEK of one list, and opens with any KEK of that list or of another.
 ///
-/// A rotation by hand: the new KEK wraps, the old one only opens, a re-wrap moves what is stored.
+/// It rotates by hand: the new KEK wraps, the old KEK only opens, and a re-wrap moves what is stored.
 ///
-/// *Opening* tries what is local first, then what is certainly under a configured KEK, then what may be. Each stanza is
-/// tried once with each KEK, however often that KEK is configured, and an envelope causes at most
-/// [`BACKEND_CALLS`](crate::value::limits::BACKEND_CALLS) calls. A request's deadline is shared out among what is left to
+/// ```
+/// use waxseal::backend::local::LocalKey;
+/// use waxseal::source::AnyOf;
+/// use waxseal::{EncryptionContext, Kek, Sealer, blocking};
+///
+/// let (old, new) = (LocalKey::new(&Kek::generate()?), LocalKey::new(&Kek::generate()?));
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let sealed = blocking::Sealer::new(old.clone()).seal(b"hello", &context)?;
+///
+/// let source = AnyOf::new(new.clone()).open_with(old);
+/// let sealer = blocking::Sealer::from(Sealer::from_source(source));
+/// let moved = sealer.rewrap(&sealed, &context)?.splice(&sealed)?;
+/// assert_eq!(blocking::Sealer::new(new).open(&moved, &context)?, b"hello");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+///
+/// *Opening* tries local KEKs first, then stanzas that are certainly under a configured KEK, then stanzas that may be.
+/// Each stanza is tried once with each KEK, however often that KEK is configured, and an envelope causes at most
+/// [`BACKEND_CALLS`](crate::value::limits::BACKEND_CALLS) calls. A request's deadline is shared among what is left to
 /// try, so that one key manager that hangs does not use it up.
 ///
 /// *Re-wrap* replaces the stanzas that are proven to be under a KEK configured here: its id is
-/// [`Mine`](crate::key::Recognition::Mine), or it unwraps to the same DEK. It keeps every other stanza as it is, so that
-/// no other recipient loses access, and never leaves fewer wraps or a weaker class than it found. What it may do beyond
-/// that is said by [`RewrapRules`](crate::key::RewrapRules).
+/// [`Mine`](crate::key::Recognition::Mine), or it unwraps to the same DEK. It keeps every other stanza, so that no other
+/// recipient loses access, and never leaves fewer wraps or a weaker class than it found.
+/// [`RewrapRules`](crate::key::RewrapRules) say what it may do beyond that.
 ///
-/// A stanza whose id is not unique in the world (hidden, the label of a token, a path of a Vault) is proven by an unwrap.
-/// Where the one that could tell refuses (`Denied`, `KeyDisabled`), or only wraps, the re-wrap fails with that error
-/// and nothing changes: kept beside a new wrap of the same key it would grow with each re-wrap, and replaced it might be
-/// another recipient's. So a key manager of such ids that wraps has to be allowed to unwrap for a re-wrap; or
-/// [`RewrapRules::dropping_unknown`](crate::key::RewrapRules::dropping_unknown) lets its new wrap take the place of
-/// what nobody can prove.
+/// Only an unwrap proves a stanza whose id is not unique in the world (a hidden id, the label of a token, the path of a
+/// Vault). If the key manager that could tell refuses (`Denied`, `KeyDisabled`) or only wraps, the re-wrap fails with
+/// that error and changes nothing: such a stanza, kept beside the new wrap of the same key, would be one more with each
+/// re-wrap, and replaced, it might be another recipient's. So a key manager of such ids that wraps must be allowed to
+/// unwrap for a re-wrap. The alternative is [`RewrapRules::dropping_unknown`](crate::key::RewrapRules::dropping_unknown),
+/// by which its new wrap takes the place of the stanzas that nobody can prove.
 #[derive(Clone, Debug)]
 pub struct AnyOf {
     wrap_with: Vec<Arc<dyn KeyManager>>,
@@ -57,36 +73,36 @@ impl Default for AnyOf {
 }
 
 impl AnyOf {
-    /// Wraps under `key_manager`, and opens with it.
+    /// Makes a source that wraps under `key_manager`, and opens with it.
     #[must_use]
     pub fn new(key_manager: impl KeyManager + 'static) -> Self {
         Self::default().wrap_with(key_manager)
     }
 
-    /// Wraps under this one too. If any wrap fails, sealing fails.
+    /// Wraps under this key manager too. If any wrap fails, sealing fails.
     #[must_use]
     pub fn wrap_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
         self.wrap_with.push(Arc::new(key_manager));
         self
     }
 
-    /// Opens with this one too, and never wraps under it.
+    /// Opens with this key manager too, and never wraps under it.
     #[must_use]
     pub fn open_with(mut self, key_manager: impl KeyManager + 'static) -> Self {
         self.open_with.push(Arc::new(key_manager));
         self
     }
 
-    /// Leaves KEK ids and versions out of what is written. Readers then try each KEK they have of the
-    /// provider and algorithm, and an inspection does not tell which KEK wrapped.
+    /// Leaves KEK ids and versions out of what is written. Readers then try each of their KEKs of the same provider and
+    /// algorithm, and an inspection does not show which KEK wrapped.
     #[must_use]
     pub fn hiding_ids(mut self) -> Self {
         self.hide_ids = true;
         self
     }
 
-    /// Takes deadlines by this runtime's clock, which is that of whoever makes the requests. [`AmbientRuntime`] by
-    /// default; a [`Builder`](crate::Builder) gives its own.
+    /// Sets the clock for deadlines, which must be the clock of those who make the requests. [`AmbientRuntime`] by
+    /// default. A [`Builder`](crate::Builder) sets its own.
     #[must_use]
     pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.runtime = runtime;
@@ -107,7 +123,7 @@ impl AnyOf {
         self.wrap_with.len()
     }
 
-    /// Refuses hidden ids of a KEK that only wraps here: a re-wrap could not tell its wraps from those of others, and
+    /// Refuses hidden ids of a KEK that only wraps here. A re-wrap could not tell its wraps from those of others, and
     /// would add one each time.
     pub(crate) fn check_hidden(&self) -> Result<()> {
         let is_blind = |manager: &&Arc<dyn KeyManager>| self.is_blind(manager);
@@ -132,7 +148,7 @@ impl AnyOf {
         !manager.capabilities().unwraps && !self.managers().any(unwraps)
     }
 
-    /// Refuses a KEK that would wrap each DEK twice: what looks like two recipients is one.
+    /// Refuses a KEK that would wrap each DEK twice: what looks like two recipients would be one.
     pub(crate) fn check_twice(&self) -> Result<()> {
         if self.wrap_with.len() < 2 {
             return Ok(());
@@ -165,7 +181,8 @@ impl AnyOf {
         }
     }
 
-    /// A DEK of the one KEK that is in this process: nobody has to be asked or told. An error is left to those who ask.
+    /// Returns a DEK if the only KEK is in this process, because then nobody has to be asked or told. An error is left to
+    /// those who ask.
     pub(super) fn at_hand_to_seal(&self, request: &Request<'_>) -> Option<(Arc<DekLease>, WrapSet)> {
         let [manager] = self.wrap_with.as_slice() else {
             return None;
@@ -236,7 +253,7 @@ impl DekSource for AnyOf {
     }
 }
 
-/// Refuses a wrap that its own maker does not recognize: under another name nobody would ever try it.
+/// Refuses a wrap that its own maker does not recognize. Under another name nobody would ever try it.
 fn own(manager: &Arc<dyn KeyManager>, wrapped: WrappedDek) -> Result<WrappedDek> {
     let stanza: WrapRef<'_> = wrapped.as_wrap_ref();
     if !manager.recognizes(stanza).is_no() && stanza.share_index == 0 {

@@ -33,7 +33,7 @@ impl Candidate<'_, '_> {
     }
 }
 
-/// The KEKs that a stanza was tried with and that it does not open under.
+/// The KEKs that a stanza was tried with, and under which it does not open.
 #[derive(Default)]
 pub(super) struct Tried {
     /// By stanza and identity.
@@ -66,8 +66,8 @@ impl Tried {
 }
 
 impl AnyOf {
-    /// Who may unwrap which stanza. A public key recognizes its stanzas and cannot. First what is local, then what is
-    /// certainly ours; among equals in the order of the stanzas, then of the configuration.
+    /// Returns who may unwrap which stanza. A public key recognizes its stanzas and cannot unwrap them. The order: local
+    /// first, then what is certainly ours; among equals by stanza, then by configuration.
     pub(super) fn candidates<'a, 'w>(&'a self, wraps: WrapSection<'w>) -> Vec<Candidate<'a, 'w>> {
         let mut candidates = Vec::new();
         for (index, stanza) in wraps.stanzas().enumerate() {
@@ -98,7 +98,7 @@ impl AnyOf {
 
     /// Unwraps one stanza with one manager, which gets its share of the time: `1 / sharers` of what is left.
     ///
-    /// `None` where that is settled without a call.
+    /// Returns `None` if the outcome is known without a call.
     pub(super) async fn unwrap(
         &self,
         candidate: &Candidate<'_, '_>,
@@ -135,7 +135,7 @@ impl AnyOf {
         .await
     }
 
-    /// Gives work a share of the time that is left until the request's deadline, so that something is left for others.
+    /// Gives work a share of the time until the request's deadline, so that time is left for others.
     pub(super) async fn shared<'r, T, F: Future<Output = Result<T>>>(
         &self,
         request: &Request<'r>,
@@ -152,15 +152,15 @@ impl AnyOf {
         with_timeout(&*self.runtime, Some(share), work(request)).await
     }
 
-    /// Whether a request has a deadline, and it is not over.
+    /// Whether a request has a deadline that is not over.
     pub(super) fn is_time_left(&self, request: &Request<'_>) -> bool {
         request
             .deadline()
             .is_some_and(|deadline| deadline > self.runtime.now())
     }
 
-    /// The option that is missing, if the stanza's KEK is configured for another algorithm. Of a hidden id nobody knows whose
-    /// it is.
+    /// Returns the missing option if the stanza's KEK is configured for another algorithm. For a hidden id nobody knows
+    /// whose it is.
     fn missing_option(&self, stanza: WrapRef<'_>) -> Option<&'static str> {
         let option = stanza.algorithm.option().filter(|_| !stanza.kek_id.is_empty())?;
         let is_of = |manager: &Arc<dyn KeyManager>| {
@@ -182,7 +182,7 @@ impl AnyOf {
         self.open_after(Failures::default(), wraps, body, request).await
     }
 
-    /// Opens, where something else was tried in vain before.
+    /// Opens, after something else was tried in vain.
     pub(super) async fn open_after<'a>(
         &'a self,
         mut failures: Failures,

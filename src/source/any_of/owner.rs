@@ -9,30 +9,30 @@ use crate::key::{KeyManager, Recognition, Request, RewrapRules};
 use crate::value::error::{Attempt, Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
-/// Who a stanza is under, and whether an unwrap has proven it.
+/// Who a stanza is under, and whether an unwrap has proven that.
 pub(super) struct Owner<'a> {
     pub(super) manager: &'a Arc<dyn KeyManager>,
     pub(super) kek: KekRef,
     pub(super) is_proven: bool,
 }
 
-/// What unwrapping has shown of a stanza.
+/// What unwrapping has shown about a stanza.
 enum Proof<'a> {
-    /// It unwraps to the DEK.
+    /// The stanza unwraps to the DEK.
     Ours(Owner<'a>),
-    /// It opens for nobody here, or to another DEK.
+    /// The stanza opens for nobody here, or to another DEK.
     Foreign,
     /// Nobody here can be asked.
     Unasked,
-    /// One that may know has refused to say, and nobody else has proven it.
+    /// A manager that may know has refused to tell, and no other has proven it.
     Refused(&'a Arc<dyn KeyManager>, Error),
 }
 
 impl AnyOf {
-    /// Who a stanza that did not have to open is under; `None` where it is not proven to be ours.
+    /// Returns who a stanza that did not have to open is under, or `None` if it is not proven to be ours.
     ///
-    /// An id that is not unique in the world may be another recipient's: then only an unwrap to the same DEK tells.
-    /// Where whoever could tell refuses, that is an error: a stanza that is kept beside a new wrap of the same KEK
+    /// An id that is not unique in the world may be another recipient's, so only an unwrap to the same DEK tells. If
+    /// every manager that could tell refuses, that is an error: a stanza that is kept beside a new wrap of the same KEK
     /// would be one more with each re-wrap.
     pub(super) async fn owner(
         &self,
@@ -54,7 +54,7 @@ impl AnyOf {
         let drops = request.rewrap_rules().drops_unknown();
         match self.prove(index, stanza, dek, request).await? {
             Proof::Ours(owner) => Ok(Some(owner)),
-            // Dropped, and a new wrap of the one that refused stands in its place.
+            // The stanza is dropped, and a new wrap of the manager that refused takes its place.
             Proof::Refused(manager, error)
                 if drops
                     && is_permission(&error)
@@ -81,9 +81,9 @@ impl AnyOf {
         }
     }
 
-    /// Refuses a new wrap of a weaker class than the one that opened, unless a wrap of ours that is as weak stands there
-    /// already. An unwrap proves that. Where the manager of a stanza that is certainly of its KEK may or can not unwrap
-    /// it, the id is believed: the recipients are then those that were.
+    /// Refuses a new wrap of a weaker class than the wrap that opened, unless the envelope already has a wrap of ours
+    /// that is as weak. An unwrap proves that. If the manager of a stanza that is certainly of its KEK may not or cannot
+    /// unwrap it, the id is believed: the recipients then stay the same.
     pub(super) async fn check_class(
         &self,
         wraps: WrapSection<'_>,
@@ -129,8 +129,8 @@ impl AnyOf {
         Ok(())
     }
 
-    /// Refuses fewer wraps where two keys have one name, so that their KEKs look like one: clusters of one mount and key
-    /// name, tokens of one label. Whatever else is fewer is seen by the names.
+    /// Refuses fewer wraps if two keys have one name, so that their KEKs look like one: clusters of one mount and key
+    /// name, tokens of one label. The names show every other loss.
     pub(super) fn check_count(
         &self,
         wraps: WrapSection<'_>,
@@ -184,7 +184,7 @@ impl AnyOf {
                         is_proven: true,
                     }));
                 }
-                // An outage must not turn into a wrap that should be gone and stays.
+                // An outage must not leave a wrap that should be gone.
                 Some(Err(error)) if error.is_retryable() => return Err(error),
                 Some(Err(error)) if !is_about_the_stanza(&error) => {
                     refused = refused.or(Some((candidate.manager, error)));
@@ -196,7 +196,7 @@ impl AnyOf {
     }
 }
 
-/// Whether an error says that a stanza does not open under a KEK. Anything else says nothing about the stanza.
+/// Whether an error says that a stanza does not open under a KEK. Any other error says nothing about the stanza.
 fn is_about_the_stanza(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -205,15 +205,15 @@ fn is_about_the_stanza(error: &Error) -> bool {
             | ErrorKind::OverLimit { .. }
             | ErrorKind::Unsupported { .. }
             | ErrorKind::NoUsableKey
-            // It opens for nobody any more; the new wrap does, so there is one of these at most.
+            // It opens for nobody anymore. The new wrap opens, so there is at most one of these.
             | ErrorKind::KeyDestroyed
-            // The key or version that it names is not there, at a KMS where the destination has just wrapped.
+            // The key or version that the stanza names is not there, at a KMS where the destination has just wrapped.
             | ErrorKind::KeyNotFound
     )
 }
 
-/// Whether an error is the answer of a KMS that somebody else may still get another one from. A budget that planted
-/// stanzas have used up is none.
+/// Whether an error is the answer of a KMS that may answer somebody else in another way. A budget that planted stanzas
+/// have used up is not such an error.
 fn is_permission(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -244,8 +244,8 @@ pub(super) fn claimed(stanza: WrapRef<'_>) -> KekRef {
     KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version)
 }
 
-/// Whether a manager's wraps lack what a wrap of this class has. Nothing is asked of a class that is not known; an
-/// unknown one in the place of a known one is taken for weaker.
+/// Whether a manager's wraps lack what a wrap of this class has. A class that is not known demands nothing. An unknown
+/// class in the place of a known class counts as weaker.
 pub(super) fn is_weaker(manager: &Arc<dyn KeyManager>, than: Option<AlgorithmClass>) -> bool {
     match (manager.capabilities().class, than) {
         (_, None) => false,

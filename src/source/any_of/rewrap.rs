@@ -11,10 +11,10 @@ use crate::key::{Recognition, Request, RewrapRules};
 use crate::source::{Currency, Fate, Rewrapped};
 use crate::value::error::{ErrorKind, Result};
 
-/// What a re-wrap at the KMS came to.
+/// The result of a re-wrap at the KMS.
 enum Shortcut {
     Done(Rewrapped),
-    /// Not here, or not for this stanza: the general way, after these failures.
+    /// Not here, or not for this stanza. The general way follows, after these failures.
     Not(Failures),
 }
 
@@ -37,7 +37,7 @@ impl AnyOf {
         self.rewrap_opened(wraps, &opened, request).await
     }
 
-    /// The DEK is here and is the body's.
+    /// Re-wraps after the DEK was unwrapped and compared with the body.
     async fn rewrap_opened(
         &self,
         wraps: WrapSection<'_>,
@@ -65,7 +65,7 @@ impl AnyOf {
                 .wrapped_under(current.to_vec())
                 .with_lease(Arc::clone(&opened.lease)));
         }
-        // Whoever wants to leave alone what is current learns below whether it is: that weakens nothing.
+        // If the rules leave alone what is current, it is found out below whether it is. That weakens nothing.
         if rules.current().is_none() {
             self.check_class(wraps, &owners, opened, request).await?;
         }
@@ -103,9 +103,8 @@ impl AnyOf {
         Ok(rewrapped)
     }
 
-    /// Where there is one stanza and one KEK to wrap with, a KMS that can does it on its own side, and the DEK stays
-    /// there. With several stanzas one of them may be planted: only the commitment tells, and for that the DEK has to
-    /// come out.
+    /// If there is one stanza and one KEK to wrap with, a KMS that can re-wraps on its own side, and the DEK stays there.
+    /// Among several stanzas one may be planted. Only the commitment tells, and the DEK must come out for that.
     async fn at_the_kms(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Result<Shortcut> {
         let none = Ok(Shortcut::Not(Failures::default()));
         let mut stanzas = wraps.stanzas();
@@ -125,7 +124,7 @@ impl AnyOf {
             !stanza.kek_id.is_empty() && current.first().is_some_and(|current| !is_named(stanza, current))
         };
         let is_untold = |current: &[KekRef]| !current.is_empty() && self.is_untold(current);
-        // Whoever wants to leave alone what is current has to know first, if that can be known.
+        // If the rules leave alone what is current, that comes first, if it can be found out.
         if rules
             .current()
             .is_some_and(|current| !is_stale(current) && !is_untold(current))
@@ -133,7 +132,7 @@ impl AnyOf {
         {
             return none;
         }
-        // Half of the time, since there is another way.
+        // Half of the time, because there is another way.
         request.take_call()?;
         let made = self.shared(request, 2, |request| async move {
             destination.as_ref().rewrap(stanza, &request).await
@@ -149,16 +148,16 @@ impl AnyOf {
                 let rewrapped = Rewrapped::new(&wraps, vec![self.shown(wrapped)], &[Fate::Replaced])?;
                 Ok(Shortcut::Done(rewrapped.wrapped_under(under)))
             }
-            // The time that it had is over, and half is left for the other way.
+            // The time for this way is over, and half is left for the other way.
             Err(error) if error.kind() == ErrorKind::TimedOut && self.is_time_left(request) => {
                 let mut failures = Failures::default();
                 failures.add(0, stanza, error);
                 Ok(Shortcut::Not(failures))
             }
-            // An outage is told: what comes next would meet it again, and the caller tries later.
+            // An outage is reported: the general way would meet it again, and the caller tries later.
             Err(error) if error.is_retryable() => Err(error),
-            // Anything else may be for reasons of the stanza: another KEK's under a hidden id, or one that only
-            // unwrapping is allowed for.
+            // Any other error may be due to the stanza: it is under another KEK with a hidden id, or the key manager
+            // allows only unwrapping.
             Err(error) => {
                 let mut failures = Failures::default();
                 failures.add(0, stanza, error);
@@ -189,7 +188,7 @@ impl AnyOf {
         self.matches(ours, current)
     }
 
-    /// Whether it is not known which version of a KEK wraps now, though there are several.
+    /// Whether nobody knows which version of a KEK wraps, although there are several.
     fn is_untold(&self, current: &[KekRef]) -> bool {
         let mut current = self.wrap_with.iter().zip(current);
         current.any(|(manager, kek)| manager.capabilities().hides_versions && kek.version().is_empty())
@@ -215,7 +214,7 @@ impl AnyOf {
         true
     }
 
-    /// What is known without a call.
+    /// Returns what is known without a call.
     pub(super) fn currency(&self, wraps: WrapSection<'_>, rules: RewrapRules<'_>) -> Currency {
         if wraps.threshold() != 1 {
             return Currency::Unknown;
@@ -234,7 +233,7 @@ impl AnyOf {
             return Currency::Unknown;
         };
         if !ambiguous.is_empty() {
-            // Certain only of this: what is mine and of another KEK or version has to go.
+            // Only this is certain: a stanza that is ours and under another KEK or version has to go.
             let is_stale =
                 |(_, kek): &(WrapRef<'_>, KekRef)| !current.iter().any(|current| is_current(kek, current));
             return if mine.iter().any(is_stale) {
@@ -251,7 +250,7 @@ impl AnyOf {
     }
 }
 
-/// The KEK that unwrapped, with the version that the stanza claims where the backend does not say which it was.
+/// Returns the KEK that unwrapped, with the version that the stanza claims if the backend does not tell the version.
 fn with_version(kek: &KekRef, stanza: WrapRef<'_>) -> KekRef {
     if kek.version().is_empty() && !stanza.kek_version.is_empty() {
         KekRef::trusted(kek.provider(), kek.id(), stanza.kek_version)
@@ -260,7 +259,7 @@ fn with_version(kek: &KekRef, stanza: WrapRef<'_>) -> KekRef {
     }
 }
 
-/// Whether a stanza names this KEK and version. A version that nobody knows is every version.
+/// Whether a stanza names this KEK and version. A version that nobody knows matches every version.
 fn is_named(stanza: WrapRef<'_>, current: &KekRef) -> bool {
     is_current(&claimed(stanza), current)
 }

@@ -22,6 +22,8 @@ use crate::value::entropy;
 use crate::value::error::{Error, Result};
 use crate::value::secret::Dek;
 
+/// How often a request asks again because the lease it was given had already ended.
+pub(super) const TRIES: u32 = 3;
 /// A point in time that does not come.
 const NEVER: Monotonic = Monotonic(Duration::MAX);
 

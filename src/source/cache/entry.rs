@@ -126,6 +126,8 @@ pub(super) fn is_denial(error: &Error) -> bool {
         | ErrorKind::KeyNotReady
         | ErrorKind::KeyPendingDestruction
         | ErrorKind::KeyDestroyed
+        | ErrorKind::NoKeyForScope
+        | ErrorKind::InventoryInvalid
         | ErrorKind::KeyRetired
         | ErrorKind::KeyRevoked
         | ErrorKind::NoUsableKey
@@ -145,7 +147,10 @@ pub(super) fn is_denial(error: &Error) -> bool {
         | ErrorKind::WouldWeaken { .. }
         | ErrorKind::BudgetExhausted { .. }
         | ErrorKind::LeaseExpired
+        | ErrorKind::LifecycleRefused
         | ErrorKind::Store
+        | ErrorKind::InventoryStale
+        | ErrorKind::Conflict
         | ErrorKind::Audit
         | ErrorKind::Io
         | ErrorKind::InvalidArgument

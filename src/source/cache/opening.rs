@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::core::{Core, TRIES};
 use super::entry::{Body, Entry, Landing, is_about_the_body, is_outage};
 use super::key::{Key, Wanted};
 use super::table::Entered;
@@ -13,9 +13,6 @@ use crate::source::at_hand::ToOpen;
 use crate::source::lease::{DekLease, Rounds};
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
-
-/// How often a request asks again because what it was given had ended when it came.
-const TRIES: u32 = 3;
 
 /// What an entry has for opening.
 enum Hit {

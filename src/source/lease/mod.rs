@@ -7,18 +7,19 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use smallvec::{SmallVec, smallvec};
+
 pub use self::registry::Leases;
 pub(crate) use self::registry::Rounds;
 #[cfg(feature = "cache")]
 pub(crate) use self::registry::{Holder, Meant};
 use self::slots::Slots;
 use crate::envelope::{BodyHead, KekRef, WrapSection};
-use crate::message::{Held, InContext, Pulse, Sealing, Session, Stop, StopFlag, Verified};
+use crate::message::{Held, InContext, Pulse, Sealing, Session, Stop, StopFlag, VerifiedHeader};
 use crate::runtime::{Monotonic, Runtime};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
-use crate::value::few::Few;
 use crate::value::limits;
 use crate::value::secret::Dek;
 
@@ -27,17 +28,17 @@ const SEALING_SLOTS: usize = 4;
 /// Session keys that one lease keeps for opening.
 const OPENING_SLOTS: usize = 8;
 
-/// A DEK together with everything that bounds its use: the KEKs it came from, the budget of sessions, an
-/// expiry, a pulse that it may stand on, and a flag that revokes it.
+/// A DEK together with everything that bounds its use: the KEKs that it came from, its budget of sessions, an expiry, an
+/// optional pulse, and a flag that revokes it.
 ///
-/// Whoever uses a DEK (a handle, a stream, a cache) holds its lease in an `Arc` and asks it on every
-/// operation, so that revocation and expiry reach a DEK that is already in use. It also keeps the sessions
-/// that were derived, so that those who share a lease derive once. Dropping the last `Arc`, and the last stream,
-/// wipes it all.
+/// Whoever uses a DEK (a handle, a stream, a cache) holds its lease in an `Arc` and asks the lease at every operation, so
+/// that revocation and expiry reach a DEK that is already in use. The lease also keeps the sessions that were derived, so
+/// that all who share the lease derive each session once. When the last `Arc` and the last stream are dropped, everything
+/// is wiped.
 pub struct DekLease {
     /// Shared with the sessions that were derived from it.
     dek: Dek,
-    keks: Few<KekRef>,
+    keks: SmallVec<[KekRef; 1]>,
     /// Every KEK that its envelope names, once somebody keeps the lease.
     named: OnceLock<Box<[KekRef]>>,
     /// The context that the wraps are bound to.
@@ -49,32 +50,32 @@ pub struct DekLease {
     registry: AtomicU64,
     sessions: AtomicU64,
     sealing: Mutex<Slots<Session, SEALING_SLOTS>>,
-    /// The session of the first body that was asked about: most leases meet no other, and to find it takes no lock and
-    /// counts no reference, which together cost a tenth of opening a small value.
+    /// The session of the first body that was asked about. Most leases meet no other, and finding this one takes no lock
+    /// and counts no reference, which together cost a tenth of opening a small value.
     first: OnceLock<Arc<Session>>,
     opening: Mutex<Slots<Session, OPENING_SLOTS>>,
 }
 
 impl DekLease {
-    /// A lease of a fresh DEK: it seals and opens. `keks` are those it is wrapped under.
+    /// Makes a lease of a fresh DEK, which seals and opens. `keks` are the KEKs that the DEK is wrapped under.
     ///
-    /// Only for a DEK that was just generated, or that a DEK store counts sessions for. `context` is the one that
-    /// the wraps were made for: the lease seals in no other, where no wrap would open what it seals.
+    /// Use it only for a DEK that was just generated, or whose sessions a DEK store counts. `context` is the context that
+    /// the wraps were made for. The lease seals in no other context, because no wrap would open what it seals there.
     #[must_use]
     pub fn for_sealing(dek: Dek, keks: Vec<KekRef>, context: &EncryptionContext) -> Self {
         Self::new(dek, keks.into(), context, true)
     }
 
-    /// The same, of a DEK that one KEK wraps.
+    /// The same for a DEK that one KEK wraps.
     pub(crate) fn for_sealing_under(dek: Dek, kek: KekRef, context: &EncryptionContext) -> Self {
-        Self::new(dek, Few::one(kek), context, true)
+        Self::new(dek, smallvec![kek], context, true)
     }
 
-    /// A lease of a DEK out of an envelope: it opens and never seals. Given only if the DEK reproduces the
-    /// body's commitment in this context, compared in constant time.
+    /// Makes a lease of a DEK that was unwrapped from an envelope. The lease opens and never seals.
     ///
     /// # Errors
-    /// `CannotOpen`.
+    /// `CannotOpen` if the DEK does not reproduce the body's commitment in this context. The comparison takes constant
+    /// time.
     pub fn for_opening(
         dek: Dek,
         keks: Vec<KekRef>,
@@ -86,7 +87,7 @@ impl DekLease {
         Ok(lease)
     }
 
-    fn new(dek: Dek, keks: Few<KekRef>, context: &EncryptionContext, seals: bool) -> Self {
+    fn new(dek: Dek, keks: SmallVec<[KekRef; 1]>, context: &EncryptionContext, seals: bool) -> Self {
         Self {
             dek,
             keks,
@@ -110,39 +111,38 @@ impl DekLease {
         self
     }
 
-    /// Ends the lease at `end`, in every handle, cache and stream that shares it, unless it ends before that. For
-    /// decorators of a [`DekSource`](crate::DekSource), which are given leases that others made: they can
-    /// shorten one and never prolong it.
+    /// Ends the lease at `end`, in every handle, cache and stream that shares it, unless it ends before that. A decorator
+    /// of a [`DekSource`](crate::DekSource) can shorten a lease that another source has made, and can never prolong it.
     pub fn end_by(&self, end: Monotonic) {
         self.stop.end_by(end, end);
     }
 
-    /// The same, and lets streams that were begun before go on until `streams`.
+    /// The same, but streams that were begun before go on until `streams`.
     #[cfg(feature = "cache")]
     pub(crate) fn end_by_with_streams(&self, end: Monotonic, streams: Monotonic) {
         self.stop.end_by(end, streams);
     }
 
-    /// When the lease ends, if it does by itself.
+    /// Returns when the lease ends by itself, if it does.
     #[must_use]
     pub fn expires_at(&self) -> Option<Monotonic> {
         self.stop.ends_at()
     }
 
-    /// Lets the lease stand on a pulse: it and its streams end if the pulse stops. Returns whether it stood on none
-    /// before; a lease stands on one pulse, and keeps the first.
+    /// Puts the lease on a pulse: the lease and its streams end if the pulse stops. Returns whether the lease had no
+    /// pulse before. A lease keeps its first pulse.
     pub fn stand_on(&self, pulse: &Pulse) -> bool {
         self.stop.stand_on(pulse.clone())
     }
 
-    /// The pulse that it stands on.
+    /// Returns the pulse, if there is one.
     #[cfg(feature = "cache")]
     pub(crate) fn pulse(&self) -> Option<&Pulse> {
         self.stop.pulse()
     }
 
-    /// Every KEK that its envelope names, beside those that it came from: what a revocation goes by. Those that it came
-    /// from alone, until a cache or a handle keeps the lease.
+    /// Returns every KEK that the envelope names, and those that the DEK came from. A revocation goes by these. Until a
+    /// cache or a handle keeps the lease, these are only the KEKs that the DEK came from.
     #[must_use]
     pub fn named_keks(&self) -> &[KekRef] {
         self.named.get().map_or(&self.keks, |named| named)
@@ -162,35 +162,35 @@ impl DekLease {
         });
     }
 
-    /// The KEKs that the DEK is wrapped under, or the one that unwrapped it, as the stanza names it: with an
-    /// empty id where the writer hid it, and with a version that nothing has authenticated.
+    /// Returns the KEKs that the DEK is wrapped under, or the KEK that unwrapped it as the stanza names it: with an empty
+    /// id if the writer hid the id, and with a version that nothing has authenticated.
     #[must_use]
     pub fn keks(&self) -> &[KekRef] {
         &self.keks
     }
 
-    /// Whether it may seal. A DEK that came out of an attached envelope never does, since nobody counts the
+    /// Returns whether the lease may seal. A DEK from an attached envelope never seals, because nobody counts the
     /// sessions that others have sealed with it.
     #[must_use]
     pub fn may_seal(&self) -> bool {
         self.seals
     }
 
-    /// Ends the lease for good, in every handle, stream and cache that shares it: at the next call, or the next
-    /// chunk of a stream. Keys that the lease keeps are dropped now; the DEK itself, and the keys of the first session
-    /// that it opened, are wiped with the last `Arc`.
+    /// Ends the lease for good, in every handle, stream and cache that shares it, at the next call or the next chunk of a
+    /// stream. Keys that the lease keeps are dropped now. The DEK itself, and the keys of the first session that it
+    /// opened, are wiped with the last `Arc`.
     pub fn revoke(&self) {
         self.stop.set();
         *lock(&self.sealing) = Slots::new();
         *lock(&self.opening) = Slots::new();
     }
 
-    /// The flag that its streams hold. It ends in the time of `clock`.
+    /// Returns the flag that the lease's streams hold. It ends in the time of `clock`.
     pub(crate) fn stop_flag(&self, clock: Option<&Arc<dyn Runtime>>) -> StopFlag {
         self.stop.flag(clock)
     }
 
-    /// Whether it was revoked.
+    /// Returns whether the lease was revoked.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
         self.stop.is_set()
@@ -199,27 +199,29 @@ impl DekLease {
     /// Refuses the use of a lease that is over.
     ///
     /// # Errors
-    /// `KeyRevoked` after a revocation; `LeaseExpired` at its end, or if the pulse that it stands on has stopped.
+    /// - `KeyRevoked` after a revocation
+    /// - `LeaseExpired` at the end of the lease, or if its pulse has stopped
     pub fn check(&self, now: Monotonic) -> Result<()> {
         self.stop.check_at(now)
     }
 
-    /// Refuses a body that this DEK does not open in this context: its commitment is compared, in constant
-    /// time. For sources that hand out a lease again, which owe that to every body they are asked about.
+    /// Refuses a body that this DEK does not open in this context. Compares the commitment in constant time. A source
+    /// that hands out a lease again must call this for every body that it is asked about.
     ///
     /// # Errors
-    /// `CannotOpen`; `KeyRevoked`.
+    /// - `CannotOpen` if the DEK does not reproduce the body's commitment in this context
+    /// - `KeyRevoked` after a revocation
     pub fn verify(&self, body: BodyHead<'_>, context: &EncryptionContext) -> Result<()> {
         self.session(body, context.digest())?.check(body.commitment())
     }
 
-    /// The DEK, for a [`DekSource`](crate::DekSource) that wraps it anew.
+    /// Returns the DEK, for a [`DekSource`](crate::DekSource) that wraps it again.
     #[must_use]
     pub fn dek(&self) -> &Dek {
         &self.dek
     }
 
-    /// How many sessions may still be started.
+    /// Returns how many sessions may still be started.
     #[must_use]
     pub fn sessions_left(&self) -> u64 {
         if self.seals {
@@ -230,8 +232,8 @@ impl DekLease {
         }
     }
 
-    /// A process that came through a fork has a small budget of its own, since nobody adds its sessions to
-    /// those of its parent. What the parent had used is in the copied count and counts here too.
+    /// A forked process has a small budget of its own, because nobody adds its sessions to those of its parent. The
+    /// sessions that the parent had used are in the copied count, and count here too.
     fn session_budget(&self) -> u64 {
         if self.generation == entropy::generation() {
             limits::DEK_SESSIONS.max
@@ -270,8 +272,8 @@ impl DekLease {
         Ok(session)
     }
 
-    /// The session of a body, derived or kept from before. A new one is kept only if the DEK reproduces the body's
-    /// commitment; whoever is lent an older one compares it.
+    /// Returns the session of a body, derived now or kept from before. A new session is kept only if the DEK reproduces
+    /// the body's commitment. Whoever is lent an older session compares the commitment.
     fn session(&self, body: BodyHead<'_>, digest: &[u8; 32]) -> Result<Held<'_>> {
         self.stop.check()?;
         if let Some(first) = self.first.get().filter(|first| first.is_of(body, digest)) {
@@ -282,7 +284,7 @@ impl DekLease {
         }
         let session = Arc::new(Session::verified(&self.dek, body, digest)?);
         if self.first.get().is_none() {
-            // Another thread may be first meanwhile; then this one is not kept.
+            // Another thread may be first. Then this session is not kept.
             let _ = self.first.set(Arc::clone(&session));
         } else {
             let mut opening = lock(&self.opening);
@@ -293,14 +295,15 @@ impl DekLease {
         Ok(Held::Shared(session))
     }
 
-    /// Holds a header against this DEK: its commitment is compared, in constant time. What comes out opens its message.
-    pub(crate) fn verify_header<'h>(&'h self, header: InContext<'h>) -> Result<Verified<'h>> {
-        Verified::check(header, self.session(header.body(), header.digest())?)
+    /// Verifies a header: compares its commitment with that of this DEK, in constant time. The result opens the header's
+    /// message.
+    pub(crate) fn verify_header<'h>(&'h self, header: InContext<'h>) -> Result<VerifiedHeader<'h>> {
+        VerifiedHeader::check(header, self.session(header.body(), header.digest())?)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while a slot was written leaves a slot, old or new: nothing half done.
+    // A panic during a write leaves the old slot or the new slot: nothing is half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -11,33 +11,49 @@ use crate::message::WeakStopFlag;
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Forgotten leases are looked for when there are so many, and again whenever their number has doubled.
+/// Forgotten leases are looked for when there are this many leases, and again whenever their number has doubled.
 const FEW: usize = 64;
 
 /// The registry of leases: every data key that a handle, a stream or a cache holds, and the KEKs that its envelope names.
 ///
-/// A sealer has one ([`Sealer::leases`](crate::Sealer::leases)), which its cache shares. Clones are the same registry.
-/// It has two verbs:
-/// - *End* revokes what is out: handles, streams and caches stop with `KeyRevoked` at their next operation. For a KEK
-///   that may not be used any more.
-/// - *Turn over* hands out no more of it: what is out goes on until it ends by itself, and whoever asks next gets a new
-///   one. For a KEK that was replaced.
+/// A sealer has one ([`Sealer::leases`](crate::Sealer::leases)), which its cache shares. Clones are the same registry. A
+/// registry has two verbs:
+/// - *End* revokes what is in use: handles, streams and caches stop with `KeyRevoked` at their next operation. Use it for
+///   a KEK that must not be used anymore.
+/// - *Turn over* hands out no more of it: what is in use goes on until it ends by itself, and the next request gets a new
+///   data key. Use it for a KEK that was replaced.
 ///
-/// An answer of a key manager that was asked for before either is not used after it by a cache: it is asked for once more.
+/// A cache does not use an answer that it requested before either of them, and asks for it once more.
 ///
-/// A data key is meant if its envelope *names* the KEK, beside the one that opened it. Versions are not told apart, since
-/// the one that a stanza names is a claim that nobody has to have authenticated. A KEK whose id the writer has hidden may be
-/// any of its provider. Replicas of a multi-region key of AWS KMS are one key. The id is the one that the backend
-/// records: an ARN and not an alias.
+/// Both apply to a data key whose envelope *names* the KEK, even if another KEK opened it. They do not distinguish
+/// versions, because the version that a stanza names is a claim that nobody has to have authenticated. A KEK whose id is
+/// hidden may be any KEK of its provider. Replicas of a multi-region key of AWS KMS are one key. The id is the id that
+/// the backend records: an ARN, not an alias.
 ///
-/// Data keys are held weakly: a registry keeps none alive.
+/// A registry holds data keys weakly and keeps none alive.
 ///
-/// Fork while no other thread is inside: a lock that it holds then is never given back in the child.
+/// Fork while no other thread uses a registry: a lock that is held then is never released in the child.
+///
+/// ```
+/// # use waxseal::{Aad, EncryptionContext, ErrorKind, Kek, KeyManager, blocking::Sealer, backend::local::LocalKey};
+/// # use waxseal::envelope::KekRef;
+/// let key = LocalKey::new(&Kek::generate()?);
+/// let sealer = Sealer::new(key.clone());
+/// let data_key = sealer.data_key(&EncryptionContext::new([("tenant", "acme")])?)?;
+/// let sealed = data_key.seal(b"hello", Aad::none())?;
+///
+/// // The KEK was revoked: data keys that are in use stop at their next operation.
+/// let kek = KekRef::new("local", key.kek_id(), "")?;
+/// assert_eq!(sealer.leases().end_kek(&kek), 1);
+/// let refused = data_key.open(&sealed, Aad::none()).unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::KeyRevoked);
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Leases(Arc<Inner>);
 
 struct Inner {
-    /// No other registry of this process has it.
+    /// The id, which no other registry of this process has.
     id: u64,
     /// How often it was told to end or turn over something.
     epoch: AtomicU64,
@@ -80,19 +96,20 @@ pub(crate) struct Meant<'m> {
     pub(crate) request: &'m dyn Fn(&EncryptionContext) -> bool,
 }
 
-/// One that keeps leases to hand them out again.
+/// A holder keeps leases to hand them out again.
 pub(crate) trait Holder: Send + Sync {
-    /// Hands out no more of what is meant. Returns what it has kept of that.
+    /// Hands out no more of what is meant. Returns what it kept of that.
     fn let_go(&self, meant: &Meant<'_>) -> Vec<Arc<DekLease>>;
 
-    /// The contexts of what it keeps and of what it has asked for.
+    /// The contexts of what it keeps, and of what it has asked for.
     fn contexts(&self) -> Vec<EncryptionContext>;
 }
 
 /// How often one request asks again because something was ended or turned over while it waited.
 const ROUNDS: u32 = 8;
 
-/// The rounds of one request, so that who ends data keys all the time holds up nobody for ever.
+/// The rounds of one request. They are bounded, so that somebody who ends data keys all the time delays no request for
+/// ever.
 #[derive(Default)]
 pub(crate) struct Rounds(u32);
 
@@ -113,12 +130,12 @@ impl Rounds {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A list with one more or one less: nothing is half done.
+    // A list with one entry more or less: nothing is half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Leases {
-    /// An empty registry.
+    /// Makes an empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -132,7 +149,8 @@ impl Leases {
         })
     }
 
-    /// Ends every data key of the contexts that `is_meant` tells, of one tenant for example. Returns their number.
+    /// Ends every data key of the contexts for which `is_meant` returns `true`, for example those of one tenant. Returns
+    /// the number of those that were in use.
     pub fn end_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) -> usize {
         self.of_contexts(is_meant, |meant| self.end(meant))
     }
@@ -145,7 +163,7 @@ impl Leases {
         })
     }
 
-    /// Hands out no more data keys whose envelope names this KEK; what is out goes on.
+    /// Hands out no more data keys whose envelope names this KEK. Those in use go on.
     pub fn turn_over_kek(&self, kek: &KekRef) {
         self.turn_over(&Meant {
             lease: &|keks, _| is_under(keks, kek),
@@ -153,12 +171,12 @@ impl Leases {
         });
     }
 
-    /// Hands out no more data keys of the contexts that `is_meant` tells; what is out goes on.
+    /// Hands out no more data keys of the contexts for which `is_meant` returns `true`. Those in use go on.
     pub fn turn_over_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) {
         self.of_contexts(is_meant, |meant| self.turn_over(meant));
     }
 
-    /// Hands out no more of the data keys that are kept; what is out goes on.
+    /// Hands out none of the kept data keys anymore. Those in use go on.
     pub fn turn_over_all(&self) {
         self.turn_over(&Meant {
             lease: &|_, _| true,
@@ -166,7 +184,7 @@ impl Leases {
         });
     }
 
-    /// How many data keys are in use or kept.
+    /// Returns how many data keys are in use or kept.
     #[must_use]
     pub fn in_use(&self) -> usize {
         let out = lock(&self.0.out);
@@ -174,7 +192,7 @@ impl Leases {
     }
 
     pub(crate) fn end(&self, meant: &Meant<'_>) -> usize {
-        // Held until all are ended, so that each is counted.
+        // Held until all are ended, so that each of them is counted.
         let kept = self.let_go(meant);
         let count = self.revoke(meant);
         drop(kept);
@@ -188,13 +206,13 @@ impl Leases {
     }
 
     fn let_go(&self, meant: &Meant<'_>) -> Vec<Arc<DekLease>> {
-        // First: what was asked for until now is either found below or asked for again.
+        // First: an answer to an earlier request is either found below or asked for again.
         self.0.epoch.fetch_add(1, Ordering::SeqCst);
         let holders = self.holders();
         holders.iter().flat_map(|holder| holder.let_go(meant)).collect()
     }
 
-    /// Asks about contexts outside of all locks. What comes later was asked for later.
+    /// Asks about contexts outside of all locks. Leases that come later were asked for later.
     fn of_contexts<T>(
         &self,
         is_meant: impl Fn(&EncryptionContext) -> bool,
@@ -229,18 +247,18 @@ impl Leases {
         holders.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// From now on this one is told what to let go of.
+    /// From now on this holder is told what to let go of.
     #[cfg(feature = "cache")]
     pub(crate) fn tell(&self, holder: Weak<dyn Holder>) {
         lock(&self.0.holders).push(holder);
     }
 
-    /// How often something was ended or turned over.
+    /// Returns how often something was ended or turned over.
     pub(crate) fn epoch(&self) -> u64 {
         self.0.epoch.load(Ordering::SeqCst)
     }
 
-    /// Whether it knows a lease.
+    /// Whether the registry knows a lease.
     pub(crate) fn has(&self, lease: &DekLease) -> bool {
         lease.registry.load(Ordering::Acquire) == self.0.id
     }
@@ -251,11 +269,11 @@ impl Leases {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Remembers a lease of `context`, with the wraps that opened it (`None` for a fresh DEK), so that it can be ended. A
-    /// second time changes nothing.
+    /// Remembers a lease of `context`, with the wraps that opened it (`None` for a fresh DEK), so that the registry can
+    /// end it. A second call changes nothing.
     ///
-    /// Sealers and caches do so by themselves. It is for stores of DEKs that make handles of their leases
-    /// ([`DataKey::from_lease`](crate::DataKey::from_lease), [`Opener::from_lease`](crate::Opener::from_lease)): call it
+    /// Sealers and caches call this themselves. A store of DEKs that makes handles of its leases
+    /// ([`DataKey::from_lease`](crate::DataKey::from_lease), [`Opener::from_lease`](crate::Opener::from_lease)) calls it
     /// before others can get the lease.
     pub fn remember(
         &self,
@@ -273,7 +291,7 @@ impl Leases {
             context: context.clone(),
         };
         let mut out = lock(&self.0.out);
-        // Under the lock: whoever is told that it is known may rely on that.
+        // Under the lock: whoever is told that the lease is known may rely on that.
         if self.has(lease) {
             return;
         }
@@ -282,13 +300,13 @@ impl Leases {
             out.prune_at = 2 * out.leases.len();
         }
         out.leases.push(one);
-        // The first one that keeps it; others may know it more than once.
+        // The first registry that keeps the lease. Other registries may know the lease more than once.
         let _ = lease
             .registry
             .compare_exchange(0, self.0.id, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Revokes those that are meant and in use.
+    /// Revokes the leases that are meant and in use.
     fn revoke(&self, meant: &Meant<'_>) -> usize {
         let matching: Vec<_> = {
             let mut out = lock(&self.0.out);

@@ -1,8 +1,11 @@
-//! A few values that a lease keeps.
+//! The sessions that a lease keeps.
+//!
+//! No crate in the tree does this: `lru` allocates and writes on every look-up, and `smallvec` does not choose what makes room. A
+//! session wipes its keys when the last `Arc` of it goes, so a slot needs no wiping of its own.
 
 use std::sync::Arc;
 
-/// A few values, of which the oldest makes room.
+/// Up to `N` values. If all slots are taken, a new value replaces one that is over, else the oldest.
 pub(super) struct Slots<T, const N: usize> {
     values: [Option<Arc<T>>; N],
     next: usize,

@@ -24,6 +24,7 @@ mod batches;
 mod bound;
 mod claims;
 mod deadlines;
+mod pinned;
 mod probe;
 mod runner;
 mod stanzas;
@@ -32,6 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::envelope::KekRef;
 use crate::key::KeyManager;
 use crate::runtime::BoxFuture;
 use probe::{Outcome, Verdict};
@@ -44,6 +46,7 @@ pub struct Subject {
     opener: Option<Arc<dyn KeyManager>>,
     other: Option<Arc<dyn KeyManager>>,
     namesake: Option<Arc<dyn KeyManager>>,
+    older: Option<KekRef>,
     bound: Duration,
     slow: bool,
     deterministic: bool,
@@ -58,6 +61,7 @@ impl Subject {
             opener: None,
             other: None,
             namesake: None,
+            older: None,
             bound: Duration::from_secs(600),
             slow: false,
             deterministic: false,
@@ -81,6 +85,13 @@ impl Subject {
     /// same path of another cluster. The subject may say `Perhaps` of its stanzas, and never `Mine`.
     pub fn against_namesake(mut self, namesake: impl KeyManager + 'static) -> Self {
         self.namesake = Some(Arc::new(namesake));
+        self
+    }
+
+    /// Has an older version of the subject's KEK at hand, which still wraps and unwraps and does not wrap by itself anymore. Pinned to
+    /// it, the subject must wrap under it.
+    pub fn with_older_version(mut self, kek: KekRef) -> Self {
+        self.older = Some(kek);
         self
     }
 
@@ -243,6 +254,10 @@ const CHECKS: &[(&str, Check)] = checks![
     batches::an_empty_batch_is_empty,
     answers::a_rewrap_keeps_dek_and_binding,
     claims::a_rewrap_of_a_foreign_wrap_leaves_the_way_to_unwrap_and_wrap,
+    pinned::answers_name_versions_as_declared,
+    pinned::a_pinned_manager_wraps_as_pinned,
+    pinned::a_pinned_older_version_wraps_and_is_named,
+    pinned::nothing_but_its_own_kek_can_be_pinned,
     deadlines::a_deadline_that_is_over_ends_the_call,
     deadlines::hasty_callers_harm_nobody_else,
     answers::several_calls_at_once_do_not_mix,

@@ -9,7 +9,9 @@ use super::cipher::version_of;
 use super::script::{Call, Fault, Method};
 use super::{FakeKeyManager, cipher::FakeKey};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, not_recognized};
+use crate::key::{
+    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
+};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::{Dek, KEY_LEN};
 
@@ -96,7 +98,7 @@ impl FakeKeyManager {
         Ok(Dek::from_bytes(&bytes))
     }
 
-    /// Wraps under the active version.
+    /// Wraps under the pinned or the active version.
     fn seal(&self, dek: &Dek, request: &Request<'_>, twist: &Twist) -> Result<WrappedDek> {
         let stray = if twist.wrong_dek {
             Some(self.stray_dek()?)
@@ -110,7 +112,11 @@ impl FakeKeyManager {
             let nonce = kms.next();
             let kek = kms.kek(&self.id);
             let kek = kek.ok_or_else(|| Error::new(ErrorKind::KeyNotFound))?;
-            (kek.active(), kek.key(kek.active(), now)?, nonce)
+            let version = self.pinned.unwrap_or_else(|| kek.active());
+            if kek.state(version, now).is_none() {
+                return Err(Error::new(ErrorKind::KeyNotFound));
+            }
+            (version, kek.key(version, now)?, nonce)
         };
         let mut wrapped = match self.capabilities.binds {
             Binds::Aad => key.wrap(version, nonce, &request.wrap_aad(), dek.expose_bytes())?,
@@ -237,6 +243,21 @@ impl KeyManager for FakeKeyManager {
         let kms = Arc::as_ptr(&self.kms);
         let algorithm = self.capabilities.algorithm;
         Some(format!("{} {algorithm} {kms:p} {}", self.provider, self.id))
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        let refused = || not_this_kek(&self.provider);
+        if (kek.provider(), kek.id()) != (&*self.provider, &*self.id) {
+            return Err(refused());
+        }
+        let pinned = match self.capabilities.versions {
+            Versions::Proven => Some(kek.version().parse().map_err(|_| refused())?),
+            _ => None,
+        };
+        Ok(Arc::new(Self {
+            pinned,
+            ..self.clone()
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use script::{Call, Fault, Method};
 
 use crate::envelope::{AlgorithmClass, KekRef, WrapAlgorithm};
-use crate::key::{Binds, Capabilities, KekState, Recognition};
+use crate::key::{Binds, Capabilities, KekState, Recognition, Versions};
 use crate::runtime::Runtime;
 use crate::testing::SimulatedRuntime;
 use kms::Kms;
@@ -53,6 +53,8 @@ pub struct FakeKeyManager {
     provider: Arc<str>,
     id: Arc<str>,
     capabilities: Capabilities,
+    /// The version that wraps; by default the newest.
+    pinned: Option<u32>,
     /// The most that it says of a stanza.
     certainty: Recognition,
     /// Ids of other KEKs of this KMS whose wraps it re-wraps.
@@ -75,7 +77,10 @@ impl FakeKeyManager {
             kms: Arc::new(Mutex::new(kms)),
             provider: Self::PROVIDER.into(),
             id: id.into(),
-            capabilities: Capabilities::new(Self::ALGORITHM, Binds::Aad).of_class(AlgorithmClass::Symmetric),
+            capabilities: Capabilities::new(Self::ALGORITHM, Binds::Aad)
+                .of_class(AlgorithmClass::Symmetric)
+                .with_versions(Versions::Proven),
+            pinned: None,
             certainty: Recognition::Mine,
             sources: Vec::new(),
             runtime: Arc::new(SimulatedRuntime::new()),
@@ -89,6 +94,7 @@ impl FakeKeyManager {
         self.lock().add(id);
         Self {
             id: id.into(),
+            pinned: None,
             sources: Vec::new(),
             ..self.clone()
         }
@@ -174,7 +180,10 @@ impl FakeKeyManager {
     /// Its answers do not tell which version wrapped or unwrapped.
     #[must_use]
     pub fn hiding_versions(mut self) -> Self {
-        self.capabilities = self.capabilities.hiding_versions();
+        self.capabilities = self
+            .capabilities
+            .hiding_versions()
+            .with_versions(Versions::Unproven);
         self
     }
 

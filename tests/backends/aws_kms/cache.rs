@@ -12,12 +12,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use super::server::{Server, moto};
 use base64ct::{Base64, Encoding};
 use tokio::task::JoinSet;
-use waxseal::runtime::{Runtime, TokioRuntime};
+use waxseal::runtime::{BoxFuture, Monotonic, Runtime, TokioRuntime};
 use waxseal::source::{Cached, Caching};
 use waxseal::{EncryptionContext, Sealer, source::AnyOf};
 
@@ -83,8 +84,50 @@ fn context(wrap: usize) -> EncryptionContext {
     EncryptionContext::new([("table", wrap.to_string())]).unwrap()
 }
 
+/// The runtime of the test, with a clock that can be put forward. Deadlines and tasks are the real ones.
+#[derive(Clone, Debug)]
+struct Forward {
+    inner: TokioRuntime,
+    by: Arc<AtomicU64>,
+}
+
+impl Forward {
+    fn new() -> Self {
+        Self {
+            inner: TokioRuntime::current(),
+            by: Arc::default(),
+        }
+    }
+
+    fn advance(&self, millis: u64) {
+        self.by.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Runtime for Forward {
+    fn now(&self) -> Monotonic {
+        self.inner.now() + Duration::from_millis(self.by.load(Ordering::SeqCst))
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        self.inner.wall_clock()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.inner.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.inner.spawn(task);
+    }
+
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.inner.spawn_blocking(work);
+    }
+}
+
 /// A sealer over a cache over a new key, and a value under each of a hundred DEKs.
-async fn subject(moto: &Server, caching: Caching) -> (Sealer, Arc<Vec<Vec<u8>>>, String) {
+async fn subject(moto: &Server, caching: Caching, clock: &Forward) -> (Sealer, Arc<Vec<Vec<u8>>>, String) {
     let (keys, arn) = moto.keys().await;
     let plain = Sealer::new(keys);
     let mut sealed = Vec::new();
@@ -92,7 +135,7 @@ async fn subject(moto: &Server, caching: Caching) -> (Sealer, Arc<Vec<Vec<u8>>>,
         sealed.push(plain.seal(b"hello", &context(wrap)).await.unwrap());
     }
     let keys = moto.client().await.key(&arn).unwrap();
-    let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current());
+    let runtime: Arc<dyn Runtime> = Arc::new(clock.clone());
     let cache = Cached::with_policy(AnyOf::new(keys), caching, Arc::clone(&runtime));
     let sealer = Sealer::builder().source(cache).runtime(runtime).build().unwrap();
     (sealer, Arc::new(sealed), arn)
@@ -101,7 +144,8 @@ async fn subject(moto: &Server, caching: Caching) -> (Sealer, Arc<Vec<Vec<u8>>>,
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_tasks_on_a_hundred_wraps_are_a_hundred_requests_and_entries_that_end_cause_no_storm() {
     let Some(moto) = moto() else { return };
-    let (sealer, sealed, arn) = subject(&moto, Caching::default()).await;
+    let clock = Forward::new();
+    let (sealer, sealed, arn) = subject(&moto, Caching::default(), &clock).await;
     let requests = Requests::from_now_on(&moto);
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
@@ -119,24 +163,22 @@ async fn ten_thousand_tasks_on_a_hundred_wraps_are_a_hundred_requests_and_entrie
         refresh_ahead: Duration::from_millis(500),
         ..Caching::default()
     };
-    let (sealer, sealed, arn) = subject(&moto, caching).await;
-    let before = Instant::now();
-    for task in 0..TASKS {
-        let (sealer, sealed) = (sealer.clone(), Arc::clone(&sealed));
-        tasks.spawn(async move {
-            for _ in 0..15 {
-                sealer.open(&sealed[task % WRAPS], &context(task % WRAPS)).await?;
-                tokio::time::sleep(Duration::from_millis(400)).await;
-            }
-            sealer.open(&sealed[task % WRAPS], &context(task % WRAPS)).await
-        });
-    }
-    while let Some(opened) = tasks.join_next().await {
-        assert_eq!(opened.unwrap().unwrap(), b"hello");
+    let (sealer, sealed, arn) = subject(&moto, caching, &clock).await;
+    let before = clock.now();
+    for _ in 0..16 {
+        for task in 0..TASKS {
+            let (sealer, sealed) = (sealer.clone(), Arc::clone(&sealed));
+            tasks.spawn(async move { sealer.open(&sealed[task % WRAPS], &context(task % WRAPS)).await });
+        }
+        while let Some(opened) = tasks.join_next().await {
+            assert_eq!(opened.unwrap().unwrap(), b"hello");
+        }
+        clock.advance(400);
     }
     // The age without its eighth, without the refresh and a quarter of that.
     let period = 2000 - 250 - 500 - 125;
-    let periods = usize::try_from(before.elapsed().as_millis() / period).unwrap() + 1;
+    let elapsed = clock.now().0.saturating_sub(before.0).as_millis();
+    let periods = usize::try_from(elapsed / period).unwrap() + 1;
     let (decrypts, all) = requests.of(&arn);
     println!(
         "{decrypts} requests in {periods} periods for {} opens",

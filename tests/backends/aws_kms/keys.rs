@@ -27,6 +27,7 @@ async fn conforms_with_the_context_as_pairs() {
         &[
             "a_manager_that_only_wraps_refuses_to_unwrap",
             "another_binding_does_not_open",
+            "a_pinned_older_version_wraps_and_is_named",
         ],
     )
     .await;
@@ -36,7 +37,10 @@ async fn conforms_with_the_context_as_pairs() {
 async fn conforms_with_the_context_as_its_digest() {
     conforms(
         ContextForm::Digest,
-        &["a_manager_that_only_wraps_refuses_to_unwrap"],
+        &[
+            "a_manager_that_only_wraps_refuses_to_unwrap",
+            "a_pinned_older_version_wraps_and_is_named",
+        ],
     )
     .await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use waxseal::backend::aws_kms::{Client, Config};
 use waxseal::testing::SimulatedRuntime;
-use waxseal::{EncryptionContext, ErrorKind, KeyManager, key::Request};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, key::Request, key::Versions};
 
 use super::server::{REGION, SECRET, config, ministack, moto};
 use super::wire::{aws, calls};
@@ -88,6 +88,45 @@ async fn an_alias_is_resolved_again_in_time_and_its_former_target_opens_where_it
     let hidden = wrapped.with_hidden_id();
     let opened = with_former.rewrap(hidden.as_wrap_ref(), &request).await.unwrap();
     assert_eq!(opened.unwrap().kek().id(), second);
+}
+
+/// A key that was recorded wraps on, wherever the alias leads by now: in what was open, and in what is opened anew.
+#[tokio::test]
+async fn a_pinned_key_wraps_on_when_its_alias_moves() {
+    let Some(moto) = moto() else { return };
+    let client = moto.client().await;
+    let (first, second) = (moto.key().await, moto.key().await);
+    let alias = moto.alias(&first).await;
+    let context = EncryptionContext::empty();
+    let request = Request::new(&context);
+    let keys = client.key(&alias).unwrap();
+    let recorded = keys.generate(&request).await.unwrap().1.kek().clone();
+    let open = keys.pinned_to(&recorded).unwrap();
+    let moved = moto
+        .raw()
+        .update_alias()
+        .alias_name(&alias)
+        .target_key_id(&second);
+    moved.send().await.unwrap();
+    let anew = client.key(&alias).unwrap().pinned_to(&recorded).unwrap();
+    for pinned in [open, anew] {
+        assert_eq!(pinned.capabilities().versions, Versions::Unproven);
+        let (dek, wrapped) = pinned.generate(&request).await.unwrap();
+        assert_eq!(wrapped.kek().id(), first);
+        assert_eq!(pinned.wrap(&dek, &request).await.unwrap().kek().id(), first);
+        let opened = pinned.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
+        assert!(opened.dek.ct_eq(&dek));
+    }
+    let fresh = client.key(&alias).unwrap();
+    let (_, theirs) = fresh.generate(&request).await.unwrap();
+    assert_eq!(theirs.kek().id(), second);
+    // The alias stands for another key now, and a KEK of another kind is none of AWS.
+    assert!(fresh.pinned_to(&recorded).is_err());
+    let odd = KekRef::new("aws-kms", "alias/other", "").unwrap();
+    assert_eq!(
+        keys.pinned_to(&odd).unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
 }
 
 #[tokio::test]

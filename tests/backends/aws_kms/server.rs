@@ -1,15 +1,16 @@
 //! The servers, and raw clients of them.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 pub(crate) use crate::live::unique;
 use async_trait::async_trait;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 use waxseal::backend::aws_kms::{AwsKey, Client, Config};
 use waxseal::{
-    EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::WrapAlgorithm, envelope::WrapRef,
-    envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request, key::Unwrapped, value::Dek,
+    EncryptionContext, Error, ErrorKind, KeyManager, Result, envelope::KekRef, envelope::WrapAlgorithm,
+    envelope::WrapRef, envelope::WrappedDek, key::Capabilities, key::Recognition, key::Request,
+    key::Unwrapped, value::Dek,
 };
 
 pub(crate) const REGION: &str = "eu-central-1";
@@ -96,16 +97,16 @@ pub(crate) fn config(url: &str) -> Config {
 /// values without their lengths, so that `ab=c` opens what was wrapped for `a=bc`; AWS demands the same pairs.
 #[derive(Debug)]
 pub(crate) struct AsAws {
-    keys: AwsKey,
+    keys: Arc<dyn KeyManager>,
     /// The contexts of what was wrapped, by the bytes of the wrap.
-    wrapped: Mutex<HashMap<Vec<u8>, EncryptionContext>>,
+    wrapped: Arc<Mutex<HashMap<Vec<u8>, EncryptionContext>>>,
 }
 
 impl AsAws {
     pub(crate) fn new(keys: AwsKey) -> Self {
         Self {
-            keys,
-            wrapped: Mutex::default(),
+            keys: Arc::new(keys),
+            wrapped: Arc::default(),
         }
     }
 
@@ -157,6 +158,13 @@ impl KeyManager for AsAws {
 
     fn identity(&self) -> Option<String> {
         self.keys.identity()
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(Self {
+            keys: self.keys.pinned_to(kek)?,
+            wrapped: Arc::clone(&self.wrapped),
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

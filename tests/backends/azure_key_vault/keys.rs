@@ -3,7 +3,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
 use waxseal::testing::conformance::{Subject, run};
-use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek};
+use waxseal::{ErrorKind, KeyManager, Sealer, blocking, envelope::KekRef, key::Request, value::Dek};
 
 use super::{acme, client, config, keys, opens, wrapped};
 use crate::fake_azure_key_vault::{FakeKeyVault, Fault, Setup};
@@ -13,11 +13,20 @@ const NOT_REWRAPPING: [&str; 2] = [
     "a_rewrap_keeps_dek_and_binding",
 ];
 
+/// Rotates a key, and names its version from before.
+async fn rotated(fake: &FakeKeyVault, key: &str) -> KekRef {
+    let older = wrapped(&keys(fake, &fake.key(key))).await.unwrap().1;
+    fake.call("POST", &format!("/keys/{key}/rotate"), &json!(null));
+    older.kek().clone()
+}
+
 #[tokio::test]
 async fn the_suite_passes_with_rsa_oaep_256_against_our_fake() {
     let fake = FakeKeyVault::start();
     println!("a fake of our own at {}", fake.url());
-    let subject = Subject::new(keys(&fake, &fake.key("own")))
+    let older = rotated(&fake, "own").await;
+    let subject = Subject::new(keys(&fake, "own"))
+        .with_older_version(older)
         .against(keys(&fake, &fake.key("other")))
         .with_canary("CANARY");
     let report = run(&subject).await.unwrap_or_else(|failure| panic!("{failure}"));
@@ -29,7 +38,9 @@ async fn the_suite_passes_with_rsa_oaep_256_against_our_fake() {
 async fn the_suite_passes_with_a256kw_against_our_fake() {
     let fake = FakeKeyVault::start_hsm();
     println!("a fake of our own at {}", fake.url());
-    let subject = Subject::new(keys(&fake, &fake.key("own")))
+    let older = rotated(&fake, "own").await;
+    let subject = Subject::new(keys(&fake, "own"))
+        .with_older_version(older)
         .against(keys(&fake, &fake.key("other")))
         .wrapping_deterministically()
         .with_canary("CANARY");
@@ -274,4 +285,52 @@ async fn nothing_printed_shows_a_secret() {
         shown.contains("keys/k") && shown.contains("ClientSecret"),
         "{shown}"
     );
+}
+
+/// A pinned version that is out of use is not replaced, and an answer of another version is refused.
+#[tokio::test]
+async fn a_pinned_version_is_never_replaced() {
+    let fake = FakeKeyVault::start();
+    let keys = keys(&fake, &fake.key("k"));
+    let (_, current) = wrapped(&keys).await.unwrap();
+    let older = current.kek().clone();
+    fake.call("POST", "/keys/k/rotate", &json!(null));
+    let pinned = keys.pinned_to(&older).unwrap();
+    let context = acme();
+    let request = Request::new(&context);
+    assert_eq!(*pinned.generate(&request).await.unwrap().1.kek(), older);
+
+    let newer = fake.version("k");
+    let other = newer.clone();
+    fake.set(Fault::Change(move |body| {
+        if let Some(kid) = body["kid"].as_str() {
+            let origin = kid.rsplit_once('/').unwrap().0.to_owned();
+            body["kid"] = json!(format!("{origin}/0123456789abcdef0123456789abcdef"));
+        }
+    }));
+    let error = pinned.generate(&request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
+    fake.set(Fault::None);
+    assert_ne!(other, older.version());
+
+    fake.set_enabled("k", older.version(), false);
+    let error = pinned.generate(&request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyDisabled, "{error}");
+    let missing = KekRef::new("azure-key-vault", older.id(), "0123456789abcdef0123456789abcdef").unwrap();
+    let error = keys
+        .pinned_to(&missing)
+        .unwrap()
+        .generate(&request)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyNotFound, "{error}");
+    // Another vault that the same address would lead to is not the one that was recorded.
+    let elsewhere = KekRef::new("azure-key-vault", "https://other.vault.azure.net/keys/k", &newer).unwrap();
+    let fresh = super::keys(&fake, "k").pinned_to(&elsewhere).unwrap();
+    let error = fresh.generate(&request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAnswer, "{error}");
+    for version in ["", "a/b", ".."] {
+        let odd = KekRef::new("azure-key-vault", older.id(), version).unwrap();
+        assert!(keys.pinned_to(&odd).is_err(), "{version}");
+    }
 }

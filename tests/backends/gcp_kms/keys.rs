@@ -9,9 +9,10 @@ use waxseal::{ErrorKind, KeyManager, Sealer, blocking, key::Request, value::Dek}
 use super::{TOKEN, acme, config, keys, opens, wrapped};
 use crate::fake_gcp_kms::FakeGcpKms;
 
-const NOT_REWRAPPING: [&str; 2] = [
+const SKIPPED: [&str; 3] = [
     "a_manager_that_only_wraps_refuses_to_unwrap",
     "a_rewrap_keeps_dek_and_binding",
+    "a_pinned_older_version_wraps_and_is_named",
 ];
 
 #[tokio::test]
@@ -24,7 +25,7 @@ async fn the_suite_passes_against_our_fake() {
         .with_canary("CANARY-BODY");
     let report = run(&subject).await.unwrap_or_else(|failure| panic!("{failure}"));
     let skipped: Vec<_> = report.skipped().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(skipped, NOT_REWRAPPING, "{report}");
+    assert_eq!(skipped, SKIPPED, "{report}");
 }
 
 /// By hand, so that the crate's checksum and encoding are not compared with themselves.

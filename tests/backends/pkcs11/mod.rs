@@ -25,7 +25,7 @@ use std::time::Duration;
 use support::{PIN, Token, connect, has_key_wrap_pad};
 use waxseal::backend::pkcs11::Mechanism;
 use waxseal::testing::conformance::{self, Subject};
-use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, envelope::KekRef, key::Request, value::Dek};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aes_gcm_conforms() {
@@ -37,6 +37,7 @@ async fn aes_gcm_conforms() {
     token.make_key("b", &[1]);
     let subject = Subject::new(token.keys("a", Mechanism::AesGcm))
         .against(token.keys("b", Mechanism::AesGcm))
+        .with_older_version(KekRef::new("pkcs11", "a", "01").unwrap())
         .with_canary(PIN);
     let report = conformance::run(&subject)
         .await
@@ -54,9 +55,11 @@ async fn aes_key_wrap_pad_conforms() {
         return;
     };
     token.make_key("a", &[1]);
+    token.make_key("a", &[2]);
     token.make_key("b", &[1]);
     let subject = Subject::new(token.keys("a", Mechanism::AesKeyWrapPad))
         .against(token.keys("b", Mechanism::AesKeyWrapPad))
+        .with_older_version(KekRef::new("pkcs11", "a", "01").unwrap())
         .wrapping_deterministically()
         .with_canary(PIN);
     let report = conformance::run(&subject)

@@ -6,8 +6,8 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 use waxseal::backend::pkcs11::Mechanism;
 use waxseal::testing::conformance::{self, Subject};
 use waxseal::{
-    EncryptionContext, ErrorKind, KeyManager, envelope::WrapAlgorithm, key::KekAdmin, key::KekTemplate,
-    key::Request, value::Dek,
+    EncryptionContext, ErrorKind, KeyManager, envelope::KekRef, envelope::WrapAlgorithm, key::KekAdmin,
+    key::KekTemplate, key::Request, value::Dek,
 };
 
 use super::support::{PIN, Token, is_kryoptic};
@@ -30,6 +30,7 @@ async fn rsa_oaep_conforms() {
     token.make_pair("b", &[1], 2048);
     let subject = Subject::new(token.keys("a", Mechanism::RsaOaep256))
         .against(token.keys("b", Mechanism::RsaOaep256))
+        .with_older_version(KekRef::new("pkcs11", "a", "01").unwrap())
         .with_canary(PIN);
     let report = conformance::run(&subject)
         .await

@@ -7,7 +7,7 @@ use waxseal::backend::vault_transit::{Auth, Mode};
 use waxseal::testing::conformance::{self, Subject};
 use waxseal::{EncryptionContext, ErrorKind, KeyManager, Sealer, key::Request, value::Dek};
 
-use super::server::{acme, policy_for, round_trip, server, unwrap_kind};
+use super::server::{acme, kek, policy_for, round_trip, server, unwrap_kind};
 
 async fn conforms(mode: Mode) {
     let Some(server) = server().await else { return };
@@ -15,8 +15,12 @@ async fn conforms(mode: Mode) {
     // With the policy of the documentation, and nothing more.
     let token = server.token(&policy_for(&own), json!({})).await;
     let client = super::connect(server.config(Auth::token(token.clone()))).unwrap();
+    server
+        .post(&format!("transit/keys/{own}/rotate"), json!({}))
+        .await;
     let subject = Subject::new(client.key(&own).unwrap().with_mode(mode))
         .against(server.keys(&other, mode))
+        .with_older_version(kek(&own, "1"))
         .with_canary(token);
     let report = conformance::run(&subject)
         .await
@@ -275,4 +279,88 @@ fn callers_without_a_runtime_are_served_by_the_clients_own() {
     let sealer = waxseal::blocking::Sealer::from(Sealer::new(keys));
     let sealed = sealer.seal(b"hello", &acme()).unwrap();
     assert_eq!(sealer.open(&sealed, &acme()).unwrap(), b"hello");
+}
+
+/// The server sees the version in every way of wrapping, and what it refuses has its kind.
+async fn pins(mode: Mode) {
+    let Some(server) = server().await else { return };
+    let name = server.key("pinned", mode).await;
+    let rotate = format!("transit/keys/{name}/rotate");
+    let config = format!("transit/keys/{name}/config");
+    let keys = server.keys(&name, mode);
+    let pinned = |version: &str| keys.pinned_to(&kek(&name, version)).unwrap();
+    let (first, third) = (pinned("1"), pinned("3"));
+    let context = acme();
+    let request = Request::new(&context);
+    // There is no such version yet; and once there is, it wraps without being made anew.
+    for _ in 0..2 {
+        let dek = Dek::generate().unwrap();
+        let error = third.wrap(&dek, &request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KeyNotFound, "{error}");
+        let error = third.wrap_batch(&[(&dek, &request)]).await.remove(0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KeyNotFound, "{error}");
+    }
+    server.post(&rotate, json!({})).await;
+    server.post(&rotate, json!({})).await;
+    let (dek, old) = first.generate(&request).await.unwrap();
+    let (_, new) = third.generate(&request).await.unwrap();
+    assert_eq!((old.kek().version(), new.kek().version()), ("1", "3"));
+    assert!(text(&old).starts_with("vault:v1:"));
+    assert_eq!(keys.wrap(&dek, &request).await.unwrap().kek().version(), "3");
+
+    // A whole batch, with one item more than one call takes.
+    let most = first.capabilities().batch;
+    let items: Vec<_> = (0..=most).map(|_| (&dek, &request)).collect();
+    let wraps = first.wrap_batch(&items).await;
+    let wraps: Vec<_> = wraps.into_iter().map(Result::unwrap).collect();
+    assert!(wraps.len() == most + 1 && wraps.iter().all(|wrap| wrap.kek().version() == "1"));
+    let stanzas: Vec<_> = wraps.iter().map(|wrap| (wrap.as_wrap_ref(), &request)).collect();
+    let moved = third.rewrap_batch(&stanzas).await;
+    assert!(
+        moved
+            .iter()
+            .all(|new| new.as_ref().unwrap().as_ref().unwrap().kek().version() == "3")
+    );
+    // Backwards, if the ring says so.
+    let back = first.rewrap(new.as_wrap_ref(), &request).await.unwrap().unwrap();
+    assert_eq!(back.kek().version(), "1");
+
+    server.post(&config, json!({"min_encryption_version": 2})).await;
+    let error = first.wrap(&dek, &request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyDisabled, "{error}");
+    let error = first.rewrap(new.as_wrap_ref(), &request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyDisabled, "{error}");
+    let error = first
+        .rewrap_batch(&[(new.as_wrap_ref(), &request)])
+        .await
+        .remove(0)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyDisabled, "{error}");
+    // It still unwraps.
+    assert_eq!(
+        first.unwrap(old.as_wrap_ref(), &request).await.unwrap().kek,
+        *old.kek()
+    );
+    server
+        .post(
+            &config,
+            json!({"min_encryption_version": 0, "min_decryption_version": 2}),
+        )
+        .await;
+    let error = first.wrap(&dek, &request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyDisabled, "{error}");
+    for version in ["", "0", "01", "x", "-1"] {
+        let error = keys.pinned_to(&kek(&name, version)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_version_is_sent_and_never_replaced() {
+    pins(Mode::Encrypt).await;
+}
+
+#[tokio::test]
+async fn a_pinned_version_of_a_derived_key_is_sent_and_never_replaced() {
+    pins(Mode::DataKey).await;
 }

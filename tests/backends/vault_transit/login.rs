@@ -61,6 +61,24 @@ fn count(paths: &[String], end: &str) -> usize {
     paths.iter().filter(|path| path.ends_with(end)).count()
 }
 
+/// Uses the key until what the server has seen since the last time is enough. Each use must succeed.
+async fn used_until(keys: &TransitKey, proxy: &FaultProxy, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for _ in 0..600 {
+        round_trip(keys).await.unwrap();
+        seen.extend(proxy.seen());
+        if enough(&seen) {
+            return seen;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it never came, only: {seen:?}");
+}
+
+fn requests(seen: &[Seen], end: &str) -> usize {
+    seen.iter().filter(|seen| seen.path().ends_with(end)).count()
+}
+
 #[tokio::test]
 async fn approle_logs_in_once_and_again_when_revoked() {
     let Some(server) = server().await else { return };
@@ -123,18 +141,24 @@ async fn a_token_is_renewed_at_two_thirds_of_its_time() {
     let proxy = FaultProxy::new(&server.address);
     let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
     let start = std::time::Instant::now();
-    round_trip(&keys).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2200)).await;
-    round_trip(&keys).await.unwrap();
-    let paths = paths_of(&proxy);
-    // Where the machine was slow it was over altogether, and a login came in its place.
-    let over = start.elapsed() >= Duration::from_secs(3);
-    let renewed = count(&paths, "/renew-self") >= 1 && count(&paths, "/login") == 1;
-    assert!(renewed || over && count(&paths, "/login") >= 2, "{paths:?}");
-    // Long after its end.
-    tokio::time::sleep(Duration::from_millis(3300)).await;
-    round_trip(&keys).await.unwrap();
-    assert!(count(&paths_of(&proxy), "/login") >= 1);
+    let is_either = |seen: &[Seen]| requests(seen, "/renew-self") >= 1 || requests(seen, "/login") >= 2;
+    let seen = used_until(&keys, &proxy, is_either).await;
+    // If the machine was slow, the token was over before that, and a login came in the place of the renewal.
+    let was_slow = start.elapsed() >= Duration::from_secs(3);
+    assert!(was_slow || requests(&seen, "/login") == 1, "{seen:?}");
+    // After the end of the token, as the server sees it.
+    let token = token_of(&seen);
+    for _ in 0..600 {
+        let lookup = json!({"token": token});
+        let (status, _) = server.raw(Method::POST, "auth/token/lookup", lookup).await;
+        if status.is_client_error() {
+            round_trip(&keys).await.unwrap();
+            assert!(count(&paths_of(&proxy), "/login") >= 1);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the token does not end");
 }
 
 #[tokio::test]
@@ -149,12 +173,8 @@ async fn what_cannot_be_renewed_is_replaced() {
         let (name, _, id, secret) = approle(&server, more).await;
         let proxy = FaultProxy::new(&server.address);
         let keys = keys_of(&proxy, Auth::approle(&id, secret), &name);
-        round_trip(&keys).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(2200)).await;
-        round_trip(&keys).await.unwrap();
-        let paths = paths_of(&proxy);
-        assert!(count(&paths, "/login") >= 2, "{paths:?}");
-        assert!(!batch || count(&paths, "/renew-self") == 0, "{paths:?}");
+        let seen = used_until(&keys, &proxy, |seen| requests(seen, "/login") >= 2).await;
+        assert!(!batch || requests(&seen, "/renew-self") == 0, "{seen:?}");
     }
 }
 
@@ -187,10 +207,8 @@ async fn a_renewal_that_fails_is_no_failure_while_the_token_is_good() {
             Fault::Forward
         }
     });
-    tokio::time::sleep(Duration::from_millis(5600)).await;
     proxy.seen();
-    round_trip(&by_token).await.unwrap();
-    assert!(count(&paths_of(&proxy), "/renew-self") >= 1);
+    used_until(&by_token, &proxy, |seen| requests(seen, "/renew-self") >= 1).await;
 }
 
 #[tokio::test]
@@ -248,15 +266,14 @@ async fn a_jwt_is_read_from_its_file_for_each_login() {
         });
         let keys = keys_of(&proxy, auth, &name);
         round_trip(&keys).await.unwrap();
+        let before = proxy.seen();
         std::fs::write(file.path(), "second.jwt").unwrap();
-        tokio::time::sleep(Duration::from_millis(1100)).await;
-        round_trip(&keys).await.unwrap();
-        let logins: Vec<_> = proxy
-            .seen()
+        let after = used_until(&keys, &proxy, |seen| requests(seen, "/login") >= 1).await;
+        let logins: Vec<_> = before
             .into_iter()
+            .chain(after)
             .filter(|seen| seen.head.contains("/login"))
             .collect();
-        assert!(logins.len() >= 2);
         let body = |at: usize| -> Value { serde_json::from_str(&logins[at].body).unwrap() };
         assert_eq!(body(0), json!({"role": "app", "jwt": "first.jwt"}));
         assert_eq!(
@@ -416,12 +433,15 @@ async fn a_login_outlives_whoever_began_it() {
     let proxy = FaultProxy::new("");
     let begun = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let seen_by_server = std::sync::Arc::clone(&begun);
+    let (has_left, somebody_left) = std::sync::mpsc::channel();
+    let somebody_left = std::sync::Mutex::new(somebody_left);
     let granted = granting(3600, 503);
     proxy.set_rule(move |seen| {
         if seen.head.contains("/login ") {
             seen_by_server.store(true, std::sync::atomic::Ordering::SeqCst);
-            // Longer than any of those below waits.
-            std::thread::sleep(Duration::from_millis(1500));
+            // Longer than the caller that began it waits.
+            let somebody_left = somebody_left.lock().unwrap();
+            somebody_left.recv_timeout(Duration::from_secs(60)).unwrap();
         }
         granted(seen)
     });
@@ -430,7 +450,12 @@ async fn a_login_outlives_whoever_began_it() {
     let mut paths = Vec::new();
     for _ in 0..200 {
         match tokio::time::timeout(Duration::from_millis(100), keys.check()).await {
-            Err(_) => gave_up += 1,
+            Err(_) => {
+                gave_up += 1;
+                if begun.load(std::sync::atomic::Ordering::SeqCst) {
+                    let _ = has_left.send(());
+                }
+            }
             Ok(answer) => {
                 assert_eq!(answer.unwrap_err().kind(), ErrorKind::Unavailable);
                 paths = paths_of(&proxy);

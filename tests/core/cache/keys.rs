@@ -181,9 +181,9 @@ fn debug_and_statistics_show_no_context() {
 
 #[test]
 fn a_layer_around_the_cache_sees_every_request() {
-    use waxseal::testing::sketch::{AuditMode, AuditedSource, MemorySink};
+    use crate::audit::{AuditMode, AuditedSource, MemorySink};
     let bench = Bench::new();
-    let sink = MemorySink::new();
+    let sink = MemorySink::default();
     let audited = AuditedSource::new(
         bench.cache.clone(),
         std::sync::Arc::new(sink.clone()),

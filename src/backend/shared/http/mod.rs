@@ -1,6 +1,7 @@
 //! HTTP for network backends: no redirects, no retries, bounded answers in buffers that are wiped, one rule for proxies and
 //! trust, and faults that say where, at which step and why.
 
+mod endpoint;
 mod fault;
 mod proxy;
 mod resolve;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(in crate::backend) use endpoint::{parse_endpoint, warn_if_plain};
 pub(in crate::backend) use fault::{Class, Fault, Target, causes};
 pub(in crate::backend) use proxy::{Proxy, address_of, is_loopback};
 use reqwest::header::HeaderMap;

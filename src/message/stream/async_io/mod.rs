@@ -20,7 +20,7 @@ use crate::value::error::Error;
 type PollWrite<W> = fn(Pin<&mut W>, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>;
 type PollDone<W> = fn(Pin<&mut W>, &mut Context<'_>) -> Poll<io::Result<()>>;
 
-/// A reader or writer says that it moved more bytes than it was given.
+/// The error for a reader or writer that says it moved more bytes than it was given.
 fn too_many() -> Error {
     Error::io(io::Error::other(
         "the other side counts more bytes than it was given",

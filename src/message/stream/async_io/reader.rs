@@ -14,26 +14,26 @@ use crate::message::ChunkMachine;
 use crate::value::aead::TAG;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
-/// Opens the chunks of an envelope that it reads from another asynchronous reader, whose header was read already:
-/// [`OpenReader`](crate::message::OpenReader) for asynchronous code. It is an `AsyncRead` of `futures-io` (feature
-/// `futures-io`) over one, and an `AsyncRead` of tokio (feature `tokio`) over one of those. Needs no runtime.
+/// Opens the chunks of an envelope that it reads from another asynchronous reader, whose header was already read. It is
+/// [`OpenReader`](crate::message::OpenReader) for asynchronous code: over an `AsyncRead` of `futures-io` (feature
+/// `futures-io`) it is one too, and so it is over an `AsyncRead` of tokio (feature `tokio`). It needs no runtime.
 ///
-/// It releases a chunk only after the whole chunk was verified, and says that the stream has ended only after the
-/// final chunk was: a stream that is cut off anywhere ends in an error, never in an end of file. What was read
-/// before the error was authentic, in order, and is not all there is. It reads the other reader to its end, since an
+/// It releases a chunk only after the whole chunk was verified, and reports the end of the stream only after the final
+/// chunk was verified: a stream that is cut off anywhere ends in an error, never in an end of file. What was read before
+/// the error was authentic, in order, and is not all of the payload. It reads the other reader to its end, because an
 /// envelope ends where its bytes do.
 ///
-/// Holds one chunk in memory. A chunk is opened inside the poll, which takes some tens of microseconds for the default
-/// chunk of 64 KiB and milliseconds for one of 16 MiB.
+/// It holds one chunk in memory. It opens a chunk inside the poll, which takes some tens of microseconds for the default
+/// chunk of 64 KiB, and milliseconds for a chunk of 16 MiB.
 ///
 /// Errors come as [`io::Error`] around an [`Error`](crate::Error), with the kinds of
-/// [`OpenReader`](crate::message::OpenReader): `KeyRevoked` among them, at the next chunk after the DEK's lease was revoked.
-/// After an error every read fails with the same kind.
+/// [`OpenReader`](crate::message::OpenReader); among them is `KeyRevoked`, at the next chunk after the DEK's lease was
+/// revoked. After an error every read fails with the same kind.
 ///
-/// The other reader must be `Unpin`; put one that is not into a `Box::pin`.
+/// The other reader must be `Unpin`. Put a reader that is not into a `Box::pin`.
 ///
 /// # Cancel safety
-/// Dropping the future of a read loses nothing: what was read of a chunk is kept for the next.
+/// Dropping the future of a read loses nothing: what was read of a chunk is kept for the next read.
 pub struct AsyncOpenReader<R> {
     inner: R,
     machine: ChunkMachine,
@@ -77,7 +77,7 @@ impl<R> AsyncOpenReader<R> {
         let mut sealed = match self.sealed {
             Some(sealed) => sealed,
             None if self.buffer.is_empty() => {
-                // Not before the commitment was verified, which covers the chunk size.
+                // Not before the commitment was verified, because it covers the chunk size.
                 self.buffer.resize(whole + 1, 0);
                 0
             }
@@ -124,7 +124,7 @@ impl<R> AsyncOpenReader<R> {
                 State::Done => break,
                 State::Failed => {
                     let failure = self.failure.as_ref().map(Error::copy);
-                    // Should the other reader have panicked: where it was then, nobody knows.
+                    // If the other reader panicked, nobody knows where it was.
                     let failure = failure.unwrap_or_else(|| Error::new(ErrorKind::Io));
                     return Poll::Ready(Err(failure.with_operation(Operation::Open).into()));
                 }

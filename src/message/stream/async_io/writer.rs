@@ -12,28 +12,31 @@ use crate::message::{ChunkMachine, SealStart};
 use crate::value::aead::TAG;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
-/// Seals what is written to it, and writes the envelope to another asynchronous writer: the same bytes as
-/// [`SealWriter`](crate::message::SealWriter). It is an `AsyncWrite` of `futures-io` (feature `futures-io`) over one, and an
-/// `AsyncWrite` of tokio (feature `tokio`) over one of those. Needs no runtime.
+/// Seals what is written to it, and writes the envelope to another asynchronous writer. It writes the same bytes as
+/// [`SealWriter`](crate::message::SealWriter). Over an `AsyncWrite` of `futures-io` (feature `futures-io`) it is one too,
+/// and so it is over an `AsyncWrite` of tokio (feature `tokio`). It needs no runtime.
 ///
-/// **Closing finishes.** `close` (futures) or `shutdown` (tokio) seals the final chunk, writes it, and closes the
-/// other writer, or only flushes it after [`leave_open`](Self::leave_open). Only once that has returned `Ok` is
-/// there an envelope; [`into_inner`](Self::into_inner) then gives the other writer back. One that is dropped
-/// before that leaves a truncated envelope, which never opens as a whole.
+/// **Closing finishes.** `close` (futures) or `shutdown` (tokio) seals the final chunk, writes it, and closes the other
+/// writer, or only flushes it after [`leave_open`](Self::leave_open). The envelope is complete only after that has
+/// returned `Ok`; then [`into_inner`](Self::into_inner) returns the other writer. A writer that is dropped before that
+/// leaves a truncated envelope, which never opens as a whole.
 ///
-/// Flushing writes and flushes the chunks that are sealed, and keeps the chunk that is not full, since a chunk is
-/// sealed once: what was flushed does not open by itself.
+/// A flush writes and flushes the sealed chunks, and keeps the chunk that is not full, because a chunk is sealed once.
+/// What was flushed does not open by itself.
 ///
-/// It holds one chunk in memory. A write takes what fits into the chunk; while a sealed chunk waits for the other
-/// writer, a write is pending and takes nothing. A chunk is sealed inside the poll, which takes some tens of
-/// microseconds for the default chunk of 64 KiB and milliseconds for one of 16 MiB.
+/// It holds one chunk in memory. A write takes what fits into the chunk. While a sealed chunk waits for the other writer,
+/// a write is pending and takes nothing. It seals a chunk inside the poll, which takes some tens of microseconds for the
+/// default chunk of 64 KiB, and milliseconds for a chunk of 16 MiB.
 ///
-/// An error ends the stream: every later write, flush and close fails with the same kind. Errors come as
-/// [`io::Error`] around an [`Error`](crate::Error): `Io` where the other writer fails, `KeyRevoked` at the next chunk
-/// after the DEK's lease was revoked (expiry lets a stream finish), `OverLimit`, and `InvalidArgument` for a write after
-/// closing, or in a process that was forked meanwhile.
+/// An error ends the stream: every later write, flush and close fails with the same kind. Errors come as [`io::Error`]
+/// around an [`Error`](crate::Error). Their kinds:
 ///
-/// The other writer must be `Unpin`; put one that is not into a `Box::pin`.
+/// - `Io` if the other writer fails
+/// - `KeyRevoked` at the next chunk after the DEK's lease was revoked; after its expiry a stream may be finished
+/// - `OverLimit` beyond 2^46 bytes or 2^32 chunks
+/// - `InvalidArgument` for a write after closing, or in a process that was forked meanwhile
+///
+/// The other writer must be `Unpin`. Put a writer that is not into a `Box::pin`.
 ///
 /// ```
 /// # use waxseal::{EncryptionContext, Kek, Sealer, backend::local::LocalKey};
@@ -59,9 +62,9 @@ use crate::value::error::{Error, ErrorKind, Operation, Result};
 /// ```
 ///
 /// # Cancel safety
-/// Dropping the future of a write, flush or close loses nothing and repeats nothing: a write that was pending has
-/// taken none of its bytes, and closing goes on where it was. `write_all` is as safe as it is elsewhere: after it was
-/// dropped nobody knows how many of its bytes were taken.
+/// Dropping the future of a write, flush or close loses nothing and repeats nothing: a pending write has taken none of
+/// its bytes, and closing goes on where it was. `write_all` is as safe as elsewhere: after it was dropped, nobody knows
+/// how many of its bytes were taken.
 #[must_use = "a stream that is not closed does not open"]
 pub struct AsyncSealWriter<W> {
     /// There until it is taken out.
@@ -73,8 +76,8 @@ pub struct AsyncSealWriter<W> {
     buffer: Vec<u8>,
     /// How much of header and buffer has gone out; `None` while the chunk is being filled.
     sent: Option<usize>,
-    /// The first byte of the next chunk, while this one goes out. A full chunk is sealed as one that is not the
-    /// last only when a byte behind it is there: a write that is given up must not leave an empty last chunk.
+    /// The first byte of the next chunk, while this chunk goes out. A full chunk is sealed as one that is not the last
+    /// only when there is a byte behind it: a write that is given up must not leave an empty last chunk.
     ahead: Option<u8>,
     leave_open: bool,
     state: State,
@@ -104,17 +107,17 @@ impl<W> AsyncSealWriter<W> {
         }
     }
 
-    /// Leaves the other writer open when this one is closed, and only flushes it: for more to be written behind the
-    /// envelope, or a connection to be kept.
+    /// Leaves the other writer open when this writer is closed, and only flushes it. Use it to write more behind the
+    /// envelope, or to keep a connection.
     pub fn leave_open(mut self) -> Self {
         self.leave_open = true;
         self
     }
 
-    /// The other writer, after this one was closed.
+    /// Returns the other writer, after this writer was closed.
     ///
     /// # Errors
-    /// `InvalidArgument` where closing has not succeeded: there is no envelope.
+    /// `InvalidArgument` if closing has not succeeded: there is no envelope.
     pub fn into_inner(mut self) -> Result<W> {
         match self.state {
             State::Closed => self.inner.take().ok_or_else(finished),
@@ -122,7 +125,7 @@ impl<W> AsyncSealWriter<W> {
         }
     }
 
-    /// Seals what is buffered, and has it go out.
+    /// Seals what is buffered, to be written.
     fn seal(&mut self, last: bool) -> Result<()> {
         let sealed = self.buffer.len() + TAG;
         let run = self.machine.advance(sealed, last)?;
@@ -150,7 +153,7 @@ impl<W> AsyncSealWriter<W> {
                 break;
             }
             let inner = self.inner.as_mut().ok_or_else(finished)?;
-            // Should the other writer panic: how much of it was written then, nobody knows.
+            // If the other writer panics, nobody knows how much of it was written.
             let state = std::mem::replace(&mut self.state, State::Failed(ErrorKind::Io));
             let written = write(Pin::new(inner), cx, rest);
             self.state = state;
@@ -182,7 +185,7 @@ impl<W> AsyncSealWriter<W> {
         }
         self.ahead = Some(*first);
         self.seal(false)?;
-        // The first byte is taken, so this call is not pending whatever becomes of the chunk.
+        // The first byte is taken, so this call is not pending whatever happens to the chunk.
         match self.poll_drain(cx, write) {
             Poll::Pending => Poll::Ready(Ok(1)),
             Poll::Ready(drained) => {
@@ -219,7 +222,7 @@ impl<W> AsyncSealWriter<W> {
         Poll::Ready(Ok(()))
     }
 
-    /// Does `work` unless the stream has failed, and ends it where `work` fails.
+    /// Does `work` unless the stream has failed, and ends the stream if `work` fails.
     fn unless_failed<T>(&mut self, work: impl FnOnce(&mut Self) -> Poll<Result<T>>) -> Poll<io::Result<T>> {
         let result = match self.state {
             State::Failed(kind) => {
@@ -229,7 +232,7 @@ impl<W> AsyncSealWriter<W> {
             _ => ready!(work(self)),
         };
         Poll::Ready(result.map_err(|error| {
-            // A write after the end is refused, and takes nothing from an envelope that is there.
+            // A write after the end is refused, and does not harm a complete envelope.
             if self.state == State::Open || self.state == State::Closing {
                 self.state = State::Failed(error.kind());
                 self.buffer.as_mut_slice().zeroize();

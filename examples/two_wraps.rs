@@ -1,28 +1,51 @@
-//! A policy: two wraps, and both have to open.
+//! A policy in a source of its own: two wraps, and both have to open.
+//!
+//! ```text
+//! cargo run --example two_wraps
+//! ```
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use waxseal::backend::local::LocalKey;
+use waxseal::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
+use waxseal::key::{Request, Unwrapped};
+use waxseal::source::{DekLease, Fate, Rewrapped};
+use waxseal::value::{Attempt, Dek};
+use waxseal::{DekSource, EncryptionContext, Error, ErrorKind, Kek, KeyManager, Result, Sealer, blocking};
 
-use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
-use crate::key::{KeyManager, Request, Unwrapped};
-use crate::source::lease::DekLease;
-use crate::source::{DekSource, Fate, Rewrapped};
-use crate::value::error::{Attempt, Error, ErrorKind, Result};
-use crate::value::secret::Dek;
+fn main() -> Result<()> {
+    let (one, two) = (LocalKey::new(&Kek::generate()?), LocalKey::new(&Kek::generate()?));
+    let context = EncryptionContext::new([("tenant", "acme")])?;
+    let strict = blocking::Sealer::from(Sealer::from_source(TwoWraps::new(one.clone(), two)));
+    let sealed = strict.seal(b"hello", &context)?;
+    println!("under both keys: {}", strict.open(&sealed, &context)?.len());
 
-/// Wraps under two KEKs and opens only what both of them open (a classical and a post-quantum one, say, or
-/// two clouds): a sketch.
+    // A value under one key alone opens for whoever has that key, and not under this policy.
+    let simple = blocking::Sealer::new(one);
+    let sealed = simple.seal(b"hello", &context)?;
+    println!(
+        "under one key, any sealer: {}",
+        simple.open(&sealed, &context)?.len()
+    );
+    match strict.open(&sealed, &context) {
+        Err(error) => println!("under one key, this policy: refused: {error}"),
+        Ok(_) => println!("under one key, this policy: opened, which it must not!"),
+    }
+    Ok(())
+}
+
+/// Wraps under two KEKs, and opens only what both of them open.
 ///
-/// The envelope is an ordinary any-of one, so anybody with one of the KEKs can open it with another source. The
-/// policy holds for those who read through this one: a stanza counts if it *did open*, to the DEK that the
-/// body commits to. What an envelope claims of algorithms and KEKs counts for nothing.
+/// The envelope is an ordinary any-of envelope, so anybody with one of the KEKs can open it through another source. The
+/// policy holds for those who read through this source: a stanza counts only if it *did open* to the DEK that the body
+/// commits to. What an envelope claims about algorithms and KEKs counts for nothing.
 #[derive(Clone, Debug)]
-pub struct TwoWraps {
+pub(crate) struct TwoWraps {
     managers: [Arc<dyn KeyManager>; 2],
 }
 
-/// A stanza that did open.
+/// A stanza that opened.
 struct Opened {
     index: usize,
     kek: KekRef,
@@ -31,15 +54,14 @@ struct Opened {
 
 impl TwoWraps {
     /// Demands wraps under both.
-    #[must_use]
-    pub fn new(first: impl KeyManager + 'static, second: impl KeyManager + 'static) -> Self {
+    pub(crate) fn new(first: impl KeyManager + 'static, second: impl KeyManager + 'static) -> Self {
         Self {
             managers: [Arc::new(first), Arc::new(second)],
         }
     }
 
-    /// The first stanza that this manager opens to the DEK of the body, other than the one `taken`; or the
-    /// error to report for it.
+    /// Returns the first stanza that this manager opens to the DEK of the body, other than the one `taken`; or the error to
+    /// report.
     async fn opened_by(
         manager: &dyn KeyManager,
         taken: Option<usize>,
@@ -55,16 +77,16 @@ impl TwoWraps {
             }
             let opened = async {
                 stanza.checked_wrapped()?;
-                let Unwrapped { dek, kek } = manager.unwrap(stanza, request).await?;
+                let Unwrapped { dek, kek, .. } = manager.unwrap(stanza, request).await?;
                 let lease = DekLease::for_opening(dek, vec![kek.clone()], body, request.context())?;
                 Ok::<_, Error>(Opened { index, kek, lease })
             };
             match opened.await {
                 Ok(opened) => return Ok(opened),
                 Err(error) => {
-                    // A failed unwrap and a failed commitment are one and the same error.
+                    // A failed unwrap and a commitment that does not match are the same error.
                     let error = match error.kind() {
-                        ErrorKind::CannotOpen => Error::cannot_open(),
+                        ErrorKind::CannotOpen => Error::new(ErrorKind::CannotOpen),
                         _ => error,
                     };
                     attempts.push(Attempt::new(
@@ -73,7 +95,7 @@ impl TwoWraps {
                         stanza.kek_version,
                         Some(error.kind()),
                     ));
-                    // What may pass by itself is worth more than what will not.
+                    // An error that may pass by itself is reported before one that will not.
                     if worst.as_ref().is_none_or(|worst| !worst.is_retryable()) {
                         worst = Some(error);
                     }
@@ -90,7 +112,9 @@ impl TwoWraps {
         request: &Request<'_>,
     ) -> Result<DekLease> {
         if wraps.threshold() != 1 {
-            return Err(Error::unsupported("an envelope that needs several keys to open"));
+            return Err(Error::new(ErrorKind::Unsupported {
+                feature: "an envelope that needs several keys to open",
+            }));
         }
         let [first, second] = &self.managers;
         let mut attempts = Vec::new();
@@ -99,8 +123,7 @@ impl TwoWraps {
         let two = Self::opened_by(&**second, taken, wraps, body, request, &mut attempts).await;
         match (one, two) {
             (Ok(one), Ok(two)) => {
-                // Both DEKs are the body's. The lease is made anew so that it names both KEKs: revoking
-                // either has to reach it.
+                // Both DEKs are the body's. The new lease names both KEKs, so that the revocation of either reaches it.
                 let dek = Dek::from_bytes(one.lease.dek().expose_bytes());
                 DekLease::for_opening(dek, vec![one.kek, two.kek], body, request.context())
             }
@@ -153,7 +176,7 @@ impl DekSource for TwoWraps {
         body: BodyHead<'_>,
         request: &Request<'_>,
     ) -> Result<Rewrapped> {
-        // What does not fulfill the policy is not made to look as if it did.
+        // An envelope that does not fulfill the policy is not made to look as if it did.
         let lease = self.open(wraps, body, request).await?;
         let mut made = Vec::with_capacity(2);
         for manager in &self.managers {

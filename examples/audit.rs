@@ -1,36 +1,76 @@
-//! Who did what to which KEK.
+//! Records who used which KEK: a layer around a key manager, and a layer around a source of DEKs.
+//!
+//! ```text
+//! cargo run --example audit
+//! ```
+//!
+//! Around a key manager the layer records each call to the KMS. Around a cache it records each access, answered from memory
+//! or not. A layer forwards every method of its trait: one that leaves out `unwrap_batch` works through the trait's default
+//! method, and makes a hundred calls in the place of one.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use waxseal::backend::local::LocalKey;
+use waxseal::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
+use waxseal::key::{Capabilities, Purpose, Recognition, Request, Unwrapped};
+use waxseal::source::{AnyOf, Cached, Currency, DekLease, Rewrapped};
+use waxseal::value::{Dek, Operation};
+use waxseal::{DekSource, EncryptionContext, Error, ErrorKind, Kek, KeyManager, Result, Sealer, blocking};
 
-use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection, WrapSet, WrappedDek};
-use crate::key::{Capabilities, KeyManager, Purpose, Recognition, Request, Unwrapped};
-use crate::source::lease::DekLease;
-use crate::source::{Currency, DekSource, Rewrapped};
-use crate::value::error::{Error, ErrorKind, Operation, Result};
-use crate::value::secret::Dek;
+fn main() -> Result<()> {
+    let (calls, accesses) = (MemorySink::default(), MemorySink::default());
+    let key = LocalKey::new(&Kek::generate()?);
+    let key = AuditedKeys::new(key, Arc::new(calls.clone()), AuditMode::BestEffort);
+    let cache = Cached::new(AnyOf::new(key));
+    let source = AuditedSource::new(cache, Arc::new(accesses.clone()), AuditMode::Required);
+    let sealer = blocking::Sealer::from(Sealer::from_source(source).acting_as("alice"));
 
-/// One access to a key. No plaintext, no key, no context value.
+    let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+    let mut sealed = Vec::new();
+    for row in ["row 1", "row 2", "row 3"] {
+        sealed.push(sealer.seal(row.as_bytes(), context.with_aad(row.as_bytes()))?);
+    }
+    sealer.open(&sealed[0], context.with_aad(b"row 1"))?;
+    for record in accesses.records() {
+        let keks: Vec<String> = record.keks.iter().map(ToString::to_string).collect();
+        let actor = record.actor.as_deref().unwrap_or("somebody");
+        println!("{actor}: {} under {}", record.operation, keks.join(", "));
+    }
+    println!(
+        "{} accesses, {} calls to the key manager",
+        accesses.records().len(),
+        calls.records().len()
+    );
+
+    // What cannot be recorded is not released.
+    accesses.set_failing(true);
+    match sealer.open(&sealed[1], context.with_aad(b"row 2")) {
+        Err(error) if error.kind() == ErrorKind::Audit => println!("refused: {error}"),
+        other => println!("not refused: {:?}", other.map(|_| ())),
+    }
+    Ok(())
+}
+
+/// One access to a key. It holds no plaintext, no key and no value of a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AuditRecord {
-    /// What was done, or tried.
-    pub operation: Operation,
-    /// What for.
-    pub purpose: Purpose,
-    /// Who asked, as the sealer was told.
-    pub actor: Option<String>,
+pub(crate) struct AuditRecord {
+    /// What was done or tried.
+    pub(crate) operation: Operation,
+    /// What it was done for.
+    pub(crate) purpose: Purpose,
+    /// Who asked, as [`Sealer::acting_as`] was told.
+    pub(crate) actor: Option<String>,
     /// The id that ties log lines together.
-    pub request_id: Option<String>,
-    /// The digest of the context: tells contexts apart and tells nothing of them.
-    pub context_digest: [u8; 32],
-    /// The KEKs: those that were used, or, where none was, those the stanzas claim.
-    pub keks: Vec<KekRef>,
-    /// What went wrong; `None` for a success.
-    pub failure: Option<ErrorKind>,
+    pub(crate) request_id: Option<String>,
+    /// The digest of the context, which tells contexts apart and reveals nothing of them.
+    pub(crate) context_digest: [u8; 32],
+    /// The KEKs that were used. If none was used, the KEKs that the stanzas claim.
+    pub(crate) keks: Vec<KekRef>,
+    /// What went wrong, or `None` after a success.
+    pub(crate) failure: Option<ErrorKind>,
 }
 
 impl AuditRecord {
@@ -48,26 +88,23 @@ impl AuditRecord {
 }
 
 /// Where records are kept.
-pub trait AuditSink: Debug + Send + Sync {
-    /// Keeps a record.
-    ///
-    /// # Errors
-    /// Whatever keeps it from being kept.
+pub(crate) trait AuditSink: Debug + Send + Sync {
+    /// Keeps a record, or returns why it cannot.
     fn keep(&self, record: AuditRecord) -> Result<()>;
 }
 
-/// What happens where a record cannot be kept.
+/// What happens if a record cannot be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AuditMode {
+pub(crate) enum AuditMode {
     /// The operation goes on.
     BestEffort,
-    /// The operation fails with [`ErrorKind::Audit`], and nothing it gave is released.
+    /// The operation fails with [`ErrorKind::Audit`], and its result is not released.
     Required,
 }
 
 /// Keeps records in memory, and fails on demand.
 #[derive(Clone, Debug, Default)]
-pub struct MemorySink(Arc<Sink>);
+pub(crate) struct MemorySink(Arc<Sink>);
 
 #[derive(Debug, Default)]
 struct Sink {
@@ -76,21 +113,14 @@ struct Sink {
 }
 
 impl MemorySink {
-    /// An empty sink.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What was kept, in order.
-    #[must_use]
-    pub fn records(&self) -> Vec<AuditRecord> {
+    /// Returns the records, in order.
+    pub(crate) fn records(&self) -> Vec<AuditRecord> {
         let records = self.0.records.lock();
         records.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on keeps nothing and says so, or keeps again.
-    pub fn set_failing(&self, failing: bool) {
+    /// Refuses every record from now on, or keeps records again.
+    pub(crate) fn set_failing(&self, failing: bool) {
         self.0.failing.store(failing, Ordering::SeqCst);
     }
 }
@@ -106,7 +136,7 @@ impl AuditSink for MemorySink {
     }
 }
 
-/// Where records go, and how much depends on it.
+/// Where records go, and what happens if they cannot.
 #[derive(Clone, Debug)]
 struct Audit {
     sink: Arc<dyn AuditSink>,
@@ -126,7 +156,7 @@ impl Audit {
         let record = AuditRecord::new(operation, request, keks, result.as_ref().err());
         match (self.sink.keep(record), self.mode) {
             (Ok(()), _) | (Err(_), AuditMode::BestEffort) => result,
-            // An operation that failed gave nothing that could be held back: its own error says more.
+            // A failed operation has no result to hold back, and its own error says more.
             (Err(cause), AuditMode::Required) => {
                 result.and(Err(Error::new(ErrorKind::Audit).with_source(cause)))
             }
@@ -142,19 +172,15 @@ fn of_wraps(wraps: &[WrappedDek]) -> Vec<KekRef> {
     wraps.iter().map(|wrapped| wrapped.kek().clone()).collect()
 }
 
-/// Records every DEK that a source gives out, with the actor: a sketch.
-///
-/// Around a cache it sees what is answered from memory too.
+/// Records every DEK that a source hands out. Around a cache this includes what the cache answers from memory.
 #[derive(Clone, Debug)]
-pub struct AuditedSource<S> {
+pub(crate) struct AuditedSource<S> {
     inner: S,
     audit: Audit,
 }
 
 impl<S: DekSource> AuditedSource<S> {
-    /// Records what `inner` does.
-    #[must_use]
-    pub fn new(inner: S, sink: Arc<dyn AuditSink>, mode: AuditMode) -> Self {
+    pub(crate) fn new(inner: S, sink: Arc<dyn AuditSink>, mode: AuditMode) -> Self {
         let audit = Audit { sink, mode };
         Self { inner, audit }
     }
@@ -204,17 +230,15 @@ impl<S: DekSource> DekSource for AuditedSource<S> {
     }
 }
 
-/// Records every call to one key manager, each item of a batch on its own: a sketch.
+/// Records every call to one key manager, and each item of a batch on its own.
 #[derive(Clone, Debug)]
-pub struct AuditedKeys<K> {
+pub(crate) struct AuditedKeys<K> {
     inner: K,
     audit: Audit,
 }
 
 impl<K: KeyManager> AuditedKeys<K> {
-    /// Records what `inner` does.
-    #[must_use]
-    pub fn new(inner: K, sink: Arc<dyn AuditSink>, mode: AuditMode) -> Self {
+    pub(crate) fn new(inner: K, sink: Arc<dyn AuditSink>, mode: AuditMode) -> Self {
         let audit = Audit { sink, mode };
         Self { inner, audit }
     }
@@ -232,7 +256,7 @@ impl<K: KeyManager> AuditedKeys<K> {
         result: Result<Unwrapped>,
     ) -> Result<Unwrapped> {
         self.audit.release(Operation::Unwrap, request, result, |given| {
-            // Who did it, where somebody did; else what the stanza claims.
+            // The KEK that unwrapped, or else the KEK that the stanza claims.
             let kek = given.map(|unwrapped| unwrapped.kek.clone());
             kek.or_else(|| claimed(stanza)).into_iter().collect()
         })
@@ -267,6 +291,13 @@ impl<K: KeyManager> KeyManager for AuditedKeys<K> {
 
     fn identity(&self) -> Option<String> {
         self.inner.identity()
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(AuditedKeys {
+            inner: self.inner.pinned_to(kek)?,
+            audit: self.audit.clone(),
+        }))
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {

@@ -1,22 +1,43 @@
-//! A KEK for each tenant.
+//! A KEK for each tenant: a source of DEKs that chooses another source by the encryption context.
+//!
+//! ```text
+//! cargo run --example tenants
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use waxseal::backend::local::LocalKey;
+use waxseal::envelope::{BodyHead, WrapSection, WrapSet};
+use waxseal::key::Request;
+use waxseal::source::{AnyOf, Currency, DekLease, Rewrapped};
+use waxseal::{DekSource, EncryptionContext, Error, ErrorKind, Kek, Result, Sealer, blocking};
 
-use crate::envelope::{BodyHead, WrapSection, WrapSet};
-use crate::key::Request;
-use crate::source::lease::DekLease;
-use crate::source::{Currency, DekSource, Rewrapped};
-use crate::value::error::{Error, ErrorKind, Result};
+fn main() -> Result<()> {
+    let tenant = || Ok::<_, Error>(AnyOf::new(LocalKey::new(&Kek::generate()?)));
+    let router = ScopeRouter::by("tenant")
+        .route("acme", tenant()?)
+        .route("acme/eu", tenant()?)
+        .route("globex", tenant()?);
+    let sealer = blocking::Sealer::from(Sealer::from_source(router));
 
-/// Chooses a source by one key of the context, the longest match first: a sketch.
+    for tenant in ["acme", "acme/us", "acme/eu", "globex", "acmex"] {
+        let context = EncryptionContext::new([("tenant", tenant)])?;
+        match sealer.data_key(&context) {
+            Ok(key) => println!("{tenant:8} {}", key.lease().keks()[0]),
+            Err(error) => println!("{tenant:8} refused: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// Chooses a source by one key of the context. The longest match wins.
 ///
-/// Scopes are paths: `acme` takes `acme` and `acme/eu`, and not `acmex`. The choice depends on the context
-/// of the caller and never on what an envelope says, on opening and re-wrapping too.
+/// Scopes are paths: `acme` takes `acme` and `acme/eu`, and not `acmex`. The caller's context decides, for opening and
+/// re-wrapping too, and never what an envelope says.
 #[derive(Clone)]
-pub struct ScopeRouter {
+pub(crate) struct ScopeRouter {
     key: String,
     routes: Vec<(String, Arc<dyn DekSource>)>,
     otherwise: Option<Arc<dyn DekSource>>,
@@ -24,8 +45,7 @@ pub struct ScopeRouter {
 
 impl ScopeRouter {
     /// Chooses by the value of this key of the context.
-    #[must_use]
-    pub fn by(key: &str) -> Self {
+    pub(crate) fn by(key: &str) -> Self {
         Self {
             key: key.to_owned(),
             routes: Vec::new(),
@@ -33,16 +53,14 @@ impl ScopeRouter {
         }
     }
 
-    /// Sends `scope` and everything under it to `source`, but for longer scopes.
-    #[must_use]
-    pub fn route(mut self, scope: &str, source: impl DekSource + 'static) -> Self {
+    /// Sends `scope` and everything under it to `source`, except for longer scopes.
+    pub(crate) fn route(mut self, scope: &str, source: impl DekSource + 'static) -> Self {
         self.routes.push((scope.to_owned(), Arc::new(source)));
         self
     }
 
-    /// Sends everything that no scope takes to `source`. Without this it is refused.
-    #[must_use]
-    pub fn otherwise(mut self, source: impl DekSource + 'static) -> Self {
+    /// Sends everything that no scope takes to `source`. Without this, it is refused.
+    pub(crate) fn otherwise(mut self, source: impl DekSource + 'static) -> Self {
         self.otherwise = Some(Arc::new(source));
         self
     }
@@ -61,7 +79,7 @@ impl ScopeRouter {
             .or(self.otherwise.as_ref())
             .map(|source| &**source)
             .ok_or_else(|| {
-                // The key is configuration; the value is the context's and is not told.
+                // The key is configuration. The value belongs to the context and does not go into an error.
                 Error::new(ErrorKind::PolicyRefused)
                     .with_detail(format!("no scope takes this context's {:?}", self.key))
             })
@@ -102,7 +120,7 @@ impl DekSource for ScopeRouter {
 
 impl fmt::Debug for ScopeRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Scopes are values of a context.
+        // Scopes are values of a context, and are not printed.
         f.debug_struct("ScopeRouter")
             .field("key", &self.key)
             .field("routes", &self.routes.len())

@@ -1,0 +1,256 @@
+//! Looking at a whole ring for what is wrong with it.
+
+use std::collections::HashSet;
+
+use super::inventory::RecordKind;
+use super::reader::Reader;
+use super::view::{Mark, View};
+use super::{AuthorityKey, RecordId, Scope, State, tree};
+use crate::value::error::{ErrorKind, Result};
+
+/// How many scopes are verified at once.
+const AT_ONCE: usize = 200;
+/// How often the whole is begun again because the ring was changed meanwhile.
+const TRIES: usize = 16;
+
+/// Something that is wrong with a ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The scope, if it is known.
+    pub scope: Option<Scope>,
+    /// The record, if it is one alone.
+    pub record: Option<RecordId>,
+    /// What is wrong, and with which record.
+    pub what: String,
+    /// Whether what it is about cannot be used, rather than being worth a look.
+    pub is_error: bool,
+}
+
+/// What a look at a whole ring has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Check {
+    /// The revision that was looked at.
+    pub mark: Mark,
+    /// The authority that has signed it.
+    pub authority: AuthorityKey,
+    /// The number of scopes.
+    pub scopes: usize,
+    /// The number of keys that were verified, by state in the order of the table.
+    pub keys: [usize; 7],
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Check {
+    /// Returns whether nothing is wrong that hinders use.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.is_error)
+    }
+}
+
+impl Reader {
+    /// Looks at every record of the ring: signatures, digests, columns, what was deleted or added, and successors that do not
+    /// fit. Goes on after each finding.
+    ///
+    /// # Errors
+    /// If nothing at all can be believed: the kinds of [`Trust::read`](super::Trust::read) for the head and the settings;
+    /// `Conflict` if the ring changes all the time.
+    pub async fn check(&self) -> Result<Check> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let begun = self.scopes(&[]).await?;
+            let check = self.check_at(&begun).await?;
+            let ended = self.scopes(&[]).await?;
+            if begun.mark() == ended.mark() {
+                return Ok(check);
+            }
+            last = Some(ended.mark().revision);
+        }
+        Err(
+            crate::value::error::Error::new(ErrorKind::Conflict).with_detail(format!(
+                "the ring was changed during each of {TRIES} looks at it, the last time to revision {}",
+                last.unwrap_or_default()
+            )),
+        )
+    }
+
+    async fn check_at(&self, begun: &View) -> Result<Check> {
+        let mut check = Check {
+            mark: begun.mark(),
+            authority: begun.authority(),
+            scopes: 0,
+            keys: [0; 7],
+            findings: Vec::new(),
+        };
+        if self.trust().authority() != begun.authority() {
+            check.findings.push(Finding {
+                scope: None,
+                record: None,
+                what: format!(
+                    "the configuration trusts {}, which {} has followed: put that in its place",
+                    self.trust().authority(),
+                    begun.authority()
+                ),
+                is_error: false,
+            });
+        }
+        if begun.settings().authorities().len() > 1 {
+            check.findings.push(Finding {
+                scope: None,
+                record: None,
+                what:
+                    "a succession of authorities is not finished: run `waxseal ring authority rotate` again"
+                        .to_owned(),
+                is_error: false,
+            });
+        }
+        let listed = self.listed().await?;
+        let mut seen: HashSet<RecordId> = HashSet::new();
+        for scopes in listed.chunks(AT_ONCE) {
+            match self.scopes(scopes).await {
+                Ok(view) => look_at(&view, &mut check, &mut seen),
+                Err(error) if is_about_records(error.kind()) => {
+                    for scope in scopes {
+                        match self.scopes(std::slice::from_ref(scope)).await {
+                            Ok(view) => look_at(&view, &mut check, &mut seen),
+                            Err(error) if is_about_records(error.kind()) => {
+                                check.scopes += 1;
+                                check.findings.push(Finding {
+                                    scope: Some(scope.clone()),
+                                    record: None,
+                                    what: error.detail().unwrap_or("it does not verify").to_owned(),
+                                    is_error: true,
+                                });
+                                seen.extend(self.ids_of(scope).await?);
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.look_for_missing(begun, &seen, &mut check).await?;
+        Ok(check)
+    }
+
+    /// The records that a scope should have, so that they are not named twice.
+    async fn ids_of(&self, scope: &Scope) -> Result<Vec<RecordId>> {
+        let nodes = tree::paths(scope);
+        let snapshot = self.inventory().read(&[], &nodes).await?;
+        let view = self.trust().verify(snapshot.clone(), &[])?;
+        match tree::leaves_of(&snapshot.nodes, &view.root, scope) {
+            Ok(leaves) => Ok(leaves.into_iter().map(|leaf| leaf.id).collect()),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Names the records of scopes that the inventory does not list anymore.
+    async fn look_for_missing(
+        &self,
+        begun: &View,
+        seen: &HashSet<RecordId>,
+        check: &mut Check,
+    ) -> Result<()> {
+        let snapshot = self.inventory().read(&[], &tree::all_paths()).await?;
+        if snapshot.revision != begun.revision() {
+            return Ok(());
+        }
+        match tree::all_leaves(&snapshot.nodes, &begun.root) {
+            Ok(leaves) => {
+                for leaf in leaves.iter().filter(|leaf| !seen.contains(&leaf.id)) {
+                    check.findings.push(Finding {
+                        scope: None,
+                        record: Some(leaf.id),
+                        what: format!(
+                            "the {} {} is missing, with all of its scope: it was deleted",
+                            leaf.kind.name(),
+                            leaf.id
+                        ),
+                        is_error: true,
+                    });
+                }
+            }
+            Err(error) => check.findings.push(Finding {
+                scope: None,
+                record: None,
+                what: error
+                    .detail()
+                    .unwrap_or("the tree of digests does not verify")
+                    .to_owned(),
+                is_error: true,
+            }),
+        }
+        Ok(())
+    }
+}
+
+fn is_about_records(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. })
+}
+
+fn look_at(view: &View, check: &mut Check, seen: &mut HashSet<RecordId>) {
+    for (scope, records) in &view.scopes {
+        check.scopes += 1;
+        seen.extend(records.leaves.iter().map(|leaf| leaf.id));
+        for key in view.keys(scope) {
+            let index = super::STATES.iter().position(|row| row.state == key.state);
+            if let Some(count) = index.and_then(|index| check.keys.get_mut(index)) {
+                *count += 1;
+            }
+            for (name, other) in [("predecessor", key.predecessor), ("successor", key.successor)] {
+                if let Some(other) = other
+                    && view.key(other).is_none()
+                {
+                    check.findings.push(Finding {
+                        scope: Some(scope.clone()),
+                        record: Some(key.id),
+                        what: format!(
+                            "the key {} names {other} as its {name}, and its scope has no such key",
+                            key.id
+                        ),
+                        is_error: false,
+                    });
+                }
+            }
+        }
+        let slots: Vec<_> = view.keys(scope).iter().map(|key| &key.slot).collect();
+        for slot in slots
+            .iter()
+            .enumerate()
+            .filter(|(index, slot)| !slots[..*index].contains(slot))
+            .map(|(_, slot)| slot)
+        {
+            let in_slot = || view.keys(scope).iter().filter(|key| key.slot == **slot);
+            let waits = in_slot().any(|key| key.state == State::Deprecated);
+            if waits && view.active(scope, slot).is_none() {
+                check.findings.push(Finding {
+                    scope: Some(scope.clone()),
+                    record: None,
+                    what: format!(
+                        "scope {scope} has no active key in slot {slot}: nothing can be sealed there"
+                    ),
+                    is_error: false,
+                });
+            }
+        }
+        for intent in view.intents(scope) {
+            if intent.lease_until < view.changed() {
+                check.findings.push(Finding {
+                    scope: Some(scope.clone()),
+                    record: Some(intent.id),
+                    what: format!(
+                        "the {} {} was begun at {} and nobody works on it: the next tick finishes it",
+                        RecordKind::Intent.name(),
+                        intent.id,
+                        intent.begun
+                    ),
+                    is_error: false,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Changes of a ring: decided on a verified view, signed, and made only if nobody was faster.
+
+use sha2::{Digest as _, Sha256};
+
+use super::authority::Authority;
+use super::inventory::{Change, Inventory, Row, Signed};
+use super::record::{HEAD, Head, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body};
+use super::tree::{self, Leaf, Nodes};
+use super::view::{MAX_SUCCESSIONS, Trust, View, hex};
+use super::{RecordId, Scope, Time};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How often a change is decided anew because somebody else was faster.
+const TRIES: usize = 64;
+
+/// A change that is being put together.
+pub(crate) struct Draft<'d> {
+    view: &'d View,
+    authority: &'d Authority,
+    at: Time,
+    actor: &'d str,
+    put: Vec<Row>,
+    delete: Vec<(Scope, RecordId)>,
+    settings: Option<Settings>,
+    /// Who may follow the authority.
+    next: Option<&'d Authority>,
+    succession: Option<(Signed, &'d Authority)>,
+}
+
+impl<'d> Draft<'d> {
+    /// Begins a change of what a view shows.
+    pub(crate) fn new(view: &'d View, authority: &'d Authority, at: Time, actor: &'d str) -> Result<Self> {
+        if authority.public() != view.authority {
+            return Err(Error::configuration(format!(
+                "the authority's private half belongs to {}, and the ring's authority is {}",
+                authority.public(),
+                view.authority
+            )));
+        }
+        check_actor(actor)?;
+        Ok(Self {
+            view,
+            authority,
+            // A clock that jumps back undoes nothing.
+            at: at.max(view.changed()),
+            actor,
+            put: Vec::new(),
+            delete: Vec::new(),
+            settings: None,
+            next: None,
+            succession: None,
+        })
+    }
+
+    /// Returns the time that the change will bear.
+    pub(crate) fn at(&self) -> Time {
+        self.at
+    }
+
+    /// Returns who makes the change.
+    pub(crate) fn actor(&self) -> &'d str {
+        self.actor
+    }
+
+    /// Writes a record, in the place of the one with its id. What is deprecated comes before what becomes active.
+    pub(crate) fn put(&mut self, record: &impl Record) -> Result<()> {
+        self.demand(record.scope())?;
+        let signer = self.succession.as_ref().map_or(self.authority, |(_, next)| next);
+        self.put.push(record.to_row(self.view.head.ring, signer)?);
+        Ok(())
+    }
+
+    /// Deletes a record.
+    pub(crate) fn delete(&mut self, record: &impl Record) -> Result<()> {
+        self.demand(record.scope())?;
+        self.delete.push((record.scope().clone(), record.id()));
+        Ok(())
+    }
+
+    /// Only what was read can be changed.
+    fn demand(&self, scope: &Scope) -> Result<()> {
+        if self.view.scopes.contains_key(scope) {
+            Ok(())
+        } else {
+            Err(Error::argument(format!(
+                "scope {scope} was not read before the change"
+            )))
+        }
+    }
+
+    /// Replaces the settings.
+    pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<()> {
+        settings.check()?;
+        self.settings = Some(settings);
+        Ok(())
+    }
+
+    /// Lets the next authority follow: it signs from here on.
+    pub(crate) fn succeed(&mut self) -> Result<()> {
+        let next = self
+            .next
+            .ok_or_else(|| Error::argument("no authority is there that could follow"))?;
+        let number = self.view.head.successions + 1;
+        if usize::try_from(number).unwrap_or(usize::MAX) > MAX_SUCCESSIONS {
+            return Err(Error::new(ErrorKind::OverLimit {
+                limit: "the number of successions of authorities",
+                max: MAX_SUCCESSIONS as u64,
+            }));
+        }
+        let succession = Succession {
+            min_reader: READER,
+            ring: self.view.head.ring,
+            number,
+            next: next.public(),
+            at: self.at,
+            actor: self.actor.to_owned(),
+        };
+        let signed = self
+            .authority
+            .sign(self.view.head.ring, SUCCESSION, to_body(&succession)?)?;
+        self.succession = Some((signed, next));
+        Ok(())
+    }
+
+    /// Returns whether nothing was put into it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.delete.is_empty() && self.settings.is_none() && self.succession.is_none()
+    }
+
+    /// Signs it.
+    fn finish(self) -> Result<Change> {
+        let view = self.view;
+        let ring = view.head.ring;
+        let mut nodes = view.nodes.clone();
+        let mut written = Nodes::new();
+        let mut root = view.root;
+        let mut scopes: Vec<&Scope> = self.put.iter().map(|row| &row.scope).collect();
+        scopes.extend(self.delete.iter().map(|(scope, _)| scope));
+        scopes.sort();
+        scopes.dedup();
+        for scope in scopes {
+            let mut leaves = view
+                .scopes
+                .get(scope)
+                .map_or_else(Vec::new, |scope| scope.leaves.clone());
+            leaves.retain(|leaf| !self.delete.iter().any(|(_, id)| *id == leaf.id));
+            for row in self.put.iter().filter(|row| row.scope == *scope) {
+                leaves.retain(|leaf| leaf.id != row.id);
+                leaves.push(Leaf::new(row.id, row.kind, &row.signed.body));
+            }
+            root = tree::set(&mut nodes, &mut written, &root, scope, &leaves)?;
+        }
+        let (signer, succession) = match self.succession {
+            Some((signed, next)) => (next, Some(signed)),
+            None => (self.authority, None),
+        };
+        // A new authority signs the settings anew.
+        let settings = match (self.settings, &succession) {
+            (Some(settings), _) => Some(settings),
+            (None, Some(_)) => Some(view.settings().as_ref().clone()),
+            (None, None) => None,
+        };
+        let settings = match settings {
+            Some(settings) => Some(signer.sign(ring, SETTINGS, to_body(&settings)?)?),
+            None => None,
+        };
+        let head = Head {
+            min_reader: READER,
+            ring,
+            revision: view.head.revision + 1,
+            settings: settings.as_ref().map_or_else(
+                || view.head.settings.clone(),
+                |settings| hex(&Sha256::digest(&settings.body).into()),
+            ),
+            root: hex(&root),
+            successions: view.head.successions + u32::from(succession.is_some()),
+            at: self.at,
+            actor: self.actor.to_owned(),
+        };
+        let mut change = Change::new(view.head.revision, signer.sign(ring, HEAD, to_body(&head)?)?);
+        change.settings = settings;
+        change.succession = succession;
+        change.nodes = written;
+        change.put = self.put;
+        change.delete = self.delete.into_iter().map(|(_, id)| id).collect();
+        Ok(change)
+    }
+}
+
+fn check_actor(actor: &str) -> Result<()> {
+    if actor.is_empty() || actor.len() > 255 || actor.chars().any(char::is_control) {
+        return Err(Error::argument(
+            "an actor has 1 to 255 bytes without control characters: a name of a person or a job",
+        ));
+    }
+    Ok(())
+}
+
+/// The first change of a ring: its settings, and no keys.
+pub(crate) fn first(settings: &Settings, authority: &Authority, at: Time, actor: &str) -> Result<Change> {
+    check_actor(actor)?;
+    settings.check()?;
+    let ring = settings.ring;
+    let signed = authority.sign(ring, SETTINGS, to_body(settings)?)?;
+    let head = Head {
+        min_reader: READER,
+        ring,
+        revision: 1,
+        settings: hex(&Sha256::digest(&signed.body).into()),
+        root: hex(&tree::ABSENT),
+        successions: 0,
+        at,
+        actor: actor.to_owned(),
+    };
+    let mut change = Change::new(0, authority.sign(ring, HEAD, to_body(&head)?)?);
+    change.settings = Some(signed);
+    Ok(change)
+}
+
+/// What a change is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Pen<'p> {
+    pub(crate) trust: &'p Trust,
+    pub(crate) inventory: &'p dyn Inventory,
+    pub(crate) authority: &'p Authority,
+    /// Who may follow the authority in this change.
+    pub(crate) next: Option<&'p Authority>,
+    pub(crate) actor: &'p str,
+}
+
+impl Pen<'_> {
+    /// Decides on a change of these scopes, and makes it. If somebody else changes the ring meanwhile, decides again. Nothing
+    /// is written if `decide` puts nothing into the draft. Returns what `decide` returned.
+    pub(crate) async fn change<T: Send>(
+        &self,
+        scopes: &[Scope],
+        mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let at = self.inventory.now().await?;
+            let view = self.trust.read(self.inventory, scopes).await?;
+            let (decided, change) = {
+                let mut draft = Draft::new(&view, self.authority, at, self.actor)?;
+                draft.next = self.next;
+                let decided = decide(&view, &mut draft)?;
+                if draft.is_empty() {
+                    return Ok(decided);
+                }
+                (decided, draft.finish()?)
+            };
+            match self.inventory.commit(&change).await {
+                Ok(()) => return Ok(decided),
+                Err(error) if error.kind() == ErrorKind::Conflict => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
+    }
+}

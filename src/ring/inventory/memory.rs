@@ -1,0 +1,248 @@
+//! An inventory in memory, for tests and for one process that needs its ring no longer than it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{Change, Heartbeat, Inventory, NodePath, Row, Signed, Snapshot};
+use crate::ring::{RecordId, Scope, State, Time};
+use crate::runtime::{AmbientRuntime, Runtime};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How many heartbeats are kept and returned.
+const MAX_HEARTBEATS: usize = 10_000;
+
+/// A ring in memory. Clones are the same ring; the last one that is dropped takes it along.
+///
+/// Its clock is the wall clock of a [`Runtime`], and never goes back.
+#[derive(Clone)]
+pub struct MemoryInventory(Arc<Shared>);
+
+struct Shared {
+    runtime: Arc<dyn Runtime>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    revision: u64,
+    head: Option<Signed>,
+    settings: Option<Signed>,
+    successions: Vec<Signed>,
+    nodes: BTreeMap<NodePath, Vec<u8>>,
+    rows: BTreeMap<RecordId, Row>,
+    heartbeats: BTreeMap<(String, String), Heartbeat>,
+    latest: Option<Time>,
+}
+
+impl Held {
+    fn now(&mut self, runtime: &dyn Runtime) -> Result<Time> {
+        let now = Time::try_from(runtime.wall_clock())?;
+        let latest = self.latest.map_or(now, |latest| latest.max(now));
+        self.latest = Some(latest);
+        Ok(latest)
+    }
+
+    /// Distinct scopes, in the order of what `key` returns.
+    fn scopes<K: Ord>(&self, limit: u32, key: impl Fn(&Row) -> Option<K>) -> Vec<Scope> {
+        let mut first: BTreeMap<&Scope, K> = BTreeMap::new();
+        for row in self.rows.values() {
+            if let Some(key) = key(row) {
+                match first.get(&row.scope) {
+                    Some(there) if *there <= key => {}
+                    _ => {
+                        first.insert(&row.scope, key);
+                    }
+                }
+            }
+        }
+        let mut scopes: Vec<_> = first.into_iter().map(|(scope, key)| (key, scope)).collect();
+        scopes.sort();
+        let scopes = scopes.into_iter().map(|(_, scope)| scope.clone());
+        scopes.take(limit as usize).collect()
+    }
+}
+
+fn two_active() -> Error {
+    Error::new(ErrorKind::Conflict).with_detail("there would be two active keys in one scope and slot")
+}
+
+impl Default for MemoryInventory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryInventory {
+    /// Makes an empty inventory that goes by the wall clock of this process.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_runtime(Arc::new(AmbientRuntime))
+    }
+
+    /// Makes an empty inventory that goes by the wall clock of this runtime.
+    #[must_use]
+    pub fn with_runtime(runtime: Arc<dyn Runtime>) -> Self {
+        Self(Arc::new(Shared {
+            runtime,
+            held: Mutex::default(),
+        }))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // A change is checked before anything is written, and writing does not panic.
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryInventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = self.held();
+        f.debug_struct("MemoryInventory")
+            .field("revision", &held.revision)
+            .field("rows", &held.rows.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Inventory for MemoryInventory {
+    async fn revision(&self) -> Result<u64> {
+        Ok(self.held().revision)
+    }
+
+    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
+        let held = self.held();
+        let rows = held.rows.values().filter(|row| scopes.contains(&row.scope));
+        let nodes = nodes
+            .iter()
+            .filter_map(|path| Some((path.clone(), held.nodes.get(path)?.clone())));
+        Ok(Snapshot {
+            revision: held.revision,
+            head: held.head.clone(),
+            settings: held.settings.clone(),
+            successions: held.successions.clone(),
+            nodes: nodes.collect(),
+            rows: rows.cloned().collect(),
+        })
+    }
+
+    async fn commit(&self, change: &Change) -> Result<()> {
+        change.check()?;
+        let mut held = self.held();
+        if held.revision != change.follows {
+            return Err(Error::new(ErrorKind::Conflict).with_detail(format!(
+                "the change follows revision {}, and the ring has revision {}",
+                change.follows, held.revision
+            )));
+        }
+        let mut rows = held.rows.clone();
+        for id in &change.delete {
+            rows.remove(id);
+        }
+        for row in &change.put {
+            let is_another_active = |other: &Row| {
+                other.state == Some(State::Active)
+                    && other.id != row.id
+                    && other.scope == row.scope
+                    && other.slot == row.slot
+            };
+            if row.state == Some(State::Active) && rows.values().any(is_another_active) {
+                return Err(two_active());
+            }
+            rows.insert(row.id, row.clone());
+        }
+        held.rows = rows;
+        for (path, body) in &change.nodes {
+            if body.is_empty() {
+                held.nodes.remove(path);
+            } else {
+                held.nodes.insert(path.clone(), body.clone());
+            }
+        }
+        if let Some(settings) = &change.settings {
+            held.settings = Some(settings.clone());
+        }
+        held.successions.extend(change.succession.clone());
+        held.head = Some(change.head.clone());
+        held.revision = change.follows + 1;
+        Ok(())
+    }
+
+    async fn restore(&self, whole: &Snapshot) -> Result<()> {
+        whole.check()?;
+        let mut active = BTreeSet::new();
+        let is_active = |row: &&Row| row.state == Some(State::Active);
+        for row in whole.rows.iter().filter(is_active) {
+            if !active.insert((&row.scope, &row.slot)) {
+                return Err(two_active());
+            }
+        }
+        let mut held = self.held();
+        if held.revision != 0 {
+            return Err(Error::new(ErrorKind::Conflict).with_detail("the inventory holds a ring already"));
+        }
+        held.head.clone_from(&whole.head);
+        held.settings.clone_from(&whole.settings);
+        held.successions.clone_from(&whole.successions);
+        held.nodes.clone_from(&whole.nodes);
+        held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.revision = whole.revision;
+        Ok(())
+    }
+
+    async fn now(&self) -> Result<Time> {
+        self.held().now(&*self.0.runtime)
+    }
+
+    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
+        Ok(self.held().rows.get(&id).map(|row| row.scope.clone()))
+    }
+
+    async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
+        Ok(self.held().scopes(limit, |row| {
+            let kek = row.kek.as_ref()?;
+            (kek.provider() == provider && kek.id() == kek_id).then_some(())
+        }))
+    }
+
+    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
+        Ok(self.held().scopes(limit, |row| row.due.filter(|due| *due <= by)))
+    }
+
+    async fn next_due(&self) -> Result<Option<Time>> {
+        Ok(self.held().rows.values().filter_map(|row| row.due).min())
+    }
+
+    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        Ok(self.held().scopes(limit, |row| {
+            after.is_none_or(|after| row.scope > *after).then_some(())
+        }))
+    }
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
+        heartbeat.check()?;
+        let mut held = self.held();
+        let mut heartbeat = heartbeat.clone();
+        heartbeat.at = Some(held.now(&*self.0.runtime)?);
+        let key = (heartbeat.reader.clone(), heartbeat.process.clone());
+        if held.heartbeats.len() >= MAX_HEARTBEATS && !held.heartbeats.contains_key(&key) {
+            let oldest = held.heartbeats.iter().min_by_key(|(_, beat)| beat.at);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                held.heartbeats.remove(&oldest);
+            }
+        }
+        held.heartbeats.insert(key, heartbeat);
+        Ok(())
+    }
+
+    async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
+        let held = self.held();
+        let recent = held.heartbeats.values().filter(|beat| beat.at >= Some(since));
+        let mut recent: Vec<_> = recent.cloned().collect();
+        recent.sort_by_key(|beat| std::cmp::Reverse(beat.at));
+        Ok(recent)
+    }
+}

@@ -1,0 +1,34 @@
+//! The key ring: all keys of one deployment, their states, and the evidence for each move.
+
+mod authority;
+mod backends;
+mod check;
+mod draft;
+mod id;
+pub mod inventory;
+mod lifecycle;
+mod reader;
+mod record;
+mod scope;
+mod time;
+mod transfer;
+mod tree;
+mod upkeep;
+mod view;
+
+pub use authority::{Authority, AuthorityKey};
+pub use backends::Backends;
+pub use check::{Check, Finding};
+pub use id::RecordId;
+pub use inventory::Inventory;
+pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
+pub use reader::Reader;
+pub use record::{Canary, Intent, IntentStep, KeyRecord, Move, Protection, Provenance, RetireBy, Settings};
+pub use scope::{Scope, ScopeTemplate, Slot};
+pub use time::{Period, Time};
+pub use transfer::import;
+pub use upkeep::{rotate_authority, set_settings};
+pub use view::{Mark, Trust, View};
+
+#[cfg(test)]
+mod tests;

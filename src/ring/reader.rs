@@ -1,0 +1,123 @@
+//! Reading a ring: page by page, by id, and as a whole.
+
+use std::sync::Arc;
+
+use super::inventory::{Inventory, Snapshot};
+use super::view::{Trust, View, no_such_key};
+use super::{RecordId, Scope, tree};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How many scopes are asked for at once.
+const PAGE: u32 = 500;
+/// How often something is read again because the ring was changed meanwhile.
+const TRIES: usize = 16;
+
+/// Reads a ring, and returns nothing that it has not verified.
+#[derive(Debug)]
+pub struct Reader {
+    trust: Trust,
+    inventory: Arc<dyn Inventory>,
+}
+
+impl Reader {
+    /// Reads what this inventory holds, and believes what this trust says.
+    #[must_use]
+    pub fn new(trust: Trust, inventory: Arc<dyn Inventory>) -> Self {
+        Self { trust, inventory }
+    }
+
+    /// Returns what it believes.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Returns the inventory.
+    #[must_use]
+    pub fn inventory(&self) -> &Arc<dyn Inventory> {
+        &self.inventory
+    }
+
+    /// Reads these scopes. With none, only the settings.
+    ///
+    /// # Errors
+    /// As [`Trust::read`].
+    pub async fn scopes(&self, scopes: &[Scope]) -> Result<View> {
+        self.trust.read(&*self.inventory, scopes).await
+    }
+
+    /// Reads the scope of a key.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the ring has no such key; as [`Trust::read`].
+    pub async fn scope_of(&self, key: RecordId) -> Result<(Scope, View)> {
+        // The inventory's word for it is a hint alone.
+        let scope = self
+            .inventory
+            .scope_of(key)
+            .await?
+            .ok_or_else(|| no_such_key(key))?;
+        let view = self.scopes(std::slice::from_ref(&scope)).await?;
+        if view.key(key).is_none() {
+            return Err(no_such_key(key));
+        }
+        Ok((scope, view))
+    }
+
+    /// Reads the scopes after this one, at most `limit` of them, in the order of their bytes; from the beginning with `None`.
+    /// Returns `None` after the last.
+    ///
+    /// # Errors
+    /// As [`Trust::read`].
+    pub async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Option<View>> {
+        let scopes = self.inventory.scopes_after(after, limit).await?;
+        if scopes.is_empty() {
+            return Ok(None);
+        }
+        self.scopes(&scopes).await.map(Some)
+    }
+
+    /// Returns the names of all scopes that the inventory lists. A hint: one may be missing, or not exist.
+    pub(crate) async fn listed(&self) -> Result<Vec<Scope>> {
+        let mut all: Vec<Scope> = Vec::new();
+        loop {
+            let page = self.inventory.scopes_after(all.last(), PAGE).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            if page.first() <= all.last() && !all.is_empty() {
+                return Err(Error::new(ErrorKind::InventoryInvalid)
+                    .with_detail("the inventory does not list its scopes in order"));
+            }
+            all.extend(page);
+        }
+    }
+
+    /// Reads everything, from one moment: the raw snapshot and the verified view of it.
+    pub(crate) async fn everything(&self) -> Result<(Snapshot, View)> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let scopes = self.listed().await?;
+            let snapshot = self.inventory.read(&scopes, &tree::all_paths()).await?;
+            let view = self.trust.verify(snapshot.clone(), &scopes)?;
+            let leaves = tree::all_leaves(&view.nodes, &view.root)?;
+            let seen: usize = view.scopes.values().map(|scope| scope.leaves.len()).sum();
+            if seen == leaves.len() {
+                return Ok((snapshot, view));
+            }
+            // A scope came meanwhile, or all records of one are gone.
+            let missing = leaves.iter().find(|leaf| {
+                let mut scopes = view.scopes.values();
+                !scopes.any(|scope| scope.leaves.contains(leaf))
+            });
+            last = missing.map(|leaf| {
+                Error::new(ErrorKind::InventoryInvalid).with_detail(format!(
+                    "the {} {} is missing: it was deleted",
+                    leaf.kind.name(),
+                    leaf.id
+                ))
+            });
+        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
+    }
+}

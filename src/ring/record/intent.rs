@@ -1,0 +1,113 @@
+//! The record of what a rotation is about to do at a backend.
+
+use serde::{Deserialize, Serialize};
+
+use super::Record;
+use crate::envelope::KekRef;
+use crate::ring::inventory::RecordKind;
+use crate::ring::{RecordId, Scope, Slot, State, Time};
+use crate::value::error::{Error, Result};
+
+/// What a rotation makes at the backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum IntentStep {
+    /// A new version of the KEK of the key that is rotated.
+    NewVersion {
+        /// The newest version that was there before.
+        newest: String,
+    },
+    /// A new KEK of this name.
+    NewKek {
+        /// The name or alias.
+        name: String,
+    },
+}
+
+/// What a rotation is about to do at a backend, or has begun there: whoever finds it can finish it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Intent {
+    pub(crate) min_reader: u32,
+    /// Its id. With it as the idempotency key the backend is called.
+    pub id: RecordId,
+    /// The scope of the new key.
+    pub scope: Scope,
+    /// The slot of the new key.
+    pub slot: Slot,
+    /// How often the record was written.
+    pub revision: u64,
+    /// The id that the new key will have.
+    pub key: RecordId,
+    /// The key that is rotated. `None` if the scope has none yet.
+    pub predecessor: Option<RecordId>,
+    /// The KEK URI under which the new KEK will be reached.
+    pub uri: String,
+    /// What is made.
+    pub step: IntentStep,
+    /// Whether the new key stays pending.
+    pub stage: bool,
+    /// The share in percent of the contexts that the new key wraps for while it is pending.
+    pub canary: Option<u8>,
+    /// Which process works on it.
+    pub owner: String,
+    /// How often it was taken over.
+    pub fence: u64,
+    /// Until when nobody else takes it over, by the inventory's clock.
+    pub lease_until: Time,
+    /// When it was begun.
+    pub begun: Time,
+    /// Who began it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Record for Intent {
+    const KIND: RecordKind = RecordKind::Intent;
+
+    fn min_reader(&self) -> u32 {
+        self.min_reader
+    }
+
+    fn id(&self) -> RecordId {
+        self.id
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn state(&self) -> Option<State> {
+        None
+    }
+
+    fn kek(&self) -> Option<KekRef> {
+        None
+    }
+
+    fn due(&self) -> Option<Time> {
+        Some(self.lease_until)
+    }
+
+    fn check(&self) -> Result<()> {
+        let is_short = |text: &str| text.len() <= 1024 && !text.chars().any(char::is_control);
+        let texts = [&self.owner, &self.actor, &self.reason];
+        if texts.into_iter().all(|text| is_short(text)) {
+            Ok(())
+        } else {
+            Err(Error::argument(
+                "an owner, an actor and a reason have at most 1,024 bytes and no control characters",
+            ))
+        }
+    }
+}

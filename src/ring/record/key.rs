@@ -1,0 +1,315 @@
+//! The record of a key.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{READER, Record, invalid};
+use crate::backend::kek_uri::KekUri;
+use crate::envelope::{KekRef, WrapAlgorithm};
+use crate::ring::inventory::RecordKind;
+use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// The greatest number of moves in a history.
+const MAX_MOVES: usize = 500;
+const MAX_LABELS: usize = 64;
+
+/// Where a KEK is kept, as its backend says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Protection {
+    /// In an HSM.
+    Hardware,
+    /// In software: that of a KMS, or a file.
+    Software,
+    /// The backend does not say.
+    Unknown,
+}
+
+/// How a KEK is reached, and which one it is. Without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Provenance {
+    /// The KEK URI. No URI holds a secret.
+    pub uri: String,
+    /// The provider name in stanzas.
+    pub provider: String,
+    /// The id, resolved: an alias or a name is no id.
+    pub id: String,
+    /// The version, where an unwrap proves which version did it. Else empty.
+    pub version: String,
+}
+
+impl Provenance {
+    /// Says how a KEK is reached, and which one it is.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the URI is none.
+    pub fn new(uri: &str, kek: &KekRef) -> Result<Self> {
+        // A scheme that was not compiled in is a KEK of somebody else's process.
+        match uri.parse::<KekUri>() {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self {
+            uri: uri.to_owned(),
+            provider: kek.provider().to_owned(),
+            id: kek.id().to_owned(),
+            version: kek.version().to_owned(),
+        })
+    }
+
+    /// Returns the KEK.
+    ///
+    /// # Errors
+    /// `InventoryInvalid` if the names have a wrong form.
+    pub fn kek(&self) -> Result<KekRef> {
+        KekRef::new(&self.provider, &self.id, &self.version)
+            .map_err(|error| invalid(error.detail().unwrap_or("the KEK has a wrong name").to_owned()))
+    }
+}
+
+/// Which share of the contexts a pending key wraps for already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Canary {
+    /// The share in percent: 1 to 100.
+    pub percent: u8,
+    /// Since when.
+    pub since: Time,
+}
+
+/// One move of a key, or another change of its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Move {
+    /// When, by the inventory's clock.
+    pub at: Time,
+    /// The state before. `None` if it was made by this.
+    pub from: Option<State>,
+    /// The state after.
+    pub to: State,
+    /// Who moved it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The digest of the evidence, if there is any: SHA-256 of a receipt, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// A key of a ring: one KEK (one version of it, where an unwrap proves which version did it), with its scope, slot and state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeyRecord {
+    pub(crate) min_reader: u32,
+    /// Its id.
+    pub id: RecordId,
+    /// Whose key it is.
+    pub scope: Scope,
+    /// Which place of the wrap section it fills.
+    pub slot: Slot,
+    /// How often the record was written.
+    pub revision: u64,
+    /// Its state.
+    pub state: State,
+    /// The KEK.
+    pub provenance: Provenance,
+    /// The wrap algorithm, by its name.
+    pub algorithm: String,
+    /// Where the KEK is kept.
+    pub protection: Protection,
+    /// Its canary share, while it is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Whether it has ever been allowed to wrap.
+    pub has_wrapped: bool,
+    /// The key that it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<RecordId>,
+    /// The key that follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<RecordId>,
+    /// How long it is active before it is rotated.
+    pub cadence: Period,
+    /// How long it opens after its successor became active, before it may be retired.
+    pub overlap: Period,
+    /// When it was made.
+    pub created: Time,
+    /// When it last became active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activated: Option<Time>,
+    /// When it is to be rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<Time>,
+    /// When it was last deprecated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Time>,
+    /// When it may be retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retirement_due: Option<Time>,
+    /// When the backend will be told to destroy it, or destroys it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction_due: Option<Time>,
+    /// When it was destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destroyed: Option<Time>,
+    /// Every move, the oldest first.
+    pub history: Vec<Move>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl KeyRecord {
+    /// A key that was just made, and has no history yet.
+    #[expect(clippy::too_many_arguments, reason = "nothing of it has a default")]
+    pub(crate) fn new(
+        id: RecordId,
+        scope: Scope,
+        slot: Slot,
+        provenance: Provenance,
+        algorithm: WrapAlgorithm,
+        protection: Protection,
+        (cadence, overlap): (Period, Period),
+        created: Time,
+    ) -> Self {
+        Self {
+            min_reader: READER,
+            id,
+            scope,
+            slot,
+            revision: 0,
+            state: State::Pending,
+            provenance,
+            algorithm: algorithm.to_string(),
+            protection,
+            canary: None,
+            has_wrapped: false,
+            predecessor: None,
+            successor: None,
+            cadence,
+            overlap,
+            created,
+            activated: None,
+            next_rotation: None,
+            deprecated: None,
+            retirement_due: None,
+            destruction_due: None,
+            destroyed: None,
+            history: Vec::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// Returns whether it has the state that permits this, and is not hindered by anything else in the record.
+    #[must_use]
+    pub fn unwraps(&self) -> bool {
+        self.state.row().unwraps
+    }
+
+    /// Adds to the history.
+    pub(crate) fn record_move(&mut self, entry: Move) -> Result<()> {
+        if self.history.len() >= MAX_MOVES {
+            return Err(Error::new(ErrorKind::OverLimit {
+                limit: "the number of moves of a key",
+                max: MAX_MOVES as u64,
+            }));
+        }
+        self.history.push(entry);
+        Ok(())
+    }
+}
+
+impl Record for KeyRecord {
+    const KIND: RecordKind = RecordKind::Key;
+
+    fn min_reader(&self) -> u32 {
+        self.min_reader
+    }
+
+    fn id(&self) -> RecordId {
+        self.id
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn state(&self) -> Option<State> {
+        Some(self.state)
+    }
+
+    fn kek(&self) -> Option<KekRef> {
+        self.provenance.kek().ok()
+    }
+
+    fn due(&self) -> Option<Time> {
+        match self.state {
+            State::Active => self.next_rotation,
+            State::Deprecated => self.retirement_due,
+            State::Destroying => self.destruction_due,
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.provenance.kek()?;
+        let is_short = |text: &str| text.len() <= 1024 && !text.chars().any(char::is_control);
+        let moves = self.history.iter();
+        if !moves
+            .clone()
+            .all(|entry| is_short(&entry.actor) && is_short(&entry.reason))
+        {
+            return Err(Error::argument(
+                "an actor and a reason have at most 1,024 bytes and no control characters",
+            ));
+        }
+        let is_label = |text: &String| !text.is_empty() && text.len() <= 255 && is_short(text);
+        let labels = &self.labels;
+        if labels.len() > MAX_LABELS
+            || !labels
+                .iter()
+                .all(|(name, value)| is_label(name) && is_short(value))
+        {
+            return Err(Error::argument(format!(
+                "a key has at most {MAX_LABELS} labels, each a name of 1 to 255 bytes and a value of at most 1,024, without control characters"
+            )));
+        }
+        if self
+            .canary
+            .is_some_and(|canary| !(1..=100).contains(&canary.percent))
+        {
+            return Err(Error::argument("a canary share is 1 to 100 percent"));
+        }
+        let mut state = None;
+        for entry in moves {
+            let follows = match (state, entry.from) {
+                (None, None) => true,
+                (Some(state), Some(from)) if state == from => {
+                    from == entry.to || from.check_move(entry.to).is_ok()
+                }
+                _ => false,
+            };
+            if !follows {
+                return Err(invalid("its history is no legal path"));
+            }
+            state = Some(entry.to);
+        }
+        match state {
+            Some(state) if state == self.state => Ok(()),
+            _ => Err(invalid("its history does not end in its state")),
+        }
+    }
+}

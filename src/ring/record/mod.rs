@@ -1,0 +1,146 @@
+//! What a ring signs: its head, its settings, which authority has followed which, its keys, and what a rotation is about
+//! to do.
+
+mod intent;
+mod key;
+mod settings;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::authority::{Authority, AuthorityKey};
+use super::inventory::{RecordKind, Row, Signed};
+use super::{RecordId, Scope, Slot, State, Time};
+use crate::envelope::KekRef;
+use crate::value::error::{Error, ErrorKind, Result};
+
+pub use intent::{Intent, IntentStep};
+pub use key::{Canary, KeyRecord, Move, Protection, Provenance};
+pub use settings::{RetireBy, Settings};
+
+/// The version of records that this library writes and understands.
+pub(crate) const READER: u32 = 1;
+
+/// The kinds of signed bodies beside those that are rows.
+pub(crate) const HEAD: &str = "head";
+pub(crate) const SETTINGS: &str = "settings";
+pub(crate) const SUCCESSION: &str = "succession";
+
+/// The head of a ring: it signs everything else, through digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) min_reader: u32,
+    pub(crate) ring: RecordId,
+    pub(crate) revision: u64,
+    /// SHA-256 of the body of the settings, in hexadecimal digits.
+    pub(crate) settings: String,
+    /// The root of the tree of digests, in hexadecimal digits.
+    pub(crate) root: String,
+    /// How often an authority has followed another.
+    pub(crate) successions: u32,
+    /// When, by the inventory's clock.
+    pub(crate) at: Time,
+    /// Who changed the ring to this revision.
+    pub(crate) actor: String,
+}
+
+/// One authority names the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Succession {
+    pub(crate) min_reader: u32,
+    pub(crate) ring: RecordId,
+    /// Which succession it is, from 1.
+    pub(crate) number: u32,
+    pub(crate) next: AuthorityKey,
+    pub(crate) at: Time,
+    pub(crate) actor: String,
+}
+
+/// A record that is a row of its own.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    const KIND: RecordKind;
+    fn min_reader(&self) -> u32;
+    fn id(&self) -> RecordId;
+    fn scope(&self) -> &Scope;
+    fn slot(&self) -> &Slot;
+    fn revision(&self) -> u64;
+    fn state(&self) -> Option<State>;
+    fn kek(&self) -> Option<KekRef>;
+    /// When something is to be done about it.
+    fn due(&self) -> Option<Time>;
+
+    /// Refuses fields that contradict each other.
+    fn check(&self) -> Result<()>;
+
+    fn to_row(&self, ring: RecordId, authority: &Authority) -> Result<Row> {
+        self.check()?;
+        let signed = authority.sign(ring, Self::KIND.name(), to_body(self)?)?;
+        Ok(self.row_of(signed))
+    }
+
+    fn row_of(&self, signed: Signed) -> Row {
+        Row {
+            id: self.id(),
+            kind: Self::KIND,
+            scope: self.scope().clone(),
+            slot: self.slot().clone(),
+            state: self.state(),
+            revision: self.revision(),
+            kek: self.kek(),
+            due: self.due(),
+            signed,
+        }
+    }
+
+    /// The record of a row, if one of these keys has signed it and the columns beside it are copies of its fields.
+    fn of_row(row: &Row, ring: RecordId, authorities: &[AuthorityKey]) -> Result<Self> {
+        let named = |error: Error| {
+            let detail = error.detail().unwrap_or("it is wrong").to_owned();
+            Error::new(error.kind()).with_detail(format!(
+                "the {} {} of scope {}: {detail}",
+                row.kind.name(),
+                row.id,
+                row.scope
+            ))
+        };
+        verify(&row.signed, ring, Self::KIND.name(), authorities).map_err(named)?;
+        let record: Self = of_body(&row.signed.body).map_err(named)?;
+        if record.min_reader() > READER {
+            return Err(named(needs_newer(record.min_reader())));
+        }
+        record.check().map_err(named)?;
+        if record.row_of(row.signed.clone()) == *row {
+            Ok(record)
+        } else {
+            Err(named(invalid("a column is not a copy of the signed field")))
+        }
+    }
+}
+
+pub(crate) fn invalid(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InventoryInvalid).with_detail(detail.into())
+}
+
+/// A record that only a newer library may use.
+pub(crate) fn needs_newer(reader: u32) -> Error {
+    Error::unsupported("a newer version of records").with_detail(format!(
+        "it needs a reader of version {reader}, and this library is one of version {READER}: update waxseal"
+    ))
+}
+
+pub(crate) fn to_body(record: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(record)
+        .map_err(|error| Error::argument(format!("a record cannot be written: {error}")))
+}
+
+pub(crate) fn of_body<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    // The error names a field and a place, and quotes what stands there; all of it was signed.
+    serde_json::from_slice(body).map_err(|error| invalid(format!("its body has a wrong form: {error}")))
+}
+
+/// Refuses what none of these keys has signed.
+pub(crate) fn verify(signed: &Signed, ring: RecordId, kind: &str, keys: &[AuthorityKey]) -> Result<()> {
+    let key = keys.iter().find(|key| *key.as_bytes() == signed.signer);
+    let key = key.ok_or_else(|| invalid(format!("the {kind} is not signed by an authority of this ring")))?;
+    key.verify(ring, kind, signed)
+}

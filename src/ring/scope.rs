@@ -1,0 +1,351 @@
+//! Scopes and slots: whose key it is, and which place of the wrap section it fills.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// The greatest length of a scope in bytes.
+const MAX_SCOPE: usize = 512;
+/// The greatest length of a slot in bytes.
+const MAX_SLOT: usize = 64;
+
+/// Whose keys they are: a path such as `tenant/acme/prod`. The root, `/`, is that of everything.
+///
+/// A segment has any characters but control characters and `/`, which stands between segments; `%` and `/` in a value of
+/// the context become `%25` and `%2F`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Scope(String);
+
+impl Scope {
+    /// Returns the root scope.
+    #[must_use]
+    pub fn root() -> Self {
+        Self("/".to_owned())
+    }
+
+    /// Returns the scope as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Scope {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "/" {
+            return Ok(Self::root());
+        }
+        let is_segment = |segment: &str| {
+            !segment.is_empty()
+                && segment.trim() == segment
+                && !segment.chars().any(|c| c.is_control() || "{}".contains(c))
+        };
+        if text.len() > MAX_SCOPE || !text.split('/').all(is_segment) {
+            return Err(Error::argument(format!(
+                "a scope is / or segments with a / between them, for example tenant/acme, of at most {MAX_SCOPE} bytes, without braces"
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A place in the wrap section: each slot of a scope has one active key, and what is sealed is wrapped under each of
+/// them. `default`, unless a section shall have several wraps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Slot(String);
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl Slot {
+    /// Returns the slot as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Slot {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if text.is_empty() || text.len() > MAX_SLOT || !text.bytes().all(is_good) {
+            return Err(Error::argument(format!(
+                "a slot has 1 to {MAX_SLOT} of a-z, 0-9 and -"
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Slot {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Slot> for String {
+    fn from(slot: Slot) -> Self {
+        slot.0
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which scope a context belongs to: a scope with names of context keys in braces, such as
+/// `tenant/{tenant}/{environment}`. Every context belongs to the scope `/` with the template `/`.
+///
+/// ```
+/// use waxseal::EncryptionContext;
+/// use waxseal::ring::ScopeTemplate;
+///
+/// let template: ScopeTemplate = "tenant/{tenant}".parse()?;
+/// let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
+/// assert_eq!(template.scope_of(&context)?.as_str(), "tenant/acme");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ScopeTemplate {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Text(String),
+    /// The value of this context key.
+    Key(String),
+}
+
+impl Default for ScopeTemplate {
+    fn default() -> Self {
+        Self {
+            text: "/".to_owned(),
+            segments: Vec::new(),
+        }
+    }
+}
+
+impl ScopeTemplate {
+    /// Returns whether it is one scope, whatever the context.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        !self
+            .segments
+            .iter()
+            .any(|segment| matches!(segment, Segment::Key(_)))
+    }
+
+    /// Returns the scope of a context.
+    ///
+    /// # Errors
+    /// `NoKeyForScope` if the context lacks a key of the template, has an empty value there, or the scope would be too long. The
+    /// error names the key and no value.
+    pub fn scope_of(&self, context: &EncryptionContext) -> Result<Scope> {
+        if self.segments.is_empty() {
+            return Ok(Scope::root());
+        }
+        let mut scope = String::new();
+        for segment in &self.segments {
+            if !scope.is_empty() {
+                scope.push('/');
+            }
+            match segment {
+                Segment::Text(text) => scope.push_str(text),
+                Segment::Key(key) => match context.get(key).filter(|value| !value.is_empty()) {
+                    Some(value) => push_escaped(&mut scope, value),
+                    None => {
+                        return Err(Error::new(ErrorKind::NoKeyForScope).with_detail(format!(
+                            "the scope template {} needs a value of the context key {key}",
+                            self.text
+                        )));
+                    }
+                },
+            }
+        }
+        if scope.len() > MAX_SCOPE {
+            return Err(Error::new(ErrorKind::NoKeyForScope).with_detail(format!(
+                "the scope of this context has more than {MAX_SCOPE} bytes"
+            )));
+        }
+        Ok(Scope(scope))
+    }
+}
+
+/// Different values never become one segment.
+fn push_escaped(scope: &mut String, value: &str) {
+    let is_edge =
+        |index: usize, c: char| c.is_whitespace() && (index == 0 || index + c.len_utf8() == value.len());
+    for (index, c) in value.char_indices() {
+        if "%/{}".contains(c) || c.is_control() || is_edge(index, c) {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                scope.push_str(&format!("%{byte:02X}"));
+            }
+        } else {
+            scope.push(c);
+        }
+    }
+}
+
+impl FromStr for ScopeTemplate {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "/" {
+            return Ok(Self::default());
+        }
+        let mut segments = Vec::new();
+        for segment in text.split('/') {
+            let key = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            match key {
+                Some(key) if !key.is_empty() && !key.contains(['{', '}']) => {
+                    segments.push(Segment::Key(key.to_owned()));
+                }
+                Some(_) => return Err(wrong_template()),
+                None => segments.push(Segment::Text(
+                    segment.parse::<Scope>().map_err(|_| wrong_template())?.0,
+                )),
+            }
+        }
+        let keys: Vec<_> = segments
+            .iter()
+            .filter(|segment| matches!(segment, Segment::Key(_)))
+            .collect();
+        if keys
+            .iter()
+            .enumerate()
+            .any(|(index, key)| keys.iter().skip(index + 1).any(|other| other == key))
+        {
+            return Err(Error::argument("a scope template names each context key once"));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            segments,
+        })
+    }
+}
+
+fn wrong_template() -> Error {
+    Error::argument(
+        "a scope template is / or segments with a / between them, each a text or a context key in braces, for example tenant/{tenant}",
+    )
+}
+
+impl TryFrom<String> for ScopeTemplate {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<ScopeTemplate> for String {
+    fn from(template: ScopeTemplate) -> Self {
+        template.text
+    }
+}
+
+impl fmt::Display for ScopeTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope_of(template: &str, pairs: &[(&str, &str)]) -> Result<String> {
+        let template: ScopeTemplate = template.parse()?;
+        let context = EncryptionContext::new(pairs.iter().copied())?;
+        template.scope_of(&context).map(String::from)
+    }
+
+    #[test]
+    fn a_context_has_one_scope_and_two_values_never_share_one() {
+        assert_eq!(scope_of("/", &[("a", "b")]).unwrap(), "/");
+        assert_eq!(scope_of("t/{t}/{e}", &[("t", "x"), ("e", "y")]).unwrap(), "t/x/y");
+        assert_eq!(
+            scope_of("t/{t}/{e}", &[("t", "x/y"), ("e", "z")]).unwrap(),
+            "t/x%2Fy/z"
+        );
+        assert_ne!(
+            scope_of("{t}", &[("t", "a%2Fb")]).unwrap(),
+            scope_of("{t}", &[("t", "a/b")]).unwrap()
+        );
+        assert_eq!(scope_of("{t}", &[("t", " a")]).unwrap(), "%20a");
+        // What a template makes is always a scope.
+        for value in [" ", "\u{1}", "{x}", "é", "/"] {
+            let scope = scope_of("{t}", &[("t", value)]).unwrap();
+            assert_eq!(scope.parse::<Scope>().unwrap().as_str(), scope);
+            assert_ne!(scope, "/");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_is_no_wider_scope() {
+        for pairs in [&[("a", "1")][..], &[("t", "")]] {
+            let error = scope_of("tenant/{t}", pairs).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoKeyForScope);
+            assert!(error.to_string().contains("context key t"), "{error}");
+        }
+        let long = "x".repeat(600);
+        assert_eq!(
+            scope_of("{t}", &[("t", &long)]).unwrap_err().kind(),
+            ErrorKind::NoKeyForScope
+        );
+    }
+
+    #[test]
+    fn forms_that_are_wrong() {
+        for bad in ["", "//", "/a", "a/", "a//b", "a/{b", " a", "a\n"] {
+            assert!(bad.parse::<Scope>().is_err(), "{bad:?}");
+        }
+        for bad in ["", "{}", "{a}{b}", "a/{b", "a/}", "{a}/{a}", "/{a}"] {
+            assert!(bad.parse::<ScopeTemplate>().is_err(), "{bad:?}");
+        }
+        for bad in ["", "A", "a b", "a_b"] {
+            assert!(bad.parse::<Slot>().is_err(), "{bad:?}");
+        }
+    }
+}

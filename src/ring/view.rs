@@ -1,0 +1,429 @@
+//! What a ring holds, verified. Nothing else in the ring looks at what an inventory returned.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::authority::AuthorityKey;
+use super::inventory::{Inventory, RecordKind, Row, Signed, Snapshot};
+use super::record::{
+    HEAD, Head, Intent, KeyRecord, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, invalid,
+    needs_newer, of_body, verify,
+};
+use super::tree::{self, Digest, Leaf, Nodes};
+use super::{RecordId, Scope, Slot, State, Time};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// The greatest number of successions of authorities.
+pub(crate) const MAX_SUCCESSIONS: usize = 1000;
+
+/// A revision of a ring that somebody has seen, and the hash of its head. Whoever holds a newer one refuses an older
+/// dump of the inventory. As text `REVISION:HEX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mark {
+    /// The revision.
+    pub revision: u64,
+    /// SHA-256 of the head.
+    pub head: [u8; 32],
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}",
+            self.revision,
+            base16ct::lower::encode_string(&self.head)
+        )
+    }
+}
+
+impl std::str::FromStr for Mark {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::argument("a mark is a revision, a colon and 64 hexadecimal digits");
+        let (revision, head) = text.split_once(':').ok_or_else(wrong)?;
+        let mut bytes = [0; 32];
+        let decoded = base16ct::lower::decode(head, &mut bytes).map_err(|_| wrong())?;
+        if decoded.len() != 32 {
+            return Err(wrong());
+        }
+        Ok(Self {
+            revision: revision.parse().map_err(|_| wrong())?,
+            head: bytes,
+        })
+    }
+}
+
+/// What a process believes of a ring before it reads it: its id, the public key of its authority, and the newest revision
+/// that it has seen.
+#[derive(Debug)]
+pub struct Trust {
+    ring: RecordId,
+    authority: AuthorityKey,
+    mark: Mutex<Option<Mark>>,
+}
+
+impl Trust {
+    /// Trusts this authority, or whichever has followed it, in this ring.
+    #[must_use]
+    pub fn new(ring: RecordId, authority: AuthorityKey) -> Self {
+        Self {
+            ring,
+            authority,
+            mark: Mutex::new(None),
+        }
+    }
+
+    /// Refuses every revision that is older than this one.
+    #[must_use]
+    pub fn with_mark(self, mark: Mark) -> Self {
+        Self {
+            mark: Mutex::new(Some(mark)),
+            ..self
+        }
+    }
+
+    /// Returns the ring's id.
+    #[must_use]
+    pub fn ring(&self) -> RecordId {
+        self.ring
+    }
+
+    /// Returns the authority that is trusted: the ring's, or one before it.
+    #[must_use]
+    pub fn authority(&self) -> AuthorityKey {
+        self.authority
+    }
+
+    /// Returns the newest revision that was seen.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads these scopes and verifies what comes.
+    ///
+    /// # Errors
+    /// `InventoryInvalid` for anything that the ring's authority has not signed, or that is older than what was seen; the error
+    /// names the record. `Configuration` if there is no ring; `Unsupported` if it needs a newer library. Those of
+    /// [`Inventory::read`].
+    pub async fn read(&self, inventory: &dyn Inventory, scopes: &[Scope]) -> Result<View> {
+        let mut nodes: Vec<_> = scopes.iter().flat_map(tree::paths).collect();
+        nodes.push(String::new());
+        nodes.sort();
+        nodes.dedup();
+        let snapshot = inventory.read(scopes, &nodes).await?;
+        self.verify(snapshot, scopes)
+    }
+
+    pub(crate) fn verify(&self, snapshot: Snapshot, scopes: &[Scope]) -> Result<View> {
+        let Some(signed_head) = snapshot.head else {
+            return Err(match (snapshot.revision, self.mark()) {
+                (0, None) => {
+                    Error::configuration("the inventory holds no ring; make one with `waxseal ring init`")
+                }
+                _ => invalid("the head of the ring is missing"),
+            });
+        };
+        let authority = self.newest_authority(&snapshot.successions)?;
+        verify(&signed_head, self.ring, HEAD, &[authority])?;
+        let head: Head = of_body(&signed_head.body)?;
+        if head.min_reader > READER {
+            return Err(needs_newer(head.min_reader));
+        }
+        if head.ring != self.ring || head.revision != snapshot.revision || head.revision == 0 {
+            return Err(invalid(
+                "the head of the ring has another ring or revision than the row beside it",
+            ));
+        }
+        if usize::try_from(head.successions).ok() != Some(snapshot.successions.len()) {
+            return Err(invalid(format!(
+                "the ring has {} successions of authorities, and the head signs {}",
+                snapshot.successions.len(),
+                head.successions
+            )));
+        }
+        let mark = Mark {
+            revision: head.revision,
+            head: Sha256::digest(&signed_head.body).into(),
+        };
+        self.check_mark(mark)?;
+
+        let signed_settings = snapshot
+            .settings
+            .ok_or_else(|| invalid("the settings of the ring are missing"))?;
+        verify(&signed_settings, self.ring, SETTINGS, &[authority])?;
+        if hex(&Sha256::digest(&signed_settings.body).into()) != head.settings {
+            return Err(invalid(
+                "the settings are not those that the head signs: they are of another revision",
+            ));
+        }
+        let settings: Settings = of_body(&signed_settings.body)?;
+        if settings.min_reader > READER {
+            return Err(needs_newer(settings.min_reader));
+        }
+        if settings.ring != self.ring || !settings.authorities.contains(&authority) {
+            return Err(invalid("the settings are those of another ring"));
+        }
+        settings.check()?;
+
+        let root = of_hex(&head.root).ok_or_else(|| invalid("the head's root is no hash"))?;
+        let mut view = View {
+            head,
+            mark,
+            authority,
+            settings: Arc::new(settings),
+            nodes: snapshot.nodes,
+            root,
+            scopes: BTreeMap::new(),
+        };
+        let mut rows: BTreeMap<Scope, Vec<Row>> = BTreeMap::new();
+        for row in snapshot.rows {
+            rows.entry(row.scope.clone()).or_default().push(row);
+        }
+        for scope in scopes {
+            if view.scopes.contains_key(scope) {
+                continue;
+            }
+            let leaves = tree::leaves_of(&view.nodes, &view.root, scope)?;
+            let rows = rows.remove(scope).unwrap_or_default();
+            let scope_view = ScopeView::verify(scope, rows, &leaves, self.ring, view.settings.authorities())?;
+            view.scopes.insert(scope.clone(), scope_view);
+        }
+        self.see(mark);
+        Ok(view)
+    }
+
+    /// Follows the successions from the authority that is trusted to the newest one.
+    fn newest_authority(&self, successions: &[Signed]) -> Result<AuthorityKey> {
+        if successions.len() > MAX_SUCCESSIONS {
+            return Err(invalid("the ring has too many successions of authorities"));
+        }
+        let mut newest = self.authority;
+        let from = successions
+            .iter()
+            .position(|succession| succession.signer == *newest.as_bytes());
+        for (index, signed) in successions
+            .iter()
+            .enumerate()
+            .skip(from.unwrap_or(successions.len()))
+        {
+            verify(signed, self.ring, SUCCESSION, &[newest])?;
+            let succession: Succession = of_body(&signed.body)?;
+            if succession.min_reader > READER {
+                return Err(needs_newer(succession.min_reader));
+            }
+            if usize::try_from(succession.number).ok() != Some(index + 1) || succession.ring != self.ring {
+                return Err(invalid("the successions of authorities are not in order"));
+            }
+            newest = succession.next;
+        }
+        Ok(newest)
+    }
+
+    fn check_mark(&self, mark: Mark) -> Result<()> {
+        match self.mark() {
+            Some(seen) if mark.revision < seen.revision => Err(invalid(format!(
+                "the ring is at revision {}, and revision {} was seen before: the inventory was taken back to an older state",
+                mark.revision, seen.revision
+            ))),
+            Some(seen) if mark.revision == seen.revision && mark.head != seen.head => Err(invalid(format!(
+                "the ring has two heads of revision {}: the inventory was taken back to an older state and went on from there",
+                mark.revision
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn see(&self, mark: Mark) {
+        let mut seen = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_none_or(|seen| seen.revision < mark.revision) {
+            *seen = Some(mark);
+        }
+    }
+}
+
+pub(crate) fn hex(digest: &Digest) -> String {
+    base16ct::lower::encode_string(digest)
+}
+
+pub(crate) fn of_hex(text: &str) -> Option<Digest> {
+    let mut digest = [0; 32];
+    match base16ct::lower::decode(text, &mut digest) {
+        Ok(decoded) if decoded.len() == 32 => Some(digest),
+        _ => None,
+    }
+}
+
+/// One revision of a ring, as far as it was asked for. Everything in it was verified.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub(crate) head: Head,
+    mark: Mark,
+    pub(crate) authority: AuthorityKey,
+    settings: Arc<Settings>,
+    pub(crate) nodes: Nodes,
+    pub(crate) root: Digest,
+    pub(crate) scopes: BTreeMap<Scope, ScopeView>,
+}
+
+/// All records of one scope.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScopeView {
+    keys: Vec<Arc<KeyRecord>>,
+    intents: Vec<Intent>,
+    pub(crate) leaves: Vec<Leaf>,
+    /// Who has signed which record.
+    pub(crate) signers: BTreeMap<RecordId, [u8; 32]>,
+}
+
+impl ScopeView {
+    fn verify(
+        scope: &Scope,
+        rows: Vec<Row>,
+        leaves: &[Leaf],
+        ring: RecordId,
+        authorities: &[AuthorityKey],
+    ) -> Result<Self> {
+        let mut view = Self {
+            leaves: leaves.to_vec(),
+            ..Self::default()
+        };
+        let mut missing: Vec<&Leaf> = leaves.iter().collect();
+        for row in rows {
+            let leaf = Leaf::new(row.id, row.kind, &row.signed.body);
+            let named = |what: &str| {
+                invalid(format!(
+                    "the {} {} of scope {scope} {what}",
+                    row.kind.name(),
+                    row.id
+                ))
+            };
+            let Some(index) = missing.iter().position(|other| other.id == leaf.id) else {
+                return Err(named("is not among the records that the head signs"));
+            };
+            if *missing.swap_remove(index) != leaf {
+                // Whoever changed it, or an older version of it.
+                return Err(named(
+                    "is not the one that the head signs: it was changed, or is an older version",
+                ));
+            }
+            view.signers.insert(row.id, row.signed.signer);
+            match row.kind {
+                RecordKind::Key => view
+                    .keys
+                    .push(Arc::new(KeyRecord::of_row(&row, ring, authorities)?)),
+                RecordKind::Intent => view.intents.push(Intent::of_row(&row, ring, authorities)?),
+            }
+        }
+        if let Some(leaf) = missing.first() {
+            return Err(invalid(format!(
+                "the {} {} of scope {scope} is missing: it was deleted",
+                leaf.kind.name(),
+                leaf.id
+            )));
+        }
+        view.keys.sort_by_key(|key| key.id);
+        view.intents.sort_by_key(|intent| intent.id);
+        for key in view.keys.iter().filter(|key| key.state == State::Active) {
+            let is_second = |other: &&Arc<KeyRecord>| {
+                other.state == State::Active && other.slot == key.slot && other.id != key.id
+            };
+            if view.keys.iter().any(|other| is_second(&other)) {
+                return Err(invalid(format!(
+                    "scope {scope} has two active keys in slot {}",
+                    key.slot
+                )));
+            }
+        }
+        Ok(view)
+    }
+}
+
+impl View {
+    /// Returns the revision.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.head.revision
+    }
+
+    /// Returns when the ring came to this revision, by the inventory's clock.
+    #[must_use]
+    pub fn changed(&self) -> Time {
+        self.head.at
+    }
+
+    /// Returns who changed the ring to this revision.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        &self.head.actor
+    }
+
+    /// Returns the revision and the hash of the head, to hold against a later one.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Returns the authority that has signed it.
+    #[must_use]
+    pub fn authority(&self) -> AuthorityKey {
+        self.authority
+    }
+
+    /// Returns whether the ring has no records at all.
+    pub(crate) fn is_without_records(&self) -> bool {
+        self.root == tree::ABSENT
+    }
+
+    /// Returns the settings.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Returns the keys of a scope that was asked for, in the order they were made.
+    #[must_use]
+    pub fn keys(&self, scope: &Scope) -> &[Arc<KeyRecord>] {
+        self.scopes.get(scope).map_or(&[], |scope| &scope.keys)
+    }
+
+    /// Returns every key that was asked for.
+    pub fn all_keys(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+        self.scopes.values().flat_map(|scope| &scope.keys)
+    }
+
+    /// Returns what rotations of a scope are under way.
+    #[must_use]
+    pub fn intents(&self, scope: &Scope) -> &[Intent] {
+        self.scopes.get(scope).map_or(&[], |scope| &scope.intents)
+    }
+
+    /// Returns every rotation under way that was asked for.
+    pub fn all_intents(&self) -> impl Iterator<Item = &Intent> {
+        self.scopes.values().flat_map(|scope| &scope.intents)
+    }
+
+    /// Returns a key, if its scope was asked for.
+    #[must_use]
+    pub fn key(&self, id: RecordId) -> Option<&Arc<KeyRecord>> {
+        self.all_keys().find(|key| key.id == id)
+    }
+
+    /// Returns the active key of a scope and slot.
+    #[must_use]
+    pub fn active(&self, scope: &Scope, slot: &Slot) -> Option<&Arc<KeyRecord>> {
+        let mut keys = self.keys(scope).iter();
+        keys.find(|key| key.state == State::Active && key.slot == *slot)
+    }
+}
+
+/// The error of a key that is not there.
+pub(crate) fn no_such_key(id: RecordId) -> Error {
+    Error::new(ErrorKind::InvalidArgument).with_detail(format!("the ring has no key {id}"))
+}

@@ -1,0 +1,159 @@
+//! An inventory with a simulated clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::SimulatedRuntime;
+use crate::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Snapshot};
+use crate::ring::{RecordId, Scope, Time};
+use crate::runtime::Runtime;
+use crate::value::error::Result;
+
+/// Any inventory, with the wall clock of a [`SimulatedRuntime`] in the place of its own: a year passes at once, on SQLite and
+/// PostgreSQL as in memory.
+///
+/// Heartbeats keep the simulated time at which they were written through this value or a clone of it. Clones share the clock, which
+/// never goes back.
+///
+/// ```
+/// # use std::time::Duration;
+/// use waxseal::ring::{Inventory, inventory::MemoryInventory};
+/// use waxseal::testing::{ClockedInventory, SimulatedRuntime};
+///
+/// # pollster::block_on(async {
+/// let runtime = SimulatedRuntime::new();
+/// let inventory = ClockedInventory::new(MemoryInventory::new(), &runtime);
+/// let before = inventory.now().await?;
+/// runtime.advance(Duration::from_secs(365 * 86_400));
+/// assert_eq!(inventory.now().await?.since(before).as_secs(), 365 * 86_400);
+/// # Ok::<(), waxseal::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClockedInventory {
+    inner: Arc<dyn Inventory>,
+    runtime: SimulatedRuntime,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    latest: Option<Time>,
+    /// When each heartbeat was written.
+    beats: BTreeMap<(String, String), Time>,
+}
+
+impl ClockedInventory {
+    /// Puts this runtime's wall clock in the place of the inventory's own.
+    #[must_use]
+    pub fn new(inventory: impl Inventory + 'static, runtime: &SimulatedRuntime) -> Self {
+        Self {
+            inner: Arc::new(inventory),
+            runtime: runtime.clone(),
+            kept: Arc::default(),
+        }
+    }
+
+    /// Does `work` with the time and what is kept.
+    fn at<T>(&self, work: impl FnOnce(Time, &mut Kept) -> T) -> Result<T> {
+        let clock = Time::try_from(self.runtime.wall_clock())?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = kept.latest.map_or(clock, |latest| latest.max(clock));
+        kept.latest = Some(now);
+        Ok(work(now, &mut kept))
+    }
+}
+
+#[async_trait]
+impl Inventory for ClockedInventory {
+    async fn revision(&self) -> Result<u64> {
+        self.inner.revision().await
+    }
+
+    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
+        self.inner.read(scopes, nodes).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<()> {
+        self.inner.commit(change).await
+    }
+
+    async fn restore(&self, whole: &Snapshot) -> Result<()> {
+        self.inner.restore(whole).await
+    }
+
+    async fn now(&self) -> Result<Time> {
+        self.at(|now, _| now)
+    }
+
+    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
+        self.inner.scope_of(id).await
+    }
+
+    async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
+        self.inner.scopes_of_kek(provider, kek_id, limit).await
+    }
+
+    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
+        self.inner.scopes_due(by, limit).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Time>> {
+        self.inner.next_due().await
+    }
+
+    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        self.inner.scopes_after(after, limit).await
+    }
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
+        self.inner.beat(heartbeat).await?;
+        let of = (heartbeat.reader.clone(), heartbeat.process.clone());
+        self.at(|now, kept| {
+            kept.beats.insert(of, now);
+        })
+    }
+
+    async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
+        let mut beats = self.inner.heartbeats(Time::from_microseconds(0)?).await?;
+        self.at(|_, kept| {
+            for beat in &mut beats {
+                let of = (beat.reader.clone(), beat.process.clone());
+                beat.at = kept.beats.get(&of).copied().or(beat.at);
+            }
+        })?;
+        beats.retain(|beat| beat.at >= Some(since));
+        beats.sort_by_key(|beat| std::cmp::Reverse(beat.at));
+        Ok(beats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::ring::inventory::MemoryInventory;
+
+    #[test]
+    fn time_and_heartbeats_go_by_the_simulated_clock_which_never_goes_back() {
+        let runtime = SimulatedRuntime::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
+        let inventory = ClockedInventory::new(MemoryInventory::new(), &runtime);
+        let at = |seconds: i64| Time::from_microseconds(seconds * 1_000_000).unwrap();
+        let beat = |process: &str| Heartbeat::new("r".to_owned(), process.to_owned(), 1, Vec::new());
+        pollster::block_on(async {
+            assert_eq!(inventory.now().await.unwrap(), at(1_000));
+            inventory.beat(&beat("a")).await.unwrap();
+            runtime.advance(Duration::from_secs(60));
+            inventory.clone().beat(&beat("b")).await.unwrap();
+            let beats = inventory.heartbeats(at(1_000)).await.unwrap();
+            let times: Vec<_> = beats.iter().map(|beat| (&*beat.process, beat.at)).collect();
+            assert_eq!(times, [("b", Some(at(1_060))), ("a", Some(at(1_000)))]);
+            assert_eq!(inventory.heartbeats(at(1_001)).await.unwrap().len(), 1);
+            runtime.set_wall_clock(SystemTime::UNIX_EPOCH);
+            assert_eq!(inventory.clone().now().await.unwrap(), at(1_060));
+        });
+    }
+}
