@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --example tenants
+//! cargo run --example tenants -- --shared
 //! ```
 
 use std::fmt;
@@ -20,6 +21,11 @@ fn main() -> Result<()> {
         .route("acme", tenant()?)
         .route("acme/eu", tenant()?)
         .route("globex", tenant()?);
+    // Without this, contexts that no scope takes are refused.
+    let router = match std::env::args().any(|argument| argument == "--shared") {
+        true => router.otherwise(tenant()?),
+        false => router,
+    };
     let sealer = blocking::Sealer::from(Sealer::from_source(router));
 
     for tenant in ["acme", "acme/us", "acme/eu", "globex", "acmex"] {

@@ -44,7 +44,9 @@ impl FileDisk {
         let path = fs::canonicalize(path).map_err(Error::io)?;
         // Opening something that is not a file can wait for ever, or have an effect.
         if !fs::metadata(&path).map_err(Error::io)?.is_file() {
-            return Err(Error::unsupported("re-wrapping in place what is no file"));
+            return Err(Error::unsupported(
+                "re-wrapping something other than a regular file in place",
+            ));
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
@@ -205,7 +207,7 @@ impl Disk for FileDisk {
 
 fn not_believed() -> Error {
     journal::malformed()
-        .with_detail("the journal beside the file is not a file of the same owner; look at it")
+        .with_detail("the journal beside the file is not a regular file of the same owner; look at it")
 }
 
 /// Refuses a file that was replaced before it was locked.

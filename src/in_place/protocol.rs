@@ -97,7 +97,7 @@ pub(super) fn recover(disk: &mut impl Disk) -> Result<Recovery> {
         Ok(journal) if has_body(&front, &journal) && journal.file_len == file_len => journal,
         _ => {
             return Err(malformed().with_detail(
-                "a re-wrap was interrupted, and the file is no envelope, nor the one that its journal is of",
+                "a re-wrap was interrupted, but the file is neither an envelope nor the file of the journal beside it; look at both",
             ));
         }
     };

@@ -46,6 +46,24 @@ impl KekTemplate {
     }
 }
 
+/// Where a KEK is kept, as its backend reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "ring",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+#[non_exhaustive]
+pub enum Protection {
+    /// In an HSM.
+    Hardware,
+    /// In software: that of a KMS, or a file.
+    Software,
+    /// The backend does not say.
+    #[default]
+    Unknown,
+}
+
 /// What a backend reports about a KEK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,6 +74,8 @@ pub struct KekDescription {
     pub state: KekState,
     /// The algorithm that it wraps with.
     pub algorithm: WrapAlgorithm,
+    /// Where it is kept.
+    pub protection: Protection,
     /// When it was created, if the backend reports it.
     pub created: Option<SystemTime>,
     /// When it will be destroyed, if that is scheduled.
@@ -74,11 +94,19 @@ impl KekDescription {
             kek,
             state,
             algorithm,
+            protection: Protection::Unknown,
             created: None,
             destroyed_at: None,
             not_before: None,
             expires_at: None,
         }
+    }
+
+    /// Says where the KEK is kept.
+    #[must_use]
+    pub fn with_protection(mut self, protection: Protection) -> Self {
+        self.protection = protection;
+        self
     }
 }
 

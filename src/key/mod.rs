@@ -3,6 +3,7 @@
 mod admin;
 mod budget;
 mod capabilities;
+pub(crate) mod failure;
 mod recognition;
 mod request;
 mod rules;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use admin::{KekAdmin, KekDescription, KekState, KekTemplate};
+pub use admin::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 pub use budget::CallBudget;
 pub use capabilities::{Binds, Capabilities, Versions};
 pub use recognition::Recognition;

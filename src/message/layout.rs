@@ -80,12 +80,12 @@ impl Layout {
     }
 
     pub(crate) fn check(&self, buffer: &[u8]) -> Result<()> {
-        if buffer.len() == self.envelope_len() {
-            Ok(())
-        } else {
-            Err(Error::argument(
-                "the buffer has not the length of the envelope's layout",
-            ))
+        let (needed, given) = (self.envelope_len(), buffer.len());
+        if needed == given {
+            return Ok(());
         }
+        Err(Error::argument(format!(
+            "the buffer must have exactly the {needed} bytes of the envelope's layout, got {given}"
+        )))
     }
 }

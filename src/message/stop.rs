@@ -66,7 +66,7 @@ impl Pulse {
     pub fn check(&self, now: Monotonic) -> Result<()> {
         if nanos(now) >= self.0.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::LeaseExpired)
-                .with_detail("nobody has confirmed for a while that its keys are still good"));
+                .with_detail("nobody has confirmed recently that its keys may still be used"));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Provenance;
+use crate::backend::kek_uri::KekUri;
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KeyManager};
 use crate::value::error::Result;
@@ -19,8 +20,7 @@ pub trait Backends: Debug + Send + Sync {
     /// Opens exactly this KEK: with a version, it wraps under that version and no other.
     ///
     /// # Errors
-    /// `Configuration` if the backend may not be named here, or the KEK is not the one that the record names; those of
-    /// [`KekUri::open`](crate::backend::kek_uri::KekUri::open).
+    /// `Configuration` if the backend may not be named here, or the KEK is not the one that the record names; those of [`KekUri::open`].
     async fn key(&self, provenance: &Provenance) -> Result<Arc<dyn KeyManager>>;
 
     /// Opens the administration of the KEKs where this URI points, with the credentials of an administrator.
@@ -32,14 +32,15 @@ pub trait Backends: Debug + Send + Sync {
     /// Opens the KEK where this URI points, in whichever version its backend chooses: what it wraps names the KEK that it is.
     ///
     /// # Errors
-    /// `Configuration` if the backend may not be named here; those of
-    /// [`KekUri::open`](crate::backend::kek_uri::KekUri::open).
+    /// `Configuration` if the backend may not be named here; those of [`KekUri::open`].
     async fn open(&self, uri: &str) -> Result<Arc<dyn KeyManager>>;
 
     /// Returns the URI of a KEK that the administration of `uri` has made under this name. Makes no call.
     ///
     /// # Errors
-    /// `Unsupported` if no other KEK can be made at the place of this kind of URI; `InvalidArgument` if the KEK has another provider,
-    /// or the name is not one of this kind of URI.
-    fn sibling(&self, uri: &str, name: &str, kek: &KekRef) -> Result<String>;
+    /// Those of [`KekUri::sibling`].
+    fn sibling(&self, uri: &str, name: &str, kek: &KekRef) -> Result<String> {
+        let sibling = uri.parse::<KekUri>()?.sibling(name, kek)?;
+        Ok(sibling.to_stored()?.to_owned())
+    }
 }

@@ -57,6 +57,11 @@ impl<'d> Draft<'d> {
         self.at
     }
 
+    /// Returns the revision that the ring will have.
+    pub(crate) fn revision(&self) -> u64 {
+        self.view.head.revision + 1
+    }
+
     /// Returns who makes the change.
     pub(crate) fn actor(&self) -> &'d str {
         self.actor

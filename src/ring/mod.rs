@@ -4,12 +4,15 @@ mod authority;
 mod backends;
 mod check;
 mod draft;
+pub mod evidence;
 mod id;
 pub mod inventory;
 mod lifecycle;
 mod reader;
 mod record;
+mod rotation;
 mod scope;
+mod source;
 mod time;
 mod transfer;
 mod tree;
@@ -24,7 +27,12 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{Canary, Intent, IntentStep, KeyRecord, Move, Protection, Provenance, RetireBy, Settings};
+pub use rotation::{
+    Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
+    Orphan, Preset, Refused, RingAdmin, Rollout, Rotated, Target, Tick, Verdict,
+};
 pub use scope::{Scope, ScopeTemplate, Slot};
+pub use source::{Builder as KeyRingBuilder, KeyRing, Status};
 pub use time::{Period, Time};
 pub use transfer::import;
 pub use upkeep::{rotate_authority, set_settings};

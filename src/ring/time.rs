@@ -52,6 +52,13 @@ impl Time {
         Self(self.0.saturating_add(by).min(Timestamp::MAX.as_microsecond()))
     }
 
+    /// Returns the point `by` earlier; the first there is instead of an overflow.
+    #[must_use]
+    pub fn saturating_sub(self, by: Duration) -> Self {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(by).max(Timestamp::MIN.as_microsecond()))
+    }
+
     /// Returns how long after `earlier` it is; zero if it is not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

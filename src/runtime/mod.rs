@@ -92,7 +92,10 @@ pub async fn run_blocking<T: Send + 'static>(
         // If this fails, nobody waits anymore.
         let _ = done.send(work());
     }));
-    result
-        .await
-        .map_err(|_| Error::new(ErrorKind::Unavailable).with_detail("the runtime lost a blocking task"))
+    result.await.map_err(|_| lost_work())
+}
+
+/// The error for work that a runtime dropped or lost.
+pub(crate) fn lost_work() -> Error {
+    Error::new(ErrorKind::Unavailable).with_detail("the runtime lost a blocking task")
 }

@@ -11,6 +11,26 @@ use crate::value::error::{Error, Result};
 /// Nothing changes until the caller stores them. [`splice`](Self::splice) returns a whole new envelope.
 /// [`prefix`](Self::prefix) and [`replaces`](Self::replaces) let a store write only the front.
 /// [`in_place`](Self::in_place) returns bytes of the old length, if they fit.
+///
+/// ```
+/// # use waxseal::{EncryptionContext, Kek, Sealer, blocking, backend::local::LocalKey};
+/// # use waxseal::envelope::Header;
+/// # use waxseal::source::Fate;
+/// # let (old, new) = (LocalKey::new(&Kek::generate()?), LocalKey::new(&Kek::generate()?));
+/// # let context = EncryptionContext::new([("bucket", "reports")])?;
+/// # let object = blocking::Sealer::new(old.clone()).seal(b"hello", &context)?;
+/// # let sealer = blocking::Sealer::from(Sealer::builder().wrap_with(new).open_with(old).build()?);
+/// // The header is enough, however long the object is.
+/// let header = Header::parse(&object)?;
+/// let wraps = sealer.rewrap(header.as_bytes(), &context)?;
+/// assert!(wraps.stanzas().iter().all(|stanza| stanza.fate == Fate::Replaced));
+///
+/// // The store writes the new front, and copies the rest of the object behind it.
+/// let (front, rest) = (wraps.prefix(), &object[wraps.replaces()..]);
+/// # assert_eq!([front, rest].concat(), wraps.splice(&object)?);
+/// # assert_eq!(sealer.open(&[front, rest].concat(), &context)?, b"hello");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewWraps {
     wraps: Wraps,

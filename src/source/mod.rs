@@ -10,6 +10,8 @@ mod rewrapped;
 
 pub use crate::message::Pulse;
 pub use any_of::AnyOf;
+#[cfg(feature = "ring")]
+pub(crate) use cache::flight;
 #[cfg(feature = "cache")]
 pub use cache::{CacheStats, Cached, Caching, OnDenial};
 pub use dek_source::DekSource;

@@ -65,7 +65,11 @@ impl Rewrapped {
     /// - `OverLimit` for more than 16 wraps in all
     pub fn new(section: &WrapSection<'_>, made: Vec<WrappedDek>, fates: &[Fate]) -> Result<Self> {
         if fates.len() != section.count() {
-            return Err(Error::argument("a re-wrap says what becomes of each stanza"));
+            return Err(Error::argument(format!(
+                "a re-wrap needs a fate for each of the {} stanzas, got {}",
+                section.count(),
+                fates.len()
+            )));
         }
         let count = made.len();
         let under = made.iter().map(|wrapped| wrapped.kek().clone()).collect();
@@ -188,7 +192,7 @@ impl Rewrapped {
         };
         if replaced > left && !rules.leaves_fewer_wraps() {
             let detail = format!(
-                "{replaced} keys open it now, of which {left} would be left; allow it with RewrapRules::leaving_fewer_wraps, or wrap with as many",
+                "{replaced} keys open it now, and {left} would be left; wrap with as many keys, or allow fewer with RewrapRules::leaving_fewer_wraps",
             );
             return Err(Error::new(ErrorKind::WouldWeaken {
                 what: "fewer wraps than it found",

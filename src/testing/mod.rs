@@ -6,6 +6,7 @@
 //! | see what a sealer asks of a KMS, and make the KMS fail | [`FakeKeyManager`] |
 //! | test what depends on time, without waiting | [`SimulatedRuntime`] |
 //! | test what reads variables, without touching the process | [`FakeEnvironment`] |
+//! | test an `Inventory` of your own against its contract (feature `ring`) | `inventory_conformance` |
 //! | let a year pass for a key ring (feature `ring`) | `ClockedInventory` |
 //!
 //! Decorators and policies of your own: see the examples `audit`, `tenants` and `two_wraps`.
@@ -18,6 +19,8 @@ mod clocked;
 pub mod conformance;
 mod environment;
 mod fake;
+#[cfg(feature = "ring")]
+pub mod inventory_conformance;
 mod join;
 mod runtime;
 

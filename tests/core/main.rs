@@ -35,6 +35,8 @@ mod properties;
 mod ranges;
 mod rewrap_keeps;
 mod rewrapper;
+#[cfg(feature = "ring")]
+mod ring_rotation;
 mod streams;
 mod why_not;
 

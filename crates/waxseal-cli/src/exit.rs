@@ -26,19 +26,16 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     (0, "done: the output is there"),
     (
         Exit::Failed as u8,
-        "failed for a reason that no other code stands for",
+        "failed for a reason that has no code of its own",
     ),
-    (
-        Exit::Usage as u8,
-        "the command line makes no sense; nothing was done",
-    ),
+    (Exit::Usage as u8, "the command line is invalid; nothing was done"),
     (
         Exit::DoesNotOpen as u8,
         "does not open: wrong key, context or AAD, or altered data",
     ),
     (
         Exit::NoKey as u8,
-        "no key: none that is configured opens it, or the configuration of one is wrong",
+        "no key: no configured key opens it, or the configuration of a key is wrong",
     ),
     (
         Exit::Denied as u8,
@@ -46,7 +43,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     ),
     (
         Exit::TryAgain as u8,
-        "unavailable, throttled, timed out, busy or changed meanwhile: try again",
+        "unavailable, throttled, timed out, busy, or changed meanwhile: try again",
     ),
     (
         Exit::NoEnvelope as u8,
@@ -54,7 +51,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     ),
     (
         Exit::Refused as u8,
-        "refused by a rule or a policy; nothing was done",
+        "refused by a rule or a policy; nothing was changed",
     ),
     (Exit::Io as u8, "reading or writing failed"),
     (Exit::Doctor as u8, "doctor found a key that needs attention"),
@@ -63,7 +60,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     (Exit::KeyRevoked as u8, "the key is revoked"),
     (
         Exit::KeyUnusable as u8,
-        "the key is disabled, not ready, (about to be) destroyed or not there",
+        "the key is disabled, not ready, destroyed, about to be destroyed, or missing",
     ),
 ];
 

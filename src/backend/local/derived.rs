@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::kdf::{Kdf, SALT};
 use super::xaes::Xaes;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, lost_work};
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -169,9 +169,7 @@ impl DerivedKeks {
         if begins {
             self.derive_next(runtime);
         }
-        derived
-            .await
-            .map_err(|_| Error::new(ErrorKind::Unavailable).with_detail("the runtime lost a blocking task"))?
+        derived.await.map_err(|_| lost_work())?
     }
 
     fn derive_next(self: &Arc<Self>, runtime: &Arc<dyn Runtime>) {

@@ -109,7 +109,9 @@ impl<K: KeyManager> Resilient<K> {
             Err(wait) => {
                 let error = Error::new(ErrorKind::Unavailable)
                     .with_provider(self.inner.provider().to_owned())
-                    .with_detail("it was down, and is left alone for a while")
+                    .with_detail(
+                        "the key manager failed several times in a row, so it is not asked for a while",
+                    )
                     .with_retry_after(wait);
                 return Try::Final(error);
             }

@@ -133,8 +133,8 @@ impl Parallel {
         }
     }
 
-    /// Sets from which size, in bytes of plaintext, payloads are shared among threads. Larger payloads than this are
-    /// shared. 262,144 by default. It does not apply to streams, whose length nobody knows.
+    /// Sets the size, in bytes of plaintext, above which payloads are shared among threads. 262,144 by default. It does not
+    /// apply to streams, whose length nobody knows.
     #[must_use]
     pub fn above(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
@@ -234,7 +234,8 @@ fn share<P>(
 
 /// A thread of the pool panicked over a piece, and the pool kept it to itself.
 pub(crate) fn lost() -> Error {
-    Error::new(ErrorKind::Unavailable).with_detail("the pool lost a piece of work")
+    Error::new(ErrorKind::Unavailable)
+        .with_detail("a thread of the pool panicked, or the pool lost a piece of work")
 }
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ impl Parallel {
     /// - `Io` if the system starts no more threads
     pub fn rayon(threads: usize) -> Result<Self> {
         if !(2..=1024).contains(&threads) {
-            return Err(Error::argument("2 to 1024 threads"));
+            return Err(Error::argument(format!(
+                "threads must be between 2 and 1024, got {threads}"
+            )));
         }
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads - 1)

@@ -157,7 +157,7 @@ impl RangePlan {
         let fits = |(piece, range): (&P, Range<u64>)| piece.as_ref().len() as u64 == range.end - range.start;
         if pieces.len() != ranges.len() || !pieces.iter().zip(ranges).all(fits) {
             return Err(Error::argument(
-                "the pieces have not the lengths of the plan's ranges",
+                "the pieces must be those of the plan: one for each of its ranges, of the same length",
             ));
         }
         let len = usize::try_from(self.range.end - self.range.start).map_err(|_| Error::cannot_open())?;

@@ -51,7 +51,7 @@ impl RecordKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Signed {
-    /// What was signed: a JSON object in UTF-8. At most [`MAX_BODY`] bytes.
+    /// What was signed: a JSON object in UTF-8. 1 to [`MAX_BODY`] bytes.
     pub body: Vec<u8>,
     /// The public key that the signature is said to be by.
     pub signer: [u8; 32],
@@ -79,6 +79,13 @@ fn check_body(body: &[u8]) -> Result<()> {
         limit: "body of a record",
         max: MAX_BODY as u64,
     }))
+}
+
+fn check_signed(signed: &Signed) -> Result<()> {
+    if signed.body.is_empty() {
+        return Err(Error::argument("the body of a record is not empty"));
+    }
+    check_body(&signed.body)
 }
 
 /// Refuses a path that no node has.
@@ -192,7 +199,7 @@ impl Snapshot {
             return Err(Error::argument("a snapshot without a head is no ring"));
         };
         for signed in self.settings.iter().chain(&self.successions).chain([&head]) {
-            check_body(&signed.body)?;
+            check_signed(signed)?;
         }
         check_parts(&self.nodes, &self.rows, self.revision - 1)
     }
@@ -205,7 +212,7 @@ fn check_parts(nodes: &BTreeMap<NodePath, Vec<u8>>, rows: &[Row], follows: u64) 
         check_body(body)?;
     }
     for row in rows {
-        check_body(&row.signed.body)?;
+        check_signed(&row.signed)?;
     }
     let revisions = rows.iter().map(|row| row.revision).chain([follows]);
     if revisions.max() >= Some(MAX_REVISION) {
@@ -252,12 +259,12 @@ impl Change {
     /// Refuses what no inventory stores. Implementations call this first.
     ///
     /// # Errors
-    /// `OverLimit` if a body or a node has more than [`MAX_BODY`] bytes; `InvalidArgument` if the path of a node is none, or a
-    /// revision is above 2^63 - 2.
+    /// `OverLimit` if a body or a node has more than [`MAX_BODY`] bytes; `InvalidArgument` if the body of a record is empty, the path
+    /// of a node is none, or a revision is above 2^63 - 2.
     pub fn check(&self) -> Result<()> {
         let signed = [Some(&self.head), self.settings.as_ref(), self.succession.as_ref()];
         for signed in signed.into_iter().flatten() {
-            check_body(&signed.body)?;
+            check_signed(signed)?;
         }
         check_parts(&self.nodes, &self.put, self.follows)
     }

@@ -1,11 +1,13 @@
 //! The record of what a rotation is about to do at a backend.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::Record;
+use super::{READER, Record};
 use crate::envelope::KekRef;
 use crate::ring::inventory::RecordKind;
-use crate::ring::{RecordId, Scope, Slot, State, Time};
+use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
 use crate::value::error::{Error, Result};
 
 /// What a rotation makes at the backend.
@@ -42,7 +44,7 @@ pub struct Intent {
     pub key: RecordId,
     /// The key that is rotated. `None` if the scope has none yet.
     pub predecessor: Option<RecordId>,
-    /// The KEK URI under which the new KEK will be reached.
+    /// The KEK URI of the place where the new KEK is made: for a new version that of the KEK itself.
     pub uri: String,
     /// What is made.
     pub step: IntentStep,
@@ -50,6 +52,13 @@ pub struct Intent {
     pub stage: bool,
     /// The share in percent of the contexts that the new key wraps for while it is pending.
     pub canary: Option<u8>,
+    /// The cadence of the new key.
+    pub cadence: Period,
+    /// The overlap of the new key.
+    pub overlap: Period,
+    /// The labels of the new key.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Which process works on it.
     pub owner: String,
     /// How often it was taken over.
@@ -62,6 +71,62 @@ pub struct Intent {
     pub actor: String,
     /// Why.
     pub reason: String,
+    /// Why it was given up. What it may have made at the backend is then an orphan, which is never used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<String>,
+}
+
+impl Intent {
+    /// What is about to be made for a scope and slot. Whose work it is, is said by a [claim](Self::claim).
+    pub(crate) fn new(
+        (id, key): (RecordId, RecordId),
+        (scope, slot): (Scope, Slot),
+        uri: String,
+        step: IntentStep,
+        (cadence, overlap): (Period, Period),
+        begun: Time,
+    ) -> Self {
+        Self {
+            min_reader: READER,
+            id,
+            scope,
+            slot,
+            revision: 0,
+            key,
+            predecessor: None,
+            uri,
+            step,
+            stage: false,
+            canary: None,
+            cadence,
+            overlap,
+            labels: BTreeMap::new(),
+            owner: String::new(),
+            fence: 0,
+            lease_until: begun,
+            begun,
+            actor: String::new(),
+            reason: String::new(),
+            abandoned: None,
+        }
+    }
+
+    /// The same in the hands of a process: whoever had it before can do nothing with it anymore.
+    pub(crate) fn claim(&self, owner: String, lease_until: Time) -> Self {
+        Self {
+            owner,
+            lease_until,
+            fence: self.fence.saturating_add(1),
+            revision: self.revision + 1,
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether somebody is at work on it.
+    #[must_use]
+    pub fn is_held(&self, now: Time) -> bool {
+        self.abandoned.is_none() && self.lease_until > now
+    }
 }
 
 impl Record for Intent {
@@ -96,12 +161,16 @@ impl Record for Intent {
     }
 
     fn due(&self) -> Option<Time> {
-        Some(self.lease_until)
+        self.abandoned.is_none().then_some(self.lease_until)
     }
 
     fn check(&self) -> Result<()> {
         let is_short = |text: &str| text.len() <= 1024 && !text.chars().any(char::is_control);
         let texts = [&self.owner, &self.actor, &self.reason];
+        let texts = texts.into_iter().chain(&self.abandoned);
+        if self.canary.is_some_and(|percent| !(1..=100).contains(&percent)) {
+            return Err(Error::argument("a canary share is 1 to 100 percent"));
+        }
         if texts.into_iter().all(|text| is_short(text)) {
             Ok(())
         } else {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{READER, Record, invalid};
 use crate::backend::kek_uri::KekUri;
 use crate::envelope::{KekRef, WrapAlgorithm};
+pub use crate::key::Protection;
 use crate::ring::inventory::RecordKind;
 use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -15,21 +16,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 const MAX_MOVES: usize = 500;
 const MAX_LABELS: usize = 64;
 
-/// Where a KEK is kept, as its backend says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Protection {
-    /// In an HSM.
-    Hardware,
-    /// In software: that of a KMS, or a file.
-    Software,
-    /// The backend does not say.
-    Unknown,
-}
-
 /// How a KEK is reached, and which one it is. Without secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Provenance {
     /// The KEK URI. No URI holds a secret.
@@ -125,6 +113,9 @@ pub struct KeyRecord {
     /// Its canary share, while it is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// Whether it stays pending until somebody promotes it.
+    #[serde(default)]
+    pub staged: bool,
     /// Whether it has ever been allowed to wrap.
     pub has_wrapped: bool,
     /// The key that it follows.
@@ -133,6 +124,9 @@ pub struct KeyRecord {
     /// The key that follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub successor: Option<RecordId>,
+    /// The revision of the ring that it came with: a process that has not read this one does not know the key.
+    #[serde(default)]
+    pub in_ring_since: u64,
     /// How long it is active before it is rotated.
     pub cadence: Period,
     /// How long it opens after its successor became active, before it may be retired.
@@ -154,6 +148,9 @@ pub struct KeyRecord {
     /// When the backend will be told to destroy it, or destroys it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destruction_due: Option<Time>,
+    /// Whether the backend was told to destroy it.
+    #[serde(default)]
+    pub destruction_told: bool,
     /// When it was destroyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroyed: Option<Time>,
@@ -188,9 +185,11 @@ impl KeyRecord {
             algorithm: algorithm.to_string(),
             protection,
             canary: None,
+            staged: false,
             has_wrapped: false,
             predecessor: None,
             successor: None,
+            in_ring_since: 0,
             cadence,
             overlap,
             created,
@@ -199,6 +198,7 @@ impl KeyRecord {
             deprecated: None,
             retirement_due: None,
             destruction_due: None,
+            destruction_told: false,
             destroyed: None,
             history: Vec::new(),
             labels: BTreeMap::new(),
@@ -257,6 +257,7 @@ impl Record for KeyRecord {
 
     fn due(&self) -> Option<Time> {
         match self.state {
+            State::Pending if !self.staged => Some(self.created),
             State::Active => self.next_rotation,
             State::Deprecated => self.retirement_due,
             State::Destroying => self.destruction_due,

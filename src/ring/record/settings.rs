@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::READER;
 use crate::ring::authority::AuthorityKey;
-use crate::ring::{Period, RecordId, ScopeTemplate};
+use crate::ring::{Period, Preset, RecordId, ScopeTemplate};
 use crate::value::error::{Error, Result};
 
 /// The greatest number of readers that may be demanded, and of keys of each kind.
@@ -51,7 +51,10 @@ pub struct Settings {
     pub retire: RetireBy,
     /// How long a key stays `destroying` before the backend is told to destroy it. 7 days by default.
     pub cooling_off: Period,
-    /// The cadence of keys that are created without one. 90 days by default.
+    /// Cadences by the kind of key, for keys that are created without one. None by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// The cadence of keys that are created without one, if there is no preset. 90 days by default.
     pub cadence: Period,
     /// The overlap of keys that are created without one. 24 hours by default.
     pub overlap: Period,
@@ -75,6 +78,7 @@ impl Settings {
             store_delay: Period::zero(),
             retire: RetireBy::Evidence,
             cooling_off: "P7D".parse()?,
+            preset: None,
             cadence: "P90D".parse()?,
             overlap: "PT24H".parse()?,
             readers: Vec::new(),

@@ -262,7 +262,7 @@ impl Known {
 
 /// The error for an iterator over values, or their lengths, that changed after it was cloned.
 fn changed() -> Error {
-    Error::argument("the values of the batch have changed while they were sealed")
+    Error::argument("the values of the batch changed while they were sealed")
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ impl AnyOf {
             };
             if seen.contains(&identity) {
                 return Err(Error::configuration(
-                    "two key managers to wrap with are the same key; a second wrap under it would open nothing more",
+                    "two key managers to wrap with are the same key; a second wrap under it would let nobody else open",
                 )
                 .with_provider(manager.provider().to_owned()));
             }

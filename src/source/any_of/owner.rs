@@ -154,7 +154,7 @@ impl AnyOf {
                 what: "fewer wraps than it found",
             })
             .with_detail(
-                "several keys of one name open it now; allow it with RewrapRules::leaving_fewer_wraps, or wrap with as many",
+                "several keys of one name open it now; wrap with as many keys, or allow fewer with RewrapRules::leaving_fewer_wraps",
             ));
         }
         Ok(())
@@ -207,6 +207,9 @@ fn is_about_the_stanza(error: &Error) -> bool {
             | ErrorKind::NoUsableKey
             // It opens for nobody anymore. The new wrap opens, so there is at most one of these.
             | ErrorKind::KeyDestroyed
+            // A ring does not let it unwrap anymore.
+            | ErrorKind::KeyRetired
+            | ErrorKind::KeyRevoked
             // The key or version that the stanza names is not there, at a KMS where the destination has just wrapped.
             | ErrorKind::KeyNotFound
     )

@@ -306,7 +306,8 @@ impl Core {
 impl Holder for Core {
     fn let_go(&self, meant: &Meant<'_>) -> Vec<Arc<DekLease>> {
         let mut kept = Vec::new();
-        for table in [&self.sealing, &self.opening] {
+        let opening = (!meant.only_sealing).then_some(&self.opening);
+        for table in std::iter::once(&self.sealing).chain(opening) {
             let removed = table.clear(
                 |key, entry| {
                     let is_meant = |lease: &Arc<DekLease>| (meant.lease)(lease.named_keks(), key.context());

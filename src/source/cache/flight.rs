@@ -9,13 +9,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::sync::Mutex;
 
 /// The work. It belongs to no task, so whoever waits can drive it.
-pub(super) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Work under way, driven by all who wait for it: whoever is polled polls the work, and when the work wakes, all are
 /// woken. So it goes on while any of them is alive and polled, with the very same call to the key manager, and a task
 /// that was dropped, or that nobody polls any more, holds up nobody. The price is a wake-up of each for each of the
 /// work's own.
-pub(super) struct Flight<T>(Mutex<State<T>>);
+pub(crate) struct Flight<T>(Mutex<State<T>>);
 
 struct State<T> {
     progress: Progress<T>,
@@ -35,7 +35,7 @@ enum Progress<T> {
 }
 
 impl<T: Clone + Send + 'static> Flight<T> {
-    pub(super) fn new(work: Work<T>) -> Arc<Self> {
+    pub(crate) fn new(work: Work<T>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             progress: Progress::Resting(work),
             wakers: BTreeMap::new(),
@@ -43,7 +43,7 @@ impl<T: Clone + Send + 'static> Flight<T> {
     }
 
     /// What the work gave; `None` where it never will, because it panicked.
-    pub(super) fn poll(self: &Arc<Self>, waiter: u64, context: &mut Context<'_>) -> Poll<Option<T>> {
+    pub(crate) fn poll(self: &Arc<Self>, waiter: u64, context: &mut Context<'_>) -> Poll<Option<T>> {
         // Dropped outside the lock: either may be the last to hold a task.
         let (waker, _former);
         waker = context.waker().clone();
@@ -87,13 +87,13 @@ impl<T: Clone + Send + 'static> Flight<T> {
     }
 
     /// Whether its end is still to come.
-    pub(super) fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(state.progress, Progress::Resting(_) | Progress::Polled { .. })
     }
 
     /// One that waited has left.
-    pub(super) fn leave(&self, waiter: u64) {
+    pub(crate) fn leave(&self, waiter: u64) {
         let waker = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             state.wakers.remove(&waiter)
@@ -103,7 +103,7 @@ impl<T: Clone + Send + 'static> Flight<T> {
     }
 
     /// The work, to be dropped, when nobody waits any more.
-    pub(super) fn abandon(&self) -> Option<Work<T>> {
+    pub(crate) fn abandon(&self) -> Option<Work<T>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut state.progress, Progress::Lost) {
             Progress::Resting(work) => Some(work),

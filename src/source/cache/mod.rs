@@ -3,7 +3,7 @@
 mod core;
 mod counters;
 mod entry;
-mod flight;
+pub(crate) mod flight;
 mod key;
 mod near;
 mod opening;

@@ -247,7 +247,7 @@ impl DekLease {
         self.stop.check()?;
         if !self.seals {
             return Err(Error::argument(
-                "a data key out of an envelope opens and never seals",
+                "a data key from an envelope opens and never seals",
             ));
         }
         if *context.digest() != self.digest {

@@ -94,6 +94,9 @@ pub(crate) struct Meant<'m> {
     /// By the context alone, of a request whose answer is not known.
     #[cfg_attr(not(feature = "cache"), allow(dead_code, reason = "only a cache asks for it"))]
     pub(crate) request: &'m dyn Fn(&EncryptionContext) -> bool,
+    /// Whether what is kept for opening stays.
+    #[cfg_attr(not(feature = "cache"), allow(dead_code, reason = "only a cache asks for it"))]
+    pub(crate) only_sealing: bool,
 }
 
 /// A holder keeps leases to hand them out again.
@@ -146,13 +149,14 @@ impl Leases {
         self.end(&Meant {
             lease: &|keks, _| is_under(keks, kek),
             request: &|_| true,
+            only_sealing: false,
         })
     }
 
     /// Ends every data key of the contexts for which `is_meant` returns `true`, for example those of one tenant. Returns
     /// the number of those that were in use.
     pub fn end_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) -> usize {
-        self.of_contexts(is_meant, |meant| self.end(meant))
+        self.of_contexts(is_meant, false, |meant| self.end(meant))
     }
 
     /// Ends every data key. Returns the number of those that were in use.
@@ -160,6 +164,7 @@ impl Leases {
         self.end(&Meant {
             lease: &|_, _| true,
             request: &|_| true,
+            only_sealing: false,
         })
     }
 
@@ -168,12 +173,38 @@ impl Leases {
         self.turn_over(&Meant {
             lease: &|keks, _| is_under(keks, kek),
             request: &|_| true,
+            only_sealing: false,
         });
     }
 
     /// Hands out no more data keys of the contexts for which `is_meant` returns `true`. Those in use go on.
     pub fn turn_over_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) {
-        self.of_contexts(is_meant, |meant| self.turn_over(meant));
+        self.of_contexts(is_meant, false, |meant| self.turn_over(meant));
+    }
+
+    /// Hands out no more data keys to seal with in the contexts that `is_meant` tells; what is kept for opening stays.
+    #[cfg(feature = "ring")]
+    pub(crate) fn turn_over_sealing(&self, is_meant: impl Fn(&EncryptionContext) -> bool) {
+        self.of_contexts(is_meant, true, |meant| self.turn_over(meant));
+    }
+
+    /// Ends every data key whose envelope names this version of this KEK, or no version.
+    #[cfg(feature = "ring")]
+    pub(crate) fn end_version(&self, kek: &KekRef) -> usize {
+        let may_be_it = |other: &KekRef| {
+            kek.version().is_empty() || other.version().is_empty() || other.version() == kek.version()
+        };
+        let is_under = |keks: &[KekRef]| {
+            keks.is_empty()
+                || keks
+                    .iter()
+                    .any(|other| is_under(std::slice::from_ref(other), kek) && may_be_it(other))
+        };
+        self.end(&Meant {
+            lease: &|keks, _| is_under(keks),
+            request: &|_| true,
+            only_sealing: false,
+        })
     }
 
     /// Hands out none of the kept data keys anymore. Those in use go on.
@@ -181,6 +212,7 @@ impl Leases {
         self.turn_over(&Meant {
             lease: &|_, _| true,
             request: &|_| true,
+            only_sealing: false,
         });
     }
 
@@ -216,6 +248,7 @@ impl Leases {
     fn of_contexts<T>(
         &self,
         is_meant: impl Fn(&EncryptionContext) -> bool,
+        only_sealing: bool,
         then: impl FnOnce(&Meant<'_>) -> T,
     ) -> T {
         self.0.epoch.fetch_add(1, Ordering::SeqCst);
@@ -238,6 +271,7 @@ impl Leases {
         then(&Meant {
             lease: &|_, context| is_meant(context),
             request: &is_meant,
+            only_sealing,
         })
     }
 

@@ -25,7 +25,7 @@ mod bound;
 mod claims;
 mod deadlines;
 mod pinned;
-mod probe;
+pub(super) mod probe;
 mod runner;
 mod stanzas;
 
@@ -36,7 +36,7 @@ use std::time::Duration;
 use crate::envelope::KekRef;
 use crate::key::KeyManager;
 use crate::runtime::BoxFuture;
-use probe::{Outcome, Verdict};
+use probe::{Finding, Outcome, Verdict};
 
 /// The key manager that is tested, and what has to be known about it.
 #[derive(Clone, Debug)]
@@ -209,14 +209,23 @@ impl Failure {
         self.check
     }
 
-    /// What the key manager did and should not have done.
+    /// What was done and should not have been.
     #[must_use]
     pub fn why(&self) -> &str {
         &self.why
     }
 }
 
-type Check = for<'a> fn(&'a Subject) -> BoxFuture<'a, Outcome>;
+/// What a suite knows of its subject.
+pub(super) trait Suite: Clone + Send + 'static {
+    /// How long one check may take.
+    fn bound(&self) -> Duration;
+
+    /// Refuses a text with a canary.
+    fn check_text(&self, what: &str, text: &str) -> Finding<()>;
+}
+
+pub(super) type Check<S> = for<'a> fn(&'a S) -> BoxFuture<'a, Outcome>;
 
 macro_rules! checks {
     ($($module:ident::$name:ident,)*) => {
@@ -225,7 +234,7 @@ macro_rules! checks {
 }
 
 /// In an order in which the first to fail is close to the cause.
-const CHECKS: &[(&str, Check)] = checks![
+const CHECKS: &[(&str, Check<Subject>)] = checks![
     answers::names_are_valid,
     answers::a_wrap_says_what_it_is,
     claims::a_name_that_is_not_unique_is_not_claimed,
@@ -279,10 +288,18 @@ const MOST_HANGING: usize = 3;
 /// # Cancel safety
 /// Dropping the future leaves the check that is under way running to its end, on its thread.
 pub async fn run(subject: &Subject) -> Result<Report, Failed> {
-    let mut checks = Vec::with_capacity(CHECKS.len());
+    run_suite(subject, CHECKS).await
+}
+
+/// Runs the checks of a suite.
+pub(super) async fn run_suite<S: Suite>(
+    subject: &S,
+    suite: &[(&'static str, Check<S>)],
+) -> Result<Report, Failed> {
+    let mut checks = Vec::with_capacity(suite.len());
     let mut failures = Vec::new();
     let mut hanging = 0;
-    for (name, check) in CHECKS {
+    for (name, check) in suite {
         if hanging == MOST_HANGING {
             checks.push((*name, Some("too many checks before it are hanging")));
             continue;

@@ -2,23 +2,24 @@
 
 use std::error::Error as StdError;
 use std::fmt::Write;
+use std::time::Duration;
 
-use super::Subject;
+use super::{Subject, Suite};
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{Capabilities, KeyManager, Request};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
-pub(super) enum Verdict {
+pub(in crate::testing) enum Verdict {
     Passed,
     Skipped(&'static str),
 }
 
 /// What a check gives: a verdict, or why it failed.
-pub(super) type Outcome = std::result::Result<Verdict, String>;
+pub(in crate::testing) type Outcome = std::result::Result<Verdict, String>;
 /// What a part of a check gives.
-pub(super) type Finding<T> = std::result::Result<T, String>;
+pub(in crate::testing) type Finding<T> = std::result::Result<T, String>;
 
 /// In the values of every context here. Never in anything that is printed.
 pub(super) const CANARY: &str = "w4x-c4n4ry";
@@ -32,7 +33,7 @@ pub(super) fn context(name: &str) -> Finding<EncryptionContext> {
 
 /// An error of the suite's own making.
 #[allow(clippy::needless_pass_by_value, reason = "given to map_err")]
-pub(super) fn own(error: Error) -> String {
+pub(in crate::testing) fn own(error: Error) -> String {
     format!("the suite could not go on: {error}")
 }
 
@@ -198,6 +199,16 @@ impl Subject {
             ));
         }
         Ok(())
+    }
+}
+
+impl Suite for Subject {
+    fn bound(&self) -> Duration {
+        self.bound
+    }
+
+    fn check_text(&self, what: &str, text: &str) -> Finding<()> {
+        Self::check_text(self, what, text)
     }
 }
 

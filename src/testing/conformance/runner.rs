@@ -8,7 +8,7 @@ use std::thread;
 use futures_channel::oneshot;
 
 use super::probe::Outcome;
-use super::{Check, Subject};
+use super::{Check, Suite};
 
 pub(super) enum End {
     Found(Outcome),
@@ -17,8 +17,8 @@ pub(super) enum End {
 }
 
 /// Runs a check to its end, or to the subject's bound.
-pub(super) async fn run(subject: &Subject, check: Check) -> End {
-    let bound = subject.bound;
+pub(super) async fn run<S: Suite>(subject: &S, check: Check<S>) -> End {
+    let bound = subject.bound();
     let (done, ended) = oneshot::channel();
     let (finished, waiting) = mpsc::channel::<()>();
     let checked = subject.clone();
@@ -77,7 +77,7 @@ async fn first(mut ended: oneshot::Receiver<Outcome>, mut late: oneshot::Receive
     .await
 }
 
-fn panicked(subject: &Subject, panic: &(dyn Any + Send)) -> String {
+fn panicked(subject: &impl Suite, panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))

@@ -23,6 +23,6 @@ type PollDone<W> = fn(Pin<&mut W>, &mut Context<'_>) -> Poll<io::Result<()>>;
 /// The error for a reader or writer that says it moved more bytes than it was given.
 fn too_many() -> Error {
     Error::io(io::Error::other(
-        "the other side counts more bytes than it was given",
+        "the reader or writer reports more bytes than it was given",
     ))
 }

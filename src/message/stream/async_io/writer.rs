@@ -121,7 +121,9 @@ impl<W> AsyncSealWriter<W> {
     pub fn into_inner(mut self) -> Result<W> {
         match self.state {
             State::Closed => self.inner.take().ok_or_else(finished),
-            _ => Err(Error::argument("the stream was not closed")),
+            _ => Err(Error::argument(
+                "the stream must be closed first; until then there is no envelope",
+            )),
         }
     }
 
@@ -226,7 +228,7 @@ impl<W> AsyncSealWriter<W> {
     fn unless_failed<T>(&mut self, work: impl FnOnce(&mut Self) -> Poll<Result<T>>) -> Poll<io::Result<T>> {
         let result = match self.state {
             State::Failed(kind) => {
-                let error = Error::new(kind).with_detail("this stream has failed before");
+                let error = Error::new(kind).with_detail("an earlier write to this stream failed");
                 return Poll::Ready(Err(error.with_operation(Operation::Seal).into()));
             }
             _ => ready!(work(self)),

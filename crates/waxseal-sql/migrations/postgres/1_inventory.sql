@@ -1,0 +1,69 @@
+-- The inventory of a key ring. Times are microseconds after 1970-01-01T00:00:00Z.
+
+create table waxseal_ring (
+    ring text collate "C" not null primary key,
+    revision bigint not null check (revision > 0),
+    -- The greatest time at which somebody has committed.
+    latest bigint not null,
+    head_body bytea not null check (octet_length(head_body) between 1 and 262144),
+    head_signer bytea not null check (octet_length(head_signer) = 32),
+    head_signature bytea not null check (octet_length(head_signature) = 64),
+    settings_body bytea check (octet_length(settings_body) between 1 and 262144),
+    settings_signer bytea check (octet_length(settings_signer) = 32),
+    settings_signature bytea check (octet_length(settings_signature) = 64),
+    check ((settings_body is null) = (settings_signer is null) and (settings_body is null) = (settings_signature is null))
+);
+
+create table waxseal_succession (
+    ring text collate "C" not null,
+    position bigint not null check (position > 0),
+    body bytea not null check (octet_length(body) between 1 and 262144),
+    signer bytea not null check (octet_length(signer) = 32),
+    signature bytea not null check (octet_length(signature) = 64),
+    primary key (ring, position)
+);
+
+create table waxseal_node (
+    ring text collate "C" not null,
+    path text collate "C" not null check (octet_length(path) <= 3),
+    body bytea not null check (octet_length(body) between 1 and 262144),
+    primary key (ring, path)
+);
+
+create table waxseal_row (
+    ring text collate "C" not null,
+    id text collate "C" not null check (octet_length(id) = 36),
+    kind text collate "C" not null check (octet_length(kind) <= 16),
+    scope text collate "C" not null check (octet_length(scope) between 1 and 512),
+    slot text collate "C" not null check (octet_length(slot) between 1 and 64),
+    state text collate "C" check (octet_length(state) <= 16),
+    revision bigint not null check (revision >= 0),
+    kek_provider text collate "C" check (octet_length(kek_provider) <= 32),
+    kek_id text collate "C" check (octet_length(kek_id) <= 2048),
+    kek_version text collate "C" check (octet_length(kek_version) <= 255),
+    due bigint,
+    body bytea not null check (octet_length(body) between 1 and 262144),
+    signer bytea not null check (octet_length(signer) = 32),
+    signature bytea not null check (octet_length(signature) = 64),
+    primary key (ring, id),
+    check ((kek_provider is null) = (kek_id is null) and (kek_provider is null) = (kek_version is null))
+);
+
+create unique index waxseal_row_active on waxseal_row (ring, scope, slot) where state = 'active';
+create index waxseal_row_scope on waxseal_row (ring, scope);
+create index waxseal_row_kek on waxseal_row (ring, kek_provider, kek_id) where kek_id is not null;
+create index waxseal_row_due on waxseal_row (ring, due, scope) where due is not null;
+
+create table waxseal_heartbeat (
+    ring text collate "C" not null,
+    reader text collate "C" not null check (octet_length(reader) between 1 and 255),
+    process text collate "C" not null check (octet_length(process) between 1 and 255),
+    revision bigint not null check (revision >= 0),
+    -- Ids of keys, each followed by a comma.
+    probed text collate "C" not null check (octet_length(probed) <= 151552),
+    failed text collate "C" not null check (octet_length(failed) <= 151552),
+    written bigint not null,
+    primary key (ring, reader, process)
+);
+
+create index waxseal_heartbeat_written on waxseal_heartbeat (ring, written);

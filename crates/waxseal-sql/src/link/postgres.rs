@@ -1,0 +1,180 @@
+//! A connection to PostgreSQL.
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Column, Connection, PgConnection, Postgres, Row, SqlStr, TypeInfo, ValueRef};
+use waxseal::{Error, ErrorKind, Result};
+
+use super::{Begin, Budget, Cell, Link, Record, Said, Select, Value, fixed, general_error};
+use crate::schema;
+
+/// The advisory lock of whoever makes tables: "waxs" and "schm".
+const SCHEMA_LOCK: i64 = 0x7761_7873_7363_686d;
+
+#[derive(Debug)]
+pub(crate) struct PgLink(pub(crate) PgConnection);
+
+fn bound<'q>(sql: SqlStr, values: &[Value<'_>]) -> sqlx::query::Query<'q, Postgres, PgArguments> {
+    let mut query = sqlx::query::<Postgres>(sql);
+    for value in values {
+        query = match *value {
+            Value::Int(value) => query.bind(value),
+            Value::Text(value) => query.bind(value.map(str::to_owned)),
+            Value::Bytes(value) => query.bind(value.map(<[u8]>::to_vec)),
+        };
+    }
+    query
+}
+
+fn cells(row: &PgRow) -> Result<Vec<Cell>> {
+    row.columns()
+        .iter()
+        .map(|column| {
+            let index = column.ordinal();
+            if row.try_get_raw(index).map_err(fault)?.is_null() {
+                return Ok(Cell::Null);
+            }
+            match column.type_info().name() {
+                "INT8" => row.try_get_unchecked(index).map(Cell::Int),
+                "BOOL" => row
+                    .try_get_unchecked(index)
+                    .map(|value: bool| Cell::Int(value.into())),
+                "TEXT" => row.try_get_unchecked(index).map(Cell::Text),
+                "BYTEA" => row.try_get_unchecked(index).map(Cell::Bytes),
+                _ => Ok(Cell::Null),
+            }
+            .map_err(fault)
+        })
+        .collect()
+}
+
+#[async_trait]
+impl Link for PgLink {
+    async fn execute(&mut self, sql: SqlStr, values: &[Value<'_>]) -> Result<u64> {
+        let done = bound(sql, values).execute(&mut self.0).await;
+        Ok(done.map_err(fault)?.rows_affected())
+    }
+
+    async fn rows(&mut self, select: &Select, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Record>> {
+        let (mut budget, mut records) = (Budget::default(), Vec::new());
+        let mut rows = bound(sql, values).fetch(&mut self.0);
+        while let Some(row) = rows.try_next().await.map_err(fault)? {
+            let cells = cells(&row)?;
+            budget.spend(&cells)?;
+            records.push(Record::new(*select, cells));
+        }
+        Ok(records)
+    }
+
+    async fn script(&mut self, sql: &'static str) -> Result<()> {
+        let done = sqlx::raw_sql(sql).execute(&mut self.0).await;
+        done.map(drop).map_err(fault)
+    }
+
+    async fn begin(&mut self, begin: Begin) -> Result<()> {
+        // A writer needs no stricter isolation: its first statement locks the row of the ring, and compares the revision as the last
+        // writer has left it.
+        let sql = match begin {
+            Begin::Read => "begin isolation level repeatable read read only",
+            Begin::Write => "begin isolation level read committed read write",
+        };
+        self.script(sql).await
+    }
+
+    async fn clock(&mut self) -> Result<i64> {
+        let select = Select {
+            table: "clock_timestamp()",
+            columns: &["now"],
+            key: 0,
+        };
+        let sql = fixed("select (extract(epoch from clock_timestamp()) * 1000000)::bigint");
+        let record = (self as &mut dyn Link).row(&select, sql, &[]).await?;
+        record
+            .ok_or_else(|| {
+                Error::new(ErrorKind::Store).with_detail("the database did not say what time it is")
+            })?
+            .int("now")
+    }
+
+    async fn lock_schema(&mut self) -> Result<()> {
+        let sql = fixed("select pg_advisory_xact_lock($1)");
+        self.execute(sql, &[SCHEMA_LOCK.into()]).await.map(drop)
+    }
+
+    async fn schema_version(&mut self) -> Result<Option<i64>> {
+        let select = Select {
+            table: "pg_class",
+            columns: &["exists"],
+            key: 0,
+        };
+        // Not `to_regclass`: that goes by what the session remembers, also after it has waited for a lock.
+        let sql = fixed(
+            "select exists (select from pg_catalog.pg_class where relname = 'waxseal_schema' and pg_table_is_visible(oid))",
+        );
+        let record = (self as &mut dyn Link).row(&select, sql, &[]).await?;
+        match record.map(|record| record.int("exists")).transpose()? {
+            Some(1) => schema::version(self).await,
+            _ => Ok(None),
+        }
+    }
+
+    fn migrations(&self) -> &'static [&'static str] {
+        &[include_str!("../../migrations/postgres/1_inventory.sql")]
+    }
+
+    async fn is_alive(&mut self) -> bool {
+        self.0.ping().await.is_ok()
+    }
+}
+
+/// What went wrong, by code (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+pub(crate) fn fault(error: sqlx::Error) -> Error {
+    let Some(said) = error.as_database_error() else {
+        return general_error(error);
+    };
+    let said = Said::new(said);
+    let of = |kind, detail: &'static str| Error::new(kind).with_detail(detail);
+    let fault = match said.code() {
+        "23505" => of(
+            ErrorKind::Conflict,
+            "there would be two active keys in one scope and slot",
+        ),
+        "42501" => of(
+            ErrorKind::Denied,
+            "the role may not do that; grant it the right, or use another role",
+        ),
+        "25006" => of(
+            ErrorKind::Denied,
+            "the database can only be read: it is a standby, or the role is told to only read",
+        ),
+        code if code.starts_with("28") => of(
+            ErrorKind::Unauthenticated,
+            "the database did not accept the role, its password or where the connection comes from",
+        ),
+        // Canceled by statement_timeout; lock_timeout; idle_in_transaction_session_timeout.
+        "57014" | "55P03" | "25P03" => of(
+            ErrorKind::TimedOut,
+            "the statement took too long, or waited for another process too long",
+        ),
+        "40001" | "40P01" => of(
+            ErrorKind::Unavailable,
+            "the transaction was ended in favor of another one",
+        ),
+        "3D000" => of(ErrorKind::Configuration, "there is no such database"),
+        "42P01" | "42703" => of(
+            ErrorKind::Configuration,
+            "the tables of the inventory are not there, or are others; make them by `create`",
+        ),
+        // Connections; too many connections; the server stops or starts.
+        code if code.starts_with("08") || code.starts_with("57P") || code == "53300" => {
+            of(ErrorKind::Unavailable, "the database takes no connection now")
+        }
+        code if code.starts_with("53") => of(ErrorKind::Store, "the database lacks room or memory"),
+        code if code.starts_with("XX") => {
+            of(ErrorKind::InventoryInvalid, "the database reports damaged data")
+        }
+        _ => of(ErrorKind::Store, "the database refused a statement"),
+    };
+    fault.with_source(said)
+}

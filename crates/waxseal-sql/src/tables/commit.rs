@@ -1,0 +1,200 @@
+//! Changes.
+
+use std::time::Duration;
+
+use waxseal::ring::inventory::{Change, Row, Signed, Snapshot};
+use waxseal::{Error, ErrorKind, Result};
+
+use super::revision_and_latest;
+use crate::link::{Begin, Link, Value, fixed};
+
+/// For how long heartbeats are kept at least.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// What became of a change that the database took.
+pub(crate) enum Outcome {
+    Committed,
+    /// Nothing was changed, for this reason.
+    Conflict(String),
+}
+
+impl Outcome {
+    pub(crate) fn into_result(self) -> Result<()> {
+        match self {
+            Self::Committed => Ok(()),
+            Self::Conflict(why) => Err(Error::new(ErrorKind::Conflict).with_detail(why)),
+        }
+    }
+}
+
+/// Makes a change, if the ring has the revision that it follows. `seen` is the greatest time that this process was told.
+pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change, seen: i64) -> Result<Outcome> {
+    link.begin(Begin::Write).await?;
+    let clock = link.clock().await?.max(seen);
+    // First of all, so that whoever commits at the same time waits here: on PostgreSQL the row is locked by this statement, which then
+    // compares the revision that the other has left. On SQLite the whole file is locked already.
+    if !put_head(link, ring, change, clock).await? {
+        let (revision, _) = revision_and_latest(link, ring).await?;
+        link.rollback().await?;
+        return Ok(Outcome::Conflict(format!(
+            "the change follows revision {}, and the ring has revision {revision}",
+            change.follows
+        )));
+    }
+    for id in &change.delete {
+        let sql = fixed("delete from waxseal_row where ring = $1 and id = $2");
+        link.execute(sql, &[ring.into(), id.to_string().as_str().into()])
+            .await?;
+    }
+    if let Some(conflict) = put_rows(link, ring, &change.put).await? {
+        return Ok(conflict);
+    }
+    for (path, body) in &change.nodes {
+        put_node(link, ring, path, body).await?;
+    }
+    if let Some(succession) = &change.succession {
+        put_succession(link, ring, succession).await?;
+    }
+    let kept = i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX);
+    let sql = fixed("delete from waxseal_heartbeat where ring = $1 and written < $2");
+    link.execute(sql, &[ring.into(), clock.saturating_sub(kept).into()])
+        .await?;
+    link.commit().await?;
+    Ok(Outcome::Committed)
+}
+
+/// Fills an empty inventory.
+pub(crate) async fn restore(link: &mut dyn Link, ring: &str, whole: &Snapshot, seen: i64) -> Result<Outcome> {
+    let Some(head) = whole.head.clone() else {
+        return Err(Error::new(ErrorKind::InvalidArgument));
+    };
+    let mut change = Change::new(0, head);
+    change.settings.clone_from(&whole.settings);
+    link.begin(Begin::Write).await?;
+    let clock = link.clock().await?.max(seen);
+    if !put_head(link, ring, &change, clock).await? {
+        link.rollback().await?;
+        return Ok(Outcome::Conflict("the inventory holds a ring already".to_owned()));
+    }
+    let revision = i64::try_from(whole.revision).unwrap_or(i64::MAX);
+    let sql = fixed("update waxseal_ring set revision = $2 where ring = $1");
+    link.execute(sql, &[ring.into(), revision.into()]).await?;
+    if let Some(conflict) = put_rows(link, ring, &whole.rows).await? {
+        return Ok(conflict);
+    }
+    for (path, body) in &whole.nodes {
+        put_node(link, ring, path, body).await?;
+    }
+    for succession in &whole.successions {
+        put_succession(link, ring, succession).await?;
+    }
+    link.commit().await?;
+    Ok(Outcome::Committed)
+}
+
+/// Writes rows in this order. If the unique index refuses one, the transaction is rolled back.
+async fn put_rows(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<Option<Outcome>> {
+    for row in rows {
+        match put_row(link, ring, row).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                link.rollback().await?;
+                return Ok(Some(Outcome::Conflict(
+                    "there would be two active keys in one scope and slot".to_owned(),
+                )));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// `false` if the ring has another revision.
+async fn put_head(link: &mut dyn Link, ring: &str, change: &Change, clock: i64) -> Result<bool> {
+    let settings = change.settings.as_ref();
+    let follows = i64::try_from(change.follows).unwrap_or(i64::MAX);
+    let values = [
+        ring.into(),
+        follows.into(),
+        clock.into(),
+        change.head.body.as_slice().into(),
+        change.head.signer.as_slice().into(),
+        change.head.signature.as_slice().into(),
+        Value::Bytes(settings.map(|signed| signed.body.as_slice())),
+        Value::Bytes(settings.map(|signed| signed.signer.as_slice())),
+        Value::Bytes(settings.map(|signed| signed.signature.as_slice())),
+    ];
+    let sql = if change.follows == 0 {
+        fixed(
+            "insert into waxseal_ring (ring, revision, latest, head_body, head_signer, head_signature, \
+            settings_body, settings_signer, settings_signature) values ($1, $2 + 1, $3, $4, $5, $6, $7, $8, $9) \
+            on conflict (ring) do nothing",
+        )
+    } else {
+        fixed(
+            "update waxseal_ring set revision = $2 + 1, latest = case when latest > $3 then latest else $3 end, \
+            head_body = $4, head_signer = $5, head_signature = $6, settings_body = coalesce($7, settings_body), \
+            settings_signer = coalesce($8, settings_signer), settings_signature = coalesce($9, settings_signature) \
+            where ring = $1 and revision = $2",
+        )
+    };
+    Ok(link.execute(sql, &values).await? == 1)
+}
+
+async fn put_row(link: &mut dyn Link, ring: &str, row: &Row) -> Result<()> {
+    let sql = fixed(
+        "insert into waxseal_row (ring, id, kind, scope, slot, state, revision, kek_provider, kek_id, kek_version, due, \
+        body, signer, signature) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+        on conflict (ring, id) do update set kind = excluded.kind, scope = excluded.scope, slot = excluded.slot, \
+        state = excluded.state, revision = excluded.revision, kek_provider = excluded.kek_provider, \
+        kek_id = excluded.kek_id, kek_version = excluded.kek_version, due = excluded.due, body = excluded.body, \
+        signer = excluded.signer, signature = excluded.signature",
+    );
+    let id = row.id.to_string();
+    let kek = row.kek.as_ref();
+    let values = [
+        ring.into(),
+        id.as_str().into(),
+        row.kind.name().into(),
+        row.scope.as_str().into(),
+        row.slot.as_str().into(),
+        Value::Text(row.state.map(waxseal::ring::State::name)),
+        i64::try_from(row.revision).unwrap_or(i64::MAX).into(),
+        Value::Text(kek.map(waxseal::envelope::KekRef::provider)),
+        Value::Text(kek.map(waxseal::envelope::KekRef::id)),
+        Value::Text(kek.map(waxseal::envelope::KekRef::version)),
+        Value::Int(row.due.map(waxseal::ring::Time::as_microseconds)),
+        row.signed.body.as_slice().into(),
+        row.signed.signer.as_slice().into(),
+        row.signed.signature.as_slice().into(),
+    ];
+    link.execute(sql, &values).await.map(drop)
+}
+
+async fn put_node(link: &mut dyn Link, ring: &str, path: &str, body: &[u8]) -> Result<()> {
+    if body.is_empty() {
+        let sql = fixed("delete from waxseal_node where ring = $1 and path = $2");
+        return link.execute(sql, &[ring.into(), path.into()]).await.map(drop);
+    }
+    let sql = fixed(
+        "insert into waxseal_node (ring, path, body) values ($1, $2, $3) \
+        on conflict (ring, path) do update set body = excluded.body",
+    );
+    link.execute(sql, &[ring.into(), path.into(), body.into()])
+        .await
+        .map(drop)
+}
+
+async fn put_succession(link: &mut dyn Link, ring: &str, succession: &Signed) -> Result<()> {
+    let sql = fixed(
+        "insert into waxseal_succession (ring, position, body, signer, signature) \
+        select $1, coalesce(max(position), 0) + 1, $2, $3, $4 from waxseal_succession where ring = $1",
+    );
+    let values = [
+        ring.into(),
+        succession.body.as_slice().into(),
+        succession.signer.as_slice().into(),
+        succession.signature.as_slice().into(),
+    ];
+    link.execute(sql, &values).await.map(drop)
+}

@@ -1,0 +1,213 @@
+//! SQLite files: who may read and write them, and what becomes of them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use waxseal::ErrorKind;
+use waxseal::ring::Inventory;
+use waxseal::ring::inventory::{Change, Heartbeat};
+use waxseal::testing::SimulatedRuntime;
+use waxseal::testing::inventory_conformance::Subject;
+use waxseal_sql::{SqliteConfig, SqliteInventory};
+
+fn change(follows: u64) -> Change {
+    crate::support::change(follows, Vec::new())
+}
+
+#[test]
+fn sqlite_does_its_duty() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let next = Arc::new(AtomicU32::new(0));
+    let subject = Subject::new(move || {
+        let (folder, number) = (Arc::clone(&folder), next.fetch_add(1, Ordering::SeqCst));
+        async move {
+            let path = folder.path().join(format!("{number}.db"));
+            let one = SqliteInventory::create(&*path).await?;
+            Ok((one, SqliteInventory::open(path).await?))
+        }
+    });
+    crate::support::passes(&subject);
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_file_is_made_for_its_owner_alone_and_opened_only_if_it_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    pollster::block_on(async {
+        let error = SqliteInventory::open(&*path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(
+            error.to_string().contains("ring.db") && error.to_string().contains("create"),
+            "{error}"
+        );
+        assert!(!path.exists());
+
+        let inventory = SqliteInventory::create(&*path).await.unwrap();
+        inventory.commit(&change(0)).await.unwrap();
+        assert_eq!(mode(&path), 0o600);
+        // Made again it is the same.
+        let again = SqliteInventory::create(&*path).await.unwrap();
+        assert_eq!(again.revision().await.unwrap(), 1);
+
+        let missing = folder.path().join("no/ring.db");
+        let error = SqliteInventory::create(missing).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+    });
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    pollster::block_on(async {
+        drop(SqliteInventory::create(&*path).await.unwrap());
+        for wrong in [0o620, 0o602, 0o666] {
+            fs::set_permissions(&path, Permissions::from_mode(wrong)).unwrap();
+            for opened in [
+                SqliteInventory::open(&*path).await,
+                SqliteInventory::create(&*path).await,
+            ] {
+                let error = opened.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Configuration);
+                assert!(error.to_string().contains("chmod go-w"), "{error}");
+            }
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        SqliteInventory::open(&*path).await.unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_may_only_be_read_serves_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    pollster::block_on(async {
+        SqliteInventory::create(&*path)
+            .await
+            .unwrap()
+            .commit(&change(0))
+            .await
+            .unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        let reader = SqliteInventory::open(&*path).await.unwrap();
+        assert_eq!(reader.revision().await.unwrap(), 1);
+        reader.read(&[], &[]).await.unwrap();
+        reader.now().await.unwrap();
+        assert_eq!(
+            reader.commit(&change(1)).await.unwrap_err().kind(),
+            ErrorKind::Denied
+        );
+        let beat = Heartbeat::new("r".to_owned(), "p".to_owned(), 1, Vec::new());
+        assert_eq!(reader.beat(&beat).await.unwrap_err().kind(), ErrorKind::Denied);
+        // No journal was left.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    });
+}
+
+#[test]
+fn what_is_no_ring_is_said_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    pollster::block_on(async {
+        // An empty file is an empty database.
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let error = SqliteInventory::open(&*path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        fs::write(
+            &path,
+            "no database at all, though it is long enough to have a header".repeat(100),
+        )
+        .unwrap();
+        let error = SqliteInventory::open(&*path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InventoryInvalid);
+        let error = SqliteInventory::open(folder.path()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+    });
+}
+
+#[test]
+fn a_file_that_was_replaced_is_opened_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("ring.db"), folder.path().join("backup.db"));
+    pollster::block_on(async {
+        let backup = SqliteInventory::create(&*other).await.unwrap();
+        backup.commit(&change(0)).await.unwrap();
+        drop(backup);
+        let inventory = SqliteInventory::create(&*path).await.unwrap();
+        for follows in 0..3 {
+            inventory.commit(&change(follows)).await.unwrap();
+        }
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(inventory.revision().await.unwrap(), 1);
+        inventory.commit(&change(1)).await.unwrap();
+        drop(inventory);
+        assert_eq!(
+            SqliteInventory::open(&*path)
+                .await
+                .unwrap()
+                .revision()
+                .await
+                .unwrap(),
+            2
+        );
+    });
+}
+
+#[test]
+fn a_clock_that_is_set_back_undoes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let runtime = SimulatedRuntime::starting_at(start);
+    let config = || SqliteConfig::new(&path).with_runtime(Arc::new(runtime.clone()));
+    pollster::block_on(async {
+        let inventory = SqliteInventory::create(config()).await.unwrap();
+        runtime.advance(Duration::from_secs(3600));
+        let told = inventory.now().await.unwrap();
+        assert_eq!(SystemTime::from(told), start + Duration::from_secs(3600));
+        runtime.set_wall_clock(start);
+        // Whoever was told goes on from there, and tells others by a commit.
+        assert_eq!(inventory.now().await.unwrap(), told);
+        let another = SqliteInventory::open(config()).await.unwrap();
+        assert!(another.now().await.unwrap() < told);
+        inventory.commit(&change(0)).await.unwrap();
+        assert_eq!(another.now().await.unwrap(), told);
+        another.commit(&change(1)).await.unwrap();
+        let third = SqliteInventory::open(config()).await.unwrap();
+        assert_eq!(third.now().await.unwrap(), told);
+        let beat = Heartbeat::new("r".to_owned(), "p".to_owned(), 1, Vec::new());
+        third.beat(&beat).await.unwrap();
+        assert_eq!(third.heartbeats(told).await.unwrap().len(), 1);
+        runtime.set_wall_clock(start + Duration::from_secs(3601));
+        assert_eq!(third.now().await.unwrap().since(told), Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn heartbeats_that_are_long_over_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = SimulatedRuntime::new();
+    let config = SqliteConfig::new(folder.path().join("ring.db")).with_runtime(Arc::new(runtime.clone()));
+    pollster::block_on(async {
+        let inventory = SqliteInventory::create(config).await.unwrap();
+        let start = inventory.now().await.unwrap();
+        for process in ["1", "2"] {
+            let beat = Heartbeat::new("r".to_owned(), process.to_owned(), 1, Vec::new());
+            inventory.beat(&beat).await.unwrap();
+            runtime.advance(Duration::from_secs(20 * 86_400));
+        }
+        inventory.commit(&change(0)).await.unwrap();
+        let kept = inventory.heartbeats(start).await.unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].process, "2");
+    });
+}

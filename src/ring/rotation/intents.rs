@@ -1,0 +1,385 @@
+//! What is about to be made at a backend: committed before the backend is called, and finished by whoever finds it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::create::check_not_there;
+use super::moves::{Said, linked};
+use super::orphans::Orphan;
+use super::probe::{check_enabled, named};
+use super::rotate::Rollout;
+use super::{Labels, RingAdmin, refused};
+use crate::envelope::KekRef;
+use crate::key::{KekDescription, KekTemplate, Versions};
+use crate::ring::record::{Canary, Intent, IntentStep, KeyRecord, Provenance};
+use crate::ring::view::View;
+use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
+use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// What shall be made.
+pub(super) struct Plan {
+    /// The id that the key will have.
+    pub(super) key: RecordId,
+    pub(super) scope: Scope,
+    pub(super) slot: Slot,
+    pub(super) uri: String,
+    pub(super) step: IntentStep,
+    pub(super) rollout: Rollout,
+    pub(super) reason: String,
+    pub(super) labels: Labels,
+    /// The key that is rotated, at the revision that the plan was made for.
+    pub(super) predecessor: Option<Arc<KeyRecord>>,
+}
+
+/// An intent in the hands of this process.
+pub(super) struct Claim {
+    pub(super) intent: Intent,
+    /// Until when this process may call the backend: half of the lease, by its own clock.
+    until: Monotonic,
+}
+
+/// A key that was made.
+pub(super) struct Finished {
+    pub(super) key: KeyRecord,
+    /// Versions that somebody else has made meanwhile.
+    pub(super) orphans: Vec<Orphan>,
+}
+
+impl RingAdmin {
+    /// Commits what is about to be made.
+    pub(super) async fn begin(&self, plan: &Plan, periods: (Period, Period)) -> Result<Claim> {
+        let started = self.runtime.now();
+        let id = RecordId::new(self.inventory().now().await?)?;
+        let intent = self
+            .change(std::slice::from_ref(&plan.scope), |view, draft| {
+                check_free(view, &plan.scope, &plan.slot, draft.at())?;
+                if let Some(predecessor) = &plan.predecessor {
+                    let now = view.key(predecessor.id);
+                    if now.is_none_or(|now| now.revision != predecessor.revision) {
+                        return Err(Error::new(ErrorKind::Conflict)
+                            .with_detail(format!("the key {} was changed meanwhile", predecessor.id)));
+                    }
+                }
+                let mut intent = Intent::new(
+                    (id, plan.key),
+                    (plan.scope.clone(), plan.slot.clone()),
+                    plan.uri.clone(),
+                    plan.step.clone(),
+                    periods,
+                    draft.at(),
+                );
+                intent.predecessor = plan.predecessor.as_ref().map(|key| key.id);
+                intent.stage = plan.rollout != Rollout::AtOnce;
+                intent.canary = match plan.rollout {
+                    Rollout::Canary(percent) => Some(percent),
+                    _ => None,
+                };
+                intent.labels.clone_from(&plan.labels);
+                intent.reason.clone_from(&plan.reason);
+                intent.actor = draft.actor().to_owned();
+                let intent = intent.claim(self.owner(), self.lease_from(draft.at()));
+                draft.put(&intent)?;
+                Ok(intent)
+            })
+            .await?;
+        Ok(self.claim(intent, started))
+    }
+
+    fn claim(&self, intent: Intent, started: Monotonic) -> Claim {
+        Claim {
+            intent,
+            until: started + self.lease / 2,
+        }
+    }
+
+    /// Takes over an intent whose lease is over. `None` if somebody else was faster, or it is done.
+    pub(super) async fn take_over(&self, found: &Intent) -> Result<Option<Claim>> {
+        let started = self.runtime.now();
+        let intent = self
+            .change(std::slice::from_ref(&found.scope), |view, draft| {
+                let mut intents = view.intents(&found.scope).iter();
+                let Some(intent) = intents.find(|intent| intent.id == found.id) else {
+                    return Ok(None);
+                };
+                if intent.abandoned.is_some() || intent.is_held(draft.at()) {
+                    return Ok(None);
+                }
+                let intent = intent.claim(self.owner(), self.lease_from(draft.at()));
+                draft.put(&intent)?;
+                Ok(Some(intent))
+            })
+            .await?;
+        Ok(intent.map(|intent| self.claim(intent, started)))
+    }
+
+    /// Makes what an intent describes, once, and records it as pending.
+    pub(super) async fn finish(&self, claim: &Claim) -> Result<Finished> {
+        let mut intent = claim.intent.clone();
+        // Each turn finds a version that another scope has recorded meanwhile.
+        for _ in 0..64 {
+            let made = self.make(claim, &intent).await?;
+            let scopes = self
+                .scopes_sharing(&intent.scope, &made.provenance.provider, &made.provenance.id)
+                .await?;
+            let outcome = self
+                .change(&scopes, |view, draft| {
+                    let Some(current) = still_ours(view, &intent)? else {
+                        return Ok(Outcome::Done(already(view, &intent)?));
+                    };
+                    let known = versions_known(view, &made.provenance);
+                    if known.contains(&made.provenance.version) {
+                        if let IntentStep::NewVersion { .. } = &current.step {
+                            let mut next = current.clone();
+                            next.revision += 1;
+                            next.step = IntentStep::NewVersion {
+                                newest: made.provenance.version.clone(),
+                            };
+                            draft.put(&next)?;
+                            return Ok(Outcome::Again(next));
+                        }
+                        check_not_there(view.keys(&intent.scope), &made.provenance)?;
+                    }
+                    let said = Said::new(draft.at(), &current.actor, &current.reason);
+                    let mut key = KeyRecord::new(
+                        current.key,
+                        current.scope.clone(),
+                        current.slot.clone(),
+                        made.provenance.clone(),
+                        made.description.algorithm,
+                        made.description.protection,
+                        (current.cadence, current.overlap),
+                        said.at,
+                    );
+                    key.in_ring_since = draft.revision();
+                    key.record_move(said.entry(None, State::Pending))?;
+                    key.revision = 1;
+                    key.labels.clone_from(&current.labels);
+                    key.staged = current.stage;
+                    if let Some(percent) = current.canary {
+                        key.canary = Some(Canary {
+                            percent,
+                            since: said.at,
+                        });
+                        key.has_wrapped = true;
+                    }
+                    let before = current.predecessor.or_else(|| {
+                        let active = view.active(&current.scope, &current.slot);
+                        active.map(|active| active.id)
+                    });
+                    if let Some(before) = before.and_then(|before| view.key(before)) {
+                        key.predecessor = Some(before.id);
+                        let mut before = linked(before);
+                        before.successor = Some(key.id);
+                        draft.put(&before)?;
+                        // Somebody else put another key there meanwhile: this one waits for a decision.
+                        key.staged |= before.state != State::Active;
+                    }
+                    draft.delete(current)?;
+                    draft.put(&key)?;
+                    let orphans = made.orphans(&known);
+                    Ok(Outcome::Recorded(key, orphans))
+                })
+                .await?;
+            match outcome {
+                Outcome::Again(next) => intent = next,
+                Outcome::Done(key) => {
+                    return Ok(Finished {
+                        key,
+                        orphans: Vec::new(),
+                    });
+                }
+                Outcome::Recorded(key, orphans) => return Ok(Finished { key, orphans }),
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict)
+            .with_detail("other scopes rotate the same KEK all the time; give each scope a KEK of its own"))
+    }
+
+    /// Calls the backend.
+    async fn make(&self, claim: &Claim, intent: &Intent) -> Result<Made> {
+        let admin = self.call(self.backends.admin(&intent.uri)).await?;
+        self.check_in_time(claim)?;
+        match &intent.step {
+            IntentStep::NewVersion { newest } => {
+                let predecessor = match intent.predecessor {
+                    Some(id) => self.key(id).await?,
+                    None => return Err(refused("a new version needs a key before it")),
+                };
+                let old = &predecessor.provenance;
+                let kek = KekRef::new(&old.provider, &old.id, newest)?;
+                // Not the id alone: a backend that remembers it would return a version that another scope has taken.
+                let key = format!("{} {newest}", intent.id);
+                self.check_in_time(claim)?;
+                let description = self.call(admin.rotate(&kek, &key)).await?;
+                check_enabled(&description)?;
+                let made = &description.kek;
+                if (made.provider(), made.id()) != (kek.provider(), kek.id())
+                    || made.version().is_empty()
+                    || made.version() == newest
+                {
+                    return Err(Error::new(ErrorKind::InvalidAnswer)
+                        .with_provider(old.provider.clone())
+                        .with_detail("the rotation returned another KEK, or no new version"));
+                }
+                let all = KekRef::new(&old.provider, &old.id, "")?;
+                let versions = self.call(admin.describe_versions(&all)).await?;
+                let newer = versions
+                    .into_iter()
+                    .map(|version| version.kek.version().to_owned())
+                    .take_while(|version| version != newest)
+                    .collect();
+                Ok(Made {
+                    provenance: Provenance::new(&old.uri, made)?,
+                    description,
+                    newer,
+                })
+            }
+            IntentStep::NewKek { name } => {
+                let template = KekTemplate::new(name);
+                let made = self.call(admin.create(&template, &intent.id.to_string())).await?;
+                let uri = self.backends.sibling(&intent.uri, name, &made.kek)?;
+                // What may be said of its versions, only its key manager says.
+                let versions = {
+                    let bare = Provenance::new(&uri, &made.kek)?;
+                    match self.call(self.backends.open(&bare.uri)).await {
+                        Ok(manager) => manager.capabilities().versions,
+                        Err(error) => return Err(error),
+                    }
+                };
+                check_enabled(&made)?;
+                Ok(Made {
+                    provenance: Provenance::new(&uri, &named(&made.kek, versions)?)?,
+                    description: made,
+                    newer: Vec::new(),
+                })
+            }
+        }
+    }
+
+    /// Refuses to call a backend when somebody else may begin to.
+    fn check_in_time(&self, claim: &Claim) -> Result<()> {
+        if self.runtime.now() <= claim.until {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::TimedOut).with_detail(
+            "half of the lease of the rotation is over; whoever comes after its end goes on with it",
+        ))
+    }
+
+    /// Sees what a rotation of this key would make.
+    pub(super) async fn plan(&self, active: &Arc<KeyRecord>, rollout: Rollout, reason: &str) -> Result<Plan> {
+        let manager = self.call(self.backends.key(&active.provenance)).await?;
+        let versions = manager.capabilities().versions;
+        let key = RecordId::new(self.inventory().now().await?)?;
+        let uri = active.provenance.uri.clone();
+        let step = match versions {
+            Versions::Proven => {
+                let admin = self.call(self.backends.admin(&uri)).await?;
+                let old = &active.provenance;
+                let all = KekRef::new(&old.provider, &old.id, "")?;
+                let newest = self.call(admin.describe(&all)).await?;
+                IntentStep::NewVersion {
+                    newest: newest.kek.version().to_owned(),
+                }
+            }
+            _ => IntentStep::NewKek {
+                name: super::create::name_of(key),
+            },
+        };
+        Ok(Plan {
+            key,
+            scope: active.scope.clone(),
+            slot: active.slot.clone(),
+            uri,
+            step,
+            rollout,
+            reason: reason.to_owned(),
+            labels: active.labels.clone(),
+            predecessor: Some(Arc::clone(active)),
+        })
+    }
+}
+
+enum Outcome {
+    Recorded(KeyRecord, Vec<Orphan>),
+    /// Somebody else has done it.
+    Done(KeyRecord),
+    Again(Intent),
+}
+
+/// What a backend has made.
+struct Made {
+    provenance: Provenance,
+    description: KekDescription,
+    /// The versions that are newer than the one that was the newest, as far as the backend lists them.
+    newer: Vec<String>,
+}
+
+impl Made {
+    /// Versions that came beside the one that was adopted, and that no key is.
+    fn orphans(&self, known: &BTreeSet<String>) -> Vec<Orphan> {
+        let others = self
+            .newer
+            .iter()
+            .filter(|version| **version != self.provenance.version && !known.contains(*version));
+        others
+            .map(|version| Orphan::version(&self.provenance, version))
+            .collect()
+    }
+}
+
+/// The intent as it is in the ring, if it is still this process's. `None` if it is gone.
+fn still_ours<'v>(view: &'v View, intent: &Intent) -> Result<Option<&'v Intent>> {
+    let mut intents = view.intents(&intent.scope).iter();
+    match intents.find(|current| current.id == intent.id) {
+        None => Ok(None),
+        Some(current) if current.fence == intent.fence && current.abandoned.is_none() => Ok(Some(current)),
+        Some(current) => Err(Error::new(ErrorKind::Conflict)
+            .with_detail(format!("the rotation was taken over by {}", current.owner))),
+    }
+}
+
+/// What somebody else has made of an intent that is gone.
+fn already(view: &View, intent: &Intent) -> Result<KeyRecord> {
+    let key = view.key(intent.key).ok_or_else(|| {
+        Error::new(ErrorKind::Conflict).with_detail("the rotation is not in the ring anymore")
+    })?;
+    Ok(key.as_ref().clone())
+}
+
+/// The versions of a KEK that are keys of the ring.
+fn versions_known(view: &View, kek: &Provenance) -> BTreeSet<String> {
+    let same = view
+        .all_keys()
+        .filter(|key| (&key.provenance.provider, &key.provenance.id) == (&kek.provider, &kek.id));
+    same.map(|key| key.provenance.version.clone()).collect()
+}
+
+/// Refuses a second thing in one scope and slot.
+fn check_free(view: &View, scope: &Scope, slot: &Slot, now: Time) -> Result<()> {
+    let mut intents = view.intents(scope).iter();
+    if let Some(intent) = intents.find(|intent| intent.slot == *slot && intent.abandoned.is_none()) {
+        return Err(under_way(intent, now));
+    }
+    let is_next = |key: &&Arc<KeyRecord>| key.slot == *slot && key.state == State::Pending;
+    match view.keys(scope).iter().find(is_next) {
+        None => Ok(()),
+        Some(key) => Err(refused(format!(
+            "the pending key {} waits in slot {slot} of scope {scope}: promote it, or take it back",
+            key.id
+        ))),
+    }
+}
+
+/// What is said to whoever finds somebody else at work.
+pub(super) fn under_way(intent: &Intent, now: Time) -> Error {
+    let until = match intent.is_held(now) {
+        true => format!("until {}", intent.lease_until),
+        false => "and its time is over: a tick goes on with it".to_owned(),
+    };
+    Error::new(ErrorKind::Conflict).with_detail(format!(
+        "{} is at work on a new key of scope {} and slot {}, {until}",
+        intent.owner, intent.scope, intent.slot
+    ))
+}

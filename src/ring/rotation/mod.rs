@@ -1,0 +1,260 @@
+//! Everything that makes and moves keys: [`RingAdmin`].
+//!
+//! Each change is decided on a verified view of the ring, signed by its authority, and made only if nobody was faster. So any
+//! number of administrators can work at once, and each due move happens once.
+//!
+//! # Rotation
+//! 1. An [`Intent`](super::Intent) is committed: what was seen, what will be made, who works on it, and until when.
+//! 2. The backend makes the KEK or the version, once: the intent's id is the idempotency key.
+//! 3. The new key is recorded as pending, and the intent is deleted, in one change.
+//! 4. The new key wraps and unwraps a probe, and readers have reported that they could, too.
+//! 5. In one change the new key becomes active and the one before deprecated. The overlap runs; then the old key can be retired.
+//!
+//! Whoever finds an intent whose time is over takes it over and goes on from there. The process that had it before can then
+//! change nothing anymore. What nobody can go on with is an [`Orphan`]: reported, and never used.
+
+mod create;
+mod destroy;
+mod evidence;
+mod hooks;
+mod intents;
+mod moves;
+mod orphans;
+mod preset;
+mod probe;
+mod promote;
+mod readers;
+mod retire;
+mod rotate;
+mod tick;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use create::{KeySource, NewKey};
+pub use evidence::{Evidence, EvidenceSource, Grounds};
+pub use hooks::Hook;
+pub use moves::Moved;
+pub use orphans::Orphan;
+pub use preset::{KeyKind, Preset};
+pub use rotate::{Event, Rollout, Rotated, Target};
+pub use tick::{Done, Refused, Tick};
+pub use verdict::{Action, Due, Verdict};
+
+use super::draft::{Draft, Pen, first};
+use super::inventory::Inventory;
+use super::record::{KeyRecord, Settings};
+use super::view::{Trust, View, no_such_key};
+use super::{Authority, Backends, Reader, RecordId, Scope, Time};
+use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How long nobody else takes over what a process has begun, by the inventory's clock, unless it is set otherwise.
+const LEASE: Duration = Duration::from_secs(120);
+/// How long a hook may take, unless it is set otherwise.
+const HOOK: Duration = Duration::from_secs(30);
+/// The most scopes that may have keys of one KEK when one of them is rotated or destroyed.
+const SHARING: u32 = 10_000;
+
+/// Makes and moves the keys of a ring: with the authority's private half, and credentials for the administration of KEKs. A program
+/// that seals and opens needs neither.
+///
+/// Every method that changes the ring fails with `Configuration` if the authority is not the ring's, with `InventoryInvalid` if
+/// what the inventory holds does not verify, and with the kinds of [`Inventory`] if that fails.
+///
+/// *Cancel safety.* Dropping a future leaves each change of the ring done or not done. What a rotation has begun at a backend is
+/// finished by a later [`tick`](Self::tick).
+pub struct RingAdmin {
+    reader: Reader,
+    authority: Arc<Authority>,
+    backends: Arc<dyn Backends>,
+    runtime: Arc<dyn Runtime>,
+    actor: String,
+    hooks: Vec<Arc<dyn Hook>>,
+    hook_deadline: Duration,
+    lease: Duration,
+    skipped: BTreeSet<String>,
+}
+
+impl RingAdmin {
+    /// Makes a ring: the first change of an empty inventory. `edit` changes the settings from their defaults. Returns what a
+    /// process must know to believe the ring: keep the id and the public half of the authority in the configuration of each reader.
+    ///
+    /// # Errors
+    /// `Configuration` if the inventory holds a ring; `InvalidArgument` for settings that contradict each other.
+    pub async fn init(
+        inventory: &dyn Inventory,
+        authority: &Authority,
+        actor: &str,
+        edit: impl FnOnce(&mut Settings) + Send,
+    ) -> Result<Trust> {
+        let occupied = || {
+            Error::configuration("the inventory holds a ring already; another ring needs another inventory")
+        };
+        if inventory.revision().await? != 0 {
+            return Err(occupied());
+        }
+        let now = inventory.now().await?;
+        let ring = RecordId::new(now)?;
+        let mut settings = Settings::new(ring, authority.public())?;
+        edit(&mut settings);
+        settings.authorities = vec![authority.public()];
+        let change = first(&settings, authority, now, actor)?;
+        match inventory.commit(&change).await {
+            Ok(()) => Ok(Trust::new(ring, authority.public())),
+            Err(error) if error.kind() == ErrorKind::Conflict => Err(occupied()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Administers a ring, in the name of `actor`: a person or a job, for the history of each key.
+    #[must_use]
+    pub fn new(reader: Reader, authority: Arc<Authority>, backends: Arc<dyn Backends>, actor: &str) -> Self {
+        Self {
+            reader,
+            authority,
+            backends,
+            runtime: Arc::new(AmbientRuntime),
+            actor: actor.to_owned(),
+            hooks: Vec::new(),
+            hook_deadline: HOOK,
+            lease: LEASE,
+            skipped: BTreeSet::new(),
+        }
+    }
+
+    /// Takes its deadlines from this runtime. Times come from the inventory's clock all the same.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Asks this hook, after those that were added before.
+    #[must_use]
+    pub fn with_hook(mut self, hook: Arc<dyn Hook>) -> Self {
+        self.hooks.push(hook);
+        self
+    }
+
+    /// Sets how long each hook may take. 30 seconds by default.
+    #[must_use]
+    pub fn with_hook_deadline(mut self, deadline: Duration) -> Self {
+        self.hook_deadline = deadline;
+        self
+    }
+
+    /// Sets how long nobody else takes over a rotation that this one has begun: half of it is for the calls of the backend, which
+    /// must have ended before somebody else begins with them. 2 minutes by default; at least 2 seconds.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease.max(Duration::from_secs(2));
+        self
+    }
+
+    /// Promotes without this reader's report. The history says so.
+    #[must_use]
+    pub fn skipping_reader(mut self, reader: &str) -> Self {
+        self.skipped.insert(reader.to_owned());
+        self
+    }
+
+    /// Returns what it reads the ring with.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Returns a key.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is none of this id; as the [type](Self) says.
+    pub async fn key(&self, id: RecordId) -> Result<Arc<KeyRecord>> {
+        let (_, key) = self.find(id).await?;
+        Ok(key)
+    }
+
+    fn inventory(&self) -> &dyn Inventory {
+        &**self.reader.inventory()
+    }
+
+    async fn read(&self, scopes: &[Scope]) -> Result<View> {
+        self.reader.scopes(scopes).await
+    }
+
+    /// Reads the scope of a key.
+    async fn find(&self, id: RecordId) -> Result<(View, Arc<KeyRecord>)> {
+        let (_, view) = self.reader.scope_of(id).await?;
+        let key = view.key(id).cloned().ok_or_else(|| no_such_key(id))?;
+        Ok((view, key))
+    }
+
+    async fn change<T: Send>(
+        &self,
+        scopes: &[Scope],
+        decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        let pen = Pen {
+            trust: self.reader.trust(),
+            inventory: self.inventory(),
+            authority: &self.authority,
+            next: None,
+            actor: &self.actor,
+        };
+        pen.change(scopes, decide).await
+    }
+
+    /// Every scope that has a key of this KEK, beside `scope`.
+    async fn scopes_sharing(&self, scope: &Scope, provider: &str, kek_id: &str) -> Result<Vec<Scope>> {
+        let mut scopes = self
+            .inventory()
+            .scopes_of_kek(provider, kek_id, SHARING + 1)
+            .await?;
+        if scopes.len() > SHARING as usize {
+            return Err(Error::new(ErrorKind::OverLimit {
+                limit: "the number of scopes that share a KEK",
+                max: u64::from(SHARING),
+            }));
+        }
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+        Ok(scopes)
+    }
+
+    /// Calls a backend, for as long as a call may take: a quarter of a lease.
+    async fn call<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        with_timeout(&*self.runtime, Some(self.lease / 4), work).await
+    }
+
+    /// When the lease of what is begun now ends.
+    fn lease_from(&self, now: Time) -> Time {
+        now.saturating_add(self.lease)
+    }
+
+    /// Who works on an intent.
+    fn owner(&self) -> String {
+        format!("{} (process {})", self.actor, std::process::id())
+    }
+}
+
+impl fmt::Debug for RingAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingAdmin")
+            .field("ring", &self.reader.trust().ring())
+            .field("inventory", self.reader.inventory())
+            .field("actor", &self.actor)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something that the lifecycle does not allow.
+fn refused(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::LifecycleRefused).with_detail(detail.into())
+}
+
+type Labels = BTreeMap<String, String>;

@@ -1,0 +1,126 @@
+//! What a move does to a record.
+
+use crate::ring::record::{KeyRecord, Move};
+use crate::ring::{RecordId, State, Time, Wraps};
+use crate::value::error::{Error, Result};
+
+/// A move that was made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Moved {
+    /// The key.
+    pub key: RecordId,
+    /// Its state before.
+    pub from: State,
+    /// Its state after.
+    pub to: State,
+    /// What went wrong after it was done: hooks that failed.
+    pub warnings: Vec<Error>,
+}
+
+impl Moved {
+    pub(super) fn new(key: RecordId, from: State, to: State) -> Self {
+        Self {
+            key,
+            from,
+            to,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// What the history will say of a move.
+#[derive(Clone)]
+pub(super) struct Said {
+    pub(super) at: Time,
+    pub(super) actor: String,
+    pub(super) reason: String,
+    pub(super) evidence: Option<String>,
+}
+
+impl Said {
+    pub(super) fn new(at: Time, actor: &str, reason: impl Into<String>) -> Self {
+        Self {
+            at,
+            actor: actor.to_owned(),
+            reason: reason.into(),
+            evidence: None,
+        }
+    }
+
+    pub(super) fn with_evidence(mut self, digest: Option<String>) -> Self {
+        self.evidence = digest;
+        self
+    }
+
+    pub(super) fn entry(&self, from: Option<State>, to: State) -> Move {
+        Move {
+            at: self.at,
+            from,
+            to,
+            actor: self.actor.clone(),
+            reason: self.reason.clone(),
+            evidence: self.evidence.clone(),
+        }
+    }
+}
+
+/// The key after a move that the table allows, with the times that follow from it. Everything else that a move takes is the
+/// caller's to check.
+pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord> {
+    key.state.check_move(to).map_err(|error| {
+        let detail = error.detail().unwrap_or_default().to_owned();
+        error.with_detail(format!("the key {}: {detail}", key.id))
+    })?;
+    let mut next = noted(key, said)?;
+    if let Some(entry) = next.history.last_mut() {
+        entry.to = to;
+    }
+    next.state = to;
+    next.canary = None;
+    next.staged = false;
+    next.next_rotation = None;
+    next.retirement_due = None;
+    next.destruction_due = None;
+    next.destruction_told = false;
+    match to {
+        State::Active => {
+            next.has_wrapped = true;
+            next.activated = Some(said.at);
+            next.next_rotation = Some(key.cadence.after(said.at)?);
+        }
+        State::Deprecated => {
+            next.deprecated = Some(said.at);
+            next.retirement_due = Some(key.overlap.after(said.at)?);
+        }
+        State::Destroyed => next.destroyed = Some(said.at),
+        _ => {}
+    }
+    Ok(next)
+}
+
+/// The key with an entry in its history, and in the state that it has.
+pub(super) fn noted(key: &KeyRecord, said: &Said) -> Result<KeyRecord> {
+    let mut next = linked(key);
+    next.record_move(said.entry(Some(key.state), key.state))?;
+    Ok(next)
+}
+
+/// The next revision of a key, with nothing changed yet.
+pub(super) fn linked(key: &KeyRecord) -> KeyRecord {
+    let mut next = key.clone();
+    next.revision += 1;
+    next
+}
+
+/// Since when it wraps nothing anymore, as its history says. `None` if it wraps, or never did.
+pub(super) fn stopped_wrapping(key: &KeyRecord) -> Option<Time> {
+    if key.state.row().wraps != Wraps::No {
+        return None;
+    }
+    let stops = |entry: &&Move| {
+        let wrapped = entry.from.is_none_or(|from| from.row().wraps != Wraps::No);
+        wrapped && entry.to.row().wraps == Wraps::No
+    };
+    key.history.iter().rev().find(stops).map(|entry| entry.at)
+}

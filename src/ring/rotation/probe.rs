@@ -1,0 +1,108 @@
+//! Whether a KEK wraps and unwraps, and which one it is.
+
+use std::sync::Arc;
+
+use super::RingAdmin;
+use crate::envelope::{KekRef, WrapAlgorithm};
+use crate::key::{KekAdmin, KekDescription, KekState, KeyManager, Purpose, Request, Versions};
+use crate::ring::record::{KeyRecord, Protection, Provenance};
+use crate::value::context::EncryptionContext;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::secret::Dek;
+
+/// A KEK, as its backend names it.
+pub(super) struct Resolved {
+    pub(super) provenance: Provenance,
+    pub(super) algorithm: WrapAlgorithm,
+    pub(super) protection: Protection,
+    pub(super) versions: Versions,
+    /// The administration of its place, if there is one.
+    pub(super) admin: Option<Arc<dyn KekAdmin>>,
+}
+
+impl RingAdmin {
+    /// Finds out which KEK a URI leads to: from what it wraps, and not from the URI.
+    pub(super) async fn resolve(&self, uri: &str) -> Result<Resolved> {
+        let manager = self.call(self.backends.open(uri)).await?;
+        let (kek, algorithm) = self.probe(&*manager).await?;
+        let capabilities = manager.capabilities();
+        let versions = capabilities.versions;
+        let kek = named(&kek, versions)?;
+        let admin = match self.call(self.backends.admin(uri)).await {
+            Ok(admin) => Some(admin),
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let mut protection = Protection::Unknown;
+        if let Some(admin) = &admin {
+            let described = self.call(admin.describe(&kek)).await?;
+            check_enabled(&described)?;
+            protection = described.protection;
+        }
+        if capabilities.is_local {
+            protection = Protection::Software;
+        }
+        Ok(Resolved {
+            provenance: Provenance::new(uri, &kek)?,
+            algorithm,
+            protection,
+            versions,
+            admin,
+        })
+    }
+
+    /// Wraps a data key, unwraps it and compares. Returns the KEK that did it.
+    async fn probe(&self, manager: &dyn KeyManager) -> Result<(KekRef, WrapAlgorithm)> {
+        let ring = self.reader.trust().ring().to_string();
+        let context = EncryptionContext::new([("waxseal-ring", ring.as_str()), ("purpose", "probe")])?;
+        let request = Request::new(&context)
+            .with_purpose(Purpose::Probe)
+            .with_actor(&self.actor)
+            .with_deadline(self.runtime.now() + self.lease / 4);
+        let dek = Dek::generate()?;
+        let wrapped = self.call(manager.wrap(&dek, &request)).await?;
+        let unwrapped = self.call(manager.unwrap(wrapped.as_wrap_ref(), &request)).await?;
+        if !dek.ct_eq(&unwrapped.dek) {
+            return Err(Error::new(ErrorKind::InvalidAnswer)
+                .with_provider(manager.provider().to_owned())
+                .with_detail("what it unwrapped is not the data key that it had wrapped"));
+        }
+        Ok((wrapped.kek().clone(), wrapped.algorithm()))
+    }
+
+    /// Probes the KEK of a record, as readers will use it.
+    pub(super) async fn probe_key(&self, key: &KeyRecord) -> Result<()> {
+        let manager = self.call(self.backends.key(&key.provenance)).await?;
+        let (kek, algorithm) = self.probe(&*manager).await?;
+        let kek = named(&kek, manager.capabilities().versions)?;
+        if kek != key.provenance.kek()? || algorithm.to_string() != key.algorithm {
+            return Err(Error::new(ErrorKind::InvalidAnswer)
+                .with_provider(manager.provider().to_owned())
+                .with_detail(format!(
+                    "the probe of the key {} was wrapped by another KEK, version or algorithm: {} {}",
+                    key.id,
+                    kek.id(),
+                    kek.version()
+                )));
+        }
+        Ok(())
+    }
+}
+
+/// A KEK as a record names it: with its version only where an unwrap proves which version did it.
+pub(super) fn named(kek: &KekRef, versions: Versions) -> Result<KekRef> {
+    match versions {
+        Versions::Proven => Ok(kek.clone()),
+        _ => KekRef::new(kek.provider(), kek.id(), ""),
+    }
+}
+
+pub(super) fn check_enabled(described: &KekDescription) -> Result<()> {
+    let kind = match described.state {
+        KekState::Enabled => return Ok(()),
+        KekState::Disabled => ErrorKind::KeyDisabled,
+        KekState::PendingDestruction => ErrorKind::KeyPendingDestruction,
+        KekState::Destroyed => ErrorKind::KeyDestroyed,
+    };
+    Err(Error::new(kind).with_provider(described.kek.provider().to_owned()))
+}

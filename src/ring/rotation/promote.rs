@@ -1,0 +1,202 @@
+//! Keys become active, and go back.
+
+use std::sync::Arc;
+
+use super::moves::{Said, linked, moved, noted};
+use super::{Moved, RingAdmin, refused};
+use crate::ring::draft::Draft;
+use crate::ring::record::{Canary, KeyRecord};
+use crate::ring::view::{View, no_such_key};
+use crate::ring::{RecordId, State};
+use crate::value::error::{Error, Result};
+
+impl RingAdmin {
+    /// Promotes a pending key: it becomes active, and the active key of its scope and slot deprecated, in one change. Before that it
+    /// wraps and unwraps a probe, readers have reported that they can use it, and hooks agree.
+    ///
+    /// # Errors
+    /// `LifecycleRefused` if it is not pending, readers have not reported, or a hook refuses; the kinds of the backend.
+    pub async fn promote(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let (_, key) = self.find(id).await?;
+        if key.state != State::Pending {
+            return Err(refused(format!(
+                "the key {id} is {}, and only a pending key is promoted; a deprecated one is reinstated",
+                key.state
+            )));
+        }
+        self.promote_pending(id, reason).await
+    }
+
+    /// Makes a key active again that was deprecated, and deprecates the active one in the same change: the way back from a
+    /// promotion. A retired key becomes deprecated: it opens again, and does not wrap.
+    ///
+    /// # Errors
+    /// `LifecycleRefused` if it is neither deprecated nor retired, or a hook refuses; the kinds of the backend.
+    pub async fn reinstate(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let (_, key) = self.find(id).await?;
+        match key.state {
+            State::Deprecated => self.activate(id, reason).await,
+            State::Retired => {
+                let scope = [key.scope.clone()];
+                let key = self
+                    .change(&scope, |view, draft| {
+                        let key = in_state(view, id, State::Retired)?;
+                        let said = Said::new(draft.at(), draft.actor(), reason);
+                        let key = moved(key, State::Deprecated, &said)?;
+                        draft.put(&key)?;
+                        Ok(key)
+                    })
+                    .await?;
+                Ok(self.done(&key).await)
+            }
+            state => Err(refused(format!(
+                "the key {id} is {state}, and only a deprecated or a retired key is reinstated"
+            ))),
+        }
+    }
+
+    /// Lets a pending key wrap for a share of the contexts, in percent: a canary. `None` ends that, and the key waits.
+    ///
+    /// # Errors
+    /// `LifecycleRefused` if it is not pending; `InvalidArgument` for a share that is not 1 to 100; the kinds of the backend.
+    pub async fn set_canary(&self, id: RecordId, percent: Option<u8>, reason: &str) -> Result<()> {
+        let (_, key) = self.find(id).await?;
+        if percent.is_some() {
+            self.probe_key(&key).await?;
+        }
+        let scope = [key.scope.clone()];
+        self.change(&scope, |view, draft| {
+            let key = in_state(view, id, State::Pending)?;
+            let mut next = noted(key, &Said::new(draft.at(), draft.actor(), reason))?;
+            next.staged = true;
+            next.canary = percent.map(|percent| Canary {
+                percent,
+                since: draft.at(),
+            });
+            next.has_wrapped |= percent.is_some();
+            draft.put(&next)
+        })
+        .await
+    }
+
+    /// Takes back a pending key. If it has wrapped as a canary, it becomes deprecated and opens what it has wrapped; if it never
+    /// wrapped, its record becomes destroyed, and what is at the backend is left alone.
+    ///
+    /// # Errors
+    /// `LifecycleRefused` if it is not pending.
+    pub async fn take_back(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let (_, key) = self.find(id).await?;
+        let scope = [key.scope.clone()];
+        let key = self
+            .change(&scope, |view, draft| {
+                let key = in_state(view, id, State::Pending)?;
+                let said = Said::new(draft.at(), draft.actor(), reason);
+                let to = match key.has_wrapped {
+                    true => State::Deprecated,
+                    false => State::Destroyed,
+                };
+                let next = moved(key, to, &said)?;
+                draft.put(&next)?;
+                // Nothing follows the active key anymore.
+                let before = key.predecessor.and_then(|before| view.key(before));
+                if let Some(before) = before
+                    && before.successor == Some(id)
+                {
+                    let mut before = linked(before);
+                    before.successor = None;
+                    draft.put(&before)?;
+                }
+                Ok(next)
+            })
+            .await?;
+        Ok(self.done(&key).await)
+    }
+
+    /// Promotes a pending key if readers have reported.
+    pub(super) async fn promote_pending(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let (view, key) = self.find(id).await?;
+        let reports = self.reports(id, key.in_ring_since, view.settings()).await?;
+        if let Some(hindrance) = reports.hindrance() {
+            return Err(refused(format!(
+                "the key {id} cannot be promoted yet: {hindrance}"
+            )));
+        }
+        let reason = match reports.skipped.is_empty() {
+            true => reason.to_owned(),
+            false => format!("{reason} (without the report of: {})", reports.skipped.join(", ")),
+        };
+        self.activate(id, &reason).await
+    }
+
+    /// Probes a key, asks the hooks, and makes it active in the place of the one that is.
+    async fn activate(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let (view, key) = self.find(id).await?;
+        self.probe_key(&key).await?;
+        let before = view.active(&key.scope, &key.slot);
+        self.ask_before_promote(&key, before.map(|before| &**before))
+            .await?;
+        let expected = (key.state, before.map(|before| before.id));
+        let scope = [key.scope.clone()];
+        let (next, before) = self
+            .change(&scope, |view, draft| {
+                let key = view.key(id).ok_or_else(|| no_such_key(id))?;
+                let before = view.active(&key.scope, &key.slot).cloned();
+                if (key.state, before.as_ref().map(|before| before.id)) != expected {
+                    // Nobody was asked about this.
+                    return Err(refused(format!(
+                        "the key {id} is {} by now, or another key is active in its place; look again",
+                        key.state
+                    )));
+                }
+                replace(key, before.as_ref(), reason, draft)
+            })
+            .await?;
+        let mut warnings = match &before {
+            Some(before) => self.tell(before).await,
+            None => Vec::new(),
+        };
+        let mut done = self.done(&next).await;
+        warnings.append(&mut done.warnings);
+        done.warnings = warnings;
+        Ok(done)
+    }
+}
+
+/// Deprecates what is active, and then makes the key active.
+fn replace(
+    key: &Arc<KeyRecord>,
+    before: Option<&Arc<KeyRecord>>,
+    reason: &str,
+    draft: &mut Draft<'_>,
+) -> Result<(KeyRecord, Option<KeyRecord>)> {
+    let said = Said::new(draft.at(), draft.actor(), reason);
+    let mut next = moved(key, State::Active, &said)?;
+    next.successor = None;
+    let before = match before {
+        None => None,
+        Some(before) => {
+            let mut before = moved(before, State::Deprecated, &said)?;
+            before.successor = Some(next.id);
+            if next.predecessor.is_none() && before.predecessor != Some(next.id) {
+                next.predecessor = Some(before.id);
+            }
+            draft.put(&before)?;
+            Some(before)
+        }
+    };
+    draft.put(&next)?;
+    Ok((next, before))
+}
+
+/// A key that must be in this state.
+pub(super) fn in_state(view: &View, id: RecordId, state: State) -> Result<&Arc<KeyRecord>> {
+    let key = view.key(id).ok_or_else(|| no_such_key(id))?;
+    match key.state == state {
+        true => Ok(key),
+        false => Err(wrong_state(key, state)),
+    }
+}
+
+fn wrong_state(key: &KeyRecord, state: State) -> Error {
+    refused(format!("the key {} is {}, and not {state}", key.id, key.state))
+}

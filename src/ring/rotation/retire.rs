@@ -1,0 +1,73 @@
+//! Keys that nothing is under anymore.
+
+use super::evidence::Grounds;
+use super::moves::{Said, moved};
+use super::promote::in_state;
+use super::{Moved, RingAdmin, refused};
+use crate::ring::record::{KeyRecord, RetireBy, Settings};
+use crate::ring::{RecordId, State, Time};
+use crate::value::error::Result;
+
+impl RingAdmin {
+    /// Retires a deprecated key: it opens nothing anymore, and can be [reinstated](Self::reinstate).
+    ///
+    /// # Errors
+    /// `LifecycleRefused` if it is not deprecated, its overlap is not over, the evidence does not count or finds something under it,
+    /// or a hook refuses. [`Grounds::Force`] takes neither overlap nor evidence.
+    pub async fn retire(&self, id: RecordId, grounds: Grounds<'_>, reason: &str) -> Result<Moved> {
+        let (view, key) = self.find(id).await?;
+        let now = self.inventory().now().await?;
+        // Nobody is asked about what is refused anyway.
+        if key.state == State::Deprecated {
+            check_retirement(&key, view.settings(), grounds, now)?;
+        }
+        self.ask_before_retire(&key).await?;
+        let scope = [key.scope.clone()];
+        let key = self
+            .change(&scope, |view, draft| {
+                let key = in_state(view, id, State::Deprecated)?;
+                check_retirement(key, view.settings(), grounds, draft.at())?;
+                let said = Said::new(draft.at(), draft.actor(), reason).with_evidence(digest(grounds));
+                let key = moved(key, State::Retired, &said)?;
+                draft.put(&key)?;
+                Ok(key)
+            })
+            .await?;
+        Ok(self.done(&key).await)
+    }
+}
+
+fn digest(grounds: Grounds<'_>) -> Option<String> {
+    match grounds {
+        Grounds::Evidence(evidence) => Some(evidence.digest.clone()),
+        _ => None,
+    }
+}
+
+/// Refuses to retire a deprecated key too early, or without good grounds.
+pub(super) fn check_retirement(
+    key: &KeyRecord,
+    settings: &Settings,
+    grounds: Grounds<'_>,
+    now: Time,
+) -> Result<()> {
+    if matches!(grounds, Grounds::Force) {
+        return Ok(());
+    }
+    if let Some(due) = key.retirement_due
+        && due > now
+    {
+        return Err(refused(format!(
+            "the key {} is in its overlap until {due}",
+            key.id
+        )));
+    }
+    match grounds {
+        Grounds::Evidence(evidence) => evidence.check(key, settings),
+        _ if settings.retire == RetireBy::OverlapEnd => Ok(()),
+        _ => Err(refused(format!(
+            "the key {}: the settings demand a census receipt that finds nothing under it",
+            key.id
+        ))),
+    }
+}

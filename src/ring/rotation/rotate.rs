@@ -1,0 +1,201 @@
+//! Rotation: a successor is made, recorded, probed and promoted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::intents::under_way;
+use super::moves::{Said, noted};
+use super::orphans::Orphan;
+use super::{RingAdmin, refused};
+use crate::ring::record::KeyRecord;
+use crate::ring::view::{View, no_such_key};
+use crate::ring::{RecordId, Scope, Slot, State};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// Which keys are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// The active key of this id.
+    Key(RecordId),
+    /// The active key of a scope and slot.
+    Slot(Scope, Slot),
+    /// The active keys of a scope, in every slot.
+    Scope(Scope),
+}
+
+/// How a successor comes into use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rollout {
+    /// It is promoted as soon as readers can use it.
+    #[default]
+    AtOnce,
+    /// It waits until somebody promotes it.
+    Staged,
+    /// It wraps for this share of the contexts, in percent, until somebody promotes it.
+    Canary(u8),
+}
+
+/// Something that happened, and after which keys are rotated without waiting for their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody else may have seen a key, or could use it.
+    SuspectedExposure,
+    /// Somebody who had access has none anymore.
+    Personnel,
+    /// A policy was changed.
+    Policy,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SuspectedExposure => "suspected exposure",
+            Self::Personnel => "personnel",
+            Self::Policy => "policy",
+        })
+    }
+}
+
+/// What a rotation has done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rotated {
+    /// The new key.
+    pub key: RecordId,
+    /// The key that was rotated.
+    pub predecessor: RecordId,
+    /// The state of the new key.
+    pub state: State,
+    /// Why it is not active yet, if that is not how it was asked for. A tick promotes it when nothing hinders it anymore.
+    pub hindered: Option<Error>,
+    /// Versions that somebody else has made at the backend meanwhile. They are no keys of the ring.
+    pub orphans: Vec<Orphan>,
+    /// What went wrong after it was done: hooks that failed.
+    pub warnings: Vec<Error>,
+}
+
+impl RingAdmin {
+    /// Rotates keys. A successor is made at the backend: a new version where an unwrap proves which version did it, else a new KEK
+    /// beside the old one.
+    ///
+    /// # Errors
+    /// `NoKeyForScope` if the scope has no active key; `LifecycleRefused` if the key is not active, or its successor waits already;
+    /// `Conflict` while another process rotates it; `Unsupported` if the backend cannot make a successor; the kinds of the backend. If a call
+    /// of the backend fails, a tick goes on with the rotation after the lease.
+    pub async fn rotate(&self, target: &Target, rollout: Rollout, reason: &str) -> Result<Vec<Rotated>> {
+        if let Rollout::Canary(percent) = rollout
+            && !(1..=100).contains(&percent)
+        {
+            return Err(Error::argument(format!(
+                "a canary share is 1 to 100 percent, got {percent}"
+            )));
+        }
+        let mut rotated = Vec::new();
+        for key in self.targets(target).await? {
+            rotated.push(self.rotate_one(&key, rollout, reason).await?);
+        }
+        Ok(rotated)
+    }
+
+    /// Rotates one key that is active.
+    pub(super) async fn rotate_one(
+        &self,
+        key: &Arc<KeyRecord>,
+        rollout: Rollout,
+        reason: &str,
+    ) -> Result<Rotated> {
+        let plan = self.plan(key, rollout, reason).await?;
+        let claim = self.begin(&plan, (key.cadence, key.overlap)).await?;
+        let finished = self.finish(&claim).await?;
+        let mut rotated = Rotated {
+            key: finished.key.id,
+            predecessor: key.id,
+            state: finished.key.state,
+            hindered: None,
+            orphans: finished.orphans,
+            warnings: self.tell(&finished.key).await,
+        };
+        if finished.key.state != State::Pending || finished.key.staged {
+            return Ok(rotated);
+        }
+        match self.promote_pending(finished.key.id, reason).await {
+            Ok(moved) => {
+                rotated.state = moved.to;
+                rotated.warnings.extend(moved.warnings);
+            }
+            Err(error) => rotated.hindered = Some(error),
+        }
+        Ok(rotated)
+    }
+
+    /// The active keys that are meant.
+    async fn targets(&self, target: &Target) -> Result<Vec<Arc<KeyRecord>>> {
+        let none = |scope: &Scope| {
+            Error::new(ErrorKind::NoKeyForScope)
+                .with_detail(format!("the scope {scope} has no active key there"))
+        };
+        match target {
+            Target::Key(id) => {
+                let (view, key) = self.find(*id).await?;
+                check_active(&view, &key)?;
+                Ok(vec![key])
+            }
+            Target::Slot(scope, slot) => {
+                let view = self.read(std::slice::from_ref(scope)).await?;
+                let active = view.active(scope, slot).ok_or_else(|| none(scope))?;
+                Ok(vec![Arc::clone(active)])
+            }
+            Target::Scope(scope) => {
+                let view = self.read(std::slice::from_ref(scope)).await?;
+                let active = view.keys(scope).iter().filter(|key| key.state == State::Active);
+                let active: Vec<_> = active.cloned().collect();
+                match active.is_empty() {
+                    true => Err(none(scope)),
+                    false => Ok(active),
+                }
+            }
+        }
+    }
+
+    /// Makes the rotation of keys due now, since something happened: a tick does it. Returns the keys.
+    ///
+    /// # Errors
+    /// `NoKeyForScope` if the scope has no active key; `LifecycleRefused` if the key is not active.
+    pub async fn report(&self, event: Event, target: &Target, reason: &str) -> Result<Vec<RecordId>> {
+        let mut due = Vec::new();
+        for key in self.targets(target).await? {
+            let (id, scope) = (key.id, [key.scope.clone()]);
+            self.change(&scope, |view, draft| {
+                let key = view.key(id).ok_or_else(|| no_such_key(id))?;
+                if key.state != State::Active {
+                    return Err(refused(format!("the key {id} is {}, and not active", key.state)));
+                }
+                let said = Said::new(draft.at(), draft.actor(), format!("{event}: {reason}"));
+                let mut key = noted(key, &said)?;
+                key.next_rotation = Some(key.next_rotation.map_or(said.at, |due| due.min(said.at)));
+                draft.put(&key)
+            })
+            .await?;
+            due.push(id);
+        }
+        Ok(due)
+    }
+}
+
+/// Refuses a key that is not active, and says who is at work on its successor.
+fn check_active(view: &View, key: &KeyRecord) -> Result<()> {
+    if key.state == State::Active {
+        return Ok(());
+    }
+    let mut intents = view.intents(&key.scope).iter();
+    match intents.find(|intent| intent.predecessor == Some(key.id) && intent.abandoned.is_none()) {
+        Some(intent) => Err(under_way(intent, view.changed())),
+        None => Err(refused(format!(
+            "the key {} is {}, and only an active key is rotated",
+            key.id, key.state
+        ))),
+    }
+}

@@ -1,0 +1,240 @@
+//! Doing what is due.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::RingAdmin;
+use super::evidence::{EvidenceSource, Grounds};
+use super::orphans::Orphan;
+use super::rotate::Rollout;
+use super::verdict::{Action, Due, due_in};
+use crate::ring::record::{KeyRecord, RetireBy};
+use crate::ring::{RecordId, Scope, State, Time};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How often a scope is looked at in one tick: each time something was done, or was tried.
+const TURNS: usize = 256;
+const SCHEDULED: &str = "scheduled";
+
+/// Something that a tick did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Done {
+    /// The key.
+    pub key: RecordId,
+    /// What was done.
+    pub action: Action,
+    /// The state before. `None` if it was made.
+    pub from: Option<State>,
+    /// The state after.
+    pub to: State,
+}
+
+/// Something that is due, and was not done.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Refused {
+    /// The key.
+    pub key: RecordId,
+    /// What is due.
+    pub action: Action,
+    /// Why it was not done.
+    pub reason: String,
+    /// How many items would be left under the key, if a census says so.
+    pub left: Option<u64>,
+}
+
+/// What a tick did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Tick {
+    /// What was done, in order.
+    pub done: Vec<Done>,
+    /// What is due and was not done.
+    pub refused: Vec<Refused>,
+    /// What was found at backends and is no key of the ring.
+    pub orphans: Vec<Orphan>,
+    /// What went wrong after it was done: hooks that failed.
+    pub warnings: Vec<Error>,
+    /// When to tick again. `None` if nothing will ever be due.
+    pub next: Option<Time>,
+}
+
+impl RingAdmin {
+    /// Does what is due by the inventory's clock: goes on with what others have begun, rotates each key once however many periods have
+    /// passed, promotes, retires and destroys. Any number of processes can tick at once: each move happens once.
+    ///
+    /// What fails for one key is in [`Tick::refused`], and does not keep the tick from the others.
+    ///
+    /// # Errors
+    /// The kinds of [`Inventory`](crate::ring::Inventory), if it fails before anything was done.
+    pub async fn tick(&self, evidence: Option<&dyn EvidenceSource>) -> Result<Tick> {
+        let at = self.inventory().now().await?;
+        let mut tick = Tick::default();
+        let mut seen = HashSet::new();
+        while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
+            for scope in scopes {
+                if let Err(error) = self.tick_scope(&scope, evidence, &mut tick).await
+                    && tick.done.is_empty()
+                    && tick.refused.is_empty()
+                {
+                    return Err(error);
+                }
+            }
+        }
+        tick.next = self.next(at).await?;
+        Ok(tick)
+    }
+
+    /// Does what is due in one scope.
+    async fn tick_scope(
+        &self,
+        scope: &Scope,
+        evidence: Option<&dyn EvidenceSource>,
+        tick: &mut Tick,
+    ) -> Result<()> {
+        // What was refused once is not tried again in this tick.
+        let mut tried = HashSet::new();
+        for _ in 0..TURNS {
+            let at = self.inventory().now().await?;
+            let view = self.read(std::slice::from_ref(scope)).await?;
+            let beats = self.beats(&view).await?;
+            let mut next = None;
+            for due in due_in(&view, scope, at, &beats, self, evidence) {
+                if next.is_some() || !tried.insert((due.key, due.action)) {
+                    continue;
+                }
+                match &due.hindered {
+                    Some(reason) => tick.refuse(&due, reason.clone()),
+                    None => next = Some(due),
+                }
+            }
+            let Some(due) = next else { return Ok(()) };
+            match self.act(&view, &due, evidence, tick).await {
+                Ok(()) => {}
+                // Somebody else is doing it, or has done it.
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => tick.refuse(&due, said(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(
+        &self,
+        view: &crate::ring::View,
+        due: &Due,
+        evidence: Option<&dyn EvidenceSource>,
+        tick: &mut Tick,
+    ) -> Result<()> {
+        match due.action {
+            Action::Recover => {
+                let mut intents = view.intents(&due.scope).iter();
+                let Some(found) = intents.find(|intent| intent.key == due.key) else {
+                    return Ok(());
+                };
+                let Some(claim) = self.take_over(found).await? else {
+                    return Ok(());
+                };
+                let finished = self.finish(&claim).await?;
+                tick.orphans.extend(finished.orphans);
+                tick.warnings.extend(self.tell(&finished.key).await);
+                tick.did(due, None, finished.key.state);
+            }
+            Action::Rotate => {
+                let Some(key) = view.key(due.key) else {
+                    return Ok(());
+                };
+                let rotated = self.rotate_one(key, Rollout::AtOnce, &scheduled(key)).await?;
+                tick.orphans.extend(rotated.orphans);
+                tick.warnings.extend(rotated.warnings);
+                tick.done.push(Done {
+                    key: rotated.key,
+                    action: Action::Rotate,
+                    from: None,
+                    to: rotated.state,
+                });
+                if let Some(error) = rotated.hindered {
+                    tick.refused.push(Refused {
+                        key: rotated.key,
+                        action: Action::Promote,
+                        reason: said(&error),
+                        left: None,
+                    });
+                }
+            }
+            Action::Promote => {
+                let reason = view.key(due.key).and_then(|key| key.history.first());
+                let reason = reason.map_or(SCHEDULED, |made| made.reason.as_str()).to_owned();
+                let moved = self.promote_pending(due.key, &reason).await?;
+                tick.warnings.extend(moved.warnings);
+                tick.did(due, Some(moved.from), moved.to);
+            }
+            Action::Retire => {
+                let Some(key) = view.key(due.key) else {
+                    return Ok(());
+                };
+                let about = evidence.and_then(|evidence| evidence.about(key));
+                let counts = about
+                    .as_ref()
+                    .filter(|evidence| evidence.check(key, view.settings()).is_ok());
+                let (grounds, reason) = match counts {
+                    Some(evidence) => (Grounds::Evidence(evidence), "nothing is under it"),
+                    None if view.settings().retire == RetireBy::OverlapEnd => {
+                        (Grounds::OverlapEnd, "its overlap is over")
+                    }
+                    None => (Grounds::OverlapEnd, ""),
+                };
+                let moved = self.retire(due.key, grounds, reason).await?;
+                tick.warnings.extend(moved.warnings);
+                tick.did(due, Some(moved.from), moved.to);
+            }
+            Action::Destroy => {
+                let Some(key) = view.key(due.key) else {
+                    return Ok(());
+                };
+                match self.go_on_destroying(key).await? {
+                    Some(moved) => {
+                        tick.warnings.extend(moved.warnings);
+                        tick.did(due, Some(moved.from), moved.to);
+                    }
+                    None => tick.did(due, Some(State::Destroying), State::Destroying),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tick {
+    fn refuse(&mut self, due: &Due, reason: String) {
+        self.refused.push(Refused {
+            key: due.key,
+            action: due.action,
+            reason,
+            left: due.left,
+        });
+    }
+
+    fn did(&mut self, due: &Due, from: Option<State>, to: State) {
+        self.done.push(Done {
+            key: due.key,
+            action: due.action,
+            from,
+            to,
+        });
+    }
+}
+
+fn said(error: &Error) -> String {
+    error.to_string()
+}
+
+/// Why a rotation was due: its time, or an event that was reported.
+fn scheduled(key: &Arc<KeyRecord>) -> String {
+    let reported = key
+        .history
+        .last()
+        .filter(|made| made.from == Some(State::Active) && made.to == State::Active);
+    reported.map_or_else(|| SCHEDULED.to_owned(), |made| made.reason.clone())
+}

@@ -1,0 +1,271 @@
+//! What is due, and what hinders it. Nothing is changed, and no backend is asked.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use super::evidence::{EvidenceSource, Grounds};
+use super::retire::check_retirement;
+use super::{RingAdmin, readers::Reports};
+use crate::ring::inventory::Heartbeat;
+use crate::ring::record::{Intent, KeyRecord, RetireBy, Settings};
+use crate::ring::view::View;
+use crate::ring::{RecordId, Scope, State, Time};
+use crate::value::error::Result;
+
+/// How many scopes are read first; then twice as many.
+const FIRST: u32 = 256;
+/// The most scopes in which something is due at once.
+const MOST: u32 = 1 << 20;
+/// When to look again if something is due and hindered.
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
+
+/// What a tick does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// Goes on with what another process has begun.
+    Recover,
+    /// Makes a successor.
+    Rotate,
+    /// Makes a pending key active.
+    Promote,
+    /// Retires a deprecated key.
+    Retire,
+    /// Tells the backend to destroy a key, or asks whether it has.
+    Destroy,
+}
+
+impl Action {
+    /// Returns its name, as the command writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recover => "recover",
+            Self::Rotate => "rotate",
+            Self::Promote => "promote",
+            Self::Retire => "retire",
+            Self::Destroy => "destroy",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Something that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Due {
+    /// The key. For what another process has begun: the key that it will be.
+    pub key: RecordId,
+    /// Its scope.
+    pub scope: Scope,
+    /// What is due.
+    pub action: Action,
+    /// Since when.
+    pub since: Time,
+    /// What hinders it, as far as that can be seen without asking a backend or a hook.
+    pub hindered: Option<String>,
+    /// How many items would be left under the key, if a census says so.
+    pub left: Option<u64>,
+}
+
+/// What is due in a ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// The time that it is about.
+    pub at: Time,
+    /// What is due, the scopes in the order of their need.
+    pub due: Vec<Due>,
+    /// When to look again. `None` if nothing will ever be due.
+    pub next: Option<Time>,
+}
+
+impl RingAdmin {
+    /// Returns what is due now, or at another time, and what hinders it. Changes nothing, and calls no backend.
+    ///
+    /// # Errors
+    /// As the [type](Self) says.
+    pub async fn verdict(&self, at: Option<Time>, evidence: Option<&dyn EvidenceSource>) -> Result<Verdict> {
+        let at = match at {
+            Some(at) => at,
+            None => self.inventory().now().await?,
+        };
+        let mut seen = HashSet::new();
+        let mut due = Vec::new();
+        while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
+            for scope in scopes {
+                let view = self.read(std::slice::from_ref(&scope)).await?;
+                let beats = self.beats(&view).await?;
+                due.extend(due_in(&view, &scope, at, &beats, self, evidence));
+            }
+        }
+        Ok(Verdict {
+            at,
+            next: self.next(at).await?,
+            due,
+        })
+    }
+
+    /// The next scopes in which something is due, and that were not seen yet.
+    pub(super) async fn next_scopes(
+        &self,
+        at: Time,
+        seen: &mut HashSet<Scope>,
+    ) -> Result<Option<Vec<Scope>>> {
+        // What is hindered stays due, and in front: so more are asked for until there are new ones.
+        let mut limit = FIRST;
+        loop {
+            let scopes = self.inventory().scopes_due(at, limit).await?;
+            let is_all = scopes.len() < limit as usize;
+            let new: Vec<_> = scopes
+                .into_iter()
+                .filter(|scope| seen.insert(scope.clone()))
+                .collect();
+            if !new.is_empty() {
+                return Ok(Some(new));
+            }
+            if is_all || limit >= MOST {
+                return Ok(None);
+            }
+            limit = limit.saturating_mul(2);
+        }
+    }
+
+    /// When to look again.
+    pub(super) async fn next(&self, at: Time) -> Result<Option<Time>> {
+        let due = self.inventory().next_due().await?;
+        Ok(due.map(|due| match due <= at {
+            true => at.saturating_add(AGAIN),
+            false => due,
+        }))
+    }
+
+    /// The heartbeats, if any of the scopes needs them.
+    pub(super) async fn beats(&self, view: &View) -> Result<Vec<Heartbeat>> {
+        match view.all_keys().any(|key| key.state == State::Pending) {
+            true => self.fresh_beats(view.settings()).await,
+            false => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What is due in a scope.
+pub(super) fn due_in(
+    view: &View,
+    scope: &Scope,
+    at: Time,
+    beats: &[Heartbeat],
+    admin: &RingAdmin,
+    evidence: Option<&dyn EvidenceSource>,
+) -> Vec<Due> {
+    let mut due = Vec::new();
+    let of = |key: RecordId, action, since, hindered, left| Due {
+        key,
+        scope: scope.clone(),
+        action,
+        since,
+        hindered,
+        left,
+    };
+    let intents = || {
+        view.intents(scope)
+            .iter()
+            .filter(|intent| intent.abandoned.is_none())
+    };
+    for intent in intents().filter(|intent| !intent.is_held(at)) {
+        due.push(of(intent.key, Action::Recover, intent.lease_until, None, None));
+    }
+    for key in view.keys(scope) {
+        match key.state {
+            State::Pending if !key.staged => {
+                let reports = Reports::of(key.id, key.in_ring_since, view.settings(), beats, &admin.skipped);
+                due.push(of(
+                    key.id,
+                    Action::Promote,
+                    key.created,
+                    reports.hindrance(),
+                    None,
+                ));
+            }
+            State::Active => {
+                if let Some(since) = key.next_rotation.filter(|since| *since <= at) {
+                    let hindered = rotation_hindered(view, key, intents().collect(), at);
+                    match hindered {
+                        // Somebody is at work on it, or it is another action that is due.
+                        Hindered::Busy => {}
+                        Hindered::No => due.push(of(key.id, Action::Rotate, since, None, None)),
+                        Hindered::Yes(why) => due.push(of(key.id, Action::Rotate, since, Some(why), None)),
+                    }
+                }
+            }
+            State::Deprecated => {
+                if let Some(since) = key.retirement_due.filter(|since| *since <= at) {
+                    let (hindered, left) = retirement_hindered(key, view.settings(), at, evidence);
+                    due.push(of(key.id, Action::Retire, since, hindered, left));
+                }
+            }
+            State::Destroying => {
+                if let Some(since) = key.destruction_due.filter(|since| *since <= at) {
+                    due.push(of(key.id, Action::Destroy, since, None, None));
+                }
+            }
+            _ => {}
+        }
+    }
+    due.sort_by_key(|due| due.action);
+    due
+}
+
+enum Hindered {
+    No,
+    Busy,
+    Yes(String),
+}
+
+fn rotation_hindered(view: &View, key: &KeyRecord, intents: Vec<&Intent>, at: Time) -> Hindered {
+    let _ = at;
+    if intents.iter().any(|intent| intent.slot == key.slot) {
+        return Hindered::Busy;
+    }
+    let mut pending = view
+        .keys(&key.scope)
+        .iter()
+        .filter(|other| other.slot == key.slot && other.state == State::Pending);
+    match pending.next() {
+        None => Hindered::No,
+        Some(next) if next.staged => Hindered::Yes(format!(
+            "the pending key {} waits for somebody to promote it or take it back",
+            next.id
+        )),
+        Some(_) => Hindered::Busy,
+    }
+}
+
+fn retirement_hindered(
+    key: &KeyRecord,
+    settings: &Settings,
+    at: Time,
+    evidence: Option<&dyn EvidenceSource>,
+) -> (Option<String>, Option<u64>) {
+    let about = evidence.and_then(|evidence| evidence.about(key));
+    let grounds = match &about {
+        Some(evidence) => Grounds::Evidence(evidence),
+        None => Grounds::OverlapEnd,
+    };
+    let left = about.as_ref().map(super::Evidence::left);
+    let overlap_end = settings.retire == RetireBy::OverlapEnd;
+    let checked = match check_retirement(key, settings, grounds, at) {
+        Err(_) if overlap_end => check_retirement(key, settings, Grounds::OverlapEnd, at),
+        checked => checked,
+    };
+    let why = checked
+        .err()
+        .map(|error| error.detail().unwrap_or_default().to_owned());
+    (why, left)
+}

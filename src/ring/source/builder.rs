@@ -1,0 +1,145 @@
+//! How a key ring is opened.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::KeyRing;
+use super::core::{Core, READ};
+use super::managers::Managers;
+use super::watch::Watcher;
+use crate::ring::{Backends, Inventory, Trust};
+use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
+use crate::source::Leases;
+use crate::value::error::{Error, Result};
+
+/// How many scopes are kept, unless said otherwise.
+const SCOPES: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+
+/// What a ring was told.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) leases: Leases,
+    pub(super) reader: Option<String>,
+    pub(super) every: Duration,
+    watches: bool,
+    pub(super) scopes: NonZeroUsize,
+    pub(super) stream_age: Duration,
+}
+
+/// Opens a [`KeyRing`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it opens the ring"]
+pub struct Builder {
+    trust: Arc<Trust>,
+    inventory: Arc<dyn Inventory>,
+    backends: Arc<dyn Backends>,
+    options: Options,
+}
+
+impl Builder {
+    pub(super) fn new(trust: Arc<Trust>, inventory: Arc<dyn Inventory>, backends: Arc<dyn Backends>) -> Self {
+        Self {
+            trust,
+            inventory,
+            backends,
+            options: Options {
+                runtime: Arc::new(AmbientRuntime),
+                leases: Leases::new(),
+                reader: None,
+                every: Duration::from_millis(250),
+                watches: true,
+                scopes: SCOPES,
+                stream_age: Duration::from_secs(3600),
+            },
+        }
+    }
+
+    /// Takes time from this runtime, which has to be that of the sealers. [`AmbientRuntime`] by default.
+    pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.options.runtime = runtime;
+        self
+    }
+
+    /// Takes part in this registry of leases, which has to be that of the sealers. By default the ring makes one.
+    pub fn leases(mut self, leases: Leases) -> Self {
+        self.options.leases = leases;
+        self
+    }
+
+    /// Writes heartbeats under this name, at each new revision and every 30 seconds: which revision this process has, and
+    /// under which pending keys it could wrap and open a probe. A promotion waits for the readers that the
+    /// [settings](crate::ring::Settings::readers) list. By default the ring writes none.
+    ///
+    /// A heartbeat that cannot be written is logged and stops nothing.
+    pub fn reader(mut self, name: impl Into<String>) -> Self {
+        self.options.reader = Some(name.into());
+        self
+    }
+
+    /// Looks for changes this often. Every 250 ms by default.
+    pub fn every(mut self, period: Duration) -> Self {
+        self.options.every = period;
+        self
+    }
+
+    /// Starts no thread. The ring then learns of changes by [`KeyRing::refresh`], and when what it knows is stale; it writes no
+    /// heartbeats of its own accord.
+    pub fn without_watching(mut self) -> Self {
+        self.options.watches = false;
+        self
+    }
+
+    /// Keeps the keys of this many scopes; those that were not used for longest go first, and their leases with them, after
+    /// `max_stale` of the settings. 1,000 by default.
+    pub fn scopes(mut self, at_most: NonZeroUsize) -> Self {
+        self.options.scopes = at_most;
+        self
+    }
+
+    /// Lets a stream that was begun go on for this long after the end of its lease. 1 hour by default. A census has to begin
+    /// that much later: add it to [`store_delay`](crate::ring::Settings::store_delay) if streams of this process are sealed for so
+    /// long.
+    pub fn stream_age(mut self, age: Duration) -> Self {
+        self.options.stream_age = age;
+        self
+    }
+
+    /// Reads the ring's head and settings, and begins to watch the inventory.
+    ///
+    /// # Errors
+    /// `Configuration` if the inventory holds no ring; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
+    /// library; those of the [`Inventory`]; `TimedOut` if it does not answer within 5 seconds; `InvalidArgument` for a reader's name
+    /// that is empty, longer than 255 bytes or has control characters, and for a period of zero; `Unavailable` if the ring
+    /// can have no thread.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn open(self) -> Result<KeyRing> {
+        let is_name =
+            |name: &String| !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control);
+        if self.options.reader.as_ref().is_some_and(|name| !is_name(name)) {
+            return Err(Error::argument(
+                "a reader has a name of 1 to 255 bytes without control characters",
+            ));
+        }
+        if self.options.every.is_zero() {
+            return Err(Error::argument(
+                "a ring looks for changes every 1 ms or more rarely",
+            ));
+        }
+        let runtime = Arc::clone(&self.options.runtime);
+        let begun = runtime.now();
+        let read = self.trust.read(&*self.inventory, &[]);
+        let view = with_timeout(&*runtime, Some(READ), read).await?;
+        let watches = self.options.watches;
+        let managers = Managers::new(self.backends);
+        let core = Core::new(self.trust, self.inventory, managers, self.options, &view, begun)?;
+        let core = Arc::new(core);
+        if watches {
+            let _ = core.watcher.set(Watcher::start(&core)?);
+        }
+        Ok(KeyRing(core))
+    }
+}

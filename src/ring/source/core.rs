@@ -1,0 +1,527 @@
+//! What a key ring knows of its inventory, and how fresh that is.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+
+use super::Options;
+use super::beat::process_name;
+use super::keys::{Changes, ScopeKeys};
+use super::managers::Managers;
+use super::single::Single;
+use super::watch::Watcher;
+use crate::key::Request;
+use crate::message::Pulse;
+use crate::ring::record::invalid;
+use crate::ring::{Inventory, Mark, Scope, Settings, Trust, View};
+use crate::runtime::{Monotonic, Runtime, with_timeout};
+use crate::source::Leases;
+use crate::value::entropy;
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How long one read of the inventory may take.
+pub(super) const READ: Duration = Duration::from_secs(5);
+/// How many scopes are read at once.
+const CHUNK: usize = 64;
+/// How many scopes without keys are remembered.
+const ABSENT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+/// How often the signed head is read, though the revision is the same.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// What the keys of a scope are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Seal,
+    Open,
+}
+
+pub(super) struct Core {
+    pub(super) trust: Arc<Trust>,
+    pub(super) inventory: Arc<dyn Inventory>,
+    pub(super) managers: Arc<Managers>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) leases: Leases,
+    pub(super) options: Options,
+    /// The name of this process in heartbeats.
+    pub(super) process: String,
+    /// Of the process that opened it.
+    generation: u64,
+    state: Mutex<State>,
+    loads: Single<Scope, ()>,
+    checks: Single<(), ()>,
+    pub(super) watcher: OnceLock<Watcher>,
+}
+
+struct State {
+    settings: Arc<Settings>,
+    /// The newest head that was verified.
+    mark: Mark,
+    head_read: Monotonic,
+    /// When the inventory was last found to be as it is known here.
+    confirmed: Monotonic,
+    scopes: LruCache<Scope, Entry>,
+    /// Scopes that had no key, at which revision, and when that was read.
+    absent: LruCache<Scope, (u64, Monotonic)>,
+    /// Why the last attempt to read the inventory failed.
+    failed: Option<Error>,
+    attempted: Monotonic,
+}
+
+struct Entry {
+    keys: Arc<ScopeKeys>,
+    /// Why what the inventory holds of it now is not used.
+    bad: Option<Error>,
+}
+
+/// What is known, in numbers.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) settings: Arc<Settings>,
+    pub(super) mark: Mark,
+    pub(super) confirmed: Monotonic,
+    pub(super) failed: Option<Error>,
+    pub(super) bad: Vec<(Scope, Error)>,
+    pub(super) scopes: usize,
+}
+
+impl Core {
+    /// Knows what a first view shows, which was asked for at `begun`.
+    pub(super) fn new(
+        trust: Arc<Trust>,
+        inventory: Arc<dyn Inventory>,
+        managers: Managers,
+        options: Options,
+        view: &View,
+        begun: Monotonic,
+    ) -> Result<Self> {
+        let state = State {
+            settings: Arc::clone(view.settings()),
+            mark: view.mark(),
+            head_read: begun,
+            confirmed: begun,
+            scopes: LruCache::new(options.scopes),
+            absent: LruCache::new(ABSENT),
+            failed: None,
+            attempted: begun,
+        };
+        Ok(Self {
+            process: process_name()?,
+            trust,
+            inventory,
+            managers: Arc::new(managers),
+            runtime: Arc::clone(&options.runtime),
+            leases: options.leases.clone(),
+            options,
+            generation: entropy::generation(),
+            state: Mutex::new(state),
+            loads: Single::default(),
+            checks: Single::default(),
+            watcher: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.lock().mark.revision
+    }
+
+    /// Refuses to go on in a child that a `fork` made: nobody watches the inventory there.
+    pub(super) fn check_process(&self) -> Result<()> {
+        if self.generation == entropy::generation() {
+            return Ok(());
+        }
+        Err(Error::configuration(
+            "a key ring does not go on in a forked process: open it in the child",
+        ))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What is replaced is replaced by one assignment, or read again.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock().settings)
+    }
+
+    pub(super) fn known(&self) -> Known {
+        let state = self.lock();
+        let bad =
+            |(scope, entry): (&Scope, &Entry)| entry.bad.as_ref().map(|error| (scope.clone(), error.copy()));
+        Known {
+            settings: Arc::clone(&state.settings),
+            mark: state.mark,
+            confirmed: state.confirmed,
+            failed: state.failed.as_ref().map(Error::copy),
+            bad: state.scopes.iter().filter_map(bad).collect(),
+            scopes: state.scopes.len(),
+        }
+    }
+
+    /// All scopes that are loaded, with their keys.
+    pub(super) fn loaded(&self) -> Vec<Arc<ScopeKeys>> {
+        let state = self.lock();
+        state
+            .scopes
+            .iter()
+            .map(|(_, entry)| Arc::clone(&entry.keys))
+            .collect()
+    }
+
+    /// The keys of the scope of a request, if they are at hand and fresh enough.
+    pub(super) fn keys_at_hand(&self, request: &Request<'_>, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
+        self.check_process()?;
+        let scope = self.settings().scope_template.scope_of(request.context())?;
+        self.fresh(&scope, need)
+    }
+
+    fn fresh(&self, scope: &Scope, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
+        let now = self.runtime.now();
+        let mut state = self.lock();
+        if let Some(entry) = state.scopes.get(scope) {
+            let is_fresh = need.pulse(&entry.keys).check(now).is_ok();
+            return Ok(is_fresh.then(|| Arc::clone(&entry.keys)));
+        }
+        let (revision, confirmed) = (state.mark.revision, state.confirmed);
+        let max_stale = need.max_stale(&state.settings);
+        match state.absent.get(scope) {
+            Some((of, read)) if *of == revision && now < (*read).max(confirmed) + max_stale => {
+                Err(no_key(scope))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The keys of the scope of a request: at hand, or read.
+    ///
+    /// # Errors
+    /// `NoKeyForScope`; `InventoryStale`; those of [`Trust::read`]; `TimedOut` at the deadline of the request.
+    pub(super) async fn keys(self: &Arc<Self>, request: &Request<'_>, need: Need) -> Result<Arc<ScopeKeys>> {
+        if let Some(keys) = self.keys_at_hand(request, need)? {
+            return Ok(keys);
+        }
+        Box::pin(self.read_keys(request, need)).await
+    }
+
+    async fn read_keys(self: &Arc<Self>, request: &Request<'_>, need: Need) -> Result<Arc<ScopeKeys>> {
+        // Another template may come to light with the keys.
+        for _ in 0..3 {
+            let scope = self.settings().scope_template.scope_of(request.context())?;
+            if let Some(keys) = self.fresh(&scope, need)? {
+                return Ok(keys);
+            }
+            let left = request
+                .deadline()
+                .map(|deadline| deadline.0.saturating_sub(self.runtime.now().0));
+            let read = with_timeout(&*self.runtime, left, self.load(&scope)).await;
+            read.map_err(|error| self.stale(&scope, error))?;
+        }
+        Err(Error::new(ErrorKind::InventoryStale)
+            .with_detail("the ring was changed each time that the keys of this context were read"))
+    }
+
+    /// What was known and is too old is stale; for what was never read, the inventory's own error says more.
+    fn stale(&self, scope: &Scope, error: Error) -> Error {
+        if error.kind() == ErrorKind::NoKeyForScope || !self.lock().scopes.contains(scope) {
+            return error;
+        }
+        let why = error
+            .detail()
+            .map_or_else(|| error.kind().to_string(), str::to_owned);
+        Error::new(ErrorKind::InventoryStale)
+            .with_detail(format!("the keys of scope {scope} cannot be confirmed: {why}"))
+            .with_source(error)
+    }
+
+    /// Reads the keys of a scope now.
+    async fn load(self: &Arc<Self>, scope: &Scope) -> Result<()> {
+        {
+            let state = self.lock();
+            // Whoever watches notices when it comes back; until then nobody waits for it.
+            let again =
+                self.watcher.get().is_none() && self.runtime.now() >= state.attempted + self.options.every;
+            if let Some(error) = state.failed.as_ref().filter(|_| !again) {
+                return Err(error.copy());
+            }
+        }
+        let work = || {
+            let (core, scope) = (Arc::clone(self), scope.clone());
+            let work = async move {
+                let begun = core.runtime.now();
+                let scopes = [scope];
+                let read = core.trust.read(&*core.inventory, &scopes);
+                match with_timeout(&*core.runtime, Some(READ), read).await {
+                    Ok(view) => {
+                        core.note(None);
+                        core.publish(&view, &scopes, begun);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        if is_about_records(&error) {
+                            core.mark_bad(&scopes, &error);
+                        } else {
+                            core.note(Some(&error));
+                        }
+                        Err(error)
+                    }
+                }
+            };
+            Box::pin(work) as _
+        };
+        self.loads.join(scope, work).await
+    }
+
+    /// Compares what is known with the inventory, and reads again what has changed.
+    ///
+    /// # Errors
+    /// Those of [`Inventory`]; `InventoryInvalid` if its head does not verify, or it was taken back.
+    pub(super) async fn check(self: &Arc<Self>) -> Result<()> {
+        self.check_process()?;
+        let work = || {
+            let core = Arc::clone(self);
+            Box::pin(async move { core.look().await }) as _
+        };
+        self.checks.join(&(), work).await
+    }
+
+    async fn look(&self) -> Result<()> {
+        let looked = self.look_at_all().await;
+        self.note(looked.as_ref().err());
+        looked
+    }
+
+    async fn look_at_all(&self) -> Result<()> {
+        let begun = self.runtime.now();
+        let revision = with_timeout(&*self.runtime, Some(READ), self.inventory.revision()).await?;
+        let (known, is_head_due) = {
+            let state = self.lock();
+            (state.mark.revision, begun >= state.head_read + HEAD)
+        };
+        if revision < known {
+            return Err(invalid(format!(
+                "the ring is at revision {revision}, and revision {known} was seen before: the inventory was taken back to an older state"
+            )));
+        }
+        if revision > known || is_head_due {
+            let view = self.read(&[]).await?;
+            self.lock().head_read = begun;
+            self.publish(&view, &[], begun);
+        }
+        let behind = self.behind();
+        for scopes in behind.chunks(CHUNK) {
+            self.read_again(scopes).await?;
+        }
+        self.confirm(begun);
+        Ok(())
+    }
+
+    async fn read(&self, scopes: &[Scope]) -> Result<View> {
+        let read = self.trust.read(&*self.inventory, scopes);
+        with_timeout(&*self.runtime, Some(READ), read).await
+    }
+
+    /// Reads scopes again; if they do not all verify, each by itself, so that one that was tampered with stops no other.
+    async fn read_again(&self, scopes: &[Scope]) -> Result<()> {
+        let begun = self.runtime.now();
+        match self.read(scopes).await {
+            Ok(view) => {
+                self.publish(&view, scopes, begun);
+                return Ok(());
+            }
+            Err(error) if !is_about_records(&error) => return Err(error),
+            Err(error) if scopes.len() == 1 => {
+                self.mark_bad(scopes, &error);
+                return Ok(());
+            }
+            Err(_) => {}
+        }
+        for scope in scopes {
+            let (scope, begun) = (std::slice::from_ref(scope), self.runtime.now());
+            match self.read(scope).await {
+                Ok(view) => self.publish(&view, scope, begun),
+                Err(error) if is_about_records(&error) => self.mark_bad(scope, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The loaded scopes that are not known to be as they are at the newest revision.
+    fn behind(&self) -> Vec<Scope> {
+        let state = self.lock();
+        let is_behind = |entry: &Entry| entry.bad.is_some() || entry.keys.revision < state.mark.revision;
+        let behind = state.scopes.iter().filter(|(_, entry)| is_behind(entry));
+        behind.map(|(scope, _)| scope.clone()).collect()
+    }
+
+    /// Takes over what a view shows of these scopes. It was asked for at `begun`.
+    fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
+        let settings = Arc::clone(view.settings());
+        let mut changes: Vec<(Scope, Changes)> = Vec::new();
+        let mut is_other_template = false;
+        {
+            let mut state = self.lock();
+            if view.revision() >= state.mark.revision {
+                is_other_template = state.settings.scope_template != settings.scope_template;
+                if is_other_template {
+                    // Their leases stand on pulses that nobody prolongs any more.
+                    state.scopes.clear();
+                    state.absent.clear();
+                }
+                state.settings = Arc::clone(&settings);
+                state.mark = view.mark();
+            }
+            for scope in scopes {
+                state.publish(view, scope, begun, &mut changes);
+            }
+        }
+        if is_other_template {
+            tracing::info!(revision = view.revision(), "the ring has another scope template");
+            self.leases.turn_over_all();
+        }
+        self.apply(&changes, &settings);
+    }
+
+    /// Tells those who hold leases what has changed.
+    fn apply(&self, changes: &[(Scope, Changes)], settings: &Settings) {
+        let scope_of = |context: &_| settings.scope_template.scope_of(context).ok();
+        let turned: Vec<&Scope> = changes
+            .iter()
+            .filter(|(_, changes)| changes.turn_over)
+            .map(|(scope, _)| scope)
+            .collect();
+        if !turned.is_empty() {
+            self.leases
+                .turn_over_sealing(|context| scope_of(context).is_some_and(|scope| turned.contains(&&scope)));
+        }
+        for (scope, ended) in changes
+            .iter()
+            .flat_map(|(scope, changes)| changes.end.iter().map(move |ended| (scope, ended)))
+        {
+            tracing::info!(%scope, kek = %ended.kek, "a key of the ring unwraps no more");
+            if ended.any_version {
+                self.leases.end_kek(&ended.kek);
+            } else {
+                self.leases.end_version(&ended.kek);
+            }
+        }
+    }
+
+    fn mark_bad(&self, scopes: &[Scope], error: &Error) {
+        let mut state = self.lock();
+        for scope in scopes {
+            if let Some(entry) = state.scopes.peek_mut(scope) {
+                if entry.bad.is_none() {
+                    tracing::error!(%scope, %error, "the records of a scope do not verify; what was verified before stands until it is stale");
+                }
+                entry.bad = Some(error.copy());
+            }
+        }
+    }
+
+    /// Remembers how the last attempt to read went.
+    fn note(&self, error: Option<&Error>) {
+        let now = self.runtime.now();
+        let mut state = self.lock();
+        match (error, &state.failed) {
+            (Some(error), None) => tracing::warn!(%error, "the inventory of the ring could not be read"),
+            (None, Some(_)) => tracing::info!("the inventory of the ring is read again"),
+            _ => {}
+        }
+        state.failed = error.map(Error::copy);
+        state.attempted = now;
+    }
+
+    /// What is loaded was current at `begun`.
+    fn confirm(&self, begun: Monotonic) {
+        let mut state = self.lock();
+        state.confirmed = state.confirmed.max(begun);
+        let (settings, revision) = (Arc::clone(&state.settings), state.mark.revision);
+        for (_, entry) in &state.scopes {
+            if entry.bad.is_none() && entry.keys.revision >= revision {
+                entry.keys.prolong(&settings, begun);
+            }
+        }
+    }
+}
+
+impl State {
+    fn publish(&mut self, view: &View, scope: &Scope, begun: Monotonic, changes: &mut Vec<(Scope, Changes)>) {
+        let former = self.scopes.peek(scope).map(|entry| Arc::clone(&entry.keys));
+        if former
+            .as_ref()
+            .is_some_and(|former| former.revision > view.revision())
+        {
+            return;
+        }
+        let (seals, opens) = match &former {
+            Some(former) => (former.seals.clone(), former.opens.clone()),
+            None => (Pulse::until(begun), Pulse::until(begun)),
+        };
+        let keys = Arc::new(ScopeKeys::new(view, scope, seals, opens));
+        if let Some(former) = &former {
+            changes.push((scope.clone(), keys.changes_since(former)));
+        }
+        if keys.is_empty() {
+            self.scopes.pop(scope);
+            self.absent.put(scope.clone(), (view.revision(), begun));
+            return;
+        }
+        keys.prolong(view.settings(), begun);
+        let entry = Entry { keys, bad: None };
+        match self.scopes.peek_mut(scope) {
+            Some(there) => *there = entry,
+            None => drop(self.scopes.put(scope.clone(), entry)),
+        }
+    }
+}
+
+impl ScopeKeys {
+    fn prolong(&self, settings: &Settings, begun: Monotonic) {
+        for (need, pulse) in [(Need::Seal, &self.seals), (Need::Open, &self.opens)] {
+            pulse.prolong(begun + need.max_stale(settings));
+        }
+    }
+}
+
+impl Need {
+    pub(super) fn pulse(self, keys: &ScopeKeys) -> &Pulse {
+        match self {
+            Self::Seal => &keys.seals,
+            Self::Open => &keys.opens,
+        }
+    }
+
+    pub(super) fn max_stale(self, settings: &Settings) -> Duration {
+        match self {
+            Self::Seal => settings.max_stale.at_most(),
+            Self::Open => settings.max_stale_open.at_most(),
+        }
+    }
+}
+
+fn no_key(scope: &Scope) -> Error {
+    Error::new(ErrorKind::NoKeyForScope).with_detail(format!("the ring has no key of scope {scope}"))
+}
+
+/// Whether an error says that what was read is not to be used; anything else says that it could not be read.
+fn is_about_records(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. }
+    )
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.generation == entropy::generation();
+        f.debug_struct("KeyRing")
+            .field("ring", &self.trust.ring())
+            .field("inventory", &self.inventory)
+            .field("managers", &self.managers)
+            .field("known", &known.then(|| self.known()))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,329 @@
+//! The keys of one scope at one revision, and what their states permit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
+use crate::key::Purpose;
+use crate::message::Pulse;
+use crate::ring::{KeyRecord, RewrappedFrom, Scope, Slot, State, View};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// The keys of one scope, as a verified view showed them.
+#[derive(Debug)]
+pub(super) struct ScopeKeys {
+    pub(super) scope: Scope,
+    pub(super) revision: u64,
+    /// All keys, by KEK.
+    pub(super) keks: Vec<Arc<Kek>>,
+    slots: Vec<SlotKeys>,
+    /// Stops if it is not known for too long that these are still the keys: for sealing, and for opening.
+    pub(super) seals: Pulse,
+    pub(super) opens: Pulse,
+}
+
+/// One KEK, and the keys of the scope that are versions of it.
+#[derive(Debug)]
+pub(super) struct Kek {
+    pub(super) keys: Vec<Arc<KeyRecord>>,
+}
+
+/// What wraps in one slot.
+#[derive(Debug)]
+struct SlotKeys {
+    slot: Slot,
+    /// `None` if the slot lost its key and nothing followed.
+    active: Option<Arc<KeyRecord>>,
+    canaries: Vec<Arc<KeyRecord>>,
+}
+
+impl ScopeKeys {
+    pub(super) fn new(view: &View, scope: &Scope, seals: Pulse, opens: Pulse) -> Self {
+        let keys = view.keys(scope);
+        let mut keks: Vec<Kek> = Vec::new();
+        let mut slots: BTreeMap<&Slot, Vec<&Arc<KeyRecord>>> = BTreeMap::new();
+        for key in keys {
+            slots.entry(&key.slot).or_default().push(key);
+            let is_its = |kek: &&mut Kek| kek.is_of(key);
+            match keks.iter_mut().find(is_its) {
+                Some(kek) => kek.keys.push(Arc::clone(key)),
+                None => keks.push(Kek {
+                    keys: vec![Arc::clone(key)],
+                }),
+            }
+        }
+        let mut slots: Vec<SlotKeys> = slots
+            .into_iter()
+            .filter_map(|(slot, keys)| SlotKeys::new(slot, &keys))
+            .collect();
+        // The default slot first, as in an envelope that has no other.
+        slots.sort_by_key(|slot| slot.slot != Slot::default());
+        Self {
+            scope: scope.clone(),
+            revision: view.revision(),
+            keks: keks.into_iter().map(Arc::new).collect(),
+            slots,
+            seals,
+            opens,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keks.is_empty()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+        self.keks.iter().flat_map(|kek| &kek.keys)
+    }
+
+    /// The keys that wait to become active.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+        self.keys().filter(|key| key.state == State::Pending)
+    }
+
+    /// The keys that wrap in a context with this digest: one for each slot.
+    ///
+    /// # Errors
+    /// `NoKeyForScope` if there is none, or a slot has lost its own.
+    pub(super) fn to_wrap(&self, digest: &[u8; 32]) -> Result<Vec<&Arc<KeyRecord>>> {
+        if self.slots.is_empty() {
+            return Err(Error::new(ErrorKind::NoKeyForScope)
+                .with_detail(format!("no key of scope {} is active", self.scope)));
+        }
+        let mut chosen = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            let Some(active) = &slot.active else {
+                // One wrap less than the scope demands would be a silent fallback.
+                return Err(Error::new(ErrorKind::NoKeyForScope).with_detail(format!(
+                    "no key of scope {} is active in slot {}, whose last one was compromised: create one, or close the slot",
+                    self.scope, slot.slot
+                )));
+            };
+            let mut canaries = slot.canaries.iter();
+            let key = canaries
+                .find(|key| wraps_as_canary(key, digest))
+                .unwrap_or(active);
+            // What is sealed must open.
+            if let Some(kek) = self.keks.iter().find(|kek| kek.is_of(key)) {
+                kek.verdict(&key.provenance.version, Purpose::Seal)?;
+            }
+            chosen.push(key);
+        }
+        Ok(chosen)
+    }
+
+    /// The KEK that a key is a version of.
+    pub(super) fn kek_of(&self, key: &KeyRecord) -> Option<&Arc<Kek>> {
+        self.keks.iter().find(|kek| kek.is_of(key))
+    }
+
+    /// Whether the same keys wrap, for the same shares of the contexts.
+    fn wraps_like(&self, other: &Self) -> bool {
+        let of = |keys: &Self| -> Vec<_> {
+            let slots = keys.slots.iter();
+            slots
+                .map(|slot| {
+                    let share = |key: &Arc<KeyRecord>| (key.id, key.canary.map(|canary| canary.percent));
+                    let canaries: Vec<_> = slot.canaries.iter().map(share).collect();
+                    let active = slot.active.as_ref().map(|key| (key.id, key.provenance.clone()));
+                    (slot.slot.clone(), active, canaries)
+                })
+                .collect()
+        };
+        of(self) == of(other)
+    }
+
+    /// What has to happen to leases because these keys follow `former`.
+    pub(super) fn changes_since(&self, former: &Self) -> Changes {
+        let mut changes = Changes {
+            turn_over: !self.wraps_like(former),
+            end: Vec::new(),
+        };
+        for key in former.keys().filter(|key| key.state.row().unwraps) {
+            let now = self.keys().find(|now| now.id == key.id);
+            if now.is_some_and(|now| now.state.row().unwraps && now.provenance == key.provenance) {
+                continue;
+            }
+            // Retired, all versions but this one go on. A version that an envelope names is a claim, so nobody who
+            // may have the key is let off by one.
+            let is_orderly = now.is_some_and(|now| now.state == State::Retired);
+            changes.end.push(Ended {
+                kek: to_kek(key),
+                any_version: !is_orderly,
+            });
+        }
+        changes
+    }
+}
+
+/// What has to happen to leases.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Other keys wrap than before.
+    pub(super) turn_over: bool,
+    /// Keys that unwrapped and do not any more.
+    pub(super) end: Vec<Ended>,
+}
+
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) kek: KekRef,
+    pub(super) any_version: bool,
+}
+
+pub(super) fn to_kek(key: &KeyRecord) -> KekRef {
+    let provenance = &key.provenance;
+    KekRef::trusted(&provenance.provider, &provenance.id, &provenance.version)
+}
+
+impl SlotKeys {
+    /// `None` if the slot demands no wrap: none of its keys was ever active, or it was closed.
+    fn new(slot: &Slot, keys: &[&Arc<KeyRecord>]) -> Option<Self> {
+        let active = keys.iter().find(|key| key.state == State::Active);
+        let last = keys.iter().filter(|key| key.activated.is_some());
+        let last = last.max_by_key(|key| (key.activated, key.id));
+        if active.is_none() && last.is_none_or(|last| was_closed(last)) {
+            return None;
+        }
+        let is_canary = |key: &&&Arc<KeyRecord>| key.state == State::Pending && key.canary.is_some();
+        Some(Self {
+            slot: slot.clone(),
+            active: active.map(|key| Arc::clone(key)),
+            canaries: keys.iter().filter(is_canary).map(|key| Arc::clone(key)).collect(),
+        })
+    }
+}
+
+/// Whether the last key of a slot went out of use because the slot was closed, and not because it was lost.
+fn was_closed(key: &KeyRecord) -> bool {
+    let mut history = key.history.iter().rev();
+    let left = history.find(|entry| entry.from == Some(State::Active) && entry.to != State::Active);
+    left.is_some_and(|entry| entry.to == State::Retired)
+}
+
+/// Whether a pending key wraps in a context with this digest: the same answer in each process, and another share of the
+/// contexts for each key.
+fn wraps_as_canary(key: &KeyRecord, digest: &[u8; 32]) -> bool {
+    let Some(canary) = key.canary else { return false };
+    let mut hash = Sha256::new();
+    hash.update(b"waxseal ring canary v1\0");
+    hash.update(key.id.as_bytes());
+    hash.update(digest);
+    let hash: [u8; 32] = hash.finalize().into();
+    let number = hash
+        .first_chunk::<8>()
+        .map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+    number % 100 < u64::from(canary.percent)
+}
+
+impl Kek {
+    /// Whether a key is a version of this KEK.
+    pub(super) fn is_of(&self, key: &KeyRecord) -> bool {
+        self.keys.first().is_some_and(|first| {
+            let (one, other) = (&first.provenance, &key.provenance);
+            one.uri == other.uri && one.provider == other.provider && one.id == other.id
+        })
+    }
+
+    /// Whether a stanza may be under this KEK, by what it names.
+    pub(super) fn may_have_wrapped(&self, stanza: WrapRef<'_>) -> bool {
+        let Some(key) = self.keys.first() else {
+            return false;
+        };
+        stanza.provider == key.provenance.provider
+            && (stanza.kek_id.is_empty()
+                || KekRef::trusted(stanza.provider, stanza.kek_id, "").is_same_key(&to_kek(key)))
+            && (stanza.kek_version.is_empty() || self.has(stanza.kek_version))
+    }
+
+    /// Whether a version is a key of the ring.
+    fn has(&self, version: &str) -> bool {
+        self.versions(version).next().is_some()
+    }
+
+    /// The keys that a version is. One without a version is every version: its backend does not tell them apart.
+    fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
+        self.keys.iter().filter(move |key| {
+            let of = key.provenance.version.as_str();
+            of.is_empty() || of == version
+        })
+    }
+
+    /// Whether a version may unwrap for this. An empty one is one that nobody has named.
+    ///
+    /// # Errors
+    /// `KeyRetired`, `KeyRevoked` or `KeyDestroyed` by its state; `NoUsableKey` if the ring does not have it.
+    pub(super) fn verdict(&self, version: &str, purpose: Purpose) -> Result<()> {
+        let refused = |key: &&Arc<KeyRecord>| !permits(key.state, purpose);
+        if version.is_empty() {
+            let mut keys = self.keys.iter();
+            return match keys
+                .clone()
+                .all(|key| refused(&key))
+                .then(|| keys.next())
+                .flatten()
+            {
+                Some(key) => Err(refusal(key)),
+                None => Ok(()),
+            };
+        }
+        if !self.has(version) {
+            return Err(Error::new(ErrorKind::NoUsableKey)
+                .with_detail("a version of a key unwrapped that the ring does not have"));
+        }
+        match self.versions(version).find(refused) {
+            Some(key) => Err(refusal(key)),
+            None => Ok(()),
+        }
+    }
+
+    /// The key through which all of its versions are reached, if any may unwrap for this: the one that wraps, or the newest.
+    pub(super) fn opener(&self, purpose: Purpose) -> Option<&Arc<KeyRecord>> {
+        let usable = self.keys.iter().filter(|key| permits(key.state, purpose));
+        usable.max_by_key(|key| (key.state == State::Active, key.id))
+    }
+
+    /// The wrap algorithm of its keys.
+    pub(super) fn algorithm(&self) -> WrapAlgorithm {
+        let name = self.keys.first().map_or("", |key| key.algorithm.as_str());
+        let number = name.parse().ok().map(WrapAlgorithm::from_id);
+        let mut all = (0..=u8::MAX).map(WrapAlgorithm::from_id);
+        number
+            .or_else(|| all.find(|algorithm| algorithm.name() == Some(name)))
+            .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
+    }
+
+    /// Why none of its versions may unwrap.
+    pub(super) fn refusal(&self) -> Error {
+        self.keys
+            .iter()
+            .max_by_key(|key| key.id)
+            .map_or_else(|| Error::new(ErrorKind::NoUsableKey), |key| refusal(key))
+    }
+}
+
+fn permits(state: State, purpose: Purpose) -> bool {
+    let row = state.row();
+    match purpose {
+        // An approval is no part of a request yet.
+        Purpose::Rewrap => row.rewrapped_from == RewrappedFrom::Yes,
+        _ => row.unwraps,
+    }
+}
+
+/// The error of a key whose state does not let it unwrap.
+fn refusal(key: &KeyRecord) -> Error {
+    let kind = match key.state {
+        State::Compromised => ErrorKind::KeyRevoked,
+        State::Destroying | State::Destroyed => ErrorKind::KeyDestroyed,
+        _ => ErrorKind::KeyRetired,
+    };
+    Error::new(kind)
+        .with_provider(key.provenance.provider.clone())
+        .with_detail(format!(
+            "the key {} of scope {} is {}",
+            key.id, key.scope, key.state
+        ))
+}

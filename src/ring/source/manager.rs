@@ -1,0 +1,204 @@
+//! A KEK as a ring lets it be used.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::keys::{Kek, to_kek};
+use super::managers::Managers;
+use crate::envelope::{WrapRef, WrappedDek};
+use crate::key::{self, Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped};
+use crate::ring::KeyRecord;
+use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::secret::Dek;
+
+/// A KEK that may be used here. It wraps as one key, and unwraps as those of its versions whose states permit it.
+#[derive(Debug)]
+pub(super) struct RingKey {
+    kek: Arc<Kek>,
+    key: Arc<KeyRecord>,
+    reach: Reach,
+}
+
+/// How its backend is reached.
+#[derive(Debug)]
+enum Reach {
+    /// Pinned to the key.
+    Open(Arc<dyn KeyManager>),
+    /// Opened when it is asked to unwrap, in the time that it has for that.
+    Later(Arc<Managers>),
+}
+
+impl RingKey {
+    /// `manager` is pinned to `key`, one of the KEK's.
+    pub(super) fn open(kek: Arc<Kek>, key: Arc<KeyRecord>, manager: Arc<dyn KeyManager>) -> Self {
+        let reach = Reach::Open(manager);
+        Self { kek, key, reach }
+    }
+
+    /// Only to unwrap: what it recognizes goes by what the record says.
+    pub(super) fn later(kek: Arc<Kek>, key: Arc<KeyRecord>, managers: Arc<Managers>) -> Self {
+        let reach = Reach::Later(managers);
+        Self { kek, key, reach }
+    }
+
+    fn at_hand(&self) -> Option<&Arc<dyn KeyManager>> {
+        match &self.reach {
+            Reach::Open(manager) => Some(manager),
+            Reach::Later(_) => None,
+        }
+    }
+
+    async fn manager(&self) -> Result<Arc<dyn KeyManager>> {
+        match &self.reach {
+            Reach::Open(manager) => Ok(Arc::clone(manager)),
+            Reach::Later(managers) => managers.of(&self.key.provenance).await,
+        }
+    }
+
+    /// Refuses a wrap under another key than the ring has chosen: its state decides, never the backend's primary.
+    fn pinned(&self, wrapped: WrappedDek) -> Result<WrappedDek> {
+        let (by, key) = (wrapped.kek(), to_kek(&self.key));
+        let is_it = by.is_same_key(&key) && (key.version().is_empty() || by.version() == key.version());
+        if is_it {
+            return Ok(wrapped);
+        }
+        Err(Error::new(ErrorKind::InvalidAnswer)
+            .with_provider(self.provider().to_owned())
+            .with_detail(format!("it was to wrap under {key}, and has wrapped under {by}")))
+    }
+
+    /// What a stanza names has to be permitted before anybody is asked.
+    fn check(&self, stanza: WrapRef<'_>, request: &Request<'_>) -> Result<()> {
+        match stanza.kek_id.is_empty() {
+            true => self.kek.verdict("", request.purpose()),
+            false => self.kek.verdict(stanza.kek_version, request.purpose()),
+        }
+    }
+
+    /// What has unwrapped has to be permitted, whatever the stanza named.
+    fn proven(&self, unwrapped: Unwrapped, request: &Request<'_>) -> Result<Unwrapped> {
+        if !unwrapped.kek.is_same_key(&to_kek(&self.key)) {
+            return Err(Error::new(ErrorKind::InvalidAnswer)
+                .with_provider(self.provider().to_owned())
+                .with_detail("another key has unwrapped than was asked"));
+        }
+        self.kek.verdict(unwrapped.kek.version(), request.purpose())?;
+        Ok(unwrapped)
+    }
+}
+
+#[async_trait]
+impl KeyManager for RingKey {
+    fn provider(&self) -> &str {
+        &self.key.provenance.provider
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let Some(manager) = self.at_hand() else {
+            return Capabilities::new(self.kek.algorithm(), Binds::Aad);
+        };
+        let mut capabilities = manager.capabilities();
+        // Where versions are told apart, only an unwrap shows which one it was.
+        capabilities.rewraps &= self.key.provenance.version.is_empty();
+        capabilities
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        if !self.kek.may_have_wrapped(wrapped) {
+            return Recognition::No;
+        }
+        self.at_hand()
+            .map_or(Recognition::Perhaps, |manager| manager.recognizes(wrapped))
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.at_hand()?.identity()
+    }
+
+    async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
+        let (dek, wrapped) = self.manager().await?.as_ref().generate(request).await?;
+        Ok((dek, self.pinned(wrapped)?))
+    }
+
+    async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
+        self.pinned(self.manager().await?.as_ref().wrap(dek, request).await?)
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        self.check(wrapped, request)?;
+        let manager = self.manager().await?;
+        if manager.recognizes(wrapped).is_no() {
+            return Err(key::not_recognized(&wrapped));
+        }
+        let unwrapped = manager.as_ref().unwrap(wrapped, request).await?;
+        self.proven(unwrapped, request)
+    }
+
+    async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {
+        if !self.capabilities().rewraps || !self.kek.may_have_wrapped(wrapped) {
+            return Ok(None);
+        }
+        self.check(wrapped, request)?;
+        match self.manager().await?.as_ref().rewrap(wrapped, request).await? {
+            Some(wrapped) => self.pinned(wrapped).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A KEK that nobody asks here: the states of its keys forbid it, or it could not be opened. It refuses each of its stanzas,
+/// so that the error names it.
+#[derive(Debug)]
+pub(super) struct Closed {
+    kek: Arc<Kek>,
+    provider: String,
+    error: Error,
+    /// For a re-wrap: tells whether a stanza is certainly its own, and is asked nothing else.
+    manager: Option<Arc<dyn KeyManager>>,
+}
+
+impl Closed {
+    pub(super) fn new(kek: Arc<Kek>, error: Error, manager: Option<Arc<dyn KeyManager>>) -> Self {
+        let provider = kek.keys.first().map(|key| key.provenance.provider.clone());
+        Self {
+            kek,
+            provider: provider.unwrap_or_default(),
+            error,
+            manager,
+        }
+    }
+}
+
+#[async_trait]
+impl KeyManager for Closed {
+    fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // No call is made, and none is counted.
+        let algorithm = self.kek.algorithm();
+        Capabilities::new(algorithm, Binds::Aad).local()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        // Of a hidden id nobody knows.
+        if wrapped.kek_id.is_empty() || !self.kek.may_have_wrapped(wrapped) {
+            return Recognition::No;
+        }
+        // Whether an id is unique in the world, only its backend knows.
+        let manager = self.manager.as_ref();
+        manager.map_or(Recognition::Perhaps, |manager| manager.recognizes(wrapped))
+    }
+
+    async fn wrap(&self, _: &Dek, _: &Request<'_>) -> Result<WrappedDek> {
+        Err(self.error.copy())
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
+        // The state of the very key that it names, if it names one.
+        self.kek.verdict(wrapped.kek_version, request.purpose())?;
+        Err(self.error.copy())
+    }
+}

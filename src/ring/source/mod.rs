@@ -1,0 +1,390 @@
+//! The key ring as a source of data keys.
+
+mod beat;
+mod builder;
+mod core;
+mod keys;
+mod manager;
+mod managers;
+mod single;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use self::builder::Builder;
+use self::builder::Options;
+use self::core::{Core, Need};
+use self::keys::{ScopeKeys, to_kek};
+use self::manager::{Closed, RingKey};
+use super::{Backends, Inventory, KeyRecord, Mark, Scope, Settings, Trust};
+use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
+use crate::key::{Purpose, Request};
+use crate::message::Pulse;
+use crate::runtime::{Monotonic, with_timeout};
+use crate::sealer;
+use crate::source::{AnyOf, Caching, Currency, DekLease, DekSource, Leases, Rewrapped};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How long opening the KEK of a key may take.
+const OPENING: Duration = Duration::from_secs(30);
+
+/// The keys of a ring, as an application uses them: a [`DekSource`].
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use waxseal::{EncryptionContext, ring::{Backends, Inventory, KeyRing, Trust}};
+/// # async fn example(trust: Trust, inventory: Arc<dyn Inventory>, backends: Arc<dyn Backends>) -> waxseal::Result<()> {
+/// let ring = KeyRing::builder(trust, inventory, backends).open().await?;
+/// let sealer = ring.sealer().build()?;
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let sealed = sealer.seal(b"hello", &context).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// *Scopes.* The ring's signed settings say which scope a context belongs to. Only keys of that scope seal and open in it,
+/// whatever an envelope names, and a scope without keys is `NoKeyForScope`.
+///
+/// *Sealing* makes one wrap for each slot of the scope, under its active key and no other version than that. A pending key
+/// with a canary share takes the place of the active one for its share of the contexts, by a hash of context and key.
+///
+/// *Opening* uses the keys whose [state](super::State) permits it. Keys that are retired, compromised, or destroyed are not asked; if
+/// nothing else opens the envelope, the error names them: `KeyRetired`, `KeyRevoked`, `KeyDestroyed`. If a backend proves
+/// which version has unwrapped, that version has to be such a key, too.
+///
+/// *Re-wrap* moves to the active keys, and keeps or replaces wraps as [`AnyOf`] does. The ring knows which
+/// keys wrap now, so a [`Rewrapper`](crate::sealer::Rewrapper) leaves alone what is under them.
+///
+/// *Freshness.* A thread of the ring reads the inventory's revision every 250 ms, and the keys of the scopes in use whenever it
+/// has changed. Keys that take over are used from the next request on, and what was handed out goes on; leases of a key that
+/// unwraps no more end. If the inventory cannot be read, the ring seals for `max_stale` after the last successful read, and
+/// opens for `max_stale_open`; then it returns `InventoryStale`, and leases end, until the inventory is back. If what
+/// it reads does not verify, it goes on in the same way with what it has verified before, and [`status`](Self::status) tells.
+///
+/// *Leases* end at the `lease_age` of the settings, handles and caches included.
+///
+/// Clones are the same ring; its thread ends with the last of them. A process that `fork`s opens the ring in the child.
+///
+/// # Cancel safety
+/// Every future may be dropped at any await.
+#[derive(Clone)]
+pub struct KeyRing(Arc<Core>);
+
+/// What a ring knows of its inventory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The newest revision that was verified, with the hash of its head.
+    pub mark: Mark,
+    /// How long ago the inventory was last found to be as it is known here.
+    pub confirmed: Duration,
+    /// Whether that is too long ago to seal, or to open.
+    pub is_stale: (bool, bool),
+    /// Why the inventory cannot be read, or does not verify.
+    pub problem: Option<Error>,
+    /// Scopes whose records do not verify, and why. What was verified before is used until it is stale.
+    pub bad_scopes: Vec<(Scope, Error)>,
+    /// How many scopes are kept.
+    pub scopes: usize,
+}
+
+impl KeyRing {
+    /// Begins to open a ring: whom it trusts, where its records are, and how KEKs are reached.
+    pub fn builder(
+        trust: impl Into<Arc<Trust>>,
+        inventory: Arc<dyn Inventory>,
+        backends: Arc<dyn Backends>,
+    ) -> Builder {
+        Builder::new(trust.into(), inventory, backends)
+    }
+
+    /// Returns a builder of a sealer with this ring as its source, its registry of leases and its runtime, and with a
+    /// cache of the ring's [`caching`](Self::caching).
+    pub fn sealer(&self) -> sealer::Builder {
+        sealer::Builder::default()
+            .source(self.clone())
+            .leases(self.0.leases.clone())
+            .runtime(Arc::clone(&self.0.runtime))
+            .cache(self.caching())
+    }
+
+    /// Returns the default [`Caching`], with the ages of the ring's settings.
+    #[must_use]
+    pub fn caching(&self) -> Caching {
+        let age = self.lease_age();
+        let default = Caching::default();
+        Caching {
+            open_age: age,
+            seal_age: age,
+            refresh_ahead: default.refresh_ahead.min(age / 4),
+            stream_age: self.0.options.stream_age,
+            ..default
+        }
+    }
+
+    fn lease_age(&self) -> Duration {
+        self.settings().lease_age.at_most()
+    }
+
+    /// Returns the registry of leases, which the sealers of this ring share.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.0.leases
+    }
+
+    /// Returns the settings of the newest revision that was verified.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.0.settings()
+    }
+
+    /// Looks now whether the inventory has changed, and uses what it holds.
+    ///
+    /// # Errors
+    /// Those of the [`Inventory`]; `TimedOut` for a read of more than 5 seconds; `InventoryInvalid` if the head does not
+    /// verify or is older than what was seen; `Configuration` in a forked process.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves each scope as it was or as it is now.
+    pub async fn refresh(&self) -> Result<()> {
+        self.0.check().await
+    }
+
+    /// Writes a heartbeat now: see [`Builder::reader`].
+    ///
+    /// # Errors
+    /// Those of [`Inventory::beat`]; `InvalidArgument` if the ring has no reader's name; `Configuration` in a forked process.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the heartbeat written or not.
+    pub async fn beat(&self) -> Result<()> {
+        self.0.beat().await
+    }
+
+    /// Returns what the ring knows of its inventory.
+    ///
+    /// # Errors
+    /// `Configuration` in a forked process.
+    pub fn status(&self) -> Result<Status> {
+        self.0.check_process()?;
+        let known = self.0.known();
+        let confirmed = self.0.runtime.now().0.saturating_sub(known.confirmed.0);
+        let is_stale = |need: Need| confirmed >= need.max_stale(&known.settings);
+        Ok(Status {
+            mark: known.mark,
+            confirmed,
+            is_stale: (is_stale(Need::Seal), is_stale(Need::Open)),
+            problem: known.failed,
+            bad_scopes: known.bad,
+            scopes: known.scopes,
+        })
+    }
+}
+
+impl Core {
+    /// A key to wrap with, pinned to its version.
+    async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<KeyRecord>) -> Result<RingKey> {
+        let kek = keys
+            .kek_of(key)
+            .ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
+        let opening = self.managers.of(&key.provenance);
+        let manager = with_timeout(&*self.runtime, Some(OPENING), opening).await?;
+        Ok(RingKey::open(Arc::clone(kek), Arc::clone(key), manager))
+    }
+
+    fn any_of(&self) -> AnyOf {
+        AnyOf::default().with_runtime(Arc::clone(&self.runtime))
+    }
+
+    /// The keys that wrap for a request.
+    async fn wrapping(&self, keys: &ScopeKeys, request: &Request<'_>) -> Result<AnyOf> {
+        let mut any_of = self.any_of();
+        for key in keys.to_wrap(request.context().digest())? {
+            any_of = any_of.wrap_with(self.ring_key(keys, key).await?);
+        }
+        Ok(any_of)
+    }
+
+    /// The keys that may open a wrap section. One that is not open yet is opened when it is asked, in its share of the time.
+    fn opening(&self, keys: &ScopeKeys, wraps: WrapSection<'_>) -> AnyOf {
+        let mut any_of = self.any_of();
+        for kek in &keys.keks {
+            let mut stanzas = wraps.stanzas().filter(|stanza| kek.may_have_wrapped(*stanza));
+            let Some(first) = stanzas.next() else { continue };
+            let permitted = |version| kek.verdict(version, Purpose::Open);
+            let refused = permitted(first.kek_version)
+                .err()
+                .filter(|_| stanzas.all(|stanza| permitted(stanza.kek_version).is_err()));
+            any_of = match (refused, kek.opener(Purpose::Open)) {
+                (None, Some(key)) => {
+                    let (kek, key) = (Arc::clone(kek), Arc::clone(key));
+                    any_of.open_with(match self.managers.at_hand(&key.provenance) {
+                        Some(manager) => RingKey::open(kek, key, manager),
+                        None => RingKey::later(kek, key, Arc::clone(&self.managers)),
+                    })
+                }
+                (refused, _) => {
+                    let error = refused.unwrap_or_else(|| kek.refusal());
+                    any_of.open_with(Closed::new(Arc::clone(kek), error, None))
+                }
+            };
+        }
+        any_of
+    }
+
+    /// The keys that wrap now, and those whose wraps they may replace.
+    async fn rewrapping(
+        &self,
+        keys: &ScopeKeys,
+        wraps: WrapSection<'_>,
+        request: &Request<'_>,
+    ) -> Result<AnyOf> {
+        let mut any_of = self.any_of();
+        let chosen = keys.to_wrap(request.context().digest())?;
+        for key in &chosen {
+            any_of = any_of.wrap_with(self.ring_key(keys, key).await?);
+        }
+        for kek in &keys.keks {
+            let is_chosen = chosen.iter().any(|key| kek.is_of(key));
+            if is_chosen || !wraps.stanzas().any(|stanza| kek.may_have_wrapped(stanza)) {
+                continue;
+            }
+            let (kek, purpose) = (Arc::clone(kek), Purpose::Rewrap);
+            any_of = match kek.opener(purpose) {
+                Some(key) => match self.ring_key(keys, key).await {
+                    Ok(manager) => any_of.open_with(manager),
+                    Err(error) => any_of.open_with(Closed::new(kek, error, None)),
+                },
+                // It is not asked to unwrap, and knows whether its ids are unique in the world.
+                None => {
+                    let error = kek.refusal();
+                    let manager = match kek.keys.last() {
+                        Some(key) => {
+                            let opening = self.managers.of(&key.provenance);
+                            with_timeout(&*self.runtime, Some(OPENING), opening).await.ok()
+                        }
+                        None => None,
+                    };
+                    any_of.open_with(Closed::new(kek, error, manager))
+                }
+            };
+        }
+        Ok(any_of)
+    }
+
+    /// Lets a lease end when the ring says so.
+    fn bound(&self, lease: &DekLease, pulse: &Pulse, begun: Monotonic) {
+        let end = begun + self.settings().lease_age.at_most();
+        lease.end_by_with_streams(end, end + self.options.stream_age);
+        lease.stand_on(pulse);
+    }
+}
+
+/// The request, which names what wraps now if it asks to leave that alone.
+fn knowing<'r>(request: &Request<'r>, current: &'r [KekRef]) -> Request<'r> {
+    let rules = request.rewrap_rules();
+    match rules.current() {
+        Some(_) => request.clone().with_rewrap_rules(rules.unless_under(current)),
+        None => request.clone(),
+    }
+}
+
+fn current(keys: &ScopeKeys, request: &Request<'_>) -> Result<Vec<KekRef>> {
+    let chosen = keys.to_wrap(request.context().digest())?;
+    Ok(chosen.into_iter().map(|key| to_kek(key)).collect())
+}
+
+#[async_trait]
+impl DekSource for KeyRing {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        let (core, begun) = (&self.0, self.0.runtime.now());
+        let keys = core.keys(request, Need::Seal).await?;
+        let any_of = core.wrapping(&keys, request).await?;
+        let (lease, wraps) = any_of.seal_dek(request).await?;
+        core.bound(&lease, &keys.seals, begun);
+        Ok((lease, wraps))
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        let (core, begun) = (&self.0, self.0.runtime.now());
+        let keys = core.keys(request, Need::Open).await?;
+        let lease = core.opening(&keys, wraps).open_dek(wraps, body, request).await?;
+        core.bound(&lease, &keys.opens, begun);
+        Ok(lease)
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Rewrapped> {
+        let (core, begun) = (&self.0, self.0.runtime.now());
+        let keys = core.keys(request, Need::Seal).await?;
+        let current = current(&keys, request)?;
+        let request = knowing(request, &current).with_purpose(Purpose::Rewrap);
+        let any_of = core.rewrapping(&keys, wraps, &request).await?;
+        let rewrapped = any_of.rewrap(wraps, body, &request).await?;
+        if let Some(lease) = rewrapped.lease() {
+            core.bound(lease, &keys.opens, begun);
+        }
+        Ok(rewrapped)
+    }
+
+    fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        let Ok(Some(keys)) = self.0.keys_at_hand(request, Need::Seal) else {
+            return Currency::Unknown;
+        };
+        let Ok(current) = current(&keys, request) else {
+            return Currency::Unknown;
+        };
+        self.0.currency(&keys, wraps, &knowing(request, &current))
+    }
+}
+
+impl Core {
+    /// What is known of wraps without a call, and with what is open.
+    fn currency(&self, keys: &ScopeKeys, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
+        let Ok(chosen) = keys.to_wrap(request.context().digest()) else {
+            return Currency::Unknown;
+        };
+        let mut any_of = self.any_of();
+        for kek in &keys.keks {
+            let key = chosen.iter().find(|key| kek.is_of(key));
+            if key.is_none() && !wraps.stanzas().any(|stanza| kek.may_have_wrapped(stanza)) {
+                continue;
+            }
+            let wraps_now = key.is_some();
+            let Some(key) = key.copied().or_else(|| kek.keys.last()) else {
+                continue;
+            };
+            let Some(manager) = self.managers.at_hand(&key.provenance) else {
+                return Currency::Unknown;
+            };
+            let ring_key = RingKey::open(Arc::clone(kek), Arc::clone(key), manager);
+            any_of = match wraps_now {
+                true => any_of.wrap_with(ring_key),
+                false => any_of.open_with(ring_key),
+            };
+        }
+        any_of.is_current(wraps, request)
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

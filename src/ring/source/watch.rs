@@ -1,0 +1,84 @@
+//! The thread of a ring: it notices what changes in the inventory, and says that this process is there.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use super::core::{Core, READ};
+use crate::runtime::blocking::block_on;
+use crate::runtime::{ThreadRuntime, with_timeout};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How long one look at the inventory may take, by the clock of the machine: it reads in several steps.
+const LOOK: Duration = READ.saturating_mul(12);
+/// How often a heartbeat is written, though nothing changes.
+const BEAT: Duration = Duration::from_secs(30);
+
+/// The thread of a ring, until this is dropped. It holds the ring weakly, and ends with it.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    stop: Arc<AtomicBool>,
+    thread: Thread,
+}
+
+impl Watcher {
+    /// Begins to look at the inventory, every so often.
+    pub(super) fn start(core: &Arc<Core>) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (every, weak, stopped) = (core.options.every, Arc::downgrade(core), Arc::clone(&stop));
+        let thread = std::thread::Builder::new()
+            .name("waxseal-ring".to_owned())
+            .spawn(move || watch(every, &weak, &stopped))
+            .map_err(|error| {
+                Error::new(ErrorKind::Unavailable)
+                    .with_detail("the ring needs a thread of its own, and there is none to be had")
+                    .with_source(error)
+            })?;
+        Ok(Self {
+            stop,
+            thread: thread.thread().clone(),
+        })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // Nobody waits for it: it may be in the middle of a read.
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+fn watch(every: Duration, core: &Weak<Core>, stop: &AtomicBool) {
+    let mut beat: Option<(Instant, u64)> = None;
+    loop {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let Some(core) = core.upgrade() else { return };
+        // A panic of the inventory or of a key manager ends one look, and no more.
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            let look = with_timeout(&ThreadRuntime, Some(LOOK), core.check());
+            // What went wrong is remembered and logged.
+            let _ = block_on(look);
+            core.revision()
+        }));
+        if let Ok(revision) = looked {
+            let is_due = beat.is_none_or(|(at, of)| of != revision || at.elapsed() >= BEAT);
+            if is_due && core.options.reader.is_some() {
+                beat = Some((Instant::now(), revision));
+                let beating = AssertUnwindSafe(|| {
+                    let beating = with_timeout(&ThreadRuntime, Some(LOOK), core.beat());
+                    if let Err(error) = block_on(beating) {
+                        tracing::warn!(%error, "a heartbeat of the ring could not be written");
+                    }
+                });
+                let _ = catch_unwind(beating);
+            }
+        }
+        drop(core);
+        std::thread::park_timeout(every);
+    }
+}

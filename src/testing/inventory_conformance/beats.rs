@@ -1,0 +1,88 @@
+//! The clock and heartbeats.
+
+use super::sample::{change, id, time};
+use super::{Outcome, PASSED, Subject, same};
+use crate::ring::inventory::Heartbeat;
+use crate::testing::conformance::probe::Finding;
+
+pub(super) async fn the_clock_never_goes_back(subject: &Subject) -> Outcome {
+    let (one, other) = subject.open().await?;
+    let mut last = [
+        subject.good("now", one.now().await)?,
+        subject.good("now", other.now().await)?,
+    ];
+    for round in 0..20 {
+        for (inventory, last) in [&one, &other].into_iter().zip(&mut last) {
+            let now = subject.good("now", inventory.now().await)?;
+            if now < *last {
+                return Err(format!("the clock went back from {last} to {now}"));
+            }
+            *last = now;
+        }
+        // What one has seen who commits, nobody goes behind.
+        if round % 5 == 0 {
+            subject.good("a change", one.commit(&change(round / 5, Vec::new())).await)?;
+            let now = subject.good("now", other.now().await)?;
+            if now < last[0] {
+                return Err(format!(
+                    "the clock says {now} after a commit of a process that was told {}",
+                    last[0]
+                ));
+            }
+        }
+    }
+    PASSED
+}
+
+pub(super) async fn heartbeats_are_kept_for_each_process(subject: &Subject) -> Outcome {
+    let (one, other) = subject.open().await?;
+    let ids = |numbers: std::ops::Range<u32>| numbers.map(id).collect::<Finding<Vec<_>>>();
+    let beat = |reader: &str, process: &str, revision| -> Finding<Heartbeat> {
+        let probed = ids(0..3)?;
+        let mut beat =
+            Heartbeat::new(reader.to_owned(), process.to_owned(), revision, probed).with_failed(ids(5..7)?);
+        // By the inventory's clock, whatever is claimed.
+        beat.at = Some(time(253_402_000_000)?);
+        Ok(beat)
+    };
+    let start = subject.good("now", one.now().await)?;
+    for (inventory, reader, process, revision) in [
+        (&one, "a", "1", 1),
+        (&other, "a", "2", 2),
+        (&one, "b", "1", 3),
+        (&other, "a", "1", u64::MAX >> 2),
+    ] {
+        subject.good(
+            "a heartbeat",
+            inventory.beat(&beat(reader, process, revision)?).await,
+        )?;
+    }
+    let end = subject.good("now", one.now().await)?;
+    for inventory in [&one, &other] {
+        let beats = subject.good("heartbeats", inventory.heartbeats(start).await)?;
+        let mut found: Vec<_> = beats
+            .iter()
+            .map(|beat| (&*beat.reader, &*beat.process, beat.revision))
+            .collect();
+        found.sort_unstable();
+        let expected = vec![("a", "1", u64::MAX >> 2), ("a", "2", 2), ("b", "1", 3)];
+        same("the heartbeats", &found, &expected)?;
+        if !beats.is_sorted_by(|one, next| one.at >= next.at) {
+            return Err("heartbeats are not returned newest first".to_owned());
+        }
+        for beat in &beats {
+            same("the keys of a heartbeat", &beat.probed, &ids(0..3)?)?;
+            same("the failed keys of a heartbeat", &beat.failed, &ids(5..7)?)?;
+            let is_in_time = beat.at.is_some_and(|at| start <= at && at <= end);
+            if !is_in_time {
+                return Err(format!(
+                    "a heartbeat has the time {:?}, not between {start} and {end}",
+                    beat.at
+                ));
+            }
+        }
+        let later = subject.good("heartbeats", inventory.heartbeats(time(253_402_000_000)?).await)?;
+        same("the heartbeats of the future", &later.len(), &0)?;
+    }
+    PASSED
+}

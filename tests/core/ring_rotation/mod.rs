@@ -1,0 +1,9 @@
+//! Keys of a ring are made and moved: on an inventory in memory, a clock that tests move, and backends that fail on demand.
+
+mod bench;
+mod failing;
+mod kills;
+mod lifecycle;
+mod readers;
+mod retire;
+mod ticks;

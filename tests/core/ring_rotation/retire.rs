@@ -1,0 +1,359 @@
+//! Keys are retired and destroyed, and never too early.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use waxseal::ring::{
+    Evidence, EvidenceSource, Grounds, Hook, KeyRecord, Move, RecordId, RetireBy, Rollout, State, Target,
+    Time,
+};
+use waxseal::testing::{Fault, Method};
+use waxseal::{Error, ErrorKind, Result};
+
+use super::bench::{Bench, DAY, MINUTE, PLAIN, VERSIONED};
+
+/// A ring with a key that was deprecated just now, and that key.
+fn rotated(bench: &Bench, uri: &str) -> RecordId {
+    let first = bench.key("/", uri);
+    bench
+        .run(bench.admin().rotate(&Target::Key(first), Rollout::AtOnce, "x"))
+        .unwrap();
+    first
+}
+
+fn nothing(bench: &Bench, key: RecordId, began: Time) -> Evidence {
+    let _ = bench;
+    Evidence::nothing_under(key, began, "00".repeat(32))
+}
+
+fn refused(result: Result<waxseal::ring::Moved>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LifecycleRefused, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn only_a_census_that_began_late_enough_counts() {
+    let bench = Bench::with(|settings| {
+        settings.max_stale = "PT1M".parse().unwrap();
+        settings.max_stale_open = "PT10M".parse().unwrap();
+        settings.lease_age = "PT5M".parse().unwrap();
+        settings.store_delay = "PT2M".parse().unwrap();
+    });
+    let key = rotated(&bench, VERSIONED);
+    let deprecated = bench.record(key).deprecated.unwrap();
+    bench.runtime.advance(2 * DAY);
+    let retire =
+        |evidence: &Evidence| bench.run(bench.admin().retire(key, Grounds::Evidence(evidence), "empty"));
+    // The greater of the two, the age of leases, and the delay of stores: 17 minutes.
+    let last = deprecated.saturating_add(17 * MINUTE);
+    let words = refused(retire(&nothing(&bench, key, last)));
+    assert!(words.contains(&last.to_string()), "{words}");
+    let after = last.saturating_add(Duration::from_micros(1));
+    let good = nothing(&bench, key, after);
+
+    let mut partial = good.clone();
+    partial.whole = false;
+    let mut other = good.clone();
+    other.key = RecordId::new(bench.now()).unwrap();
+    for bad in [partial, other] {
+        refused(retire(&bad));
+    }
+    for (field, word) in [
+        ("sole", "would become unreadable"),
+        ("shared", "lose one"),
+        ("unknown", "nobody knows"),
+        ("failed", "could not be read"),
+    ] {
+        let mut bad = good.clone();
+        *match field {
+            "sole" => &mut bad.sole,
+            "shared" => &mut bad.shared,
+            "unknown" => &mut bad.unknown,
+            _ => &mut bad.failed,
+        } = 3;
+        bad.seen = vec!["orders.db row 7".to_owned()];
+        let words = refused(retire(&bad));
+        assert!(
+            words.contains(word) && words.contains("3 items") && words.contains("row 7"),
+            "{words}"
+        );
+    }
+    assert_eq!(bench.state(key), State::Deprecated);
+    retire(&good).unwrap();
+    let record = bench.record(key);
+    assert_eq!(record.state, State::Retired);
+    assert_eq!(
+        record.history.last().unwrap().evidence.as_deref(),
+        Some("00".repeat(32).as_str())
+    );
+    // It comes back, and the census of before still counts: nothing was wrapped under it meanwhile.
+    assert_eq!(
+        bench.run(bench.admin().reinstate(key, "x")).unwrap().to,
+        State::Deprecated
+    );
+    refused(retire(&good));
+    bench.runtime.advance(DAY);
+    retire(&good).unwrap();
+}
+
+#[test]
+fn a_key_that_wrapped_again_needs_a_newer_census() {
+    let bench = Bench::new();
+    let key = rotated(&bench, VERSIONED);
+    bench.runtime.advance(DAY);
+    let good = nothing(&bench, key, bench.now());
+    let second = bench.active("/").id;
+    bench.run(bench.admin().reinstate(key, "x")).unwrap();
+    refused(bench.run(bench.admin().retire(key, Grounds::Force, "it is active")));
+    bench.run(bench.admin().reinstate(second, "x")).unwrap();
+    bench.runtime.advance(2 * DAY);
+    let words = refused(bench.run(bench.admin().retire(key, Grounds::Evidence(&good), "x")));
+    assert!(words.contains("began"), "{words}");
+}
+
+#[test]
+fn overlap_force_and_settings_decide_what_else_retires() {
+    for retire in [RetireBy::Evidence, RetireBy::OverlapEnd] {
+        let bench = Bench::with(|settings| settings.retire = retire);
+        let key = rotated(&bench, VERSIONED);
+        let admin = bench.admin();
+        refused(bench.run(admin.retire(key, Grounds::OverlapEnd, "x")));
+        bench.runtime.advance(DAY);
+        let tick = bench.run(admin.tick(None)).unwrap();
+        match retire {
+            RetireBy::OverlapEnd => {
+                assert_eq!((tick.done.len(), tick.done[0].to), (1, State::Retired));
+            }
+            _ => {
+                assert!(
+                    tick.done.is_empty() && tick.refused[0].reason.contains("census"),
+                    "{tick:?}"
+                );
+                refused(bench.run(admin.retire(key, Grounds::OverlapEnd, "x")));
+                bench.run(admin.retire(key, Grounds::Force, "I know")).unwrap();
+            }
+        }
+        assert_eq!(bench.state(key), State::Retired);
+    }
+    // By force even in the overlap.
+    let bench = Bench::new();
+    let key = rotated(&bench, VERSIONED);
+    bench
+        .run(bench.admin().retire(key, Grounds::Force, "I know"))
+        .unwrap();
+    assert_eq!(bench.state(key), State::Retired);
+}
+
+struct Census(Time, u64);
+
+impl EvidenceSource for Census {
+    fn about(&self, key: &KeyRecord) -> Option<Evidence> {
+        let mut evidence = Evidence::nothing_under(key.id, self.0, "11".repeat(32));
+        evidence.sole = self.1;
+        Some(evidence)
+    }
+}
+
+#[test]
+fn a_tick_with_a_receipt_retires_and_says_what_is_left() {
+    let bench = Bench::new();
+    let key = rotated(&bench, VERSIONED);
+    bench.runtime.advance(2 * DAY);
+    let tick = bench
+        .run(bench.admin().tick(Some(&Census(bench.now(), 7))))
+        .unwrap();
+    assert_eq!((tick.done.len(), tick.refused[0].left), (0, Some(7)), "{tick:?}");
+    let verdict = bench
+        .run(bench.admin().verdict(None, Some(&Census(bench.now(), 0))))
+        .unwrap();
+    assert_eq!(verdict.due[0].hindered, None);
+    let tick = bench
+        .run(bench.admin().tick(Some(&Census(bench.now(), 0))))
+        .unwrap();
+    assert_eq!((tick.done.len(), bench.state(key)), (1, State::Retired));
+}
+
+#[test]
+fn destroying_takes_evidence_time_and_the_backend() {
+    let bench = Bench::new();
+    let key = rotated(&bench, PLAIN);
+    let (admin, kms) = (bench.admin(), &bench.fakes.plain);
+    bench.runtime.advance(2 * DAY);
+    let good = nothing(&bench, key, bench.now());
+    let words = refused(bench.run(admin.destroy(key, &good, "x")));
+    assert!(words.contains("deprecated does not become destroying"), "{words}");
+    bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
+    let mut bad = good.clone();
+    bad.sole = 1;
+    refused(bench.run(admin.destroy(key, &bad, "x")));
+    bench.run(admin.destroy(key, &good, "x")).unwrap();
+    bench.runtime.advance(6 * DAY);
+    assert!(
+        bench.run(admin.tick(None)).unwrap().done.is_empty(),
+        "it cools off"
+    );
+    refused(bench.run(admin.attest_destroyed(key, "too early")));
+    // Taken back, and begun again.
+    assert_eq!(
+        bench.run(admin.cancel_destroy(key, "wait")).unwrap().to,
+        State::Retired
+    );
+    bench.run(admin.destroy(key, &good, "x")).unwrap();
+    bench.runtime.advance(7 * DAY);
+    assert_eq!(kms.count(Method::ScheduleDestroy), 0);
+    // The answer is lost: the next tick sees that it was told.
+    kms.script_for(
+        Method::ScheduleDestroy,
+        Fault::LosesAnswer(ErrorKind::Unavailable),
+    );
+    let tick = bench.run(admin.tick(None)).unwrap();
+    assert_eq!(tick.refused.len(), 1, "{tick:?}");
+    bench.run(admin.tick(None)).unwrap();
+    assert_eq!(kms.count(Method::ScheduleDestroy), 1);
+    let record = bench.record(key);
+    assert!(record.destruction_told && record.state == State::Destroying);
+    refused(bench.run(admin.cancel_destroy(key, "too late")));
+    bench.runtime.advance(DAY);
+    bench.run(admin.tick(None)).unwrap();
+    let record = bench.record(key);
+    assert_eq!(
+        (record.state, record.destroyed.is_some()),
+        (State::Destroyed, true)
+    );
+    assert_eq!(kms.count(Method::ScheduleDestroy), 1);
+    assert_eq!(bench.run(admin.tick(None)).unwrap().done.len(), 0);
+}
+
+#[test]
+fn a_backend_that_cannot_destroy_is_attested() {
+    let bench = Bench::new();
+    let key = rotated(&bench, PLAIN);
+    let (admin, kms) = (bench.admin(), &bench.fakes.plain);
+    bench.runtime.advance(2 * DAY);
+    let good = nothing(&bench, key, bench.now());
+    bench
+        .run(admin.retire(key, Grounds::Evidence(&good), "x"))
+        .unwrap();
+    bench.run(admin.destroy(key, &good, "x")).unwrap();
+    bench.runtime.advance(7 * DAY);
+    let unsupported = ErrorKind::Unsupported {
+        feature: "destroying",
+    };
+    kms.script_for(Method::ScheduleDestroy, Fault::Fails(unsupported));
+    let tick = bench.run(admin.tick(None)).unwrap();
+    assert!(tick.refused[0].reason.contains("attest"), "{tick:?}");
+    // It cannot be found: perhaps these credentials do not see it.
+    kms.script_for(Method::Describe, Fault::Fails(ErrorKind::KeyNotFound));
+    bench.run(admin.tick(None)).unwrap();
+    assert_eq!(bench.state(key), State::Destroying);
+    bench
+        .run(admin.attest_destroyed(key, "I pulled the card"))
+        .unwrap();
+    assert_eq!(bench.state(key), State::Destroyed);
+}
+
+#[test]
+fn a_kek_that_is_another_key_too_is_not_destroyed() {
+    let bench = Bench::new();
+    let other = bench.key("elsewhere", PLAIN);
+    let key = rotated(&bench, PLAIN);
+    let admin = bench.admin();
+    bench.runtime.advance(2 * DAY);
+    let good = nothing(&bench, key, bench.now());
+    bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
+    let words = refused(bench.run(admin.destroy(key, &good, "x")));
+    assert!(words.contains(&other.to_string()), "{words}");
+}
+
+/// Agrees, vetoes or hangs, and writes down what it was told.
+#[derive(Debug, Default)]
+struct Opinion {
+    vetoes: bool,
+    hangs: bool,
+    told: Mutex<Vec<(RecordId, State)>>,
+}
+
+impl Opinion {
+    async fn answer(&self) -> Result<()> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        match self.vetoes {
+            true => Err(Error::new(ErrorKind::PolicyRefused).with_detail("change freeze")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Hook for Opinion {
+    async fn before_promote(&self, _: &KeyRecord, _: Option<&KeyRecord>) -> Result<()> {
+        self.answer().await
+    }
+
+    async fn before_retire(&self, _: &KeyRecord) -> Result<()> {
+        self.answer().await
+    }
+
+    async fn after_move(&self, key: &KeyRecord, made: &Move) -> Result<()> {
+        self.told.lock().unwrap().push((key.id, made.to));
+        self.answer().await
+    }
+}
+
+#[test]
+fn hooks_veto_and_a_hook_that_hangs_has_vetoed() {
+    for hangs in [false, true] {
+        let bench = Bench::new();
+        let key = rotated(&bench, VERSIONED);
+        let active = bench.active("/").id;
+        let hook = Arc::new(Opinion {
+            vetoes: !hangs,
+            hangs,
+            ..Opinion::default()
+        });
+        let admin = || bench.admin().with_hook(Arc::clone(&hook) as Arc<dyn Hook>);
+        let word = if hangs { "within 30s" } else { "change freeze" };
+        let words = refused(bench.run(admin().retire(key, Grounds::Force, "x")));
+        assert!(words.contains(word), "{words}");
+        let words = refused(bench.run(admin().reinstate(key, "x")));
+        assert!(words.contains(word), "{words}");
+        let rotated = bench
+            .run(admin().rotate(&Target::Key(active), Rollout::AtOnce, "x"))
+            .unwrap();
+        let error = rotated[0].hindered.as_ref().expect("it is hindered");
+        assert_eq!(error.kind(), ErrorKind::LifecycleRefused);
+        assert_eq!(
+            (bench.state(key), bench.state(active)),
+            (State::Deprecated, State::Active)
+        );
+        // It was told that the key is pending. It could not undo that, and its failure was reported.
+        assert_eq!(*hook.told.lock().unwrap(), [(rotated[0].key, State::Pending)]);
+        assert_eq!(rotated[0].warnings.len(), 1);
+        // Without the hook, the tick goes on.
+        bench.run(bench.admin().tick(None)).unwrap();
+        assert_eq!(bench.state(rotated[0].key), State::Active);
+    }
+}
+
+#[test]
+fn hooks_are_told_of_both_sides_of_a_promotion() {
+    let bench = Bench::new();
+    let first = bench.key("/", VERSIONED);
+    let hook = Arc::new(Opinion::default());
+    let admin = bench.admin().with_hook(Arc::clone(&hook) as Arc<dyn Hook>);
+    let rotated = bench
+        .run(admin.rotate(&Target::Key(first), Rollout::AtOnce, "x"))
+        .unwrap();
+    let new = rotated[0].key;
+    assert_eq!(
+        *hook.told.lock().unwrap(),
+        [
+            (new, State::Pending),
+            (first, State::Deprecated),
+            (new, State::Active)
+        ]
+    );
+}
