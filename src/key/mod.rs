@@ -3,6 +3,7 @@
 mod admin;
 mod budget;
 mod capabilities;
+pub(crate) mod failure;
 mod recognition;
 mod request;
 mod rules;

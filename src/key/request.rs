@@ -233,9 +233,9 @@ impl<'a> Request<'a> {
     /// The caller of the key manager takes the first call.
     ///
     /// # Errors
-    /// `BudgetExhausted` if no call is left.
+    /// `BudgetExhausted` if no call is left, or if every call that is left is reserved for other stanzas.
     pub fn take_call(&self) -> Result<()> {
-        self.calls.map_or(Ok(()), CallBudget::take)
+        self.calls.map_or(Ok(()), CallBudget::take_further)
     }
 
     /// Returns what a re-wrap may do.

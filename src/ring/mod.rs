@@ -4,6 +4,7 @@ mod authority;
 mod backends;
 mod check;
 mod draft;
+pub mod evidence;
 mod id;
 pub mod inventory;
 mod lifecycle;

@@ -346,6 +346,12 @@ impl ScopeView {
 }
 
 impl View {
+    /// Returns the ring's id.
+    #[must_use]
+    pub fn ring(&self) -> RecordId {
+        self.head.ring
+    }
+
     /// Returns the revision.
     #[must_use]
     pub fn revision(&self) -> u64 {

@@ -335,3 +335,61 @@ fn a_folder_of_key_files_is_administered_by_its_uri() {
         }
     });
 }
+
+/// What is wrong with the value of a variable names that variable, before anything is asked and when nobody answers.
+#[cfg(all(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+#[tokio::test]
+async fn an_endpoint_or_mount_that_is_wrong_names_its_variable() {
+    let gcp = "projects/p/locations/l/keyRings/r/cryptoKeys/k?credentials=anonymous";
+    let endpoint = "WAXSEAL_KMS_ENDPOINT";
+    for (backend, key, variable, value) in [
+        (
+            "aws-kms",
+            "alias/a?region=eu-west-1",
+            endpoint,
+            "https://u:CANARY@h",
+        ),
+        ("aws-kms", "alias/a?region=eu-west-1", endpoint, "CANARY"),
+        ("aws-kms", "alias/a", endpoint, "https://h&secret=CANARY"),
+        ("azure-key-vault", "k", endpoint, "https://u:CANARY@h"),
+        ("azure-key-vault", "k", endpoint, "https://h/CANARY"),
+        ("gcp-kms", gcp, endpoint, "https://CANARY@h"),
+        ("vault-transit", "k", endpoint, "https://u:CANARY@h"),
+        ("vault-transit", "k", "WAXSEAL_KMS_MOUNT", "a/../CANARY"),
+        ("vault-transit", "k", "WAXSEAL_KMS_MOUNT", "a&auth=jwt"),
+        ("vault-transit", "", "WAXSEAL_KMS_KEY_ID", "?mode=CANARY"),
+    ] {
+        let mut variables = vec![("WAXSEAL_KMS_BACKEND", backend), (variable, value)];
+        if !key.is_empty() {
+            variables.push(("WAXSEAL_KMS_KEY_ID", key));
+        }
+        let error = open(&variables).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{backend} {value}");
+        let text = format!("{error} {error:?}");
+        assert!(
+            text.contains(variable) && !text.contains("CANARY"),
+            "{backend} {value}: {text}"
+        );
+    }
+    // Nobody listens there.
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let context = EncryptionContext::empty();
+    for (backend, key) in [("gcp-kms", gcp), ("vault-transit", "k")] {
+        let environment = FakeEnvironment::new()
+            .with("WAXSEAL_KMS_BACKEND", backend)
+            .with("WAXSEAL_KMS_KEY_ID", key)
+            .with(endpoint, &closed)
+            .with("VAULT_TOKEN", "t");
+        let opened = open_from_environment(&environment).await.unwrap();
+        let error = Sealer::new(opened.active).seal(b"x", &context).await.unwrap_err();
+        assert!(error.to_string().contains(endpoint), "{backend}: {error}");
+    }
+}

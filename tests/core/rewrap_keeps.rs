@@ -524,6 +524,25 @@ fn an_envelope_has_a_budget_of_calls() {
     assert_eq!(kms.total(), 1);
 }
 
+/// Of wraps that may be anybody's each is tried with the key that wraps before any is tried with a former key.
+#[test]
+fn the_likeliest_wrap_is_tried_first() {
+    let kms = FakeKeyManager::new("ours").with_ambiguous_id();
+    let stranger = FakeKeyManager::new("stranger");
+    let opening = build(builder().wrap_with(kms.clone()).open_with(kms.sibling("former")));
+    let mut sealing = builder().hide_kek_ids();
+    for i in 0..15 {
+        sealing = sealing.wrap_with(stranger.sibling(&format!("stranger-{i}")));
+    }
+    let sealed = build(sealing.wrap_with(kms.clone()))
+        .seal(b"payload", &context())
+        .unwrap();
+    kms.forget_calls();
+    assert!(opening.open(&sealed, &context()).is_ok());
+    // Sixteen with the key that wraps, and none with the former one.
+    assert_eq!(kms.total(), 16);
+}
+
 // spec: ANY-3
 /// One KEK that is configured twice is asked once for each stanza; a replica with other credentials is asked all the
 /// same where the first may not.

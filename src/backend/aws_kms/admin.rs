@@ -13,6 +13,7 @@ use super::client::Client;
 use super::map;
 use super::names::{Name, is_alias};
 use super::once;
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
@@ -26,16 +27,16 @@ const DAY: u64 = 86_400;
 /// Days that AWS waits before it deletes a key.
 const WAIT: std::ops::RangeInclusive<u64> = 7..=30;
 
-/// Administers KEKs in AWS KMS. Made by [`Client::admin`], from a client with credentials of its own.
+/// Administers KEKs in AWS KMS. Make it with [`Client::admin`], from a client with separate credentials.
 ///
-/// - *Create* makes a symmetric key and its alias `alias/NAME`. AWS KMS keeps every key in validated hardware, so
-///   a template that demands it changes nothing. The idempotency key is found again by a tag. Where the alias does
-///   not exist yet, every key of the region is asked for its tags: one call each.
-/// - *Rotate* gives the key new material on demand; its ARN stays, and every wrap goes on opening. AWS allows 25 such
-///   rotations in the life of a key, refuses a 26th (`OverLimit`), and finishes each some time after the call. To
-///   retire a key, create another and re-wrap.
-/// - *Disable* and *schedule destruction* are about the whole key; AWS cannot do either to one version. AWS waits 7
-///   to 30 days; meanwhile the key does not unwrap.
+/// - *Create* makes a symmetric key and its alias `alias/NAME`. AWS KMS keeps every key in validated hardware, so a template that
+///   demands hardware changes nothing. A tag keeps the idempotency key. If the alias does not exist yet, every key of the region is
+///   asked for its tags, with one call for each key.
+/// - *Rotate* makes new key material on demand. The ARN of the key stays the same, and every wrap still opens. AWS allows 25 such
+///   rotations of one key, refuses the next rotation (`OverLimit`), and finishes each rotation some time after the call. To retire a
+///   key, create another key and re-wrap.
+/// - *Disable* and *schedule destruction* apply to the whole key, not to one version. AWS waits 7 to 30 days before it destroys a key,
+///   and the key does not unwrap during that time.
 #[derive(Clone)]
 pub struct AwsAdmin {
     client: Client,
@@ -68,7 +69,7 @@ impl AwsAdmin {
         }
     }
 
-    /// Describes KEKs as wrapping in this form.
+    /// Describes KEKs as KEKs that wrap in this form.
     #[must_use]
     pub fn with_context_form(mut self, form: ContextForm) -> Self {
         self.form = form;
@@ -82,10 +83,10 @@ impl AwsAdmin {
         self
     }
 
-    /// How a key rotates.
+    /// Returns how a key rotates.
     ///
     /// # Errors
-    /// As [`describe`](KekAdmin::describe).
+    /// `KeyNotFound` if AWS does not know the key; and the kinds of the [backend](super#errors), by AWS's code.
     pub async fn rotation_status(&self, kek: &KekRef) -> Result<RotationStatus> {
         self.begun().status(kek).await.map_err(named)
     }
@@ -139,8 +140,7 @@ impl AwsAdmin {
     }
 
     fn description(&self, key: &KeyMetadata) -> Result<KekDescription> {
-        let invalid =
-            || Error::new(ErrorKind::InvalidAnswer).with_detail("the answer does not describe a key");
+        let invalid = || invalid_answer("the answer does not describe a key");
         let arn = key.arn.as_deref().ok_or_else(invalid)?;
         let version = key.current_key_material_id.as_deref().unwrap_or_default();
         let state = match &key.key_state {
@@ -282,8 +282,7 @@ impl AwsAdmin {
         let call = self.client.kms()?.schedule_key_deletion().key_id(&key.key_id);
         let call = call.set_pending_window_in_days(i32::try_from(days).ok());
         let answer = self.client.call(None, call.send()).await?;
-        time(answer.deletion_date)
-            .ok_or_else(|| Error::new(ErrorKind::InvalidAnswer).with_detail("the answer has no date"))
+        time(answer.deletion_date).ok_or_else(|| invalid_answer("the answer has no date"))
     }
 }
 

@@ -10,11 +10,11 @@ use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_kms::config::Credentials;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
-use reqwest::Url;
+use aws_types::service_config::ServiceConfigKey;
 use secrecy::ExposeSecret;
 
 use super::admin::AwsAdmin;
@@ -23,12 +23,12 @@ use super::http::Connections;
 use super::key::AwsKey;
 use super::map;
 use crate::backend::shared::door::Door;
-use crate::backend::shared::http::{Trust, address_of, warn_if_plain};
+use crate::backend::shared::http::{Trust, address_of, parse_endpoint, warn_if_plain};
 use crate::backend::shared::kept::Kept;
 use crate::runtime::{Monotonic, ProcessEnvironment, Runtime};
 use crate::value::error::{Error, Result};
 
-/// Credentials, connections and timeouts for one region. Cheap to clone; a thousand [`AwsKey`] share one.
+/// Connects to one region, with credentials, connections and timeouts that all its key managers share. Cloning is cheap.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>, Option<Monotonic>);
 
@@ -42,15 +42,15 @@ struct Inner {
 }
 
 impl Client {
-    /// Reads what the configuration leaves open from the usual places. Calls KMS only when a key is used, and
-    /// fetches credentials only then.
+    /// Makes a client. Reads from the usual places what the configuration does not set. The client gets credentials and calls KMS only
+    /// when a key is used.
     ///
-    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
-    /// tokio runtime of this crate, or on the one that the configuration names.
+    /// The client works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the runtime that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` where no region is found, or what is set is not acceptable; `TimedOut` where the usual
-    /// places do not answer; `Unavailable` where the process cannot have another thread.
+    /// `Configuration` if no region is found, or a setting is invalid; `TimedOut` if the usual places do not answer; `Unavailable` if the
+    /// process cannot start another thread.
     pub async fn connect(config: Config) -> Result<Self> {
         Self::build(config)
             .await
@@ -117,30 +117,37 @@ impl Client {
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::configuration("no region: set it, or AWS_REGION"))?;
-        let endpoint = config.endpoint.as_deref().and_then(|url| Url::parse(url).ok());
-        if let Some(endpoint) = &endpoint {
-            warn_if_plain(endpoint, super::PROVIDER);
+        let (endpoint, source) = match config.endpoint {
+            Some(url) => (Some(url), config.endpoint_source.unwrap_or("the endpoint")),
+            None => (configured_endpoint(&loaded), CONFIGURED),
+        };
+        let endpoint = match endpoint {
+            Some(text) => Some((parse_endpoint(&text, source, true)?, text)),
+            None => None,
+        };
+        let address = endpoint.as_ref().and_then(|(url, _)| address_of(url));
+        if let Some((url, _)) = &endpoint {
+            warn_if_plain(url, super::PROVIDER);
         }
-        let endpoint = endpoint.as_ref().and_then(address_of);
-        let named = match (&endpoint, config.endpoint_source) {
-            (Some(address), Some(source)) => vec![(address.clone(), source)],
-            (Some(_), None) => Vec::new(),
-            (None, _) => hosts(
+        let named = match &address {
+            Some(address) => vec![(address.clone(), source)],
+            None => hosts(
                 &region,
                 config.region_source.unwrap_or("AWS_REGION or the profile"),
             ),
         };
-        let peer = endpoint.unwrap_or_else(|| format!("AWS KMS in {region}"));
+        let peer = address.unwrap_or_else(|| format!("AWS KMS in {region}"));
         let mut kms =
             aws_sdk_kms::config::Builder::from(&loaded).http_client(Connections::new(trust, proxy, named));
         // For KMS alone, not for the services that give credentials.
-        if let Some(endpoint) = &config.endpoint {
+        let endpoint = endpoint.map(|(_, text)| text);
+        if let Some(endpoint) = &endpoint {
             kms = kms.endpoint_url(endpoint);
         }
         let inner = Inner {
             kms: Kept::new(aws_sdk_kms::Client::from_conf(kms.build())),
             region,
-            endpoint: config.endpoint,
+            endpoint,
             refresh: config.refresh,
             clock: config.clock,
             door: door.to(peer),
@@ -155,21 +162,21 @@ impl Client {
         Self(Arc::clone(&self.0), Some(until))
     }
 
-    /// The KEK of this key id, key ARN, alias (`alias/NAME`) or alias ARN. Calls nothing.
+    /// Returns the KEK of this key id, key ARN, alias (`alias/NAME`) or alias ARN. Makes no call.
     ///
     /// # Errors
-    /// `Configuration` for what is none of these, or is in another region and no multi-region key.
+    /// `Configuration` if `key` is none of these, or names a key of another region that is not a multi-region key.
     pub fn key(&self, key: &str) -> Result<AwsKey> {
         AwsKey::new(self.clone(), key)
     }
 
-    /// The administration of KEKs, with this client's credentials.
+    /// Returns the administration of KEKs, with this client's credentials.
     #[must_use]
     pub fn admin(&self) -> AwsAdmin {
         AwsAdmin::new(self.clone())
     }
 
-    /// The region.
+    /// Returns the region.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.0.region
@@ -226,6 +233,23 @@ impl Client {
         let deadline = self.0.door.deadline_by(deadline.or(self.1));
         self.0.door.run_by(deadline, work).await
     }
+}
+
+/// Where an endpoint may be that neither the configuration nor the URI names.
+const CONFIGURED: &str = "AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL or the profile's endpoint_url";
+
+/// The endpoint that the SDK finds in its variables and files.
+fn configured_endpoint(loaded: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("KMS")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    let of_kms = loaded
+        .service_config()
+        .and_then(|service| service.load_config(key));
+    of_kms.or_else(|| loaded.endpoint_url().map(str::to_owned))
 }
 
 /// Where AWS KMS is in a region.

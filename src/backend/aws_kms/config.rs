@@ -17,8 +17,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// Region, endpoint, credentials and timeouts of a [`Client`](super::Client).
 ///
-/// Whatever is not set here comes from the usual places: `AWS_*` variables, the shared configuration files, and
-/// the services that give roles to containers and instances.
+/// What is not set here comes from the usual places: `AWS_*` variables, the shared configuration files, and the services that
+/// return the roles of containers and instances.
 #[derive(Clone)]
 pub struct Config {
     pub(super) surroundings: Option<(Surroundings, Option<Ca>)>,
@@ -45,8 +45,8 @@ pub(super) struct StaticCredentials {
 }
 
 impl Config {
-    /// Everything from the usual places. 2 s to connect, 5 s to the first byte of an answer, 10 s for a call;
-    /// aliases resolved every 5 minutes.
+    /// Takes everything from the usual places. Connecting may take 2 s, the first byte of an answer 5 s, and a call 10 s; aliases are
+    /// resolved every 5 minutes.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Config {
         }
     }
 
-    /// The region, such as `eu-central-1`.
+    /// Sets the region, such as `eu-central-1`.
     #[must_use]
     pub fn with_region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
@@ -81,7 +81,7 @@ impl Config {
         self
     }
 
-    /// Another endpoint than the region's: a VPC endpoint, a FIPS endpoint, an emulator. An `http` or `https` URL.
+    /// Sets another endpoint than the region's: a VPC endpoint, a FIPS endpoint or an emulator, as an `http` or `https` URL.
     #[must_use]
     pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
@@ -103,14 +103,14 @@ impl Config {
         self
     }
 
-    /// A profile of the shared configuration files, instead of the one that `AWS_PROFILE` names.
+    /// Uses this profile of the shared configuration files, instead of the profile that `AWS_PROFILE` names.
     #[must_use]
     pub fn with_profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());
         self
     }
 
-    /// These credentials, and none from anywhere else: for tests, and for who gets them in a way of their own.
+    /// Uses these credentials and no others: for tests, and for programs that get their credentials in another way.
     #[must_use]
     pub fn with_credentials(
         mut self,
@@ -126,44 +126,44 @@ impl Config {
         self
     }
 
-    /// How long connecting may take.
+    /// Limits how long connecting may take.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long the first byte of an answer may take, once the request is sent.
+    /// Limits how long the first byte of an answer may take after the request was sent.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Duration) -> Self {
         self.read_timeout = timeout;
         self
     }
 
-    /// How long one call may take from first to last, credentials included. A request's deadline can only make
-    /// it shorter.
+    /// Limits how long one call may take, from end to end and with a request for credentials. An earlier deadline of the request
+    /// applies.
     #[must_use]
     pub fn with_operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
         self
     }
 
-    /// How often an alias is resolved again.
+    /// Sets how often an alias is resolved again.
     #[must_use]
     pub fn with_refresh(mut self, every: Duration) -> Self {
         self.refresh = every;
         self
     }
 
-    /// The clock for [`with_refresh`](Self::with_refresh), for tests that move it.
+    /// Sets the clock for [`with_refresh`](Self::with_refresh), for tests that move it.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Runtime>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Does its I/O on this tokio runtime, which needs time and I/O enabled, instead of the one that this crate keeps for
-    /// all its network backends.
+    /// Does the client's I/O on this tokio runtime, which needs time and I/O enabled, instead of the runtime that this crate keeps
+    /// for all its network backends.
     #[must_use]
     pub fn with_handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);

@@ -12,8 +12,9 @@ use super::PROVIDER;
 use super::bind::ContextForm;
 use super::client::Client;
 use super::resolve::Key;
-use crate::backend::shared::failure::worse;
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::key::failure::worse;
 use crate::key::{
     Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
 };
@@ -23,9 +24,9 @@ use crate::value::secret::Dek;
 /// The longest ciphertext that `Decrypt` takes, in bytes (AWS KMS API reference, `CiphertextBlob`).
 const LONGEST_CIPHERTEXT: usize = 6_144;
 
-/// One KEK in AWS KMS that wraps and opens, and any number of former ones that only open.
+/// Wraps and unwraps with one KEK in AWS KMS, and unwraps with any number of former KEKs.
 ///
-/// Made by [`Client::key`]; cheap to clone. See the [module](super) for what it binds, records, costs and needs.
+/// Make it with [`Client::key`]. Cloning is cheap. The [module](super) documents what it binds, records, costs and needs.
 #[derive(Clone)]
 pub struct AwsKey {
     client: Client,
@@ -46,11 +47,11 @@ impl AwsKey {
         })
     }
 
-    /// Opens what this other KEK wrapped, too: a former one, or a former target of the alias. It never wraps. With
-    /// ids hidden, each KEK is tried.
+    /// Also unwraps with this other KEK: a former KEK, or a former target of the alias. The other KEK never wraps. If ids are hidden,
+    /// each KEK is tried.
     ///
     /// # Errors
-    /// As [`Client::key`].
+    /// `Configuration` if `key` is not a key id, key ARN or alias, or names a key of another region that is not a multi-region key.
     pub fn also_opening(mut self, key: &str) -> Result<Self> {
         self.former.push(Arc::new(Key::new(self.client.clone(), key)?));
         Ok(self)
@@ -63,17 +64,17 @@ impl AwsKey {
         self
     }
 
-    /// Shows these grant tokens with every call, for grants that are too new to be known everywhere in AWS.
+    /// Sends these grant tokens with every call, for grants that are too new to be known everywhere in AWS.
     #[must_use]
     pub fn with_grant_tokens<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
         self.grant_tokens = tokens.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The key that wraps, as AWS names it. Asks AWS where an alias or an id was configured.
+    /// Returns the key that wraps, as AWS names it. Asks AWS if an alias or an id was configured.
     ///
     /// # Errors
-    /// As [`wrap`](KeyManager::wrap).
+    /// The same kinds as [`wrap`](KeyManager::wrap), under the same conditions.
     pub async fn resolve(&self) -> Result<KekRef> {
         let resolve = async {
             let call = self.client.kms()?.describe_key();
@@ -102,8 +103,8 @@ impl AwsKey {
         key.target(request.deadline(), &self.grant_tokens).await
     }
 
-    /// Of a key's state AWS says only that it does not allow the call: the key is asked which state that is. That takes the
-    /// right `kms:DescribeKey`; without it the error stays as it is.
+    /// Asks for the state of a key if AWS reports only that the state does not allow the call. This needs the right `kms:DescribeKey`;
+    /// without the right, the error stays as it is.
     async fn told<T>(&self, key: &Key, answer: Result<T>, request: &Request<'_>) -> Result<T> {
         match answer {
             Err(error) if error.kind() == ErrorKind::KeyNotReady => {
@@ -117,7 +118,7 @@ impl AwsKey {
     fn wrapped(&self, kek: KekRef, ciphertext: Option<Blob>) -> Result<WrappedDek> {
         let ciphertext = ciphertext.map(Blob::into_inner).unwrap_or_default();
         if ciphertext.is_empty() || ciphertext.len() > LONGEST_CIPHERTEXT {
-            return Err(Error::new(ErrorKind::InvalidAnswer).with_detail("the answer has no ciphertext"));
+            return Err(invalid_answer("the answer has no ciphertext"));
         }
         WrappedDek::new(self.form.algorithm(), kek, ciphertext)
     }
@@ -134,9 +135,8 @@ impl AwsKey {
         let answer = self.client.call(request.deadline(), call.send()).await;
         let answer = self.told(&self.active, answer, request).await?;
         let dek = Zeroizing::new(answer.plaintext.map(Blob::into_inner).unwrap_or_default());
-        let dek = Dek::from_slice(&dek).map_err(|_| {
-            Error::new(ErrorKind::InvalidAnswer).with_detail("the answer has no data key of 32 bytes")
-        })?;
+        let dek =
+            Dek::from_slice(&dek).map_err(|_| invalid_answer("the answer has no data key of 32 bytes"))?;
         let material = answer.key_material_id.as_deref();
         let kek = self
             .active
@@ -169,7 +169,7 @@ impl AwsKey {
         if !key.is(wrapped.kek_id, &target) {
             return Err(not_recognized(wrapped));
         }
-        // No wrap was ever made for what cannot be wrapped for.
+        // Nothing can have been wrapped for such a request.
         let context = self.form.encryption_context(request);
         let context = context.map_err(|_| Error::new(ErrorKind::CannotOpen))?;
         let call = self.client.kms()?.decrypt();
@@ -329,7 +329,7 @@ fn named(error: Error, operation: Operation) -> Error {
 }
 
 impl fmt::Debug for AwsKey {
-    // Not the grant tokens: whoever shows one may use the grant.
+    // Without the grant tokens: anybody with a token may use the grant.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwsKey")
             .field("region", &self.client.region())

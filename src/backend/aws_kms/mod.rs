@@ -12,22 +12,21 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is one region of one account: credentials, connections, timeouts. [`AwsKey`] is one KEK, cheap to
-//! make from it, and [`AwsAdmin`] makes, rotates and ends KEKs, meant for other credentials. Region and credentials
-//! come from where every AWS program looks for them: the `AWS_*` variables, the shared configuration files and
-//! their profiles (with `role_arn`), web identity (IRSA), the container and the instance role. Profiles that sign
-//! on by SSO or by an outside process are not compiled in.
+//! A [`Client`] is one region of one account: credentials, connections, timeouts. An [`AwsKey`] is one KEK, and cheap to make from the
+//! client. An [`AwsAdmin`] creates, rotates and destroys KEKs; give it other credentials. Region and credentials come from the places
+//! where every AWS program looks for them: the `AWS_*` variables, the shared configuration files and their profiles (with `role_arn`),
+//! web identity (IRSA), the container and the instance role. Profiles that sign on by SSO or by another process are not supported.
 //!
 //! # What is recorded
-//! The KEK's id in a stanza is the key's ARN as AWS answered it, even where an alias or an id was configured. Its
-//! version is the id of the key material where the answer has one (`GenerateDataKey`, `ReEncrypt`, `Decrypt`), and
-//! empty where not (`Encrypt`): AWS finds the material of a ciphertext by itself. Nothing in a stanza is followed;
-//! each call names the configured key, and the key that AWS says it used is checked.
+//! The KEK's id in a stanza is the ARN of the key in AWS's answer, even if an alias or an id was configured. Its version is the id of
+//! the key material if the answer has one (`GenerateDataKey`, `ReEncrypt`, `Decrypt`), and empty if not (`Encrypt`): AWS finds the
+//! material of a ciphertext. So answers do not prove versions, and a successor that must be told apart is another key. Nothing in a
+//! stanza is followed: each call names the configured key, and this crate checks the key in AWS's answer.
 //!
-//! An alias is resolved by `DescribeKey` when it is first needed, and again every five minutes
-//! ([`Config::with_refresh`]). While that fails for a reason that may pass, what it stood for before is used. Once
-//! it has moved, what was wrapped under its former target opens where that is named by [`AwsKey::also_opening`]:
-//! name it before the alias is moved.
+//! An alias is resolved by `DescribeKey` when it is first needed, and again every five minutes ([`Config::with_refresh`]). If that
+//! fails for a reason that may pass, the key that was found before is used. After an alias has moved, wraps under its former target
+//! open only if [`AwsKey::also_opening`] names that target: name it before the alias moves. A manager that is
+//! [pinned](crate::key::KeyManager::pinned_to) to a key does not follow the alias anymore.
 //!
 //! A multi-region key (`mrk-…`) is the same key in each of its regions: a wrap made in one opens in another.
 //!
@@ -37,10 +36,9 @@
 //! | `Pairs` (default) | 16 | the context's pairs, none for the empty context; seen in CloudTrail, usable in policies |
 //! | `Digest` | 22 | `waxseal-context`: base64url of the 32 bytes that the wrap is bound to |
 //!
-//! AWS authenticates it beside the DEK and demands an exact match. Without pairs that is a match too: a wrap of the
-//! empty context opens in the empty context only. Pairs cannot say to which share of a DEK a
-//! wrap belongs, and the key `waxseal-context` would look like the other form: with `Pairs`, wrapping for either is
-//! refused as `Unsupported` before any call. An empty value is sent as it is.
+//! AWS authenticates the context together with the DEK, and demands an exact match, also for no pairs: a wrap of the empty context opens
+//! only in the empty context. Pairs cannot name the share of a DEK that a wrap is for, and the key `waxseal-context` would look like
+//! the other form: with `Pairs`, both are `Unsupported` before any call. An empty value is sent as it is.
 //!
 //! # Calls
 //! | what | calls |
@@ -51,8 +49,7 @@
 //! | wrapping a DEK from elsewhere | 1 `Encrypt` |
 //! | an alias | 1 `DescribeKey` every five minutes |
 //!
-//! There are no batches. The SDK's retries are off. Where `ReEncrypt` is not known at the endpoint, a re-wrap is a
-//! `Decrypt` and a wrap.
+//! There are no batches. The SDK's retries are off. If the endpoint does not know `ReEncrypt`, a re-wrap is a `Decrypt` and a wrap.
 //!
 //! # Permissions
 //! For [`AwsKey`]:
@@ -69,11 +66,11 @@
 //! }
 //! ```
 //!
-//! What only seals needs `kms:GenerateDataKey`, what only opens `kms:Decrypt`; both `kms:DescribeKey` under an
-//! alias, and to tell what a key's state is if that does not allow a call. With `Pairs`, a condition such as `"StringEquals": {"kms:EncryptionContext:tenant": "acme"}` ties a role
+//! A program that only seals needs `kms:GenerateDataKey`; a program that only opens needs `kms:Decrypt`. Both need `kms:DescribeKey`
+//! with an alias, and to report the state of a key that does not allow a call. With `Pairs`, a condition such as `"StringEquals": {"kms:EncryptionContext:tenant": "acme"}` ties a role
 //! to a tenant.
 //!
-//! For [`AwsAdmin`], and for no application that seals:
+//! For [`AwsAdmin`], and not for an application that seals:
 //!
 //! ```json
 //! {
@@ -103,21 +100,26 @@
 //! | `ValidationException` | `InvalidArgument` |
 //! | `UnsupportedOperationException`, `UnknownOperationException`, HTTP 501 | `Unsupported` |
 //! | a key of another kind or region, a bad ARN or grant token | `Configuration` |
-//! | an answer that is none, or about another key | `InvalidAnswer` |
+//! | an answer that is not AWS's, or about another key | `InvalidAnswer` |
+//!
+//! # Endpoint
+//! [`Config::with_endpoint`] names the service's address; else `AWS_ENDPOINT_URL_KMS`, `AWS_ENDPOINT_URL` and the profile's
+//! `endpoint_url` do, as for every AWS program. Each is `https://HOST[:PORT][/PATH]`, without credentials; `http://` to another
+//! machine is logged as a warning.
 //!
 //! # TLS
-//! The CAs of `AWS_CA_BUNDLE` are trusted if it is set, else those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of them is
-//! set, else the system's.
+//! The client trusts the CAs of `AWS_CA_BUNDLE` if it is set, else the CAs of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of them is set,
+//! else the system's CAs.
 //!
 //! # Proxies
-//! HTTPS goes by the proxy of `HTTPS_PROXY`, except to what `NO_PROXY` names and to this machine; plain HTTP never does, and
-//! `ALL_PROXY` and `HTTP_PROXY` are not followed. This holds for the services that give
+//! HTTPS uses the proxy of `HTTPS_PROXY`, except to the hosts of `NO_PROXY` and to this machine. Plain HTTP never uses a proxy, and
+//! `ALL_PROXY` and `HTTP_PROXY` are ignored. This holds for the services that give
 //! credentials, too.
 //!
 //! # What stays in memory
-//! DEKs that come from AWS are wiped here. The SDK and the TLS library keep copies of a request or answer in
-//! buffers that nobody wipes, and free them after the call. No level of the SDK's log shows a DEK, unless the variable
-//! `LOG_SENSITIVE_BODIES` is `true`, which has it print whole answers at `TRACE`: never set it.
+//! This crate wipes the DEKs that come from AWS. The SDK and the TLS library keep copies of a request or answer in buffers that nobody
+//! wipes, and free them after the call. The SDK's log shows no DEK at any level, unless the variable `LOG_SENSITIVE_BODIES` is `true`:
+//! then the SDK logs whole answers at `TRACE`. Never set it.
 
 mod admin;
 mod bind;

@@ -3,6 +3,7 @@
 use aws_sdk_kms::types::Tag;
 
 use super::client::Client;
+use crate::backend::shared::answer::invalid_answer;
 pub(super) use crate::backend::shared::idempotency::digest;
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -105,13 +106,13 @@ pub(super) fn has(tags: &[Tag], key: &str, value: &str) -> bool {
 }
 
 fn endless() -> Error {
-    Error::new(ErrorKind::InvalidAnswer).with_detail("a list does not end")
+    invalid_answer("a list does not end")
 }
 
 fn next(truncated: bool, marker: Option<String>) -> Result<Option<String>> {
     match marker.filter(|marker| !marker.is_empty()) {
         _ if !truncated => Ok(None),
         Some(marker) => Ok(Some(marker)),
-        None => Err(Error::new(ErrorKind::InvalidAnswer).with_detail("a list breaks off")),
+        None => Err(invalid_answer("a list breaks off")),
     }
 }

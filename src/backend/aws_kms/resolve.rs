@@ -10,6 +10,7 @@ use aws_sdk_kms::types::{KeySpec, KeyState, KeyUsageType};
 use super::PROVIDER;
 use super::client::Client;
 use super::names::{KeyArn, Name};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
 use crate::key::Recognition;
 use crate::runtime::Monotonic;
@@ -145,10 +146,7 @@ impl Key {
         key_id: Option<&str>,
         material: Option<&str>,
     ) -> Result<KekRef> {
-        let other = || {
-            Error::new(ErrorKind::InvalidAnswer)
-                .with_detail("the answer is about another key than was asked for")
-        };
+        let other = || invalid_answer("the answer is about another key than was asked for");
         let key_id = key_id.ok_or_else(other)?;
         let arn = KeyArn::parse(key_id).ok_or_else(other)?;
         if key_id != target && arn.id != target {
@@ -171,8 +169,7 @@ impl Key {
             call = call.set_grant_tokens(Some(tokens.to_vec()));
         }
         let answer = self.client.call(deadline, call.send()).await?;
-        let invalid =
-            || Error::new(ErrorKind::InvalidAnswer).with_detail("the answer does not describe a key");
+        let invalid = || invalid_answer("the answer does not describe a key");
         let key = answer.key_metadata.ok_or_else(invalid)?;
         let is_symmetric = !matches!(&key.key_spec, Some(spec) if *spec != KeySpec::SymmetricDefault)
             && !matches!(&key.key_usage, Some(usage) if *usage != KeyUsageType::EncryptDecrypt);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::names::KeyArn;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{Endpoint, KeyManagers, Options, Parse, Place, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -75,7 +75,7 @@ impl Place for AwsUri {
 struct AwsUri {
     key: String,
     region: Option<String>,
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     digest: bool,
     refresh: Option<Duration>,
 }
@@ -95,7 +95,7 @@ impl AwsUri {
         Ok(Self {
             key: key.to_owned(),
             region: options.text("region")?,
-            endpoint: options.endpoint("endpoint", true)?,
+            endpoint: options.endpoint("endpoint", "endpoint=", true)?,
             digest,
             refresh: options.seconds("refresh")?,
         })
@@ -133,14 +133,16 @@ mod opening {
                 (None, None) => {}
             }
             if let Some(endpoint) = &self.endpoint {
-                config = config.with_endpoint(endpoint);
+                config = config.with_endpoint(&endpoint.url);
             }
             config = config.with_sources(
                 match self.region {
                     Some(_) => "region=",
                     None => "the key's ARN",
                 },
-                "endpoint=",
+                self.endpoint
+                    .as_ref()
+                    .map_or("endpoint=", |endpoint| endpoint.source),
             );
             if let Some(every) = self.refresh {
                 config = config.with_refresh(every);

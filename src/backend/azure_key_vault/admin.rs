@@ -13,10 +13,11 @@ use azure_security_keyvault_keys::models::{
 };
 
 use super::client::Client;
-use super::map::{self, Call};
+use super::map::Call;
 use super::names::KeyId;
 use super::resolve::{self, Key};
 use super::{Algorithm, PROVIDER, names, versions};
+use crate::backend::shared::answer::invalid_answer;
 pub(super) use crate::backend::shared::idempotency::digest;
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
@@ -29,20 +30,20 @@ const CREATED: &str = "waxseal-created";
 const RSA_BITS: i32 = 3072;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Administers the keys of one vault. Give its client an account of its own, so that the application's has no right
-/// to any of this.
+/// Administers the keys of one vault. Give its client a separate account, so that the application's account has no right to
+/// administer.
 ///
-/// What the service has, and has not:
-/// - *Idempotency keys*: none, so digests of them are kept as tags: `waxseal-created` on the first version, and
-///   `waxseal-rotated` on each that a rotation made. Tags are not compared when they are written: let one process at a
-///   time create or rotate a key. A rotation that was cut off before its version was tagged is done again, unless
-///   the reference names the version that it began with.
-/// - *Creating a key whose name is taken* would make a new version; it is refused here.
-/// - *Disabling a key*: only of versions. Where the reference names none, it is done to each.
-/// - *Destroying a version*: not at all. A reference that names one is `Unsupported`.
-/// - *Time until destruction*: a deleted key stays for the time that the vault was made with (7 to 90 days), and can be
-///   recovered until then; it does not unwrap meanwhile. A longer delay is `Unsupported`: the key would be gone sooner
-///   than asked for.
+/// What the service supports:
+/// - *Idempotency keys*: the service has none, so their digests are kept as tags: `waxseal-created` on the first version, and
+///   `waxseal-rotated` on each version that a rotation made. The service does not compare tags when they are written: let only one
+///   process at a time create or rotate a key. A rotation that was cut off before its version was tagged is done again, unless the
+///   reference names the version that the rotation began with.
+/// - *Creating a key whose name exists*: would make a new version, so it is `InvalidArgument`.
+/// - *Disabling*: the service disables versions. If the reference names no version, every version of the key is disabled.
+/// - *Destroying a version*: `Unsupported`; the service deletes whole keys.
+/// - *Time until destruction*: a deleted key stays for the time that the vault was created with (7 to 90 days), and can be recovered
+///   until then. A deleted key does not unwrap. A longer delay is `Unsupported`, because the key would be destroyed earlier than
+///   asked for.
 #[derive(Clone, Debug)]
 pub struct AzureAdmin {
     pub(super) client: Client,
@@ -228,7 +229,7 @@ impl AzureAdmin {
             };
             let after = self.update(&key, &version, parameters, deadline).await?;
             if after.attributes.and_then(|of| of.enabled) != Some(enabled) {
-                return Err(map::nonsense("the state of the version was not changed").with_retryable(true));
+                return Err(invalid_answer("the state of the version was not changed").with_retryable(true));
             }
         }
         Ok(())
@@ -291,7 +292,7 @@ impl AzureAdmin {
         };
         let deleted = self.client.call(Call::Administer, deadline, work).await?;
         let time = deleted.scheduled_purge_date.map(SystemTime::from);
-        time.ok_or_else(|| map::nonsense("the answer does not say when"))
+        time.ok_or_else(|| invalid_answer("the answer does not say when"))
     }
 
     /// A key that was deleted and is not yet gone, and when it will be.
@@ -304,7 +305,7 @@ impl AzureAdmin {
         let found = self.client.call(Call::Administer, deadline, work).await?;
         let kid = found.key.as_ref().and_then(|key| key.kid.as_deref());
         let time = found.scheduled_purge_date.map(SystemTime::from);
-        let time = time.ok_or_else(|| map::nonsense("the answer does not say when"))?;
+        let time = time.ok_or_else(|| invalid_answer("the answer does not say when"))?;
         let kek = key.answered(kid, None)?;
         if !key.is_meant_by(asked.id()) {
             return Err(Error::argument("the KEK is not one of this vault"));

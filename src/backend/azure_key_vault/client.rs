@@ -22,7 +22,7 @@ use crate::key::Request;
 use crate::runtime::{Monotonic, Runtime};
 use crate::value::error::{Error, Result};
 
-/// A vault or managed HSM, with connections and a token that all its key managers share. Cheap to clone.
+/// Connects to one vault or managed HSM, with connections and a token that all its key managers share. Cloning is cheap.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -35,14 +35,13 @@ struct Inner {
 }
 
 impl Client {
-    /// A client of this vault. Makes no call; reads the files that the configuration names.
+    /// Makes a client of this vault. Makes no call, and reads the files that the configuration names.
     ///
-    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
-    /// tokio runtime of this crate, or on the one that the configuration names.
+    /// The client works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the runtime that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` for an address, CA, proxy or credential that is none; `Unavailable` if the process cannot have
-    /// another thread.
+    /// `Configuration` if the address, CA, proxy or credential is invalid; `Unavailable` if the process cannot start another thread.
     #[allow(
         clippy::unused_async,
         reason = "the clients of all backends are made alike, and one has to wait"
@@ -51,20 +50,20 @@ impl Client {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
     }
 
-    /// The key `NAME` or `NAME/VERSION` of the vault, used by RSA-OAEP-256; for a symmetric key see
-    /// [`AzureKey::with_algorithm`]. Makes no call.
+    /// Returns the key `NAME` or `NAME/VERSION` of the vault, with RSA-OAEP-256; see [`AzureKey::with_algorithm`] for a symmetric key.
+    /// Makes no call.
     ///
-    /// A pinned version is the one that wraps; others of the key unwrap what they have wrapped. Without one the vault is
-    /// asked which is current, at the first wrap and then every [`Config::with_refresh`].
+    /// If a version is named, only this version wraps; every version unwraps what it has wrapped. If no version is named, the vault is
+    /// asked for the current version at the first wrap, and then every [`Config::with_refresh`].
     ///
     /// # Errors
-    /// `Configuration` for a name or version that is not one.
+    /// `Configuration` if the name or version is invalid.
     pub fn key(&self, name: &str) -> Result<AzureKey> {
         AzureKey::new(self, name)
     }
 
-    /// The administration of the vault's RSA keys, with this client's credentials; for symmetric keys see
-    /// [`AzureAdmin::with_algorithm`].
+    /// Returns the administration of the vault's RSA keys, with this client's credentials; see [`AzureAdmin::with_algorithm`] for
+    /// symmetric keys.
     #[must_use]
     pub fn admin(&self) -> AzureAdmin {
         AzureAdmin::new(self)
@@ -133,7 +132,7 @@ impl Client {
         self.0.refresh
     }
 
-    /// Until when a call that begins now must be over.
+    /// Returns the time by which a call that begins now must end.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
         self.0.door.deadline(request)
     }

@@ -55,12 +55,12 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// What the environment says, in the order of Microsoft's other clients: a client secret where
-    /// `AZURE_CLIENT_SECRET` is set, workload identity where `AZURE_FEDERATED_TOKEN_FILE` is, managed identity where
-    /// `IDENTITY_ENDPOINT` is; else the machine's managed identity, then developer tools.
+    /// Chooses by the environment, in the order of Microsoft's other clients: a client secret if `AZURE_CLIENT_SECRET` is set, workload
+    /// identity if `AZURE_FEDERATED_TOKEN_FILE` is set, managed identity if `IDENTITY_ENDPOINT` is set; else the machine's managed
+    /// identity, then developer tools.
     ///
     /// # Errors
-    /// `Configuration` where a variable that goes with one of them is not set.
+    /// `Configuration` if another variable that the choice needs is not set.
     pub fn from_environment(environment: &dyn Environment) -> Result<Self> {
         if set_var(environment, "AZURE_CLIENT_SECRET")?.is_some() {
             return Self::client_secret(environment);
@@ -75,10 +75,10 @@ impl Auth {
         Ok(Self::FirstOf(vec![managed, Self::DeveloperTools]))
     }
 
-    /// Workload identity by `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_FEDERATED_TOKEN_FILE`.
+    /// Reads a workload identity from `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_FEDERATED_TOKEN_FILE`.
     ///
     /// # Errors
-    /// `Configuration` where one of them is not set.
+    /// `Configuration` if one of these variables is not set.
     pub fn workload_identity(environment: &dyn Environment) -> Result<Self> {
         Ok(Self::WorkloadIdentity {
             tenant_id: required(environment, "AZURE_TENANT_ID", "the id of the tenant")?,
@@ -92,10 +92,10 @@ impl Auth {
         })
     }
 
-    /// Managed identity: the user-assigned one of `AZURE_CLIENT_ID`, or else the system's.
+    /// Reads a managed identity: the user-assigned identity of `AZURE_CLIENT_ID`, or the system's identity if the variable is not set.
     ///
     /// # Errors
-    /// `Configuration` where the variable is not UTF-8.
+    /// `Configuration` if the variable is not UTF-8.
     pub fn managed_identity(environment: &dyn Environment) -> Result<Self> {
         let client_id = set_var(environment, "AZURE_CLIENT_ID")?;
         Ok(Self::ManagedIdentity {
@@ -103,10 +103,10 @@ impl Auth {
         })
     }
 
-    /// A client secret by `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET`.
+    /// Reads a client secret from `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET`.
     ///
     /// # Errors
-    /// `Configuration` where one of them is not set.
+    /// `Configuration` if one of these variables is not set.
     pub fn client_secret(environment: &dyn Environment) -> Result<Self> {
         Ok(Self::ClientSecret {
             tenant_id: required(environment, "AZURE_TENANT_ID", "the id of the tenant")?,
@@ -172,7 +172,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A vault or managed HSM at this address (`https://NAME.vault.azure.net`), and who asks.
+    /// Configures a vault or managed HSM at this address (`https://NAME.vault.azure.net`), and who asks.
     pub fn new(vault: impl Into<String>, auth: Auth) -> Self {
         Self {
             vault: vault.into(),
@@ -191,20 +191,21 @@ impl Config {
         }
     }
 
-    /// The same, with what the process environment says: who asks, by [`Auth::from_environment`].
+    /// Configures a vault from the process environment: who asks by [`Auth::from_environment`], and the variables of
+    /// [`from_environment`](Self::from_environment).
     ///
     /// # Errors
-    /// As [`from_environment`](Self::from_environment).
+    /// `Configuration` if a variable is missing or is not UTF-8.
     pub fn from_env(vault: impl Into<String>) -> Result<Self> {
         let auth = Auth::from_environment(&ProcessEnvironment).map_err(named)?;
         Self::from_environment(vault, auth, &ProcessEnvironment)
     }
 
-    /// The same, with what this environment says: `AZURE_AUTHORITY_HOST` (where Entra ID is), `SSL_CERT_FILE` (whose
-    /// certificates to trust) and `HTTPS_PROXY` with `NO_PROXY`, each where it is set.
+    /// Configures a vault from this environment: `AZURE_AUTHORITY_HOST` (the address of Entra ID), `SSL_CERT_FILE` (the certificates
+    /// to trust) and `HTTPS_PROXY` with `NO_PROXY`, each if it is set.
     ///
     /// # Errors
-    /// `Configuration` where one of them is not UTF-8.
+    /// `Configuration` if one of these variables is not UTF-8.
     pub fn from_environment(
         vault: impl Into<String>,
         auth: Auth,
@@ -219,44 +220,44 @@ impl Config {
         Ok(config)
     }
 
-    /// Gets tokens from Entra ID at this address, instead of `https://login.microsoftonline.com`: another cloud's, or a
-    /// test's. Managed identity and developer tools do not ask it.
+    /// Gets tokens from Entra ID at this address, instead of `https://login.microsoftonline.com`: for another cloud, or for a test.
+    /// Managed identity and developer tools do not use this address.
     pub fn with_authority_host(mut self, url: impl Into<String>) -> Self {
         self.authority = Some(url.into());
         self
     }
 
-    /// Trusts the certificates in this PEM file and no others for the vault, and beside the system's for Entra ID.
+    /// Trusts only the certificates in this PEM file for the vault, and the system's certificates too for Entra ID.
     pub fn with_ca_file(mut self, path: impl AsRef<Path>) -> Self {
         self.ca = Some(Ca::File(path.as_ref().to_owned(), "with_ca_file"));
         self
     }
 
-    /// Trusts these certificates (PEM), as [`with_ca_file`](Self::with_ca_file).
+    /// Trusts these certificates (PEM) like those of [`with_ca_file`](Self::with_ca_file).
     pub fn with_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca = Some(Ca::Pem(pem.into()));
         self
     }
 
-    /// Asks for the token that the vault names even where that is for another host than the vault's: for addresses
-    /// outside Azure's own domains, such as an emulator's. Logged as a warning. A vault inside them is always checked.
+    /// Asks for the token that the vault names, even if that token is for another host than the vault's: for addresses outside Azure's
+    /// own domains, such as the address of an emulator. Logs a warning. A vault inside Azure's domains is always checked.
     ///
-    /// Whoever answers at the address then chooses what the token is good for, within Key Vault's audiences, the address
-    /// itself, and loopback hosts (any audience where the address is a loopback one).
+    /// The server at the address then chooses what the token is good for, within Key Vault's audiences, the address itself and loopback
+    /// hosts (any audience if the address is a loopback address).
     pub fn without_challenge_check(mut self) -> Self {
         self.verify_challenge = false;
         self
     }
 
-    /// Speaks this version of the REST interface (`7.4`), instead of the one that Microsoft's client was made for:
-    /// for servers that have not that one yet.
+    /// Uses this version of the REST interface (`7.4`), instead of the version that Microsoft's client was made for: for servers that do
+    /// not support that version yet.
     pub fn with_api_version(mut self, version: impl Into<String>) -> Self {
         self.api_version = Some(version.into());
         self
     }
 
-    /// Reaches vault and Entra ID through this HTTP proxy (which sees no more than TLS shows). The hosts, names or
-    /// networks of `except` (separated by commas, as in `NO_PROXY`), loopback ones and managed identity are reached without.
+    /// Connects to the vault and Entra ID through this HTTP proxy, which sees no more than TLS shows. The hosts, names or networks of
+    /// `except` (separated by commas, as in `NO_PROXY`), loopback hosts and managed identity are reached without the proxy.
     pub fn with_proxy(mut self, url: impl Into<SecretString>, except: &str) -> Self {
         self.proxy = Some((url.into(), except.to_owned()));
         self
@@ -274,27 +275,27 @@ impl Config {
         self
     }
 
-    /// How long a connection may take to come up: 3 s by default.
+    /// Limits how long a connection may take to come up: 3 s by default.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long one call of a key manager may take, from end to end, getting a token included: 10 s by default. A
-    /// deadline of the request that comes earlier holds.
+    /// Limits how long one call of a key manager may take, from end to end and with a request for a token: 10 s by default. An
+    /// earlier deadline of the request applies.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How often the current version of a key without a pinned one is asked for again: 5 minutes by default.
+    /// Sets how often the current version of a key without a pinned version is asked for again: 5 minutes by default.
     pub fn with_refresh(mut self, every: Duration) -> Self {
         self.refresh = every;
         self
     }
 
-    /// Does its I/O on this tokio runtime, which needs time and I/O enabled, instead of the one that this crate keeps for
-    /// all its network backends.
+    /// Does the client's I/O on this tokio runtime, which needs time and I/O enabled, instead of the runtime that this crate keeps
+    /// for all its network backends.
     pub fn with_handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
@@ -15,42 +15,51 @@ use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
     WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
+use futures_channel::oneshot;
 use secrecy::ExposeSecret;
 
 use super::config::{Auth, Config};
 use super::transport::{NoToken, Peer, Transport as Ours, Ways, into_sdk};
 use super::{PROVIDER, map, names};
 use crate::backend::shared::door::Place;
-use crate::runtime::with_timeout;
+use crate::runtime::{Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Where Entra ID is, in the public cloud.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 /// How long one of several credentials may take, before the next is asked.
 const EACH: Duration = Duration::from_secs(3);
+/// How long before its end a token is not used anymore. Microsoft's client does the same.
+const SPARE: Duration = Duration::from_secs(300);
 
-/// Gives tokens for one vault and for nothing else. Asks anew when told that what it gave is refused.
+/// Returns tokens for one vault and for nothing else. Asks anew when told that a token was refused.
 pub(super) struct Guard {
     config: Config,
     ways: Ways,
     host: String,
     runtime: Place,
-    inner: Mutex<Current>,
+    inner: Arc<Mutex<Current>>,
+    /// Held while a token is asked for, so that one call does it for all.
+    asking: Arc<async_lock::Mutex<()>>,
 }
 
 struct Current {
     credential: Arc<dyn TokenCredential>,
     /// Counts how often it was made anew.
     generation: u64,
+    /// The last token, and the scopes that it is for.
+    kept: Option<(Vec<String>, AccessToken)>,
 }
 
 impl Guard {
     pub(super) fn new(config: Config, ways: Ways, vault: &Url, runtime: Place) -> Result<Self> {
         Ok(Self {
-            inner: Mutex::new(Current {
+            inner: Arc::new(Mutex::new(Current {
                 credential: credential(&config.auth, &config, &ways, &runtime)?,
                 generation: 0,
-            }),
+                kept: None,
+            })),
+            asking: Arc::default(),
             config,
             ways,
             runtime,
@@ -74,8 +83,27 @@ impl Guard {
         if current.generation == refused {
             current.credential = fresh;
             current.generation += 1;
+            current.kept = None;
         }
         Ok(())
+    }
+
+    /// The last token, if it is for these scopes and good for a while.
+    fn kept(&self, scopes: &[&str]) -> Option<AccessToken> {
+        let latest = self.runtime.wall_clock() + SPARE;
+        let current = self.lock();
+        let (of, token) = current.kept.as_ref()?;
+        let is_good = of == scopes && SystemTime::from(token.expires_on) > latest;
+        is_good.then(|| token.clone())
+    }
+
+    /// How long asking for a token may take, whoever waits for it.
+    fn limit(&self) -> Duration {
+        let others = match &self.config.auth {
+            Auth::FirstOf(all) => all.len().saturating_sub(1),
+            _ => 0,
+        };
+        self.config.timeout + EACH.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX))
     }
 
     /// Whether a token for this scope (`https://AUDIENCE/.default`) may be shown to the vault.
@@ -111,13 +139,46 @@ impl TokenCredential for Guard {
     async fn get_token(
         &self,
         scopes: &[&str],
-        options: Option<TokenRequestOptions<'_>>,
+        _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
         if !scopes.iter().all(|scope| self.may_ask(scope)) {
             return Err(into_sdk(NoToken::Foreign));
         }
-        let inner = Arc::clone(&self.lock().credential);
-        inner.get_token(scopes, options).await
+        if let Some(token) = self.kept(scopes) {
+            return Ok(token);
+        }
+        let one = self.asking.lock_arc().await;
+        // Another call has asked meanwhile.
+        if let Some(token) = self.kept(scopes) {
+            return Ok(token);
+        }
+        let (credential, generation) = {
+            let current = self.lock();
+            (Arc::clone(&current.credential), current.generation)
+        };
+        let (inner, runtime, limit) = (Arc::clone(&self.inner), self.runtime.clone(), self.limit());
+        let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let (done, answer) = oneshot::channel();
+        // The work goes on if the call that began it gives up: a token that takes longer than any caller waits would otherwise
+        // never be had.
+        self.runtime.spawn(Box::pin(async move {
+            let _one = one;
+            let wanted: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            let asked = async { Ok(credential.get_token(&wanted, None).await) };
+            let token = match with_timeout(&runtime, Some(limit), asked).await {
+                Ok(token) => token,
+                Err(_) => Err(into_sdk(NoToken::TimedOut)),
+            };
+            if let Ok(token) = &token {
+                let mut current = inner.lock().unwrap_or_else(PoisonError::into_inner);
+                if current.generation == generation {
+                    current.kept = Some((scopes, token.clone()));
+                }
+            }
+            // If this fails, nobody waits anymore.
+            let _ = done.send(token);
+        }));
+        answer.await.unwrap_or_else(|_| Err(into_sdk(NoToken::TimedOut)))
     }
 }
 
@@ -342,6 +403,105 @@ mod tests {
             );
         }
         assert!(!guard(azure, true).may_ask("vault"));
+    }
+
+    /// Answers when it is let, and counts how often it was asked.
+    #[derive(Debug)]
+    struct Slow {
+        gate: async_lock::Semaphore,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl TokenCredential for Slow {
+        async fn get_token(
+            &self,
+            _: &[&str],
+            _: Option<TokenRequestOptions<'_>>,
+        ) -> azure_core::Result<AccessToken> {
+            let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+            self.gate.acquire().await.forget();
+            let end = SystemTime::now() + Duration::from_secs(3600);
+            Ok(AccessToken::new(format!("token {asked}"), end.into()))
+        }
+    }
+
+    fn slow() -> Arc<Slow> {
+        Arc::new(Slow {
+            gate: async_lock::Semaphore::new(0),
+            asked: AtomicUsize::new(0),
+        })
+    }
+
+    const SCOPE: &[&str] = &["https://vault.azure.net/.default"];
+
+    /// Waits for a token for a moment that is too short.
+    async fn hasty(guard: &Guard) {
+        let asked = async { Ok(guard.get_token(SCOPE, None).await) };
+        let answer = with_timeout(&guard.runtime, Some(Duration::from_millis(50)), asked).await;
+        assert!(answer.is_err(), "the gate is closed");
+    }
+
+    #[test]
+    fn a_hasty_caller_ends_nobody_elses_request_for_a_token() {
+        let (slow, guard) = (slow(), guard("https://v.vault.azure.net", true));
+        guard.lock().credential = Arc::clone(&slow) as _;
+        pollster::block_on(async {
+            hasty(&guard).await;
+            hasty(&guard).await;
+            slow.gate.add_permits(1);
+            // What the first began is what the last gets.
+            let token = guard.get_token(SCOPE, None).await.unwrap();
+            assert_eq!(token.token.secret(), "token 1");
+            assert_eq!(
+                guard.get_token(SCOPE, None).await.unwrap().token.secret(),
+                "token 1"
+            );
+            assert_eq!(slow.asked.load(Ordering::SeqCst), 1);
+            // For another audience, and after a refusal, it is asked again.
+            slow.gate.add_permits(2);
+            let other = ["https://azure.net/.default"];
+            assert_eq!(
+                guard.get_token(&other, None).await.unwrap().token.secret(),
+                "token 2"
+            );
+            guard.renew(0).unwrap();
+            guard.lock().credential = Arc::clone(&slow) as _;
+            assert_eq!(
+                guard.get_token(&other, None).await.unwrap().token.secret(),
+                "token 3"
+            );
+        });
+    }
+
+    /// Each of several gets its time, although no caller waits for so long.
+    #[test]
+    fn hasty_callers_do_not_keep_a_chain_at_its_first_credential() {
+        let (never, slow) = (slow(), slow());
+        let guard = guard("https://v.vault.azure.net", true);
+        guard.lock().credential = Arc::new(FirstOf {
+            all: vec![Arc::clone(&never) as _, Arc::clone(&slow) as _],
+            known: AtomicUsize::new(usize::MAX),
+            runtime: guard.runtime.clone(),
+        });
+        slow.gate.add_permits(1);
+        pollster::block_on(async {
+            // Until the second had its turn, at most for a minute.
+            for _ in 0..1200 {
+                hasty_or_not(&guard).await;
+                if guard.kept(SCOPE).is_some() {
+                    break;
+                }
+            }
+            let token = guard.get_token(SCOPE, None).await.unwrap();
+            assert_eq!(token.token.secret(), "token 1");
+        });
+        assert_eq!(never.asked.load(Ordering::SeqCst), 1);
+    }
+
+    async fn hasty_or_not(guard: &Guard) {
+        let asked = async { Ok(guard.get_token(SCOPE, None).await) };
+        drop(with_timeout(&guard.runtime, Some(Duration::from_millis(50)), asked).await);
     }
 
     #[test]

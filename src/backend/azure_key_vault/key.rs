@@ -14,11 +14,12 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::client::Client;
-use super::map::{self, Call};
+use super::map::Call;
 use super::resolve::{Key, LEAST_MODULUS, Validity, out_of_use};
 use super::{Algorithm, PROVIDER, names};
-use crate::backend::shared::failure::worse;
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::key::failure::worse;
 use crate::key::{
     Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
 };
@@ -31,8 +32,8 @@ const A256KW_LEN: usize = 72;
 /// The greatest modulus, in bytes: twice what the service has.
 const GREATEST_MODULUS: usize = 1024;
 
-/// One key: wraps under its current version, or under the pinned one, and unwraps under the version that a stanza
-/// names. Cheap: clients are shared.
+/// Wraps and unwraps with one key: wraps under its current or pinned version, and unwraps under the version that a stanza names.
+/// Cloning is cheap: clones share the client.
 #[derive(Clone)]
 pub struct AzureKey {
     key: Arc<Key>,
@@ -45,7 +46,7 @@ impl AzureKey {
         })
     }
 
-    /// Wraps and unwraps by this algorithm.
+    /// Wraps and unwraps with this algorithm.
     #[must_use]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         Self {
@@ -53,8 +54,8 @@ impl AzureKey {
         }
     }
 
-    /// The id of the KEK: `https://HOST/keys/NAME`. Of a vault outside Azure's own domains, which may name another host
-    /// than the one that was asked, it is known once the vault has answered.
+    /// Returns the id of the KEK: `https://HOST/keys/NAME`. A vault outside Azure's own domains may call itself by another host than
+    /// the configured host: then the id is known after the vault has answered.
     #[must_use]
     pub fn kek_id(&self) -> String {
         self.key.id()
@@ -94,7 +95,7 @@ impl AzureKey {
         let kek = self.key.answered(answer.kid.as_deref(), Some(version))?;
         let wrapped = answer.result.unwrap_or_default();
         if !self.is_wrap(wrapped.len()) {
-            return Err(map::nonsense(
+            return Err(invalid_answer(
                 "the answer has no wrap, or one of a key with fewer than 2048 bits",
             ));
         }
@@ -141,7 +142,7 @@ impl AzureKey {
             Err(error) => return Err(self.why(error, version, deadline).await),
         };
         let kek: KekRef = self.key.answered(kid.as_deref(), Some(version))?;
-        // Now the vault's own name is known.
+        // The vault's own name is known now.
         if !self.key.may_be(wrapped.kek_id) {
             return Err(not_recognized(wrapped));
         }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::PROVIDER;
 use super::transport::NoToken;
+use crate::backend::shared::answer::invalid_answer;
 use crate::backend::shared::http::{Class, Fault, causes};
 use crate::value::error::{Error, ErrorKind};
 
@@ -87,7 +88,7 @@ pub(super) fn error(error: &SdkError, call: Call) -> Error {
         fault.to_error()
     } else {
         // The cause quotes what it read, and that may be a DEK.
-        nonsense("the answer is not what the service sends").with_retryable(true)
+        invalid_answer("the answer is not what the service sends").with_retryable(true)
     };
     mapped.with_provider(PROVIDER)
 }
@@ -191,13 +192,6 @@ fn of_credential(error: &SdkError) -> Error {
         None => format!("no token for these credentials: HTTP status {status}"),
     });
     with_retry_after(error, answer.as_deref())
-}
-
-/// An answer that is not what was asked for.
-pub(super) fn nonsense(detail: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidAnswer)
-        .with_provider(PROVIDER)
-        .with_detail(detail)
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use azure_security_keyvault_keys::KeyClient;
 use azure_security_keyvault_keys::models::{Key as Found, KeyAttributes, KeyClientGetKeyOptions, KeyType};
 
 use super::client::Client;
-use super::map::{self, Call};
+use super::map::Call;
 use super::names::{self, KeyId};
 use super::{Algorithm, PROVIDER, versions};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
 use crate::key::Recognition;
 use crate::runtime::Monotonic;
@@ -194,7 +195,7 @@ impl Key {
 
     /// The KEK that an answer names, if it is the key, and the version, that was asked.
     pub(super) fn answered(&self, kid: Option<&str>, asked: Option<&str>) -> Result<KekRef> {
-        let other = || map::nonsense("the answer is about another key or version than was asked for");
+        let other = || invalid_answer("the answer is about another key or version than was asked for");
         let kid = KeyId::parse(kid.ok_or_else(other)?).ok_or_else(other)?;
         let version = kid.version.ok_or_else(other)?;
         let is_asked = asked.is_none_or(|asked| asked.eq_ignore_ascii_case(version));

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 
 use super::names::KeyId;
 use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
-use crate::backend::shared::http::parse_endpoint;
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -92,6 +91,8 @@ impl Place for AzureUri {
 struct AzureUri {
     /// `https://HOST[:PORT]`
     vault: String,
+    /// Where the vault was taken from, for errors.
+    source: &'static str,
     /// `NAME` or `NAME/VERSION`
     key: String,
     is_symmetric: bool,
@@ -112,7 +113,8 @@ enum Credential {
 
 impl AzureUri {
     fn parse(place: &str, options: &mut Options<'_>) -> Result<Self> {
-        let (vault, key) = split(place, options.take("endpoint"))?;
+        let endpoint = options.endpoint("endpoint", "endpoint=", false)?;
+        let (vault, key) = split(place, endpoint.as_ref().map(|endpoint| endpoint.url.as_str()))?;
         let is_symmetric = match options.take("algorithm") {
             None | Some("RSA-OAEP-256") => false,
             Some("A256KW") => true,
@@ -137,6 +139,7 @@ impl AzureUri {
         };
         Ok(Self {
             vault,
+            source: endpoint.map_or("the key's URI", |endpoint| endpoint.source),
             key,
             is_symmetric,
             credential,
@@ -173,8 +176,6 @@ fn split(place: &str, endpoint: Option<&str>) -> Result<(String, String)> {
     }
     match endpoint {
         Some(vault) if vault.starts_with("https://") && is_key(place) => {
-            let checked = parse_endpoint(vault, "endpoint=", false);
-            checked.map_err(|error| Error::argument(error.detail().unwrap_or_default().to_owned()))?;
             Ok((vault.trim_end_matches('/').to_owned(), place.to_owned()))
         }
         Some(_) if is_key(place) => Err(Error::argument(
@@ -227,7 +228,7 @@ mod opening {
             if let Some(ca) = &self.ca {
                 config = config.with_ca_option(ca);
             }
-            config = config.with_vault_source("the key's URI");
+            config = config.with_vault_source(self.source);
             if !self.verify_challenge {
                 config = config.without_challenge_check();
             }

@@ -9,8 +9,9 @@ use azure_security_keyvault_keys::models::{KeyProperties, ListKeyPropertiesResul
 use futures_core::Stream;
 
 use super::client::Client;
-use super::map::{self, Call};
+use super::map::Call;
 use super::names::KeyId;
+use crate::backend::shared::answer::invalid_answer;
 use crate::runtime::Monotonic;
 use crate::value::error::Result;
 
@@ -42,7 +43,7 @@ pub(super) async fn properties(
     };
     let mut found = client.call(call, deadline, work).await?;
     if found.len() > MOST {
-        return Err(map::nonsense("the list of versions does not end"));
+        return Err(invalid_answer("the list of versions does not end"));
     }
     found.sort_by_key(|properties| {
         let created = properties.attributes.as_ref().and_then(|of| of.created);

@@ -16,6 +16,7 @@ use super::key::ALGORITHM;
 use super::map::{self, Call};
 use super::rotate::number;
 use super::{PROVIDER, names};
+use crate::backend::shared::answer::invalid_answer;
 pub(super) use crate::backend::shared::idempotency::small_digest;
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
@@ -27,19 +28,20 @@ const CREATED: &str = "waxseal-created";
 /// The least that a key of the service waits before it is destroyed.
 const LEAST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Administers the keys of one key ring. Give its client an account of its own, so that the application's has no right
-/// to any of this.
+/// Administers the keys of one key ring. Give its client a separate account, so that the application's account has no right to
+/// administer.
 ///
-/// What the service has, and has not:
-/// - *Idempotency keys*: none, so digests of them are kept as labels of the key: `waxseal-created`, and
-///   `waxseal-rotated-…` for the last 16 rotations. Labels are not compared when they are written: let one
-///   process at a time rotate a key. A call that was cut off between making a version and noting it leaves a version that
-///   never becomes the primary one.
-/// - *Disabling and destroying a key*: only of versions. Where the reference names none, it is done to each.
-/// - *Time until destruction*: a property of the key from when it is made, 30 days unless
-///   [`with_destroy_delay`](Self::with_destroy_delay) says otherwise. A longer delay than the key's is `Unsupported`:
-///   destruction would come sooner than asked for.
-/// - *Rotation by schedule*: none is set.
+/// What the service supports:
+/// - *Idempotency keys*: the service has none, so their digests are kept as labels of the key: `waxseal-created`, and
+///   `waxseal-rotated-…` for the last 16 rotations. The service does not compare labels when they are written: let only one process at
+///   a time rotate a key. If a call was cut off after it made a version and before it noted the version, that version never becomes
+///   the primary version.
+/// - *Disabling and destroying*: the service disables and destroys versions. If the reference names no version, every version of the
+///   key is disabled or destroyed.
+/// - *Time until destruction*: a property that the key is created with, 30 days by default; see
+///   [`with_destroy_delay`](Self::with_destroy_delay). A longer delay than the key's is `Unsupported`, because destruction would come
+///   earlier than asked for.
+/// - *Rotation by schedule*: this crate sets none.
 #[derive(Clone, Debug)]
 pub struct GcpAdmin {
     pub(super) client: Client,
@@ -57,15 +59,15 @@ impl GcpAdmin {
         })
     }
 
-    /// How long the versions of keys that are made from now on wait before they are destroyed: the service takes 1
-    /// to 120 days, in whole seconds.
+    /// Sets how long the versions of keys that are created from now on wait before they are destroyed: 1 to 120 days, in whole
+    /// seconds.
     #[must_use]
     pub fn with_destroy_delay(mut self, delay: Duration) -> Self {
         self.destroy_delay = Some(Duration::from_secs(delay.as_secs()));
         self
     }
 
-    /// The key of a reference. One of another provider or ring is not followed.
+    /// Returns the key of a reference, and refuses a reference of another provider or ring.
     pub(super) fn key<'a>(&self, kek: &'a KekRef) -> Result<&'a str> {
         let name = kek
             .id()
@@ -77,7 +79,7 @@ impl GcpAdmin {
         }
     }
 
-    /// The version that a reference names, if it names one.
+    /// Returns the version that a reference names, if it names one.
     pub(super) fn version<'a>(&self, kek: &'a KekRef) -> Result<Option<&'a str>> {
         match kek.version() {
             "" => Ok(None),
@@ -123,7 +125,7 @@ impl GcpAdmin {
         self.call(deadline, work).await
     }
 
-    /// The version that is named, or all of them.
+    /// Returns the version that is named, or every version.
     async fn versions(&self, kek: &KekRef, deadline: Monotonic) -> Result<Vec<CryptoKeyVersion>> {
         let key = self.key(kek)?;
         if let Some(version) = self.version(kek)? {
@@ -214,7 +216,7 @@ impl GcpAdmin {
         Ok(described)
     }
 
-    /// Puts the versions that are in one state into the other. Whatever is in a third one stays as it is.
+    /// Changes the versions in one state to the other state. A version in a third state stays as it is.
     async fn switch(
         &self,
         kek: &KekRef,
@@ -271,7 +273,7 @@ impl GcpAdmin {
             let time = scheduled
                 .destroy_time
                 .and_then(|time| SystemTime::try_from(time).ok());
-            let time = time.ok_or_else(|| map::nonsense("the answer does not say when"))?;
+            let time = time.ok_or_else(|| invalid_answer("the answer does not say when"))?;
             last = Some(last.map_or(time, |last| last.max(time)));
         }
         last.ok_or_else(|| Error::new(ErrorKind::KeyDestroyed))
@@ -282,7 +284,7 @@ impl GcpAdmin {
 pub(super) fn describe_key(key: &str, found: &CryptoKey) -> Result<KekDescription> {
     match &found.primary {
         Some(primary) => describe(key, primary),
-        // Nothing wraps; what older versions do is theirs.
+        // No version wraps. Each older version has its own state.
         None => Ok(KekDescription::new(
             KekRef::new(PROVIDER, key, "")?,
             KekState::Disabled,
@@ -293,7 +295,7 @@ pub(super) fn describe_key(key: &str, found: &CryptoKey) -> Result<KekDescriptio
 
 pub(super) fn describe(key: &str, version: &CryptoKeyVersion) -> Result<KekDescription> {
     let kek =
-        names::answered(key, &version.name).ok_or_else(|| map::nonsense("the answer names another key"))?;
+        names::answered(key, &version.name).ok_or_else(|| invalid_answer("the answer names another key"))?;
     let state = match version.state {
         CryptoKeyVersionState::Enabled => KekState::Enabled,
         CryptoKeyVersionState::DestroyScheduled | CryptoKeyVersionState::PendingExternalDestruction => {

@@ -28,7 +28,7 @@ use crate::value::error::{Error, Result};
 /// Where Google's own service is.
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
 
-/// An account at the service, with connections and a token that all its key managers share. Cheap to clone.
+/// Connects to the service as one account, with connections and a token that all its key managers share. Cloning is cheap.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -42,14 +42,13 @@ struct Inner {
 }
 
 impl Client {
-    /// A client of this account. Makes no call, and looks for no credentials yet.
+    /// Makes a client of this account. Makes no call, and looks for no credentials yet.
     ///
-    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
-    /// tokio runtime of this crate, or on the one that the configuration names.
+    /// The client works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the runtime that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` for an endpoint that is none; `Unavailable` if the process cannot have
-    /// another thread.
+    /// `Configuration` if the endpoint is invalid; `Unavailable` if the process cannot start another thread.
     #[allow(
         clippy::unused_async,
         reason = "the clients of all backends are made alike, and one has to wait"
@@ -58,19 +57,19 @@ impl Client {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
     }
 
-    /// The crypto key `projects/P/locations/L/keyRings/R/cryptoKeys/K`, of purpose `ENCRYPT_DECRYPT`. Makes no call.
+    /// Returns the crypto key `projects/P/locations/L/keyRings/R/cryptoKeys/K`, of purpose `ENCRYPT_DECRYPT`. Makes no call.
     ///
     /// # Errors
-    /// `Configuration` for a name that is not one, or that has a version.
+    /// `Configuration` if `name` is not the name of a key, or has a version.
     pub fn key(&self, name: &str) -> Result<GcpKey> {
         GcpKey::new(self, name)
     }
 
-    /// The administration of the keys of `projects/P/locations/L/keyRings/R`, which must exist, with this client's
+    /// Returns the administration of the keys of `projects/P/locations/L/keyRings/R`, which must exist, with this client's
     /// credentials. Makes no call.
     ///
     /// # Errors
-    /// `Configuration` for a name that is not one.
+    /// `Configuration` if `key_ring` is not the name of a key ring.
     pub fn admin(&self, key_ring: &str) -> Result<GcpAdmin> {
         GcpAdmin::new(self, key_ring)
     }
@@ -115,12 +114,12 @@ impl Client {
         !matches!(self.0.auth, Auth::Anonymous)
     }
 
-    /// Until when a call that begins now must be over.
+    /// Returns the time by which a call that begins now must end.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
         self.0.door.deadline(request)
     }
 
-    /// One call by `deadline`.
+    /// Makes one call, by `deadline`.
     pub(super) async fn call<T, F>(
         &self,
         call: Call,

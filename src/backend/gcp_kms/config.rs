@@ -39,8 +39,7 @@ impl fmt::Debug for Auth {
     }
 }
 
-/// Where the service is, who asks, and how long to wait. By default Google's own, with Application Default
-/// Credentials.
+/// Where the service is, who asks, and how long to wait. By default Google's own service, with Application Default Credentials.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Config {
@@ -54,7 +53,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Google's own service, with Application Default Credentials.
+    /// Configures Google's own service, with Application Default Credentials.
     pub fn new() -> Self {
         Self {
             auth: Auth::default(),
@@ -66,13 +65,13 @@ impl Config {
         }
     }
 
-    /// Asks as somebody else.
+    /// Asks as this account.
     pub fn with_auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
-    /// Asks at this address (`https://HOST` or `http://HOST:PORT`): a regional or private endpoint, or an emulator.
+    /// Uses the service at this address (`https://HOST` or `http://HOST:PORT`): a regional or private endpoint, or an emulator.
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self.endpoint_source = Some("with_endpoint");
@@ -92,15 +91,15 @@ impl Config {
         Ok(self)
     }
 
-    /// How long one call of a key manager may take, from end to end, getting a token included: 10 s by default. A
-    /// deadline of the request that comes earlier holds.
+    /// Limits how long one call of a key manager may take, from end to end and with a request for a token: 10 s by default. An
+    /// earlier deadline of the request applies.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Does its I/O on this tokio runtime, which needs time and I/O enabled, instead of the one that this crate keeps for
-    /// all its network backends.
+    /// Does the client's I/O on this tokio runtime, which needs time and I/O enabled, instead of the runtime that this crate keeps
+    /// for all its network backends.
     pub fn with_handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self

@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::client::Client;
 use super::map::{self, Call};
 use super::{PROVIDER, names};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef, WrappedDek};
 use crate::key::{
     Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
@@ -20,8 +21,8 @@ use crate::value::secret::Dek;
 
 pub(super) const ALGORITHM: WrapAlgorithm = WrapAlgorithm::GCP_KMS;
 
-/// One crypto key: wraps under its primary version and unwraps under whichever the wrap was made. Cheap: clients are
-/// shared.
+/// Wraps and unwraps with one crypto key: wraps under its primary version, and unwraps under the version that made the wrap. Cloning
+/// is cheap: clones share the client.
 #[derive(Clone, Debug)]
 pub struct GcpKey {
     client: Client,
@@ -37,7 +38,7 @@ impl GcpKey {
         })
     }
 
-    /// The id of the KEK: the name of the key.
+    /// Returns the id of the KEK: the name of the key.
     #[must_use]
     pub fn kek_id(&self) -> &str {
         self.kek.id()
@@ -68,21 +69,21 @@ impl GcpKey {
             Err(error) => return Err(self.why(error, None, deadline).await),
         };
         let Some(kek) = names::answered(self.kek.id(), &answer.name) else {
-            return Err(map::nonsense("the answer names another key"));
+            return Err(invalid_answer("the answer names another key"));
         };
         self.check(&answer.ciphertext, answer.ciphertext_crc32c)?;
         let verified = [
             answer.verified_plaintext_crc32c,
             answer.verified_additional_authenticated_data_crc32c,
         ];
-        // Of emulators some say so of the plaintext only, and some of nothing.
+        // Some emulators verify the plaintext only, and some verify nothing.
         if self.client.demands_checksums() && verified.contains(&false) {
             return Err(map::damaged(
                 "the service did not verify the checksums of the request",
             ));
         }
         if answer.ciphertext.is_empty() {
-            return Err(map::nonsense("the answer has no ciphertext"));
+            return Err(invalid_answer("the answer has no ciphertext"));
         }
         WrappedDek::new(ALGORITHM, kek, answer.ciphertext.to_vec())
     }
@@ -116,13 +117,13 @@ impl GcpKey {
         let sum = answer.plaintext_crc32c;
         let plaintext = Secret(std::mem::take(&mut answer.plaintext));
         self.check(&plaintext.0, sum)?;
-        // Somebody's who may encrypt under this key, and no DEK.
+        // Somebody else may encrypt under this key too, and not only DEKs.
         let dek = Dek::from_slice(&plaintext.0).map_err(|_| Error::cannot_open())?;
-        // The answer does not say under which version.
+        // The answer does not name the version.
         Ok(Unwrapped::new(dek, self.kek.clone()))
     }
 
-    /// Compares what came with the checksum that came with it.
+    /// Compares bytes of an answer with their checksum.
     fn check(&self, bytes: &[u8], sum: Option<i64>) -> Result<()> {
         match sum {
             Some(sum) if sum == checksum(bytes) => Ok(()),
@@ -132,8 +133,8 @@ impl GcpKey {
         }
     }
 
-    /// Where a version cannot be used and the error does not say that it is gone for good, its state is asked. That
-    /// takes a permission more; without it the key counts as disabled.
+    /// Asks for the state of a version that cannot be used, unless the error says that the version is destroyed. This needs one more
+    /// permission; without the permission, the key counts as disabled.
     async fn why(&self, error: Error, claimed: Option<&str>, deadline: Monotonic) -> Error {
         if error.kind() != ErrorKind::KeyDisabled {
             return error;

@@ -7,6 +7,7 @@ use google_cloud_gax::error::{CredentialsError, Error as CallError};
 use http::header::RETRY_AFTER;
 
 use super::PROVIDER;
+use crate::backend::shared::answer::invalid_answer;
 use crate::backend::shared::http::{Fault, causes};
 use crate::value::error::{Error, ErrorKind};
 
@@ -34,7 +35,7 @@ pub(super) fn error(error: CallError, call: Call) -> Error {
         of_http(status)
     } else if error.is_deserialization() {
         // The cause quotes what it read, and that may be a DEK.
-        return nonsense("the answer is not what the service sends").with_retryable(true);
+        return invalid_answer("the answer is not what the service sends").with_retryable(true);
     } else if error.is_binding() || error.is_serialization() {
         Error::new(ErrorKind::InvalidArgument)
     } else if let Some(fault) = causes(&error).find_map(|cause| cause.downcast_ref::<Fault>()) {
@@ -159,16 +160,9 @@ fn retry_after(error: &CallError) -> Option<Duration> {
     })
 }
 
-/// An answer that is not what was asked for.
-pub(super) fn nonsense(detail: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidAnswer)
-        .with_provider(PROVIDER)
-        .with_detail(detail)
-}
-
 /// An answer, or a request, that was damaged on the way: another try may do.
 pub(super) fn damaged(detail: &'static str) -> Error {
-    nonsense(detail).with_retryable(true)
+    invalid_answer(detail).with_retryable(true)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Google Cloud KMS: KEKs as symmetric keys in a key ring, in software or in an HSM.
+//! Google Cloud KMS: KEKs are symmetric keys in a key ring, in software or in an HSM.
 //!
 //! ```no_run
 //! use waxseal::{EncryptionContext, Sealer};
@@ -17,19 +17,19 @@
 //! ```
 //!
 //! # Wrapping
-//! Wrap algorithm 17: `Encrypt` and `Decrypt` with a key of purpose `ENCRYPT_DECRYPT`. DEKs come from the operating system
-//! here. A wrap is bound to its context by the service: `additionalAuthenticatedData` is
-//! [`wrap_aad`](crate::key::Request::wrap_aad), a label and a digest, so no context value reaches the service or its logs.
+//! Wrap algorithm 17: `Encrypt` and `Decrypt` with a key of purpose `ENCRYPT_DECRYPT`. This crate generates the DEKs. The service binds
+//! a wrap to its context: `additionalAuthenticatedData` is [`wrap_aad`](crate::key::Request::wrap_aad), a label and a digest. So no
+//! context value reaches the service or its logs.
 //!
-//! Plaintext, ciphertext and AAD are sent with their CRC-32C. An answer is taken only if the service says that it verified
-//! them, and if what came agrees with the checksum that came with it. With [`Auth::Anonymous`], which Google's own service
-//! refuses, an answer that says neither is taken as well, for emulators; one with a wrong checksum is not.
+//! Plaintext, ciphertext and AAD are sent with their CRC-32C. An answer is accepted only if it reports that the service verified these
+//! checksums, and if its bytes agree with its own checksum. With [`Auth::Anonymous`], which Google's own service refuses, an answer
+//! without checksums is accepted too, for emulators; an answer with a wrong checksum is refused.
 //!
 //! # The KEK
-//! Its id is the name of the key, `projects/P/locations/L/keyRings/R/cryptoKeys/K`; its version is the number of the
-//! version that the service says it encrypted with. An answer that names another key is refused. A project has an
-//! id and a number: use one of them everywhere, since to readers they are two ids. An unwrap asks the *configured*
-//! key; the service finds the version in the ciphertext, and does not say which it was.
+//! Its id is the name of the key, `projects/P/locations/L/keyRings/R/cryptoKeys/K`, and its version is the number of the version that
+//! the service reports for an encryption. An answer that names another key is refused. A project has an id and a number: use one of
+//! them everywhere, because readers see two ids. An unwrap asks the *configured* key. The service finds the version in the
+//! ciphertext, and does not report it: so answers do not prove versions, and a successor that must be told apart is another key.
 //!
 //! # Permissions
 //! For a service that seals and opens, the role `roles/cloudkms.cryptoKeyEncrypterDecrypter` on the key and no wider:
@@ -41,21 +41,21 @@
 //! ```
 //!
 //! That is `cloudkms.cryptoKeyVersions.useToEncrypt` and `cloudkms.cryptoKeyVersions.useToDecrypt`. With
-//! `cloudkms.cryptoKeys.get` and `cloudkms.cryptoKeyVersions.get` (`roles/cloudkms.viewer`) too, a destroyed version is told from a
-//! disabled one where the service's error does not tell.
+//! `cloudkms.cryptoKeys.get` and `cloudkms.cryptoKeyVersions.get` (`roles/cloudkms.viewer`) too, this crate distinguishes a destroyed
+//! version from a disabled version if the service's error does not.
 //!
 //! [`GcpAdmin`] needs on the key ring `cloudkms.cryptoKeys.create`, `.get` and `.update`,
 //! `cloudkms.cryptoKeyVersions.create`, `.get`, `.list`, `.update` and `.destroy`: `roles/cloudkms.admin` has them, and does not
 //! have the right to encrypt or decrypt.
 //!
 //! # Cost
-//! One call for each wrap and each unwrap; there are no batches, no data keys and no re-wraps at the service. A wrap or unwrap that
-//! is refused for the state of its version costs one more, which asks for the state.
+//! Each wrap and each unwrap is one call. The service has no batches, no data keys and no re-wrap. If a wrap or unwrap is refused for
+//! the state of its version, one more call asks for the state.
 //!
 //! # Credentials
 //! [`Auth::ApplicationDefault`] by default, which covers service accounts, workload identity federation, GKE and Compute Engine, and
-//! `gcloud`. They are looked for at the first call, and tokens are renewed by Google's client, which asks for one again where
-//! that fails for now, within the time of the call.
+//! `gcloud`. The first call looks for them. Google's client renews tokens, and asks again if that fails for a reason that may pass,
+//! within the time of the call.
 //!
 //! # Errors
 //! | the service says | kind |
@@ -73,18 +73,18 @@
 //! | another key's name, an answer that is not the service's | `InvalidAnswer` |
 //! | `INVALID_ARGUMENT`, `ALREADY_EXISTS`, `OUT_OF_RANGE` to another call, `FAILED_PRECONDITION` to administration | `InvalidArgument` |
 //!
-//! No call to the service is retried here, and no redirect of it is followed. Errors carry codes and no text of the service.
+//! This backend does not retry calls, and follows no redirect. Errors contain codes, and no text of the service.
 //!
 //! # TLS
 //! The CAs of `SSL_CERT_FILE` and `SSL_CERT_DIR` are trusted if one of them is set, else the system's.
 //!
 //! # Proxies
-//! HTTPS goes by the proxy of `HTTPS_PROXY`, except to what `NO_PROXY` names and to this machine; plain HTTP never does, and
-//! `ALL_PROXY` and `HTTP_PROXY` are not followed. What gives tokens is asked by Google's own client, which does follow these two.
+//! HTTPS uses the proxy of `HTTPS_PROXY`, except to the hosts of `NO_PROXY` and to this machine. Plain HTTP never uses a proxy, and
+//! `ALL_PROXY` and `HTTP_PROXY` are ignored. Google's own client gets the tokens, and follows these two variables.
 //!
 //! # What stays in memory
-//! DEKs are wiped here, before and after a call. What Google's client copies into JSON, and the HTTP and TLS libraries into buffers,
-//! is not.
+//! This crate wipes DEKs before and after a call. Copies in the JSON of Google's client and in the buffers of the HTTP and TLS libraries
+//! are not wiped.
 
 mod admin;
 mod client;

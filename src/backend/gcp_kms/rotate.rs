@@ -9,6 +9,7 @@ use google_cloud_wkt::FieldMask;
 
 use super::admin::{GcpAdmin, describe, describe_key, small_digest};
 use super::{map, names};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
 use crate::key::KekDescription;
 use crate::runtime::Monotonic;
@@ -48,7 +49,7 @@ impl GcpAdmin {
             let made = self.call(deadline, work).await?;
             let made = names::answered(key, &made.name).filter(|made| !made.version().is_empty());
             let version = made
-                .ok_or_else(|| map::nonsense("the answer names no version of the key"))?
+                .ok_or_else(|| invalid_answer("the answer names no version of the key"))?
                 .version()
                 .to_owned();
             self.note(key, found.labels.clone(), mark, &version, deadline)

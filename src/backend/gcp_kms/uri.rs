@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::names::check_key;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{Endpoint, KeyManagers, Options, Parse, Place, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -52,7 +52,7 @@ impl Place for GcpUri {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct GcpUri {
     key: String,
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     anonymous: bool,
 }
 
@@ -68,7 +68,7 @@ impl GcpUri {
             Some("anonymous") => true,
             Some(_) => return Err(Error::argument("credentials is default or anonymous")),
         };
-        let endpoint = options.endpoint("endpoint", false)?;
+        let endpoint = options.endpoint("endpoint", "endpoint=", false)?;
         if anonymous && endpoint.is_none() {
             return Err(Error::argument(
                 "credentials=anonymous is for emulators, and needs their endpoint",
@@ -106,7 +106,9 @@ mod opening {
                 config = config.with_auth(Auth::Anonymous);
             }
             if let Some(endpoint) = &self.endpoint {
-                config = config.with_endpoint(endpoint).with_endpoint_source("endpoint=");
+                config = config
+                    .with_endpoint(&endpoint.url)
+                    .with_endpoint_source(endpoint.source);
             }
             Client::connect(config).await
         }

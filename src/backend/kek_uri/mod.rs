@@ -28,9 +28,9 @@
 //!
 //! `passphrase-command:` starts the program itself, without a shell: words are separated by spaces, and nothing is quoted or
 //! expanded. If that is not enough, or in a list of URIs that spaces separate, name a script. It has an empty standard input, the standard error of this process,
-//! and 60 seconds, and must end with status 0. `passphrase-fd:` waits for the end of its input for 60 seconds at most;
-//! it opens `/dev/fd/N` unless the program hands over the descriptor through [`Environment::descriptor`], which says what
-//! the difference is.
+//! and 60 seconds, and must end with status 0. `passphrase-fd:` waits for the end of its input for 60 seconds at most.
+//! It opens `/dev/fd/N` unless the program hands over the descriptor through [`Environment::descriptor`], which documents the
+//! difference.
 //! `passphrase-prompt:` asks through [`Environment::ask`].
 //!
 //! Without `kdf` a passphrase wraps with PBKDF2 and opens what either KDF has wrapped.
@@ -38,15 +38,14 @@
 //! # Variables
 //! `azure-key-vault:` reads the variables of Azure's own tools: `AZURE_CLIENT_ID`,
 //! `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`, `IDENTITY_ENDPOINT` with
-//! `IDENTITY_HEADER`; and `SSL_CERT_FILE` where `ca` is absent. `verify-challenge=off` is for vaults outside Azure's domains.
+//! `IDENTITY_HEADER`; and `SSL_CERT_FILE` if there is no `ca`. `verify-challenge=off` is for vaults outside Azure's domains.
 //! With `endpoint=https://HOST` the key may be a bare `NAME`.
 //!
-//! `vault-transit:` reads `VAULT_ADDR` where `addr` is absent, `VAULT_NAMESPACE` and `VAULT_CACERT` where set, and for the
-//! login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
-//! token. With `auth=jwt`, `jwt-file` names a file with the token instead, which is read anew at each login. `auth-mount` is
-//! where a login method is mounted below `auth/`, where that is not its own name.
+//! `vault-transit:` reads `VAULT_ADDR` if there is no `addr`, `VAULT_NAMESPACE` and `VAULT_CACERT` if they are set, and for the login `VAULT_TOKEN`, `VAULT_SECRET_ID` (AppRole; `role` is the role id) or `VAULT_JWT`; Kubernetes reads the pod's
+//! token. With `auth=jwt`, `jwt-file` names a file with the token instead, which is read again at each login. `auth-mount` is
+//! the path of a login method below `auth/`, if that is not the name of the method.
 //!
-//! `aws-kms:` finds credentials, and the region where neither `region` nor an ARN says it, where every AWS program does:
+//! `aws-kms:` finds credentials, and the region if neither `region` nor an ARN names it, where every AWS program does:
 //! the `AWS_*` variables of the process, the shared files with their profiles, web identity, the role of the container or
 //! machine. `gcp-kms:` uses Application Default Credentials; `credentials=anonymous` is for emulators.
 //!
@@ -60,6 +59,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+pub(in crate::backend) use options::Endpoint;
 pub(in crate::backend) use options::Options;
 use scheme::forms;
 pub(in crate::backend) use scheme::{Parse, Place};
@@ -92,26 +98,26 @@ pub struct KekUri {
     text: Arc<str>,
 }
 
-/// What a URI leads to.
+/// The key managers that a URI opens.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KeyManagers {
     /// Wraps, and opens what it has wrapped.
     pub active: Arc<dyn KeyManager>,
-    /// Open, and never wrap: other algorithms of the same KEK.
+    /// Open and never wrap: other algorithms of the same KEK.
     pub also_open: Vec<Arc<dyn KeyManager>>,
-    /// Where `active`'s KEK can be asked about; `None` for one that is local.
+    /// Administers the KEK of `active`; `None` for a local KEK.
     pub administered: Option<Administered>,
 }
 
-/// A KEK and what describes it, with the credentials of an application: they often may do less than that, and should
-/// not be allowed more.
+/// A KEK and its administration, with the credentials of an application. These credentials should have no right to more than describing,
+/// and often have not even that.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Administered {
     /// The KEK as it was configured: an alias is not resolved.
     pub kek: KekRef,
-    /// Administers KEKs where that one is.
+    /// Administers KEKs at the same place.
     pub admin: Arc<dyn KekAdmin>,
 }
 
@@ -124,8 +130,8 @@ impl KeyManagers {
         }
     }
 
-    /// Reads back the first wrap under each KEK version, see [`Verified`]: what the KEK cannot open is found out before
-    /// anything is sealed. A key of this process, which cannot but open, is left as it is.
+    /// Reads back the first wrap under each KEK version, see [`Verified`]: so a KEK that cannot unwrap is found before anything is
+    /// sealed. A local key is left as it is, because it always unwraps.
     #[must_use]
     pub fn verified(mut self) -> Self {
         if self.administered.is_some() {
@@ -159,6 +165,13 @@ impl FromStr for KekUri {
 
     /// Parses a URI. The error names the part that is wrong and quotes nothing that may be a secret by mistake.
     fn from_str(uri: &str) -> Result<Self> {
+        Self::parse(uri, &[])
+    }
+}
+
+impl KekUri {
+    /// Parses a URI, some of whose options have the values of variables.
+    fn parse(uri: &str, sources: &[(&'static str, &'static str)]) -> Result<Self> {
         let (name, rest) = uri
             .split_once(':')
             .ok_or_else(|| Error::argument(format!("a key is named as {}", forms())))?;
@@ -184,7 +197,7 @@ impl FromStr for KekUri {
         let place = match scheme.parse {
             Parse::Whole(parse) => parse(uri)?,
             Parse::Place(parse) => {
-                let mut options = Options::parse(options, scheme)?;
+                let mut options = Options::parse(options, scheme)?.with_sources(sources);
                 let parsed = parse(place, &mut options)?;
                 options.end()?;
                 parsed
@@ -207,7 +220,7 @@ fn not_compiled_in(backend: &Backend) -> Error {
 }
 
 impl KekUri {
-    /// The scheme.
+    /// Returns the scheme.
     #[must_use]
     pub fn scheme(&self) -> &'static Scheme {
         self.scheme
@@ -285,10 +298,11 @@ impl KekUri {
     /// `kek` comes from configuration or from a record whose signature was verified, and never from an envelope.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and `InvalidArgument` if `kek` is not the KEK that the URI names.
+    /// `InvalidArgument` if `kek` is not the KEK that the URI names; else the same kinds as [`open`](Self::open), under the same
+    /// conditions.
     ///
     /// # Cancel safety
-    /// As [`open`](Self::open).
+    /// Dropping the future ends a command that is running, and leaves nothing else behind.
     pub async fn open_pinned(&self, environment: &dyn Environment, kek: &KekRef) -> Result<KeyManagers> {
         let mut opened = self.open(environment).await?;
         opened.active = opened.active.pinned_to(kek)?;
@@ -299,7 +313,7 @@ impl KekUri {
     /// than those of an application that seals. For `file:PATH` this is [`LocalAdmin`](crate::backend::local::LocalAdmin) of the folder.
     ///
     /// # Errors
-    /// `Unsupported` for a variable and a passphrase; else as [`open`](Self::open).
+    /// `Unsupported` for a variable and a passphrase; else the same kinds as [`open`](Self::open), under the same conditions.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -307,8 +321,8 @@ impl KekUri {
         self.place.open_admin(environment).await
     }
 
-    /// The files and descriptors that the URI names and [`open`](Self::open) or the opened key reads. A program that reads
-    /// or writes one of them too would take a key's text for its input, or overwrite it.
+    /// Returns the files and descriptors that the URI names and that [`open`](Self::open) or the opened key reads. A program that reads or
+    /// writes one of them too would take a key for its input, or overwrite the key.
     ///
     /// Files that variables name, such as `SSL_CERT_FILE`, are not among them.
     ///
@@ -324,7 +338,7 @@ impl KekUri {
         self.place.reads()
     }
 
-    /// Whether [`open`](Self::open) reads the standard input to its end, so that nothing else can.
+    /// Returns whether [`open`](Self::open) reads the standard input to its end, so that nothing else can read it.
     #[must_use]
     pub fn reads_standard_input(&self) -> bool {
         self.reads().contains(&Reads::Descriptor(0))
@@ -358,8 +372,8 @@ impl fmt::Display for KekUri {
 
 /// Opens the key manager that a URI names, with the environment of this process.
 ///
-/// One that opens more than it wraps (a passphrase of which no KDF is named) gives the one that wraps; use
-/// [`KekUri::open`] for all.
+/// If a URI opens several key managers (a passphrase without a named KDF), returns the key manager that wraps; use
+/// [`KekUri::open`] for all of them.
 ///
 /// ```
 /// # use waxseal::{Sealer, backend::kek_uri::open_key_manager};
@@ -370,7 +384,7 @@ impl fmt::Display for KekUri {
 /// ```
 ///
 /// # Errors
-/// `InvalidArgument` for a URI that is wrong; as [`KekUri::open`].
+/// `InvalidArgument` if the URI is invalid; else the same kinds as [`KekUri::open`], under the same conditions.
 ///
 /// # Cancel safety
 /// Dropping the future leaves nothing behind.

@@ -7,6 +7,8 @@ use crate::value::error::{Error, Result};
 pub(in crate::backend) struct Options<'a> {
     scheme: &'static Scheme,
     given: Vec<(&'a str, &'a str)>,
+    /// Options whose values are those of variables, and the names of the variables.
+    sources: Vec<(&'static str, &'static str)>,
 }
 
 impl<'a> Options<'a> {
@@ -31,7 +33,31 @@ impl<'a> Options<'a> {
             }
             given.push((name, value));
         }
-        Ok(Self { scheme, given })
+        Ok(Self {
+            scheme,
+            given,
+            sources: Vec::new(),
+        })
+    }
+
+    /// Says which options have the values of which variables, for errors.
+    pub(super) fn with_sources(mut self, sources: &[(&'static str, &'static str)]) -> Self {
+        self.sources = sources.to_vec();
+        self
+    }
+
+    /// Where the value of an option comes from, for errors: a variable, or the option itself, which is named `otherwise`.
+    #[cfg(any(
+        feature = "aws-kms",
+        feature = "azure-key-vault",
+        feature = "gcp-kms",
+        feature = "vault-transit"
+    ))]
+    pub(in crate::backend) fn source(&self, name: &str, otherwise: &'static str) -> &'static str {
+        let mut known = self.sources.iter();
+        known
+            .find(|(option, _)| *option == name)
+            .map_or(otherwise, |(_, variable)| variable)
     }
 
     pub(in crate::backend) fn has(&self, name: &str) -> bool {
@@ -65,18 +91,26 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The address of a service: see [`parse_endpoint`](crate::backend::shared::http::parse_endpoint).
-    #[cfg(any(feature = "aws-kms", feature = "gcp-kms", feature = "vault-transit"))]
+    /// The address of a service, as [`parse_endpoint`](crate::backend::shared::http::parse_endpoint) takes it, and where it comes
+    /// from.
+    #[cfg(any(
+        feature = "aws-kms",
+        feature = "azure-key-vault",
+        feature = "gcp-kms",
+        feature = "vault-transit"
+    ))]
     pub(in crate::backend) fn endpoint(
         &mut self,
-        name: &'static str,
+        name: &str,
+        otherwise: &'static str,
         may_have_path: bool,
-    ) -> Result<Option<String>> {
-        let Some(text) = self.text(name)? else {
+    ) -> Result<Option<Endpoint>> {
+        let source = self.source(name, otherwise);
+        let Some(url) = self.text(name)? else {
             return Ok(None);
         };
-        match crate::backend::shared::http::parse_endpoint(&text, &format!("{name}="), may_have_path) {
-            Ok(_) => Ok(Some(text)),
+        match crate::backend::shared::http::parse_endpoint(&url, source, may_have_path) {
+            Ok(_) => Ok(Some(Endpoint { url, source })),
             Err(error) => Err(Error::argument(
                 error.detail().unwrap_or("the address is wrong").to_owned(),
             )),
@@ -111,6 +145,19 @@ impl<'a> Options<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// The address of a service, and the option or variable that it was taken from.
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
+    feature = "vault-transit"
+))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::backend) struct Endpoint {
+    pub(in crate::backend) url: String,
+    pub(in crate::backend) source: &'static str,
 }
 
 /// Whether this can be the name of something, and so may be shown.

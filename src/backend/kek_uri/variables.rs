@@ -126,15 +126,29 @@ fn selected(environment: &dyn Environment, backend: &str) -> Result<KekUri> {
     let scheme = super::schemes().find(|scheme| scheme.name == backend);
     let takes = |option: &str| scheme.is_some_and(|scheme| scheme.takes(option));
     // A deployment that moves from one backend to another leaves the variables of the other in place.
-    let mount = takes("mount").then_some((MOUNT, "mount"));
-    let endpoint = (ENDPOINT, if takes("addr") { "addr" } else { "endpoint" });
-    for (variable, option) in mount.into_iter().chain([endpoint]) {
+    let mount = takes("mount").then_some(("mount", MOUNT));
+    let endpoint = (if takes("addr") { "addr" } else { "endpoint" }, ENDPOINT);
+    let mut sources = Vec::new();
+    for (option, variable) in mount.into_iter().chain([endpoint]) {
         if let Some(value) = var(environment, variable)? {
+            if value.contains(['?', '&']) {
+                return Err(Error::configuration(format!(
+                    "{variable} has a ? or & in it; options belong to {KEY_ID}"
+                )));
+            }
             let sign = if uri.contains('?') { '&' } else { '?' };
             uri.push_str(&format!("{sign}{option}={value}"));
+            sources.push((option, variable));
         }
     }
-    uri.parse().map_err(|error: Error| within(BACKEND, &error))
+    KekUri::parse(&uri, &sources).map_err(|error| {
+        let names_its_variable = |detail: &str| sources.iter().any(|(_, variable)| detail.contains(variable));
+        match (error.detail(), scheme) {
+            (Some(detail), _) if names_its_variable(detail) => Error::configuration(detail.to_owned()),
+            (_, Some(_)) => within(KEY_ID, &error),
+            (_, None) => within(BACKEND, &error),
+        }
+    })
 }
 
 /// A variable that is set and not empty.

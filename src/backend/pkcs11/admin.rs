@@ -34,7 +34,8 @@ const RSA_BITS: u64 = 3072;
 /// that. Both keys are then refused until an administrator has removed one. Let only one process rotate at a time.
 ///
 /// Disabling removes the rights of a key (`CKA_ENCRYPT` and so on), and returns `Unsupported` if the token does not
-/// change keys. A token destroys keys immediately and cannot schedule that: `schedule_destroy` always returns
+/// change keys. Enabling always returns `Unsupported`: a token does not record why a key lacks a right, so this crate could give a key
+/// a right that its administrator took away or never gave. To enable a key, set its rights with the tools of the token. A token destroys keys immediately and cannot schedule that: `schedule_destroy` always returns
 /// `Unsupported`. When nothing is wrapped under a key anymore, remove the object with the tools of the token.
 #[derive(Clone)]
 pub struct TokenAdmin {

@@ -12,6 +12,7 @@ use super::connection::Loan;
 use super::map::{self, Fault, is_about_the_bytes, may_be_about_the_bytes};
 use super::mechanism::Mechanism;
 use super::objects::Version;
+use crate::backend::shared::answer::invalid_answer;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind};
 use crate::value::secret::{Dek, KEY_LEN};
@@ -53,7 +54,7 @@ impl Wrapping {
             )?,
         };
         if Some(wrapped.len()) != expected_len(self.mechanism, version) {
-            return Err(nonsense("the token returned a wrap of another length"));
+            return Err(invalid_answer("the token returned a wrap of another length").into());
         }
         self.prove(loan, version, &wrapped)?;
         Ok(wrapped)
@@ -77,10 +78,10 @@ impl Wrapping {
             }
             Err(Fault::Token(error)) => Err(error.into()),
             Err(Fault::Ours(error)) if error.kind() != ErrorKind::CannotOpen => Err(error.into()),
-            Ok(_) | Err(Fault::Ours(_)) => Err(nonsense(
+            Ok(_) | Err(Fault::Ours(_)) => Err(invalid_answer(
                 "a wrap of the token does not open under the same key; this happens if the token makes its own IV and \
                  does not return it; nothing was sealed",
-            )),
+            ).into()),
         }
     }
 
@@ -92,9 +93,10 @@ impl Wrapping {
             Err(error) if map::is_refused_mechanism(&error) => match self.gcm_with(loan, key, [0; IV]) {
                 Err(_) => return Err(error.into()),
                 Ok(([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], _)) => {
-                    return Err(nonsense(
+                    return Err(invalid_answer(
                         "the token accepts no IV, and does not return the IV that it used",
-                    ));
+                    )
+                    .into());
                 }
                 Ok(sealed) => sealed,
             },
@@ -271,10 +273,6 @@ fn cannot_open(error: TokenError) -> Fault {
     } else {
         error.into()
     }
-}
-
-fn nonsense(what: &'static str) -> Fault {
-    Error::new(ErrorKind::InvalidAnswer).with_detail(what).into()
 }
 
 /// Returns the DEK from the bytes that were unwrapped with an AAD.

@@ -1,8 +1,9 @@
 //! The connections to a token (sessions of PKCS#11): opened, logged in, lent out, and opened again after they were lost.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use cryptoki::context::Pkcs11;
+use cryptoki::context::{Function, Pkcs11};
 use cryptoki::error::{Error as TokenError, RvError};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
@@ -18,6 +19,9 @@ use super::slots;
 use crate::runtime::{Monotonic, Runtime, ThreadRuntime};
 use crate::value::entropy::generation;
 use crate::value::error::{Error, ErrorKind};
+
+/// How long a token that had no more connections is not asked for more: others may give theirs back.
+const FULL: Duration = Duration::from_secs(60);
 
 /// The connections of one client. Every function here blocks.
 pub(super) struct Connection {
@@ -38,6 +42,8 @@ struct State {
     open: Option<Open>,
     /// Connections of this epoch that are lent out.
     lent: usize,
+    /// How many could be lent out when the token had no more, and until when the token is not asked for more.
+    full: Option<(usize, Monotonic)>,
     /// Whether the token was found before, so that its absence is an outage.
     was_open: bool,
     /// Recoveries since a call last succeeded.
@@ -143,14 +149,19 @@ impl Connection {
                 state.was_open = true;
             }
             let (generation, epoch, lent) = (state.generation, state.epoch, state.lent);
+            let now = ThreadRuntime.now();
+            let is_known = |(most, until): (usize, Monotonic)| lent >= most && now < until;
+            let is_known_full = state.full.is_some_and(is_known);
             let Some(open) = &mut state.open else {
                 return Err(Error::new(ErrorKind::Unavailable).into());
             };
             let mut is_anchor = false;
             let session = match open.idle.pop() {
                 Some(session) => Ok(session),
+                None if is_known_full => Err(full()),
                 None => open.module.open_ro_session_no_drop(open.slot),
             };
+            let is_newly_full = !is_known_full && session.as_ref().is_err_and(is_full);
             let session = match session {
                 Err(error) if !is_full(&error) => return Err(error.into()),
                 Err(error) if lent == 0 => match open.anchor.take() {
@@ -162,7 +173,10 @@ impl Connection {
                 },
                 // The token has no more, and one of this client will come back.
                 Err(error) => {
-                    let left = until.0.saturating_sub(ThreadRuntime.now().0);
+                    if is_newly_full {
+                        state.full = Some((lent, now + FULL));
+                    }
+                    let left = until.0.saturating_sub(now.0);
                     if left.is_zero() {
                         return Err(error.into());
                     }
@@ -183,6 +197,9 @@ impl Connection {
                 needs_login: open.needs_login,
                 is_anchor,
             };
+            if is_newly_full {
+                state.full = Some((lent, now + FULL));
+            }
             state.lent += 1;
             return Ok(loan);
         }
@@ -321,6 +338,7 @@ impl State {
         self.epoch += 1;
         self.open = None;
         self.lent = 0;
+        self.full = None;
     }
 
     /// Takes back a connection of this epoch.
@@ -343,6 +361,11 @@ impl State {
             }
         }
     }
+}
+
+/// What a token answers that has no more connections.
+fn full() -> TokenError {
+    TokenError::Pkcs11(RvError::SessionCount, Function::OpenSession)
 }
 
 fn is_full(error: &TokenError) -> bool {

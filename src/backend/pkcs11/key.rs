@@ -1,6 +1,7 @@
 //! A KEK on a token.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -16,11 +17,14 @@ use super::mechanism::Mechanism;
 use super::objects::{Version, find, version_of};
 use super::uri::Uri;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
+use crate::key::failure::worse;
 use crate::key::{
-    Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
+    Binds, CallBudget, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized,
+    not_this_kek,
 };
 use crate::runtime::{Environment, Monotonic, ProcessEnvironment};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
+use crate::value::limits;
 use crate::value::secret::Dek;
 
 /// A KEK on a token: all keys of one label, as versions.
@@ -193,17 +197,61 @@ impl TokenKey {
         };
         // A claim: it only decides which version to try first.
         let claimed = wrapped.kek_version.to_owned();
-        let work = move |token: &Token<'_>| inner.open(token, &unwrapping, &claimed);
-        let (secret, kek) = self
+        let calls = Calls::of(request);
+        let further = calls.clone();
+        let work = move |token: &Token<'_>| inner.open(token, &unwrapping, &claimed, &further);
+        let opened = self
             .0
             .client
             .call(request.deadline(), self.0.mechanism, work)
-            .await?;
+            .await;
+        calls.account(request);
+        let (secret, kek) = opened?;
         let dek = match self.0.mechanism.binds() {
             Binds::Aad => bare_dek(&secret)?,
             Binds::Embedded => request.extract(&secret)?,
         };
         Ok(Unwrapped::new(dek, kek))
+    }
+}
+
+/// The further calls that one unwrap may make, one for each version beyond the first.
+///
+/// The calls are made on another thread, which has no budget: they are counted there, and taken from the budget afterwards.
+#[derive(Clone)]
+struct Calls {
+    allowed: u32,
+    made: Arc<AtomicU32>,
+}
+
+impl Calls {
+    fn of(request: &Request<'_>) -> Self {
+        Self {
+            allowed: request.call_budget().map_or(u32::MAX, CallBudget::left_further),
+            made: Arc::default(),
+        }
+    }
+
+    fn take(&self) -> Result<()> {
+        if self.made.fetch_add(1, Ordering::Relaxed) < self.allowed {
+            return Ok(());
+        }
+        self.made.fetch_sub(1, Ordering::Relaxed);
+        Err(Error::new(ErrorKind::BudgetExhausted {
+            budget: limits::BACKEND_CALLS.name,
+        })
+        .with_detail(
+            "the envelope has many wraps that may be of this label: not every version of the key was tried",
+        ))
+    }
+
+    /// Takes what was used from the budget.
+    fn account(&self, request: &Request<'_>) {
+        for _ in 0..self.made.load(Ordering::Relaxed).min(self.allowed) {
+            if request.take_call().is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -250,12 +298,18 @@ impl Inner {
     }
 
     /// Tries the claimed version, then the others, also versions that were made since the last search.
-    fn open(&self, token: &Token<'_>, unwrapping: &Unwrapping, claimed: &str) -> Result<Opened, Fault> {
+    fn open(
+        &self,
+        token: &Token<'_>,
+        unwrapping: &Unwrapping,
+        claimed: &str,
+        calls: &Calls,
+    ) -> Result<Opened, Fault> {
         let versions = self.versions(token)?;
         if versions.is_empty() {
             return Err(Error::new(ErrorKind::KeyNotFound).into());
         }
-        let tried = try_each(token, &versions, unwrapping, claimed);
+        let tried = try_each(token, &versions, unwrapping, claimed, calls);
         let is_unknown =
             !claimed.is_empty() && versions.iter().all(|version| version_of(&version.id) != claimed);
         if tried.is_ok() || !is_unknown || !self.may_look_again() {
@@ -264,7 +318,8 @@ impl Inner {
         let now = self.client.now();
         let again = self.find(token, now)?;
         if again.iter().any(|version| version_of(&version.id) == claimed) {
-            try_each(token, &again, unwrapping, claimed)
+            calls.take()?;
+            try_each(token, &again, unwrapping, claimed, calls)
         } else {
             tried
         }
@@ -287,34 +342,36 @@ fn try_each(
     versions: &[Version],
     unwrapping: &Unwrapping,
     claimed: &str,
+    calls: &Calls,
 ) -> Result<Opened, Fault> {
     let is_claimed = |version: &&Version| version.kek.version() == claimed;
     let first = versions.iter().filter(is_claimed);
     let rest = versions.iter().filter(|version| !is_claimed(version));
-    let mut failed = None;
-    for version in first.chain(rest) {
+    let mut failed: Option<Error> = None;
+    for (tried, version) in first.chain(rest).enumerate() {
+        // Who asks has taken the first.
+        if tried > 0
+            && let Err(error) = calls.take()
+        {
+            failed = Some(error);
+            break;
+        }
         match unwrapping.run(token.loan, version) {
             Ok(secret) => return Ok((secret, version.kek.clone())),
-            Err(Fault::Ours(error)) => {
-                if failed.as_ref().is_none_or(|failed| tells(&error) > tells(failed)) {
-                    failed = Some(error);
-                }
-            }
             Err(Fault::Token(error)) if super::map::recovery(&error).is_some() => return Err(error.into()),
-            Err(Fault::Token(error)) => failed = Some(super::map::error(error, Some(unwrapping.mechanism))),
+            Err(fault) => {
+                let error = match fault {
+                    Fault::Ours(error) => error,
+                    Fault::Token(error) => super::map::error(error, Some(unwrapping.mechanism)),
+                };
+                failed = Some(match failed {
+                    Some(failed) => worse(failed, error),
+                    None => error,
+                });
+            }
         }
     }
     Err(failed.unwrap_or_else(Error::cannot_open).into())
-}
-
-/// Ranks an error by what it says: a key that could not be asked before a key that did not open, and that before a key whose
-/// wraps have another length, as an RSA key of another size has.
-fn tells(error: &Error) -> u8 {
-    match error.kind() {
-        ErrorKind::Malformed { .. } => 0,
-        ErrorKind::CannotOpen => 1,
-        _ => 2,
-    }
 }
 
 #[async_trait]

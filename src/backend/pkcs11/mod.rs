@@ -46,7 +46,8 @@
 //! `AesKeyWrapPad` it is three module calls. The client opens the first wrap under each version in a process before it returns the wrap: so
 //! a token that encrypts with another IV, or that does not decrypt, is found before anything is sealed. Finding keys
 //! costs more. The client keeps handles and searches again every five minutes, after a loss, or when a stanza claims an unknown
-//! version, at most once a second. If a wrap does not open, the client tries it under every version.
+//! version, at most once a second. If a wrap does not open, the client tries it under every version, and takes a call from the envelope's
+//! budget for each version beyond the first.
 //!
 //! # IVs
 //! With `AesGcm` this crate draws the IV. Some tokens make the IV themselves. They are supported if they write the IV into the parameter of

@@ -14,11 +14,17 @@
     feature = "aws-kms",
     feature = "azure-key-vault",
     feature = "gcp-kms",
+    feature = "pkcs11",
+    feature = "vault-transit"
+))]
+pub(super) mod answer;
+#[cfg(any(
+    feature = "aws-kms",
+    feature = "azure-key-vault",
+    feature = "gcp-kms",
     feature = "vault-transit"
 ))]
 pub(super) mod door;
-#[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
-pub(super) mod failure;
 #[cfg(any(
     feature = "aws-kms",
     feature = "azure-key-vault",

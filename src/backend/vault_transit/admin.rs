@@ -14,7 +14,8 @@ use super::key::labeled;
 use super::names::check_path;
 use super::transit_key::{Key, data, id_prefix};
 use super::wire::{Body, KeyInfo};
-use super::{Mode, PROVIDER, map};
+use super::{Mode, PROVIDER};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
 use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::runtime::Monotonic;
@@ -25,20 +26,20 @@ const MOST: u64 = 4096;
 /// Idempotency keys that are remembered.
 const REMEMBERED: usize = 1024;
 
-/// Administers the keys of one Transit engine. Give its client a token of its own, so that the application's has
-/// no right to any of this.
+/// Administers the keys of one Transit engine. Give its client a separate token, so that the application's token has no right to
+/// administer.
 ///
-/// What the servers have, and have not:
-/// - *Labels and hardware*: none; a template that asks for them is refused.
-/// - *Idempotency keys*: none, and no place to keep them. Creating what exists, and is as the mode needs it, describes it.
-///   An idempotency key of a rotation is remembered by this value alone. To be safe beyond it, name the
-///   version to rotate away from, as `describe` gives it: where that is no longer the active one, nothing is done.
-/// - *Disabling a key*: OpenBao does it by soft deletion, which enabling takes back. On a server without that,
-///   it is `Unsupported`.
-/// - *Disabling a version*: by `min_decryption_version`, so only from the oldest upwards, and never the active one, and enabled from the
-///   newest downwards; else `Unsupported`.
-/// - *Destruction*: at once or not at all, so there is nothing to schedule: `Unsupported`. To destroy a key, disable it,
-///   wait, set `deletion_allowed` and delete it by the server's own means.
+/// What the servers support:
+/// - *Labels and hardware*: neither. A template that asks for them is `Unsupported`.
+/// - *Idempotency keys*: the servers have no place to keep them. Creating a key that exists, and that the mode can use, describes
+///   the key. Only this value remembers the idempotency keys of its rotations. To be safe beyond this value, name the version to
+///   rotate away from, as `describe` returns it: if that version is not the active version anymore, nothing is done.
+/// - *Disabling a key*: OpenBao soft-deletes the key, and enabling restores it. On a server without soft deletion, both are
+///   `Unsupported`.
+/// - *Disabling a version*: by `min_decryption_version`. So versions are disabled from the oldest upwards, and never the active
+///   version, and they are enabled from the newest downwards. Anything else is `Unsupported`.
+/// - *Destruction*: a server destroys immediately, so `schedule_destroy` is `Unsupported`. To destroy a key, disable it, wait, set
+///   `deletion_allowed`, and delete the key with the server's own tools.
 pub struct TransitAdmin {
     client: Client,
     mount: String,
@@ -59,7 +60,7 @@ impl TransitAdmin {
     /// Administers the keys of the Transit engine at `mount`.
     ///
     /// # Errors
-    /// `Configuration` for a mount that is not one.
+    /// `Configuration` if `mount` is not the path of a mount.
     pub fn with_mount(mut self, mount: &str) -> Result<Self> {
         self.mount = check_path(mount, "a mount")?;
         Ok(self)
@@ -72,7 +73,7 @@ impl TransitAdmin {
         self
     }
 
-    /// The key of a reference. One of another provider, namespace or mount is not followed.
+    /// Returns the key of a reference, and refuses a reference of another provider, namespace or mount.
     fn key(&self, kek: &KekRef) -> Result<Key> {
         let name = kek.id().strip_prefix(&id_prefix(&self.client, &self.mount));
         match name {
@@ -81,7 +82,7 @@ impl TransitAdmin {
         }
     }
 
-    /// The time by which a call must be over.
+    /// Returns the time by which a call must end.
     fn deadline(&self) -> Monotonic {
         self.client.deadline(None)
     }
@@ -114,7 +115,7 @@ impl TransitAdmin {
         );
         let answered = key.manage(Method::POST, "", Some(text(&body)), deadline).await?;
         done(&answered)?;
-        // What came of it, and not what was asked for: unknown parameters are only warned of.
+        // What the server made, and not what was asked for: of unknown parameters a server only warns.
         let info = key.read(deadline).await?;
         key.suits(&info)?;
         describe(&key, &info, None)
@@ -167,7 +168,7 @@ impl TransitAdmin {
                 )?;
                 let after = key.read(deadline).await?;
                 if after.latest_version <= before.latest_version {
-                    return Err(map::nonsense("the rotation made no new version").with_retryable(true));
+                    return Err(invalid_answer("the rotation made no new version").with_retryable(true));
                 }
                 after
             }
@@ -214,7 +215,7 @@ impl TransitAdmin {
         )?;
         if key.read(deadline).await?.min_decryption_version <= version {
             return Err(
-                map::nonsense("min_decryption_version is not what it was set to").with_retryable(true)
+                invalid_answer("min_decryption_version is not what it was set to").with_retryable(true)
             );
         }
         Ok(())
@@ -237,7 +238,7 @@ impl TransitAdmin {
                 done(&key.manage(Method::POST, end, Some(text(&body)), deadline).await?)?;
                 match key.read(deadline).await?.min_decryption_version {
                     least if least <= version => Ok(()),
-                    _ => Err(map::nonsense("min_decryption_version is not what it was set to")
+                    _ => Err(invalid_answer("min_decryption_version is not what it was set to")
                         .with_retryable(true)),
                 }
             }
@@ -250,7 +251,7 @@ impl TransitAdmin {
                 done(&key.manage(Method::POST, end, Some(text("{}")), deadline).await?)?;
                 match key.read(deadline).await?.soft_deleted {
                     false => Ok(()),
-                    true => Err(map::nonsense("the key is still soft-deleted").with_retryable(true)),
+                    true => Err(invalid_answer("the key is still soft-deleted").with_retryable(true)),
                 }
             }
         }
@@ -340,7 +341,7 @@ fn describe(key: &Key, info: &KeyInfo, version: Option<u64>) -> Result<KekDescri
     Ok(description)
 }
 
-/// The version of a reference, where it names one.
+/// Returns the version of a reference, if the reference names one.
 fn version_of(kek: &KekRef) -> Result<Option<u64>> {
     match kek.version() {
         "" => Ok(None),
@@ -354,7 +355,7 @@ fn done(answered: &Answered) -> Result<()> {
         _ => {
             let (_, warned) = data::<serde::de::IgnoredAny>(answered)?;
             if warned {
-                return Err(map::nonsense("the server warns of how it took the parameters"));
+                return Err(invalid_answer("the server warns of how it took the parameters"));
             }
             Ok(())
         }

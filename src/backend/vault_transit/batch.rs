@@ -3,9 +3,9 @@
 use reqwest::StatusCode;
 
 use super::key::{Action, TransitKey};
-use super::map;
 use super::transit_key::data;
 use super::wire::{self, Body, Ciphertext, Item, Items};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::{WrapRef, WrappedDek};
 use crate::key::{KeyManager, Request, Unwrapped, not_recognized};
 use crate::runtime::Monotonic;
@@ -39,7 +39,7 @@ impl TransitKey {
                     Ok(None) => Err(info
                         .as_ref()
                         .and_then(|info| self.why_not_made(info))
-                        .unwrap_or_else(|| map::nonsense("one item of a batch was refused"))),
+                        .unwrap_or_else(|| invalid_answer("one item of a batch was refused"))),
                     Err(error) => Err(error),
                 }
             }));
@@ -116,7 +116,7 @@ impl TransitKey {
                             Some((_, ciphertext, request)) => {
                                 take(item, ciphertext.version, request).map(Some)
                             }
-                            None => Err(map::nonsense("the batch has too many answers")),
+                            None => Err(invalid_answer("the batch has too many answers")),
                         }
                     },
                 )
@@ -142,7 +142,7 @@ impl TransitKey {
                 }
             }
         }
-        let missing = || Err(map::nonsense("the batch has too few answers"));
+        let missing = || Err(invalid_answer("the batch has too few answers"));
         results
             .into_iter()
             .map(|result| result.unwrap_or_else(missing))
@@ -192,7 +192,7 @@ impl TransitKey {
         };
         self.heed(warned)?;
         if items.batch_results.len() != bodies.len() {
-            return Err(map::nonsense(
+            return Err(invalid_answer(
                 "a batch has another number of answers than of items",
             ));
         }

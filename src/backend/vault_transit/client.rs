@@ -37,7 +37,7 @@ const INCONSISTENT: &str = "x-vault-inconsistent";
 const TOKEN: &str = "x-vault-token";
 const NAMESPACE: &str = "x-vault-namespace";
 
-/// A server, with connections and a login that all its key managers share. Cheap to clone.
+/// Connects to one server, with connections and a login that all its key managers share. Cloning is cheap.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -61,7 +61,7 @@ pub(super) struct Answered {
     pub(super) body: Zeroizing<Vec<u8>>,
     retry_after: Option<Duration>,
     index: Option<HeaderValue>,
-    /// Where a redirect leads.
+    /// The address that a redirect leads to.
     location: Option<String>,
     /// What the call needs the right to.
     right: String,
@@ -104,14 +104,13 @@ impl Answered {
 }
 
 impl Client {
-    /// A client of this server. Makes no call.
+    /// Makes a client of this server. Makes no call.
     ///
-    /// Works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
-    /// tokio runtime of this crate, or on the one that the configuration names.
+    /// The client works from any thread, in a runtime or not, and outlives the runtime that it is made in: it does its I/O on the
+    /// tokio runtime of this crate, or on the runtime that the configuration names.
     ///
     /// # Errors
-    /// `Configuration` for an address, namespace, mount or CA that is none; `Unavailable` if the process cannot have
-    /// another thread.
+    /// `Configuration` if the address, namespace, mount or CA is invalid; `Unavailable` if the process cannot start another thread.
     #[allow(
         clippy::unused_async,
         reason = "the clients of all backends are made alike, and one has to wait"
@@ -120,18 +119,18 @@ impl Client {
         Self::build(config).map_err(|error| error.with_provider(PROVIDER))
     }
 
-    /// The key `name` of the Transit engine at `transit`, used as [`Mode::Encrypt`](super::Mode::Encrypt) says; for others
-    /// see [`TransitKey::with_mount`] and [`TransitKey::with_mode`]. Makes no call; the first use reads the key, as
-    /// [`TransitKey::check`] does at once.
+    /// Returns the key `name` of the Transit engine at `transit`, with [`Mode::Encrypt`](super::Mode::Encrypt); see
+    /// [`TransitKey::with_mount`] and [`TransitKey::with_mode`] for others. Makes no call: the first use reads the key, and
+    /// [`TransitKey::check`] reads it immediately.
     ///
     /// # Errors
-    /// `Configuration` for a name that is not one.
+    /// `Configuration` if `name` is not a valid name of a key.
     pub fn key(&self, name: &str) -> Result<TransitKey> {
         TransitKey::new(self, name)
     }
 
-    /// The administration of the keys of the Transit engine at `transit`, with this client's login; for others see
-    /// [`TransitAdmin::with_mount`] and [`TransitAdmin::with_mode`].
+    /// Returns the administration of the keys of the Transit engine at `transit`, with this client's login; see
+    /// [`TransitAdmin::with_mount`] and [`TransitAdmin::with_mode`] for others.
     #[must_use]
     pub fn admin(&self) -> TransitAdmin {
         TransitAdmin::new(self)
@@ -208,7 +207,7 @@ impl Client {
         &self.0.sessions
     }
 
-    /// Does what others wait for too, and goes on when the caller gives up.
+    /// Does work that others wait for too. The work goes on if the caller gives up.
     pub(super) async fn run_for_all<T: Send + 'static>(
         &self,
         deadline: Monotonic,
@@ -222,7 +221,7 @@ impl Client {
         self.0.door.place()
     }
 
-    /// Until when a call that begins now must be over.
+    /// Returns the time by which a call that begins now must end.
     pub(super) fn deadline(&self, request: Option<&Request<'_>>) -> Monotonic {
         self.0.door.deadline(request)
     }
@@ -233,7 +232,7 @@ impl Client {
         left.map_err(|error| error.with_provider(PROVIDER))
     }
 
-    /// One call with the token of the session. Where the token is found to be over it logs in again, once.
+    /// Makes one call with the token of the session. If the token has expired, logs in again, once.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -253,7 +252,7 @@ impl Client {
             }
             return Ok(answered);
         }
-        // Denied or expired: the status is the same. A token that is alive is denied.
+        // Denied or expired: the status is the same. If the token is alive, the call is denied.
         let is_denied = session.is_taken_for_denied(self.place().now());
         if is_denied || self.is_alive(&session, deadline).await? {
             return Ok(answered);
@@ -339,7 +338,7 @@ impl Client {
         }
     }
 
-    /// One request and its answer, whatever its status, by `deadline`.
+    /// Sends one request and returns its answer, with any status, by `deadline`.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -418,7 +417,7 @@ impl Client {
     }
 }
 
-/// What a policy calls the right to make a call.
+/// Returns the capability that a policy must have for a call.
 fn capability(method: &Method) -> &'static str {
     match *method {
         Method::GET => "read",

@@ -13,16 +13,17 @@ use crate::value::error::{Error, Result};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long one call of the key manager may take, a login or renewal before it included.
+/// How long one call of a key manager may take, with a login or renewal before it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A signed token (a JWT) that a login shows.
+/// Where a login takes its signed token (a JWT) from.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum JwtSource {
-    /// This one, for as long as the client lives.
+    /// This token, for as long as the client lives.
     Fixed(SecretString),
-    /// The content of a file, read anew for each login: what is projected into a pod is replaced often.
+    /// A file that is read again for each login, because Kubernetes often replaces the token in a pod. One line end at its end is not
+    /// part of the token.
     File(PathBuf),
 }
 
@@ -37,11 +38,11 @@ impl fmt::Debug for JwtSource {
 
 /// How to log in.
 ///
-/// Every method but the token is mounted somewhere: `mount` is the path below `auth/`, usually the method's name.
+/// Every method except the token has a mount: the path below `auth/`, usually the name of the method.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Auth {
-    /// A token that was made elsewhere. Renewed where it can be; when it is over, calls fail with
+    /// A token that was made elsewhere. The client renews it if the server allows that. After the token has expired, calls return
     /// `Unauthenticated`.
     Token(SecretString),
     /// AppRole.
@@ -74,16 +75,16 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// Where Kubernetes projects the token of a pod's service account.
+    /// The path to which Kubernetes projects the token of a pod's service account.
     pub const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-    /// A token that was made elsewhere.
+    /// Logs in with a token that was made elsewhere.
     #[must_use]
     pub fn token(token: impl Into<SecretString>) -> Self {
         Self::Token(token.into())
     }
 
-    /// AppRole at its usual mount.
+    /// Logs in with AppRole, at its usual mount.
     #[must_use]
     pub fn approle(role_id: impl Into<String>, secret_id: impl Into<SecretString>) -> Self {
         Self::AppRole {
@@ -93,7 +94,7 @@ impl Auth {
         }
     }
 
-    /// Kubernetes at its usual mount, with the token at its usual place.
+    /// Logs in as a Kubernetes service account, at the usual mount, with the token at its usual place.
     #[must_use]
     pub fn kubernetes(role: impl Into<String>) -> Self {
         Self::Kubernetes {
@@ -103,7 +104,7 @@ impl Auth {
         }
     }
 
-    /// JWT at its usual mount.
+    /// Logs in with a JWT, at the usual mount.
     #[must_use]
     pub fn jwt(role: impl Into<String>, jwt: JwtSource) -> Self {
         Self::Jwt {
@@ -113,7 +114,7 @@ impl Auth {
         }
     }
 
-    /// The same method at another mount. A token has none.
+    /// Uses the method at another mount. Has no effect on a token.
     #[must_use]
     pub fn at(mut self, path: impl Into<String>) -> Self {
         match &mut self {
@@ -167,7 +168,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A server at this address (`https://vault.example.com:8200`) and a way to log in.
+    /// Configures a server at this address (`https://vault.example.com:8200`) and a way to log in.
     pub fn new(address: impl Into<String>, auth: Auth) -> Self {
         Self {
             address: address.into(),
@@ -182,28 +183,28 @@ impl Config {
         }
     }
 
-    /// What the process environment says: `VAULT_ADDR` and `VAULT_TOKEN`, and if set `VAULT_NAMESPACE` and
-    /// `VAULT_CACERT`.
+    /// Reads the configuration from the process environment: `VAULT_ADDR` and `VAULT_TOKEN`, and `VAULT_NAMESPACE` and `VAULT_CACERT` if
+    /// they are set.
     ///
     /// # Errors
-    /// `Configuration` where one of the first two is not set.
+    /// `Configuration` if `VAULT_ADDR` or `VAULT_TOKEN` is not set.
     pub fn from_env() -> Result<Self> {
         Self::from_environment(&ProcessEnvironment)
     }
 
-    /// The same, from this environment.
+    /// Reads the configuration from this environment, with the variables of [`from_env`](Self::from_env).
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// `Configuration` if `VAULT_ADDR` or `VAULT_TOKEN` is not set.
     pub fn from_environment(environment: &dyn Environment) -> Result<Self> {
         let token = set_var(environment, "VAULT_TOKEN")?.ok_or_else(|| not_set("VAULT_TOKEN"))?;
         Self::from_environment_with(environment, Auth::Token(token))
     }
 
-    /// The same with another way to log in: `VAULT_TOKEN` is not read.
+    /// Reads the configuration from this environment, with another way to log in: `VAULT_TOKEN` is not read.
     ///
     /// # Errors
-    /// `Configuration` where `VAULT_ADDR` is not set.
+    /// `Configuration` if `VAULT_ADDR` is not set.
     pub fn from_environment_with(environment: &dyn Environment, auth: Auth) -> Result<Self> {
         let address = set_var(environment, "VAULT_ADDR")?.ok_or_else(|| not_set("VAULT_ADDR"))?;
         let mut config = Self::new(address.expose_secret(), auth);
@@ -224,7 +225,7 @@ impl Config {
         self
     }
 
-    /// Works in this namespace; slashes around it are dropped, and an empty one or `root` is none.
+    /// Works in this namespace. Slashes around the namespace are removed; an empty namespace and `root` mean no namespace.
     pub fn with_namespace(mut self, namespace: &str) -> Self {
         let namespace = namespace.trim_matches('/');
         self.namespace = (!matches!(namespace, "" | "root")).then(|| namespace.to_owned());
@@ -243,21 +244,21 @@ impl Config {
         self
     }
 
-    /// How long a connection may take to come up: 3 s by default.
+    /// Limits how long a connection may take to come up: 3 s by default.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long one call of a key manager may take, from end to end: 10 s by default. A deadline of the request
-    /// that comes earlier holds.
+    /// Limits how long one call of a key manager may take, from end to end: 10 s by default. An earlier deadline of the request
+    /// applies.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Does its I/O on this tokio runtime, which needs time and I/O enabled, instead of the one that this crate keeps for
-    /// all its network backends.
+    /// Does the client's I/O on this tokio runtime, which needs time and I/O enabled, instead of the runtime that this crate keeps
+    /// for all its network backends.
     pub fn with_handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self

@@ -8,7 +8,8 @@ use reqwest::StatusCode;
 use super::client::{Answered, Client};
 use super::transit_key::{Key, data, why_not_wrapped, why_refused};
 use super::wire::{self, Body, Ciphertext, Item, KeyInfo, parse_version};
-use super::{Mode, PROVIDER, map};
+use super::{Mode, PROVIDER};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{
     Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions, not_recognized, not_this_kek,
@@ -17,7 +18,7 @@ use crate::runtime::Monotonic;
 use crate::value::error::{Error, Operation, Result};
 use crate::value::secret::Dek;
 
-/// One Transit key, with all the versions that it still opens. Cheap: clients are shared.
+/// Wraps and unwraps with one Transit key and all its versions. Cloning is cheap: clones share the client.
 #[derive(Clone, Debug)]
 pub struct TransitKey(pub(super) Key);
 
@@ -42,24 +43,25 @@ impl TransitKey {
         Key::new(client, super::MOUNT, name, Mode::Encrypt).map(Self)
     }
 
-    /// The key of that name of the Transit engine at `mount`.
+    /// Uses the key of this name of the Transit engine at `mount`.
     ///
     /// # Errors
-    /// `Configuration` for a mount that is not one.
+    /// `Configuration` if `mount` is not the path of a mount.
     pub fn with_mount(self, mount: &str) -> Result<Self> {
         Key::new(&self.0.client, mount, self.0.name(), self.0.mode).map(Self)
     }
 
-    /// Uses the key as `mode` says.
+    /// Uses the key in this mode.
     #[must_use]
     pub fn with_mode(self, mode: Mode) -> Self {
         Self(self.0.with_mode(mode))
     }
 
-    /// Sees to it now that the key exists and suits the mode, unless that was done within five minutes.
+    /// Checks immediately that the key exists and suits the mode, unless the key was checked within the last five minutes.
     ///
     /// # Errors
-    /// `KeyNotFound`; `Configuration` for a key of another type or derivation; what the server says, by kind.
+    /// `KeyNotFound` if the server has no such key; `Configuration` if the key has another type or derivation; and the kinds of the
+    /// [backend](super#errors), by the server's status.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -68,13 +70,13 @@ impl TransitKey {
         result.map_err(|error| labeled(error, Operation::Configure))
     }
 
-    /// The id of the KEK: `MOUNT/keys/NAME`, with the namespace in front if there is one.
+    /// Returns the id of the KEK: `MOUNT/keys/NAME`, after the namespace if there is one.
     #[must_use]
     pub fn kek_id(&self) -> &str {
         self.0.id()
     }
 
-    /// The body of an encrypt.
+    /// Makes the body of an encrypt.
     pub(super) fn encrypt_body(&self, dek: &Dek, request: &Request<'_>) -> Body {
         let version = self.0.pinned;
         match self.0.mode {
@@ -90,7 +92,7 @@ impl TransitKey {
         }
     }
 
-    /// The body of a decrypt or rewrap.
+    /// Makes the body of a decrypt or rewrap.
     pub(super) fn stanza_body(
         &self,
         action: Action,
@@ -107,15 +109,15 @@ impl TransitKey {
         }
     }
 
-    /// The wrap in an answer, whatever made it.
+    /// Returns the wrap in an answer.
     pub(super) fn wrapped_of(&self, item: &Item<'_>) -> Result<WrappedDek> {
         let text = item
             .ciphertext
-            .ok_or_else(|| map::nonsense("the answer has no ciphertext"))?;
+            .ok_or_else(|| invalid_answer("the answer has no ciphertext"))?;
         let parsed = Ciphertext::parse(text.as_bytes(), self.0.mode)
-            .ok_or_else(|| map::nonsense("the ciphertext is not what the key makes"))?;
+            .ok_or_else(|| invalid_answer("the ciphertext is not what the key makes"))?;
         if self.0.pinned.is_some_and(|pinned| pinned != parsed.version) {
-            return Err(map::nonsense(
+            return Err(invalid_answer(
                 "the answer is of another version than the pinned one",
             ));
         }
@@ -126,33 +128,33 @@ impl TransitKey {
         )
     }
 
-    /// The wrap that a rewrap of `version` gave.
+    /// Returns the wrap in the answer to a rewrap of `version`.
     pub(super) fn rewrapped_of(&self, item: &Item<'_>, version: u64) -> Result<WrappedDek> {
         let wrapped = self.wrapped_of(item)?;
         let new = Ciphertext::parse(wrapped.wrapped(), self.0.mode).map_or(0, |parsed| parsed.version);
-        // To a pinned version also backwards.
+        // A pinned version may be older.
         if self.0.pinned.is_none() && new < version {
             // A standby that has not caught up answers like this.
-            return Err(map::nonsense("a re-wrap gave a lower version than there was").with_retryable(true));
+            return Err(invalid_answer("a re-wrap gave a lower version than there was").with_retryable(true));
         }
         Ok(wrapped)
     }
 
-    /// The DEK in the answer to a decrypt.
+    /// Returns the DEK in the answer to a decrypt.
     pub(super) fn dek_of(&self, item: &Item<'_>, request: &Request<'_>) -> Result<Dek> {
         let text = item
             .plaintext
-            .ok_or_else(|| map::nonsense("the answer has no plaintext"))?;
+            .ok_or_else(|| invalid_answer("the answer has no plaintext"))?;
         match self.0.mode {
             Mode::Encrypt => request.extract(wire::decode::<64>(text)?.as_slice()),
             Mode::DataKey => Ok(Dek::from_bytes(&*wire::decode::<32>(text)?)),
         }
     }
 
-    /// Where the server binds the context, a warning can mean that it did not.
+    /// Refuses a warning if the server binds the context: the warning can mean that the server did not.
     pub(super) fn heed(&self, warned: bool) -> Result<()> {
         match self.0.mode {
-            Mode::DataKey if warned => Err(map::nonsense("the server warns of how it took the parameters")),
+            Mode::DataKey if warned => Err(invalid_answer("the server warns of how it took the parameters")),
             Mode::Encrypt if warned => {
                 tracing::warn!(
                     provider = PROVIDER,
@@ -165,7 +167,7 @@ impl TransitKey {
         }
     }
 
-    /// The one item of an answer. A 400 to what wraps is of the key; the server has nothing else to refuse.
+    /// Returns the one item of an answer. A 400 to an encrypt is about the key, because the server has nothing else to refuse.
     async fn made<'a>(&self, answered: &'a Answered, deadline: Monotonic) -> Result<Item<'a>> {
         if answered.status == StatusCode::BAD_REQUEST {
             let info = self.0.after_refusal(deadline).await?;
@@ -233,7 +235,11 @@ impl TransitKey {
             Some(found) => found,
             None => {
                 if let Err(error) = request.take_call() {
-                    return error;
+                    return match calls {
+                        // What is left is for stanzas that were not tried yet.
+                        Some(calls) if calls.left() > 0 => Error::cannot_open().with_provider(PROVIDER),
+                        _ => error,
+                    };
                 }
                 let found = Arc::new(self.0.after_refusal(deadline).await);
                 // What may pass is asked again.

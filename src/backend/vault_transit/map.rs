@@ -29,13 +29,6 @@ pub(super) fn status(status: u16, retry_after: Option<Duration>) -> Error {
     }
 }
 
-/// An answer that is not what was asked for.
-pub(super) fn nonsense(detail: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidAnswer)
-        .with_provider(PROVIDER)
-        .with_detail(detail)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,22 +25,21 @@
 //! | bound to the context | by that digest, compared here | by the server: `context` is the base64 of [`wrap_aad`](crate::key::Request::wrap_aad), so each context has a key of its own |
 //! | items of one batch call; with a pinned version | 499; 249 | 249; 166 |
 //!
-//! A key of another type or derivation is refused before anything is wrapped: on a key that is not derived the
-//! server ignores `context` without a word. What a key is like is read before the first call and again every five
-//! minutes. It is never chosen by what stands in an envelope.
+//! A key of another type or derivation is refused before anything is wrapped: on a key that is not derived, the server silently ignores
+//! `context`. The key is read before the first call, and again every five minutes. An envelope never chooses the key or the mode.
 //!
 //! # The KEK
-//! Its id is `MOUNT/keys/NAME`, with the namespace and a slash in front if there is one; its version is the number N in
-//! the `vault:vN:…` text that is stored as the wrapped DEK. The version
-//! beside the text in a stanza is a claim that is not compared: an unwrap answers with the N of the text. Text that decodes to the same bytes and is not the same text is refused, too.
+//! Its id is `MOUNT/keys/NAME`, after the namespace and a slash if there is a namespace. Its version is the number N in the
+//! `vault:vN:…` text that is stored as the wrapped DEK. The version beside the text in a stanza is a claim that is not compared: an unwrap
+//! reports the N of the text. Another text that decodes to the same bytes is refused.
 //!
 //! *Pinned versions.* A manager that is [pinned](crate::key::KeyManager::pinned_to) to a version sends the version as `key_version` with
 //! every encrypt and rewrap. With [`Mode::DataKey`] the DEK then comes from the operating system, because the server generates data keys
 //! under the newest version only. An answer of another version is refused.
 //!
-//! *Namespaces.* A server that does not know them, such as the community edition of Vault, ignores the header in silence and uses the
-//! key of the root. So before anything is wrapped a client that has a namespace reads the key once more, in a namespace that there is
-//! not: a server that answers is refused with `Configuration`.
+//! *Namespaces.* A server without namespaces, such as the community edition of Vault, silently ignores the header and uses the key of
+//! the root. So a client with a namespace reads the key once more before anything is wrapped, in a namespace that does not exist: if the
+//! server answers, the error is `Configuration`.
 //!
 //! # Permissions
 //! A policy for a service that seals and opens, without the right to make, rotate, export or delete a key:
@@ -53,61 +52,60 @@
 //! path "transit/datakey/plaintext/orders" { capabilities = ["update"] }   # Mode::DataKey alone
 //! ```
 //!
-//! Do not add `create`: with it, encrypting under a name that is not there makes a key of that name. (Set
-//! `disable_upsert` in `transit/config/keys` to switch that off for the mount.) The token also needs the policy
-//! `default`, or `read` on `auth/token/lookup-self` and `update` on `auth/token/renew-self`; without the first, a
-//! denied call of a token is taken for one that is over.
+//! Do not add `create`: with it, an encryption under a name without a key makes a key of that name. (Set `disable_upsert` in
+//! `transit/config/keys` to turn that off for the mount.) The token also needs the policy `default`, or `read` on
+//! `auth/token/lookup-self` and `update` on `auth/token/renew-self`. Without `lookup-self`, a denied call counts as a call with an expired
+//! token.
 //!
 //! [`TransitAdmin`] needs `create`, `read` and `update` on `transit/keys/NAME`, `update` on `…/rotate`, `…/config` and
 //! `…/soft-delete-restore`, and `delete` on `…/soft-delete`.
 //!
 //! # Cost
-//! One call for each wrap, unwrap, generate and re-wrap, and for each batch of as many as the table says. A call to read
-//! the key every five minutes. An unwrap that is refused costs one more, which finds out why. Batches of any
-//! length are taken, and cut.
+//! Each wrap, unwrap, generate and re-wrap is one call, and so is each batch of the size in the table; longer batches are cut. Reading
+//! the key costs one call every five minutes. If an unwrap is refused, one more call finds out why, once for an envelope and only if its
+//! budget has a call that no other wrap of the envelope needs.
 //!
 //! # Logging in
-//! By token, AppRole, Kubernetes or JWT ([`Auth`]). Renewing is done by the call that finds two thirds of the time
-//! over; the other calls go on meanwhile. What cannot be renewed any longer is replaced by a new login; so are
-//! batch tokens, which cannot be renewed at all. After a 403 the token is looked up: one that is alive was denied,
-//! for one that is not there is one new login and one more try.
+//! By token, AppRole, Kubernetes or JWT ([`Auth`]). The call that finds two thirds of a token's time over renews the token; other calls
+//! go on meanwhile. A token that cannot be renewed (anymore), such as a batch token, is replaced by a new login. After a 403 the token
+//! is looked up: if it is alive, the call was denied; if not, the client logs in once and tries once more.
 //!
 //! # Variables
 //! [`Config::from_env`] and [`Config::from_environment`] read `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE` and `VAULT_CACERT`,
 //! and no other `VAULT_*` variable; [`Config::from_environment_with`] the same without the token. A
-//! [key URI](crate::backend::kek_uri) reads `VAULT_SECRET_ID` or `VAULT_JWT` too where it logs in with one. `VAULT_SKIP_VERIFY` is not
-//! read: certificates are always verified. Without `VAULT_CACERT` the CAs of `SSL_CERT_FILE` and `SSL_CERT_DIR`
-//! are trusted if one of them is set, else the system's.
+//! [key URI](crate::backend::kek_uri) also reads `VAULT_SECRET_ID` or `VAULT_JWT` if it logs in with one. `VAULT_SKIP_VERIFY` is not
+//! read: certificates are always verified. Without `VAULT_CACERT` the client trusts the CAs of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of
+//! them is set, else the system's CAs.
 //!
 //! # Proxies
-//! HTTPS goes by the proxy of `HTTPS_PROXY`, except to what `NO_PROXY` names and to this machine; plain HTTP never does, and
-//! `ALL_PROXY` and `HTTP_PROXY` are not followed.
+//! HTTPS uses the proxy of `HTTPS_PROXY`, except to the hosts of `NO_PROXY` and to this machine. Plain HTTP never uses a proxy, and
+//! `ALL_PROXY` and `HTTP_PROXY` are ignored.
 //!
 //! # Errors
 //! | the server says | kind |
 //! |---|---|
-//! | 400 to a decrypt or rewrap | `CannotOpen`; or, as the key then reads, `KeyNotFound`, or `KeyDisabled` where it is soft-deleted or `min_decryption_version` is above the version |
+//! | 400 to a decrypt or rewrap | `CannotOpen`; or, as the key then reads, `KeyNotFound`, or `KeyDisabled` if the key is soft-deleted or `min_decryption_version` is above the version |
 //! | 403 with a token that is alive, or is new | `Denied` |
-//! | 403 with one that is not, a refused login | `Unauthenticated` |
+//! | 403 with another token, a refused login | `Unauthenticated` |
 //! | 404 | `KeyNotFound` |
-//! | 429 | `Throttled`, with `Retry-After` where it is sent |
+//! | 429 | `Throttled`, with `Retry-After` if it is sent |
 //! | 412, 500, 502, 503, 504, a redirect, no connection, half an answer | `Unavailable` |
 //! | no answer by the deadline | `TimedOut` |
 //! | a certificate that is not trusted | `Unavailable`, not retryable |
 //! | a key of the wrong type or derivation, a namespace that is ignored, 400 in text from a port that speaks TLS | `Configuration` |
 //! | anything else, a re-wrap to a lower version, a warning about a call whose parameters bind | `InvalidAnswer` |
 //!
-//! Nothing is retried here, and no redirect is followed.
+//! This backend does not retry calls, and follows no redirect.
 //!
 //! # Clusters
-//! A standby answers by itself or asks the active server, and any address will do. One that is a moment behind does not know
-//! a key that was just made, and says so (`KeyNotFound`), except to the client that made it: OpenBao is told how far its
-//! storage has to be, and asks the active server where it is not. (Vault is told so as well where it says how far it is; if
-//! it refuses to be told, it is asked again without, and not told any more.) While nobody is active, what changes a key or makes a token is
-//! `Unavailable`, and wrapping and unwrapping go on at the standbys that can.
+//! A standby answers or asks the active server, so any address works. A standby that is a moment behind does not know a key that was just
+//! made, and answers `KeyNotFound`, except to the client that made the key: the client tells OpenBao how far its storage must be, and a
+//! standby that is behind asks the active server. (The client tells Vault the same if Vault reports how far it is. If Vault refuses the
+//! header, the client asks again without it, and does not send it anymore.) If no server is active, changing a key and making a token
+//! are `Unavailable`; wrapping and unwrapping go on at the standbys that can.
 //!
 //! # What stays in memory
-//! DEKs are wiped here, in requests and answers. What the HTTP and TLS libraries copy into buffers of their own is not.
+//! This crate wipes DEKs in requests and answers. Copies in the buffers of the HTTP and TLS libraries are not wiped.
 
 mod admin;
 mod batch;

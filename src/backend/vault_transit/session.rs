@@ -10,10 +10,11 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::PROVIDER;
 use super::client::Client;
 use super::config::{Auth, JwtSource};
 use super::wire::{Answer, Granted, TokenInfo};
-use super::{PROVIDER, map};
+use crate::backend::shared::answer::invalid_answer;
 use crate::backend::shared::secret_file;
 use crate::runtime::{Monotonic, Runtime, run_blocking, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -290,7 +291,7 @@ impl Sessions {
             }
         };
         let body =
-            Zeroizing::new(serde_json::to_vec(&fields).map_err(|_| map::nonsense("the login has no JSON"))?);
+            Zeroizing::new(serde_json::to_vec(&fields).map_err(|_| invalid_answer("the login has no JSON"))?);
         let path = format!("auth/{}/login", mount.trim_matches('/'));
         let answered = client
             .send(Method::POST, &path, Some(Bytes::from_owner(body)), None, deadline)
@@ -334,10 +335,10 @@ impl Sessions {
         match answered.status {
             StatusCode::OK => {
                 let answer: Answer<TokenInfo> = serde_json::from_slice(&answered.body)
-                    .map_err(|_| map::nonsense("the answer about the token is not JSON as documented"))?;
+                    .map_err(|_| invalid_answer("the answer about the token is not JSON as documented"))?;
                 let info = answer
                     .data
-                    .ok_or_else(|| map::nonsense("there is no answer about the token"))?;
+                    .ok_or_else(|| invalid_answer("there is no answer about the token"))?;
                 Ok(self.keep(Session::new(
                     Zeroizing::new(token.to_owned()),
                     info.ttl,
@@ -354,10 +355,10 @@ impl Sessions {
 
 fn granted(body: &[u8]) -> Result<Granted> {
     let answer: Answer<serde::de::IgnoredAny> = serde_json::from_slice(body)
-        .map_err(|_| map::nonsense("the login's answer is not JSON as documented"))?;
+        .map_err(|_| invalid_answer("the login's answer is not JSON as documented"))?;
     answer
         .auth
-        .ok_or_else(|| map::nonsense("the login granted no token"))
+        .ok_or_else(|| invalid_answer("the login granted no token"))
 }
 
 fn unauthenticated(detail: &'static str) -> Error {

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::client::{Answered, Client};
 use super::names::{check_name, check_path};
 use super::wire::{Answer, Body, KeyInfo};
-use super::{Mode, PROVIDER, map};
+use super::{Mode, PROVIDER};
+use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
 use crate::runtime::{Monotonic, Runtime};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -210,11 +211,11 @@ pub(super) fn data<'a, T: Deserialize<'a>>(answered: &'a Answered) -> Result<(T,
         return Err(answered.error());
     }
     let answer: Answer<T> = serde_json::from_slice(&answered.body)
-        .map_err(|_| map::nonsense("the answer is not JSON as documented"))?;
+        .map_err(|_| invalid_answer("the answer is not JSON as documented"))?;
     let warned = answer.warnings.is_some_and(|warnings| !warnings.is_empty());
     let data = answer
         .data
-        .ok_or_else(|| map::nonsense("the answer has no data"))?;
+        .ok_or_else(|| invalid_answer("the answer has no data"))?;
     Ok((data, warned))
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::names::check_name;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
+use super::names::{check_name, check_path};
+use crate::backend::kek_uri::{Endpoint, KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -75,7 +75,7 @@ impl Place for VaultUri {
 struct VaultUri {
     key: String,
     mount: String,
-    address: Option<String>,
+    address: Option<Endpoint>,
     namespace: Option<String>,
     auth: Login,
     auth_mount: Option<String>,
@@ -127,10 +127,15 @@ impl VaultUri {
             Some("datakey") => true,
             Some(_) => return Err(Error::argument("mode is encrypt or datakey")),
         };
+        let argument = |error: Error| Error::argument(error.detail().unwrap_or_default().to_owned());
+        let mount = match options.take("mount") {
+            Some(mount) => check_path(mount, options.source("mount", "mount=")).map_err(argument)?,
+            None => "transit".to_owned(),
+        };
         Ok(Self {
             key: key.to_owned(),
-            mount: options.take("mount").unwrap_or("transit").to_owned(),
-            address: options.endpoint("addr", true)?,
+            mount,
+            address: options.endpoint("addr", "addr=", true)?,
             namespace: options.take("namespace").map(str::to_owned),
             auth,
             auth_mount,
@@ -173,11 +178,11 @@ mod opening {
             let auth = self.auth(environment)?;
             let environment = WithAddress {
                 environment,
-                address: self.address.as_deref(),
+                address: self.address.as_ref().map(|address| address.url.as_str()),
             };
             let mut config = Config::from_environment_with(&environment, auth)?;
-            if self.address.is_some() {
-                config = config.with_address_source("addr=");
+            if let Some(address) = &self.address {
+                config = config.with_address_source(address.source);
             }
             if let Some(namespace) = &self.namespace {
                 config = config.with_namespace(namespace);

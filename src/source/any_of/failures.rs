@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::envelope::WrapRef;
+use crate::key::failure::worse;
 use crate::value::error::{Attempt, Error, ErrorKind, Operation};
 
 /// What was tried in vain.
@@ -30,13 +31,10 @@ impl Failures {
         };
         self.record(index, stanza, Some(error.kind()));
         self.retryable |= error.is_retryable();
-        if self
-            .worst
-            .as_ref()
-            .is_none_or(|worst| weight(&error) > weight(worst))
-        {
-            self.worst = Some(error);
-        }
+        self.worst = Some(match self.worst.take() {
+            Some(worst) => worse(worst, error),
+            None => error,
+        });
     }
 
     fn record(&mut self, index: usize, stanza: WrapRef<'_>, kind: Option<ErrorKind>) {
@@ -70,18 +68,6 @@ pub(super) fn is_about_the_bytes(error: &Error) -> bool {
         error.kind(),
         ErrorKind::CannotOpen | ErrorKind::Malformed { .. } | ErrorKind::OverLimit { .. }
     ) && !error.is_retryable()
-}
-
-/// Ranks several errors, to report the highest: what may pass by itself, then what somebody can mend, then what does not
-/// open, then what is broken, then what is not ours.
-fn weight(error: &Error) -> u8 {
-    match error.kind() {
-        _ if error.is_retryable() => 4,
-        ErrorKind::CannotOpen => 2,
-        ErrorKind::Malformed { .. } | ErrorKind::OverLimit { .. } | ErrorKind::Unsupported { .. } => 1,
-        ErrorKind::NoUsableKey => 0,
-        _ => 3,
-    }
 }
 
 #[cfg(test)]

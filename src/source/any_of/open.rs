@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::AnyOf;
 use super::failures::{Failures, is_about_the_bytes};
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
-use crate::key::{KeyManager, Recognition, Request, Unwrapped};
+use crate::key::{CallBudget, KeyManager, Recognition, Request, Unwrapped};
 use crate::runtime::with_timeout;
 use crate::source::lease::DekLease;
 use crate::value::error::{Error, Result};
@@ -25,9 +25,22 @@ pub(super) struct Candidate<'a, 'w> {
     pub(super) stanza: WrapRef<'w>,
     pub(super) manager: &'a Arc<dyn KeyManager>,
     recognition: Recognition,
+    /// The place of the manager in the configuration.
+    rank: usize,
 }
 
 impl Candidate<'_, '_> {
+    /// Orders candidates by how likely they open, and how soon: local first, then what is certainly ours, then what names our KEK, then
+    /// what hides its id; among equals by configuration, and then by stanza.
+    fn order(&self) -> impl Ord + use<> {
+        (
+            !self.is_local(),
+            !self.recognition.is_mine(),
+            self.stanza.kek_id.is_empty(),
+            self.rank,
+        )
+    }
+
     fn is_local(&self) -> bool {
         self.manager.capabilities().is_local
     }
@@ -66,14 +79,13 @@ impl Tried {
 }
 
 impl AnyOf {
-    /// Returns who may unwrap which stanza. A public key recognizes its stanzas and cannot unwrap them. The order: local
-    /// first, then what is certainly ours; among equals by stanza, then by configuration.
+    /// Returns who may unwrap which stanza, the likeliest first. A public key recognizes its stanzas and cannot unwrap them.
     pub(super) fn candidates<'a, 'w>(&'a self, wraps: WrapSection<'w>) -> Vec<Candidate<'a, 'w>> {
         let mut candidates = Vec::new();
         for (index, stanza) in wraps.stanzas().enumerate() {
             self.candidates_of(index, stanza, &mut candidates);
         }
-        candidates.sort_by_key(|candidate| (!candidate.is_local(), !candidate.recognition.is_mine()));
+        candidates.sort_by_key(Candidate::order);
         candidates
     }
 
@@ -83,7 +95,7 @@ impl AnyOf {
         stanza: WrapRef<'w>,
         candidates: &mut Vec<Candidate<'a, 'w>>,
     ) {
-        for manager in self.managers() {
+        for (rank, manager) in self.managers().enumerate() {
             let recognition = manager.recognizes(stanza);
             if !recognition.is_no() && manager.capabilities().unwraps {
                 candidates.push(Candidate {
@@ -91,6 +103,7 @@ impl AnyOf {
                     stanza,
                     manager,
                     recognition,
+                    rank,
                 });
             }
         }
@@ -128,7 +141,7 @@ impl AnyOf {
         if candidate.is_local() {
             return manager.as_ref().unwrap(*stanza, request).await;
         }
-        request.take_call()?;
+        request.call_budget().map_or(Ok(()), CallBudget::take)?;
         self.shared(request, sharers, |request| async move {
             manager.as_ref().unwrap(*stanza, &request).await
         })
@@ -207,10 +220,11 @@ impl AnyOf {
             .filter(|candidate| !candidate.is_local())
             .count();
         for candidate in &candidates {
+            let others = remote.saturating_sub(usize::from(!candidate.is_local()));
+            // What one candidate needs beyond its first call leaves a first call for every other candidate.
+            reserve(request, others);
             let unwrapped = self.unwrap(candidate, request, remote, &mut tried).await;
-            if !candidate.is_local() {
-                remote -= 1;
-            }
+            remote = others;
             let opened = match unwrapped {
                 None => continue,
                 Some(unwrapped) => unwrapped.and_then(|Unwrapped { dek, kek }| {
@@ -220,6 +234,7 @@ impl AnyOf {
             };
             match opened {
                 Ok((kek, lease)) => {
+                    reserve(request, 0);
                     return Ok(Opened {
                         index: candidate.index,
                         manager: candidate.manager,
@@ -230,6 +245,14 @@ impl AnyOf {
                 Err(error) => failures.add(candidate.index, candidate.stanza, error),
             }
         }
+        reserve(request, 0);
         Err(failures.into_error())
+    }
+}
+
+/// Reserves calls of the envelope's budget for what is not tried yet.
+fn reserve(request: &Request<'_>, calls: usize) {
+    if let Some(budget) = request.call_budget() {
+        budget.reserve(calls);
     }
 }

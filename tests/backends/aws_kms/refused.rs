@@ -158,3 +158,78 @@ async fn looking_for_the_region_follows_no_http_proxy() {
     assert!(!machine.seen().is_empty(), "the machine was not asked");
     assert!(proxy.seen().is_empty(), "{:?}", proxy.seen());
 }
+
+/// Where the test runs as one that finds its endpoint in a variable.
+const FINDS: &str = "WAXSEAL_TEST_AWS_KMS_ENDPOINT";
+
+/// What the SDK finds follows the same rule as what is configured here: it is checked, and it is the address in errors.
+#[tokio::test]
+async fn an_endpoint_in_a_variable_is_checked_like_any_other() {
+    if let Ok(expected) = std::env::var(FINDS) {
+        let config = Config::new()
+            .with_region("eu-central-1")
+            .with_credentials("test", "test".into(), None);
+        let found = match Client::connect(config).await {
+            Ok(client) => {
+                let context = EncryptionContext::empty();
+                let answer = client.key(ARN).unwrap().generate(&Request::new(&context)).await;
+                format!("{} {client:?}", answer.unwrap_err())
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+                format!("{error} {error:?}")
+            }
+        };
+        assert!(found.contains(&expected) && !found.contains("CANARY"), "{found}");
+        return;
+    }
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let good = format!("http://{closed}");
+    for (variable, value, expected) in [
+        (
+            "AWS_ENDPOINT_URL_KMS",
+            "https://u:CANARY@kms.example.com",
+            "has credentials in it",
+        ),
+        (
+            "AWS_ENDPOINT_URL",
+            "https://CANARY@kms.example.com",
+            "AWS_ENDPOINT_URL",
+        ),
+        (
+            "AWS_ENDPOINT_URL_KMS",
+            "kms.CANARY.example.com",
+            "is not an address",
+        ),
+        ("AWS_ENDPOINT_URL_KMS", "ftp://CANARY", "is not an address"),
+        ("AWS_ENDPOINT_URL", "https://h?x=CANARY", "is not an address"),
+        ("AWS_ENDPOINT_URL_KMS", good.as_str(), closed.as_str()),
+        ("AWS_ENDPOINT_URL", good.as_str(), "AWS_ENDPOINT_URL"),
+    ] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
+                child.env_remove(name);
+            }
+        }
+        let done = child
+            .args([
+                "--exact",
+                "aws_kms::refused::an_endpoint_in_a_variable_is_checked_like_any_other",
+            ])
+            .env(FINDS, expected)
+            .env("AWS_CONFIG_FILE", "/nowhere")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(
+            done.status.success() && out.contains("1 passed"),
+            "{variable}={value}: {out}"
+        );
+    }
+}

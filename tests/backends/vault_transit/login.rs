@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use waxseal::ErrorKind;
 use waxseal::backend::vault_transit::{Auth, Config, JwtSource, Mode, TransitKey};
+use waxseal::testing::FakeEnvironment;
+use waxseal::{ErrorKind, key::Request};
 
-use super::server::{Server, policy_for, round_trip, server, unique};
+use super::server::{Server, acme, policy_for, round_trip, server, unique};
 use crate::fault_proxy::{Fault, FaultProxy, Seen};
 
 /// An AppRole with the documented policy for a fresh key: the key, the role's id and secret.
@@ -227,6 +228,41 @@ async fn several_calls_at_once_share_one_login() {
         call.await.unwrap();
     }
     assert_eq!(count(&paths_of(&proxy), "/login"), 1);
+}
+
+/// The rule for every secret that is read as text: one line end at its end is not part of it, and everything else is.
+#[tokio::test]
+async fn one_line_end_is_no_part_of_a_jwt() {
+    let proxy = FaultProxy::answering(Fault::Answer(403, "", r#"{"errors":[]}"#.to_owned()));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (text, jwt) in [
+        ("a.b.c", "a.b.c"),
+        ("a.b.c\n", "a.b.c"),
+        ("a.b.c\r\n", "a.b.c"),
+        ("a.b.c\n\n", "a.b.c\n"),
+        ("a.b.c\r", "a.b.c\r"),
+        (" a.b.c \n", " a.b.c "),
+    ] {
+        std::fs::write(file.path(), text).unwrap();
+        let address = proxy.url();
+        let by_file = format!(
+            "vault-transit:k?addr={address}&auth=jwt&role=app&jwt-file={}",
+            file.path().display()
+        );
+        let by_variable = format!("vault-transit:k?addr={address}&auth=jwt&role=app");
+        for uri in [by_file, by_variable] {
+            let uri: waxseal::backend::kek_uri::KekUri = uri.parse().unwrap();
+            let environment = FakeEnvironment::new().with("VAULT_JWT", text);
+            let opened = uri.open(&environment).await.unwrap();
+            proxy.seen();
+            let context = acme();
+            let error = opened.active.generate(&Request::new(&context)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+            let seen = proxy.seen();
+            let body: Value = serde_json::from_str(&seen[0].body).unwrap();
+            assert_eq!(body, json!({"role": "app", "jwt": jwt}), "{text:?}");
+        }
+    }
 }
 
 #[tokio::test]

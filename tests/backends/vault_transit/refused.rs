@@ -251,3 +251,37 @@ async fn an_envelope_of_many_foreign_wraps_has_a_budget_of_calls() {
     assert_eq!(proxy.seen().len(), 17);
     assert_eq!(error.kind(), waxseal::ErrorKind::CannotOpen);
 }
+
+/// As many wraps as an envelope can have, each of which may be under either of two keys: the last one under the second key still opens.
+#[tokio::test]
+async fn finding_out_why_leaves_a_call_for_every_wrap() {
+    let Some(server) = server().await else { return };
+    let proxy = crate::fault_proxy::FaultProxy::new(&server.address);
+    let client = super::connect(Config::new(proxy.url(), Auth::token(server.root.clone()))).unwrap();
+    let (other, mine) = (
+        server.key("other", Mode::Encrypt).await,
+        server.key("mine", Mode::Encrypt).await,
+    );
+    let mut sealing = waxseal::Sealer::builder().hide_kek_ids();
+    for _ in 0..15 {
+        let name = server.key("foreign", Mode::Encrypt).await;
+        sealing = sealing.wrap_with(server.root().key(&name).unwrap());
+    }
+    let sealing = sealing.wrap_with(server.root().key(&mine).unwrap());
+    let sealed = sealing.build().unwrap().seal(b"hello", &acme()).await.unwrap();
+    let (other, mine) = (client.key(&other).unwrap(), client.key(&mine).unwrap());
+    for key in [&other, &mine] {
+        key.check().await.unwrap();
+    }
+    for keys in [[&other, &mine], [&mine, &other]] {
+        let opener = waxseal::Sealer::builder()
+            .wrap_with(keys[0].clone())
+            .open_with(keys[1].clone())
+            .build()
+            .unwrap();
+        proxy.seen();
+        assert_eq!(opener.open(&sealed, &acme()).await.unwrap(), b"hello");
+        let most = usize::try_from(waxseal::value::limits::BACKEND_CALLS.max).unwrap();
+        assert!(proxy.seen().len() <= most);
+    }
+}

@@ -55,6 +55,42 @@ fn a_kek_whose_id_is_hidden_does_not_escape() {
     assert_eq!(cache.invalidate_kek(&kms.kek()), 2);
 }
 
+/// A multi-region key is one key in all of its regions: whoever takes back one replica takes back what another one opened.
+#[test]
+fn by_kek_reaches_every_region_of_a_multi_region_key() {
+    let arn = |region: &str, account: &str, key: &str| {
+        let id = format!("arn:aws:kms:{region}:{account}:key/{key}");
+        KekRef::new("aws-kms", &id, "").unwrap()
+    };
+    let (account, replica, single) = (
+        "111122223333",
+        "mrk-1234abcd12ab34cd56ef1234567890ab",
+        "1234abcd-12ab-34cd-56ef-1234567890ab",
+    );
+    let acme = context("acme");
+    for (key, reaches) in [(replica, 2), (single, 0)] {
+        let own = arn("eu-west-1", account, key);
+        let kms = FakeKeyManager::new(own.id()).with_provider("aws-kms");
+        let cache = Cached::new(AnyOf::new(kms));
+        let sealer = Sealer::from_source(cache.clone());
+        let sealed = pollster::block_on(sealer.seal(b"x", &acme)).unwrap();
+        pollster::block_on(sealer.open(&sealed, &acme)).unwrap();
+        for other in [
+            arn("us-east-1", "444455556666", key),
+            arn("us-east-1", account, "mrk-00000000000000000000000000000000"),
+            KekRef::new("fake", arn("us-east-1", account, key).id(), "").unwrap(),
+        ] {
+            assert_eq!(cache.invalidate_kek(&other), 0, "{other}");
+        }
+        assert_eq!(
+            cache.invalidate_kek(&arn("us-east-1", account, key)),
+            reaches,
+            "{key}"
+        );
+        assert_eq!(cache.invalidate_kek(&own), 2 - reaches, "{key}");
+    }
+}
+
 #[test]
 fn by_context_and_all() {
     let bench = Bench::new();

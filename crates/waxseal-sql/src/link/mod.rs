@@ -164,18 +164,15 @@ impl std::error::Error for Said {}
 /// The errors that both databases share.
 pub(crate) fn general_error(error: sqlx::Error) -> Error {
     match error {
+        // So comes what rustls does not accept.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => untrusted(error),
         sqlx::Error::Io(error) => Error::new(ErrorKind::Unavailable)
             .with_detail("the connection to the database failed")
             .with_source(error),
         sqlx::Error::WorkerCrashed => Error::new(ErrorKind::Unavailable)
             .with_retryable(false)
             .with_detail("the thread of the connection has ended"),
-        sqlx::Error::Tls(error) => Error::new(ErrorKind::Unavailable)
-            .with_retryable(false)
-            .with_detail(
-                "the database did not speak TLS as it must; name the authority's certificate by sslrootcert",
-            )
-            .with_source(error),
+        sqlx::Error::Tls(error) => untrusted(error),
         // The texts of others may show a part of the configuration or of a value.
         sqlx::Error::Protocol(_) => {
             Error::new(ErrorKind::Unavailable).with_detail("the other side does not speak the protocol")
@@ -185,4 +182,13 @@ pub(crate) fn general_error(error: sqlx::Error) -> Error {
         }
         _ => Error::new(ErrorKind::Store).with_detail("the database library failed"),
     }
+}
+
+fn untrusted(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Unavailable)
+        .with_retryable(false)
+        .with_detail(
+            "the database speaks no TLS, or its certificate is not trusted; a private authority is named by sslrootcert",
+        )
+        .with_source(error)
 }

@@ -108,7 +108,10 @@ impl Link for PgLink {
             columns: &["exists"],
             key: 0,
         };
-        let sql = fixed("select to_regclass('waxseal_schema') is not null");
+        // Not `to_regclass`: that goes by what the session remembers, also after it has waited for a lock.
+        let sql = fixed(
+            "select exists (select from pg_catalog.pg_class where relname = 'waxseal_schema' and pg_table_is_visible(oid))",
+        );
         let record = (self as &mut dyn Link).row(&select, sql, &[]).await?;
         match record.map(|record| record.int("exists")).transpose()? {
             Some(1) => schema::version(self).await,

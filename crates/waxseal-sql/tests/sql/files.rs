@@ -4,19 +4,33 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use waxseal::ErrorKind;
 use waxseal::ring::Inventory;
-use waxseal::ring::inventory::{Change, Heartbeat, Signed};
+use waxseal::ring::inventory::{Change, Heartbeat};
 use waxseal::testing::SimulatedRuntime;
+use waxseal::testing::inventory_conformance::Subject;
 use waxseal_sql::{SqliteConfig, SqliteInventory};
 
 fn change(follows: u64) -> Change {
-    Change::new(
-        follows,
-        Signed::new(follows.to_string().into_bytes(), [1; 32], [2; 64]),
-    )
+    crate::support::change(follows, Vec::new())
+}
+
+#[test]
+fn sqlite_does_its_duty() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let next = Arc::new(AtomicU32::new(0));
+    let subject = Subject::new(move || {
+        let (folder, number) = (Arc::clone(&folder), next.fetch_add(1, Ordering::SeqCst));
+        async move {
+            let path = folder.path().join(format!("{number}.db"));
+            let one = SqliteInventory::create(&*path).await?;
+            Ok((one, SqliteInventory::open(path).await?))
+        }
+    });
+    crate::support::passes(&subject);
 }
 
 fn mode(path: &Path) -> u32 {

@@ -1,6 +1,13 @@
 //! What the tests share.
 
+use waxseal::envelope::KekRef;
+use waxseal::ring::inventory::{Change, RecordKind, Row, Signed};
+use waxseal::ring::{RecordId, Slot, State};
 use waxseal::testing::inventory_conformance::{self, Subject};
+
+/// The password of every role.
+#[cfg(feature = "postgres")]
+pub(crate) const CANARY: &str = "r0le-c4n4ry";
 
 /// Every check passes.
 pub(crate) fn passes(subject: &Subject) {
@@ -8,4 +15,158 @@ pub(crate) fn passes(subject: &Subject) {
         pollster::block_on(inventory_conformance::run(subject)).unwrap_or_else(|failed| panic!("{failed}"));
     assert_eq!(report.skipped(), []);
     print!("{report}");
+}
+
+/// A record that holds this text.
+pub(crate) fn signed(text: &str) -> Signed {
+    Signed::new(text.as_bytes().to_vec(), [1; 32], [2; 64])
+}
+
+/// A change of the head, and of these rows.
+pub(crate) fn change(follows: u64, rows: Vec<Row>) -> Change {
+    let mut change = Change::new(follows, signed(&format!("head {}", follows + 1)));
+    change.put = rows;
+    change
+}
+
+pub(crate) fn key(number: u32, scope: &str, state: State) -> Row {
+    let mut id = [0; 16];
+    (id[6], id[8]) = (0x70, 0x80);
+    id[12..].copy_from_slice(&number.to_be_bytes());
+    Row::new(
+        RecordId::from_bytes(id).unwrap(),
+        RecordKind::Key,
+        scope.parse().unwrap(),
+        Slot::default(),
+        Some(state),
+        1,
+        Some(KekRef::new("conformance", &format!("kek-{number}"), "1").unwrap()),
+        None,
+        signed(&format!("key {number}")),
+    )
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) use live::Database;
+
+#[cfg(feature = "postgres")]
+mod live {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+    use waxseal_sql::PostgresConfig;
+
+    use super::CANARY;
+
+    /// A schema of a test's own in the server that `scripts/services` has started. It is gone when this is dropped.
+    pub(crate) struct Database {
+        server: String,
+        schema: String,
+        tokio: tokio::runtime::Runtime,
+    }
+
+    impl Database {
+        /// `None`, with the reason printed, where there is no server; a failure where the environment demands all.
+        pub(crate) fn new() -> Option<Self> {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let Ok(server) = std::env::var("WAXSEAL_TEST_POSTGRES") else {
+                let why = "WAXSEAL_TEST_POSTGRES is not set; run scripts/services up postgres && eval \"$(scripts/services env)\"";
+                assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}");
+                println!("skipped: {why}");
+                return None;
+            };
+            let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+            let number = NEXT.fetch_add(1, Ordering::SeqCst);
+            let schema = format!("t_{}_{number}_{nanos}", std::process::id());
+            let tokio = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let database = Self {
+                server,
+                schema,
+                tokio,
+            };
+            let create = format!("create schema {}", database.schema);
+            pollster::block_on(database.run(&create));
+            Some(database)
+        }
+
+        /// As the owner of everything.
+        pub(crate) fn url(&self) -> String {
+            format!("{}?options[search_path]={}", self.server, self.schema)
+        }
+
+        pub(crate) fn url_as(&self, role: &str) -> String {
+            self.url().replace("//postgres@", &format!("//{role}:{CANARY}@"))
+        }
+
+        pub(crate) fn config(&self, ring: &str) -> PostgresConfig {
+            PostgresConfig::new(&self.url().into(), ring).unwrap()
+        }
+
+        pub(crate) fn config_as(&self, role: &str, ring: &str) -> PostgresConfig {
+            PostgresConfig::new(&self.url_as(role).into(), ring).unwrap()
+        }
+
+        /// Executes several statements.
+        pub(crate) async fn run(&self, sql: &str) {
+            let (url, sql) = (self.url(), sql.to_owned());
+            let done = self.tokio.spawn(async move {
+                let mut connection = PgConnection::connect(&url).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut connection)
+                    .await
+                    .unwrap();
+                connection.close().await.unwrap();
+            });
+            done.await.unwrap();
+        }
+
+        /// The first columns of what a statement returns, a line for each row.
+        pub(crate) async fn ask(&self, sql: &str) -> String {
+            let (url, sql) = (self.url(), sql.to_owned());
+            let done = self.tokio.spawn(async move {
+                let mut connection = PgConnection::connect(&url).await.unwrap();
+                let rows = sqlx::raw_sql(AssertSqlSafe(sql))
+                    .fetch_all(&mut connection)
+                    .await
+                    .unwrap();
+                let lines: Vec<String> = rows.iter().map(|row| row.get_unchecked(0)).collect();
+                lines.join("\n")
+            });
+            done.await.unwrap()
+        }
+
+        /// A user with the rights of a reader, and one with those of a writer, as the grants that come with the crate say.
+        pub(crate) async fn roles(&self) -> (String, String) {
+            let name = |what: &str| format!("{}_{what}", self.schema);
+            let grants = include_str!("../../grants/postgres.sql")
+                .replace("waxseal_reader", &name("reader"))
+                .replace("waxseal_writer", &name("writer"));
+            let mut sql = grants;
+            for what in ["reader", "writer"] {
+                let (role, user, schema) = (name(what), name(&format!("{what}_user")), &self.schema);
+                sql.push_str(&format!(
+                    "\ncreate role {user} login password '{CANARY}' in role {role}; grant usage on schema {schema} to {role};"
+                ));
+            }
+            self.run(&sql).await;
+            (name("reader_user"), name("writer_user"))
+        }
+    }
+
+    impl Drop for Database {
+        fn drop(&mut self) {
+            let schema = &self.schema;
+            let roles =
+                ["reader_user", "writer_user", "reader", "writer"].map(|what| format!("{schema}_{what}"));
+            let sql = format!(
+                "drop schema {schema} cascade; drop role if exists {}",
+                roles.join(", ")
+            );
+            pollster::block_on(self.run(&sql));
+        }
+    }
 }

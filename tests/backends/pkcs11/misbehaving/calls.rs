@@ -38,6 +38,57 @@ fn a_token_with_few_sessions_serves_many_calls() {
     });
 }
 
+/// A token that has said that it has no more sessions is not asked for one with each call.
+#[test]
+fn a_token_without_more_sessions_is_not_asked_again_and_again() {
+    alone(
+        "calls::a_token_without_more_sessions_is_not_asked_again_and_again",
+        |scene| {
+            scene.tell(&["sessions=1"]);
+            let keys = scene.client(8, LONG).key("kek").unwrap();
+            scene.works(&keys).unwrap();
+            scene.forget_calls();
+            for _ in 0..10 {
+                scene.works(&keys).unwrap();
+            }
+            assert_eq!(scene.calls("C_OpenSession"), 0);
+            // What was remembered is of the sessions that were lost: afterwards there may be more.
+            scene.tell(&["C_EncryptInit=0xb3"]);
+            assert!(scene.works(&keys).is_err());
+            scene.heal();
+            scene.forget_calls();
+            scene.works(&keys).unwrap();
+            assert!(scene.calls("C_OpenSession") > 0);
+        },
+    );
+}
+
+/// Each version of a key is a call of the envelope's budget, and every wrap is tried at least once.
+#[test]
+fn planted_wraps_and_versions_do_not_multiply() {
+    alone("calls::planted_wraps_and_versions_do_not_multiply", |scene| {
+        for version in 2..=4 {
+            scene.token.make_key("kek", &[version]);
+        }
+        let client = scene.client(2, LONG);
+        let keys = client.key("kek").unwrap();
+        let mut sealing = waxseal::Sealer::builder().hide_kek_ids();
+        for other in 1..16 {
+            let label = format!("other-{other}");
+            scene.token.make_key(&label, &[1]);
+            sealing = sealing.wrap_with(client.key(&label).unwrap());
+        }
+        let sealer = sealing.wrap_with(keys.clone()).build().unwrap();
+        let sealed = block_on(sealer.seal(b"hello", &scene.context)).unwrap();
+        let opener = waxseal::Sealer::new(keys);
+        scene.forget_calls();
+        assert_eq!(block_on(opener.open(&sealed, &scene.context)).unwrap(), b"hello");
+        let most = usize::try_from(waxseal::value::limits::BACKEND_CALLS.max).unwrap();
+        let made = scene.calls("C_Decrypt");
+        assert!((16..=most).contains(&made), "{made}");
+    });
+}
+
 #[test]
 fn a_call_that_hangs_ends_by_its_deadline_and_others_go_on() {
     alone(

@@ -1,0 +1,342 @@
+//! Rings in PostgreSQL.
+//!
+//! # Rights
+//! Whoever calls [`PostgresInventory::create`] owns the tables. Applications and operators need less:
+//!
+//! ```sql
+#![doc = include_str!("../grants/postgres.sql")]
+//! ```
+//!
+//! A role sees every ring of its database. Keep rings whose readers must not see each other in databases, or schemas, of their own:
+//! the tables are in the first schema of the `search_path`, which a URL can set by `?options[search_path]=NAME`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use waxseal::{Error, ErrorKind, Result};
+
+use crate::delegate::delegate;
+use crate::link::postgres::{PgLink, fault};
+use crate::link::{Link, fixed};
+use crate::schema;
+use crate::store::{Connect, Store};
+
+/// The most that one call may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most that a connection may take to begin.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The greatest length of the name of a ring, in bytes.
+const MAX_RING: usize = 128;
+
+/// What a URL may say after its question mark.
+const PARAMETERS: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Which database and which ring, and how it is used.
+///
+/// `Debug` shows where the database is, and no password.
+#[derive(Clone)]
+#[must_use = "a configuration does nothing until an inventory is opened with it"]
+pub struct PostgresConfig {
+    options: PgConnectOptions,
+    ring: String,
+    timeout: Duration,
+}
+
+impl PostgresConfig {
+    /// Uses the ring of this name in the database of this URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`.
+    ///
+    /// What the URL does not say comes from the variables of PostgreSQL's own tools (`PGHOST`, `PGPASSWORD` and so on) and from
+    /// `~/.pgpass`. Without `sslmode` a database on another machine must have a certificate for its name: of a public
+    /// authority, or of the one whose file the URL names by `sslrootcert`. Connections through a pooler are not supported.
+    ///
+    /// # Errors
+    /// `Configuration` if the URL is none, has a parameter that is not known, or has an `sslmode` that may fall back to no encryption;
+    /// `InvalidArgument` if the name of the ring is empty, has more than 128 bytes or has control characters.
+    pub fn new(url: &SecretString, ring: &str) -> Result<Self> {
+        if ring.is_empty() || ring.len() > MAX_RING || ring.chars().any(char::is_control) {
+            return Err(Error::new(ErrorKind::InvalidArgument).with_detail(format!(
+                "the name of a ring has 1 to {MAX_RING} bytes, without control characters"
+            )));
+        }
+        Ok(Self {
+            options: parse(url.expose_secret())?,
+            ring: ring.to_owned(),
+            timeout: TIMEOUT,
+        })
+    }
+
+    /// Sets how long one call may take, connecting and waiting for other processes included. 10 seconds by default, and at least 100
+    /// milliseconds.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.clamp(Duration::from_millis(100), Duration::from_secs(3600));
+        self
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresConfig")
+            .field("host", &self.options.get_host())
+            .field("port", &self.options.get_port())
+            .field("database", &self.options.get_database())
+            .field("user", &self.options.get_username())
+            .field("ring", &self.ring)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+fn configuration(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Configuration).with_detail(detail.into())
+}
+
+/// Errors never say what the URL says: a password may stand anywhere in one that is wrong.
+fn parse(url: &str) -> Result<PgConnectOptions> {
+    let wrong = || {
+        configuration(
+            "the URL of a database is postgres://USER:PASSWORD@HOST:PORT/DATABASE, with % before what is reserved",
+        )
+    };
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(wrong());
+    }
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let names = || query.split('&').filter_map(|pair| pair.split('=').next());
+    let is_known = |name: &str| {
+        name.is_empty()
+            || PARAMETERS.contains(&name)
+            || name.starts_with("options[")
+            || name.starts_with("options%5B")
+    };
+    if !names().all(is_known) {
+        return Err(configuration(format!(
+            "the URL of the database has a parameter that is not known; there are {}",
+            PARAMETERS.join(", ")
+        )));
+    }
+    let options = PgConnectOptions::from_str(url).map_err(|_| wrong())?;
+    let is_near = match options.get_socket() {
+        Some(_) => return Ok(quiet(options.ssl_mode(PgSslMode::Disable))),
+        None => is_loopback(options.get_host()),
+    };
+    let says_mode = names().any(|name| matches!(name, "sslmode" | "ssl-mode"));
+    let mode = match (says_mode, options.get_ssl_mode()) {
+        (false, _) if is_near => PgSslMode::Prefer,
+        (false, _) => PgSslMode::VerifyFull,
+        (true, PgSslMode::Allow | PgSslMode::Prefer) if !is_near => {
+            return Err(configuration(
+                "sslmode allow and prefer go on without encryption if somebody wishes it; take verify-full, or disable",
+            ));
+        }
+        (true, mode) => mode,
+    };
+    Ok(quiet(options.ssl_mode(mode)))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn quiet(options: PgConnectOptions) -> PgConnectOptions {
+    let name = match options.get_application_name() {
+        Some(name) => name.to_owned(),
+        None => "waxseal".to_owned(),
+    };
+    options.application_name(&name).disable_statement_logging()
+}
+
+/// A ring in PostgreSQL, by its name: a database may hold several. From version 11 on.
+///
+/// ```no_run
+/// use secrecy::SecretString;
+/// use waxseal::ring::Inventory;
+/// use waxseal_sql::{PostgresConfig, PostgresInventory};
+///
+/// # async fn example() -> waxseal::Result<()> {
+/// let url = SecretString::from(std::env::var("DATABASE_URL").unwrap_or_default());
+/// let inventory = PostgresInventory::create(PostgresConfig::new(&url, "production")?).await?;
+/// println!("revision {}", inventory.revision().await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// *Durability.* A change is on the server's disk when `commit` returns (`synchronous_commit` is turned on if it is off), and on
+/// its synchronous standbys if there are any.
+///
+/// *Clock.* That of the server, and never earlier than at any commit before. If a server's clock was wrong by years at a commit, its time
+/// stands still afterwards, until an operator corrects `waxseal_ring.latest`.
+///
+/// *Rights.* See the [module](crate::postgres).
+pub struct PostgresInventory(Store<Server>);
+
+impl fmt::Debug for PostgresInventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PostgresInventory").field(&self.0).finish()
+    }
+}
+
+impl PostgresInventory {
+    /// Opens the ring, which need not exist yet. The tables must.
+    ///
+    /// # Errors
+    /// `Configuration` if there is no such database, or it has no tables of this version; else as [`Inventory`](waxseal::ring::Inventory)
+    /// says.
+    pub async fn connect(config: PostgresConfig) -> Result<Self> {
+        Self::open(config, false).await
+    }
+
+    /// Opens the ring, and makes the tables if they do not exist. Tables of an older version are upgraded. Needs the right to
+    /// make tables only if there is something to make.
+    ///
+    /// # Errors
+    /// `Configuration` if there is no such database, or its tables are of a newer version; `Denied` if the role may not make
+    /// tables; else as [`Inventory`](waxseal::ring::Inventory) says.
+    pub async fn create(config: PostgresConfig) -> Result<Self> {
+        Self::open(config, true).await
+    }
+
+    async fn open(config: PostgresConfig, creates: bool) -> Result<Self> {
+        let (ring, timeout) = (config.ring.clone(), config.timeout);
+        let store = Store::open(Server(config), ring, timeout, "PostgreSQL", move |link| {
+            Box::pin(async move {
+                match creates {
+                    true => schema::migrate(link).await,
+                    false => schema::check(link).await,
+                }
+            })
+        });
+        Ok(Self(store.await?))
+    }
+}
+
+delegate!(PostgresInventory);
+
+#[derive(Debug)]
+struct Server(PostgresConfig);
+
+#[async_trait]
+impl Connect for Server {
+    type Link = PgLink;
+
+    async fn connect(&self) -> Result<PgLink> {
+        let config = &self.0;
+        let connected = tokio::time::timeout(
+            CONNECT.min(config.timeout),
+            PgConnection::connect_with(&config.options),
+        );
+        let connection = connected.await.map_err(|_| {
+            Error::new(ErrorKind::TimedOut).with_detail("the database took too long to accept the connection")
+        })?;
+        let mut link = PgLink(connection.map_err(fault)?);
+        // So that the server, too, ends what nobody waits for any more, and no other process waits for it for long.
+        let limit = config.timeout.as_millis().to_string();
+        let sql = fixed(
+            "select set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false), \
+            set_config('idle_in_transaction_session_timeout', $1, false)",
+        );
+        link.execute(sql, &[limit.as_str().into()]).await?;
+        link.execute(
+            fixed("select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"),
+            &[],
+        )
+        .await?;
+        Ok(link)
+    }
+
+    fn is_current(&self, _: &PgLink) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "c4n4ry";
+
+    fn parsed(url: &str) -> Result<PgSslMode> {
+        let config = PostgresConfig::new(&SecretString::from(url), "r")?;
+        let printed = format!("{config:?} {config:#?}");
+        assert!(!printed.contains(SECRET), "{printed}");
+        Ok(config.options.get_ssl_mode())
+    }
+
+    #[test]
+    fn another_machine_must_prove_who_it_is_unless_the_url_says_otherwise() {
+        let of = |url: &str| format!("{:?}", parsed(url).unwrap());
+        assert_eq!(of("postgres://u:c4n4ry@db.example/x"), "VerifyFull");
+        assert_eq!(
+            of("postgresql://u:c4n4ry@10.0.0.1:5433/x?application_name=a"),
+            "VerifyFull"
+        );
+        assert_eq!(of("postgres://u:c4n4ry@db.example/x?sslmode=require"), "Require");
+        assert_eq!(of("postgres://u:c4n4ry@db.example/x?ssl-mode=disable"), "Disable");
+        assert_eq!(
+            of("postgres://db.example/x?sslmode=verify-ca&password=c4n4ry"),
+            "VerifyCa"
+        );
+        for near in ["localhost", "127.0.0.1", "127.0.0.9", "[::1]"] {
+            assert_eq!(of(&format!("postgres://u:c4n4ry@{near}/x")), "Prefer", "{near}");
+        }
+        assert_eq!(of("postgres://u@%2Fvar%2Frun/x"), "Disable");
+        assert_eq!(of("postgres://localhost/x?host=db.example"), "VerifyFull");
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_and_not_printed() {
+        for url in [
+            "",
+            "mysql://u:c4n4ry@h/x",
+            "postgres:c4n4ry",
+            "postgres://u:c4n4ry@h:port/x",
+            "postgres://u:c4n4ry@h/x?sslmode=c4n4ry",
+            "postgres://u:c4n4ry@h/x?sslmode=prefer",
+            "postgres://u:c4n4ry@h/x?sslmode=allow",
+            "postgres://u@h/x?sslpassword=c4n4ry",
+            "postgres://u@h/x?c4n4ry",
+            "postgres://u@h/x?port=c4n4ry",
+        ] {
+            let error = parsed(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
+            let printed = format!(
+                "{error} {error:?} {:?}",
+                std::error::Error::source(&error).map(ToString::to_string)
+            );
+            assert!(!printed.contains(SECRET), "{printed}");
+        }
+        for ring in ["", "a\0", "a\n", &"x".repeat(129)] {
+            let error = PostgresConfig::new(&SecretString::from("postgres://h/x"), ring).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{ring:?}");
+        }
+    }
+}

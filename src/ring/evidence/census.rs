@@ -1,0 +1,261 @@
+//! The scan: the front of each item, and no key.
+
+use std::io::{self, Read};
+
+use super::receipt::{self, Body, CensusReceipt, Covered, FailedItem};
+use super::tally::Tally;
+use crate::envelope::{Envelope, HeaderBuf, WrapSection, WrapsRef};
+use crate::ring::{Authority, Reader, Time, View};
+use crate::value::error::{Error, Result};
+
+/// How many failed items a receipt names.
+const MAX_FAILED: usize = 1000;
+/// How many bytes of an item's name, and of a reason, a receipt has.
+const MAX_TEXT: usize = 1024;
+/// How much is read to see whether an item is an envelope at all.
+const PROBE: usize = 8;
+
+/// A census that is under way: counts envelopes by the keys that they name, reading only their fronts, with no key and no
+/// network but the inventory.
+///
+/// *What fails.* An item that begins as every envelope does, of whatever version, but cannot be read further has failed, and so
+/// has one that looks like an envelope in base64 or hexadecimal digits, one whose wraps are in a DEK store, and one that cannot be read
+/// at all: each may be an envelope that a key is needed for, so the receipt is not whole. An item that begins otherwise is no
+/// envelope of this format and is counted as *foreign*. A census sees what it is given: who stores envelopes inside something
+/// else (compressed, encoded, in an archive) must take them out first.
+///
+/// ```
+/// # use waxseal::ring::{Authority, Reader};
+/// # use waxseal::ring::evidence::{Census, Covered};
+/// # async fn run(ring: &Reader, key: &Authority) -> waxseal::Result<()> {
+/// let covers = vec![Covered::Store("documents.body".into())];
+/// let mut census = Census::begin(ring, key, "nightly census", covers).await?;
+/// for (id, sealed) in [("1", b"WAX...".as_slice())] {
+///     census.add(id, sealed, sealed.len() as u64);
+/// }
+/// let receipt = census.finish().await?;
+/// for count in receipt.keys() {
+///     println!("{} {} items, {} of them only there", count.key, count.items, count.sole);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Census<'a> {
+    reader: &'a Reader,
+    signer: &'a Authority,
+    view: View,
+    actor: String,
+    started: Time,
+    covers: Vec<Covered>,
+    tally: Tally,
+    items: u64,
+    bytes: u64,
+    foreign: u64,
+    failed: Vec<FailedItem>,
+    failed_items: u64,
+}
+
+impl<'a> Census<'a> {
+    /// Begins a census of this ring: reads all its keys. `signer` is the ring's authority or one of its census keys, `actor`
+    /// the person or job that runs it, and `covers` what will be scanned.
+    ///
+    /// # Errors
+    /// `Configuration` if the ring does not let `signer` sign receipts; `InvalidArgument` if the actor is empty, or `covers` is; those of
+    /// [`Trust::read`](crate::ring::Trust::read).
+    pub async fn begin(
+        reader: &'a Reader,
+        signer: &'a Authority,
+        actor: &str,
+        covers: Vec<Covered>,
+    ) -> Result<Self> {
+        // Before everything that it will see.
+        let started = reader.inventory().now().await?;
+        let view = reader.scopes(&reader.listed().await?).await?;
+        if !receipt::may_sign(&view).any(|key| key == signer.public()) {
+            return Err(Error::configuration(format!(
+                "{} may not sign census receipts of this ring: it is neither its authority nor one of its census keys",
+                signer.public()
+            )));
+        }
+        if actor.is_empty() || covers.is_empty() {
+            return Err(Error::argument(
+                "a census needs an actor, and names what it covers",
+            ));
+        }
+        let covers = covers.into_iter().map(|covered| match covered {
+            Covered::Files(name) => Covered::Files(shorten(&name)),
+            Covered::Store(name) => Covered::Store(shorten(&name)),
+            Covered::DekStore(name) => Covered::DekStore(shorten(&name)),
+            Covered::BranchKeys => Covered::BranchKeys,
+        });
+        Ok(Self {
+            tally: Tally::new(view.all_keys())?,
+            reader,
+            signer,
+            view,
+            actor: shorten(actor),
+            started,
+            covers: covers.collect(),
+            items: 0,
+            bytes: 0,
+            foreign: 0,
+            failed: Vec::new(),
+            failed_items: 0,
+        })
+    }
+
+    /// Returns what the ring held when the census began.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Counts each item of an iterator: its name, and its bytes or at least their front.
+    pub fn add_all<N, B>(&mut self, items: impl IntoIterator<Item = (N, B)>)
+    where
+        N: AsRef<str>,
+        B: AsRef<[u8]>,
+    {
+        for (name, bytes) in items {
+            let bytes = bytes.as_ref();
+            self.add(name.as_ref(), bytes, bytes.len() as u64);
+        }
+    }
+
+    /// Counts one item. Reads its header and nothing more. `bytes` is the length of the whole item.
+    pub fn add(&mut self, item: &str, mut front: impl Read, bytes: u64) {
+        let mut probe = [0; PROBE];
+        let probed = match read_some(&mut front, &mut probe) {
+            Ok(count) => probe.get(..count).unwrap_or_default(),
+            Err(error) => return self.fail(item, &format!("cannot be read: {}", error.kind())),
+        };
+        if let Some(encoding) = encoded(probed) {
+            return self.fail(
+                item,
+                &format!("looks like an envelope in {encoding}: decode it before the census"),
+            );
+        }
+        let magic = Envelope::MAGIC;
+        if probed.is_empty() || !probed.iter().zip(&magic).all(|(byte, magic)| byte == magic) {
+            self.foreign += 1;
+            return;
+        }
+        let header = match HeaderBuf::read_from(&mut probed.chain(front)) {
+            Ok(header) => header,
+            Err(error) => return self.fail(item, &format!("begins as an envelope does, but: {error}")),
+        };
+        match header.header().map(|header| header.wraps()) {
+            Ok(WrapsRef::Attached(section)) => self.count(item, &section, bytes),
+            Ok(WrapsRef::Detached(_)) => {
+                self.fail(item, "its wraps are in a DEK store, which is not a part of it");
+            }
+            Err(error) => self.fail(item, &error.to_string()),
+        }
+    }
+
+    /// Counts the wrap section of a DEK store's entry, or whatever else has wraps without a body.
+    pub fn add_section(&mut self, item: &str, section: &[u8], bytes: u64) {
+        match WrapSection::parse(section) {
+            Ok(section) => self.count(item, &section, bytes),
+            Err(error) => self.fail(item, &error.to_string()),
+        }
+    }
+
+    /// Records an item that the caller could not read. The receipt is not whole.
+    pub fn fail(&mut self, item: &str, reason: &str) {
+        self.failed_items += 1;
+        if self.failed.len() < MAX_FAILED {
+            self.failed.push(FailedItem {
+                item: shorten(item),
+                reason: shorten(reason),
+            });
+        }
+    }
+
+    /// Records an item that is surely no envelope.
+    pub fn skip(&mut self) {
+        self.foreign += 1;
+    }
+
+    fn count(&mut self, item: &str, section: &WrapSection<'_>, bytes: u64) {
+        if let Err(error) = self.tally.count(&shorten(item), section, bytes) {
+            return self.fail(item, &error.to_string());
+        }
+        self.items += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Ends the census, and signs what it has found.
+    ///
+    /// # Errors
+    /// Those of [`Inventory::now`](crate::ring::Inventory::now); `OverLimit` if the receipt is longer than [`MAX_RECEIPT`](super::MAX_RECEIPT).
+    pub async fn finish(self) -> Result<CensusReceipt> {
+        let finished = self.reader.inventory().now().await?.max(self.started);
+        let signer = self.signer;
+        let body = self.into_body(finished);
+        CensusReceipt::sign(body, signer)
+    }
+
+    pub(super) fn into_body(self, finished: Time) -> Body {
+        let (keys, unknown) = self.tally.finish();
+        Body {
+            schema: receipt::SCHEMA,
+            ring: self.view.ring(),
+            revision: self.view.revision(),
+            actor: self.actor,
+            whole: self.failed_items == 0,
+            started: self.started,
+            finished,
+            items: self.items,
+            bytes: self.bytes,
+            foreign: self.foreign,
+            not_covered: receipt::not_covered(&self.covers),
+            covers: self.covers,
+            keys,
+            unknown,
+            failed: self.failed,
+            failed_items: self.failed_items,
+        }
+    }
+}
+
+impl std::fmt::Debug for Census<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Census")
+            .field("started", &self.started)
+            .field("items", &self.items)
+            .field("failed_items", &self.failed_items)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a text would have to be decoded to be an envelope.
+fn encoded(probe: &[u8]) -> Option<&'static str> {
+    // "WAX", version 1, and the kind: the same characters in both alphabets of base64, and no letters in hexadecimal digits.
+    if probe.starts_with(b"V0FYAQ") {
+        return Some("base64");
+    }
+    (probe.starts_with(b"57415801") || probe.starts_with(b"\\x574158")).then_some("hexadecimal digits")
+}
+
+fn read_some(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = out.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(count) => got += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+/// A text that a receipt has room for.
+fn shorten(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,414 @@
+//! The receipt of a census: one JSON object, signed over its exact bytes.
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::VerifiedReceipt;
+use crate::envelope::KekRef;
+use crate::ring::inventory::Signed;
+use crate::ring::view::hex;
+use crate::ring::{Authority, AuthorityKey, RecordId, Time, View};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// The greatest length of a receipt in bytes.
+pub const MAX_RECEIPT: usize = 64 << 20;
+/// The version of receipts that this library writes and reads.
+pub(super) const SCHEMA: u32 = 1;
+/// The kind of record that a signature of a receipt is for.
+const KIND: &str = "census";
+/// What stands before the signature. It is the last field, so that what is signed is what stands before it.
+const FIELD: &str = ",\"signature\":\"";
+/// The length of a public key and of a signature as text.
+const SIGNER: usize = 51;
+const SIGNATURE: usize = 86;
+/// What a census never covers.
+const BACKUPS: &str = "backups";
+
+/// What a census has scanned.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "name", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Covered {
+    /// The files of a folder, or one file.
+    Files(String),
+    /// A store of values, such as a column of a table, by a name of the caller's choice.
+    Store(String),
+    /// The wrap sections of a DEK store.
+    DekStore(String),
+    /// The branch keys of the ring.
+    BranchKeys,
+}
+
+/// A KEK as a receipt names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct NamedKek {
+    /// The provider name in stanzas.
+    pub provider: String,
+    /// The id; empty if the writer hid it.
+    pub id: String,
+    /// The version; empty if there is none.
+    pub version: String,
+}
+
+impl NamedKek {
+    pub(super) fn new(provider: &str, id: &str, version: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            id: id.to_owned(),
+            version: version.to_owned(),
+        }
+    }
+
+    /// The same as a [`KekRef`].
+    ///
+    /// # Errors
+    /// Those of [`KekRef::new`].
+    pub fn to_ref(&self) -> Result<KekRef> {
+        KekRef::new(&self.provider, &self.id, &self.version)
+    }
+}
+
+impl fmt::Display for NamedKek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::value::error::fmt_kek(f, &self.provider, &self.id, &self.version)
+    }
+}
+
+/// What was found under one key of the ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeyCount {
+    /// The key.
+    pub key: RecordId,
+    /// Its KEK.
+    pub kek: NamedKek,
+    /// How many envelopes have a wrap under it.
+    pub items: u64,
+    /// How many of those would not open without it: their other wraps, under keys of its scope that unwrap, do not suffice.
+    pub sole: u64,
+    /// The length of those `items` in bytes.
+    pub bytes: u64,
+    /// Some of the items, those first that would be lost. At most five.
+    pub seen: Vec<String>,
+}
+
+/// What was found under a KEK that is none of the ring's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct UnknownCount {
+    /// The KEK. With an empty id it may be any key of its provider.
+    pub kek: NamedKek,
+    /// How many envelopes have a wrap under it.
+    pub items: u64,
+    /// The length of those `items` in bytes.
+    pub bytes: u64,
+    /// Some of the items. At most five.
+    pub seen: Vec<String>,
+}
+
+/// An item that the census could not read, although it may be an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FailedItem {
+    /// Its name.
+    pub item: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything of a receipt but the signature, in the order in which it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Body {
+    pub(super) schema: u32,
+    pub(super) ring: RecordId,
+    pub(super) revision: u64,
+    pub(super) actor: String,
+    pub(super) whole: bool,
+    pub(super) started: Time,
+    pub(super) finished: Time,
+    pub(super) items: u64,
+    pub(super) bytes: u64,
+    pub(super) foreign: u64,
+    pub(super) covers: Vec<Covered>,
+    pub(super) not_covered: Vec<String>,
+    pub(super) keys: Vec<KeyCount>,
+    pub(super) unknown: Vec<UnknownCount>,
+    pub(super) failed: Vec<FailedItem>,
+    pub(super) failed_items: u64,
+}
+
+/// What is not among what was covered.
+pub(super) fn not_covered(covers: &[Covered]) -> Vec<String> {
+    let mut missing = vec![BACKUPS.to_owned()];
+    if !covers.iter().any(|covered| *covered == Covered::BranchKeys) {
+        missing.push("branch-keys".to_owned());
+    }
+    if !covers
+        .iter()
+        .any(|covered| matches!(covered, Covered::DekStore(_)))
+    {
+        missing.push("dek-stores".to_owned());
+    }
+    missing
+}
+
+/// What a census found, signed by the ring's authority or by one of its census keys. As text it is one JSON object on one line,
+/// and must not be formatted anew: the signature is over its exact bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CensusReceipt {
+    bytes: Vec<u8>,
+    body: Body,
+    signed: Signed,
+}
+
+impl CensusReceipt {
+    pub(super) fn sign(body: Body, signer: &Authority) -> Result<Self> {
+        let text = serde_json::to_vec(&body)
+            .map_err(|error| Error::argument(format!("a receipt cannot be written: {error}")))?;
+        let signed = signer.sign(body.ring, KIND, digest_of(&text))?;
+        let mut bytes = text;
+        bytes.pop(); // the brace at the end
+        bytes.extend_from_slice(FIELD.as_bytes());
+        bytes.extend_from_slice(signer.public().to_string().as_bytes());
+        bytes.push(b':');
+        bytes.extend_from_slice(Base64UrlUnpadded::encode_string(&signed.signature).as_bytes());
+        bytes.extend_from_slice(b"\"}\n");
+        check_len(bytes.len())?;
+        Ok(Self { bytes, body, signed })
+    }
+
+    /// Reads a receipt. Nothing of it can be believed before [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it is no receipt, or was formatted anew; `Unsupported` if a newer version wrote it; `OverLimit` if it has more than
+    /// [`MAX_RECEIPT`] bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        check_len(bytes.len())?;
+        let wrong = || {
+            Error::argument(
+                "this is no census receipt: a receipt is one line of JSON that ends with its signature, exactly as `waxseal census` wrote it",
+            )
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let version: Version = serde_json::from_slice(line).map_err(|_| wrong())?;
+        if version.schema != SCHEMA {
+            return Err(
+                Error::unsupported("this version of receipts").with_detail(format!(
+                    "the receipt has schema {}, and this library reads schema {SCHEMA}",
+                    version.schema
+                )),
+            );
+        }
+        let tail = FIELD.len() + SIGNER + 1 + SIGNATURE + 2;
+        let (front, tail) = line
+            .len()
+            .checked_sub(tail)
+            .and_then(|at| line.split_at_checked(at))
+            .ok_or_else(wrong)?;
+        let tail = std::str::from_utf8(tail).map_err(|_| wrong())?;
+        let tail = tail
+            .strip_prefix(FIELD)
+            .and_then(|rest| rest.strip_suffix("\"}"))
+            .ok_or_else(wrong)?;
+        let (signer, signature) = tail.rsplit_once(':').ok_or_else(wrong)?;
+        let signer: AuthorityKey = signer.parse().map_err(|_| wrong())?;
+        let mut decoded = [0; 64];
+        match Base64UrlUnpadded::decode(signature, &mut decoded) {
+            Ok(all) if all.len() == 64 => {}
+            _ => return Err(wrong()),
+        }
+        let mut text = front.to_vec();
+        text.push(b'}');
+        let body: Body = serde_json::from_slice(&text)
+            .map_err(|error| Error::argument(format!("the census receipt has a wrong form: {error}")))?;
+        let mut whole = line.to_vec();
+        whole.push(b'\n');
+        Ok(Self {
+            signed: Signed::new(digest_of(&text), *signer.as_bytes(), decoded),
+            bytes: whole,
+            body,
+        })
+    }
+
+    /// Returns the receipt as it is kept: one line of JSON.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns SHA-256 of the receipt in hexadecimal digits, by which the history of a key names it.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        hex(&Sha256::digest(&self.bytes).into())
+    }
+
+    /// Verifies it for the ring of this view: its signature, and that it says what it does not cover.
+    ///
+    /// # Errors
+    /// `InventoryInvalid` if neither the ring's authority nor one of its census keys has signed it, it is that of another ring or of a
+    /// later revision than the view, it was changed, or it contradicts itself.
+    pub fn verify(&self, view: &View) -> Result<VerifiedReceipt<'_>> {
+        let refused = |detail: String| {
+            Error::new(ErrorKind::InventoryInvalid).with_detail(format!("the census receipt {detail}"))
+        };
+        let ring = view.ring();
+        if self.body.ring != ring {
+            return Err(refused(format!(
+                "is one of the ring {}, and this is the ring {ring}",
+                self.body.ring
+            )));
+        }
+        let signer = may_sign(view)
+            .find(|key| *key.as_bytes() == self.signed.signer)
+            .ok_or_else(|| {
+                refused(
+                    "is signed neither by the authority of the ring nor by one of its census keys".to_owned(),
+                )
+            })?;
+        signer
+            .verify(ring, KIND, &self.signed)
+            .map_err(|_| refused("was changed: its signature is wrong".to_owned()))?;
+        if self.body.revision > view.revision() {
+            return Err(refused(format!(
+                "is of revision {}, and the ring is at revision {}: the inventory was taken back to an older state",
+                self.body.revision,
+                view.revision()
+            )));
+        }
+        let body = &self.body;
+        if body.finished < body.started
+            || body.not_covered != not_covered(&body.covers)
+            || body.whole != (body.failed_items == 0)
+            || body.failed_items < body.failed.len() as u64
+            || body.keys.iter().any(|count| count.sole > count.items)
+        {
+            return Err(refused("contradicts itself".to_owned()));
+        }
+        Ok(VerifiedReceipt::new(self))
+    }
+
+    /// Returns the ring that it says it is of.
+    #[must_use]
+    pub fn ring(&self) -> RecordId {
+        self.body.ring
+    }
+
+    /// Returns the revision of the ring whose keys were counted.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.body.revision
+    }
+
+    /// Returns who ran the census, as that person or job said.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        &self.body.actor
+    }
+
+    /// Returns whether every item was read that may be an envelope.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.body.whole
+    }
+
+    /// Returns when the scan began, by the inventory's clock.
+    #[must_use]
+    pub fn started(&self) -> Time {
+        self.body.started
+    }
+
+    /// Returns when the scan ended, by the inventory's clock.
+    #[must_use]
+    pub fn finished(&self) -> Time {
+        self.body.finished
+    }
+
+    /// Returns how many envelopes were counted.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.body.items
+    }
+
+    /// Returns their length in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.body.bytes
+    }
+
+    /// Returns how many items were no envelopes: they do not begin as every envelope does.
+    #[must_use]
+    pub fn foreign(&self) -> u64 {
+        self.body.foreign
+    }
+
+    /// Returns what was scanned.
+    #[must_use]
+    pub fn covers(&self) -> &[Covered] {
+        &self.body.covers
+    }
+
+    /// Returns what was not scanned and may hold envelopes or wraps: always `backups`; `dek-stores` and `branch-keys` unless they were.
+    #[must_use]
+    pub fn not_covered(&self) -> &[String] {
+        &self.body.not_covered
+    }
+
+    /// Returns what was found under each key of the ring.
+    #[must_use]
+    pub fn keys(&self) -> &[KeyCount] {
+        &self.body.keys
+    }
+
+    /// Returns what was found under KEKs that the ring does not name.
+    #[must_use]
+    pub fn unknown(&self) -> &[UnknownCount] {
+        &self.body.unknown
+    }
+
+    /// Returns items that could not be read, at most 1,000 of them.
+    #[must_use]
+    pub fn failed(&self) -> &[FailedItem] {
+        &self.body.failed
+    }
+
+    /// Returns how many items could not be read.
+    #[must_use]
+    pub fn failed_items(&self) -> u64 {
+        self.body.failed_items
+    }
+}
+
+/// Who may sign receipts.
+pub(super) fn may_sign(view: &View) -> impl Iterator<Item = AuthorityKey> {
+    let settings = view.settings();
+    let authorities = settings.authorities().iter();
+    authorities.chain(&settings.census_keys).copied()
+}
+
+fn check_len(len: usize) -> Result<()> {
+    if len > MAX_RECEIPT {
+        return Err(Error::new(ErrorKind::OverLimit {
+            limit: "the length of a census receipt in bytes",
+            max: MAX_RECEIPT as u64,
+        }));
+    }
+    Ok(())
+}
+
+/// What is signed instead of the text, which may be longer than a record.
+fn digest_of(text: &[u8]) -> Vec<u8> {
+    Sha256::digest(text).to_vec()
+}

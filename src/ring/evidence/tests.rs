@@ -1,0 +1,518 @@
+//! Tests of censuses, receipts and what follows from them.
+
+use std::io::{self, Read};
+
+use super::*;
+use crate::backend::local::LocalKey;
+use crate::blocking::Sealer;
+use crate::envelope::{Header, KekRef, WrapAlgorithm};
+use crate::ring::EvidenceSource;
+use crate::ring::draft::Pen;
+use crate::ring::inventory::{Inventory, MemoryInventory};
+use crate::ring::record::{Move, Settings};
+use crate::ring::{
+    Authority, KeyRecord, Period, Protection, Provenance, Reader, RecordId, Scope, Slot, State, Time, Trust,
+};
+use crate::ring::{View, draft};
+use crate::value::error::{ErrorKind, Result};
+use crate::{EncryptionContext, Kek};
+
+/// A ring in memory with keys in any state.
+struct Ring {
+    reader: Reader,
+    authority: Authority,
+    census_key: Authority,
+}
+
+impl Ring {
+    fn new() -> Self {
+        let inventory = MemoryInventory::new();
+        let (authority, census_key) = (Authority::generate().unwrap(), Authority::generate().unwrap());
+        let now = pollster::block_on(inventory.now()).unwrap();
+        let id = RecordId::new(now).unwrap();
+        let mut settings = Settings::new(id, authority.public()).unwrap();
+        settings.census_keys = vec![census_key.public()];
+        let change = draft::first(&settings, &authority, now, "test").unwrap();
+        pollster::block_on(inventory.commit(&change)).unwrap();
+        let trust = Trust::new(id, authority.public());
+        Self {
+            reader: Reader::new(trust, std::sync::Arc::new(inventory)),
+            authority,
+            census_key,
+        }
+    }
+
+    /// Adds a key that has gone through these states.
+    fn key(&self, scope: &str, kek: (&str, &str, &str), states: &[State]) -> RecordId {
+        let scope: Scope = scope.parse().unwrap();
+        let kek = KekRef::new(kek.0, kek.1, kek.2).unwrap();
+        let provenance = Provenance::new("file:/k", &kek).unwrap();
+        self.change(&scope.clone(), |at| {
+            let id = RecordId::new(at).unwrap();
+            let periods = (Period::zero(), Period::zero());
+            let protection = Protection::Unknown;
+            let algorithm = WrapAlgorithm::from_id(1);
+            let mut key = KeyRecord::new(
+                id,
+                scope.clone(),
+                Slot::default(),
+                provenance.clone(),
+                algorithm,
+                protection,
+                periods,
+                at,
+            );
+            let mut from = None;
+            for state in states {
+                let entry = Move {
+                    at,
+                    from,
+                    to: *state,
+                    actor: "test".into(),
+                    reason: String::new(),
+                    evidence: None,
+                };
+                key.record_move(entry).unwrap();
+                from = Some(*state);
+                key.state = *state;
+            }
+            key.revision = 1;
+            key
+        })
+    }
+
+    fn change(&self, scope: &Scope, make: impl Fn(Time) -> KeyRecord + Send + Sync) -> RecordId {
+        let pen = Pen {
+            trust: self.reader.trust(),
+            inventory: &**self.reader.inventory(),
+            authority: &self.authority,
+            next: None,
+            actor: "test",
+        };
+        let change = pen.change(std::slice::from_ref(scope), |_, draft| {
+            let key = make(draft.at());
+            draft.put(&key)?;
+            Ok(key.id)
+        });
+        pollster::block_on(change).unwrap()
+    }
+
+    fn view(&self) -> View {
+        let scopes = pollster::block_on(self.reader.listed()).unwrap();
+        pollster::block_on(self.reader.scopes(&scopes)).unwrap()
+    }
+
+    fn begin<'a>(&'a self, signer: &'a Authority) -> Result<Census<'a>> {
+        let covers = vec![Covered::Files("/data".into())];
+        pollster::block_on(Census::begin(&self.reader, signer, "test", covers))
+    }
+
+    fn census(&self, add: impl FnOnce(&mut Census<'_>)) -> CensusReceipt {
+        let mut census = self.begin(&self.census_key).unwrap();
+        add(&mut census);
+        pollster::block_on(census.finish()).unwrap()
+    }
+}
+
+/// An envelope with stanzas under these KEKs, of which so many must open.
+fn envelope(threshold: u8, keks: &[(&str, &str, &str)]) -> Vec<u8> {
+    static BODY: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    let body = BODY.get_or_init(|| {
+        let sealer = Sealer::new(LocalKey::new(&Kek::from_bytes(&[1; 32])));
+        let sealed = sealer.seal(b"payload", &EncryptionContext::empty()).unwrap();
+        sealed[Header::parse(&sealed).unwrap().body_offset()..].to_vec()
+    });
+    let mut section = vec![threshold, u8::try_from(keks.len()).unwrap()];
+    for (index, (provider, id, version)) in keks.iter().enumerate() {
+        let share = if threshold == 1 {
+            0
+        } else {
+            u8::try_from(index + 1).unwrap()
+        };
+        section.extend([224, share, u8::try_from(provider.len()).unwrap()]);
+        section.extend(provider.as_bytes());
+        section.extend(u16::try_from(id.len()).unwrap().to_be_bytes());
+        section.extend(id.as_bytes());
+        section.push(u8::try_from(version.len()).unwrap());
+        section.extend(version.as_bytes());
+        section.extend([0, 4, 1, 2, 3, 4]);
+    }
+    let mut out = b"WAX\x01\x01".to_vec();
+    out.extend(&u32::try_from(section.len()).unwrap().to_be_bytes()[1..]);
+    out.extend(section);
+    out.extend(body);
+    Header::parse(&out).unwrap();
+    out
+}
+
+const OLD: (&str, &str, &str) = ("vault-transit", "transit/app", "1");
+const NEW: (&str, &str, &str) = ("vault-transit", "transit/app", "2");
+const AWS: (&str, &str, &str) = ("aws-kms", "arn:aws:kms:eu-central-1:1:key/a", "");
+const RETIRED: &[State] = &[State::Pending, State::Active, State::Deprecated, State::Retired];
+const DEPRECATED: &[State] = &[State::Pending, State::Active, State::Deprecated];
+const ACTIVE: &[State] = &[State::Pending, State::Active];
+
+fn counts(receipt: &CensusReceipt, key: RecordId) -> (u64, u64) {
+    let count = receipt.keys().iter().find(|count| count.key == key).unwrap();
+    (count.items, count.sole)
+}
+
+#[test]
+fn sole_is_what_no_other_key_of_the_scope_would_open() {
+    let ring = Ring::new();
+    let old = ring.key("/", OLD, DEPRECATED);
+    let new = ring.key("/", NEW, ACTIVE);
+    let retired = ring.key("/", ("pkcs11", "token", "1"), RETIRED);
+    let elsewhere = ring.key("tenant/x", AWS, ACTIVE);
+    let receipt = ring.census(|census| {
+        census.add_all([
+            ("only old", envelope(1, &[OLD])),
+            ("both", envelope(1, &[OLD, NEW])),
+            // Two wraps under one key are one item.
+            ("twice", envelope(1, &[NEW, NEW])),
+            ("old and retired", envelope(1, &[OLD, ("pkcs11", "token", "1")])),
+            ("old and another scope's", envelope(1, &[OLD, AWS])),
+            ("old and unknown", envelope(1, &[OLD, ("gcp-kms", "x", "")])),
+            ("two of two", envelope(2, &[OLD, NEW])),
+            ("two of three", envelope(2, &[OLD, NEW, ("pkcs11", "token", "1")])),
+        ]);
+    });
+    // Without old: all but "both" are lost, which new opens.
+    assert_eq!(counts(&receipt, old), (7, 6));
+    // Without new: "twice", "two of two" and "two of three".
+    assert_eq!(counts(&receipt, new), (4, 3));
+    // Nothing is under it that the others do not open.
+    assert_eq!(counts(&receipt, retired), (2, 0));
+    // No key of its scope opens the one envelope that may be its.
+    assert_eq!(counts(&receipt, elsewhere), (1, 1));
+    assert_eq!(receipt.items(), 8);
+    assert_eq!(receipt.unknown().len(), 1);
+    assert!(receipt.is_whole());
+    let view = ring.view();
+    let found = receipt.verify(&view).unwrap().finds(view.key(old).unwrap());
+    assert_eq!((found.items, found.sole, found.unknown), (7, 6, 0));
+    assert_eq!(found.seen.first().map(String::as_str), Some("only old"));
+}
+
+#[test]
+fn unknown_is_never_zero_and_a_hidden_id_counts_against_every_key_of_its_provider() {
+    let ring = Ring::new();
+    let old = ring.key("/", OLD, DEPRECATED);
+    let new = ring.key("/", NEW, ACTIVE);
+    let aws = ring.key("tenant/x", AWS, DEPRECATED);
+    let receipt = ring.census(|census| {
+        census.add_all([
+            ("hidden", envelope(1, &[("vault-transit", "", "")])),
+            (
+                "another version",
+                envelope(1, &[("vault-transit", "transit/app", "7")]),
+            ),
+            ("no version", envelope(1, &[("vault-transit", "transit/app", "")])),
+            (
+                "another key",
+                envelope(1, &[("vault-transit", "transit/other", "1")]),
+            ),
+            // Google and AWS do not prove versions: the ring's key is all of them.
+            ("any version", envelope(1, &[(AWS.0, AWS.1, "9")])),
+        ]);
+    });
+    assert_eq!(receipt.unknown().len(), 4);
+    assert!(
+        receipt
+            .unknown()
+            .iter()
+            .all(|count| count.items == 1 && count.bytes > 0)
+    );
+    let view = ring.view();
+    let evidence = receipt.verify(&view).unwrap();
+    let unknown = |id| evidence.finds(view.key(id).unwrap()).unknown;
+    assert_eq!((unknown(old), unknown(new), unknown(aws)), (2, 2, 0));
+    assert_eq!(counts(&receipt, aws), (1, 1));
+    // A key that came into the ring after the census is found by its KEK.
+    let late = ring.key("late", ("vault-transit", "transit/other", "1"), DEPRECATED);
+    let view = ring.view();
+    let found = receipt.verify(&view).unwrap().finds(view.key(late).unwrap());
+    assert_eq!(found.unknown, 2);
+}
+
+#[test]
+fn replicas_of_one_key_are_that_key() {
+    let ring = Ring::new();
+    let key = ring.key(
+        "/",
+        ("aws-kms", "arn:aws:kms:eu-central-1:1:key/mrk-a", ""),
+        DEPRECATED,
+    );
+    let replica = ("aws-kms", "arn:aws:kms:us-east-1:1:key/mrk-a", "");
+    let receipt = ring.census(|census| census.add_all([("replica", envelope(1, &[replica]))]));
+    assert_eq!(counts(&receipt, key), (1, 1));
+    assert!(receipt.unknown().is_empty());
+}
+
+/// Fails after so many bytes.
+struct Breaking(usize);
+
+impl Read for Breaking {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let front = envelope(1, &[OLD]);
+        let rest = front.get(self.0..self.0 + 4).filter(|_| self.0 < 8);
+        let rest = rest.ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))?;
+        out[..4].copy_from_slice(rest);
+        self.0 += 4;
+        Ok(4)
+    }
+}
+
+#[test]
+fn what_may_be_an_envelope_and_cannot_be_read_makes_the_receipt_not_whole() {
+    let ring = Ring::new();
+    let whole = envelope(1, &[OLD]);
+    let mut later = whole.clone();
+    later[3] = 2;
+    let mut detached = b"WAX\x01\x02\x00\x00\x10".to_vec();
+    detached.extend([7; 16]);
+    detached.extend(&whole[Header::parse(&whole).unwrap().body_offset()..]);
+    let may_be: [(&str, &[u8]); 9] = [
+        ("cut off", &whole[..40]),
+        ("one byte", b"W"),
+        ("a later version", &later),
+        ("detached", &detached),
+        ("base64", b"V0FYAQEAAAA="),
+        ("hex", b"5741580101"),
+        ("bytea", b"\\x5741580101"),
+        ("an unknown kind", b"WAX\x01\x09\0\0\0"),
+        ("a wrap section without end", b"WAX\x01\x01\xff\xff\xff"),
+    ];
+    for (name, bytes) in may_be {
+        let receipt = ring.census(|census| census.add(name, bytes, bytes.len() as u64));
+        assert!(!receipt.is_whole(), "{name}");
+        assert_eq!(receipt.failed()[0].item, name);
+        assert_eq!(
+            (receipt.failed_items(), receipt.items(), receipt.foreign()),
+            (1, 0, 0)
+        );
+    }
+    let receipt = ring.census(|census| census.add("broken", Breaking(0), 4));
+    assert!(!receipt.is_whole());
+    let receipt = ring.census(|census| {
+        for bytes in [b"".as_slice(), b"{}", b"wax", b"V0FZ"] {
+            census.add("foreign", bytes, 1);
+        }
+        census.skip();
+    });
+    assert!(receipt.is_whole());
+    assert_eq!((receipt.foreign(), receipt.items()), (5, 0));
+}
+
+/// Ends the test if more is read than a header needs.
+struct Front(io::Cursor<Vec<u8>>);
+
+impl Read for Front {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(out)? {
+            0 => panic!("the census read beyond the header"),
+            count => Ok(count),
+        }
+    }
+}
+
+#[test]
+fn only_the_header_is_read() {
+    let ring = Ring::new();
+    let key = ring.key("/", OLD, DEPRECATED);
+    let sealed = envelope(1, &[OLD]);
+    let header = sealed[..Header::parse(&sealed).unwrap().len()].to_vec();
+    let receipt = ring.census(|census| census.add("large", Front(io::Cursor::new(header)), 1 << 40));
+    assert_eq!(counts(&receipt, key), (1, 1));
+    assert_eq!(receipt.bytes(), 1 << 40);
+}
+
+#[test]
+fn a_receipt_of_another_ring_or_changed_or_of_anybody_is_refused() {
+    let ring = Ring::new();
+    ring.key("/", OLD, DEPRECATED);
+    let receipt = ring.census(|census| census.add_all([("a", envelope(1, &[OLD]))]));
+    let view = ring.view();
+    let kind = |receipt: &CensusReceipt, view: &View| receipt.verify(view).unwrap_err().kind();
+    let read = CensusReceipt::from_bytes(receipt.as_bytes()).unwrap();
+    assert_eq!(read, receipt);
+    read.verify(&view).unwrap();
+    // With and without its line end it is the same receipt.
+    let line = receipt.as_bytes().strip_suffix(b"\n").unwrap();
+    assert_eq!(
+        CensusReceipt::from_bytes(line).unwrap().digest(),
+        receipt.digest()
+    );
+
+    assert_eq!(kind(&receipt, &Ring::new().view()), ErrorKind::InventoryInvalid);
+    let text = String::from_utf8(receipt.as_bytes().to_vec()).unwrap();
+    let changes = [
+        text.replace("\"items\":1", "\"items\":0"),
+        text.replace("\"whole\":true", "\"whole\":true "),
+        text.replace("\"actor\":\"test\"", "\"actor\":\"tess\""),
+        text.replace("/data", "/date"),
+    ];
+    for changed in changes {
+        assert_ne!(changed, text);
+        let changed = CensusReceipt::from_bytes(changed.as_bytes()).unwrap();
+        assert_eq!(kind(&changed, &view), ErrorKind::InventoryInvalid);
+    }
+    // Whatever one byte becomes: it is no receipt anymore, or does not verify.
+    for index in 0..line.len() {
+        let mut changed = line.to_vec();
+        changed[index] ^= 1;
+        if let Ok(changed) = CensusReceipt::from_bytes(&changed) {
+            assert_eq!(kind(&changed, &view), ErrorKind::InventoryInvalid, "byte {index}");
+        }
+    }
+    let value: serde_json::Value = serde_json::from_slice(receipt.as_bytes()).unwrap();
+    let formatted = serde_json::to_vec_pretty(&value).unwrap();
+    let error = CensusReceipt::from_bytes(&formatted).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let newer = text.replace("\"schema\":1", "\"schema\":2");
+    let error = CensusReceipt::from_bytes(newer.as_bytes()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+
+    let anybody = Authority::generate().unwrap();
+    assert_eq!(ring.begin(&anybody).unwrap_err().kind(), ErrorKind::Configuration);
+    let forged = ring.begin(&ring.census_key).unwrap();
+    let mut body = forged.into_body(view.changed());
+    body.actor = "anybody".to_owned();
+    let forged = CensusReceipt::sign(body, &anybody).unwrap();
+    assert_eq!(kind(&forged, &view), ErrorKind::InventoryInvalid);
+    // The authority itself may sign.
+    let census = ring.begin(&ring.authority).unwrap();
+    let receipt = pollster::block_on(census.finish()).unwrap();
+    receipt.verify(&view).unwrap();
+}
+
+#[test]
+fn a_receipt_of_a_later_revision_than_the_ring_shows_an_older_state() {
+    let ring = Ring::new();
+    let before = ring.view();
+    ring.key("/", OLD, DEPRECATED);
+    let receipt = ring.census(|_| ());
+    let error = receipt.verify(&before).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InventoryInvalid);
+    assert!(error.to_string().contains("older state"), "{error}");
+}
+
+#[test]
+fn a_receipt_says_what_it_does_not_cover() {
+    let ring = Ring::new();
+    let receipt = ring.census(|_| ());
+    assert_eq!(receipt.not_covered(), ["backups", "branch-keys", "dek-stores"]);
+    let covers = vec![Covered::BranchKeys, Covered::DekStore("deks".into())];
+    let begin = || pollster::block_on(Census::begin(&ring.reader, &ring.census_key, "t", covers.clone()));
+    // Even who may sign cannot leave it out.
+    let census = begin().unwrap();
+    let at = census.view().changed();
+    let mut body = census.into_body(at);
+    body.not_covered = Vec::new();
+    let silent = CensusReceipt::sign(body, &ring.census_key).unwrap();
+    assert_eq!(
+        silent.verify(&ring.view()).unwrap_err().kind(),
+        ErrorKind::InventoryInvalid
+    );
+    let receipt = pollster::block_on(begin().unwrap().finish()).unwrap();
+    assert_eq!(receipt.not_covered(), ["backups"]);
+    assert_eq!(receipt.covers(), covers);
+}
+
+#[test]
+fn what_a_receipt_says_of_a_key_is_evidence() {
+    let ring = Ring::new();
+    let old = ring.key("/", OLD, DEPRECATED);
+    let receipt = ring.census(|census| {
+        census.add_all([
+            ("lost", envelope(1, &[OLD])),
+            ("twice", envelope(1, &[OLD, ("gcp-kms", "x", "")])),
+            ("hidden", envelope(1, &[("vault-transit", "", "")])),
+        ]);
+        census.fail("gone", "not found");
+    });
+    let view = ring.view();
+    let key = view.key(old).unwrap();
+    let evidence = receipt.verify(&view).unwrap().about(key).unwrap();
+    assert_eq!(evidence.key, old);
+    assert_eq!(
+        (evidence.sole, evidence.shared, evidence.unknown, evidence.failed),
+        (2, 0, 1, 1)
+    );
+    assert_eq!(evidence.left(), 4);
+    assert!(!evidence.whole);
+    assert_eq!(evidence.began, receipt.started());
+    assert_eq!(evidence.digest, receipt.digest());
+    assert_eq!(evidence.seen, ["lost", "twice", "hidden", "gone: not found"]);
+}
+
+#[test]
+fn lists_have_bounds_and_what_is_over_them_still_counts() {
+    let ring = Ring::new();
+    let aws = ring.key("/", AWS, DEPRECATED);
+    let name = "x".repeat(5000);
+    let receipt = ring.census(|census| {
+        for _ in 0..1500 {
+            census.fail(&name, "gone");
+        }
+        for index in 0..10_100 {
+            let id = format!("arn:{index}");
+            census.add_all([(&name, envelope(1, &[("aws-kms", &id, "")]))]);
+        }
+    });
+    assert_eq!((receipt.failed_items(), receipt.failed().len()), (1500, 1000));
+    assert!(receipt.failed().iter().all(|failed| failed.item.len() == 1024));
+    assert_eq!(receipt.unknown().len(), 10_001);
+    let view = ring.view();
+    let found = receipt.verify(&view).unwrap().finds(view.key(aws).unwrap());
+    // 100 KEKs had no place, and may be any of this provider.
+    assert_eq!(found.unknown, 100);
+}
+
+#[test]
+fn the_json_has_the_documented_fields() {
+    let ring = Ring::new();
+    ring.key("/", OLD, DEPRECATED);
+    let receipt = ring.census(|census| {
+        census.add_all([("a", envelope(1, &[OLD, ("gcp-kms", "x", "")]))]);
+        census.fail("b", "why");
+    });
+    let json: serde_json::Value = serde_json::from_slice(receipt.as_bytes()).unwrap();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["whole"], false);
+    let fields =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let mut names = fields(&json);
+    names.sort();
+    let mut expected = [
+        "schema",
+        "ring",
+        "revision",
+        "actor",
+        "whole",
+        "started",
+        "finished",
+        "items",
+        "bytes",
+        "foreign",
+        "covers",
+        "not_covered",
+        "keys",
+        "unknown",
+        "failed",
+        "failed_items",
+        "signature",
+    ];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    let mut names = fields(&json["keys"][0]);
+    names.sort();
+    assert_eq!(names, ["bytes", "items", "kek", "key", "seen", "sole"]);
+    let mut names = fields(&json["unknown"][0]);
+    names.sort();
+    assert_eq!(names, ["bytes", "items", "kek", "seen"]);
+    assert_eq!(fields(&json["failed"][0]).len(), 2);
+    assert_eq!(json["keys"][0]["kek"]["version"], "1");
+    assert_eq!(json["covers"][0]["kind"], "files");
+    json["started"].as_str().unwrap().parse::<Time>().unwrap();
+}
