@@ -20,7 +20,7 @@ mod upkeep;
 mod view;
 
 pub use authority::{Authority, AuthorityKey};
-pub use backends::Backends;
+pub use backends::{Backends, UriBackends};
 pub use check::{Check, Finding};
 pub use id::RecordId;
 pub use inventory::Inventory;

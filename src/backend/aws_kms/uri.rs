@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::names::KeyArn;
-use crate::backend::kek_uri::{Endpoint, KeyManagers, Options, Parse, Place, Scheme, UriOption};
+use crate::backend::kek_uri::{Clients, Endpoint, KeyManagers, Options, Parse, Place, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -56,6 +56,15 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 impl Place for AwsUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
+    }
+
+    async fn open_sharing(&self, environment: &dyn Environment, clients: &Clients) -> Result<KeyManagers> {
+        let connecting = self.connect(environment);
+        self.open_with(&clients.of(self.connection(), connecting).await?)
+    }
+
+    fn client(&self) -> Option<String> {
+        Some(self.connection())
     }
 
     async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
@@ -118,7 +127,20 @@ mod opening {
         }
 
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-            let client = self.connect(environment).await?;
+            self.open_with(&self.connect(environment).await?)
+        }
+
+        /// Everything that the client depends on, and no more.
+        pub(super) fn connection(&self) -> String {
+            let connection = Self {
+                key: String::new(),
+                digest: false,
+                ..self.clone()
+            };
+            format!("{connection:?} {:?}", self.region_of_key())
+        }
+
+        pub(super) fn open_with(&self, client: &Client) -> Result<KeyManagers> {
             let keys = client.key(&self.key)?.with_context_form(self.form());
             let admin = client.admin().with_context_form(self.form());
             KeyManagers::one(keys).administered(&self.key, admin)

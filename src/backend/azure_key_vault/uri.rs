@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::names::KeyId;
-use crate::backend::kek_uri::{KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
+use crate::backend::kek_uri::{Clients, KeyManagers, Options, Parse, Place, Reads, Scheme, UriOption};
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
 use crate::runtime::Environment;
@@ -68,6 +68,15 @@ pub(in crate::backend) const SCHEME: Scheme = Scheme {
 impl Place for AzureUri {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers> {
         self.open_now(environment).await
+    }
+
+    async fn open_sharing(&self, environment: &dyn Environment, clients: &Clients) -> Result<KeyManagers> {
+        let connecting = self.connect(environment);
+        self.open_with(&clients.of(self.connection(), connecting).await?)
+    }
+
+    fn client(&self) -> Option<String> {
+        Some(self.connection())
     }
 
     async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {
@@ -210,7 +219,20 @@ mod opening {
         }
 
         pub(super) async fn open_now(&self, environment: &dyn Environment) -> Result<KeyManagers> {
-            let client = self.connect(environment).await?;
+            self.open_with(&self.connect(environment).await?)
+        }
+
+        /// Everything that the client depends on, and no more.
+        pub(super) fn connection(&self) -> String {
+            let connection = Self {
+                key: String::new(),
+                is_symmetric: false,
+                ..self.clone()
+            };
+            format!("{connection:?}")
+        }
+
+        pub(super) fn open_with(&self, client: &Client) -> Result<KeyManagers> {
             let keys = client.key(&self.key)?.with_algorithm(self.algorithm());
             let id = keys.kek_id();
             KeyManagers::one(keys).administered(&id, client.admin().with_algorithm(self.algorithm()))

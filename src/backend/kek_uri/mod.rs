@@ -51,6 +51,7 @@
 //!
 //! Options follow the last `?`, each once.
 
+mod clients;
 mod options;
 mod scheme;
 mod variables;
@@ -59,6 +60,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+#[cfg_attr(
+    not(feature = "ring"),
+    allow(unused_imports, reason = "a ring opens many KEKs")
+)]
+pub(crate) use clients::Clients;
 #[cfg(any(
     feature = "aws-kms",
     feature = "azure-key-vault",
@@ -307,6 +313,22 @@ impl KekUri {
         let mut opened = self.open(environment).await?;
         opened.active = opened.active.pinned_to(kek)?;
         Ok(opened)
+    }
+
+    /// Opens the key manager pinned to a KEK, as [`open_pinned`](Self::open_pinned), with a client that the KEKs of one place share.
+    #[cfg(feature = "ring")]
+    pub(crate) async fn open_sharing(
+        &self,
+        environment: &dyn Environment,
+        clients: &Clients,
+    ) -> Result<KeyManagers> {
+        self.place.open_sharing(environment, clients).await
+    }
+
+    /// What its client is connected to. `None` if there is none to share.
+    #[cfg(feature = "ring")]
+    pub(crate) fn client(&self) -> Option<String> {
+        self.place.client()
     }
 
     /// Opens the administration of the place where the KEK is kept, with the credentials of this environment, which should be others

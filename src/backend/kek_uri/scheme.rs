@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{KeyManagers, Options};
+use super::{Clients, KeyManagers, Options};
 use crate::backend::BACKENDS;
 use crate::envelope::KekRef;
 use crate::key::KekAdmin;
@@ -82,6 +82,19 @@ pub(in crate::backend) enum Parse {
 #[async_trait]
 pub(in crate::backend) trait Place: fmt::Debug + fmt::Display + Send + Sync {
     async fn open(&self, environment: &dyn Environment) -> Result<KeyManagers>;
+
+    /// Opens it with a client that other URIs of the same place share.
+    #[cfg_attr(not(feature = "ring"), allow(dead_code, reason = "a ring opens many KEKs"))]
+    async fn open_sharing(&self, environment: &dyn Environment, clients: &Clients) -> Result<KeyManagers> {
+        let _ = clients;
+        self.open(environment).await
+    }
+
+    /// What its client is connected to. `None` if there is none to share.
+    #[cfg_attr(not(feature = "ring"), allow(dead_code, reason = "a ring opens many KEKs"))]
+    fn client(&self) -> Option<String> {
+        None
+    }
 
     /// Administers the place where the KEK is kept, with credentials of this environment.
     async fn open_admin(&self, environment: &dyn Environment) -> Result<Arc<dyn KekAdmin>> {

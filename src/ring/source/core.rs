@@ -8,7 +8,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use super::Options;
-use super::beat::process_name;
+use super::beat::{Probes, process_name};
 use super::keys::{Changes, ScopeKeys};
 use super::managers::Managers;
 use super::single::Single;
@@ -47,6 +47,7 @@ pub(super) struct Core {
     pub(super) options: Options,
     /// The name of this process in heartbeats.
     pub(super) process: String,
+    pub(super) probes: Probes,
     /// Of the process that opened it.
     generation: u64,
     state: Mutex<State>,
@@ -109,6 +110,7 @@ impl Core {
         };
         Ok(Self {
             process: process_name()?,
+            probes: Probes::default(),
             trust,
             inventory,
             managers: Arc::new(managers),

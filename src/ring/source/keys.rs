@@ -270,10 +270,25 @@ impl Kek {
             };
         }
         if !self.has(version) {
-            return Err(Error::new(ErrorKind::NoUsableKey)
-                .with_detail("a version of a key unwrapped that the ring does not have"));
+            return Err(unknown_version());
         }
         match self.versions(version).find(refused) {
+            Some(key) => Err(refusal(key)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same of a version that its backend has proven: no other record stands for it.
+    pub(super) fn verdict_of_proven(&self, version: &str, purpose: Purpose) -> Result<()> {
+        let mut keys = self
+            .keys
+            .iter()
+            .filter(|key| key.provenance.version == version)
+            .peekable();
+        if keys.peek().is_none() {
+            return Err(unknown_version());
+        }
+        match keys.find(|key| !permits(key.state, purpose)) {
             Some(key) => Err(refusal(key)),
             None => Ok(()),
         }
@@ -302,6 +317,11 @@ impl Kek {
             .max_by_key(|key| key.id)
             .map_or_else(|| Error::new(ErrorKind::NoUsableKey), |key| refusal(key))
     }
+}
+
+fn unknown_version() -> Error {
+    Error::new(ErrorKind::NoUsableKey)
+        .with_detail("the ring does not have the version of the key that it is wrapped under")
 }
 
 fn permits(state: State, purpose: Purpose) -> bool {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::keys::{Kek, to_kek};
 use super::managers::Managers;
 use crate::envelope::{WrapRef, WrappedDek};
-use crate::key::{self, Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped};
+use crate::key::{self, Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions};
 use crate::ring::KeyRecord;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
@@ -59,13 +59,19 @@ impl RingKey {
     /// Refuses a wrap under another key than the ring has chosen: its state decides, never the backend's primary.
     fn pinned(&self, wrapped: WrappedDek) -> Result<WrappedDek> {
         let (by, key) = (wrapped.kek(), to_kek(&self.key));
-        let is_it = by.is_same_key(&key) && (key.version().is_empty() || by.version() == key.version());
+        let is_it = by.is_same_key(&key) && (!self.proves_versions() || by.version() == key.version());
         if is_it {
             return Ok(wrapped);
         }
         Err(Error::new(ErrorKind::InvalidAnswer)
             .with_provider(self.provider().to_owned())
             .with_detail(format!("it was to wrap under {key}, and has wrapped under {by}")))
+    }
+
+    /// Whether the backend's answers tell which version it was.
+    fn proves_versions(&self) -> bool {
+        let manager = self.at_hand();
+        manager.is_some_and(|manager| manager.capabilities().versions == Versions::Proven)
     }
 
     /// What a stanza names has to be permitted before anybody is asked.
@@ -77,13 +83,17 @@ impl RingKey {
     }
 
     /// What has unwrapped has to be permitted, whatever the stanza named.
-    fn proven(&self, unwrapped: Unwrapped, request: &Request<'_>) -> Result<Unwrapped> {
+    fn proven(&self, unwrapped: Unwrapped, versions: Versions, request: &Request<'_>) -> Result<Unwrapped> {
         if !unwrapped.kek.is_same_key(&to_kek(&self.key)) {
             return Err(Error::new(ErrorKind::InvalidAnswer)
                 .with_provider(self.provider().to_owned())
                 .with_detail("another key has unwrapped than was asked"));
         }
-        self.kek.verdict(unwrapped.kek.version(), request.purpose())?;
+        let (version, purpose) = (unwrapped.kek.version(), request.purpose());
+        match versions {
+            Versions::Proven => self.kek.verdict_of_proven(version, purpose)?,
+            _ => self.kek.verdict(version, purpose)?,
+        }
         Ok(unwrapped)
     }
 }
@@ -100,7 +110,7 @@ impl KeyManager for RingKey {
         };
         let mut capabilities = manager.capabilities();
         // Where versions are told apart, only an unwrap shows which one it was.
-        capabilities.rewraps &= self.key.provenance.version.is_empty();
+        capabilities.rewraps &= !self.proves_versions();
         capabilities
     }
 
@@ -132,7 +142,7 @@ impl KeyManager for RingKey {
             return Err(key::not_recognized(&wrapped));
         }
         let unwrapped = manager.as_ref().unwrap(wrapped, request).await?;
-        self.proven(unwrapped, request)
+        self.proven(unwrapped, manager.capabilities().versions, request)
     }
 
     async fn rewrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Option<WrappedDek>> {

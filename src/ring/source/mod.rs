@@ -20,6 +20,7 @@ use self::builder::Options;
 use self::core::{Core, Need};
 use self::keys::{ScopeKeys, to_kek};
 use self::manager::{Closed, RingKey};
+pub(in crate::ring) use self::single::Single;
 use super::{Backends, Inventory, KeyRecord, Mark, Scope, Settings, Trust};
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::{Purpose, Request};

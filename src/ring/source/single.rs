@@ -1,6 +1,7 @@
 //! One piece of work for all who want the same.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 type Landing<T> = std::result::Result<T, Arc<Error>>;
 
 /// Work under way, by what it is for. Each piece is driven by those who wait for it, and dropped with the last of them.
-pub(super) struct Single<K, T> {
+pub(in crate::ring) struct Single<K, T> {
     under_way: Mutex<HashMap<K, Weak<Flight<Landing<T>>>>>,
     next: AtomicU64,
 }
@@ -31,7 +32,7 @@ impl<K, T> Default for Single<K, T> {
 
 impl<K: Clone + Eq + Hash, T: Clone + Send + 'static> Single<K, T> {
     /// Waits for the work that is under way for `key`, or else begins `work`.
-    pub(super) async fn join(
+    pub(in crate::ring) async fn join(
         &self,
         key: &K,
         work: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T>> + Send>>,
@@ -61,6 +62,12 @@ impl<K: Clone + Eq + Hash, T: Clone + Send + 'static> Single<K, T> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Weak<Flight<Landing<T>>>>> {
         // Each change is one call of the map: nothing is half done.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, T> fmt::Debug for Single<K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Single").finish_non_exhaustive()
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::{Arc, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use super::beat::Beating;
 use super::core::{Core, READ};
 use crate::runtime::blocking::block_on;
-use crate::runtime::{ThreadRuntime, with_timeout};
+use crate::runtime::{Runtime as _, ThreadRuntime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How long one look at the inventory may take, by the clock of the machine: it reads in several steps.
@@ -51,6 +52,22 @@ impl Drop for Watcher {
     }
 }
 
+/// Writes a heartbeat beside the thread, which a key manager that hangs must not keep from its reads. Not if the one before is
+/// still on its way.
+fn begin_to_beat(core: &Arc<Core>) -> bool {
+    if core.probes.beating.swap(true, Ordering::SeqCst) {
+        return false;
+    }
+    let beating = Beating(Arc::clone(core));
+    ThreadRuntime.spawn(Box::pin(async move {
+        let beating = beating;
+        if let Err(error) = with_timeout(&ThreadRuntime, Some(LOOK), beating.0.beat()).await {
+            tracing::warn!(%error, "a heartbeat of the ring could not be written");
+        }
+    }));
+    true
+}
+
 fn watch(every: Duration, core: &Weak<Core>, stop: &AtomicBool) {
     let mut beat: Option<(Instant, u64)> = None;
     loop {
@@ -67,15 +84,8 @@ fn watch(every: Duration, core: &Weak<Core>, stop: &AtomicBool) {
         }));
         if let Ok(revision) = looked {
             let is_due = beat.is_none_or(|(at, of)| of != revision || at.elapsed() >= BEAT);
-            if is_due && core.options.reader.is_some() {
+            if core.options.reader.is_some() && is_due && begin_to_beat(&core) {
                 beat = Some((Instant::now(), revision));
-                let beating = AssertUnwindSafe(|| {
-                    let beating = with_timeout(&ThreadRuntime, Some(LOOK), core.beat());
-                    if let Err(error) = block_on(beating) {
-                        tracing::warn!(%error, "a heartbeat of the ring could not be written");
-                    }
-                });
-                let _ = catch_unwind(beating);
             }
         }
         drop(core);

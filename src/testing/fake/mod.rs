@@ -270,11 +270,12 @@ impl FakeKeyManager {
         }
     }
 
-    /// The KEK with its active version.
+    /// The KEK with its active version, or the one that this manager is pinned to.
     #[must_use]
     pub fn kek(&self) -> KekRef {
-        let active = self.lock().kek(&self.id).map_or(0, |kek| kek.active());
-        KekRef::trusted(&self.provider, &self.id, &active.to_string())
+        let active = || self.lock().kek(&self.id).map_or(0, |kek| kek.active());
+        let version = self.pinned.unwrap_or_else(active);
+        KekRef::trusted(&self.provider, &self.id, &version.to_string())
     }
 
     fn lock(&self) -> MutexGuard<'_, Kms> {

@@ -75,7 +75,7 @@ pub struct Call {
     pub deadline: Option<Monotonic>,
     /// Who allowed what is otherwise forbidden, as ticket and approver.
     pub authorization: Option<(String, String)>,
-    /// The KEK: of the stanza, where there is one, else the active one.
+    /// The KEK: of the stanza, where there is one, else the one that wraps.
     pub kek: KekRef,
 }
 

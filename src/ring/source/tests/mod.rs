@@ -3,6 +3,8 @@
 mod changes;
 mod outage;
 mod states;
+mod versions;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +44,7 @@ impl Backends for Fakes {
         self.asked.lock().unwrap().push(provenance.clone());
         let fake = self.by_uri.lock().unwrap().get(&provenance.uri).cloned();
         let fake = fake.ok_or_else(|| Error::new(ErrorKind::Unavailable).with_detail("this KMS is away"))?;
-        Ok(Arc::new(fake))
+        fake.pinned_to(&provenance.kek()?)
     }
 
     async fn admin(&self, _: &str) -> Result<Arc<dyn KekAdmin>> {
@@ -124,7 +126,7 @@ impl Bench {
 
     /// A key of this KEK that nobody has used, in the default slot. Its version is a key of its own.
     pub(super) fn key(&self, of: &str, fake: &FakeKeyManager) -> KeyRecord {
-        let kek = KekRef::new(fake.kek().provider(), fake.kek().id(), "").unwrap();
+        let kek = fake.kek();
         KeyRecord::new(
             RecordId::new(self.now()).unwrap(),
             scope(of),

@@ -1,10 +1,14 @@
 //! How a ring reaches the KEKs that its records name.
 
+mod allowed;
+mod uris;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::uris::UriBackends;
 use super::Provenance;
 use crate::backend::kek_uri::KekUri;
 use crate::envelope::KekRef;
