@@ -9,3 +9,5 @@ mod kills;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod support;
+#[cfg(feature = "sqlite")]
+mod tampering;
