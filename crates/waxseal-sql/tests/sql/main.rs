@@ -1,4 +1,12 @@
 //! The inventories against their contract, against each other's processes and against servers that misbehave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
 
 #[cfg(feature = "sqlite")]
 mod files;
