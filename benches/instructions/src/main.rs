@@ -7,23 +7,31 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use waxseal::backend::local::LocalKey;
+use waxseal::source::Caching;
 use waxseal::{Aad, DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
+
+mod ring;
 
 const PLAINTEXT: [u8; 100] = [7; 100];
 
 /// What the paths work on.
 struct Subject {
     sealer: Sealer,
+    /// With a cache, and with a ring and a cache.
+    cached: Sealer,
+    ring: Sealer,
     context: EncryptionContext,
     key: DataKey,
     sealed: Vec<u8>,
+    sealed_cached: Vec<u8>,
+    sealed_ring: Vec<u8>,
     out: Vec<u8>,
 }
 
 type Path = fn(&mut Subject) -> Result<()>;
 
 /// The paths, by the names they have in `baseline`.
-const PATHS: [(&str, Path); 5] = [
+const PATHS: [(&str, Path); 9] = [
     ("data-key-seal-100", |subject| {
         subject.out.clear();
         subject
@@ -45,6 +53,14 @@ const PATHS: [(&str, Path); 5] = [
         black_box(subject.sealer.seal(black_box(&PLAINTEXT), binding)?);
         Ok(())
     }),
+    ("cached-seal-100", |subject| seal(&subject.cached, &subject.context)),
+    ("ring-seal-100", |subject| seal(&subject.ring, &subject.context)),
+    ("cached-open-100", |subject| {
+        open(&subject.cached, &subject.sealed_cached, &subject.context)
+    }),
+    ("ring-open-100", |subject| {
+        open(&subject.ring, &subject.sealed_ring, &subject.context)
+    }),
     ("rewrap", |subject| {
         black_box(
             subject
@@ -55,13 +71,37 @@ const PATHS: [(&str, Path); 5] = [
     }),
 ];
 
+fn seal(sealer: &Sealer, context: &EncryptionContext) -> Result<()> {
+    let binding = context.with_aad(b"row 7");
+    black_box(sealer.seal(black_box(&PLAINTEXT), binding)?);
+    Ok(())
+}
+
+fn open(sealer: &Sealer, sealed: &[u8], context: &EncryptionContext) -> Result<()> {
+    let binding = context.with_aad(b"row 7");
+    black_box(sealer.open(black_box(sealed), binding)?);
+    Ok(())
+}
+
 fn run(path: Path, times: u32) -> Result<()> {
     let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
     let key = sealer.data_key(&context)?;
+    let cached = waxseal::Sealer::builder()
+        .wrap_with(LocalKey::new(&Kek::generate()?))
+        .cache(Caching::default());
+    let cached = Sealer::from(cached.build()?);
+    let ring = Sealer::from(ring::open()?.sealer().build()?);
+    let binding = || context.with_aad(b"row 7");
+    let (sealed_cached, sealed_ring) =
+        (cached.seal(&PLAINTEXT, binding())?, ring.seal(&PLAINTEXT, binding())?);
     let sealed = key.seal(&PLAINTEXT, Aad::new("row 7"))?;
     let mut subject = Subject {
         sealer,
+        cached,
+        ring,
+        sealed_cached,
+        sealed_ring,
         context,
         key,
         sealed,

@@ -11,6 +11,7 @@ use super::Options;
 use super::beat::{Probes, process_name};
 use super::keys::{Changes, ScopeKeys};
 use super::managers::Managers;
+use super::settle::Seen;
 use super::single::Single;
 use super::watch::Watcher;
 use crate::key::Request;
@@ -50,20 +51,22 @@ pub(super) struct Core {
     pub(super) probes: Probes,
     /// Of the process that opened it.
     generation: u64,
+    first_settings: Arc<Settings>,
     state: Mutex<State>,
     loads: Single<Scope, ()>,
     checks: Single<(), ()>,
     pub(super) watcher: OnceLock<Watcher>,
 }
 
-struct State {
+pub(super) struct State {
     settings: Arc<Settings>,
     /// The newest head that was verified.
     mark: Mark,
     head_read: Monotonic,
     /// When the inventory was last found to be as it is known here.
     confirmed: Monotonic,
-    scopes: LruCache<Scope, Entry>,
+    pub(super) scopes: LruCache<Scope, Entry>,
+    pub(super) seen: Seen,
     /// Scopes that had no key, at which revision, and when that was read.
     absent: LruCache<Scope, (u64, Monotonic)>,
     /// Why the last attempt to read the inventory failed.
@@ -71,10 +74,12 @@ struct State {
     attempted: Monotonic,
 }
 
-struct Entry {
+pub(super) struct Entry {
     keys: Arc<ScopeKeys>,
+    /// The newest revision at which these are known to be the keys.
+    pub(super) as_of: u64,
     /// Why what the inventory holds of it now is not used.
-    bad: Option<Error>,
+    pub(super) bad: Option<Error>,
 }
 
 /// What is known, in numbers.
@@ -105,6 +110,7 @@ impl Core {
             confirmed: begun,
             scopes: LruCache::new(options.scopes),
             absent: LruCache::new(ABSENT),
+            seen: Seen::default(),
             failed: None,
             attempted: begun,
         };
@@ -118,6 +124,7 @@ impl Core {
             leases: options.leases.clone(),
             options,
             generation: entropy::generation(),
+            first_settings: Arc::clone(view.settings()),
             state: Mutex::new(state),
             loads: Single::default(),
             checks: Single::default(),
@@ -139,13 +146,17 @@ impl Core {
         ))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // What is replaced is replaced by one assignment, or read again.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.lock().settings)
+        match self.check_process() {
+            Ok(()) => Arc::clone(&self.lock().settings),
+            // A lock may have been held when the process was forked.
+            Err(_) => Arc::clone(&self.first_settings),
+        }
     }
 
     pub(super) fn known(&self) -> Known {
@@ -310,6 +321,7 @@ impl Core {
             let view = self.read(&[]).await?;
             self.lock().head_read = begun;
             self.publish(&view, &[], begun);
+            self.settle(view).await?;
         }
         let behind = self.behind();
         for scopes in behind.chunks(CHUNK) {
@@ -319,7 +331,7 @@ impl Core {
         Ok(())
     }
 
-    async fn read(&self, scopes: &[Scope]) -> Result<View> {
+    pub(super) async fn read(&self, scopes: &[Scope]) -> Result<View> {
         let read = self.trust.read(&*self.inventory, scopes);
         with_timeout(&*self.runtime, Some(READ), read).await
     }
@@ -353,7 +365,7 @@ impl Core {
     /// The loaded scopes that are not known to be as they are at the newest revision.
     fn behind(&self) -> Vec<Scope> {
         let state = self.lock();
-        let is_behind = |entry: &Entry| entry.bad.is_some() || entry.keys.revision < state.mark.revision;
+        let is_behind = |entry: &Entry| entry.bad.is_some() || entry.as_of < state.mark.revision;
         let behind = state.scopes.iter().filter(|(_, entry)| is_behind(entry));
         behind.map(|(scope, _)| scope.clone()).collect()
     }
@@ -442,7 +454,7 @@ impl Core {
         state.confirmed = state.confirmed.max(begun);
         let (settings, revision) = (Arc::clone(&state.settings), state.mark.revision);
         for (_, entry) in &state.scopes {
-            if entry.bad.is_none() && entry.keys.revision >= revision {
+            if entry.bad.is_none() && entry.as_of >= revision {
                 entry.keys.prolong(&settings, begun);
             }
         }
@@ -472,7 +484,11 @@ impl State {
             return;
         }
         keys.prolong(view.settings(), begun);
-        let entry = Entry { keys, bad: None };
+        let entry = Entry {
+            keys,
+            as_of: view.revision(),
+            bad: None,
+        };
         match self.scopes.peek_mut(scope) {
             Some(there) => *there = entry,
             None => drop(self.scopes.put(scope.clone(), entry)),

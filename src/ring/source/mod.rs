@@ -6,6 +6,7 @@ mod core;
 mod keys;
 mod manager;
 mod managers;
+mod settle;
 mod single;
 mod watch;
 

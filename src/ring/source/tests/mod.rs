@@ -1,6 +1,7 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
 mod changes;
+mod many;
 mod outage;
 mod states;
 mod versions;
@@ -246,6 +247,8 @@ pub(super) struct Moody {
     /// Changed before a row is returned.
     pub(super) spoil: Arc<Mutex<Option<fn(&mut Row)>>>,
     pub(super) reads: Arc<AtomicUsize>,
+    /// Rows that were returned.
+    pub(super) rows: Arc<AtomicUsize>,
 }
 
 impl Moody {
@@ -256,6 +259,7 @@ impl Moody {
             mood: Arc::default(),
             spoil: Arc::default(),
             reads: Arc::default(),
+            rows: Arc::default(),
         }
     }
 
@@ -294,6 +298,7 @@ impl Inventory for Moody {
         if let Some(spoil) = *self.spoil.lock().unwrap() {
             snapshot.rows.iter_mut().for_each(spoil);
         }
+        self.rows.fetch_add(snapshot.rows.len(), Ordering::SeqCst);
         Ok(snapshot)
     }
     async fn commit(&self, change: &Change) -> Result<()> {
