@@ -43,7 +43,9 @@ async fn the_version_that_the_ring_names_wraps_while_the_server_has_a_newer_one(
     let kek = KekRef::new(made.kek.provider(), made.kek.id(), "").unwrap();
 
     let (inventory, authority) = (MemoryInventory::new(), Arc::new(Authority::generate().unwrap()));
-    let trust = RingAdmin::init(&inventory, &authority, "test", |_| {}).await.unwrap();
+    let trust = RingAdmin::init(&inventory, &authority, "test", |_| {})
+        .await
+        .unwrap();
     let id = trust.ring();
     let admin = RingAdmin::new(
         Reader::new(trust, Arc::new(inventory.clone())),
@@ -52,9 +54,15 @@ async fn the_version_that_the_ring_names_wraps_while_the_server_has_a_newer_one(
         "test",
     );
     let source = KeySource::Existing(uri.clone());
-    admin.create(&NewKey::new("/".parse().unwrap(), source)).await.unwrap();
+    admin
+        .create(&NewKey::new("/".parse().unwrap(), source))
+        .await
+        .unwrap();
     let trust = Trust::new(id, authority.public());
-    let ring = KeyRing::builder(trust, Arc::new(inventory), backends()).open().await.unwrap();
+    let ring = KeyRing::builder(trust, Arc::new(inventory), backends())
+        .open()
+        .await
+        .unwrap();
     let none = Caching {
         seal_entries: 0,
         open_entries: 0,

@@ -54,7 +54,11 @@ fn a_runtime_that_stands_still_holds_up_no_ring() {
     let runtime = Arc::new(TokioRuntime::new(tokio.handle().clone()));
     let ring = Ring::new(|_| {});
     ring.key("/", "ROOT");
-    let builder = ring.builder().runtime(runtime).reader("orders").every(Duration::from_millis(5));
+    let builder = ring
+        .builder()
+        .runtime(runtime)
+        .reader("orders")
+        .every(Duration::from_millis(5));
     let opened = block_on(builder.open()).unwrap();
     let sealer = opened.sealer().build().unwrap();
     let sealed = block_on(sealer.seal(b"hello", &context())).unwrap();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pollster::block_on;
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
-    Authority, Backends, Inventory, KeyRing, KeyRingBuilder, KeySource, NewKey, Reader, RecordId, RingAdmin, Settings,
-    Trust, UriBackends,
+    Authority, Backends, Inventory, KeyRing, KeyRingBuilder, KeySource, NewKey, Reader, RecordId, RingAdmin,
+    Settings, Trust, UriBackends,
 };
 use waxseal::testing::FakeEnvironment;
 use waxseal::value::entropy;
@@ -37,7 +37,12 @@ impl Ring {
 
     pub(crate) fn backends(&self) -> Arc<dyn Backends> {
         let environment = Arc::new(self.environment.clone());
-        Arc::new(UriBackends::new().with_environment(environment).allow("env").unwrap())
+        Arc::new(
+            UriBackends::new()
+                .with_environment(environment)
+                .allow("env")
+                .unwrap(),
+        )
     }
 
     /// Makes a KEK and the first key of a scope.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_kms::primitives::DateTime;
-use aws_sdk_kms::types::{KeyMetadata, KeyState};
+use aws_sdk_kms::types::{KeyMetadata, KeyState, OriginType};
 
 use super::PROVIDER;
 use super::bind::ContextForm;
@@ -15,7 +15,7 @@ use super::names::{Name, is_alias};
 use super::once;
 use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
-use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// Rotations on demand of one key in its life (AWS KMS quotas).
@@ -154,6 +154,11 @@ impl AwsAdmin {
         };
         let kek = KekRef::new(PROVIDER, arn, version).map_err(|_| invalid())?;
         let mut description = KekDescription::new(kek, state, self.form.algorithm());
+        // Each of these keeps keys in validated HSMs; an external key store is somebody else's.
+        description.protection = match &key.origin {
+            Some(OriginType::AwsKms | OriginType::External | OriginType::AwsCloudhsm) => Protection::Hardware,
+            _ => Protection::Unknown,
+        };
         description.created = time(key.creation_date);
         description.destroyed_at = time(key.deletion_date);
         description.expires_at = time(key.valid_to);

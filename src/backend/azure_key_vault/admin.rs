@@ -20,7 +20,7 @@ use super::{Algorithm, PROVIDER, names, versions};
 use crate::backend::shared::answer::invalid_answer;
 pub(super) use crate::backend::shared::idempotency::digest;
 use crate::envelope::KekRef;
-use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
@@ -100,7 +100,13 @@ impl AzureAdmin {
         if kek.is_some_and(|kek| !key.is_meant_by(kek.id())) {
             return Err(Error::argument("the KEK is not one of this vault"));
         }
-        Ok(self.described(answered, &found.attributes.clone().unwrap_or_default()))
+        let mut described = self.described(answered, &found.attributes.clone().unwrap_or_default());
+        described.protection = match found.key.as_ref().and_then(|key| key.kty.as_ref()) {
+            Some(KeyType::RsaHsm | KeyType::OctHsm) => Protection::Hardware,
+            Some(KeyType::Rsa) => Protection::Software,
+            _ => Protection::Unknown,
+        };
+        Ok(described)
     }
 
     fn described(&self, kek: KekRef, attributes: &KeyAttributes) -> KekDescription {

@@ -19,7 +19,7 @@ use super::{PROVIDER, names};
 use crate::backend::shared::answer::invalid_answer;
 pub(super) use crate::backend::shared::idempotency::small_digest;
 use crate::envelope::KekRef;
-use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
@@ -307,6 +307,11 @@ pub(super) fn describe(key: &str, version: &CryptoKeyVersion) -> Result<KekDescr
     let time =
         |time: Option<google_cloud_wkt::Timestamp>| time.and_then(|time| SystemTime::try_from(time).ok());
     let mut description = KekDescription::new(kek, state, ALGORITHM);
+    description.protection = match version.protection_level {
+        ProtectionLevel::Hsm => Protection::Hardware,
+        ProtectionLevel::Software => Protection::Software,
+        _ => Protection::Unknown,
+    };
     description.created = time(version.create_time);
     description.destroyed_at = time(version.destroy_time);
     Ok(description)

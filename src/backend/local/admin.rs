@@ -14,7 +14,7 @@ use super::PROVIDER;
 use super::key::fingerprint;
 use super::text::kek_from_file;
 use crate::envelope::{KekRef, WrapAlgorithm};
-use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::runtime::{ThreadRuntime, run_blocking};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 use crate::value::secret::Kek;
@@ -293,7 +293,8 @@ fn find(folder: &Path, kek: &KekRef) -> Result<KekDescription> {
 
 fn describe(path: &Path) -> Result<KekDescription> {
     let kek = KekRef::new(PROVIDER, &fingerprint(&kek_from_file(path, false)?), "")?;
-    let mut description = KekDescription::new(kek, KekState::Enabled, WrapAlgorithm::XAES_256_GCM);
+    let mut description = KekDescription::new(kek, KekState::Enabled, WrapAlgorithm::XAES_256_GCM)
+        .with_protection(Protection::Software);
     description.created = fs::metadata(path).and_then(|of| of.modified()).ok();
     Ok(description)
 }

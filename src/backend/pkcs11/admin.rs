@@ -17,7 +17,7 @@ use super::map::Fault;
 use super::mechanism::Mechanism;
 use super::objects::{Version, find, next_id, version_of};
 use crate::envelope::KekRef;
-use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 /// The `CKA_APPLICATION` of the notes about idempotency keys.
@@ -93,7 +93,7 @@ impl TokenAdmin {
             }
             let versions = find(token, &label, mechanism)?;
             let made = versions.iter().find(|version| version.id == id);
-            describe(&session, mechanism, made.ok_or_else(not_found)?.checked()?)
+            describe(token, &session, mechanism, made.ok_or_else(not_found)?.checked()?)
         })
         .await
     }
@@ -102,7 +102,7 @@ impl TokenAdmin {
     async fn with_versions<T: Send + 'static>(
         &self,
         kek: &KekRef,
-        work: impl Fn(&Session, &[Version]) -> Result<T, Fault> + Send + 'static,
+        work: impl Fn(&Token<'_>, &Session, &[Version]) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
         if kek.provider() != PROVIDER {
             return Err(
@@ -119,7 +119,7 @@ impl TokenAdmin {
             if versions.is_empty() {
                 return Err(not_found());
             }
-            work(&token.loan.writing()?, &versions)
+            work(token, &token.loan.writing()?, &versions)
         })
         .await
     }
@@ -149,19 +149,19 @@ impl KekAdmin for TokenAdmin {
 
     async fn describe(&self, kek: &KekRef) -> Result<KekDescription> {
         let mechanism = self.mechanism;
-        self.with_versions(kek, move |session, versions| {
+        self.with_versions(kek, move |token, session, versions| {
             let version = versions.first().ok_or_else(not_found)?;
-            describe(session, mechanism, version.checked()?)
+            describe(token, session, mechanism, version.checked()?)
         })
         .await
     }
 
     async fn describe_versions(&self, kek: &KekRef) -> Result<Vec<KekDescription>> {
         let mechanism = self.mechanism;
-        self.with_versions(kek, move |session, versions| {
+        self.with_versions(kek, move |token, session, versions| {
             versions
                 .iter()
-                .map(|version| describe(session, mechanism, version.checked()?))
+                .map(|version| describe(token, session, mechanism, version.checked()?))
                 .collect()
         })
         .await
@@ -179,7 +179,7 @@ impl KekAdmin for TokenAdmin {
 
     async fn disable(&self, kek: &KekRef) -> Result<()> {
         let mechanism = self.mechanism;
-        self.with_versions(kek, move |session, versions| {
+        self.with_versions(kek, move |_, session, versions| {
             for version in versions {
                 disable(session, mechanism, version.checked()?)?;
             }
@@ -226,18 +226,23 @@ fn has_right(session: &Session, handle: Option<ObjectHandle>, right: AttributeTy
     }))
 }
 
-fn describe(session: &Session, mechanism: Mechanism, version: &Version) -> Result<KekDescription, Fault> {
+fn describe(
+    token: &Token<'_>,
+    session: &Session,
+    mechanism: Mechanism,
+    version: &Version,
+) -> Result<KekDescription, Fault> {
     let mut state = KekState::Disabled;
     for (handle, right, _) in rights(mechanism, version) {
         if has_right(session, handle, right)? {
             state = KekState::Enabled;
         }
     }
-    Ok(KekDescription::new(
-        version.kek.clone(),
-        state,
-        mechanism.algorithm(),
-    ))
+    let protection = match token.loan.is_hardware()? {
+        true => Protection::Hardware,
+        false => Protection::Software,
+    };
+    Ok(KekDescription::new(version.kek.clone(), state, mechanism.algorithm()).with_protection(protection))
 }
 
 fn disable(session: &Session, mechanism: Mechanism, version: &Version) -> Result<(), Fault> {

@@ -17,7 +17,7 @@ use super::wire::{Body, KeyInfo};
 use super::{Mode, PROVIDER};
 use crate::backend::shared::answer::invalid_answer;
 use crate::envelope::KekRef;
-use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
@@ -331,7 +331,8 @@ fn describe(key: &Key, info: &KeyInfo, version: Option<u64>) -> Result<KekDescri
     } else {
         KekState::Enabled
     };
-    let mut description = KekDescription::new(key.kek(version), state, key.mode.algorithm());
+    let mut description = KekDescription::new(key.kek(version), state, key.mode.algorithm())
+        .with_protection(Protection::Software);
     description.created = info
         .keys
         .get(&version.to_string())

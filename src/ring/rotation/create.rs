@@ -93,8 +93,8 @@ fn periods(
 }
 
 impl RingAdmin {
-    /// Creates a key. In a scope and slot that have no active key it becomes active, after it has wrapped and unwrapped a probe; else it
-    /// stays pending until it is [promoted](Self::promote).
+    /// Creates a key. In a scope and slot that have no active key it becomes active, after it has wrapped and unwrapped a probe, and
+    /// without waiting for readers; else it stays pending until it is [promoted](Self::promote).
     ///
     /// # Errors
     /// `LifecycleRefused` if the ring has a key of the same KEK in this scope, or if another one is being made there; `InvalidArgument`

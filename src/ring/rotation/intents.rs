@@ -172,8 +172,9 @@ impl RingAdmin {
                         let mut before = linked(before);
                         before.successor = Some(key.id);
                         draft.put(&before)?;
-                        // Somebody else put another key there meanwhile: this one waits for a decision.
-                        key.staged |= before.state != State::Active;
+                        // Whoever creates a key beside an active one promotes it; and if somebody else put another key in the place of the
+                        // one that is rotated, somebody has to decide.
+                        key.staged |= current.predecessor.is_none() || before.state != State::Active;
                     }
                     draft.delete(current)?;
                     draft.put(&key)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::moves::{Said, linked, moved, noted};
+use super::readers::Reports;
 use super::{Moved, RingAdmin, refused};
 use crate::ring::draft::Draft;
 use crate::ring::record::{Canary, KeyRecord};
@@ -115,7 +116,11 @@ impl RingAdmin {
     /// Promotes a pending key if readers have reported.
     pub(super) async fn promote_pending(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
-        let reports = self.reports(id, key.in_ring_since, view.settings()).await?;
+        let reports = match view.active(&key.scope, &key.slot) {
+            Some(_) => self.reports(id, key.in_ring_since, view.settings()).await?,
+            // Nobody could go on with another key meanwhile.
+            None => Reports::default(),
+        };
         if let Some(hindrance) = reports.hindrance() {
             return Err(refused(format!(
                 "the key {id} cannot be promoted yet: {hindrance}"

@@ -9,7 +9,7 @@ use crate::ring::inventory::Heartbeat;
 use crate::ring::record::Settings;
 use crate::value::error::Result;
 
-/// For how long a heartbeat says something of its process, at least.
+/// For how long a heartbeat says something of its process: readers write one every 30 seconds.
 const FRESH: Duration = Duration::from_secs(300);
 /// The most readers that are named in a refusal.
 const NAMED: usize = 5;
@@ -94,14 +94,13 @@ impl RingAdmin {
         since_revision: u64,
         settings: &Settings,
     ) -> Result<Reports> {
-        let beats = self.fresh_beats(settings).await?;
+        let beats = self.fresh_beats().await?;
         Ok(Reports::of(key, since_revision, settings, &beats, &self.skipped))
     }
 
     /// The heartbeats that still say something of their processes.
-    pub(super) async fn fresh_beats(&self, settings: &Settings) -> Result<Vec<Heartbeat>> {
-        let fresh = settings.max_stale_open.at_most().saturating_mul(2).max(FRESH);
+    pub(super) async fn fresh_beats(&self) -> Result<Vec<Heartbeat>> {
         let now = self.inventory().now().await?;
-        self.inventory().heartbeats(now.saturating_sub(fresh)).await
+        self.inventory().heartbeats(now.saturating_sub(FRESH)).await
     }
 }

@@ -149,7 +149,7 @@ impl RingAdmin {
     /// The heartbeats, if any of the scopes needs them.
     pub(super) async fn beats(&self, view: &View) -> Result<Vec<Heartbeat>> {
         match view.all_keys().any(|key| key.state == State::Pending) {
-            true => self.fresh_beats(view.settings()).await,
+            true => self.fresh_beats().await,
             false => Ok(Vec::new()),
         }
     }
@@ -184,12 +184,13 @@ pub(super) fn due_in(
     for key in view.keys(scope) {
         match key.state {
             State::Pending if !key.staged => {
+                let is_first = view.active(scope, &key.slot).is_none();
                 let reports = Reports::of(key.id, key.in_ring_since, view.settings(), beats, &admin.skipped);
                 due.push(of(
                     key.id,
                     Action::Promote,
                     key.created,
-                    reports.hindrance(),
+                    reports.hindrance().filter(|_| !is_first),
                     None,
                 ));
             }

@@ -13,9 +13,9 @@ use super::keys::{Changes, ScopeKeys};
 use super::managers::Managers;
 use super::settle::Seen;
 use super::single::Single;
+use super::state::{Entry, Need, State, is_about_records, no_key};
 use super::watch::Watcher;
 use crate::key::Request;
-use crate::message::Pulse;
 use crate::ring::record::invalid;
 use crate::ring::{Inventory, Mark, Scope, Settings, Trust, View};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
@@ -25,19 +25,14 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 /// How long one read of the inventory may take.
 pub(super) const READ: Duration = Duration::from_secs(5);
+/// How often something is read again because the ring was changed while it was read.
+const TRIES: usize = 8;
 /// How many scopes are read at once.
 const CHUNK: usize = 64;
 /// How many scopes without keys are remembered.
 const ABSENT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 /// How often the signed head is read, though the revision is the same.
 const HEAD: Duration = Duration::from_secs(30);
-
-/// What the keys of a scope are wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
-    Seal,
-    Open,
-}
 
 pub(super) struct Core {
     pub(super) trust: Arc<Trust>,
@@ -56,30 +51,6 @@ pub(super) struct Core {
     loads: Single<Scope, ()>,
     checks: Single<(), ()>,
     pub(super) watcher: OnceLock<Watcher>,
-}
-
-pub(super) struct State {
-    settings: Arc<Settings>,
-    /// The newest head that was verified.
-    mark: Mark,
-    head_read: Monotonic,
-    /// When the inventory was last found to be as it is known here.
-    confirmed: Monotonic,
-    pub(super) scopes: LruCache<Scope, Entry>,
-    pub(super) seen: Seen,
-    /// Scopes that had no key, at which revision, and when that was read.
-    absent: LruCache<Scope, (u64, Monotonic)>,
-    /// Why the last attempt to read the inventory failed.
-    failed: Option<Error>,
-    attempted: Monotonic,
-}
-
-pub(super) struct Entry {
-    keys: Arc<ScopeKeys>,
-    /// The newest revision at which these are known to be the keys.
-    pub(super) as_of: u64,
-    /// Why what the inventory holds of it now is not used.
-    pub(super) bad: Option<Error>,
 }
 
 /// What is known, in numbers.
@@ -264,8 +235,7 @@ impl Core {
             let work = async move {
                 let begun = core.runtime.now();
                 let scopes = [scope];
-                let read = core.trust.read(&*core.inventory, &scopes);
-                match with_timeout(&*core.runtime, Some(READ), read).await {
+                match core.read(&scopes).await {
                     Ok(view) => {
                         core.note(None);
                         core.publish(&view, &scopes, begun);
@@ -306,12 +276,13 @@ impl Core {
     }
 
     async fn look_at_all(&self) -> Result<()> {
+        // What is known before is not newer than what is read.
         let begun = self.runtime.now();
-        let revision = with_timeout(&*self.runtime, Some(READ), self.inventory.revision()).await?;
         let (known, is_head_due) = {
             let state = self.lock();
             (state.mark.revision, begun >= state.head_read + HEAD)
         };
+        let revision = with_timeout(&*self.runtime, Some(READ), self.inventory.revision()).await?;
         if revision < known {
             return Err(invalid(format!(
                 "the ring is at revision {revision}, and revision {known} was seen before: the inventory was taken back to an older state"
@@ -332,8 +303,19 @@ impl Core {
     }
 
     pub(super) async fn read(&self, scopes: &[Scope]) -> Result<View> {
-        let read = self.trust.read(&*self.inventory, scopes);
-        with_timeout(&*self.runtime, Some(READ), read).await
+        let mut last = None;
+        for _ in 0..TRIES {
+            let mark = self.trust.mark();
+            let read = self.trust.read(&*self.inventory, scopes);
+            match with_timeout(&*self.runtime, Some(READ), read).await {
+                // Somebody else has seen a newer revision while this one was on its way.
+                Err(error) if error.kind() == ErrorKind::InventoryInvalid && self.trust.mark() != mark => {
+                    last = Some(error);
+                }
+                read => return read,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
     }
 
     /// Reads scopes again; if they do not all verify, each by itself, so that one that was tampered with stops no other.
@@ -459,77 +441,6 @@ impl Core {
             }
         }
     }
-}
-
-impl State {
-    fn publish(&mut self, view: &View, scope: &Scope, begun: Monotonic, changes: &mut Vec<(Scope, Changes)>) {
-        let former = self.scopes.peek(scope).map(|entry| Arc::clone(&entry.keys));
-        if former
-            .as_ref()
-            .is_some_and(|former| former.revision > view.revision())
-        {
-            return;
-        }
-        let (seals, opens) = match &former {
-            Some(former) => (former.seals.clone(), former.opens.clone()),
-            None => (Pulse::until(begun), Pulse::until(begun)),
-        };
-        let keys = Arc::new(ScopeKeys::new(view, scope, seals, opens));
-        if let Some(former) = &former {
-            changes.push((scope.clone(), keys.changes_since(former)));
-        }
-        if keys.is_empty() {
-            self.scopes.pop(scope);
-            self.absent.put(scope.clone(), (view.revision(), begun));
-            return;
-        }
-        keys.prolong(view.settings(), begun);
-        let entry = Entry {
-            keys,
-            as_of: view.revision(),
-            bad: None,
-        };
-        match self.scopes.peek_mut(scope) {
-            Some(there) => *there = entry,
-            None => drop(self.scopes.put(scope.clone(), entry)),
-        }
-    }
-}
-
-impl ScopeKeys {
-    fn prolong(&self, settings: &Settings, begun: Monotonic) {
-        for (need, pulse) in [(Need::Seal, &self.seals), (Need::Open, &self.opens)] {
-            pulse.prolong(begun + need.max_stale(settings));
-        }
-    }
-}
-
-impl Need {
-    pub(super) fn pulse(self, keys: &ScopeKeys) -> &Pulse {
-        match self {
-            Self::Seal => &keys.seals,
-            Self::Open => &keys.opens,
-        }
-    }
-
-    pub(super) fn max_stale(self, settings: &Settings) -> Duration {
-        match self {
-            Self::Seal => settings.max_stale.at_most(),
-            Self::Open => settings.max_stale_open.at_most(),
-        }
-    }
-}
-
-fn no_key(scope: &Scope) -> Error {
-    Error::new(ErrorKind::NoKeyForScope).with_detail(format!("the ring has no key of scope {scope}"))
-}
-
-/// Whether an error says that what was read is not to be used; anything else says that it could not be read.
-fn is_about_records(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. }
-    )
 }
 
 impl fmt::Debug for Core {

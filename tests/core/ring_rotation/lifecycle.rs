@@ -89,6 +89,11 @@ fn a_kek_is_made_where_another_one_is() {
     assert_eq!(record.cadence.to_string(), "P90D");
     assert!(bench.view("t/a").intents(&new.scope).is_empty());
 
+    // Beside an active key it waits for somebody.
+    let second = bench.run(bench.admin().create(&new)).unwrap();
+    bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!((second.to, bench.state(second.key)), (Pending, Pending));
+
     new.labels.clear();
     new.scope = "t/b".parse().unwrap();
     let made = bench.run(bench.admin().create(&new)).unwrap();

@@ -34,6 +34,7 @@ fn tick(bench: &Bench) -> waxseal::ring::Tick {
 #[test]
 fn a_reader_that_the_settings_name_must_report() {
     let bench = Bench::with(|settings| settings.readers = vec!["api".to_owned(), "batch".to_owned()]);
+    // The first one waits for nobody.
     let first = bench.key("/", VERSIONED);
     let next = hindered(&bench, first);
     beat(&bench, "api", revision(&bench), &[next], &[]);

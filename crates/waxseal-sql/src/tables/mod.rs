@@ -42,3 +42,6 @@ fn parameters(first: usize, count: usize) -> String {
         .collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod plans;

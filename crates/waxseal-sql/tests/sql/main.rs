@@ -3,5 +3,11 @@
 #[cfg(feature = "sqlite")]
 mod files;
 #[cfg(feature = "postgres")]
+mod hangs;
+#[cfg(all(feature = "sqlite", unix))]
+mod kills;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod support;
+#[cfg(feature = "sqlite")]
+mod tampering;

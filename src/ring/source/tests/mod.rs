@@ -234,6 +234,8 @@ pub(super) enum Mood {
     Away,
     /// For this long, by the clock of the test.
     Hangs(Duration),
+    /// What it holds, but the answer takes so long.
+    Late(Duration),
     /// What it held a while ago.
     Older(Snapshot),
 }
@@ -271,7 +273,7 @@ impl Moody {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let mood = self.mood.lock().unwrap().clone();
         match mood {
-            Mood::Fine => Ok(None),
+            Mood::Fine | Mood::Late(_) => Ok(None),
             Mood::Away => Err(Error::new(ErrorKind::Unavailable)),
             Mood::Hangs(time) => {
                 self.runtime.sleep(time).await;
@@ -295,6 +297,10 @@ impl Inventory for Moody {
             Some(older) => older,
             None => self.inner.read(scopes, nodes).await?,
         };
+        let mood = self.mood.lock().unwrap().clone();
+        if let Mood::Late(time) = mood {
+            self.runtime.sleep(time).await;
+        }
         if let Some(spoil) = *self.spoil.lock().unwrap() {
             snapshot.rows.iter_mut().for_each(spoil);
         }
