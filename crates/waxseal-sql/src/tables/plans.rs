@@ -128,7 +128,7 @@ async fn asked(link: impl Link, fill: &'static str, explain: &'static str) -> Ve
             .map(|(_, _, rows)| rows)
             .sum::<usize>()
     };
-    revision_and_latest(link, "r").await.unwrap();
+    revision(link, "r").await.unwrap();
     assert_eq!(statements(), 1);
     let before = (statements(), rows());
     let snapshot = read(link, "r", &scopes(7..10), &["".to_owned()]).await.unwrap();
@@ -219,7 +219,9 @@ fn sqlite_finds_everything_by_an_index() {
             .create_if_missing(true);
         let connection = options.connect().await.unwrap();
         let runtime = Arc::new(waxseal::runtime::AmbientRuntime);
-        let link = crate::link::sqlite::SqliteLink::new(connection, runtime, (0, 0));
+        let link = crate::link::sqlite::SqliteLink::new(connection, runtime, (0, 0))
+            .await
+            .unwrap();
         asked(link, fill, "explain query plan").await
     });
     for (sql, plan) in &plans {

@@ -2,6 +2,9 @@
 
 #[cfg(feature = "sqlite")]
 mod files;
+#[cfg(all(feature = "sqlite", unix))]
+mod fork;
+mod forms;
 #[cfg(feature = "postgres")]
 mod hangs;
 #[cfg(all(feature = "sqlite", unix))]
