@@ -3,9 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::missing_panics_doc,
-    clippy::cast_possible_truncation,
-    reason = "tests"
+    clippy::indexing_slicing,
+    missing_docs
 )]
 
 #[cfg(feature = "sqlite")]
