@@ -167,12 +167,12 @@ fn main() {
     }
     if write {
         let text = format!(
-            "## One payload on two threads\n\nWritten by `scripts/bench`. {}.\nWall-clock time of one call, with and without \
+            "Written by `scripts/bench`. {}.\nWall-clock time of one call, with and without \
              `Parallel::rayon(2)`; best of many rounds, in turns. Payloads up to 256 KiB stay on one\nthread, as the \
              default has it.\n\n{table}",
-            sections::machine()
+            sections::conditions()
         );
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
-        sections::replace(Path::new(path), "parallel", &text);
+        sections::replace(Path::new(path), "parallel", "One payload on two threads", &text);
     }
 }

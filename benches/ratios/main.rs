@@ -217,7 +217,7 @@ fn fresh(rows: &mut Vec<Row>, sealer: &Sealer, context: &EncryptionContext) {
         "100 B, one-off seal with a fresh DEK, local KEK / sum of its primitives",
         seal,
         sum,
-        1.2,
+        1.5,
     ));
 }
 

@@ -5,8 +5,8 @@
 //! cargo bench -p waxseal-benches --bench scaling -- --write         # and writes it into benches/RESULTS.md
 //! ```
 //!
-//! Wall-clock time, so it asks for a machine with two idle cores. One thread and two take turns; each figure is the
-//! best of many rounds.
+//! Wall-clock time, so it asks for a machine with two idle cores. One thread and two take turns, and so do the
+//! cases; each figure is the median of the rounds, and so is the ratio, which is taken within each round.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../raw_aead/mod.rs"]
@@ -30,8 +30,11 @@ const LENGTHS: [(usize, &str); 6] = [
     (64 << 20, "64 MiB"),
 ];
 
+/// Up to this length all ways take turns; longer values are measured one way after another.
+const TOGETHER: usize = 4 << 20;
+
 const THREADS: [usize; 2] = [1, 2];
-const ROUNDS: u32 = 25;
+const ROUNDS: usize = 11;
 /// One round of one case takes about this long: starting and ending threads is little beside it.
 const ROUND: Duration = Duration::from_millis(8);
 
@@ -58,20 +61,56 @@ fn time(workers: &mut [Worker], times: u32) -> Duration {
     spans.iter().map(|span| span.1).max().unwrap() - start
 }
 
-/// Nanoseconds for each value, for each of [`THREADS`].
-fn measure(way: &Way, len: usize) -> [f64; 2] {
-    let mut sides = THREADS.map(|threads| (way.workers)(len, threads));
-    let once = time(&mut sides[0], 1).min(time(&mut sides[0], 1));
-    let times = u32::try_from(ROUND.as_nanos() / once.as_nanos().max(200)).map_or(1, |times| times.max(1));
-    let mut best = [f64::INFINITY; 2];
-    for _ in 0..ROUNDS {
-        for (workers, best) in sides.iter_mut().zip(&mut best) {
-            // A worker that uses several threads itself is one worker: it does one value at a time.
-            let values = f64::from(times) * workers.len() as f64;
-            *best = best.min(time(workers, times).as_secs_f64() * 1e9 / values);
+/// A way at one length: its workers for each of [`THREADS`], and what was measured.
+struct Case {
+    sides: [Vec<Worker>; 2],
+    times: u32,
+    rounds: [Vec<f64>; 3],
+}
+
+impl Case {
+    fn new(way: &Way, len: usize) -> Self {
+        let mut sides = THREADS.map(|threads| (way.workers)(len, threads));
+        let once = time(&mut sides[0], 1).min(time(&mut sides[0], 1));
+        let times =
+            u32::try_from(ROUND.as_nanos() / once.as_nanos().max(100)).map_or(1, |times| times.max(1));
+        // Unmeasured: pages, caches, and what each thread finds for the first time.
+        for side in &mut sides {
+            let _ = time(side, times);
+        }
+        Self {
+            sides,
+            times,
+            rounds: [const { Vec::new() }; 3],
         }
     }
-    best
+
+    fn round(&mut self) {
+        let [one, two] = [0, 1].map(|side: usize| {
+            let workers = &mut self.sides[side];
+            // A worker that uses several threads itself is one worker: it does one value at a time.
+            let values = f64::from(self.times) * workers.len() as f64;
+            time(workers, self.times).as_secs_f64() * 1e9 / values
+        });
+        for (figures, figure) in self.rounds.iter_mut().zip([one, two, one / two]) {
+            figures.push(figure);
+        }
+    }
+}
+
+/// Nanoseconds for each value on one thread and on two, and how many times as fast two are: of ways that take turns, so
+/// that whatever disturbs the machine for a while disturbs a round of each.
+fn measure(ways: &[Way], len: usize) -> Vec<[f64; 3]> {
+    let mut cases: Vec<_> = ways.iter().map(|way| Case::new(way, len)).collect();
+    for _ in 0..ROUNDS {
+        cases.iter_mut().for_each(Case::round);
+    }
+    cases.into_iter().map(|case| case.rounds.map(median)).collect()
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 fn main() {
@@ -79,27 +118,32 @@ fn main() {
     let mut table = String::from(
         "| what | value | one thread (ns) | two threads (ns a value) | times as fast |\n|---|---|---:|---:|---:|\n",
     );
-    for way in WAYS {
-        for (len, name) in LENGTHS {
-            let [one, two] = measure(way, len);
-            let line = format!(
-                "| {} | {name} | {one:.0} | {two:.0} | {:.2} |\n",
-                way.name,
-                one / two
-            );
-            eprint!("{line}");
-            table += &line;
+    let mut measured = Vec::new();
+    for (len, name) in LENGTHS {
+        eprintln!("{name}");
+        // The buffers of all ways at once are some gigabytes for long values.
+        let group = if len > TOGETHER { 1 } else { WAYS.len() };
+        measured.push(
+            WAYS.chunks(group)
+                .flat_map(|ways| measure(ways, len))
+                .collect::<Vec<_>>(),
+        );
+    }
+    for (at, way) in WAYS.iter().enumerate() {
+        for ((_, name), figures) in LENGTHS.iter().zip(&measured) {
+            let [one, two, ratio] = figures[at];
+            table += &format!("| {} | {name} | {one:.0} | {two:.0} | {ratio:.2} |\n", way.name);
         }
     }
     println!("{table}");
     if write {
         let text = format!(
-            "## One thread and two\n\nWritten by `cargo bench -p waxseal-benches --bench scaling -- --write`. {}.\nWall-clock time, one \
-             thread and two in turns, best of {ROUNDS} rounds.\n\n{table}",
-            sections::machine(),
+            "Written by `cargo bench -p waxseal-benches --bench scaling -- --write`. {}.\nWall-clock time, one \
+             thread and two in turns, median of {ROUNDS} rounds.\n\n{table}",
+            sections::conditions(),
         );
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
-        sections::replace(Path::new(path), "scaling", &text);
+        sections::replace(Path::new(path), "scaling", "One thread and two", &text);
         println!("written to {path}");
     }
 }

@@ -1,6 +1,7 @@
 //! What is scaled. A new way of working is one more line in [`WAYS`] and one more function.
 
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use waxseal::backend::local::LocalKey;
@@ -68,6 +69,38 @@ fn data_key() -> Arc<DataKey> {
     Arc::new(sealer().data_key(&context()).unwrap())
 }
 
+/// A buffer of one thread. It shares no line of memory with what another thread uses, neither in its bytes nor in the
+/// closure that owns it: that would be measured instead.
+#[repr(align(128))]
+struct Buffer(Vec<u8>);
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+fn bytes(len: usize, of: u8) -> Buffer {
+    let mut bytes = Vec::with_capacity(len + 256);
+    bytes.resize(len, of);
+    Buffer(bytes)
+}
+
+/// The same, to be read by all threads.
+fn shared(sealed: &[u8]) -> Arc<Buffer> {
+    let mut copy = bytes(sealed.len(), 0);
+    copy.copy_from_slice(sealed);
+    Arc::new(copy)
+}
+
 /// One worker for each thread.
 fn each(threads: usize, worker: impl Fn() -> Worker) -> Vec<Worker> {
     (0..threads).map(|_| worker()).collect()
@@ -75,7 +108,7 @@ fn each(threads: usize, worker: impl Fn() -> Worker) -> Vec<Worker> {
 
 fn raw_seal(len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
-        let (raw, plaintext, mut out) = (RawAead::new(), vec![7; len], vec![0; len]);
+        let (raw, plaintext, mut out) = (RawAead::new(), bytes(len, 7), bytes(len, 0));
         Box::new(move || raw.seal_to(&waxseal::value::entropy::array().unwrap(), &plaintext, &mut out))
     })
 }
@@ -84,7 +117,7 @@ fn raw_open(len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
         let raw = RawAead::new();
         let (ciphertext, tag) = raw.seal(&[1; 12], AAD, &vec![7; len]);
-        let mut out = vec![0; len];
+        let mut out = bytes(len, 0);
         Box::new(move || raw.open_to(&[1; 12], &ciphertext, &tag, &mut out))
     })
 }
@@ -92,8 +125,8 @@ fn raw_open(len: usize, threads: usize) -> Vec<Worker> {
 fn key_seal(len: usize, threads: usize) -> Vec<Worker> {
     let key = data_key();
     each(threads, || {
-        let (key, plaintext) = (Arc::clone(&key), vec![7; len]);
-        let mut out = Vec::with_capacity(key.layout(len).unwrap().envelope_len());
+        let (key, plaintext) = (Arc::clone(&key), bytes(len, 7));
+        let mut out = bytes(key.layout(len).unwrap().envelope_len(), 0);
         Box::new(move || {
             out.clear();
             key.seal_into(black_box(&plaintext), Aad::new(AAD), &mut out)
@@ -104,9 +137,9 @@ fn key_seal(len: usize, threads: usize) -> Vec<Worker> {
 
 fn key_open(len: usize, threads: usize) -> Vec<Worker> {
     let key = data_key();
-    let sealed: Arc<[u8]> = key.seal(&vec![7; len], Aad::new(AAD)).unwrap().into();
+    let sealed = shared(&key.seal(&vec![7; len], Aad::new(AAD)).unwrap());
     each(threads, || {
-        let (key, sealed, mut out) = (Arc::clone(&key), Arc::clone(&sealed), Vec::with_capacity(len));
+        let (key, sealed, mut out) = (Arc::clone(&key), Arc::clone(&sealed), bytes(len, 0));
         Box::new(move || {
             out.clear();
             key.open_into(black_box(&sealed), Aad::new(AAD), &mut out)
@@ -139,7 +172,7 @@ fn cached() -> Arc<Sealer> {
 
 fn seal_with(sealer: &Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
     each(threads, || {
-        let (sealer, context, plaintext) = (Arc::clone(sealer), context(), vec![7; len]);
+        let (sealer, context, plaintext) = (Arc::clone(sealer), context(), bytes(len, 7));
         Box::new(move || {
             black_box(sealer.seal(black_box(&plaintext), context.with_aad(AAD)).unwrap());
         })
@@ -148,7 +181,7 @@ fn seal_with(sealer: &Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
 
 fn open_with(sealer: &Arc<Sealer>, len: usize, threads: usize) -> Vec<Worker> {
     let sealed = sealer.seal(&vec![7; len], context().with_aad(AAD)).unwrap();
-    let sealed: Arc<[u8]> = sealed.into();
+    let sealed = shared(&sealed);
     each(threads, || {
         let (sealer, context, sealed) = (Arc::clone(sealer), context(), Arc::clone(&sealed));
         Box::new(move || {

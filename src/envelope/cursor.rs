@@ -22,6 +22,7 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
+    #[inline]
     pub(super) fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8]> {
         let (taken, rest) = self
             .rest
@@ -32,6 +33,7 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self, field: &'static str) -> Result<&'a [u8; N]> {
         let (taken, rest) = self
             .rest
@@ -42,20 +44,24 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub(super) fn u8(&mut self, field: &'static str) -> Result<u8> {
         self.array::<1>(field).map(|[byte]| *byte)
     }
 
+    #[inline]
     pub(super) fn u16(&mut self, field: &'static str) -> Result<usize> {
         self.array::<2>(field)
             .map(|bytes| usize::from(u16::from_be_bytes(*bytes)))
     }
 
+    #[inline]
     pub(super) fn u24(&mut self, field: &'static str) -> Result<usize> {
         self.array::<3>(field)
             .map(|[a, b, c]| usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c))
     }
 
+    #[cold]
     pub(super) fn malformed(&self, field: &'static str) -> Error {
         Error::malformed(field, self.offset)
     }

@@ -20,7 +20,7 @@ use crate::value::error::{Error, Result};
 /// # Ok::<(), waxseal::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Timestamp", into = "Timestamp")]
+#[serde(try_from = "String", into = "String")]
 pub struct Time(i64);
 
 impl Time {
@@ -66,17 +66,17 @@ impl Time {
     }
 }
 
-impl TryFrom<Timestamp> for Time {
+impl TryFrom<String> for Time {
     type Error = Error;
 
-    fn try_from(timestamp: Timestamp) -> Result<Self> {
-        Self::from_microseconds(timestamp.as_microsecond())
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
     }
 }
 
-impl From<Time> for Timestamp {
+impl From<Time> for String {
     fn from(time: Time) -> Self {
-        time.timestamp()
+        time.to_string()
     }
 }
 
@@ -86,7 +86,7 @@ impl TryFrom<SystemTime> for Time {
     fn try_from(time: SystemTime) -> Result<Self> {
         let timestamp =
             Timestamp::try_from(time).map_err(|_| Error::argument("a time lies beyond the year 9999"))?;
-        timestamp.try_into()
+        Self::from_microseconds(timestamp.as_microsecond())
     }
 }
 
@@ -110,7 +110,7 @@ impl FromStr for Time {
         let timestamp: Timestamp = text.parse().map_err(|_| {
             Error::argument("a time is written as in RFC 3339, for example 2026-11-27T08:00:00Z")
         })?;
-        timestamp.try_into()
+        Self::from_microseconds(timestamp.as_microsecond())
     }
 }
 
@@ -158,13 +158,13 @@ impl Period {
     /// # Errors
     /// `InvalidArgument` if that lies beyond the year 9999.
     pub fn after(self, start: Time) -> Result<Time> {
-        start
+        let end = start
             .timestamp()
             .to_zoned_datetime(TimeZone::UTC)
             .checked_add(self.0)
             .map_err(|_| too_long())?
-            .timestamp()
-            .try_into()
+            .timestamp();
+        Time::from_microseconds(end.as_microsecond())
     }
 
     /// Returns its length from `start` on.

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use waxseal::backend::local::LocalKey;
+use waxseal::source::Caching;
 use waxseal::{Aad, DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
 
 const PLAINTEXT: [u8; 100] = [7; 100];
@@ -14,16 +15,19 @@ const PLAINTEXT: [u8; 100] = [7; 100];
 /// What the paths work on.
 struct Subject {
     sealer: Sealer,
+    /// The same with a cache, which is warm.
+    cached: Sealer,
     context: EncryptionContext,
     key: DataKey,
     sealed: Vec<u8>,
+    cached_sealed: Vec<u8>,
     out: Vec<u8>,
 }
 
 type Path = fn(&mut Subject) -> Result<()>;
 
 /// The paths, by the names they have in `baseline`.
-const PATHS: [(&str, Path); 5] = [
+const PATHS: [(&str, Path); 7] = [
     ("data-key-seal-100", |subject| {
         subject.out.clear();
         subject
@@ -45,6 +49,16 @@ const PATHS: [(&str, Path); 5] = [
         black_box(subject.sealer.seal(black_box(&PLAINTEXT), binding)?);
         Ok(())
     }),
+    ("cached-seal-100", |subject| {
+        let binding = subject.context.with_aad(b"row 7");
+        black_box(subject.cached.seal(black_box(&PLAINTEXT), binding)?);
+        Ok(())
+    }),
+    ("cached-open-100", |subject| {
+        let binding = subject.context.with_aad(b"row 7");
+        black_box(subject.cached.open(black_box(&subject.cached_sealed), binding)?);
+        Ok(())
+    }),
     ("rewrap", |subject| {
         black_box(
             subject
@@ -56,15 +70,24 @@ const PATHS: [(&str, Path); 5] = [
 ];
 
 fn run(path: Path, times: u32) -> Result<()> {
-    let sealer = Sealer::new(LocalKey::new(&Kek::generate()?));
+    let kek = Kek::generate()?;
+    let sealer = Sealer::new(LocalKey::new(&kek));
+    let cached = waxseal::Sealer::builder()
+        .wrap_with(LocalKey::new(&kek))
+        .cache(Caching::default());
+    let cached = Sealer::from(cached.build()?);
     let context = EncryptionContext::new([("tenant", "acme"), ("table", "users")])?;
     let key = sealer.data_key(&context)?;
     let sealed = key.seal(&PLAINTEXT, Aad::new("row 7"))?;
+    let cached_sealed = cached.seal(&PLAINTEXT, context.with_aad(b"row 7"))?;
+    cached.open(&cached_sealed, context.with_aad(b"row 7"))?;
     let mut subject = Subject {
         sealer,
+        cached,
         context,
         key,
         sealed,
+        cached_sealed,
         out: Vec::with_capacity(1024),
     };
     (0..times).try_for_each(|_| path(&mut subject))

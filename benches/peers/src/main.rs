@@ -45,8 +45,8 @@ fn main() {
     println!("{text}");
     if write {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        sections::replace(&root.join("benches/RESULTS.md"), "peers", &text);
-        std::fs::write(root.join("docs/img/peers.svg"), plot::render(&values)).expect("docs/img is there");
+        sections::replace(&root.join("benches/RESULTS.md"), "peers", "Beside other libraries", &text);
+        std::fs::write(root.join("docs/img/peers.svg"), plot::render(&values, &sections::machine())).expect("docs/img is there");
         eprintln!("written to benches/RESULTS.md and docs/img/peers.svg");
     }
 }

@@ -22,7 +22,7 @@ const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #1f2328 } .t
     @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .grid { stroke: #3d444d } \
     .seal { fill: #58a6ff } .open { fill: #3fb950 } }";
 
-pub fn render(values: &[(usize, Vec<Measured>)]) -> String {
+pub fn render(values: &[(usize, Vec<Measured>)], machine: &str) -> String {
     let mut body = String::new();
     let mut top = 30.0;
     for (len, title) in PANELS {
@@ -38,7 +38,7 @@ pub fn render(values: &[(usize, Vec<Measured>)]) -> String {
          role=\"img\" aria-label=\"Time to seal and to open 100 bytes and 1 MiB, by library\">\n<style>{STYLE}</style>\n\
          <rect class=\"seal\" x=\"{LABELS}\" y=\"8\" width=\"{BAR}\" height=\"{BAR}\"/><text x=\"{}\" y=\"19\">seal</text>\n\
          <rect class=\"open\" x=\"{}\" y=\"8\" width=\"{BAR}\" height=\"{BAR}\"/><text x=\"{}\" y=\"19\">open</text>\n\
-         <text x=\"{}\" y=\"19\">CPU time, logarithmic; shorter is faster</text>\n{body}</svg>\n",
+         <text x=\"{}\" y=\"19\">CPU time, logarithmic; shorter is faster. {machine}</text>\n{body}</svg>\n",
         LABELS + 18.0,
         LABELS + 70.0,
         LABELS + 88.0,

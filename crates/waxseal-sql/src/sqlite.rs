@@ -161,11 +161,7 @@ impl Connect for File {
             .thread_name(|_| "waxseal-sqlite".to_owned())
             .disable_statement_logging();
         let connection = options.connect().await.map_err(fault)?;
-        Ok(SqliteLink::new(
-            connection,
-            Arc::clone(&config.runtime),
-            identity(&file),
-        ))
+        SqliteLink::new(connection, Arc::clone(&config.runtime), identity(&file)).await
     }
 
     fn is_current(&self, link: &SqliteLink) -> bool {

@@ -138,8 +138,8 @@ impl<C: Connect> Store<C> {
 #[async_trait]
 impl<C: Connect> Inventory for Store<C> {
     async fn revision(&self) -> Result<u64> {
-        let found = self.run(0, |link, ring| Box::pin(tables::revision_and_latest(link, ring)));
-        Ok(found.await?.0)
+        self.run(0, |link, ring| Box::pin(tables::revision(link, ring)))
+            .await
     }
 
     async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
@@ -176,12 +176,9 @@ impl<C: Connect> Inventory for Store<C> {
         let now = self
             .run(0, |link, ring| Box::pin(tables::now(link, ring)))
             .await?;
-        let now = now.max(self.seen.fetch_max(now, Ordering::SeqCst));
-        Time::from_microseconds(now).map_err(|_| {
-            Error::new(ErrorKind::InventoryInvalid).with_detail(
-                "table waxseal_ring, column latest, or the clock of the database: it lies beyond the year 9999",
-            )
-        })
+        let seen = self.seen.fetch_max(now.as_microseconds(), Ordering::SeqCst);
+        // What was seen was a time.
+        Ok(Time::from_microseconds(seen).map_or(now, |seen| seen.max(now)))
     }
 
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {

@@ -67,6 +67,25 @@ impl<'a> Wanted<'a> {
             && key.actor.as_deref() == self.actor
     }
 
+    /// Where a thread looks among the few entries that it uses most: for a sixth of what the hash costs, since it reads
+    /// the ends of what is hashed. Who can choose wraps or contexts can make two of one hint. They take the slot from
+    /// each other, and are then found by their hashes.
+    pub(super) fn hint(&self) -> u64 {
+        let (_, _, stanzas) = self.wraps();
+        let mut hint = u64::from(self.request.purpose() as u8);
+        let mut mix = |part: [u8; 8]| {
+            hint = (hint.rotate_left(23) ^ u64::from_le_bytes(part)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        };
+        let (digest, binding) = (self.request.context().digest(), self.request.binding());
+        for bytes in [&digest[..], binding, stanzas] {
+            mix(bytes.last_chunk().copied().unwrap_or_default());
+        }
+        for text in [self.request.profile(), self.actor].into_iter().flatten() {
+            text.bytes().for_each(|byte| mix([byte; 8]));
+        }
+        hint
+    }
+
     pub(super) fn to_key(self) -> Key {
         let (threshold, count, stanzas) = self.wraps();
         Key {
@@ -190,6 +209,35 @@ mod tests {
         hashes.sort_unstable();
         hashes.dedup();
         assert_eq!(hashes.len(), requests.len());
+    }
+
+    #[test]
+    fn hints_tell_wraps_contexts_and_actors_apart() {
+        let (a, b) = (
+            EncryptionContext::new([("tenant", "a")]).unwrap(),
+            EncryptionContext::new([("tenant", "b")]).unwrap(),
+        );
+        let stanza = |last: u8| [&[1, 1, 224, 0, 1, b'p', 0, 1, b'k', 0, 0, 1][..], &[last]].concat();
+        let (one, two) = (stanza(1), stanza(2));
+        let section = |bytes| Some(WrapSection::parse(bytes).unwrap());
+        let base = Request::new(&a);
+        let all = [
+            (base.clone(), None),
+            (base.clone(), section(&one)),
+            (base.clone(), section(&two)),
+            (Request::new(&b), section(&one)),
+            (base.clone().with_binding([7; 32]), section(&one)),
+            (base.clone().with_purpose(Purpose::Open), section(&one)),
+            (base.clone().with_actor("alice"), section(&one)),
+            (base.clone().with_actor("bob"), section(&one)),
+        ];
+        let hint = |(request, wraps): &(Request<'_>, Option<WrapSection<'_>>)| {
+            Wanted::new(request, *wraps, false).hint()
+        };
+        let mut hints: Vec<_> = all.iter().map(hint).collect();
+        hints.sort_unstable();
+        hints.dedup();
+        assert_eq!(hints.len(), all.len());
     }
 
     #[test]

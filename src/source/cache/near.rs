@@ -88,7 +88,7 @@ impl Gone {
 }
 
 struct Kept {
-    hash: u64,
+    hint: u64,
     key: Arc<Key>,
     at_hand: Arc<AtHand>,
     gone: Gone,
@@ -146,15 +146,15 @@ impl Near {
     /// the lease will do.
     pub(super) fn find(
         &self,
-        hash: u64,
         wanted: &Wanted<'_>,
         bytes: Option<u64>,
         now: Monotonic,
         accept: impl FnOnce(&DekLease) -> bool,
     ) -> Option<Arc<AtHand>> {
+        let hint = wanted.hint();
         let mut place = self.place()?;
-        let kept = place.slots.get_mut(slot(hash))?.as_mut()?;
-        if kept.hash != hash
+        let kept = place.slots.get_mut(slot(hint))?.as_mut()?;
+        if kept.hint != hint
             || now >= kept.until
             || kept.generation != entropy::generation()
             || kept.uses >= USES
@@ -174,18 +174,19 @@ impl Near {
     }
 
     /// Keeps an entry that was found in the table, unless others are used more.
-    pub(super) fn keep(&self, hash: u64, key: &Arc<Key>, entry: &Entry, policy: &Caching) {
+    pub(super) fn keep(&self, wanted: &Wanted<'_>, key: &Arc<Key>, entry: &Entry, policy: &Caching) {
+        let hint = wanted.hint();
         // Dropped outside of the lock: it may be the last of a lease.
         let _former;
         let Some(mut place) = self.place() else { return };
-        let Some(place) = place.slots.get_mut(slot(hash)) else {
+        let Some(place) = place.slots.get_mut(slot(hint)) else {
             return;
         };
         let meter = entry.given.sealing.as_ref().map(|sealing| &sealing.meter);
         if let Some(kept) = place
             && !kept.is_over()
         {
-            if kept.hash == hash && Arc::ptr_eq(&kept.at_hand.lease, &entry.given.lease) {
+            if kept.hint == hint && Arc::ptr_eq(&kept.at_hand.lease, &entry.given.lease) {
                 kept.uses = 0;
                 if meter.is_some() && (kept.messages == 0 || kept.bytes < AHEAD.1 / 8) {
                     (kept.messages, kept.bytes) = ahead(meter, policy);
@@ -193,13 +194,13 @@ impl Near {
                 return;
             }
             kept.challenges += 1;
-            if kept.hash != hash && kept.challenges < CHALLENGES {
+            if kept.hint != hint && kept.challenges < CHALLENGES {
                 return;
             }
         }
         let (messages, bytes) = ahead(meter, policy);
         let kept = Kept {
-            hash,
+            hint,
             key: Arc::clone(key),
             at_hand: Arc::new(AtHand {
                 lease: Arc::clone(&entry.given.lease),
@@ -248,8 +249,8 @@ impl Near {
     }
 }
 
-fn slot(hash: u64) -> usize {
-    usize::try_from(hash >> 32).unwrap_or_default() % SLOTS
+fn slot(hint: u64) -> usize {
+    usize::try_from(hint >> 32).unwrap_or_default() % SLOTS
 }
 
 fn ahead(meter: Option<&Arc<Meter>>, policy: &Caching) -> (u64, u64) {

@@ -57,21 +57,21 @@ impl Core {
             return None;
         }
         let wanted = Wanted::new(request, Some(wraps), self.policy.shares_actors);
-        let hash = self.hash(&wanted);
         let near = self.near(false);
         if let Some(near) = near
-            && let Some(at_hand) = near.find(hash, &wanted, None, self.runtime.now(), |lease| {
+            && let Some(at_hand) = near.find(&wanted, None, self.runtime.now(), |lease| {
                 lease.verify(body, request.context()).is_ok()
             })
         {
             return Some(ToOpen::AtHand(at_hand));
         }
+        let hash = self.hash(&wanted);
         let look = |key: &Arc<Key>, entry: &mut Entry| {
             let hit = self.look_to_open(entry)?;
             if let Hit::Fresh { ahead: false, .. } = hit
                 && let Some(near) = near
             {
-                near.keep(hash, key, entry, &self.policy);
+                near.keep(&wanted, key, entry, &self.policy);
             }
             Some(hit)
         };

@@ -60,22 +60,22 @@ impl Core {
             return None;
         }
         let wanted = Wanted::new(request, None, self.policy.shares_actors);
-        let hash = self.hash(&wanted);
         let near = self.near(true);
         if let Some(near) = near
-            && let Some(at_hand) = near.find(hash, &wanted, bytes, self.runtime.now(), |lease| {
+            && let Some(at_hand) = near.find(&wanted, bytes, self.runtime.now(), |lease| {
                 lease.sessions_left() > 0
             })
         {
             return Some(ToSeal::AtHand(at_hand));
         }
+        let hash = self.hash(&wanted);
         let hit = self.sealing.peek_with_key(
             hash,
             |key| wanted.is(key),
             |key, entry| {
                 let hit = self.look(entry, bytes)?;
                 if let Some(near) = near.filter(|_| !hit.ahead) {
-                    near.keep(hash, key, entry, &self.policy);
+                    near.keep(&wanted, key, entry, &self.policy);
                 }
                 Some(hit)
             },

@@ -1,7 +1,7 @@
 //! Two handles at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use super::sample::{change, id, key, scope, scopes, signed, time};
@@ -76,7 +76,10 @@ pub(super) async fn one_of_two_changes_wins(subject: &Subject) -> Outcome {
 }
 
 const SCOPES: [&str; 5] = ["a", "b", "c", "d", "e"];
-const CHANGES: u64 = 60;
+/// So many changes and reads there are at least, and no more changes, if they are fast, than that.
+const CHANGES: u64 = 40;
+const READS: u32 = 40;
+const MOST_CHANGES: u64 = 2_000;
 
 /// A change that says its revision everywhere.
 fn uniform(follows: u64) -> Finding<Change> {
@@ -119,13 +122,25 @@ fn check_uniform(snapshot: &Snapshot) -> Finding<()> {
 pub(super) async fn a_snapshot_is_of_one_moment(subject: &Subject) -> Outcome {
     let (one, other) = subject.open().await?;
     subject.good("a change", one.commit(&uniform(0)?).await)?;
-    let is_over = AtomicBool::new(false);
+    let (is_over, reads) = (AtomicBool::new(false), AtomicU32::new(0));
     let (written, read) = both(
         || {
-            let written = (1..CHANGES).try_for_each(|follows| {
-                let written = commit(&one, &uniform(follows)?);
-                subject.good("a change while another reads", written)
-            });
+            // While the other reads, however fast either is.
+            let mut follows = 1;
+            let written = loop {
+                let enough = follows >= CHANGES && reads.load(Ordering::SeqCst) >= READS;
+                if enough || follows >= MOST_CHANGES {
+                    break Ok(follows);
+                }
+                let change = match uniform(follows) {
+                    Ok(change) => change,
+                    Err(why) => break Err(why),
+                };
+                if let Err(why) = subject.good("a change while another reads", commit(&one, &change)) {
+                    break Err(why);
+                }
+                follows += 1;
+            };
             is_over.store(true, Ordering::SeqCst);
             written
         },
@@ -135,19 +150,16 @@ pub(super) async fn a_snapshot_is_of_one_moment(subject: &Subject) -> Outcome {
                 let was_over = is_over.load(Ordering::SeqCst);
                 let snapshot = pollster::block_on(other.read(&scopes, &nodes));
                 check_uniform(&subject.good("read while another writes", snapshot)?)?;
+                reads.fetch_add(1, Ordering::SeqCst);
                 if was_over {
                     return Ok::<_, String>(());
                 }
             }
         },
     );
-    written?;
     read?;
-    same(
-        "the revision",
-        &subject.good("revision", other.revision().await)?,
-        &CHANGES,
-    )?;
+    let revision = subject.good("revision", other.revision().await)?;
+    same("the revision", &revision, &written?)?;
     PASSED
 }
 

@@ -33,18 +33,33 @@ mod code {
 #[derive(Debug)]
 pub(crate) struct SqliteLink {
     connection: SqliteConnection,
+    /// A statement that still runs when this is gone is ended.
+    _alive: Arc<()>,
     runtime: Arc<dyn Runtime>,
     /// Which file it is: the path may lead to another one meanwhile.
     pub(crate) file: (u64, u64),
 }
 
+/// After so many steps of a statement SQLite asks whether somebody still waits for it: some milliseconds.
+const STEPS: i32 = 100_000;
+
 impl SqliteLink {
-    pub(crate) fn new(connection: SqliteConnection, runtime: Arc<dyn Runtime>, file: (u64, u64)) -> Self {
-        Self {
+    pub(crate) async fn new(
+        mut connection: SqliteConnection,
+        runtime: Arc<dyn Runtime>,
+        file: (u64, u64),
+    ) -> Result<Self> {
+        let alive = Arc::new(());
+        let awaited = Arc::downgrade(&alive);
+        let mut handle = connection.lock_handle().await.map_err(fault)?;
+        handle.set_progress_handler(STEPS, move || awaited.strong_count() > 0);
+        drop(handle);
+        Ok(Self {
             connection,
+            _alive: alive,
             runtime,
             file,
-        }
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use waxseal::ring::inventory::{Change, Row, Signed, Snapshot};
 use waxseal::{Error, ErrorKind, Result};
 
-use super::revision_and_latest;
+use super::revision;
 use crate::link::{Begin, Link, Value, fixed};
 
 /// For how long heartbeats are kept at least.
@@ -34,7 +34,7 @@ pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change, see
     // First of all, so that whoever commits at the same time waits here: on PostgreSQL the row is locked by this statement, which then
     // compares the revision that the other has left. On SQLite the whole file is locked already.
     if !put_head(link, ring, change, clock).await? {
-        let (revision, _) = revision_and_latest(link, ring).await?;
+        let revision = revision(link, ring).await?;
         link.rollback().await?;
         return Ok(Outcome::Conflict(format!(
             "the change follows revision {}, and the ring has revision {revision}",

@@ -11,6 +11,7 @@ pub(crate) use find::{next_due, scope_of, scopes_after, scopes_due, scopes_of_ke
 pub(crate) use read::read;
 
 use waxseal::Result;
+use waxseal::ring::Time;
 
 use crate::link::{Link, Select, fixed};
 
@@ -20,19 +21,27 @@ const RING: Select = Select {
     key: 1,
 };
 
-/// The revision of the ring and the greatest time of a commit. Zeros if there is no ring.
-pub(crate) async fn revision_and_latest(link: &mut dyn Link, ring: &str) -> Result<(u64, i64)> {
-    let sql = fixed("select substr(ring, 1, 256), revision, latest from waxseal_ring where ring = $1");
+/// The revision of the ring. 0 if there is none.
+pub(crate) async fn revision(link: &mut dyn Link, ring: &str) -> Result<u64> {
+    let sql = fixed("select substr(ring, 1, 256), revision from waxseal_ring where ring = $1");
     match link.row(&RING, sql, &[ring.into()]).await? {
-        Some(record) => Ok((record.count("revision")?, record.int("latest")?)),
-        None => Ok((0, i64::MIN)),
+        Some(record) => record.count("revision"),
+        None => Ok(0),
     }
 }
 
 /// The database's time, not earlier than the last commit.
-pub(crate) async fn now(link: &mut dyn Link, ring: &str) -> Result<i64> {
+///
+/// What is no time is refused here: a process that has once seen it would go by it for ever.
+pub(crate) async fn now(link: &mut dyn Link, ring: &str) -> Result<Time> {
     let clock = link.clock().await?;
-    Ok(revision_and_latest(link, ring).await?.1.max(clock))
+    let sql = fixed("select substr(ring, 1, 256), revision, latest from waxseal_ring where ring = $1");
+    let latest = match link.row(&RING, sql, &[ring.into()]).await? {
+        Some(record) => read::time(&record, "latest")?,
+        None => None,
+    };
+    let clock = Time::from_microseconds(clock)?;
+    Ok(latest.map_or(clock, |latest| latest.max(clock)))
 }
 
 /// `$first, $second, …`: as many parameters.
@@ -42,3 +51,6 @@ fn parameters(first: usize, count: usize) -> String {
         .collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod plans;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
 use waxseal::ErrorKind;
 use waxseal::ring::Inventory;
 use waxseal::ring::inventory::{Change, Heartbeat};
@@ -210,4 +212,40 @@ fn heartbeats_that_are_long_over_are_forgotten() {
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].process, "2");
     });
+}
+
+#[test]
+fn a_file_that_another_process_has_locked_is_a_timeout_and_then_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    let config = SqliteConfig::new(&path).with_timeout(Duration::from_millis(400));
+    let inventory = pollster::block_on(SqliteInventory::create(config)).unwrap();
+    pollster::block_on(inventory.commit(&change(0))).unwrap();
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let run = |connection: Option<SqliteConnection>, sql: &'static str| {
+        let options = SqliteConnectOptions::new().filename(&path);
+        let done = tokio.spawn(async move {
+            let mut connection = match connection {
+                Some(connection) => connection,
+                None => options.connect().await.unwrap(),
+            };
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            connection
+        });
+        pollster::block_on(done).unwrap()
+    };
+    let other = run(None, "begin exclusive");
+    pollster::block_on(async {
+        let error = inventory.commit(&change(1)).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::TimedOut, true));
+        assert_eq!(
+            inventory.revision().await.unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
+    });
+    run(Some(other), "commit");
+    pollster::block_on(inventory.commit(&change(1))).unwrap();
 }

@@ -2,6 +2,15 @@
 
 #[cfg(feature = "sqlite")]
 mod files;
+#[cfg(all(feature = "sqlite", unix))]
+mod fork;
+mod forms;
+#[cfg(feature = "postgres")]
+mod hangs;
+#[cfg(all(feature = "sqlite", unix))]
+mod kills;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod support;
+#[cfg(feature = "sqlite")]
+mod tampering;

@@ -95,7 +95,11 @@ mod live {
 
         /// As the owner of everything.
         pub(crate) fn url(&self) -> String {
-            format!("{}?options[search_path]={}", self.server, self.schema)
+            let schema = &self.schema;
+            format!(
+                "{}?application_name={schema}&options[search_path]={schema}",
+                self.server
+            )
         }
 
         pub(crate) fn url_as(&self, role: &str) -> String {
@@ -137,6 +141,30 @@ mod live {
                 lines.join("\n")
             });
             done.await.unwrap()
+        }
+
+        /// Ends every other connection that was made with a URL of this database.
+        pub(crate) async fn end_connections(&self) {
+            let sql = format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{}' and pid <> pg_backend_pid()",
+                self.schema
+            );
+            self.run(&sql).await;
+        }
+
+        /// Executes a statement in a transaction that goes on until what is returned is dropped.
+        pub(crate) fn hold(&self, sql: &str) -> PgConnection {
+            let (url, sql) = (self.url(), sql.to_owned());
+            let held = self.tokio.spawn(async move {
+                let mut connection = PgConnection::connect(&url).await.unwrap();
+                let sql = format!("begin; {sql}");
+                sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut connection)
+                    .await
+                    .unwrap();
+                connection
+            });
+            pollster::block_on(held).unwrap()
         }
 
         /// A user with the rights of a reader, and one with those of a writer, as the grants that come with the crate say.
