@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pollster::block_on;
 use waxseal::envelope::KekRef;
@@ -91,8 +91,8 @@ fn four_processes(store: &Store, folder: &Path) {
 
 /// Starts four, kills one after the other, and starts it again, until each has ticked 200 times. Returns the number of kills.
 fn kill_at_random(work: &impl Fn(usize) -> String) -> usize {
-    let mut random =
-        u64::from(std::process::id()) ^ Instant::now().elapsed().as_nanos() as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    let nanos = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    let mut random = (u64::from(std::process::id()) << 32) | u64::from(nanos);
     let mut next = |below: u64| {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)

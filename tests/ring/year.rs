@@ -255,7 +255,7 @@ impl Year {
                 values.rewrap(&self.sealer).await;
             }
         }
-        if week % 10 == 0 {
+        if week.is_multiple_of(10) {
             for values in &mut self.values {
                 values.forget_some(&self.sealer).await;
             }
