@@ -13,7 +13,7 @@ use super::{RecordId, Scope};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The number of levels above the buckets.
-const DEPTH: usize = 3;
+pub(crate) const DEPTH: usize = 3;
 const FANOUT: usize = 16;
 /// In a bucket: the hash of a scope, the id and kind of a record, and the hash of its body.
 const ENTRY: usize = 32 + 16 + 1 + 32;
@@ -158,6 +158,24 @@ fn entries<'b>(path: &str, body: &'b [u8]) -> Result<&'b [[u8; ENTRY]]> {
         (entries, []) => Ok(entries),
         _ => Err(invalid(path)),
     }
+}
+
+/// The path of the bucket that a scope is in.
+pub(crate) fn bucket_of(scope: &Scope) -> NodePath {
+    let [.., path] = paths(scope);
+    path
+}
+
+/// The children of a node that must have this digest and is no bucket.
+///
+/// # Errors
+/// `InventoryInvalid` if the node is another one.
+pub(crate) fn children(nodes: &Nodes, path: &str, digest: &Digest) -> Result<Vec<(NodePath, Digest)>> {
+    let body = checked(nodes, path, digest)?;
+    let digits = HEX.iter().enumerate();
+    digits
+        .map(|(index, digit)| Ok((format!("{path}{}", char::from(*digit)), child(path, body, index)?)))
+        .collect()
 }
 
 /// The records of a scope that the root stands for, in the order of their ids.

@@ -33,6 +33,8 @@ mod pkcs11;
     feature = "vault-transit"
 ))]
 mod ring;
+#[cfg(all(feature = "ring", feature = "vault-transit"))]
+mod ring_source;
 #[cfg(feature = "vault-transit")]
 mod vault_transit;
 

@@ -37,6 +37,8 @@ mod rewrap_keeps;
 mod rewrapper;
 #[cfg(feature = "ring")]
 mod ring_rotation;
+#[cfg(feature = "ring")]
+mod ring_source;
 mod streams;
 mod why_not;
 
@@ -50,6 +52,9 @@ mod fuzz_bodies;
 mod log;
 #[path = "../support/pools.rs"]
 mod pools;
+#[cfg(feature = "ring")]
+#[path = "../support/ring.rs"]
+mod ring_support;
 #[path = "../support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "its main is not called")]

@@ -48,6 +48,12 @@ mod pkcs11_support;
 #[allow(dead_code, reason = "shared with the other tests of AWS KMS")]
 mod server;
 
+#[cfg(all(feature = "ring", unix))]
+mod ring_fork;
+#[cfg(feature = "ring")]
+#[path = "../support/ring.rs"]
+mod ring_support;
+
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -78,6 +84,8 @@ fn tests() -> Vec<Test> {
         hardening::TESTS,
         #[cfg(all(feature = "pkcs11", unix))]
         pkcs11_fork::TESTS,
+        #[cfg(all(feature = "ring", unix))]
+        ring_fork::TESTS,
     ]
     .concat()
 }

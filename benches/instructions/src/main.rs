@@ -10,6 +10,8 @@ use waxseal::backend::local::LocalKey;
 use waxseal::source::Caching;
 use waxseal::{Aad, DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
 
+mod ring;
+
 const PLAINTEXT: [u8; 100] = [7; 100];
 
 /// What the paths work on.
@@ -17,17 +19,20 @@ struct Subject {
     sealer: Sealer,
     /// The same with a cache, which is warm.
     cached: Sealer,
+    /// The same with a key ring and a cache.
+    ring: Sealer,
     context: EncryptionContext,
     key: DataKey,
     sealed: Vec<u8>,
     cached_sealed: Vec<u8>,
+    ring_sealed: Vec<u8>,
     out: Vec<u8>,
 }
 
 type Path = fn(&mut Subject) -> Result<()>;
 
 /// The paths, by the names they have in `baseline`.
-const PATHS: [(&str, Path); 7] = [
+const PATHS: [(&str, Path); 9] = [
     ("data-key-seal-100", |subject| {
         subject.out.clear();
         subject
@@ -59,6 +64,16 @@ const PATHS: [(&str, Path); 7] = [
         black_box(subject.cached.open(black_box(&subject.cached_sealed), binding)?);
         Ok(())
     }),
+    ("ring-seal-100", |subject| {
+        let binding = subject.context.with_aad(b"row 7");
+        black_box(subject.ring.seal(black_box(&PLAINTEXT), binding)?);
+        Ok(())
+    }),
+    ("ring-open-100", |subject| {
+        let binding = subject.context.with_aad(b"row 7");
+        black_box(subject.ring.open(black_box(&subject.ring_sealed), binding)?);
+        Ok(())
+    }),
     ("rewrap", |subject| {
         black_box(
             subject
@@ -81,13 +96,18 @@ fn run(path: Path, times: u32) -> Result<()> {
     let sealed = key.seal(&PLAINTEXT, Aad::new("row 7"))?;
     let cached_sealed = cached.seal(&PLAINTEXT, context.with_aad(b"row 7"))?;
     cached.open(&cached_sealed, context.with_aad(b"row 7"))?;
+    let ring = Sealer::from(ring::open()?.sealer().build()?);
+    let ring_sealed = ring.seal(&PLAINTEXT, context.with_aad(b"row 7"))?;
+    ring.open(&ring_sealed, context.with_aad(b"row 7"))?;
     let mut subject = Subject {
         sealer,
         cached,
+        ring,
         context,
         key,
         sealed,
         cached_sealed,
+        ring_sealed,
         out: Vec::with_capacity(1024),
     };
     (0..times).try_for_each(|_| path(&mut subject))

@@ -42,4 +42,4 @@ pub(super) mod idempotency;
     feature = "vault-transit"
 ))]
 pub(super) mod kept;
-pub(super) mod secret_file;
+pub(crate) mod secret_file;

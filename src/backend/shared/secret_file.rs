@@ -13,7 +13,14 @@ use crate::value::error::{Error, Result};
 /// The most that is read.
 const MAX: usize = 1024;
 
-/// The text of a file, less one line end at its end. `what` names the file in errors, which never quote it.
+/// The text of a file that never may be shared, less one line end at its end. `what` names the file in errors, which never
+/// quote it.
+#[cfg(feature = "ring")]
+pub(crate) fn read_private(path: &Path, what: &str) -> Result<SecretString> {
+    read_checked(path, what, Some(""), MAX)
+}
+
+/// The same, for a file of a key URI.
 pub(in crate::backend) fn read(path: &Path, what: &str, allow_shared: bool) -> Result<SecretString> {
     read_at_most(path, what, allow_shared, MAX)
 }
@@ -25,6 +32,12 @@ pub(in crate::backend) fn read_at_most(
     allow_shared: bool,
     max: usize,
 ) -> Result<SecretString> {
+    let otherwise = ", or accept that with the option allow-shared=true of the key URI";
+    read_checked(path, what, (!allow_shared).then_some(otherwise), max)
+}
+
+/// Refuses a file that others can read if there is an advice what to do `otherwise`.
+fn read_checked(path: &Path, what: &str, otherwise: Option<&str>, max: usize) -> Result<SecretString> {
     let shown = path.display();
     let failed = |error: std::io::Error| {
         Error::configuration(format!("cannot read the {what} {shown}: {}", error.kind())).with_source(error)
@@ -43,8 +56,8 @@ pub(in crate::backend) fn read_at_most(
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     regular(&metadata)?;
-    if !allow_shared {
-        check_mode(&metadata, path, what)?;
+    if let Some(otherwise) = otherwise {
+        check_mode(&metadata, path, what, otherwise)?;
     }
     all_of(file, &format!("the {what} {shown}"), max)
 }
@@ -76,21 +89,20 @@ pub(in crate::backend) fn text_of(text: &SecretString) -> Result<SecretString> {
 }
 
 #[cfg(unix)]
-fn check_mode(metadata: &Metadata, path: &Path, what: &str) -> Result<()> {
+fn check_mode(metadata: &Metadata, path: &Path, what: &str, otherwise: &str) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = metadata.permissions().mode();
     if mode & 0o077 == 0 {
         return Ok(());
     }
     Err(Error::configuration(format!(
-        "the {what} {} can be read by others (mode {:03o}); run chmod 600 on it, or accept that with the option \
-         allow-shared=true of the key URI",
+        "the {what} {} can be read by others (mode {:03o}); run chmod 600 on it{otherwise}",
         path.display(),
         mode & 0o777
     )))
 }
 
 #[cfg(not(unix))]
-fn check_mode(_: &Metadata, _: &Path, _: &str) -> Result<()> {
+fn check_mode(_: &Metadata, _: &Path, _: &str, _: &str) -> Result<()> {
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::source::Leases;
 use crate::value::error::{Error, Result};
 
 /// How many scopes are kept, unless said otherwise.
-const SCOPES: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+const SCOPES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// What a ring was told.
 #[derive(Clone, Debug)]
@@ -92,7 +92,8 @@ impl Builder {
     }
 
     /// Keeps the keys of this many scopes; those that were not used for longest go first, and their leases with them, after
-    /// `max_stale` of the settings. 1,000 by default.
+    /// `max_stale` of the settings. 10,000 by default, which takes up to 50 MB: as many as are in use within an hour, or
+    /// more.
     pub fn scopes(mut self, at_most: NonZeroUsize) -> Self {
         self.options.scopes = at_most;
         self

@@ -11,10 +11,11 @@ use super::Options;
 use super::beat::{Probes, process_name};
 use super::keys::{Changes, ScopeKeys};
 use super::managers::Managers;
+use super::settle::Seen;
 use super::single::Single;
+use super::state::{Entry, Need, State, is_about_records, no_key};
 use super::watch::Watcher;
 use crate::key::Request;
-use crate::message::Pulse;
 use crate::ring::record::invalid;
 use crate::ring::{Inventory, Mark, Scope, Settings, Trust, View};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
@@ -24,19 +25,14 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 /// How long one read of the inventory may take.
 pub(super) const READ: Duration = Duration::from_secs(5);
+/// How often something is read again because the ring was changed while it was read.
+const TRIES: usize = 8;
 /// How many scopes are read at once.
 const CHUNK: usize = 64;
 /// How many scopes without keys are remembered.
 const ABSENT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 /// How often the signed head is read, though the revision is the same.
 const HEAD: Duration = Duration::from_secs(30);
-
-/// What the keys of a scope are wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
-    Seal,
-    Open,
-}
 
 pub(super) struct Core {
     pub(super) trust: Arc<Trust>,
@@ -50,31 +46,11 @@ pub(super) struct Core {
     pub(super) probes: Probes,
     /// Of the process that opened it.
     generation: u64,
+    first_settings: Arc<Settings>,
     state: Mutex<State>,
     loads: Single<Scope, ()>,
     checks: Single<(), ()>,
     pub(super) watcher: OnceLock<Watcher>,
-}
-
-struct State {
-    settings: Arc<Settings>,
-    /// The newest head that was verified.
-    mark: Mark,
-    head_read: Monotonic,
-    /// When the inventory was last found to be as it is known here.
-    confirmed: Monotonic,
-    scopes: LruCache<Scope, Entry>,
-    /// Scopes that had no key, at which revision, and when that was read.
-    absent: LruCache<Scope, (u64, Monotonic)>,
-    /// Why the last attempt to read the inventory failed.
-    failed: Option<Error>,
-    attempted: Monotonic,
-}
-
-struct Entry {
-    keys: Arc<ScopeKeys>,
-    /// Why what the inventory holds of it now is not used.
-    bad: Option<Error>,
 }
 
 /// What is known, in numbers.
@@ -105,6 +81,7 @@ impl Core {
             confirmed: begun,
             scopes: LruCache::new(options.scopes),
             absent: LruCache::new(ABSENT),
+            seen: Seen::default(),
             failed: None,
             attempted: begun,
         };
@@ -118,6 +95,7 @@ impl Core {
             leases: options.leases.clone(),
             options,
             generation: entropy::generation(),
+            first_settings: Arc::clone(view.settings()),
             state: Mutex::new(state),
             loads: Single::default(),
             checks: Single::default(),
@@ -139,13 +117,17 @@ impl Core {
         ))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // What is replaced is replaced by one assignment, or read again.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.lock().settings)
+        match self.check_process() {
+            Ok(()) => Arc::clone(&self.lock().settings),
+            // A lock may have been held when the process was forked.
+            Err(_) => Arc::clone(&self.first_settings),
+        }
     }
 
     pub(super) fn known(&self) -> Known {
@@ -253,8 +235,7 @@ impl Core {
             let work = async move {
                 let begun = core.runtime.now();
                 let scopes = [scope];
-                let read = core.trust.read(&*core.inventory, &scopes);
-                match with_timeout(&*core.runtime, Some(READ), read).await {
+                match core.read(&scopes).await {
                     Ok(view) => {
                         core.note(None);
                         core.publish(&view, &scopes, begun);
@@ -295,12 +276,13 @@ impl Core {
     }
 
     async fn look_at_all(&self) -> Result<()> {
+        // What is known before is not newer than what is read.
         let begun = self.runtime.now();
-        let revision = with_timeout(&*self.runtime, Some(READ), self.inventory.revision()).await?;
         let (known, is_head_due) = {
             let state = self.lock();
             (state.mark.revision, begun >= state.head_read + HEAD)
         };
+        let revision = with_timeout(&*self.runtime, Some(READ), self.inventory.revision()).await?;
         if revision < known {
             return Err(invalid(format!(
                 "the ring is at revision {revision}, and revision {known} was seen before: the inventory was taken back to an older state"
@@ -310,6 +292,7 @@ impl Core {
             let view = self.read(&[]).await?;
             self.lock().head_read = begun;
             self.publish(&view, &[], begun);
+            self.settle(view).await?;
         }
         let behind = self.behind();
         for scopes in behind.chunks(CHUNK) {
@@ -319,9 +302,20 @@ impl Core {
         Ok(())
     }
 
-    async fn read(&self, scopes: &[Scope]) -> Result<View> {
-        let read = self.trust.read(&*self.inventory, scopes);
-        with_timeout(&*self.runtime, Some(READ), read).await
+    pub(super) async fn read(&self, scopes: &[Scope]) -> Result<View> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let mark = self.trust.mark();
+            let read = self.trust.read(&*self.inventory, scopes);
+            match with_timeout(&*self.runtime, Some(READ), read).await {
+                // Somebody else has seen a newer revision while this one was on its way.
+                Err(error) if error.kind() == ErrorKind::InventoryInvalid && self.trust.mark() != mark => {
+                    last = Some(error);
+                }
+                read => return read,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
     }
 
     /// Reads scopes again; if they do not all verify, each by itself, so that one that was tampered with stops no other.
@@ -353,7 +347,7 @@ impl Core {
     /// The loaded scopes that are not known to be as they are at the newest revision.
     fn behind(&self) -> Vec<Scope> {
         let state = self.lock();
-        let is_behind = |entry: &Entry| entry.bad.is_some() || entry.keys.revision < state.mark.revision;
+        let is_behind = |entry: &Entry| entry.bad.is_some() || entry.as_of < state.mark.revision;
         let behind = state.scopes.iter().filter(|(_, entry)| is_behind(entry));
         behind.map(|(scope, _)| scope.clone()).collect()
     }
@@ -442,78 +436,11 @@ impl Core {
         state.confirmed = state.confirmed.max(begun);
         let (settings, revision) = (Arc::clone(&state.settings), state.mark.revision);
         for (_, entry) in &state.scopes {
-            if entry.bad.is_none() && entry.keys.revision >= revision {
+            if entry.bad.is_none() && entry.as_of >= revision {
                 entry.keys.prolong(&settings, begun);
             }
         }
     }
-}
-
-impl State {
-    fn publish(&mut self, view: &View, scope: &Scope, begun: Monotonic, changes: &mut Vec<(Scope, Changes)>) {
-        let former = self.scopes.peek(scope).map(|entry| Arc::clone(&entry.keys));
-        if former
-            .as_ref()
-            .is_some_and(|former| former.revision > view.revision())
-        {
-            return;
-        }
-        let (seals, opens) = match &former {
-            Some(former) => (former.seals.clone(), former.opens.clone()),
-            None => (Pulse::until(begun), Pulse::until(begun)),
-        };
-        let keys = Arc::new(ScopeKeys::new(view, scope, seals, opens));
-        if let Some(former) = &former {
-            changes.push((scope.clone(), keys.changes_since(former)));
-        }
-        if keys.is_empty() {
-            self.scopes.pop(scope);
-            self.absent.put(scope.clone(), (view.revision(), begun));
-            return;
-        }
-        keys.prolong(view.settings(), begun);
-        let entry = Entry { keys, bad: None };
-        match self.scopes.peek_mut(scope) {
-            Some(there) => *there = entry,
-            None => drop(self.scopes.put(scope.clone(), entry)),
-        }
-    }
-}
-
-impl ScopeKeys {
-    fn prolong(&self, settings: &Settings, begun: Monotonic) {
-        for (need, pulse) in [(Need::Seal, &self.seals), (Need::Open, &self.opens)] {
-            pulse.prolong(begun + need.max_stale(settings));
-        }
-    }
-}
-
-impl Need {
-    pub(super) fn pulse(self, keys: &ScopeKeys) -> &Pulse {
-        match self {
-            Self::Seal => &keys.seals,
-            Self::Open => &keys.opens,
-        }
-    }
-
-    pub(super) fn max_stale(self, settings: &Settings) -> Duration {
-        match self {
-            Self::Seal => settings.max_stale.at_most(),
-            Self::Open => settings.max_stale_open.at_most(),
-        }
-    }
-}
-
-fn no_key(scope: &Scope) -> Error {
-    Error::new(ErrorKind::NoKeyForScope).with_detail(format!("the ring has no key of scope {scope}"))
-}
-
-/// Whether an error says that what was read is not to be used; anything else says that it could not be read.
-fn is_about_records(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. }
-    )
 }
 
 impl fmt::Debug for Core {

@@ -15,7 +15,6 @@ use crate::value::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(super) struct ScopeKeys {
     pub(super) scope: Scope,
-    pub(super) revision: u64,
     /// All keys, by KEK.
     pub(super) keks: Vec<Arc<Kek>>,
     slots: Vec<SlotKeys>,
@@ -62,7 +61,6 @@ impl ScopeKeys {
         slots.sort_by_key(|slot| slot.slot != Slot::default());
         Self {
             scope: scope.clone(),
-            revision: view.revision(),
             keks: keks.into_iter().map(Arc::new).collect(),
             slots,
             seals,

@@ -2,11 +2,14 @@
 
 mod beat;
 mod builder;
+mod choose;
 mod core;
 mod keys;
 mod manager;
 mod managers;
+mod settle;
 mod single;
+mod state;
 mod watch;
 
 use std::fmt;
@@ -17,21 +20,16 @@ use async_trait::async_trait;
 
 pub use self::builder::Builder;
 use self::builder::Options;
-use self::core::{Core, Need};
+use self::core::Core;
 use self::keys::{ScopeKeys, to_kek};
-use self::manager::{Closed, RingKey};
 pub(in crate::ring) use self::single::Single;
-use super::{Backends, Inventory, KeyRecord, Mark, Scope, Settings, Trust};
+use self::state::Need;
+use super::{Backends, Inventory, Mark, Scope, Settings, Trust};
 use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
 use crate::key::{Purpose, Request};
-use crate::message::Pulse;
-use crate::runtime::{Monotonic, with_timeout};
 use crate::sealer;
-use crate::source::{AnyOf, Caching, Currency, DekLease, DekSource, Leases, Rewrapped};
-use crate::value::error::{Error, ErrorKind, Result};
-
-/// How long opening the KEK of a key may take.
-const OPENING: Duration = Duration::from_secs(30);
+use crate::source::{Caching, Currency, DekLease, DekSource, Leases, Rewrapped};
+use crate::value::error::{Error, Result};
 
 /// The keys of a ring, as an application uses them: a [`DekSource`].
 ///
@@ -186,105 +184,6 @@ impl KeyRing {
     }
 }
 
-impl Core {
-    /// A key to wrap with, pinned to its version.
-    async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<KeyRecord>) -> Result<RingKey> {
-        let kek = keys
-            .kek_of(key)
-            .ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
-        let opening = self.managers.of(&key.provenance);
-        let manager = with_timeout(&*self.runtime, Some(OPENING), opening).await?;
-        Ok(RingKey::open(Arc::clone(kek), Arc::clone(key), manager))
-    }
-
-    fn any_of(&self) -> AnyOf {
-        AnyOf::default().with_runtime(Arc::clone(&self.runtime))
-    }
-
-    /// The keys that wrap for a request.
-    async fn wrapping(&self, keys: &ScopeKeys, request: &Request<'_>) -> Result<AnyOf> {
-        let mut any_of = self.any_of();
-        for key in keys.to_wrap(request.context().digest())? {
-            any_of = any_of.wrap_with(self.ring_key(keys, key).await?);
-        }
-        Ok(any_of)
-    }
-
-    /// The keys that may open a wrap section. One that is not open yet is opened when it is asked, in its share of the time.
-    fn opening(&self, keys: &ScopeKeys, wraps: WrapSection<'_>) -> AnyOf {
-        let mut any_of = self.any_of();
-        for kek in &keys.keks {
-            let mut stanzas = wraps.stanzas().filter(|stanza| kek.may_have_wrapped(*stanza));
-            let Some(first) = stanzas.next() else { continue };
-            let permitted = |version| kek.verdict(version, Purpose::Open);
-            let refused = permitted(first.kek_version)
-                .err()
-                .filter(|_| stanzas.all(|stanza| permitted(stanza.kek_version).is_err()));
-            any_of = match (refused, kek.opener(Purpose::Open)) {
-                (None, Some(key)) => {
-                    let (kek, key) = (Arc::clone(kek), Arc::clone(key));
-                    any_of.open_with(match self.managers.at_hand(&key.provenance) {
-                        Some(manager) => RingKey::open(kek, key, manager),
-                        None => RingKey::later(kek, key, Arc::clone(&self.managers)),
-                    })
-                }
-                (refused, _) => {
-                    let error = refused.unwrap_or_else(|| kek.refusal());
-                    any_of.open_with(Closed::new(Arc::clone(kek), error, None))
-                }
-            };
-        }
-        any_of
-    }
-
-    /// The keys that wrap now, and those whose wraps they may replace.
-    async fn rewrapping(
-        &self,
-        keys: &ScopeKeys,
-        wraps: WrapSection<'_>,
-        request: &Request<'_>,
-    ) -> Result<AnyOf> {
-        let mut any_of = self.any_of();
-        let chosen = keys.to_wrap(request.context().digest())?;
-        for key in &chosen {
-            any_of = any_of.wrap_with(self.ring_key(keys, key).await?);
-        }
-        for kek in &keys.keks {
-            let is_chosen = chosen.iter().any(|key| kek.is_of(key));
-            if is_chosen || !wraps.stanzas().any(|stanza| kek.may_have_wrapped(stanza)) {
-                continue;
-            }
-            let (kek, purpose) = (Arc::clone(kek), Purpose::Rewrap);
-            any_of = match kek.opener(purpose) {
-                Some(key) => match self.ring_key(keys, key).await {
-                    Ok(manager) => any_of.open_with(manager),
-                    Err(error) => any_of.open_with(Closed::new(kek, error, None)),
-                },
-                // It is not asked to unwrap, and knows whether its ids are unique in the world.
-                None => {
-                    let error = kek.refusal();
-                    let manager = match kek.keys.last() {
-                        Some(key) => {
-                            let opening = self.managers.of(&key.provenance);
-                            with_timeout(&*self.runtime, Some(OPENING), opening).await.ok()
-                        }
-                        None => None,
-                    };
-                    any_of.open_with(Closed::new(kek, error, manager))
-                }
-            };
-        }
-        Ok(any_of)
-    }
-
-    /// Lets a lease end when the ring says so.
-    fn bound(&self, lease: &DekLease, pulse: &Pulse, begun: Monotonic) {
-        let end = begun + self.settings().lease_age.at_most();
-        lease.end_by_with_streams(end, end + self.options.stream_age);
-        lease.stand_on(pulse);
-    }
-}
-
 /// The request, which names what wraps now if it asks to leave that alone.
 fn knowing<'r>(request: &Request<'r>, current: &'r [KekRef]) -> Request<'r> {
     let rules = request.rewrap_rules();
@@ -349,35 +248,6 @@ impl DekSource for KeyRing {
             return Currency::Unknown;
         };
         self.0.currency(&keys, wraps, &knowing(request, &current))
-    }
-}
-
-impl Core {
-    /// What is known of wraps without a call, and with what is open.
-    fn currency(&self, keys: &ScopeKeys, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
-        let Ok(chosen) = keys.to_wrap(request.context().digest()) else {
-            return Currency::Unknown;
-        };
-        let mut any_of = self.any_of();
-        for kek in &keys.keks {
-            let key = chosen.iter().find(|key| kek.is_of(key));
-            if key.is_none() && !wraps.stanzas().any(|stanza| kek.may_have_wrapped(stanza)) {
-                continue;
-            }
-            let wraps_now = key.is_some();
-            let Some(key) = key.copied().or_else(|| kek.keys.last()) else {
-                continue;
-            };
-            let Some(manager) = self.managers.at_hand(&key.provenance) else {
-                return Currency::Unknown;
-            };
-            let ring_key = RingKey::open(Arc::clone(kek), Arc::clone(key), manager);
-            any_of = match wraps_now {
-                true => any_of.wrap_with(ring_key),
-                false => any_of.open_with(ring_key),
-            };
-        }
-        any_of.is_current(wraps, request)
     }
 }
 

@@ -172,3 +172,28 @@ fn those_who_want_one_scope_at_once_read_it_once() {
     assert_eq!(sealed.lock().unwrap().len(), 20);
     assert_eq!(moody.reads.load(Ordering::SeqCst), 2);
 }
+
+#[test]
+fn a_read_that_was_overtaken_by_a_newer_one_is_no_tampering() {
+    let bench = Bench::new();
+    bench.active("tenant/a", "a");
+    bench.active("tenant/b", "b");
+    let moody = Moody::new(&bench);
+    let ring = block_on(bench.builder_on(Arc::new(moody.clone())).open()).unwrap();
+    let sealer = uncached(&ring);
+    seal(&sealer, "a");
+    moody.be(Mood::Late(Duration::from_secs(1)));
+    let sealed = Arc::new(Mutex::new(None));
+    let (slow, kept) = (sealer.clone(), Arc::clone(&sealed));
+    bench.runtime.spawn(Box::pin(async move {
+        let made = slow.seal(b"", &context("b")).await;
+        *kept.lock().unwrap() = Some(made);
+    }));
+    bench.runtime.run_until_idle();
+    moody.be(Mood::Fine);
+    bench.active("tenant/c", "c");
+    block_on(ring.refresh()).unwrap();
+    bench.runtime.advance(Duration::from_secs(1));
+    assert_eq!(keks(&sealed.lock().unwrap().take().unwrap().unwrap()), ["b"]);
+    assert!(ring.status().unwrap().bad_scopes.is_empty());
+}

@@ -1,6 +1,7 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
 mod changes;
+mod many;
 mod outage;
 mod states;
 mod versions;
@@ -233,6 +234,8 @@ pub(super) enum Mood {
     Away,
     /// For this long, by the clock of the test.
     Hangs(Duration),
+    /// What it holds, but the answer takes so long.
+    Late(Duration),
     /// What it held a while ago.
     Older(Snapshot),
 }
@@ -246,6 +249,8 @@ pub(super) struct Moody {
     /// Changed before a row is returned.
     pub(super) spoil: Arc<Mutex<Option<fn(&mut Row)>>>,
     pub(super) reads: Arc<AtomicUsize>,
+    /// Rows that were returned.
+    pub(super) rows: Arc<AtomicUsize>,
 }
 
 impl Moody {
@@ -256,6 +261,7 @@ impl Moody {
             mood: Arc::default(),
             spoil: Arc::default(),
             reads: Arc::default(),
+            rows: Arc::default(),
         }
     }
 
@@ -267,7 +273,7 @@ impl Moody {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let mood = self.mood.lock().unwrap().clone();
         match mood {
-            Mood::Fine => Ok(None),
+            Mood::Fine | Mood::Late(_) => Ok(None),
             Mood::Away => Err(Error::new(ErrorKind::Unavailable)),
             Mood::Hangs(time) => {
                 self.runtime.sleep(time).await;
@@ -291,9 +297,14 @@ impl Inventory for Moody {
             Some(older) => older,
             None => self.inner.read(scopes, nodes).await?,
         };
+        let mood = self.mood.lock().unwrap().clone();
+        if let Mood::Late(time) = mood {
+            self.runtime.sleep(time).await;
+        }
         if let Some(spoil) = *self.spoil.lock().unwrap() {
             snapshot.rows.iter_mut().for_each(spoil);
         }
+        self.rows.fetch_add(snapshot.rows.len(), Ordering::SeqCst);
         Ok(snapshot)
     }
     async fn commit(&self, change: &Change) -> Result<()> {

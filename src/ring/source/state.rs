@@ -1,0 +1,119 @@
+//! What is known of a ring, and until when it counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lru::LruCache;
+
+use super::keys::{Changes, ScopeKeys};
+use super::settle::Seen;
+use crate::message::Pulse;
+use crate::ring::{Mark, Scope, Settings, View};
+use crate::runtime::Monotonic;
+use crate::value::error::{Error, ErrorKind};
+
+/// What the keys of a scope are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Seal,
+    Open,
+}
+
+pub(super) struct State {
+    pub(super) settings: Arc<Settings>,
+    /// The newest head that was verified.
+    pub(super) mark: Mark,
+    pub(super) head_read: Monotonic,
+    /// When the inventory was last found to be as it is known here.
+    pub(super) confirmed: Monotonic,
+    pub(super) scopes: LruCache<Scope, Entry>,
+    pub(super) seen: Seen,
+    /// Scopes that had no key, at which revision, and when that was read.
+    pub(super) absent: LruCache<Scope, (u64, Monotonic)>,
+    /// Why the last attempt to read the inventory failed.
+    pub(super) failed: Option<Error>,
+    pub(super) attempted: Monotonic,
+}
+
+pub(super) struct Entry {
+    pub(super) keys: Arc<ScopeKeys>,
+    /// The newest revision at which these are known to be the keys.
+    pub(super) as_of: u64,
+    /// Why what the inventory holds of it now is not used.
+    pub(super) bad: Option<Error>,
+}
+
+impl State {
+    pub(super) fn publish(
+        &mut self,
+        view: &View,
+        scope: &Scope,
+        begun: Monotonic,
+        changes: &mut Vec<(Scope, Changes)>,
+    ) {
+        let former = self.scopes.peek(scope);
+        if former.is_some_and(|former| former.as_of > view.revision()) {
+            return;
+        }
+        let former = former.map(|entry| Arc::clone(&entry.keys));
+        let (seals, opens) = match &former {
+            Some(former) => (former.seals.clone(), former.opens.clone()),
+            None => (Pulse::until(begun), Pulse::until(begun)),
+        };
+        let keys = Arc::new(ScopeKeys::new(view, scope, seals, opens));
+        if let Some(former) = &former {
+            changes.push((scope.clone(), keys.changes_since(former)));
+        }
+        if keys.is_empty() {
+            self.scopes.pop(scope);
+            self.absent.put(scope.clone(), (view.revision(), begun));
+            return;
+        }
+        keys.prolong(view.settings(), begun);
+        let entry = Entry {
+            keys,
+            as_of: view.revision(),
+            bad: None,
+        };
+        match self.scopes.peek_mut(scope) {
+            Some(there) => *there = entry,
+            None => drop(self.scopes.put(scope.clone(), entry)),
+        }
+    }
+}
+
+impl ScopeKeys {
+    pub(super) fn prolong(&self, settings: &Settings, begun: Monotonic) {
+        for (need, pulse) in [(Need::Seal, &self.seals), (Need::Open, &self.opens)] {
+            pulse.prolong(begun + need.max_stale(settings));
+        }
+    }
+}
+
+impl Need {
+    pub(super) fn pulse(self, keys: &ScopeKeys) -> &Pulse {
+        match self {
+            Self::Seal => &keys.seals,
+            Self::Open => &keys.opens,
+        }
+    }
+
+    pub(super) fn max_stale(self, settings: &Settings) -> Duration {
+        match self {
+            Self::Seal => settings.max_stale.at_most(),
+            Self::Open => settings.max_stale_open.at_most(),
+        }
+    }
+}
+
+pub(super) fn no_key(scope: &Scope) -> Error {
+    Error::new(ErrorKind::NoKeyForScope).with_detail(format!("the ring has no key of scope {scope}"))
+}
+
+/// Whether an error says that what was read is not to be used; anything else says that it could not be read.
+pub(super) fn is_about_records(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. }
+    )
+}
