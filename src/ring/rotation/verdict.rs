@@ -196,7 +196,7 @@ pub(super) fn due_in(
             }
             State::Active => {
                 if let Some(since) = key.next_rotation.filter(|since| *since <= at) {
-                    let hindered = rotation_hindered(view, key, intents().collect(), at);
+                    let hindered = rotation_hindered(view, key, intents());
                     match hindered {
                         // Somebody is at work on it, or it is another action that is due.
                         Hindered::Busy => {}
@@ -229,9 +229,12 @@ enum Hindered {
     Yes(String),
 }
 
-fn rotation_hindered(view: &View, key: &KeyRecord, intents: Vec<&Intent>, at: Time) -> Hindered {
-    let _ = at;
-    if intents.iter().any(|intent| intent.slot == key.slot) {
+fn rotation_hindered<'i>(
+    view: &View,
+    key: &KeyRecord,
+    mut intents: impl Iterator<Item = &'i Intent>,
+) -> Hindered {
+    if intents.any(|intent| intent.slot == key.slot) {
         return Hindered::Busy;
     }
     let mut pending = view
