@@ -14,7 +14,7 @@ pub mod kek_uri;
 pub mod local;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
-mod shared;
+pub(crate) mod shared;
 #[cfg(feature = "vault-transit")]
 pub mod vault_transit;
 

@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`operating`] | contexts, data keys, the cache, rotation, streams, what to log |
 //! | [`threat_model`] | what is promised, against whom, and what is not |
+#![cfg_attr(
+    feature = "ring",
+    doc = "| [`key_ring`] | running a key ring: rotation, canary, retirement, backup |"
+)]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
 //! | [`key_manager`] | how to connect another KMS or HSM |
 //! | [`performance`] | what to call, what to turn, and what it costs |
@@ -12,6 +16,8 @@
 
 pub mod errors;
 pub mod key_manager;
+#[cfg(feature = "ring")]
+pub mod key_ring;
 pub mod operating;
 pub mod threat_model;
 

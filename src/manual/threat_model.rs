@@ -77,6 +77,29 @@
 //! *Weak passphrases.* A KDF makes each guess expensive, not impossible. Draw a passphrase for stored data at random, for example
 //! six or more random words. Do not invent one.
 //!
+//! # A key ring
+//!
+//! The inventory of a ring needs no trust. The authority signs each record, and a signed head names all of them; readers hold its public
+//! key in `ring.toml`, which others must not be able to write.
+//!
+//! | attacker | has | gets | cannot get |
+//! |---|---|---|---|
+//! | a reader of the inventory | names, states and histories of all keys | the same | any KEK or DEK: the inventory holds none |
+//! | a writer of the inventory, or its operator | the same, and can change, delete, delay and replay | denial of service: `InventoryInvalid`, `InventoryStale`; an *older* state, for a process that starts without a mark; time, since overlaps, cooling-off and evidence go by its clock | a key, a state, a setting or a receipt that is believed; a wider key in the place of a missing one |
+//! | a thief of a copy of the inventory | all of it, as of some day | what a reader gets | anything that opens an envelope |
+//! | somebody who restores an older copy | an older, valid state | what was valid then, for processes without a mark file and without memory of a newer one: a deprecated key wraps again, a retired key opens again | a state that never was; anything from a process that has seen a newer one |
+//! | a thief of a census key | its private half | receipts that say that nothing is under a key, so that an administrator retires it, which can be undone, or begins to destroy it, which the cooling-off delays | any move by itself |
+//! | a thief of the authority's private half | the power to sign | any record: which KEK wraps, as far as `allow` in `ring.toml` lets records name it; retired keys | a KEK: using one takes the credentials of its backend; back what was signed before. Make a new ring, and replace `ring.toml` everywhere |
+//! | a writer of `ring.toml` | what one process believes | everything that the authority's thief gets, for that process | the same |
+//!
+//! A deleted record makes its scope fail closed, and `waxseal ring check` names it. A deleted inventory is restored from an export. A process
+//! that starts for the first time, with no mark file, cannot know whether the state that it reads is the newest: give it one. `ring check` says if the
+//! inventory's clock is far from that of the machine.
+//!
+//! A census believes what envelopes say of their KEKs, as everybody who wrote them could write there. Who can write envelopes can hinder a
+//! retirement, by envelopes that name the key. Who can write envelopes and also wraps under the key can hide one: by a false id. The reader of
+//! such an envelope would not find its key by that id, either.
+//!
 //! # Memory
 //!
 //! These are wiped when they are dropped: [`Dek`](crate::value::Dek), [`Kek`](crate::Kek),

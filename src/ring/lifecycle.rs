@@ -283,6 +283,54 @@ mod tests {
         }
     }
 
+    /// The table as documentation has it.
+    fn rendered() -> String {
+        let mut text = String::from(
+            "| state | NIST SP 800-57 | wraps | opens | re-wrapped from | goes to |\n|---|---|---|---|---|---|\n",
+        );
+        for row in &STATES {
+            let wraps = match row.wraps {
+                Wraps::No => "no",
+                Wraps::CanaryShare => "its canary share",
+                Wraps::Yes => "yes",
+            };
+            let from = match row.rewrapped_from {
+                RewrappedFrom::No => "no",
+                RewrappedFrom::WithApproval => "with an approval",
+                RewrappedFrom::Yes => "yes",
+            };
+            let moves: Vec<String> = row
+                .goes_to
+                .iter()
+                .map(|to| match to.only {
+                    "" => to.to.to_string(),
+                    only => format!("{} ({only})", to.to),
+                })
+                .collect();
+            text += &format!(
+                "| {} | {} | {wraps} | {} | {from} | {} |\n",
+                row.state,
+                row.nist,
+                if row.unwraps { "yes" } else { "no" },
+                moves.join("; ")
+            );
+        }
+        text
+    }
+
+    #[test]
+    fn the_manual_has_this_table() {
+        let page = include_str!("../manual/key_ring.rs");
+        let expected: String = rendered().lines().map(|line| format!("//! {line}\n")).collect();
+        let (_, after) = page.split_once("<!-- states -->\n").unwrap();
+        let (table, _) = after.split_once("//! <!-- /states -->").unwrap();
+        assert_eq!(
+            table.trim_start_matches("//!\n").trim_end_matches("//!\n"),
+            expected,
+            "put this there:\n{expected}"
+        );
+    }
+
     // Cell by cell, from the specification and not from the table: rows from, columns to.
     #[test]
     fn moves_are_those_of_the_specification() {

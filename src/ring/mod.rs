@@ -3,6 +3,7 @@
 mod authority;
 mod backends;
 mod check;
+pub mod config;
 mod draft;
 pub mod evidence;
 mod id;

@@ -1,11 +1,16 @@
 //! The command line. Values that may be secret stay strings here and are parsed elsewhere, since the errors
 //! of `clap` quote what they refuse.
 
+#[cfg(feature = "ring")]
+mod ring;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::help;
+#[cfg(feature = "ring")]
+pub(crate) use ring::*;
 
 const ABOUT_INSPECT: &str = "\
 No key is needed, and nothing that is shown is authenticated: whoever can write the envelope
@@ -48,6 +53,15 @@ pub(crate) enum Command {
     /// Wrap and unwrap a canary under each key, and show what works.
     #[command(after_long_help = help::keys())]
     Doctor(Doctor),
+    /// Make a key ring and look after it.
+    #[cfg(feature = "ring")]
+    Ring(Ring),
+    /// Create, rotate and end the keys of a ring.
+    #[cfg(feature = "ring")]
+    Keys(Keys),
+    /// Count the envelopes under each key of a ring, without any key, and sign what was found.
+    #[cfg(feature = "ring")]
+    Census(Census),
 }
 
 #[derive(Args)]
@@ -74,6 +88,10 @@ pub(crate) struct Seal {
     /// The key that wraps. Given again: checked, and not used for sealing.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
+    /// Use the keys of this ring: its ring.toml. Without --kek and this, WAXSEAL_RING names it.
+    #[cfg(feature = "ring")]
+    #[arg(long, value_name = "FILE", conflicts_with = "kek")]
+    pub(crate) ring: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) context: Context,
     #[command(flatten)]
@@ -102,6 +120,10 @@ pub(crate) struct Open {
     /// A key to open with; may be repeated.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
+    /// Use the keys of this ring: its ring.toml. Without --kek and this, WAXSEAL_RING names it.
+    #[cfg(feature = "ring")]
+    #[arg(long, value_name = "FILE", conflicts_with = "kek")]
+    pub(crate) ring: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) context: Context,
     #[command(flatten)]
@@ -119,6 +141,10 @@ pub(crate) struct Rewrap {
     /// A key to open with; may be repeated. A single one wraps, too, if there is no --to.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
+    /// Use the keys of this ring: its ring.toml. Without --kek and this, WAXSEAL_RING names it.
+    #[cfg(feature = "ring")]
+    #[arg(long, value_name = "FILE", conflicts_with = "kek")]
+    pub(crate) ring: Option<PathBuf>,
     /// A key to wrap with. Given again: each wraps, and any of them opens.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) to: Vec<String>,
@@ -168,6 +194,10 @@ pub(crate) struct Doctor {
     /// A key to try; may be repeated. By default those of the environment.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) kek: Vec<String>,
+    /// Use the keys of this ring: its ring.toml. Without --kek and this, WAXSEAL_RING names it.
+    #[cfg(feature = "ring")]
+    #[arg(long, value_name = "FILE", conflicts_with = "kek")]
+    pub(crate) ring: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) context: Context,
     /// Give up on a key after this many seconds of waiting for its key manager.
@@ -239,3 +269,19 @@ pub(crate) struct Streams {
     #[arg(long)]
     pub(crate) break_links: bool,
 }
+
+macro_rules! ring_of {
+    ($($options:ty)*) => {$(
+        impl $options {
+            /// The ring that is named, if any.
+            pub(crate) fn ring(&self) -> Option<PathBuf> {
+                #[cfg(feature = "ring")]
+                return crate::kek::ring(self.ring.as_ref());
+                #[cfg(not(feature = "ring"))]
+                None
+            }
+        }
+    )*};
+}
+
+ring_of!(Seal Open Rewrap Doctor);

@@ -15,7 +15,8 @@ pub(crate) enum Exit {
     NoEnvelope = 7,
     Refused = 8,
     Io = 9,
-    Doctor = 10,
+    Attention = 10,
+    NothingDue = 11,
     KeyRetired = 12,
     KeyRevoked = 13,
     KeyUnusable = 14,
@@ -51,11 +52,14 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     ),
     (
         Exit::Refused as u8,
-        "refused by a rule or a policy; nothing was changed",
+        "refused by a rule or a policy; what was refused was not done",
     ),
     (Exit::Io as u8, "reading or writing failed"),
-    (Exit::Doctor as u8, "doctor found a key that needs attention"),
-    (11, "(kept for the key ring: nothing is due)"),
+    (
+        Exit::Attention as u8,
+        "needs attention: doctor, ring check or census found something, or a ring does not verify",
+    ),
+    (Exit::NothingDue as u8, "nothing is due"),
     (Exit::KeyRetired as u8, "the key is retired"),
     (Exit::KeyRevoked as u8, "the key is revoked"),
     (
@@ -70,6 +74,7 @@ impl Exit {
         match kind {
             ErrorKind::CannotOpen | ErrorKind::ContextMismatch => Self::DoesNotOpen,
             ErrorKind::NoUsableKey | ErrorKind::NoKeyForScope | ErrorKind::Configuration => Self::NoKey,
+            ErrorKind::InventoryInvalid => Self::Attention,
             ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied,
             ErrorKind::Throttled
             | ErrorKind::Unavailable

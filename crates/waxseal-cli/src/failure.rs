@@ -81,7 +81,25 @@ impl Failure {
 
     /// `doctor` has found something.
     pub(crate) fn doctor(line: impl Into<String>) -> Self {
-        Self::new(Exit::Doctor, "doctor", line)
+        Self::new(Exit::Attention, "doctor", line)
+    }
+
+    /// A look at a ring or at what is stored has found something.
+    #[cfg(feature = "ring")]
+    pub(crate) fn attention(line: impl Into<String>) -> Self {
+        Self::new(Exit::Attention, "attention", line)
+    }
+
+    /// There is nothing to do.
+    #[cfg(feature = "ring")]
+    pub(crate) fn nothing_due(line: impl Into<String>) -> Self {
+        Self::new(Exit::NothingDue, "nothing_due", line)
+    }
+
+    /// Whether the same may go well later.
+    #[cfg(feature = "ring")]
+    pub(crate) fn is_worth_a_new_try(&self) -> bool {
+        self.0.is_retryable
     }
 
     /// The same, for an error that a value of the command line caused.

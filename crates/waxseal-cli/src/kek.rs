@@ -1,5 +1,6 @@
 //! The keys of the command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use waxseal::Builder;
@@ -11,6 +12,11 @@ use crate::arguments::Calls;
 use crate::failure::{Failure, Result};
 use crate::prompt::Person;
 use crate::stream::{Name, Place, Source};
+
+#[cfg(feature = "ring")]
+const NO_KEY: &str = "--kek is missing: name a key with it, or a ring with --ring, or set WAXSEAL_RING, WAXSEAL_KMS_URI or WAXSEAL_KMS_BACKEND";
+#[cfg(not(feature = "ring"))]
+const NO_KEY: &str = "--kek is missing: name a key with it, or set WAXSEAL_KMS_URI or WAXSEAL_KMS_BACKEND";
 
 /// What a key is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,20 +54,26 @@ pub(crate) fn parse_all(option: &str, uris: &[String]) -> Result<Vec<KekUri>> {
         .collect()
 }
 
-/// The keys of `--kek`, or of the environment if it is not given.
+/// The keys of `--kek` or of a ring, or of the environment if neither is given.
 pub(crate) enum Keks {
     Given(Vec<KekUri>),
     Environment,
+    #[cfg(feature = "ring")]
+    Ring(PathBuf),
 }
 
-/// Parses `--kek`. Without it the environment has to name a key.
-pub(crate) fn parse(uris: &[String]) -> Result<Keks> {
+/// Parses `--kek`. Without it a ring, or else the environment, has to name a key.
+pub(crate) fn parse(uris: &[String], ring: Option<PathBuf>) -> Result<Keks> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    #[cfg(feature = "ring")]
+    if let Some(ring) = ring.filter(|_| uris.is_empty()) {
+        return Ok(Keks::Ring(ring));
+    }
+    #[cfg(not(feature = "ring"))]
+    let _: Option<PathBuf> = ring;
     match uris {
         [] if is_set("WAXSEAL_KMS_URI") || is_set("WAXSEAL_KMS_BACKEND") => Ok(Keks::Environment),
-        [] => Err(Failure::usage(
-            "--kek is missing: name a key with it, or set WAXSEAL_KMS_URI or WAXSEAL_KMS_BACKEND",
-        )),
+        [] => Err(Failure::usage(NO_KEY)),
         uris => parse_all("--kek", uris).map(Keks::Given),
     }
 }
@@ -73,6 +85,8 @@ pub(crate) fn sources(keks: &Keks, more: &[(&str, &[KekUri])]) -> Result<Vec<Sou
     let mut sources = match keks {
         Keks::Given(uris) => sources_of("--kek", uris),
         Keks::Environment => sources_of("the environment", &uris_from_environment(&ProcessEnvironment)?),
+        #[cfg(feature = "ring")]
+        Keks::Ring(path) => crate::ring::sources(path)?,
     };
     for (option, uris) in more {
         sources.extend(sources_of(option, uris));
@@ -101,8 +115,11 @@ fn sources_of(option: &str, uris: &[KekUri]) -> Vec<Source> {
 
 /// The first of these wraps, and all of them open.
 pub(crate) fn first_wraps(mut builder: Builder, keks: &Keks, mut role: Role) -> Result<Builder> {
-    let Keks::Given(keks) = keks else {
-        return of_environment(builder, role);
+    let keks = match keks {
+        Keks::Given(keks) => keks,
+        Keks::Environment => return of_environment(builder, role),
+        #[cfg(feature = "ring")]
+        Keks::Ring(path) => return crate::ring::source(builder, path),
     };
     for kek in keks {
         builder = add(builder, role, kek)?;
@@ -116,7 +133,15 @@ pub(crate) fn open_with(builder: Builder, keks: &Keks) -> Result<Builder> {
     match keks {
         Keks::Given(keks) => each(builder, keks, Role::Opens),
         Keks::Environment => of_environment(builder, Role::Opens),
+        #[cfg(feature = "ring")]
+        Keks::Ring(path) => crate::ring::source(builder, path),
     }
+}
+
+/// The ring that an option or the variable names.
+#[cfg(feature = "ring")]
+pub(crate) fn ring(option: Option<&PathBuf>) -> Option<PathBuf> {
+    crate::ring::named(option)
 }
 
 fn of_environment(builder: Builder, role: Role) -> Result<Builder> {

@@ -19,6 +19,8 @@ mod progress;
 mod prompt;
 mod report;
 mod rewrap;
+#[cfg(feature = "ring")]
+mod ring;
 mod seal;
 mod signals;
 mod stream;
@@ -53,6 +55,12 @@ fn main() -> ExitCode {
         Command::Rewrap(options) => rewrap::run(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Doctor(options) => doctor::run(&options),
+        #[cfg(feature = "ring")]
+        Command::Ring(options) => ring::run(&options),
+        #[cfg(feature = "ring")]
+        Command::Keys(options) => ring::keys::run(&options),
+        #[cfg(feature = "ring")]
+        Command::Census(options) => ring::census(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,7 +13,7 @@ use crate::{binding, kek, report};
 
 /// Opens a stream. A pipe gets each chunk once it was verified; a file is there once all of them were.
 pub(crate) fn run(options: &Open) -> Result<()> {
-    let keks = kek::parse(&options.kek)?;
+    let keks = kek::parse(&options.kek, options.ring())?;
     let context = binding::context(&options.context)?;
     let builder = kek::within(
         threads(waxseal::Sealer::builder(), &options.threads)?,

@@ -21,7 +21,7 @@ use crate::{binding, report, seal, warnings};
 
 /// Makes new wraps, and copies the body behind them.
 pub(crate) fn run(options: &Rewrap) -> Result<()> {
-    let keks = kek::parse(&options.kek)?;
+    let keks = kek::parse(&options.kek, options.ring())?;
     let to = kek::parse_all("--to", &options.to)?;
     if let Keks::Given(keks) = &keks
         && keks.len() > 1
@@ -29,6 +29,12 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     {
         return Err(Failure::usage(
             "--to is missing: there are several --kek, so name the key that wraps with --to",
+        ));
+    }
+    #[cfg(feature = "ring")]
+    if matches!(keks, Keks::Ring(_)) && !to.is_empty() {
+        return Err(Failure::usage(
+            "--to does not go with a ring: its active keys wrap; to leave a ring, name its keys with --kek",
         ));
     }
     let given = binding::context(&options.context)?;

@@ -36,7 +36,7 @@ fn describe(error: &Error) -> String {
         ErrorKind::InvalidSubcommand
         | ErrorKind::MissingSubcommand
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "name a command: keygen, seal, open, rewrap, inspect or doctor".into()
+            "name a command, or a command of ring or keys".into()
         }
         ErrorKind::MissingRequiredArgument => format!("missing: {}", options(error)),
         ErrorKind::ArgumentConflict => match list(error, ContextKind::PriorArg) {

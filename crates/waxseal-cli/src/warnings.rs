@@ -32,6 +32,16 @@ pub(crate) fn line(line: &str) -> Result<()> {
     report::note(line)
 }
 
+/// Prints a warning of the tool itself, in the form of the others.
+#[cfg(feature = "ring")]
+pub(crate) fn warning(text: &str) -> Result<()> {
+    if report::is_json() {
+        let object = json!({ "schema": report::SCHEMA, "warning": { "message": text } });
+        return line(&report::ascii(&object.to_string()));
+    }
+    line(&format!("waxseal: warning: {text}"))
+}
+
 /// Shows them from now on. Not the one about local keys, since whoever names a key file on a command line knows; and
 /// nothing of the crates below, which is for their debugging.
 pub(crate) fn show() {

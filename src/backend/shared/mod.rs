@@ -25,6 +25,8 @@ pub(super) mod answer;
     feature = "vault-transit"
 ))]
 pub(super) mod door;
+#[cfg(feature = "gcp-kms")]
+pub(super) mod for_all;
 #[cfg(any(
     feature = "aws-kms",
     feature = "azure-key-vault",
@@ -42,4 +44,4 @@ pub(super) mod idempotency;
     feature = "vault-transit"
 ))]
 pub(super) mod kept;
-pub(super) mod secret_file;
+pub(crate) mod secret_file;

@@ -13,18 +13,31 @@ use crate::value::error::{Error, Result};
 /// The most that is read.
 const MAX: usize = 1024;
 
-/// The text of a file, less one line end at its end. `what` names the file in errors, which never quote it.
+/// Reads the text of a file that must never be shared, without one line end at its end. `what` names the file in errors, which
+/// never quote the text.
+#[cfg(feature = "ring")]
+pub(crate) fn read_private(path: &Path, what: &str) -> Result<SecretString> {
+    read_checked(path, what, Some(""), MAX)
+}
+
+/// Reads the text of a file that a key URI names, without one line end at its end.
 pub(in crate::backend) fn read(path: &Path, what: &str, allow_shared: bool) -> Result<SecretString> {
     read_at_most(path, what, allow_shared, MAX)
 }
 
-/// The same, for what may be longer than a password.
+/// Reads the text of a file that may be longer than a password.
 pub(in crate::backend) fn read_at_most(
     path: &Path,
     what: &str,
     allow_shared: bool,
     max: usize,
 ) -> Result<SecretString> {
+    let otherwise = ", or accept that with the option allow-shared=true of the key URI";
+    read_checked(path, what, (!allow_shared).then_some(otherwise), max)
+}
+
+/// Refuses a file that others can read if there is an advice what to do `otherwise`.
+fn read_checked(path: &Path, what: &str, otherwise: Option<&str>, max: usize) -> Result<SecretString> {
     let shown = path.display();
     let failed = |error: std::io::Error| {
         Error::configuration(format!("cannot read the {what} {shown}: {}", error.kind())).with_source(error)
@@ -38,18 +51,18 @@ pub(in crate::backend) fn read_at_most(
             )))
         }
     };
-    // Before it is opened, which waits for ever on a pipe; and what was opened, should it be another by then.
+    // Before the file is opened, because opening a pipe waits forever; and again after that, because it may be another file by then.
     regular(&fs::metadata(path).map_err(failed)?)?;
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     regular(&metadata)?;
-    if !allow_shared {
-        check_mode(&metadata, path, what)?;
+    if let Some(otherwise) = otherwise {
+        check_mode(&metadata, path, what, otherwise)?;
     }
     all_of(file, &format!("the {what} {shown}"), max)
 }
 
-/// All that there is to read, less one line end at its end.
+/// Reads to the end, and returns the text without one line end at its end.
 pub(in crate::backend) fn read_from(from: impl Read, shown: &str) -> Result<SecretString> {
     all_of(from, shown, MAX)
 }
@@ -70,27 +83,26 @@ fn all_of(from: impl Read, shown: &str, max: usize) -> Result<SecretString> {
     }
 }
 
-/// A text that came from elsewhere, less one line end at its end.
+/// Returns a text without one line end at its end.
 pub(in crate::backend) fn text_of(text: &SecretString) -> Result<SecretString> {
     read_from(text.expose_secret().as_bytes(), "what was typed")
 }
 
 #[cfg(unix)]
-fn check_mode(metadata: &Metadata, path: &Path, what: &str) -> Result<()> {
+fn check_mode(metadata: &Metadata, path: &Path, what: &str, otherwise: &str) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = metadata.permissions().mode();
     if mode & 0o077 == 0 {
         return Ok(());
     }
     Err(Error::configuration(format!(
-        "the {what} {} can be read by others (mode {:03o}); run chmod 600 on it, or accept that with the option \
-         allow-shared=true of the key URI",
+        "the {what} {} can be read by others (mode {:03o}); run chmod 600 on it{otherwise}",
         path.display(),
         mode & 0o777
     )))
 }
 
 #[cfg(not(unix))]
-fn check_mode(_: &Metadata, _: &Path, _: &str) -> Result<()> {
+fn check_mode(_: &Metadata, _: &Path, _: &str, _: &str) -> Result<()> {
     Ok(())
 }

@@ -149,7 +149,7 @@ pub(super) struct Body {
 /// What is not among what was covered.
 pub(super) fn not_covered(covers: &[Covered]) -> Vec<String> {
     let mut missing = vec![BACKUPS.to_owned()];
-    if !covers.iter().any(|covered| *covered == Covered::BranchKeys) {
+    if !covers.contains(&Covered::BranchKeys) {
         missing.push("branch-keys".to_owned());
     }
     if !covers

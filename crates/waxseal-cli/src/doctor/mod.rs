@@ -74,7 +74,7 @@ struct Examination<'a> {
 /// Wraps and unwraps a canary under each key, asks for the state of all versions, and shows it.
 pub(crate) fn run(options: &Doctor) -> Result<()> {
     let context = binding::context(&options.context)?;
-    let keks = kek::parse(&options.kek)?;
+    let keks = kek::parse(&options.kek, options.ring())?;
     let within: u64 = options
         .within
         .parse()
@@ -105,6 +105,14 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         Keks::Environment => {
             let opened = pollster::block_on(open_from_environment(&examination.person));
             examination.examine("environment", opened, true)
+        }
+        #[cfg(feature = "ring")]
+        Keks::Ring(path) => {
+            let mut findings = Vec::new();
+            for (name, opened) in crate::ring::each_key(&path)? {
+                findings.extend(examination.examine(&name, opened, false));
+            }
+            findings
         }
     };
     let troubled = |finding: &&Finding| !finding.troubles.is_empty();

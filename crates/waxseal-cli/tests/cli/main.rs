@@ -26,6 +26,10 @@ mod refused;
 #[cfg(target_os = "linux")]
 mod replaced;
 mod rewrap;
+#[cfg(feature = "ring")]
+mod ring;
+#[cfg(all(unix, feature = "ring"))]
+mod ring_runbooks;
 mod round_trip;
 #[cfg(all(unix, feature = "aws-kms", feature = "vault-transit"))]
 mod runbooks;

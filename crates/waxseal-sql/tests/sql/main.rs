@@ -1,4 +1,11 @@
 //! The inventories against their contract, against each other's processes and against servers that misbehave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 #[cfg(feature = "sqlite")]
 mod files;

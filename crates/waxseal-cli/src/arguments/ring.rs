@@ -1,0 +1,366 @@
+//! The command line of rings: `ring`, `keys` and `census`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, ArgGroup, Args, Subcommand};
+
+/// Which ring.
+#[derive(Args, Clone, Default)]
+pub(crate) struct RingFile {
+    /// The configuration of a ring. Without it WAXSEAL_RING names it, or else it is ring.toml.
+    #[arg(long = "ring", id = "ring_file", value_name = "FILE", global = true)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Who does it.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Actor {
+    /// Who does it, for the history: a person or a job. Without it WAXSEAL_ACTOR, or else the login name.
+    #[arg(long, value_name = "WHO", global = true)]
+    pub(crate) actor: Option<String>,
+}
+
+/// Whether somebody is asked.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Consent {
+    /// Do it without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Ring {
+    #[command(flatten)]
+    pub(crate) ring: RingFile,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
+    #[command(subcommand)]
+    pub(crate) command: RingCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RingCommand {
+    /// Make a ring: its inventory, its authority and its configuration.
+    Init(Init),
+    /// Change the settings, which the authority signs.
+    Set(Set),
+    /// Show the settings, how many keys there are, what is due and who reads.
+    Status,
+    /// Verify every record: signatures, digests, what was deleted or added.
+    Check,
+    /// Write the whole ring to a file, after it was verified. It holds no secret.
+    Export(Transfer),
+    /// Fill an empty inventory from such a file.
+    Import(Import),
+    /// Who may change the ring.
+    Authority(Authority),
+}
+
+#[derive(Args)]
+pub(crate) struct Init {
+    /// Where the inventory is: sqlite:PATH, or postgres-env:VARIABLE[/NAME] where the variable has the URL.
+    #[arg(long, value_name = "STORE", default_value = "sqlite:ring.db")]
+    pub(crate) store: String,
+    /// Seal the private half of the authority under this key. Without it, it is in a file for its owner alone.
+    #[arg(long, value_name = "KEK-URI")]
+    pub(crate) authority_kek: Option<String>,
+    /// Register a key that wraps data already, as the active key of the scope /.
+    #[arg(long, value_name = "KEK-URI")]
+    pub(crate) adopt: Option<String>,
+    /// Allow the ring's records to name such keys: a scheme, or a key URI with a * at the end of its place; may be
+    /// repeated.
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
+    pub(crate) allow: Vec<String>,
+    /// The name of this process in heartbeats.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reader: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Args)]
+pub(crate) struct Set {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// Which scope a context belongs to, for example tenant/{tenant}. By default every context to /.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) scope_template: Option<String>,
+    /// For how long a process seals after it last read the inventory.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) max_stale: Option<String>,
+    /// For how long it opens. Not shorter than --max-stale.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) max_stale_open: Option<String>,
+    /// How old a data key may get, in caches and handles.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) lease_age: Option<String>,
+    /// How long what was written to a store may be invisible to a census.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) store_delay: Option<String>,
+    /// What retires a deprecated key.
+    #[arg(long, value_parser = ["evidence", "overlap-end"])]
+    pub(crate) retire: Option<String>,
+    /// How long a key waits before it is destroyed.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) cooling_off: Option<String>,
+    /// The cadence of keys that are created without one.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) cadence: Option<String>,
+    /// The overlap of keys that are created without one.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) overlap: Option<String>,
+    /// A reader that must have tried a successor before it is promoted; may be repeated, and replaces the list.
+    /// Empty: none.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub(crate) readers: Vec<String>,
+    /// A public key that may sign census receipts; may be repeated, and replaces the list. Empty: none.
+    #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
+    pub(crate) census_key: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Transfer {
+    /// The file. One that exists is replaced.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
+pub(crate) struct Authority {
+    #[command(subcommand)]
+    pub(crate) command: AuthorityCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AuthorityCommand {
+    /// Make the next authority, sign every record anew, and put its private half in the place of the one before.
+    Rotate(Consent),
+}
+
+#[derive(Args)]
+pub(crate) struct Keys {
+    #[command(flatten)]
+    pub(crate) ring: RingFile,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Create a key. The first of its scope and slot becomes active, after it has wrapped and unwrapped a probe.
+    Create(Create),
+    /// Register a key that wraps data already.
+    Adopt(Adopt),
+    /// List the keys.
+    List(List),
+    /// Show one key: where it is, its dates and its history.
+    Show(Show),
+    /// Make a successor, and promote it.
+    Rotate(Rotate),
+    /// Make a pending key active, and deprecate the one before.
+    Promote(Promote),
+    /// Go back to a key: a deprecated one becomes active, a retired one deprecated.
+    Reinstate(Reinstate),
+    /// Retire a deprecated key: it opens nothing any more, and can be reinstated.
+    Retire(Retire),
+    /// Destroy a retired key, after the cooling-off.
+    Destroy(Destroy),
+    /// Do what is due: rotate, promote, retire, destroy.
+    Tick(Tick),
+}
+
+#[derive(Args)]
+pub(crate) struct New {
+    /// Whose key it is: / for everything, or a path such as tenant/acme.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: String,
+    /// The place in the wrap section.
+    #[arg(long, value_name = "SLOT", default_value = "default")]
+    pub(crate) slot: String,
+    /// How long it is active before it is rotated, for example P90D.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) cadence: Option<String>,
+    /// How long it opens after its successor became active, for example PT24H.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) overlap: Option<String>,
+    /// A label; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", action = ArgAction::Append)]
+    pub(crate) label: Vec<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The key: its URI, or `local` for a new key file of the ring.
+    #[arg(long, value_name = "KEK-URI|local")]
+    pub(crate) kek: String,
+    #[command(flatten)]
+    pub(crate) new: New,
+}
+
+#[derive(Args)]
+pub(crate) struct Adopt {
+    /// The URI of the key.
+    #[arg(long, value_name = "KEK-URI")]
+    pub(crate) kek: String,
+    /// Its state. The older versions of a key become deprecated.
+    #[arg(long, value_parser = ["active", "deprecated"])]
+    pub(crate) state: String,
+    #[command(flatten)]
+    pub(crate) new: New,
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    /// Those of this scope only.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<String>,
+    /// Those in this state only.
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("which").args(["id", "scope"])))]
+pub(crate) struct Rotate {
+    /// The active key that is followed.
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// The active keys of this scope, in every slot.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<String>,
+    /// Let the successor wait until it is promoted.
+    #[arg(long, conflicts_with = "canary")]
+    pub(crate) stage: bool,
+    /// Let the successor wrap for this share of the contexts until it is promoted; or, for a key that several scopes have,
+    /// rotate it in these scopes only.
+    #[arg(long, value_name = "N%|SCOPE,…")]
+    pub(crate) canary: Option<String>,
+    /// Promote without the report of this reader; may be repeated. The history says so.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub(crate) skip_reader: Vec<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Promote {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Promote without the report of this reader; may be repeated. The history says so.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub(crate) skip_reader: Vec<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT", default_value = "promoted by hand")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Reinstate {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("grounds").required(true).args(["receipt", "force"])))]
+pub(crate) struct Retire {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// A census receipt that finds nothing under it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Without overlap and evidence. What is under it does not open until it is reinstated.
+    #[arg(long, requires = "reason")]
+    pub(crate) force: bool,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["receipt", "cancel", "attest"])))]
+pub(crate) struct Destroy {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Begin: a census receipt that finds nothing under it. The cooling-off begins.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Take it back.
+    #[arg(long, requires = "reason")]
+    pub(crate) cancel: bool,
+    /// Record that it was destroyed, where its backend cannot say so: a key file, for example.
+    #[arg(long, requires = "reason")]
+    pub(crate) attest: bool,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
+pub(crate) struct Tick {
+    /// A census receipt, by which deprecated keys are retired.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Go on, and do what is due when it is due.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) watch: bool,
+    /// Show what is due, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Show what is due at this time.
+    #[arg(long, value_name = "TIME", requires = "dry_run")]
+    pub(crate) now: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Census {
+    #[command(flatten)]
+    pub(crate) ring: RingFile,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
+    /// Files, and folders with all that is in them.
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Where the signed receipt is written. A file that exists is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: PathBuf,
+    /// Sign with the private half of a census key in this file, instead of the authority's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) census_key: Option<PathBuf>,
+}

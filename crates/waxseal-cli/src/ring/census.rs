@@ -1,0 +1,199 @@
+//! `census`: counts the envelopes in files and folders, and signs what it has found.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use waxseal::ring::config::AuthorityFile;
+use waxseal::ring::evidence::{Census, CensusReceipt, Covered};
+
+use super::{ask, environment, open, path_of, read_authority, show, table, wait};
+use crate::arguments;
+use crate::failure::{Failure, Result};
+use crate::report;
+use crate::stream::{Access, Output, Replace};
+
+/// How deep folders are followed.
+const DEPTH: usize = 256;
+
+/// Counts, writes the receipt, and says what it holds. Ends with "needs attention" if not everything could be read.
+pub(crate) fn run(options: &arguments::Census) -> Result<()> {
+    let actor = ask::actor(&options.actor)?;
+    let ring = open(&path_of(&options.ring))?;
+    let signer = match &options.census_key {
+        Some(path) => wait(AuthorityFile::new(path, None)?.read(&environment()))?,
+        None => read_authority(&ring.config)?,
+    };
+    let mut roots = Vec::new();
+    for path in &options.paths {
+        let root = path
+            .canonicalize()
+            .map_err(|error| Failure::of_io("find", path.display(), error))?;
+        roots.push(root);
+    }
+    let mut output = Output::create(Some(&options.receipt), Access::Usual, Replace::default())?;
+    let covers = roots
+        .iter()
+        .map(|root| Covered::Files(root.display().to_string()))
+        .collect();
+    let census = wait(Census::begin(&ring.reader, &signer, &actor, covers))?;
+    let mut walk = Walk {
+        census,
+        receipt: options.receipt.canonicalize().ok(),
+        seen: BTreeSet::new(),
+        roots: roots.clone(),
+    };
+    for root in &roots {
+        walk.visit(root, 0);
+    }
+    let receipt = wait(walk.census.finish())?;
+    let name = output.name();
+    output
+        .write_all(receipt.as_bytes())
+        .map_err(|error| Failure::of_io("write", &name, error))?;
+    let is_stream = output.is_stream();
+    output.finish()?;
+    ring.end()?;
+    if !is_stream {
+        tell(&receipt, &name.to_string())?;
+    }
+    if receipt.is_whole() {
+        return Ok(());
+    }
+    let first = receipt.failed().first();
+    let first = first.map_or_else(String::new, |failed| {
+        format!(", the first: {}: {}", failed.item, failed.reason)
+    });
+    Err(Failure::attention(format!(
+        "the receipt is not whole: {} items could not be read{first}",
+        receipt.failed_items()
+    )))
+}
+
+struct Walk<'c> {
+    census: Census<'c>,
+    /// What an earlier run has written is no item.
+    receipt: Option<PathBuf>,
+    /// So that nothing is counted twice if one root is in another.
+    seen: BTreeSet<PathBuf>,
+    roots: Vec<PathBuf>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, path: &Path, depth: usize) {
+        let name = path.display().to_string();
+        if !self.seen.insert(path.to_owned()) || self.receipt.as_deref() == Some(path) {
+            return;
+        }
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.census.fail(&name, &error.kind().to_string()),
+        };
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            self.folder(path, &name, depth);
+        } else if kind.is_file() {
+            match File::open(path) {
+                Ok(file) => self.census.add(&name, file, metadata.len()),
+                Err(error) => self.census.fail(&name, &error.kind().to_string()),
+            }
+        } else if kind.is_symlink() {
+            self.link(path, &name);
+        } else {
+            // A pipe, a socket, a device: nothing is stored in it.
+            self.census.skip();
+        }
+    }
+
+    fn folder(&mut self, path: &Path, name: &str, depth: usize) {
+        if depth >= DEPTH {
+            return self.census.fail(name, "lies deeper than 256 folders");
+        }
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) => return self.census.fail(name, &error.kind().to_string()),
+        };
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.visit(&entry.path(), depth + 1),
+                Err(error) => self.census.fail(name, &error.kind().to_string()),
+            }
+        }
+    }
+
+    /// A link to what is scanned anyway is nothing of its own.
+    fn link(&mut self, path: &Path, name: &str) {
+        match path.canonicalize() {
+            Ok(target) if self.roots.iter().any(|root| target.starts_with(root)) => {}
+            Ok(_) => self.census.fail(
+                name,
+                "is a link to something outside of what is scanned: name its target, too",
+            ),
+            Err(error) => self
+                .census
+                .fail(name, &format!("is a link that leads nowhere: {}", error.kind())),
+        }
+    }
+}
+
+fn tell(receipt: &CensusReceipt, name: &str) -> Result<()> {
+    let keys: Vec<_> = receipt
+        .keys()
+        .iter()
+        .map(|count| {
+            json!({
+                "key": count.key.to_string(),
+                "kek": count.kek,
+                "items": count.items,
+                "sole": count.sole,
+                "bytes": count.bytes,
+            })
+        })
+        .collect();
+    let object = json!({
+        "schema": report::SCHEMA,
+        "command": "census",
+        "output": name,
+        "digest": receipt.digest(),
+        "whole": receipt.is_whole(),
+        "items": receipt.items(),
+        "bytes": receipt.bytes(),
+        "foreign": receipt.foreign(),
+        "failed_items": receipt.failed_items(),
+        "not_covered": receipt.not_covered(),
+        "keys": keys,
+        "unknown": receipt.unknown(),
+    });
+    show(&object, || {
+        let mut rows: Vec<[String; 5]> = Vec::new();
+        for count in receipt.keys() {
+            rows.push([
+                count.key.to_string(),
+                count.kek.to_string(),
+                count.items.to_string(),
+                count.sole.to_string(),
+                count.bytes.to_string(),
+            ]);
+        }
+        for count in receipt.unknown() {
+            rows.push([
+                "unknown".to_owned(),
+                count.kek.to_string(),
+                count.items.to_string(),
+                "-".to_owned(),
+                count.bytes.to_string(),
+            ]);
+        }
+        let mut text = table::table(["KEY", "KEK", "ITEMS", "SOLE", "BYTES"], &rows);
+        text += &format!(
+            "{} envelopes, {} other items, {} not read; not covered: {}\n",
+            receipt.items(),
+            receipt.foreign(),
+            receipt.failed_items(),
+            receipt.not_covered().join(", ")
+        );
+        text
+    })
+}

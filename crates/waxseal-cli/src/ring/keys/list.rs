@@ -1,0 +1,234 @@
+//! `keys list` and `keys show`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use waxseal::envelope::{AlgorithmClass, WrapAlgorithm};
+use waxseal::ring::{KeyRecord, Protection, Scope, State};
+
+use super::id_of;
+use crate::arguments::{List, Show};
+use crate::failure::Result;
+use crate::report;
+use crate::ring::{each_page, open, parsed, show as print, table, wait};
+
+/// Lists the keys, by scope and by the time they were made.
+pub(super) fn list(path: &Path, options: &List) -> Result<()> {
+    let scope: Option<Scope> = match &options.scope {
+        Some(scope) => Some(parsed("--scope", scope)?),
+        None => None,
+    };
+    let state: Option<State> = match &options.state {
+        Some(state) => Some(parsed("--state", state)?),
+        None => None,
+    };
+    let ring = open(path)?;
+    let mut keys = Vec::new();
+    let is_wanted = |key: &&std::sync::Arc<KeyRecord>| state.is_none_or(|state| key.state == state);
+    match scope {
+        Some(scope) => {
+            let view = wait(ring.reader.scopes(std::slice::from_ref(&scope)))?;
+            keys.extend(view.all_keys().filter(is_wanted).cloned());
+        }
+        None => {
+            each_page(&ring.reader, |page| {
+                keys.extend(page.all_keys().filter(is_wanted).cloned())
+            })?;
+        }
+    }
+    ring.end()?;
+    let object = json!({
+        "schema": report::SCHEMA,
+        "keys": keys.iter().map(|key| to_json(key)).collect::<Vec<_>>(),
+    });
+    print(&object, || {
+        let rows: Vec<[String; 7]> = keys
+            .iter()
+            .map(|key| {
+                [
+                    key.id.to_string(),
+                    key.scope.to_string(),
+                    key.slot.to_string(),
+                    state_of(key),
+                    kek_of(key),
+                    table::or_dash(key.activated),
+                    table::or_dash(match key.state {
+                        State::Active => key.next_rotation,
+                        State::Deprecated => key.retirement_due,
+                        State::Destroying => key.destruction_due,
+                        _ => None,
+                    }),
+                ]
+            })
+            .collect();
+        table::table(
+            ["KEY", "SCOPE", "SLOT", "STATE", "KEK", "ACTIVATED", "DUE"],
+            &rows,
+        )
+    })
+}
+
+/// Shows one key.
+pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
+    let id = id_of(&options.id)?;
+    let ring = open(path)?;
+    let (_, view) = wait(ring.reader.scope_of(id))?;
+    ring.end()?;
+    let Some(key) = view.key(id) else {
+        return Ok(());
+    };
+    let mut object = to_json(key);
+    let time = |time: Option<waxseal::ring::Time>| time.map(|time| time.to_string());
+    let more = json!({
+        "uri": key.provenance.uri,
+        "revision": key.revision,
+        "canary": key.canary.map(|canary| json!({ "percent": canary.percent, "since": canary.since.to_string() })),
+        "has_wrapped": key.has_wrapped,
+        "cadence": key.cadence.to_string(),
+        "overlap": key.overlap.to_string(),
+        "deprecated": time(key.deprecated),
+        "destruction_due": time(key.destruction_due),
+        "destroyed": time(key.destroyed),
+        "nist": key.state.row().nist,
+        "cyclonedx": key.state.row().cyclonedx,
+        "history": key
+            .history
+            .iter()
+            .map(|entry| {
+                json!({
+                    "at": entry.at.to_string(),
+                    "from": entry.from.map(State::name),
+                    "to": entry.to.name(),
+                    "actor": entry.actor,
+                    "reason": entry.reason,
+                    "evidence": entry.evidence,
+                })
+            })
+            .collect::<Vec<_>>(),
+    });
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    print(&json!({ "schema": report::SCHEMA, "key": object }), || {
+        let mut rows = vec![
+            ("key", key.id.to_string()),
+            ("scope", format!("{}, slot {}", key.scope, key.slot)),
+            (
+                "state",
+                format!("{} (NIST SP 800-57: {})", state_of(key), key.state.row().nist),
+            ),
+            ("KEK", kek_of(key)),
+            ("reached by", key.provenance.uri.clone()),
+            (
+                "algorithm",
+                format!("{}, {}", key.algorithm, class_of(key).unwrap_or("unknown class")),
+            ),
+            ("protection", protection(key.protection).to_owned()),
+            ("cadence", format!("{}, overlap {}", key.cadence, key.overlap)),
+            ("created", key.created.to_string()),
+        ];
+        let dates = [
+            ("activated", key.activated),
+            ("next rotation", key.next_rotation),
+            ("deprecated", key.deprecated),
+            ("retirement due", key.retirement_due),
+            ("destruction due", key.destruction_due),
+            ("destroyed", key.destroyed),
+        ];
+        rows.extend(
+            dates
+                .into_iter()
+                .filter_map(|(name, date)| Some((name, date?.to_string()))),
+        );
+        let linked = [("predecessor", key.predecessor), ("successor", key.successor)];
+        rows.extend(
+            linked
+                .into_iter()
+                .filter_map(|(name, id)| Some((name, id?.to_string()))),
+        );
+        rows.extend(
+            key.labels
+                .iter()
+                .map(|(name, value)| ("label", format!("{name}={value}"))),
+        );
+        let mut text = table::fields(&rows);
+        text.push('\n');
+        let history: Vec<[String; 6]> = key
+            .history
+            .iter()
+            .map(|entry| {
+                [
+                    entry.at.to_string(),
+                    table::or_dash(entry.from),
+                    entry.to.to_string(),
+                    entry.actor.clone(),
+                    entry.reason.clone(),
+                    table::or_dash(entry.evidence.as_deref().and_then(|digest| digest.get(..12))),
+                ]
+            })
+            .collect();
+        text += &table::table(["AT", "FROM", "TO", "ACTOR", "REASON", "EVIDENCE"], &history);
+        text
+    })
+}
+
+/// A key as every listing has it.
+fn to_json(key: &KeyRecord) -> Value {
+    let time = |time: Option<waxseal::ring::Time>| time.map(|time| time.to_string());
+    json!({
+        "id": key.id.to_string(),
+        "scope": key.scope.to_string(),
+        "slot": key.slot.to_string(),
+        "state": key.state.name(),
+        "kek": {
+            "provider": key.provenance.provider,
+            "id": key.provenance.id,
+            "version": Some(&key.provenance.version).filter(|version| !version.is_empty()),
+        },
+        "algorithm": key.algorithm,
+        "class": class_of(key),
+        "protection": protection(key.protection),
+        "created": key.created.to_string(),
+        "activated": time(key.activated),
+        "next_rotation": time(key.next_rotation),
+        "retirement_due": time(key.retirement_due),
+        "predecessor": key.predecessor.map(|id| id.to_string()),
+        "successor": key.successor.map(|id| id.to_string()),
+        "labels": key.labels,
+    })
+}
+
+fn state_of(key: &KeyRecord) -> String {
+    match key.canary {
+        Some(canary) => format!("{}, canary {}%", key.state, canary.percent),
+        None => key.state.to_string(),
+    }
+}
+
+fn kek_of(key: &KeyRecord) -> String {
+    match key.provenance.kek() {
+        Ok(kek) => kek.to_string(),
+        Err(_) => key.provenance.provider.clone(),
+    }
+}
+
+fn class_of(key: &KeyRecord) -> Option<&'static str> {
+    let algorithm = (0..=u8::MAX)
+        .map(WrapAlgorithm::from_id)
+        .find(|algorithm| algorithm.to_string() == key.algorithm)?;
+    Some(match algorithm.class()? {
+        AlgorithmClass::Classical => "classical",
+        AlgorithmClass::Hybrid => "hybrid",
+        AlgorithmClass::PostQuantum => "post-quantum",
+        AlgorithmClass::Symmetric => "symmetric",
+        _ => return None,
+    })
+}
+
+fn protection(protection: Protection) -> &'static str {
+    match protection {
+        Protection::Hardware => "hardware",
+        Protection::Software => "software",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,75 @@
+//! The commands `keys …`.
+
+mod list;
+mod moves;
+mod new;
+mod rotate;
+mod tick;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use waxseal::ring::evidence::CensusReceipt;
+use waxseal::ring::{Moved, Orphan};
+use waxseal::ring::{RecordId, State};
+
+use super::{parsed, path_of};
+use crate::arguments::{Keys, KeysCommand};
+use crate::failure::{Failure, Result, printable};
+use crate::warnings;
+
+pub(crate) fn run(options: &Keys) -> Result<()> {
+    let path = path_of(&options.ring);
+    let actor = &options.actor;
+    match &options.command {
+        KeysCommand::Create(create) => new::create(&path, actor, create),
+        KeysCommand::Adopt(adopt) => new::adopt(&path, actor, adopt),
+        KeysCommand::List(list) => list::list(&path, list),
+        KeysCommand::Show(show) => list::show(&path, show),
+        KeysCommand::Rotate(rotate) => rotate::rotate(&path, actor, rotate),
+        KeysCommand::Promote(promote) => moves::promote(&path, actor, promote),
+        KeysCommand::Reinstate(reinstate) => moves::reinstate(&path, actor, reinstate),
+        KeysCommand::Retire(retire) => moves::retire(&path, actor, retire),
+        KeysCommand::Destroy(destroy) => moves::destroy(&path, actor, destroy),
+        KeysCommand::Tick(tick) => tick::run(&path, actor, tick),
+    }
+}
+
+fn id_of(text: &str) -> Result<RecordId> {
+    parsed("ID", text)
+}
+
+/// What became of a key.
+fn moved(command: &str, moved: &Moved) -> Result<()> {
+    warn(&moved.warnings);
+    super::done(
+        command,
+        json!({ "moves": [move_json(moved.key, Some(moved.from), moved.to)] }),
+        || format!("{} is {}, and was {}\n", moved.key, moved.to, moved.from),
+    )
+}
+
+fn move_json(key: RecordId, from: Option<State>, to: State) -> Value {
+    json!({ "key": key.to_string(), "from": from.map(State::name), "to": to.name() })
+}
+
+/// What went wrong after the ring was changed.
+fn warn(errors: &[waxseal::Error]) {
+    for error in errors {
+        let _ = warnings::warning(&printable(&error.to_string()));
+    }
+}
+
+fn orphan_json(orphan: &Orphan) -> Value {
+    json!({ "provider": orphan.provider, "kek": orphan.kek, "version": orphan.version })
+}
+
+/// Reads a receipt. It is believed only after it was verified.
+fn receipt(path: &Path) -> Result<CensusReceipt> {
+    use std::io::Read;
+    let limit = waxseal::ring::evidence::MAX_RECEIPT as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::of_io("read", path.display(), error))?;
+    Ok(CensusReceipt::from_bytes(&bytes)?)
+}

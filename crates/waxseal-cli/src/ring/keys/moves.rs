@@ -1,0 +1,88 @@
+//! `keys promote`, `reinstate`, `retire` and `destroy`.
+
+use std::path::Path;
+
+use waxseal::ring::RecordId;
+use waxseal::ring::{Evidence, EvidenceSource, Grounds};
+
+use super::{id_of, moved, receipt};
+use crate::arguments::{Actor, Destroy, Promote, Reinstate, Retire};
+use crate::failure::{Failure, Result};
+use crate::ring::{Administered, administer, ask, wait};
+
+pub(super) fn promote(path: &Path, actor: &Actor, options: &Promote) -> Result<()> {
+    let id = id_of(&options.id)?;
+    let ring = administer(path, actor, &options.skip_reader)?;
+    let done = wait(ring.admin.promote(id, &options.reason))?;
+    ring.end()?;
+    moved("keys promote", &done)
+}
+
+pub(super) fn reinstate(path: &Path, actor: &Actor, options: &Reinstate) -> Result<()> {
+    let id = id_of(&options.id)?;
+    let ring = administer(path, actor, &[])?;
+    let done = wait(ring.admin.reinstate(id, &options.reason))?;
+    ring.end()?;
+    moved("keys reinstate", &done)
+}
+
+pub(super) fn retire(path: &Path, actor: &Actor, options: &Retire) -> Result<()> {
+    let id = id_of(&options.id)?;
+    let ring = administer(path, actor, &[])?;
+    let done = match &options.receipt {
+        Some(file) => {
+            let evidence = evidence(&ring, file, id)?;
+            let reason = options
+                .reason
+                .as_deref()
+                .unwrap_or("a census found nothing under it");
+            wait(ring.admin.retire(id, Grounds::Evidence(&evidence), reason))?
+        }
+        None => {
+            let question = format!("What is under the key {id} will not open until it is reinstated.");
+            ask::whether(&options.consent, &question)?;
+            let reason = options.reason.as_deref().unwrap_or_default();
+            wait(ring.admin.retire(id, Grounds::Force, reason))?
+        }
+    };
+    ring.end()?;
+    moved("keys retire", &done)
+}
+
+pub(super) fn destroy(path: &Path, actor: &Actor, options: &Destroy) -> Result<()> {
+    let id = id_of(&options.id)?;
+    let ring = administer(path, actor, &[])?;
+    let reason = options
+        .reason
+        .as_deref()
+        .unwrap_or("a census found nothing under it");
+    let done = match &options.receipt {
+        Some(file) => {
+            let evidence = evidence(&ring, file, id)?;
+            let question = format!(
+                "The key {id} will be destroyed after the cooling-off, with all that is under it in backups."
+            );
+            ask::whether(&options.consent, &question)?;
+            wait(ring.admin.destroy(id, &evidence, reason))?
+        }
+        None if options.cancel => wait(ring.admin.cancel_destroy(id, reason))?,
+        None => {
+            let question = format!("This records that the key {id} is gone. It cannot be taken back.");
+            ask::whether(&options.consent, &question)?;
+            wait(ring.admin.attest_destroyed(id, reason))?
+        }
+    };
+    ring.end()?;
+    moved("keys destroy", &done)
+}
+
+/// What a verified receipt says of a key.
+fn evidence(ring: &Administered, file: &Path, id: RecordId) -> Result<Evidence> {
+    let receipt = receipt(file)?;
+    let key = wait(ring.admin.key(id))?;
+    let view = wait(ring.admin.reader().scopes(&[]))?;
+    let verified = receipt.verify(&view)?;
+    verified
+        .about(&key)
+        .ok_or_else(|| Failure::refused(format!("the receipt says nothing about the key {id}")))
+}

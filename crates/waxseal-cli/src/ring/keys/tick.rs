@@ -1,0 +1,210 @@
+//! `keys tick`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use waxseal::ring::Time;
+use waxseal::ring::evidence::VerifiedReceipt;
+use waxseal::ring::{EvidenceSource, RingAdmin, Tick, Verdict};
+
+use super::{orphan_json, receipt, warn};
+use crate::arguments::{self, Actor};
+use crate::failure::{Failure, Result, printable};
+use crate::report;
+use crate::ring::{administer, parsed, show, wait};
+
+/// The longest and the shortest time between two ticks of `--watch`.
+const LONGEST: Duration = Duration::from_secs(60);
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Does what is due, once or for ever.
+pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Result<()> {
+    let now: Option<Time> = match &options.now {
+        Some(time) => Some(parsed("--now", time)?),
+        None => None,
+    };
+    let ring = administer(path, actor, &[])?;
+    let receipt = options.receipt.as_deref().map(receipt).transpose()?;
+    let view = wait(ring.admin.reader().scopes(&[]))?;
+    let verified = receipt
+        .as_ref()
+        .map(|receipt| receipt.verify(&view))
+        .transpose()?;
+    let evidence = verified
+        .as_ref()
+        .map(|verified: &VerifiedReceipt<'_>| verified as &dyn EvidenceSource);
+    if options.dry_run {
+        let verdict = wait(ring.admin.verdict(now, evidence))?;
+        ring.end()?;
+        return told(&verdict);
+    }
+    loop {
+        match wait(ring.admin.tick(evidence)) {
+            Ok(tick) => {
+                ring.end()?;
+                warn(&tick.warnings);
+                let is_quiet = tick.done.is_empty() && tick.refused.is_empty();
+                if !(options.watch && is_quiet) {
+                    print(&tick)?;
+                }
+                if !options.watch {
+                    return end(&tick);
+                }
+                sleep(&ring.admin, tick.next)?;
+            }
+            // An inventory that is away comes back.
+            Err(failure) if options.watch && failure.is_worth_a_new_try() => {
+                failure.report();
+                std::thread::sleep(LONGEST);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Until something is due, and at most a minute: somebody else can change the ring.
+fn sleep(admin: &RingAdmin, next: Option<Time>) -> Result<()> {
+    let now = match pollster::block_on(admin.reader().inventory().now()) {
+        Ok(now) => now,
+        Err(_) => {
+            std::thread::sleep(LONGEST);
+            return Ok(());
+        }
+    };
+    let left = next.map_or(LONGEST, |next| next.since(now));
+    std::thread::sleep(left.clamp(SHORTEST, LONGEST));
+    Ok(())
+}
+
+fn end(tick: &Tick) -> Result<()> {
+    match (tick.done.is_empty(), tick.refused.first()) {
+        (_, Some(refused)) => Err(Failure::refused(format!(
+            "{} of what is due was not done, the first: {} {}: {}",
+            tick.refused.len(),
+            refused.action,
+            refused.key,
+            refused.reason
+        ))),
+        (true, None) => Err(Failure::nothing_due(match tick.next {
+            Some(next) => format!("nothing is due before {next}"),
+            None => "nothing is due".to_owned(),
+        })),
+        (false, None) => Ok(()),
+    }
+}
+
+fn refused_json(
+    key: &dyn std::fmt::Display,
+    action: &dyn std::fmt::Display,
+    reason: &str,
+    left: Option<u64>,
+) -> Value {
+    json!({ "key": key.to_string(), "action": action.to_string(), "reason": reason, "left": left })
+}
+
+fn print(tick: &Tick) -> Result<()> {
+    let object = json!({
+        "schema": report::SCHEMA,
+        "done": tick
+            .done
+            .iter()
+            .map(|done| {
+                json!({
+                    "key": done.key.to_string(),
+                    "action": done.action.name(),
+                    "from": done.from.map(|state| state.name()),
+                    "to": done.to.name(),
+                })
+            })
+            .collect::<Vec<_>>(),
+        "refused": tick
+            .refused
+            .iter()
+            .map(|refused| refused_json(&refused.key, &refused.action, &refused.reason, refused.left))
+            .collect::<Vec<_>>(),
+        "orphans": tick.orphans.iter().map(orphan_json).collect::<Vec<_>>(),
+        "next": tick.next.map(|next| next.to_string()),
+    });
+    show(&object, || {
+        let mut text = String::new();
+        for done in &tick.done {
+            let from = done
+                .from
+                .map_or_else(String::new, |from| format!(", and was {from}"));
+            text += &format!("{}: {} is {}{from}\n", done.action, done.key, done.to);
+        }
+        for refused in &tick.refused {
+            text += &format!(
+                "not done: {} {}: {}\n",
+                refused.action,
+                refused.key,
+                printable(&refused.reason)
+            );
+        }
+        for orphan in &tick.orphans {
+            text += &format!(
+                "not of the ring, and never used: {} {} version {}\n",
+                orphan.provider,
+                printable(&orphan.kek),
+                printable(&orphan.version)
+            );
+        }
+        match tick.next {
+            Some(next) => text += &format!("next: {next}\n"),
+            None => text += "next: nothing\n",
+        }
+        text
+    })
+}
+
+/// What a tick would do.
+fn told(verdict: &Verdict) -> Result<()> {
+    let (hindered, free): (Vec<_>, Vec<_>) = verdict.due.iter().partition(|due| due.hindered.is_some());
+    let object = json!({
+        "schema": report::SCHEMA,
+        "at": verdict.at.to_string(),
+        "due": free
+            .iter()
+            .map(|due| {
+                json!({
+                    "key": due.key.to_string(),
+                    "scope": due.scope.to_string(),
+                    "action": due.action.name(),
+                    "since": due.since.to_string(),
+                })
+            })
+            .collect::<Vec<_>>(),
+        "refused": hindered
+            .iter()
+            .map(|due| refused_json(&due.key, &due.action, due.hindered.as_deref().unwrap_or_default(), due.left))
+            .collect::<Vec<_>>(),
+        "next": verdict.next.map(|next| next.to_string()),
+    });
+    show(&object, || {
+        let mut text = format!("at {}\n", verdict.at);
+        for due in &verdict.due {
+            text += &match &due.hindered {
+                None => format!(
+                    "due: {} {} in {} since {}\n",
+                    due.action, due.key, due.scope, due.since
+                ),
+                Some(why) => format!(
+                    "due, and hindered: {} {}: {}\n",
+                    due.action,
+                    due.key,
+                    printable(why)
+                ),
+            };
+        }
+        match verdict.next {
+            Some(next) => text += &format!("next: {next}\n"),
+            None => text += "next: nothing\n",
+        }
+        text
+    })?;
+    match verdict.due.is_empty() {
+        true => Err(Failure::nothing_due("nothing is due")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,161 @@
+//! Rings: how they are found and opened, and the commands `ring …`.
+
+mod ask;
+mod authority;
+mod census;
+mod init;
+pub(crate) mod keys;
+mod settings;
+mod status;
+mod store;
+mod table;
+mod transfer;
+mod using;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use waxseal::ring::config::RingConfig;
+use waxseal::ring::{Reader, RingAdmin, Scope, View};
+
+use crate::arguments::{Actor, AuthorityCommand, Ring, RingCommand, RingFile};
+use crate::failure::{Failure, Result};
+use crate::prompt::Person;
+use crate::report;
+
+pub(crate) use census::run as census;
+pub(crate) use using::{each_key, source, sources};
+
+/// The name of the variable that names the configuration.
+pub(crate) const VARIABLE: &str = "WAXSEAL_RING";
+
+pub(crate) fn run(options: &Ring) -> Result<()> {
+    let path = path_of(&options.ring);
+    let actor = &options.actor;
+    match &options.command {
+        RingCommand::Init(init) => init::run(&path, actor, init),
+        RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
+        RingCommand::Status => status::status(&path),
+        RingCommand::Check => status::check(&path),
+        RingCommand::Export(transfer) => transfer::export(&path, transfer),
+        RingCommand::Import(import) => transfer::import(&path, import),
+        RingCommand::Authority(authority) => match &authority.command {
+            AuthorityCommand::Rotate(consent) => authority::rotate(&path, actor, consent),
+        },
+    }
+}
+
+/// The configuration that an option or the variable names.
+pub(crate) fn named(option: Option<&PathBuf>) -> Option<PathBuf> {
+    let variable = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+    option.cloned().or_else(|| variable().map(PathBuf::from))
+}
+
+/// The same, or `ring.toml`.
+pub(crate) fn path_of(options: &RingFile) -> PathBuf {
+    named(options.file.as_ref()).unwrap_or_else(|| PathBuf::from("ring.toml"))
+}
+
+/// Runs a future to its end. The stores and backends have runtimes of their own.
+pub(crate) fn wait<T>(future: impl Future<Output = waxseal::Result<T>>) -> Result<T> {
+    Ok(pollster::block_on(future)?)
+}
+
+/// A ring that is open for reading.
+pub(crate) struct Opened {
+    pub(crate) config: RingConfig,
+    pub(crate) reader: Reader,
+}
+
+/// A ring that is open for changes.
+pub(crate) struct Administered {
+    pub(crate) config: RingConfig,
+    pub(crate) admin: RingAdmin,
+}
+
+pub(crate) fn open(path: &std::path::Path) -> Result<Opened> {
+    let config = RingConfig::read(path)?;
+    let inventory = store::open(&config.store)?;
+    let reader = Reader::new(config.trust()?, inventory);
+    Ok(Opened { config, reader })
+}
+
+pub(crate) fn administer(path: &std::path::Path, actor: &Actor, skip: &[String]) -> Result<Administered> {
+    let Opened { config, reader } = open(path)?;
+    let authority = read_authority(&config)?;
+    let backends = Arc::new(config.backends(Arc::new(environment()))?);
+    let mut admin = RingAdmin::new(reader, Arc::new(authority), backends, &ask::actor(actor)?);
+    for reader in skip {
+        admin = admin.skipping_reader(reader);
+    }
+    Ok(Administered { config, admin })
+}
+
+impl Opened {
+    /// Ends a command: what was seen is kept in the mark file.
+    pub(crate) fn end(&self) -> Result<()> {
+        Ok(self.config.keep_mark(self.reader.trust())?)
+    }
+}
+
+impl Administered {
+    /// Ends a command: what was seen is kept in the mark file.
+    pub(crate) fn end(&self) -> Result<()> {
+        Ok(self.config.keep_mark(self.admin.reader().trust())?)
+    }
+}
+
+pub(crate) fn read_authority(config: &RingConfig) -> Result<waxseal::ring::Authority> {
+    wait(config.administration()?.authority.read(&environment()))
+}
+
+/// Whoever is asked for a passphrase.
+pub(crate) fn environment() -> Person {
+    Person { types_twice: false }
+}
+
+/// Prints JSON, or text.
+pub(crate) fn show(object: &Value, text: impl FnOnce() -> String) -> Result<()> {
+    if report::is_json() {
+        return report::result(object, false);
+    }
+    report::print(&text())
+}
+
+/// The result of a command that has no listing of its own.
+pub(crate) fn done(command: &str, fields: Value, text: impl FnOnce() -> String) -> Result<()> {
+    let mut object = json!({ "schema": report::SCHEMA, "command": command });
+    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+        object.extend(fields);
+    }
+    show(&object, text)
+}
+
+/// A value of an option that the library parses.
+pub(crate) fn parsed<T: std::str::FromStr<Err = waxseal::Error>>(option: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|error| Failure::usage_of(option, &error))
+}
+
+/// How many scopes are read at once.
+const PAGE: u32 = 500;
+
+/// Shows every scope of a ring, page by page.
+pub(crate) fn each_page(reader: &Reader, mut show: impl FnMut(&View)) -> Result<()> {
+    let mut after: Option<Scope> = None;
+    while let Some(page) = wait(reader.scopes_after(after.as_ref(), PAGE))? {
+        show(&page);
+        let keys = page.all_keys().map(|key| &key.scope);
+        let last = keys
+            .chain(page.all_intents().map(|intent| &intent.scope))
+            .max()
+            .cloned();
+        // An inventory that lists what is not there must not keep us here.
+        if last.is_none() || last <= after {
+            break;
+        }
+        after = last;
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! The settings of a ring: what the command line says of them, `ring set`, and how they are shown.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use waxseal::ring::{AuthorityKey, Period, RetireBy, ScopeTemplate, set_settings};
+
+use super::{Opened, done, open, parsed, read_authority, table, wait};
+use crate::arguments::{Actor, Settings};
+use crate::failure::{Failure, Result};
+
+/// What changes, parsed.
+#[derive(Default)]
+pub(crate) struct Edit {
+    scope_template: Option<ScopeTemplate>,
+    max_stale: Option<Period>,
+    max_stale_open: Option<Period>,
+    lease_age: Option<Period>,
+    store_delay: Option<Period>,
+    retire: Option<RetireBy>,
+    cooling_off: Option<Period>,
+    cadence: Option<Period>,
+    overlap: Option<Period>,
+    readers: Option<Vec<String>>,
+    census_keys: Option<Vec<AuthorityKey>>,
+}
+
+impl Edit {
+    pub(crate) fn parse(options: &Settings) -> Result<Self> {
+        let period = |option: &str, text: &Option<String>| match text {
+            Some(text) => parsed(option, text).map(Some),
+            None => Ok(None),
+        };
+        let listed = |given: &[String]| match given {
+            [] => None,
+            [one] if one.is_empty() => Some(Vec::new()),
+            several => Some(several.to_vec()),
+        };
+        let census_keys = listed(&options.census_key).map(|keys| {
+            let keys = keys.iter().map(|key| parsed("--census-key", key));
+            keys.collect::<Result<Vec<_>>>()
+        });
+        Ok(Self {
+            scope_template: match &options.scope_template {
+                Some(text) => Some(parsed("--scope-template", text)?),
+                None => None,
+            },
+            max_stale: period("--max-stale", &options.max_stale)?,
+            max_stale_open: period("--max-stale-open", &options.max_stale_open)?,
+            lease_age: period("--lease-age", &options.lease_age)?,
+            store_delay: period("--store-delay", &options.store_delay)?,
+            retire: match options.retire.as_deref() {
+                Some("evidence") => Some(RetireBy::Evidence),
+                Some(_) => Some(RetireBy::OverlapEnd),
+                None => None,
+            },
+            cooling_off: period("--cooling-off", &options.cooling_off)?,
+            cadence: period("--cadence", &options.cadence)?,
+            overlap: period("--overlap", &options.overlap)?,
+            readers: listed(&options.readers),
+            census_keys: census_keys.transpose()?,
+        })
+    }
+
+    fn is_nothing(options: &Settings) -> bool {
+        let periods = [
+            &options.scope_template,
+            &options.max_stale,
+            &options.max_stale_open,
+            &options.lease_age,
+            &options.store_delay,
+            &options.retire,
+            &options.cooling_off,
+            &options.cadence,
+            &options.overlap,
+        ];
+        periods.iter().all(|given| given.is_none())
+            && options.readers.is_empty()
+            && options.census_key.is_empty()
+    }
+
+    pub(crate) fn apply(&self, settings: &mut waxseal::ring::Settings) {
+        let put = |to: &mut Period, from: Option<Period>| {
+            if let Some(from) = from {
+                *to = from;
+            }
+        };
+        put(&mut settings.max_stale, self.max_stale);
+        put(&mut settings.max_stale_open, self.max_stale_open);
+        // Opening is never staler than sealing is allowed to be.
+        if self.max_stale_open.is_none() && settings.max_stale_open.at_most() < settings.max_stale.at_most() {
+            settings.max_stale_open = settings.max_stale;
+        }
+        put(&mut settings.lease_age, self.lease_age);
+        put(&mut settings.store_delay, self.store_delay);
+        put(&mut settings.cooling_off, self.cooling_off);
+        put(&mut settings.cadence, self.cadence);
+        put(&mut settings.overlap, self.overlap);
+        if let Some(template) = &self.scope_template {
+            settings.scope_template = template.clone();
+        }
+        if let Some(retire) = self.retire {
+            settings.retire = retire;
+        }
+        if let Some(readers) = &self.readers {
+            settings.readers.clone_from(readers);
+        }
+        if let Some(keys) = &self.census_keys {
+            settings.census_keys.clone_from(keys);
+        }
+    }
+}
+
+/// `ring set`.
+pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> {
+    if Edit::is_nothing(options) {
+        return Err(Failure::usage(
+            "name a setting to change, see waxseal ring set --help",
+        ));
+    }
+    let edit = Edit::parse(options)?;
+    let actor = super::ask::actor(actor)?;
+    let ring: Opened = open(path)?;
+    let authority = read_authority(&ring.config)?;
+    wait(set_settings(&ring.reader, &authority, &actor, |settings| {
+        edit.apply(settings);
+    }))?;
+    let view = wait(ring.reader.scopes(&[]))?;
+    ring.end()?;
+    let settings = view.settings();
+    done(
+        "ring set",
+        json!({ "revision": view.revision(), "settings": to_json(settings) }),
+        || table::fields(&shown(settings)),
+    )
+}
+
+pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
+    json!({
+        "scope_template": settings.scope_template.to_string(),
+        "max_stale": settings.max_stale.to_string(),
+        "max_stale_open": settings.max_stale_open.to_string(),
+        "lease_age": settings.lease_age.to_string(),
+        "store_delay": settings.store_delay.to_string(),
+        "retire": retire(settings.retire),
+        "cooling_off": settings.cooling_off.to_string(),
+        "cadence": settings.cadence.to_string(),
+        "overlap": settings.overlap.to_string(),
+        "readers": settings.readers,
+        "census_keys": settings.census_keys.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn retire(by: RetireBy) -> &'static str {
+    match by {
+        RetireBy::Evidence => "evidence",
+        _ => "overlap-end",
+    }
+}
+
+pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, String)> {
+    let list = |all: Vec<String>| match all.as_slice() {
+        [] => "none".to_owned(),
+        all => all.join(", "),
+    };
+    vec![
+        ("scope template", settings.scope_template.to_string()),
+        (
+            "max stale",
+            format!("{} (to open: {})", settings.max_stale, settings.max_stale_open),
+        ),
+        ("lease age", settings.lease_age.to_string()),
+        ("store delay", settings.store_delay.to_string()),
+        ("retire by", retire(settings.retire).to_owned()),
+        ("cooling-off", settings.cooling_off.to_string()),
+        (
+            "cadence",
+            format!("{}, overlap {}", settings.cadence, settings.overlap),
+        ),
+        ("readers", list(settings.readers.clone())),
+        (
+            "census keys",
+            list(settings.census_keys.iter().map(AuthorityKey::to_string).collect()),
+        ),
+    ]
+}

@@ -1,0 +1,166 @@
+//! `ring status` and `ring check`.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+use waxseal::ring::{STATES, Time};
+
+use super::{each_page, open, settings, show, table, wait};
+use crate::failure::{Failure, Result};
+use crate::report;
+
+/// Whose heartbeats are shown.
+const LATELY: Duration = Duration::from_secs(3600);
+/// How far the clocks may be apart.
+const SKEW: Duration = Duration::from_secs(300);
+
+/// Shows the settings, how many keys there are, when something is due next, and who reads the ring.
+pub(crate) fn status(path: &Path) -> Result<()> {
+    let ring = open(path)?;
+    let view = wait(ring.reader.scopes(&[]))?;
+    let mut counts = [0_usize; STATES.len()];
+    each_page(&ring.reader, |page| {
+        for key in page.all_keys() {
+            let index = STATES.iter().position(|row| row.state == key.state);
+            if let Some(count) = index.and_then(|index| counts.get_mut(index)) {
+                *count += 1;
+            }
+        }
+    })?;
+    let inventory = ring.reader.inventory();
+    let now = wait(inventory.now())?;
+    let next = wait(inventory.next_due())?;
+    let lately = now.as_microseconds() - i64::try_from(LATELY.as_micros()).unwrap_or(0);
+    let beats = wait(inventory.heartbeats(Time::from_microseconds(lately)?))?;
+    ring.end()?;
+    let keys: Map<String, Value> = STATES
+        .iter()
+        .zip(counts)
+        .map(|(row, count)| (row.state.name().to_owned(), count.into()))
+        .collect();
+    let readers: Vec<Value> = beats
+        .iter()
+        .map(|beat| {
+            json!({
+                "reader": beat.reader,
+                "process": beat.process,
+                "revision": beat.revision,
+                "at": beat.at.map(|at| at.to_string()),
+                "probed": beat.probed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let object = json!({
+        "schema": report::SCHEMA,
+        "ring": view.ring().to_string(),
+        "revision": view.revision(),
+        "changed": view.changed().to_string(),
+        "actor": view.actor(),
+        "authority": view.authority().to_string(),
+        "now": now.to_string(),
+        "next": next.map(|next| next.to_string()),
+        "keys": keys,
+        "settings": settings::to_json(view.settings()),
+        "readers": readers,
+    });
+    show(&object, || {
+        let mut rows = vec![
+            ("ring", view.ring().to_string()),
+            (
+                "revision",
+                format!("{}, of {} by {}", view.revision(), view.changed(), view.actor()),
+            ),
+            ("authority", view.authority().to_string()),
+            ("inventory's clock", now.to_string()),
+            ("next due", table::or_dash(next)),
+        ];
+        for (row, count) in STATES.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            rows.push((row.state.name(), format!("{count} keys")));
+        }
+        rows.extend(settings::shown(view.settings()));
+        for beat in &beats {
+            let probed: Vec<String> = beat.probed.iter().map(ToString::to_string).collect();
+            let probed = match probed.as_slice() {
+                [] => String::new(),
+                probed => format!(", has tried {}", probed.join(", ")),
+            };
+            rows.push((
+                "reader",
+                format!(
+                    "{} at revision {}, {}{probed}",
+                    beat.reader,
+                    beat.revision,
+                    table::or_dash(beat.at)
+                ),
+            ));
+        }
+        table::fields(&rows)
+    })
+}
+
+/// Verifies every record, and names what is wrong.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    let ring = open(path)?;
+    let check = wait(ring.reader.check())?;
+    let now = wait(ring.reader.inventory().now())?;
+    ring.end()?;
+    let mut findings: Vec<(Option<String>, Option<String>, String, bool)> = check
+        .findings
+        .iter()
+        .map(|finding| {
+            (
+                finding.scope.as_ref().map(ToString::to_string),
+                finding.record.map(|id| id.to_string()),
+                finding.what.clone(),
+                finding.is_error,
+            )
+        })
+        .collect();
+    let here = Time::try_from(SystemTime::now())?;
+    if now.since(here).max(here.since(now)) > SKEW {
+        // Overlaps, cooling-off and evidence go by that clock.
+        let what = format!(
+            "the inventory's clock says {now}, and that of this machine {here}: set the one that is wrong"
+        );
+        findings.push((None, None, what, false));
+    }
+    let keys: Map<String, Value> = STATES
+        .iter()
+        .zip(check.keys)
+        .map(|(row, count)| (row.state.name().to_owned(), count.into()))
+        .collect();
+    let object = json!({
+        "schema": report::SCHEMA,
+        "good": check.is_good(),
+        "revision": check.mark.revision,
+        "mark": check.mark.to_string(),
+        "authority": check.authority.to_string(),
+        "scopes": check.scopes,
+        "keys": keys,
+        "findings": findings
+            .iter()
+            .map(|(scope, record, what, is_error)| {
+                json!({ "scope": scope, "record": record, "what": what, "error": is_error })
+            })
+            .collect::<Vec<_>>(),
+    });
+    show(&object, || {
+        let total: usize = check.keys.iter().sum();
+        let mut text = format!(
+            "revision {}: {total} keys in {} scopes verified\n",
+            check.mark.revision, check.scopes
+        );
+        for (_, _, what, is_error) in &findings {
+            let kind = if *is_error { "error" } else { "note" };
+            text += &format!("{kind}: {}\n", crate::failure::printable(what));
+        }
+        text
+    })?;
+    match check.findings.iter().filter(|finding| finding.is_error).count() {
+        0 => Ok(()),
+        errors => Err(Failure::attention(format!(
+            "{errors} of the ring's records do not verify; see docs/runbooks/ring-restore"
+        ))),
+    }
+}

@@ -1,0 +1,61 @@
+//! Where inventories are.
+
+use std::sync::Arc;
+
+use waxseal::ring::Inventory;
+use waxseal::ring::config::StoreAt;
+use waxseal_sql::SqliteInventory;
+
+use super::wait;
+use crate::failure::{Failure, Result};
+
+/// Opens an inventory that is there.
+pub(crate) fn open(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
+    match store {
+        StoreAt::Sqlite(path) => Ok(Arc::new(wait(SqliteInventory::open(path.as_path()))?)),
+        StoreAt::PostgresEnv { variable, name } => postgres(variable, name, false),
+        _ => Err(unknown()),
+    }
+}
+
+/// Opens an inventory, and makes it if it is not there.
+pub(crate) fn create(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
+    match store {
+        StoreAt::Sqlite(path) => Ok(Arc::new(wait(SqliteInventory::create(path.as_path()))?)),
+        StoreAt::PostgresEnv { variable, name } => postgres(variable, name, true),
+        _ => Err(unknown()),
+    }
+}
+
+fn unknown() -> Failure {
+    Failure::refused("this kind of store is not known to this version of the command")
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(variable: &str, name: &str, creates: bool) -> Result<Arc<dyn Inventory>> {
+    use waxseal::runtime::{Environment, ProcessEnvironment};
+    use waxseal_sql::{PostgresConfig, PostgresInventory};
+
+    let url = ProcessEnvironment.var(variable)?.ok_or_else(|| {
+        Failure::from(
+            waxseal::Error::new(waxseal::ErrorKind::Configuration).with_detail(format!(
+                "the variable {variable}, which has the URL of the ring's database, is not set"
+            )),
+        )
+    })?;
+    let config = PostgresConfig::new(&url, name)?;
+    let opened = match creates {
+        true => wait(PostgresInventory::create(config)),
+        false => wait(PostgresInventory::connect(config)),
+    };
+    Ok(Arc::new(opened?))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str, _: &str, _: bool) -> Result<Arc<dyn Inventory>> {
+    Err(Failure::from(
+        waxseal::Error::new(waxseal::ErrorKind::Configuration).with_detail(
+            "PostgreSQL was not compiled in; add the feature `postgres` of waxseal-cli, or use sqlite:PATH",
+        ),
+    ))
+}

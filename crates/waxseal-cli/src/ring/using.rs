@@ -1,0 +1,70 @@
+//! `--ring` in the place of `--kek`: sealing, opening, re-wrapping and examining under a ring's keys.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use waxseal::Builder;
+use waxseal::backend::kek_uri::{KekUri, KeyManagers};
+use waxseal::ring::config::{RingConfig, StoreAt};
+use waxseal::ring::{Backends, KeyRecord, KeyRing};
+
+use super::{each_page, environment, open, store, wait};
+use crate::failure::{Failure, Result};
+use crate::stream::{Place, Source};
+
+/// Seals and opens under the keys of a ring. While a stream goes on, the ring is watched.
+pub(crate) fn source(builder: Builder, path: &Path) -> Result<Builder> {
+    let config = RingConfig::read(path)?;
+    let inventory = store::open(&config.store)?;
+    let backends: Arc<dyn Backends> = Arc::new(config.backends(Arc::new(environment()))?);
+    let trust = Arc::new(config.trust()?);
+    let ring = wait(KeyRing::builder(Arc::clone(&trust), inventory, backends).open())?;
+    config.keep_mark(&trust)?;
+    Ok(builder.leases(ring.leases().clone()).source(ring))
+}
+
+/// The files of a ring that no output may overwrite.
+pub(crate) fn sources(path: &Path) -> Result<Vec<Source>> {
+    let config = RingConfig::read(path)?;
+    let mut files = vec![("the ring's configuration", path)];
+    if let StoreAt::Sqlite(path) = &config.store {
+        files.push(("the ring's inventory", path));
+    }
+    if let Some(mark) = &config.mark {
+        files.push(("the ring's mark", mark));
+    }
+    if let Some(administration) = &config.administration {
+        files.push(("the ring's authority", administration.authority.path()));
+    }
+    let sources = files
+        .into_iter()
+        .map(|(what, path)| Source::new(what, Place::of(path)));
+    Ok(sources.collect())
+}
+
+/// Each key of a ring that opens, and what its record leads to.
+pub(crate) fn each_key(path: &Path) -> Result<Vec<(String, waxseal::Result<KeyManagers>)>> {
+    let ring = open(path)?;
+    let backends = ring.config.backends(Arc::new(environment()))?;
+    let mut found = Vec::new();
+    each_page(&ring.reader, |page| {
+        for key in page.all_keys().filter(|key| key.unwraps()) {
+            let name = format!("{} ({} in {})", key.provenance.uri, key.state, key.scope);
+            found.push((name, pollster::block_on(open_key(key, &backends))));
+        }
+    })?;
+    ring.end()?;
+    if found.is_empty() {
+        return Err(Failure::attention(
+            "the ring has no key that opens anything; create one with `waxseal keys create`",
+        ));
+    }
+    Ok(found)
+}
+
+async fn open_key(key: &KeyRecord, backends: &dyn Backends) -> waxseal::Result<KeyManagers> {
+    // What may not be named is not opened.
+    backends.key(&key.provenance).await?;
+    let uri: KekUri = key.provenance.uri.parse()?;
+    uri.open_pinned(&environment(), &key.provenance.kek()?).await
+}

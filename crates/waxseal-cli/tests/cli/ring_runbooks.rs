@@ -1,0 +1,247 @@
+//! The runbooks of a key ring in `docs/runbooks`, as an operator runs them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CONTEXT: &str = "tenant=acme";
+
+/// A shell of an operator, in a directory of its own.
+struct Shell(TempDir);
+
+impl Shell {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// One with a ring, and files sealed under its key.
+    fn with_ring(options: &[&str]) -> (Self, String) {
+        let shell = Self::new();
+        done(shell.runbook("ring-day-one", &[&["/", "local"], options].concat()));
+        fs::create_dir(shell.path("data")).unwrap();
+        for number in 0..3 {
+            shell.seal(number);
+        }
+        let id = shell.ids("active").remove(0);
+        (shell, id)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let tool = Path::new(env!("CARGO_BIN_EXE_waxseal")).parent().unwrap();
+        Command::new(program)
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", tool.display()),
+            )
+            .env("WAXSEAL_ACTOR", "operator")
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap()
+    }
+
+    fn runbook(&self, name: &str, arguments: &[&str]) -> Output {
+        self.runbook_with(name, arguments, &[])
+    }
+
+    fn runbook_with(&self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs/runbooks")
+            .join(name);
+        self.run(script.to_str().unwrap(), arguments, variables)
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Output {
+        self.run("waxseal", arguments, &[])
+    }
+
+    fn seal(&self, number: usize) {
+        fs::write(self.path("plain"), format!("content {number}")).unwrap();
+        let file = format!("data/{number}.wax");
+        done(self.tool(&[
+            "seal",
+            "--ring",
+            "ring.toml",
+            "--context",
+            CONTEXT,
+            "-o",
+            &file,
+            "plain",
+        ]));
+    }
+
+    fn all_open(&self) {
+        for number in 0..3 {
+            let file = format!("data/{number}.wax");
+            let opened = self.tool(&["open", "--ring", "ring.toml", "--context", CONTEXT, &file]);
+            assert_eq!(done(opened), format!("content {number}"));
+        }
+    }
+
+    fn ids(&self, state: &str) -> Vec<String> {
+        let list = done(self.tool(&["keys", "list", "--state", state, "--json"]));
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let ids = list["keys"].as_array().unwrap().iter();
+        ids.map(|key| key["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Settings under which a key can be let go of at once.
+    fn hurry(&self) {
+        done(self.tool(&[
+            "ring",
+            "set",
+            "--max-stale",
+            "PT0.01S",
+            "--max-stale-open",
+            "PT0.01S",
+            "--lease-age",
+            "PT0.01S",
+        ]));
+    }
+}
+
+/// What it prints, where it must succeed.
+fn done(output: Output) -> String {
+    let said = String::from_utf8(output.stdout).unwrap();
+    let complained = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}\n{complained}");
+    said
+}
+
+/// What it complains of, where it must fail.
+fn failed(output: Output) -> String {
+    assert!(
+        !output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn day_one_can_be_run_again() {
+    let (shell, id) = Shell::with_ring(&[]);
+    done(shell.runbook("ring-day-one", &["/", "local"]));
+    assert_eq!(shell.ids("active"), [id]);
+    shell.all_open();
+}
+
+#[test]
+fn rotated_rewrapped_and_retired_with_evidence() {
+    let (shell, first) = Shell::with_ring(&["--overlap", "PT0S"]);
+    let said = done(shell.runbook("ring-rotate", &["/", "data", "quarterly", CONTEXT]));
+    assert!(said.contains("3 files, 0 of them not re-wrapped"), "{said}");
+    assert_eq!(shell.ids("deprecated"), [first.as_str()]);
+    shell.all_open();
+    shell.hurry();
+    for attempt in 0.. {
+        let retired = shell.runbook("ring-retire", &[&first, "data"]);
+        if retired.status.success() {
+            break;
+        }
+        let complained = failed(retired);
+        assert!(
+            complained.contains("the census began") && attempt < 200,
+            "{complained}"
+        );
+    }
+    assert_eq!(shell.ids("retired"), [first.as_str()]);
+    assert!(shell.path(&format!("receipt-{first}.json")).exists());
+}
+
+#[test]
+fn nothing_is_retired_that_something_is_under() {
+    let (shell, first) = Shell::with_ring(&["--overlap", "PT0S"]);
+    done(shell.tool(&["keys", "rotate", "--scope", "/", "--reason", "test"]));
+    shell.hurry();
+    let mut complained = String::new();
+    for _ in 0..200 {
+        complained = failed(shell.runbook("ring-retire", &[&first, "data"]));
+        if !complained.contains("the census began") {
+            break;
+        }
+    }
+    assert!(
+        complained.contains("3 items would become unreadable"),
+        "{complained}"
+    );
+    // An item that cannot be read may be the last one.
+    fs::write(shell.path("data/3.wax"), "WAX\u{1}").unwrap();
+    let complained = failed(shell.runbook("ring-retire", &[&first, "data"]));
+    assert!(complained.contains("not whole"), "{complained}");
+    assert_eq!(shell.ids("deprecated"), [first.as_str()]);
+    fs::remove_file(shell.path("data/3.wax")).unwrap();
+    done(shell.tool(&["ring", "set", "--max-stale", "PT60S", "--max-stale-open", "PT60S"]));
+    shell.all_open();
+}
+
+#[test]
+fn a_canary_and_the_way_back() {
+    let (shell, first) = Shell::with_ring(&[]);
+    done(shell.runbook("ring-canary", &["start", &first, "50", "a new server"]));
+    let second = shell.ids("pending").remove(0);
+    shell.all_open();
+    done(shell.runbook("ring-canary", &["promote", &second]));
+    assert_eq!(shell.ids("active"), [second.as_str()]);
+    done(shell.runbook("ring-rollback", &[&first, "the new server is slow"]));
+    assert_eq!(
+        (shell.ids("active"), shell.ids("deprecated")),
+        (vec![first], vec![second])
+    );
+    shell.all_open();
+}
+
+#[test]
+fn saved_and_restored() {
+    let (shell, first) = Shell::with_ring(&[]);
+    done(shell.runbook("ring-backup", &["save", "old.json"]));
+    done(shell.runbook("ring-rotate", &["/", "data", "quarterly", CONTEXT]));
+    done(shell.runbook("ring-backup", &["save", "new.json"]));
+    fs::remove_file(shell.path("ring.db")).unwrap();
+    let complained = failed(shell.runbook("ring-backup", &["restore", "old.json"]));
+    assert!(complained.contains("older state"), "{complained}");
+    done(shell.runbook("ring-backup", &["restore", "new.json"]));
+    shell.all_open();
+    assert_eq!(shell.ids("deprecated"), [first]);
+}
+
+#[test]
+fn an_inventory_that_is_away_comes_back() {
+    let (shell, _) = Shell::with_ring(&[]);
+    fs::rename(shell.path("ring.db"), shell.path("away.db")).unwrap();
+    let away = shell.runbook("ring-away", &["1"]);
+    assert_eq!(away.status.code(), Some(6));
+    // Nothing was made in its place.
+    assert!(!shell.path("ring.db").exists());
+    fs::rename(shell.path("away.db"), shell.path("ring.db")).unwrap();
+    let said = done(shell.runbook("ring-away", &["1"]));
+    assert!(said.contains("1 keys in 1 scopes verified"), "{said}");
+    shell.all_open();
+}
+
+#[test]
+fn every_runbook_says_how_it_is_used() {
+    let shell = Shell::new();
+    for name in [
+        "ring-day-one",
+        "ring-rotate",
+        "ring-canary",
+        "ring-rollback",
+        "ring-retire",
+        "ring-backup",
+    ] {
+        let output = shell.runbook(name, &[]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(&format!("  {name} ")), "{said}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Running a key ring: from day one to the night on which the database is away.
+//!
+//! A [ring](crate::ring) keeps all keys of one deployment in an inventory, with a scope, a state and a history for each. An
+//! application asks the ring which key wraps; an administrator moves keys through their states; evidence decides when a key can go.
+//! The application changes how its [`Sealer`](crate::Sealer) is built, and nothing else. Each procedure of this page
+//! is a script in `docs/runbooks`, which the tests of the command run.
+//!
+//! # Who has what
+//!
+//! | role | has | does |
+//! |---|---|---|
+//! | reader (an application) | `ring.toml` without `[administration]`; `SELECT` on the inventory and `INSERT` and `UPDATE` on its heartbeats; use of the KEKs | seals, opens, re-wraps |
+//! | administrator (a person, a job) | the private half of the authority; write access to the inventory; administration of the KEKs | creates, rotates, promotes, retires, destroys |
+//! | census | a census key that the settings list; read access to the stored envelopes; no KEK | counts, and signs receipts |
+//!
+//! The inventory needs no trust: every record is signed by the authority, and readers hold the authority's public key in `ring.toml`. Keep
+//! the private half where no application runs. `waxseal ring init --authority-kek KEK-URI` seals it under a KEK.
+//!
+//! # Day one
+//!
+//! ```text
+//! waxseal ring init                                      # ring.toml, ring.db, ring.authority, ring.keys/
+//! waxseal keys create --scope / --kek local              # or a KEK URI; allow it first: ring init --allow vault-transit:app
+//! waxseal seal --ring ring.toml -o a.wax plain
+//! waxseal open --ring ring.toml a.wax
+//! waxseal ring check
+//! ```
+//!
+//! `waxseal ring init --adopt KEK-URI` registers a KEK that wraps data already: envelopes of before open as before. `ring init` can be run
+//! again after an interruption, and overwrites nothing.
+//!
+//! In an application:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use waxseal::EncryptionContext;
+//! use waxseal::ring::{Inventory, KeyRing, config::RingConfig};
+//! use waxseal::runtime::ProcessEnvironment;
+//!
+//! # async fn run(inventory: Arc<dyn Inventory>) -> waxseal::Result<()> {
+//! let config = RingConfig::read("/etc/app/ring.toml")?;
+//! let backends = Arc::new(config.backends(Arc::new(ProcessEnvironment))?);
+//! // `inventory`: a `SqliteInventory` or `PostgresInventory` of the crate waxseal-sql.
+//! let ring = KeyRing::builder(config.trust()?, inventory, backends).reader("web").open().await?;
+//! let sealer = ring.sealer().build()?;
+//! let sealed = sealer.seal(b"hello", &EncryptionContext::new([("tenant", "acme")])?).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Script: `docs/runbooks/ring-day-one`.
+//!
+//! # The states of a key
+//!
+//! A key is in one state, and moves only as this table says. The table is generated from [`STATES`](crate::ring::STATES).
+//!
+//! <!-- states -->
+//!
+//! | state | NIST SP 800-57 | wraps | opens | re-wrapped from | goes to |
+//! |---|---|---|---|---|---|
+//! | pending | pre-activation | its canary share | yes | yes | active; deprecated (a canary that is rolled back); compromised; destroyed (if it never wrapped) |
+//! | active | active | yes | yes | yes | deprecated (when another key of its scope and slot becomes active, in the same change); retired (if its scope is shredded or closed, with an authorization); compromised |
+//! | deprecated | deactivated | no | yes | yes | retired (with evidence, or after the overlap if the settings say so); active (a reinstatement; the active key becomes deprecated in the same change); compromised |
+//! | retired | deactivated | no | no | with an approval | deprecated (a reinstatement); destroying (with evidence); compromised |
+//! | compromised | compromised | no | no | with an approval | destroying (with evidence) |
+//! | destroying | deactivated | no | no | no | retired (cancelled, if it was retired); compromised (cancelled, if it was compromised); destroyed (when the backend says so, or an operator attests it) |
+//! | destroyed | destroyed | no | no | no |  |
+//!
+//! <!-- /states -->
+//!
+//! # Rotation
+//!
+//! Run `waxseal keys tick` every few minutes, or `waxseal keys tick --watch` as a service, in as many places as you like: each move
+//! happens once. A tick rotates keys whose cadence is over, promotes successors that every listed reader has tried, and retires and
+//! destroys what evidence permits. By hand: `waxseal keys rotate --scope S --reason TEXT`.
+//!
+//! After a promotion the old key is deprecated: it opens, and wraps nothing anymore. Re-wrap what is stored within the overlap:
+//! `waxseal rewrap --ring R --in-place FILE`. Exit codes: 0 if something was done, 11 if nothing is due, 8 if something that is due was refused.
+//!
+//! If a tick dies at any point, the next one goes on. What it made at a backend and cannot use is reported as an orphan.
+//!
+//! Script: `docs/runbooks/ring-rotate`.
+//!
+//! # Canary
+//!
+//! `waxseal keys rotate ID --canary 5% --reason TEXT` makes a successor that wraps for a twentieth of the contexts and waits. Then
+//! `waxseal keys promote` promotes it. If a KEK is shared by several scopes, `--canary SCOPE,…` rotates it in those scopes first.
+//!
+//! Script: `docs/runbooks/ring-canary`.
+//!
+//! # Rollback
+//!
+//! `waxseal keys reinstate ID --reason TEXT` makes a deprecated key active again, and deprecates the active one in the same change.
+//! Nothing that was sealed meanwhile is lost: both open. A retired key becomes deprecated, and opens again.
+//!
+//! Script: `docs/runbooks/ring-rollback`.
+//!
+//! # Retirement
+//!
+//! A key is retired when nothing is under it. Only a census can show that:
+//!
+//! ```text
+//! waxseal census /srv/data --receipt receipt.json
+//! waxseal keys retire ID --receipt receipt.json
+//! ```
+//!
+//! The receipt names every key with the number of envelopes under it, and how many of those no other key of the same scope
+//! opens (*sole*). It counts for a key only if the census began after `max_stale` (or `max_stale_open`, which is longer), `lease_age` and
+//! `store_delay` of the settings had passed since the key was deprecated: until then a process may still seal under it. If streams are sealed for longer than that, raise
+//! `store_delay`. A receipt that is not whole counts for no key. An envelope that hides its KEK id counts against every key of its provider.
+//!
+//! Before you lower `max_stale` or `lease_age`, wait for the old value once: a process that has not read the new settings goes by the old ones.
+//!
+//! A census covers what it was given, and says so: `covers` and `not_covered` in the receipt. It never covers backups. Keep a retired key as
+//! long as a backup may hold envelopes under it; `waxseal keys destroy ID --receipt FILE` is for later, takes the cooling-off (7 days), and
+//! can be canceled until the backend was told.
+//!
+//! Script: `docs/runbooks/ring-retire`.
+//!
+//! # Backup and restore
+//!
+//! `waxseal ring export FILE` writes the whole ring, from one moment, after it was verified. The export holds no secret: the KEKs stay in
+//! their backends. Back up three things, in different places: the export, `ring.authority` (or the KEK that seals it), and local key files.
+//!
+//! To restore, fill an empty inventory: `waxseal ring import FILE`. An export that is older than the mark file is refused: keys
+//! may have moved since. If there is nothing newer, delete the mark file of each process in full knowledge of that: a
+//! key that was rotated after the export is unknown to the ring, and what was sealed under it does not open until the key is adopted again
+//! (`waxseal keys adopt`). The KEK itself still exists in its backend.
+//!
+//! Script: `docs/runbooks/ring-backup`.
+//!
+//! # The database is away
+//!
+//! Applications go on with what they have read: they seal for `max_stale` (60 seconds by default) and open for `max_stale_open`. Then they return
+//! `InventoryStale`, which is retryable. Nothing needs a restart when the database is back. A process that starts without
+//! the database gets an error, and no guess. No key is moved meanwhile.
+//!
+//! To give yourself more time for reading, set it before the night comes: `waxseal ring set --max-stale-open PT24H`. What a key that was
+//! retired or compromised meanwhile opens is then opened for that long by processes that did not hear of it, and a census counts that
+//! much later.
+//!
+//! If the database is lost, restore the export into a new one, and put its place into each `ring.toml`.
+//!
+//! Script: `docs/runbooks/ring-away`.
+//!
+//! # The authority
+//!
+//! `waxseal ring authority rotate` makes another authority and signs every record anew. Readers follow from the public key that they have;
+//! put the new one into each `ring.toml` soon. A succession does not help against a *stolen* private half: the thief can sign, too. Then
+//! make a new ring, adopt the KEKs there, and replace `ring.toml` everywhere.
