@@ -45,9 +45,8 @@ pub struct Capabilities {
     pub unwraps: bool,
     /// Whether it answers without a network or device, in under a millisecond.
     pub is_local: bool,
-    /// Whether its KEKs have versions of which not every answer tells which one wrapped. Of a wrap without, nobody knows
-    /// whether it is current: a [`Rewrapper`](crate::sealer::Rewrapper) wraps it anew. False where versions are told, and
-    /// where there are none.
+    /// Whether some of its wraps have no version although its KEKs have versions. For such a wrap nobody knows whether it is current, so
+    /// a [`Rewrapper`](crate::sealer::Rewrapper) wraps it again. `false` if every wrap names its version, or if there are no versions.
     pub hides_versions: bool,
     /// What its answers prove about the versions of its KEK.
     pub versions: Versions,
@@ -108,7 +107,7 @@ impl Capabilities {
         self
     }
 
-    /// Its KEKs have versions, and not every answer tells which one wrapped.
+    /// Declares that its KEKs have versions, and that some of its wraps do not name one.
     #[must_use]
     pub const fn hiding_versions(mut self) -> Self {
         self.hides_versions = true;

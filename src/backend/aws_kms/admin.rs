@@ -48,13 +48,13 @@ pub struct AwsAdmin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotationStatus {
-    /// Whether AWS rotates it by itself.
+    /// Whether AWS rotates the key automatically.
     pub automatic: bool,
     /// Days from one automatic rotation to the next.
     pub period_days: Option<u32>,
-    /// When AWS rotates it next by itself.
+    /// When AWS rotates the key automatically next.
     pub next: Option<SystemTime>,
-    /// Since when a rotation on demand is under way.
+    /// When the rotation on demand began that is not finished yet.
     pub in_progress: Option<SystemTime>,
     /// How many rotations were completed.
     pub completed: usize,
@@ -91,7 +91,7 @@ impl AwsAdmin {
         self.begun().status(kek).await.map_err(named)
     }
 
-    /// The same, for one administration that begins now: one deadline is over all its calls.
+    /// Begins one administration: one deadline applies to all its calls.
     fn begun(&self) -> Self {
         Self {
             client: self.client.for_several(CALLS),
@@ -114,7 +114,7 @@ impl AwsAdmin {
         })
     }
 
-    /// What AWS is asked for: an id, ARN or alias of the client's region.
+    /// Returns what to ask AWS for: an id, ARN or alias of the client's region.
     fn id(&self, kek: &KekRef) -> Result<String> {
         if kek.provider() != PROVIDER {
             return Err(Error::new(ErrorKind::KeyNotFound).with_detail("it is not a KEK of AWS KMS"));
@@ -122,7 +122,7 @@ impl AwsAdmin {
         Ok(Name::parse(kek.id(), self.client.region())?.as_str().to_owned())
     }
 
-    /// The same, for what can only be done to a whole key.
+    /// Returns what to ask AWS for, for an operation on a whole key.
     fn whole(&self, kek: &KekRef) -> Result<String> {
         if kek.version().is_empty() {
             self.id(kek)
@@ -239,8 +239,8 @@ impl AwsAdmin {
         let mark = once::rotation(idempotency_key);
         let tags = once::tags(&self.client, &key_id).await?;
         let before = tags.iter().find(|tag| tag.tag_key == mark);
-        // The tag was set before the rotation: it says how many there had been, so that one that broke off is told
-        // from one that was done.
+        // The tag was set before the rotation, and counts the earlier rotations: so a rotation that broke off differs from a
+        // rotation that was done.
         let before: Option<usize> = before.and_then(|tag| tag.tag_value.parse().ok());
         let is_done = before.is_some_and(|before| status.completed > before || status.in_progress.is_some());
         if !is_done {

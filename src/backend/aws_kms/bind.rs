@@ -31,7 +31,7 @@ impl ContextForm {
         }
     }
 
-    /// The `EncryptionContext` of a request; `None` where it has no pairs.
+    /// Returns the `EncryptionContext` of a request; `None` if it has no pairs.
     pub(super) fn encryption_context(self, request: &Request<'_>) -> Result<Option<HashMap<String, String>>> {
         match self {
             Self::Digest => {

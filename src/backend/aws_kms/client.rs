@@ -11,6 +11,7 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kms::config::Credentials;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
@@ -19,6 +20,7 @@ use secrecy::ExposeSecret;
 
 use super::admin::AwsAdmin;
 use super::config::{Config, connections};
+use super::credentials::ForAllCalls;
 use super::http::Connections;
 use super::key::AwsKey;
 use super::map;
@@ -139,7 +141,11 @@ impl Client {
         let peer = address.unwrap_or_else(|| format!("AWS KMS in {region}"));
         let mut kms =
             aws_sdk_kms::config::Builder::from(&loaded).http_client(Connections::new(trust, proxy, named));
-        // For KMS alone, not for the services that give credentials.
+        if let Some(provider) = loaded.credentials_provider() {
+            let own = ForAllCalls::new(provider, door.place().clone(), door.timeout());
+            kms = kms.credentials_provider(SharedCredentialsProvider::new(own));
+        }
+        // For KMS alone, not for the services that return credentials.
         let endpoint = endpoint.map(|(_, text)| text);
         if let Some(endpoint) = &endpoint {
             kms = kms.endpoint_url(endpoint);
@@ -155,7 +161,7 @@ impl Client {
         Ok(Self(Arc::new(inner), None))
     }
 
-    /// The same client for several calls, which are over by one deadline: that of as many calls, one after the other.
+    /// Returns the same client for several calls with one deadline, which is long enough for as many calls one after the other.
     pub(super) fn for_several(&self, calls: u32) -> Self {
         let door = &self.0.door;
         let until = door.now() + door.timeout().saturating_mul(calls);
@@ -182,13 +188,13 @@ impl Client {
         &self.0.region
     }
 
-    /// Where the keys are: the region, and the endpoint where one was configured.
+    /// Names the place of the keys: the region, and the endpoint if one was configured.
     pub(super) fn place(&self) -> String {
         let endpoint = self.0.endpoint.as_deref().unwrap_or("aws");
         format!("{} at {endpoint}", self.0.region)
     }
 
-    /// Whether another endpoint than the region's was configured.
+    /// Returns whether another endpoint than the region's was configured.
     pub(super) fn has_endpoint(&self) -> bool {
         self.0.endpoint.is_some()
     }
@@ -205,7 +211,7 @@ impl Client {
         self.0.refresh
     }
 
-    /// The answer to one call, which is over by the deadline and the operation timeout.
+    /// Returns the answer to one call, by the deadline and the operation timeout.
     pub(super) async fn call<T, E>(
         &self,
         deadline: Option<Monotonic>,
@@ -218,7 +224,7 @@ impl Client {
         self.call_mapped(deadline, call, map::error).await
     }
 
-    /// The same; `map` says what a failure is.
+    /// Returns the answer to one call. `map` makes the error of a failure.
     pub(super) async fn call_mapped<T, E>(
         &self,
         deadline: Option<Monotonic>,
@@ -235,10 +241,10 @@ impl Client {
     }
 }
 
-/// Where an endpoint may be that neither the configuration nor the URI names.
+/// Where the SDK finds an endpoint that neither the configuration nor the URI names.
 const CONFIGURED: &str = "AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL or the profile's endpoint_url";
 
-/// The endpoint that the SDK finds in its variables and files.
+/// Returns the endpoint that the SDK finds in its variables and files.
 fn configured_endpoint(loaded: &SdkConfig) -> Option<String> {
     let key = ServiceConfigKey::builder()
         .service_id("KMS")
@@ -252,7 +258,7 @@ fn configured_endpoint(loaded: &SdkConfig) -> Option<String> {
     of_kms.or_else(|| loaded.endpoint_url().map(str::to_owned))
 }
 
-/// Where AWS KMS is in a region.
+/// Returns the addresses of AWS KMS in a region.
 fn hosts(region: &str, source: &'static str) -> Vec<(String, &'static str)> {
     ["kms", "kms-fips"]
         .iter()

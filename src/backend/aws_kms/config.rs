@@ -75,7 +75,7 @@ impl Config {
         self
     }
 
-    /// The region where none is set and the usual places name none.
+    /// Sets the region that is used if none is set and the usual places name none.
     pub(crate) fn with_fallback_region(mut self, region: impl Into<String>) -> Self {
         self.fallback_region = Some(region.into());
         self

@@ -1,4 +1,4 @@
-//! HTTP under the AWS SDK: the one that all network backends share.
+//! HTTP for the AWS SDK, by the client that all network backends share.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use crate::backend::shared::http::{Class, Fault, Http, Proxy, Settings, Trust};
 /// What carries tokens, beside `Authorization`.
 const SECRET: [&str; 2] = ["x-amz-security-token", "x-aws-ec2-metadata-token"];
 
-/// Connections of one client: to KMS, and to what gives it credentials.
+/// Connections of one client: to KMS, and to the services that return credentials.
 #[derive(Debug)]
 pub(super) struct Connections {
     trust: Trust,
@@ -113,11 +113,16 @@ impl Body for Answer {
 async fn send(http: &Http, mut request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let user = |what: &'static str| ConnectorError::user(what.into());
     let url = Url::parse(request.uri()).map_err(|_| user("the address is no URL"))?;
-    let method: Method = request.method().parse().map_err(|_| user("the method is none"))?;
+    let method: Method = request
+        .method()
+        .parse()
+        .map_err(|_| user("the HTTP method is invalid"))?;
     let mut outgoing = http.request(method, url);
     for (name, value) in request.headers() {
-        let name: HeaderName = name.parse().map_err(|_| user("a header's name is none"))?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| user("a header's value is none"))?;
+        let name: HeaderName = name
+            .parse()
+            .map_err(|_| user("the name of a header is invalid"))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| user("the value of a header is invalid"))?;
         value.set_sensitive(name == AUTHORIZATION || SECRET.contains(&name.as_str()));
         outgoing = outgoing.header(name, value);
     }
@@ -127,7 +132,7 @@ async fn send(http: &Http, mut request: HttpRequest) -> Result<HttpResponse, Con
     let bytes = Bytes::from_owner(Zeroizing::new(bytes.to_vec()));
     let answer = http.send(outgoing.body(bytes)).await.map_err(failed)?;
     let status = answer.status.as_u16().try_into();
-    let status = status.map_err(|_| ConnectorError::other("the status is none".into(), None))?;
+    let status = status.map_err(|_| ConnectorError::other("the HTTP status is invalid".into(), None))?;
     let mut response = HttpResponse::new(
         status,
         SdkBody::from_body_1_x(Answer(Some(Bytes::from_owner(answer.body)))),

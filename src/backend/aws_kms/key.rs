@@ -280,7 +280,7 @@ impl KeyManager for AwsKey {
             let candidates = self.all().filter(|key| key.may_be(wrapped.kek_id));
             for (tried, key) in candidates.enumerate() {
                 check_length(&wrapped).map_err(|error| named(error, Operation::Unwrap))?;
-                // Who asks has taken the first.
+                // The caller has taken the first call.
                 if tried > 0
                     && let Err(error) = request.take_call()
                 {

@@ -64,7 +64,7 @@ where
     }
 }
 
-/// What a code stands for, and where there is none, the HTTP status.
+/// Returns the kind for a code, or for the HTTP status if there is no code.
 pub(super) fn kind(code: Option<&str>, status: u16) -> ErrorKind {
     use ErrorKind as Kind;
     if status == 501 {
@@ -163,7 +163,7 @@ fn about_credentials(error: &(dyn StdError + 'static)) -> Option<(ErrorKind, boo
     Some(match found {
         CredentialsError::ProviderTimedOut(_) => (ErrorKind::TimedOut, true),
         CredentialsError::InvalidConfiguration(_) => (ErrorKind::Configuration, false),
-        // The place that gives them was asked, and did not: it may be down.
+        // The service for credentials did not answer with any: it may be down.
         CredentialsError::ProviderError(_) => (ErrorKind::Unauthenticated, true),
         _ => (ErrorKind::Unauthenticated, false),
     })

@@ -125,6 +125,7 @@ mod admin;
 mod bind;
 mod client;
 mod config;
+mod credentials;
 mod http;
 mod key;
 mod map;

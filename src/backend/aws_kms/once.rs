@@ -1,4 +1,4 @@
-//! Doing something once: tags on a key that say what was done for which idempotency key.
+//! Tags on a key that record what was done for which idempotency key.
 
 use aws_sdk_kms::types::Tag;
 
@@ -84,7 +84,7 @@ pub(super) async fn find_created(client: &Client, idempotency_key: &str) -> Resu
         {
             let found = match tags(client, &id).await {
                 Ok(tags) => tags,
-                // Keys of AWS and of others: not made here.
+                // AWS's own keys and other people's keys: this crate did not make them.
                 Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::KeyNotFound) => continue,
                 Err(error) => return Err(error),
             };

@@ -16,7 +16,7 @@ use crate::key::Recognition;
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// When to resolve again after that failed, unless it is sooner anyway.
+/// When to resolve again after a failure, at the latest.
 const AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Key {
@@ -89,7 +89,7 @@ impl Key {
         KeyArn::parse(kek_id).is_some_and(|arn| is_same(target, &arn) || arn.id == target)
     }
 
-    /// What to ask AWS for: the key's ARN or id, never an alias.
+    /// Returns what to ask AWS for: the key's ARN or id, never an alias.
     pub(super) async fn target(&self, deadline: Option<Monotonic>, tokens: &[String]) -> Result<String> {
         let former = {
             let mut known = self.lock();
@@ -97,7 +97,7 @@ impl Key {
                 (Some(arn), Name::Alias(_)) if !self.is_due(&known) => return Ok(arn.clone()),
                 (Some(arn), Name::Alias(_)) => {
                     let arn = arn.clone();
-                    // Whoever comes meanwhile goes on with what is known.
+                    // Calls that come meanwhile go on with what is known.
                     known.due = Some(self.client.now() + AGAIN.min(self.client.refresh()));
                     Some(arn)
                 }
@@ -139,7 +139,7 @@ impl Key {
         }
     }
 
-    /// The KEK that AWS says it used, if it is the one that was asked for.
+    /// Returns the KEK in AWS's answer, if it is the KEK that was asked for.
     pub(super) fn answered(
         &self,
         target: &str,
@@ -182,7 +182,7 @@ impl Key {
             .ok_or_else(invalid)
     }
 
-    /// What is wrong with the state that the key is in; `None` if nothing is, or AWS does not say.
+    /// Returns an error for a state in which the key does not work; `None` if it works, or AWS does not report its state.
     pub(super) async fn state(&self, deadline: Option<Monotonic>, tokens: &[String]) -> Option<Error> {
         let target = self.target(deadline, tokens).await.ok()?;
         let call = self.client.kms().ok()?.describe_key().key_id(target);

@@ -95,7 +95,7 @@ impl Client {
         let ways = Ways::new(&config)?;
         let sdk = KeyClientOptions {
             client_options: options(&config, &ways, Peer::Vault)?,
-            // The guard checks it, with an error of its own.
+            // The guard checks it, and its error is more exact.
             verify_challenge_resource: Some(false),
             api_version: config
                 .api_version

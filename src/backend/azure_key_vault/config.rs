@@ -36,7 +36,7 @@ pub enum Auth {
     /// Managed identity: what App Service, Functions or Container Apps offer by `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`
     /// (read by Microsoft's client, from the process environment), else the metadata service of the machine.
     ManagedIdentity {
-        /// The client id of a user-assigned identity; `None` for the one that the system assigned.
+        /// The client id of a user-assigned identity; `None` for the system-assigned identity.
         client_id: Option<String>,
     },
     /// The secret of an application.
@@ -48,9 +48,9 @@ pub enum Auth {
         /// The secret.
         secret: SecretString,
     },
-    /// Whoever is logged in to the Azure CLI (`az login`), else to the Azure Developer CLI. Runs them.
+    /// The account that is logged in to the Azure CLI (`az login`), else to the Azure Developer CLI. The client runs these programs.
     DeveloperTools,
-    /// The first of these that gives a token, from then on.
+    /// The first of these credentials that returns a token. The client stays with it.
     FirstOf(Vec<Auth>),
 }
 

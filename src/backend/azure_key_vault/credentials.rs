@@ -67,7 +67,7 @@ impl Guard {
         })
     }
 
-    /// Which tokens a call that begins now is made with.
+    /// Returns the generation of the tokens that a call uses if it begins now.
     pub(super) fn generation(&self) -> u64 {
         self.lock().generation
     }
@@ -88,7 +88,7 @@ impl Guard {
         Ok(())
     }
 
-    /// The last token, if it is for these scopes and good for a while.
+    /// Returns the last token, if it is for these scopes and valid for a while.
     fn kept(&self, scopes: &[&str]) -> Option<AccessToken> {
         let latest = self.runtime.wall_clock() + SPARE;
         let current = self.lock();
@@ -97,7 +97,7 @@ impl Guard {
         is_good.then(|| token.clone())
     }
 
-    /// How long asking for a token may take, whoever waits for it.
+    /// Returns how long one request for a token may take, for all callers that wait for it.
     fn limit(&self) -> Duration {
         let others = match &self.config.auth {
             Auth::FirstOf(all) => all.len().saturating_sub(1),
@@ -106,7 +106,7 @@ impl Guard {
         self.config.timeout + EACH.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX))
     }
 
-    /// Whether a token for this scope (`https://AUDIENCE/.default`) may be shown to the vault.
+    /// Returns whether a token for this scope (`https://AUDIENCE/.default`) may be sent to the vault.
     fn may_ask(&self, scope: &str) -> bool {
         let is_unchecked = !self.config.verify_challenge && !names::is_azure(&self.host);
         if is_unchecked && names::is_loopback(&self.host) {
@@ -214,7 +214,7 @@ fn credential(
             client_id,
             token_file,
         } => {
-            // The client's error would quote nothing, but would not say which variable it is.
+            // The client's error would not name the variable.
             if let Err(error) = std::fs::metadata(token_file) {
                 return Err(Error::configuration(format!(
                     "the projected token {} cannot be read; see AZURE_FEDERATED_TOKEN_FILE",
@@ -291,7 +291,7 @@ fn credential(
 
 /// Where this runs, if Microsoft's client knows that place and has no managed identity for it.
 fn unsupported_place(error: &SdkError) -> Option<&'static str> {
-    // It has no code. The text is the client's own; where it changes, the error is the general one.
+    // The error has no code. If the client's text changes, the error is the general error.
     let text = error.to_string();
     [
         ("Azure Arc", "Azure Arc"),
@@ -304,7 +304,7 @@ fn unsupported_place(error: &SdkError) -> Option<&'static str> {
     .map(|(_, ours)| ours)
 }
 
-/// Asks one after the other, and stays with the first that gave a token.
+/// Asks one credential after the other, and stays with the first that returns a token.
 #[derive(Debug)]
 struct FirstOf {
     all: Vec<Arc<dyn TokenCredential>>,

@@ -107,7 +107,7 @@ impl AzureKey {
         let version = self.key.version_in_use(deadline).await?;
         let body = self.body(request.embed(dek).as_slice());
         match self.wrap_under(&version, body.clone(), deadline).await {
-            // Rotated since it was asked for, and the old version taken out of use.
+            // The key was rotated meanwhile, and the old version was disabled.
             Err(error) if matches!(error.kind(), ErrorKind::KeyDisabled | ErrorKind::KeyNotFound) => {
                 match self.key.instead_of(&version, deadline).await {
                     Some(newer) => self.wrap_under(&newer, body, deadline).await,

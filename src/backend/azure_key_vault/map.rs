@@ -49,7 +49,7 @@ pub(super) fn is_token_refused(error: &SdkError) -> bool {
     matches!(error.kind(), SdkKind::HttpResponse { status, .. } if u16::from(*status) == 401)
 }
 
-/// Whether what gives tokens is there, and has trouble that may pass.
+/// Returns whether a request for a token failed for a reason that may pass.
 pub(super) fn may_pass(error: &SdkError) -> bool {
     let is_slow = causes(error).any(|cause| {
         cause.downcast_ref::<NoToken>() == Some(&NoToken::TimedOut)
@@ -65,7 +65,7 @@ fn is_http(cause: &(dyn StdError + 'static)) -> bool {
     error.is_some_and(|error| matches!(error.kind(), SdkKind::HttpResponse { .. }))
 }
 
-/// The error of a call that failed. Its cause is kept only where it quotes no answer.
+/// Makes the error of a call that failed. Keeps the cause only if it quotes no answer.
 pub(super) fn error(error: &SdkError, call: Call) -> Error {
     let mapped = if let SdkKind::HttpResponse {
         status, raw_response, ..
@@ -156,7 +156,7 @@ fn with_retry_after(error: Error, answer: Option<&RawResponse>) -> Error {
     }
 }
 
-/// No token: what gives them is down, or refuses.
+/// Makes the error of a call without a token, because the token service is down or refuses.
 fn of_credential(error: &SdkError) -> Error {
     if let Some(fault) = causes(error).find_map(<dyn StdError>::downcast_ref::<Fault>) {
         return fault.to_error();

@@ -3,6 +3,7 @@
 use reqwest::Url;
 
 use super::PROVIDER;
+use crate::backend::shared::http::parse_endpoint;
 use crate::value::error::{Error, Result};
 
 /// The domains of Key Vault and Managed HSM in the clouds of Azure.
@@ -17,25 +18,15 @@ const DOMAINS: [&str; 8] = [
     "managedhsm.microsoftazure.de",
 ];
 
-/// The address of a vault, `https://HOST[:PORT]`.
+/// Parses the address of a vault, `https://HOST[:PORT]`.
 pub(super) fn parse_vault(address: &str) -> Result<Url> {
-    let refused = |detail: &'static str| Error::configuration(detail).with_provider(PROVIDER);
-    let url = Url::parse(address).map_err(|_| {
-        refused("the address of the vault is no URL; it is https://HOST or https://HOST:PORT")
-    })?;
-    if url.scheme() != "https" || !url.has_host() {
-        return Err(refused(
-            "the address of the vault is https://HOST: Key Vault is never asked without TLS",
-        ));
-    }
-    // Not what was given: it may hold a password.
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("no credentials belong into the address of the vault"));
-    }
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err(refused(
-            "the address of the vault is https://HOST, without a path; the key is named apart",
-        ));
+    let url = parse_endpoint(address, "the address of the vault", false)
+        .map_err(|error| error.with_provider(PROVIDER))?;
+    if url.scheme() != "https" {
+        return Err(Error::configuration(
+            "the address of the vault must be https://HOST: this crate never sends a key to a vault without TLS",
+        )
+        .with_provider(PROVIDER));
     }
     Ok(url)
 }

@@ -17,7 +17,7 @@ use crate::key::Recognition;
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// When to ask again after that failed, unless it is sooner anyway.
+/// When to ask again after a failure, at the latest.
 const AGAIN: Duration = Duration::from_secs(30);
 /// How long a list of versions is good for: longer than it takes to open an envelope, and not long after a rotation.
 const LISTED: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// Refuses a version that must not wrap. The service may wrap under it all the same, and does not unwrap then.
+    /// Refuses a version that must not wrap. The service may wrap under it, and then not unwrap.
     pub(super) fn check(&self, now: SystemTime) -> Result<()> {
         match self.validity.why_not(now) {
             Some(why) => Err(out_of_use(&self.id, why)),
@@ -70,7 +70,7 @@ impl Version {
     }
 }
 
-/// What the attributes of a version say of its use.
+/// Whether a version may be used, by its attributes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Validity {
     is_disabled: bool,
@@ -125,7 +125,7 @@ impl Key {
         })
     }
 
-    /// The same key, by another algorithm.
+    /// Returns the same key, with another algorithm.
     pub(super) fn with_algorithm(&self, algorithm: Algorithm) -> Self {
         Self {
             client: self.client.clone(),
@@ -139,7 +139,7 @@ impl Key {
         }
     }
 
-    /// The same key, pinned to a version of it. An answer under another id than this one is refused.
+    /// Returns the same key, pinned to one version. An answer under another id is refused.
     pub(super) fn pinned_to(&self, kek: &KekRef) -> Self {
         Self {
             client: self.client.clone(),
@@ -153,7 +153,7 @@ impl Key {
         }
     }
 
-    /// The id of the KEK, or what it is taken for until the vault has said its name.
+    /// Returns the id of the KEK, or the configured address until the vault has answered under its own name.
     pub(super) fn id(&self) -> String {
         let known = self.lock().id.clone();
         known.unwrap_or_else(|| self.configured())
@@ -178,12 +178,12 @@ impl Key {
         }
     }
 
-    /// Whether a KEK id may be this key's.
+    /// Returns whether a KEK id may be the id of this key.
     pub(super) fn may_be(&self, kek_id: &str) -> bool {
         !self.recognizes(kek_id).is_no()
     }
 
-    /// The address of the key as it was configured.
+    /// Returns the address of the key as it was configured.
     pub(super) fn configured(&self) -> String {
         names::kek_id(&names::origin(self.client.vault()), &self.name)
     }
@@ -193,7 +193,7 @@ impl Key {
         self.configured().eq_ignore_ascii_case(kek_id) || self.may_be(kek_id)
     }
 
-    /// The KEK that an answer names, if it is the key, and the version, that was asked.
+    /// Returns the KEK that an answer names, if it is the key and version that was asked for.
     pub(super) fn answered(&self, kid: Option<&str>, asked: Option<&str>) -> Result<KekRef> {
         let other = || invalid_answer("the answer is about another key or version than was asked for");
         let kid = KeyId::parse(kid.ok_or_else(other)?).ok_or_else(other)?;
@@ -225,7 +225,7 @@ impl Key {
                 Some(version) if !is_due => return Ok(version.clone()),
                 Some(version) => {
                     let version = version.clone();
-                    // Whoever comes meanwhile goes on with what is known.
+                    // Calls that come meanwhile go on with what is known.
                     known.due = Some(now + AGAIN.min(self.client.refresh()));
                     Some(version)
                 }

@@ -1,4 +1,4 @@
-//! HTTP under Microsoft's client: no redirects, bounded answers, wiped buffers, errors that say what happened.
+//! HTTP for Microsoft's client: no redirects, bounded answers, wiped buffers, exact errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -76,14 +76,14 @@ impl Ways {
 pub(super) enum Peer {
     Vault,
     Entra,
-    /// Near by, and without TLS: what gives tokens to managed identities.
+    /// The service that returns the tokens of managed identities: on this machine or near it, and without TLS.
     Machine,
 }
 
 #[derive(Debug)]
 pub(super) struct Transport {
     http: Http,
-    /// The only host that is asked, whatever address an answer gives.
+    /// The only host that is asked, whatever address an answer names.
     only: Option<Url>,
     peer: Peer,
 }

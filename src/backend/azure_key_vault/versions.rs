@@ -18,7 +18,7 @@ use crate::value::error::Result;
 /// The most versions that are listed. A key that was rotated daily for a year has fewer.
 const MOST: usize = 512;
 
-/// All versions, the newest first.
+/// Returns all versions, the newest first.
 pub(super) async fn all(client: &Client, name: &str, call: Call, deadline: Monotonic) -> Result<Vec<String>> {
     let version = |properties: &KeyProperties| {
         let kid = KeyId::parse(properties.kid.as_deref()?)?;
@@ -29,7 +29,7 @@ pub(super) async fn all(client: &Client, name: &str, call: Call, deadline: Monot
     Ok(found.iter().filter_map(version).collect())
 }
 
-/// What the vault says of each version, the newest first.
+/// Returns what the vault reports about each version, the newest first.
 pub(super) async fn properties(
     client: &Client,
     name: &str,

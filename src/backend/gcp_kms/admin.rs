@@ -190,7 +190,7 @@ impl GcpAdmin {
         let made = match self.call(deadline, work).await {
             Ok(made) => made,
             Err(refused) => match self.get(&name, deadline).await {
-                // It is there since an earlier call with this idempotency key.
+                // An earlier call with this idempotency key made the key.
                 Ok(found) if found.labels.get(CREATED) == Some(&mark) => found,
                 _ => return Err(refused),
             },

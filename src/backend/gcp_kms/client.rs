@@ -7,7 +7,6 @@ use std::sync::Arc;
 use google_cloud_kms_v1::client::KeyManagementService;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use tokio::sync::OnceCell;
 
 use super::PROVIDER;
 use super::admin::GcpAdmin;
@@ -17,6 +16,7 @@ use super::key::GcpKey;
 use super::map::{self, Call};
 use super::transport::Transport;
 use crate::backend::shared::door::Door;
+use crate::backend::shared::for_all::ForAll;
 use crate::backend::shared::http::{
     Http, Settings, Surroundings, Trust, address_of, parse_endpoint, warn_if_plain,
 };
@@ -38,7 +38,7 @@ struct Inner {
     http: Kept<Http>,
     door: Door,
     // Made by the first call: that may ask the metadata server.
-    service: Kept<OnceCell<KeyManagementService>>,
+    service: Kept<ForAll<KeyManagementService>>,
 }
 
 impl Client {
@@ -105,7 +105,7 @@ impl Client {
             endpoint: config.endpoint,
             http: Kept::new(http),
             door: Door::new(config.handle, config.timeout, peer)?,
-            service: Kept::new(OnceCell::new()),
+            service: Kept::new(ForAll::new()),
         })))
     }
 
@@ -132,8 +132,11 @@ impl Client {
     {
         let inner = Arc::clone(&self.0);
         let work = async move {
-            let service = inner.service.get()?.get_or_try_init(|| inner.connect()).await?;
-            let answer = work(service.clone()).await;
+            let own = Arc::clone(&inner);
+            let connect = async move { own.connect().await };
+            let (door, service) = (&inner.door, inner.service.get()?);
+            let service = service.get_or_make(door.place(), door.timeout(), connect).await?;
+            let answer = work(service).await;
             answer.map_err(|error| map::error(error, call))
         };
         let answer = self.0.door.run_by(deadline, work).await;
@@ -144,10 +147,13 @@ impl Client {
 impl Inner {
     async fn connect(&self) -> Result<KeyManagementService> {
         let credentials = credentials(&self.auth)?;
-        let endpoint = match (&self.endpoint, credentials.universe_domain().await) {
-            (Some(endpoint), _) => endpoint.clone(),
-            (None, Some(domain)) => format!("https://cloudkms.{domain}"),
-            (None, None) => ENDPOINT.to_owned(),
+        let endpoint = match &self.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            // This may ask the metadata server.
+            None => match credentials.universe_domain().await {
+                Some(domain) => format!("https://cloudkms.{domain}"),
+                None => ENDPOINT.to_owned(),
+            },
         };
         let endpoint = Url::parse(&endpoint)
             .map_err(|_| Error::configuration("the universe domain of the credentials is not a host name"))?;

@@ -24,8 +24,8 @@ pub enum Auth {
     ApplicationDefault,
     /// An access token that was made elsewhere, for as long as it lives.
     AccessToken(SecretString),
-    /// Nobody: for emulators. Google's own service refuses it. Answers without checksums, or that do not say that those
-    /// of the request were verified, are then accepted, since not every emulator has them.
+    /// No account: for emulators. Google's own service refuses this. Answers without checksums, or without a report that the request's
+    /// checksums were verified, are then accepted, because not every emulator has them.
     Anonymous,
 }
 

@@ -141,7 +141,7 @@ impl GcpKey {
         }
         let key = self.kek.id();
         let state = match claimed {
-            // Of the configured key, and a number: what a stanza claims leads nowhere else.
+            // A number, and a version of the configured key: the claim of a stanza leads nowhere else.
             Some(version) if names::is_version(version) => {
                 let name = names::version_name(key, version);
                 let work = move |service: google_cloud_kms_v1::client::KeyManagementService| {

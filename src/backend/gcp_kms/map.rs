@@ -84,7 +84,7 @@ fn of_status(status: &Status, call: Call) -> Error {
     }
 }
 
-/// The code that says why more exactly, `SERVICE_DISABLED` for one. A code and no text, or it is none.
+/// Returns the code with the exact reason, for example `SERVICE_DISABLED`, if it is a code and not a text.
 fn reason(status: &Status) -> Option<&str> {
     status.details.iter().find_map(|detail| match detail {
         StatusDetails::ErrorInfo(info) => Some(info.reason.as_str()).filter(|reason| {

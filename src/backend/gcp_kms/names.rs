@@ -10,7 +10,7 @@ const RING_FORM: &str = "projects/PROJECT/locations/LOCATION/keyRings/RING";
 /// What stands between the names, down to the key.
 const COLLECTIONS: [&str; 4] = ["projects", "locations", "keyRings", "cryptoKeys"];
 
-/// A project may be of a domain (`example.com:name`). At least one letter or digit, so that `..` is none.
+/// A project may be of a domain (`example.com:name`). It has at least one letter or digit, so that `..` is not a project.
 fn is_project(text: &str) -> bool {
     text.len() <= 128
         && text.chars().any(|c| c.is_ascii_alphanumeric())
@@ -73,8 +73,8 @@ pub(super) fn version_name(key: &str, version: &str) -> String {
     format!("{key}/cryptoKeyVersions/{version}")
 }
 
-/// The KEK that an answer names, if it is the key that was asked. An answer without a version (an emulator's) gives an
-/// empty one.
+/// Returns the KEK that an answer names, if it is the key that was asked for. The version is empty if the answer has none, as the
+/// answers of some emulators.
 pub(super) fn answered(key: &str, name: &str) -> Option<KekRef> {
     let (of, version) = match name.split_once("/cryptoKeyVersions/") {
         Some((of, version)) if is_version(version) => (of, version),

@@ -77,7 +77,7 @@ impl<'a> Options<'a> {
         self.take(name).map(parse).transpose()
     }
 
-    /// An option that is not empty where it is given.
+    /// Takes an option that must not be empty.
     #[cfg(any(
         feature = "aws-kms",
         feature = "azure-key-vault",
@@ -91,8 +91,8 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The address of a service, as [`parse_endpoint`](crate::backend::shared::http::parse_endpoint) takes it, and where it comes
-    /// from.
+    /// Takes the address of a service, checked by [`parse_endpoint`](crate::backend::shared::http::parse_endpoint), and the place that it
+    /// comes from.
     #[cfg(any(
         feature = "aws-kms",
         feature = "azure-key-vault",
@@ -117,7 +117,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// `true` or `false`, which is the default.
+    /// Takes `true` or `false`, which is the default.
     pub(in crate::backend) fn flag(&mut self, name: &str) -> Result<bool> {
         match self.take(name) {
             None | Some("false") => Ok(false),
@@ -126,7 +126,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// A number of seconds, from 1 on.
+    /// Takes a number of seconds, at least 1.
     #[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
     pub(in crate::backend) fn seconds(&mut self, name: &str) -> Result<Option<std::time::Duration>> {
         match self.number(name)? {
@@ -135,7 +135,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Refuses what the scheme has not taken.
+    /// Refuses options that the scheme has not taken.
     pub(in crate::backend) fn end(&self) -> Result<()> {
         match self.given.first() {
             Some((name, _)) => Err(Error::argument(format!(

@@ -27,7 +27,7 @@ pub struct Scheme {
     pub summary: &'static str,
     /// The options that may follow the `?`.
     pub options: &'static [UriOption],
-    /// The environment variables that are read, beside those that the URI itself names.
+    /// The environment variables that are read, besides those that the URI names.
     pub variables: &'static [&'static str],
     pub(in crate::backend) parse: Parse,
 }
@@ -73,7 +73,7 @@ pub enum Reads {
 pub(in crate::backend) enum Parse {
     /// What stands between the scheme and the `?`, and the options.
     Place(fn(&str, &mut Options<'_>) -> Result<Arc<dyn Place>>),
-    /// All of it: the scheme has a grammar of its own.
+    /// The whole URI: the scheme has its own grammar.
     #[cfg_attr(not(feature = "pkcs11"), allow(dead_code, reason = "no other scheme has one"))]
     Whole(fn(&str) -> Result<Arc<dyn Place>>),
 }

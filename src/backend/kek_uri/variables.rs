@@ -21,25 +21,24 @@ const MASTER_KEY: &str = "WAXSEAL_MASTER_KEY";
 /// | variable | what |
 /// |---|---|
 /// | `WAXSEAL_KMS_URI` | the KEK that wraps, as a URI of [`kek_uri`](super) |
-/// | `WAXSEAL_KMS_ALSO_OPEN` | more URIs, separated by white space, of KEKs that only open: former ones |
-///
+/// | `WAXSEAL_KMS_ALSO_OPEN` | more URIs, separated by white space, of KEKs that only open: former KEKs |
 /// | `WAXSEAL_KMS_VERIFY` | `on` (default) or `off`: whether the first wrap under each version of a KEK in a KMS or token is read back ([`Verified`](crate::layer::Verified)). `off` is for a program that may wrap and may not unwrap |
 ///
-/// Or, in the place of the first, one variable that selects the backend:
+/// Instead of the first variable, one variable can select the backend:
 ///
 /// | variable | what |
 /// |---|---|
 /// | `WAXSEAL_KMS_BACKEND` | `local`, or the name of a KMS backend |
 /// | `WAXSEAL_MASTER_KEY` | for `local`: the KEK, 32 random bytes as base64 or hex |
 /// | `WAXSEAL_KMS_KEY_ID` | for a KMS: the key, as it follows the scheme in a URI; options may follow it, too |
-/// | `WAXSEAL_KMS_ENDPOINT` | for a KMS: the address of its server, where that is not the usual one |
+/// | `WAXSEAL_KMS_ENDPOINT` | for a KMS: the address of its server, if that is not the usual address |
 /// | `WAXSEAL_KMS_MOUNT` | for `vault-transit`, which alone reads it: the mount, `transit` by default |
 ///
-/// What was chosen is logged once, through `tracing`, as backend and URI.
+/// The backend and the URI are logged once, through `tracing`.
 ///
 /// # Errors
-/// `Configuration` where none or both ways are used, or a variable is missing, saying what to set;
-/// `InvalidArgument` for a URI that is wrong; as [`KekUri::open`].
+/// `Configuration` if neither or both ways are used, or if a variable is missing or wrong, with what to set; else the same kinds as
+/// [`KekUri::open`], under the same conditions.
 ///
 /// # Cancel safety
 /// Dropping the future leaves nothing behind.

@@ -349,7 +349,7 @@ fn try_each(
     let rest = versions.iter().filter(|version| !is_claimed(version));
     let mut failed: Option<Error> = None;
     for (tried, version) in first.chain(rest).enumerate() {
-        // Who asks has taken the first.
+        // The caller has taken the first call.
         if tried > 0
             && let Err(error) = calls.take()
         {

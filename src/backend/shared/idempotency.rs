@@ -1,8 +1,8 @@
-//! What marks that something was done for an idempotency key: its digest, since a key may say what is nobody's business.
+//! Digests of idempotency keys, which mark what was done for a key: the key itself may be private.
 
 use sha2::{Digest, Sha256};
 
-/// 43 characters of base64url.
+/// Returns a digest of 43 characters of base64url.
 #[cfg(any(feature = "aws-kms", feature = "azure-key-vault"))]
 pub(in crate::backend) fn digest(idempotency_key: &str) -> String {
     use base64ct::{Base64UrlUnpadded, Encoding};
@@ -10,7 +10,7 @@ pub(in crate::backend) fn digest(idempotency_key: &str) -> String {
     Base64UrlUnpadded::encode_string(&digest)
 }
 
-/// 32 characters in small letters and digits, where no others may stand.
+/// Returns a digest of 32 lower-case letters and digits, for places that take no others.
 #[cfg(feature = "gcp-kms")]
 pub(in crate::backend) fn small_digest(idempotency_key: &str) -> String {
     let digest = Sha256::digest(idempotency_key);

@@ -8,7 +8,7 @@ use crate::value::error::{Error, Result};
 /// A value that a forked child neither uses nor drops.
 ///
 /// Connections, tasks and locks that came through a `fork` are the parent's: the sockets are shared, the threads behind
-/// them are gone, and a lock that one of them held is held for ever.
+/// them are gone, and a lock that one of them held is held forever.
 #[derive(Clone)]
 pub(in crate::backend) struct Kept<T> {
     /// Absent only while this is dropped.

@@ -25,6 +25,8 @@ pub(super) mod answer;
     feature = "vault-transit"
 ))]
 pub(super) mod door;
+#[cfg(feature = "gcp-kms")]
+pub(super) mod for_all;
 #[cfg(any(
     feature = "aws-kms",
     feature = "azure-key-vault",

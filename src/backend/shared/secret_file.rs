@@ -13,19 +13,19 @@ use crate::value::error::{Error, Result};
 /// The most that is read.
 const MAX: usize = 1024;
 
-/// The text of a file that never may be shared, less one line end at its end. `what` names the file in errors, which never
-/// quote it.
+/// Reads the text of a file that must never be shared, without one line end at its end. `what` names the file in errors, which
+/// never quote the text.
 #[cfg(feature = "ring")]
 pub(crate) fn read_private(path: &Path, what: &str) -> Result<SecretString> {
     read_checked(path, what, Some(""), MAX)
 }
 
-/// The same, for a file of a key URI.
+/// Reads the text of a file that a key URI names, without one line end at its end.
 pub(in crate::backend) fn read(path: &Path, what: &str, allow_shared: bool) -> Result<SecretString> {
     read_at_most(path, what, allow_shared, MAX)
 }
 
-/// The same, for what may be longer than a password.
+/// Reads the text of a file that may be longer than a password.
 pub(in crate::backend) fn read_at_most(
     path: &Path,
     what: &str,
@@ -51,7 +51,7 @@ fn read_checked(path: &Path, what: &str, otherwise: Option<&str>, max: usize) ->
             )))
         }
     };
-    // Before it is opened, which waits for ever on a pipe; and what was opened, should it be another by then.
+    // Before the file is opened, because opening a pipe waits forever; and again after that, because it may be another file by then.
     regular(&fs::metadata(path).map_err(failed)?)?;
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -62,7 +62,7 @@ fn read_checked(path: &Path, what: &str, otherwise: Option<&str>, max: usize) ->
     all_of(file, &format!("the {what} {shown}"), max)
 }
 
-/// All that there is to read, less one line end at its end.
+/// Reads to the end, and returns the text without one line end at its end.
 pub(in crate::backend) fn read_from(from: impl Read, shown: &str) -> Result<SecretString> {
     all_of(from, shown, MAX)
 }
@@ -83,7 +83,7 @@ fn all_of(from: impl Read, shown: &str, max: usize) -> Result<SecretString> {
     }
 }
 
-/// A text that came from elsewhere, less one line end at its end.
+/// Returns a text without one line end at its end.
 pub(in crate::backend) fn text_of(text: &SecretString) -> Result<SecretString> {
     read_from(text.expose_secret().as_bytes(), "what was typed")
 }

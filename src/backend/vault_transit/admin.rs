@@ -102,7 +102,7 @@ impl TransitAdmin {
                 return describe(&key, &info, None);
             }
             Err(error) if error.kind() == ErrorKind::KeyNotFound => {
-                // Nothing of that name says whose it is: what every token can read does.
+                // There is no key to read, so the namespace is checked with what every token can read.
                 self.client
                     .check_namespace("auth/token/lookup-self", false, deadline)
                     .await?;
@@ -158,7 +158,7 @@ impl TransitAdmin {
         let before = key.read(deadline).await?;
         key.suits(&before)?;
         let rotated = match version_of(kek)? {
-            // Done already, by a call whose answer was lost or by somebody else.
+            // An earlier call whose answer was lost, or somebody else, has rotated already.
             Some(version) if version < before.latest_version => before,
             Some(version) if version > before.latest_version => return Err(no_version()),
             _ => {
@@ -187,7 +187,7 @@ impl TransitAdmin {
             }
             let answered = key.manage(Method::DELETE, "/soft-delete", None, deadline).await?;
             return match answered.status {
-                // The key is there, so the way to soft-delete it is what is not.
+                // The key exists, so the server does not know soft deletion.
                 StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => {
                     Err(unsupported("disabling a whole Transit key on this server"))
                 }
@@ -308,7 +308,7 @@ impl KekAdmin for TransitAdmin {
         administered(self.key(kek).and_then(|_| {
             Err(
                 unsupported("destroying a Transit key at a later time").with_detail(
-                    "a server deletes at once: disable the key, and delete it when the time has come",
+                    "a server deletes immediately: disable the key, and delete it later with the server's tools",
                 ),
             )
         }))

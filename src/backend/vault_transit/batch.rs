@@ -1,4 +1,4 @@
-//! Several at once.
+//! Batches.
 
 use reqwest::StatusCode;
 
@@ -35,7 +35,7 @@ impl TransitKey {
             results.extend(answers.into_iter().map(|answer| {
                 match answer {
                     Ok(Some(wrapped)) => Ok(wrapped),
-                    // Nothing of a caller's is in it that could be wrong.
+                    // The item has nothing from a caller that could be wrong.
                     Ok(None) => Err(info
                         .as_ref()
                         .and_then(|info| self.why_not_made(info))
@@ -73,7 +73,7 @@ impl TransitKey {
         .await
     }
 
-    /// Decrypt and rewrap: what is not recognized or not well formed is answered here, and the rest is asked for.
+    /// Decrypts or rewraps. Answers without a call for stanzas that are not recognized or not well formed.
     async fn stanzas<T>(
         &self,
         action: Action,
@@ -121,7 +121,7 @@ impl TransitKey {
                     },
                 )
                 .await;
-            // Why those were refused is asked once for all.
+            // One call finds out why they were refused.
             let refused = answers.iter().any(|answer| matches!(answer, Ok(None)));
             let deadline = self.earliest(part.iter().map(|(_, _, request)| *request));
             let info = if refused {
@@ -149,7 +149,7 @@ impl TransitKey {
             .collect()
     }
 
-    /// One call for `bodies`, at most as many as a batch may have; one result for each.
+    /// Makes one call for `bodies`, at most as many as a batch may have, and returns one result for each.
     async fn run<'r, T>(
         &self,
         action: &str,
@@ -160,7 +160,7 @@ impl TransitKey {
         match self.call(action, bodies, self.earliest(requests), take).await {
             Ok(results) => results,
             Err(error) => {
-                // The first has all that is known of it.
+                // The first item gets the whole error.
                 let others: Vec<_> = bodies.iter().skip(1).map(|_| Err(again(&error))).collect();
                 std::iter::once(Err(error)).chain(others).collect()
             }
@@ -176,7 +176,7 @@ impl TransitKey {
     ) -> Result<Vec<Result<T>>> {
         self.0.check(deadline).await?;
         let mut answered = self.0.act(action, wire::batch(bodies), deadline).await?;
-        // Where an item is bad the status is, too, and the answers are there all the same.
+        // If an item is bad, the status is bad too, and the body still has the answers.
         let bad = answered.status == StatusCode::BAD_REQUEST;
         if bad {
             answered.status = StatusCode::OK;
@@ -184,7 +184,7 @@ impl TransitKey {
         let (items, warned) = match data::<Items<'_>>(&answered) {
             Ok(read) => read,
             Err(error) if bad => {
-                // Not about one item: about the key, then.
+                // The error is not about one item, so it is about the key.
                 let info = self.0.after_refusal(deadline).await?;
                 return Err(self.why_not_made(&info).unwrap_or(error));
             }
@@ -208,7 +208,7 @@ impl TransitKey {
     }
 }
 
-/// The error of a call, for each of its items.
+/// Copies the error of a call, for each of its items.
 fn again(error: &Error) -> Error {
     let copy = Error::new(error.kind()).with_retryable(error.is_retryable());
     match error.retry_after() {

@@ -28,12 +28,12 @@ use crate::key::Request;
 use crate::runtime::{Monotonic, Runtime};
 use crate::value::error::{Error, Result};
 
-/// Where a server says how far its storage is, and is told how far it has to be. A standby that is behind asks the active
-/// server then, so that what was changed by way of it is there when it is read by way of it.
+/// In answers: how far the storage of a server is. In requests: how far it must be. A standby that is behind asks the active
+/// server, so that a client reads its own changes.
 const INDEX: &str = "x-vault-index";
 const MAX_INDEX: usize = 1024;
 const INCONSISTENT: &str = "x-vault-inconsistent";
-/// The token, where an agent or proxy of the server's looks for it. Without it, one may show a token of its own.
+/// The header with the token for an agent or proxy of the server's. Without it, an agent may send its own token.
 const TOKEN: &str = "x-vault-token";
 const NAMESPACE: &str = "x-vault-namespace";
 
@@ -90,7 +90,7 @@ impl Answered {
                 "HTTP status {status}: a redirect to {}, which is not followed; if the active server is alive, give its address",
                 self.location.as_deref().unwrap_or("an address that is not one")
             ),
-            // The servers answer so, in text, to what is no TLS.
+            // The servers answer plain HTTP on a TLS port like this, in text.
             400 if self.is_no_api() => {
                 return Error::configuration(
                     "HTTP status 400, and not by the server's API: perhaps the port speaks TLS; give the address as https://",
@@ -260,7 +260,7 @@ impl Client {
         let session = self.0.sessions.replace(self, &session, deadline).await?;
         let again = self.send(method, path, body, Some(&session), deadline).await?;
         if again.status == StatusCode::FORBIDDEN {
-            // Not for want of a login, then: another with each call would change nothing.
+            // The login is not the reason, so another login with each call would change nothing.
             session.was_denied_when_fresh(self.place().now());
         }
         Ok(again)
@@ -431,7 +431,7 @@ struct SealStatus {
     sealed: bool,
 }
 
-/// Scheme, host and port of where a redirect leads: the rest may hold anything.
+/// Returns scheme, host and port of the address that a redirect leads to: the rest may contain anything.
 fn origin(location: &str) -> Option<String> {
     let url = Url::parse(location).ok()?;
     matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
@@ -458,7 +458,7 @@ fn answered(answer: Answer) -> Answered {
     }
 }
 
-/// A token in the forms of `Authorization` and of [`TOKEN`].
+/// Returns a token in the forms of `Authorization` and of [`TOKEN`].
 fn shown(token: &str) -> Result<(HeaderValue, HeaderValue)> {
     let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let sensitive = |value: &str| {

@@ -212,7 +212,7 @@ impl TransitKey {
         let deadline = self.0.client.deadline(Some(request));
         self.0.check(deadline).await?;
         let context = wire::encode(&request.wrap_aad());
-        // 256 bits, which is what the server makes unless it is told otherwise.
+        // The server makes 256 bits by default.
         let body = wire::object(&[("context", &context)], None);
         let answered = self.0.act("datakey/plaintext", body, deadline).await?;
         let item = self.made(&answered, deadline).await?;

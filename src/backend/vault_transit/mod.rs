@@ -22,7 +22,7 @@
 //! | key | `aes256-gcm96`, not derived | `aes256-gcm96`, derived, not convergent |
 //! | DEK comes from | the operating system here | the server's `datakey/plaintext` |
 //! | what is wrapped | the DEK and the context's digest, 64 bytes | the DEK, 32 bytes |
-//! | bound to the context | by that digest, compared here | by the server: `context` is the base64 of [`wrap_aad`](crate::key::Request::wrap_aad), so each context has a key of its own |
+//! | bound to the context | by that digest, which this crate compares | by the server: `context` is the base64 of [`wrap_aad`](crate::key::Request::wrap_aad), so each context has a separate key |
 //! | items of one batch call; with a pinned version | 499; 249 | 249; 166 |
 //!
 //! A key of another type or derivation is refused before anything is wrapped: on a key that is not derived, the server silently ignores

@@ -22,7 +22,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// The greatest JWT that is read from a file.
 const MAX_JWT: usize = 64 << 10;
 /// How long a token that may not look itself up, and was denied when it was fresh, is not replaced for being refused. It may
-/// be revoked, so not for ever.
+/// be revoked, so not forever.
 const BLIND: Duration = Duration::from_secs(60);
 
 /// A token, and for how long.
@@ -106,7 +106,7 @@ fn times(granted: Duration, now: Monotonic) -> Option<Times> {
 pub(super) struct Sessions {
     auth: Auth,
     current: Mutex<Option<Arc<Session>>>,
-    /// Held while logging in or renewing, so that one does it for all.
+    /// Held while a call logs in or renews, so that one call does it for all.
     renewing: Arc<async_lock::Mutex<()>>,
 }
 
@@ -136,7 +136,7 @@ impl Sessions {
         session
     }
 
-    /// The session for a call: renewed where two thirds of its time are over.
+    /// Returns the session for a call, and renews it if two thirds of its time are over.
     pub(super) async fn current(&self, client: &Client, deadline: Monotonic) -> Result<Arc<Session>> {
         let due = |session: &Session| {
             session
@@ -154,7 +154,7 @@ impl Sessions {
             _ => {}
         }
         let one = match kept.filter(|session| !over(session)) {
-            // Somebody renews it already; until then it is good.
+            // Another call renews it already, and it is still valid.
             Some(session) => match self.renewing.try_lock_arc() {
                 Some(guard) => guard,
                 None => return Ok(session),
@@ -162,7 +162,7 @@ impl Sessions {
             None => self.lock(client, deadline).await?,
         };
         let now = match self.kept() {
-            // Another has done it meanwhile.
+            // Another call has done it meanwhile.
             Some(session) if !due(&session) => return Ok(session),
             Some(session) if !over(&session) => Some(session),
             _ => None,
@@ -180,7 +180,7 @@ impl Sessions {
         client.run_for_all(deadline, work).await
     }
 
-    /// Another session in the place of one that was refused.
+    /// Replaces a session that was refused.
     pub(super) async fn replace(
         &self,
         client: &Client,
@@ -208,8 +208,8 @@ impl Sessions {
         client.run_for_all(deadline, work).await
     }
 
-    /// One at a time. The work goes on when whoever began it gives up: a login that takes longer than any of its callers
-    /// waits would otherwise never be done.
+    /// Lets one call at a time work. The work goes on if the call that began it gives up: a login that takes longer than any caller
+    /// waits would otherwise never end.
     async fn lock(&self, client: &Client, deadline: Monotonic) -> Result<async_lock::MutexGuardArc<()>> {
         let left = client.left(deadline)?;
         let lock = async { Ok(self.renewing.lock_arc().await) };
@@ -239,7 +239,7 @@ impl Sessions {
                 let token = session.token.clone();
                 Ok(self.keep(Session::new(token, ttl, renewable, client.place().now())))
             }
-            // Shortened: the most it may ever live is near.
+            // The server shortened the time, because the token's maximum is near.
             Ok(granted) if matches!(self.auth, Auth::Token(_)) => {
                 let now = client.place().now();
                 let ttl = Duration::from_secs(granted.lease_duration);
@@ -249,7 +249,7 @@ impl Sessions {
         }
     }
 
-    /// A new login, or, while there is none to be had, what is still good.
+    /// Logs in anew, or keeps the session if that fails and the session is still valid.
     async fn log_in_or_keep(
         &self,
         client: &Client,
@@ -267,7 +267,7 @@ impl Sessions {
         tracing::warn!(provider = PROVIDER, error = ?error.map(|error| error.kind()), "the token could not be renewed");
         let now = client.place().now();
         let times = session.times.map(|times| Times {
-            // Half of what is left: not with every call.
+            // After half of the time that is left, and not with every call.
             renew: now + times.end.0.saturating_sub(now.0) / 2,
             end: times.end,
         });
@@ -316,7 +316,7 @@ impl Sessions {
         )))
     }
 
-    /// A token that was made elsewhere: for how long it is good.
+    /// Looks up how long a token that was made elsewhere is valid.
     async fn look_up(&self, client: &Client, token: &str, deadline: Monotonic) -> Result<Arc<Session>> {
         let now = client.place().now();
         let unknown = || Session {
@@ -374,7 +374,7 @@ async fn read_jwt(client: &Client, source: &JwtSource, deadline: Monotonic) -> R
     };
     let shown = path.display().to_string();
     let work = run_blocking(client.place(), move || {
-        // Whoever runs the container decides who reads it.
+        // The owner of the container decides who can read the file.
         let text = secret_file::read_at_most(&path, "token of the login", true, MAX_JWT)?;
         Ok(Zeroizing::new(text.expose_secret().to_owned()))
     });

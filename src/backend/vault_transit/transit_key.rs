@@ -1,4 +1,4 @@
-//! One key of a mount: its paths, and what the server says it is like.
+//! One key of a mount: its paths, and what the server reports about it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::envelope::KekRef;
 use crate::runtime::{Monotonic, Runtime};
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// How long what was read of a key is believed.
+/// How long a check of a key is valid.
 const REFRESH: Duration = Duration::from_secs(300);
 
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub(super) struct Key {
     mount: Arc<str>,
     name: Arc<str>,
     id: Arc<str>,
-    /// When it was last found to be as the mode needs it.
+    /// When the key last passed a check.
     checked: Arc<Mutex<Option<Monotonic>>>,
 }
 
@@ -49,14 +49,14 @@ impl Key {
         })
     }
 
-    /// The same key, used in another way.
+    /// Returns the same key, used in another mode.
     pub(super) fn with_mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self.checked = Arc::default();
         self
     }
 
-    /// The same key, which wraps under this version only.
+    /// Returns the same key, which wraps under this version only.
     pub(super) fn with_pinned(mut self, version: u64) -> Self {
         self.pinned = Some(version);
         self
@@ -75,7 +75,7 @@ impl Key {
         &self.id
     }
 
-    /// The server and the key on it.
+    /// Names the server and the key on it.
     pub(super) fn place(&self) -> String {
         format!("{} {}", self.client.address(), self.id)
     }
@@ -102,7 +102,7 @@ impl Key {
         self.client.call(method, &path, body, deadline).await
     }
 
-    /// What the key is like, now.
+    /// Reads the key.
     pub(super) async fn read(&self, deadline: Monotonic) -> Result<KeyInfo> {
         let answered = self.manage(Method::GET, "", None, deadline).await?;
         let (info, _) = data::<KeyInfo>(&answered)?;
@@ -111,7 +111,7 @@ impl Key {
         Ok(info)
     }
 
-    /// Refuses a key that would not bind as the mode says.
+    /// Refuses a key that would not bind as the mode needs.
     pub(super) fn suits(&self, info: &KeyInfo) -> Result<()> {
         let refused = |detail| {
             Err(Error::new(ErrorKind::Configuration)
@@ -135,7 +135,7 @@ impl Key {
         }
     }
 
-    /// Sees to it that the key exists and suits, and reads it again where that was long ago.
+    /// Checks that the key exists and suits the mode. Reads the key again if the last check was long ago.
     pub(super) async fn check(&self, deadline: Monotonic) -> Result<()> {
         let fresh = |at: Monotonic| self.client.place().now() < at + REFRESH;
         if self.last_check().is_some_and(fresh) {
@@ -151,7 +151,7 @@ impl Key {
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After a 400, whose text is not to be relied upon: what the key is like now, to tell why.
+    /// Reads the key after a 400, to find out why: the text of the answer does not decide.
     pub(super) async fn after_refusal(&self, deadline: Monotonic) -> Result<KeyInfo> {
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let info = self.read(deadline).await?;
@@ -161,13 +161,13 @@ impl Key {
                 .with_provider(PROVIDER)
                 .with_detail("the Transit key is soft-deleted"));
         }
-        // It was just read.
+        // The key was just read.
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.client.place().now());
         Ok(info)
     }
 }
 
-/// Why a wrap of this version did not open.
+/// Returns why a wrap of this version did not open.
 pub(super) fn why_refused(info: &KeyInfo, version: u64) -> Error {
     let error = if version < info.min_available_version {
         Error::new(ErrorKind::KeyDestroyed).with_detail("the version was trimmed")
@@ -180,7 +180,7 @@ pub(super) fn why_refused(info: &KeyInfo, version: u64) -> Error {
     error.with_provider(PROVIDER)
 }
 
-/// Why the key does not wrap under this version, if the key tells.
+/// Returns why the key does not wrap under this version, if the key shows it.
 pub(super) fn why_not_wrapped(info: &KeyInfo, version: u64) -> Option<Error> {
     let error = if version > info.latest_version {
         Error::new(ErrorKind::KeyNotFound).with_detail(format!("the Transit key has no version {version}"))
@@ -205,7 +205,7 @@ pub(super) fn id_prefix(client: &Client, mount: &str) -> String {
     }
 }
 
-/// The data of a good answer, and whether it came with warnings.
+/// Returns the data of a good answer, and whether the answer has warnings.
 pub(super) fn data<'a, T: Deserialize<'a>>(answered: &'a Answered) -> Result<(T, bool)> {
     if answered.status != StatusCode::OK {
         return Err(answered.error());

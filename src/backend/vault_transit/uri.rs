@@ -239,7 +239,7 @@ mod opening {
         }
     }
 
-    /// The environment, with the address of the URI in front of its own.
+    /// The environment, with the address of the URI instead of its own address.
     #[derive(Debug)]
     struct WithAddress<'e> {
         environment: &'e dyn Environment,

@@ -72,7 +72,7 @@ pub(super) fn decode<const N: usize>(text: &str) -> Result<Zeroizing<[u8; N]>> {
     Ok(Zeroizing::new(*bytes))
 }
 
-/// Every answer. What is not asked for is not read.
+/// Every answer, without the parts that nobody needs.
 #[derive(Deserialize)]
 pub(super) struct Answer<T> {
     pub(super) data: Option<T>,
@@ -82,7 +82,7 @@ pub(super) struct Answer<T> {
     pub(super) auth: Option<Granted>,
 }
 
-/// One item of encrypt, decrypt, rewrap or datakey. The texts are borrowed: no copy of a key is made.
+/// One item of an encrypt, decrypt, rewrap or datakey. The texts are borrowed, so that no key is copied.
 #[derive(Deserialize)]
 pub(super) struct Item<'a> {
     #[serde(borrow)]
@@ -94,7 +94,7 @@ pub(super) struct Item<'a> {
 }
 
 impl Item<'_> {
-    /// Whether this one, of several, did not work.
+    /// Returns whether this item of a batch failed.
     pub(super) fn failed(&self) -> bool {
         self.error.as_ref().is_some_and(|error| !error.is_empty())
     }
@@ -116,7 +116,7 @@ pub(super) struct Granted {
     pub(super) renewable: bool,
 }
 
-/// What `auth/token/lookup-self` says of a token.
+/// What `auth/token/lookup-self` reports about a token.
 #[derive(Deserialize)]
 pub(super) struct TokenInfo {
     #[serde(default)]
@@ -125,7 +125,7 @@ pub(super) struct TokenInfo {
     pub(super) renewable: bool,
 }
 
-/// What `keys/NAME` says of a key.
+/// What `keys/NAME` reports about a key.
 #[derive(Clone, Deserialize)]
 pub(super) struct KeyInfo {
     #[serde(rename = "type")]
@@ -137,12 +137,12 @@ pub(super) struct KeyInfo {
     pub(super) soft_deleted: bool,
     pub(super) latest_version: u64,
     pub(super) min_decryption_version: u64,
-    /// 0 if only the newest version wraps by itself, and any may be named.
+    /// The oldest version that may be named to wrap; 0 for any version.
     #[serde(default)]
     pub(super) min_encryption_version: u64,
     #[serde(default)]
     pub(super) min_available_version: u64,
-    /// The time of each version, as seconds since 1970, where the key is symmetric.
+    /// The time of each version, in seconds since 1970, if the key is symmetric.
     #[serde(default)]
     pub(super) keys: std::collections::BTreeMap<String, serde_json::Value>,
 }
@@ -160,8 +160,8 @@ pub(super) struct Ciphertext<'a> {
 }
 
 impl<'a> Ciphertext<'a> {
-    /// `None` where it is anything else. Strict, since the server is not: it reads over line ends and spare bits
-    /// in base64, and one wrap would have many texts.
+    /// Returns `None` for any other text. This is strict because the server is not: the server ignores line ends and spare bits in
+    /// base64, so one wrap would have many texts.
     pub(super) fn parse(bytes: &'a [u8], mode: Mode) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (version, base64) = text.strip_prefix("vault:v")?.split_once(':')?;
@@ -171,8 +171,8 @@ impl<'a> Ciphertext<'a> {
         (decoded.len() == mode.ciphertext_len()).then_some(Self { text, version })
     }
 
-    /// What a stanza holds. The version beside the text is a claim, and is not compared: the text says which version it is,
-    /// and the server holds it to that.
+    /// Reads the text of a stanza. The version beside the text is a claim, and is not compared: the text names the version, and the
+    /// server uses it.
     pub(super) fn of_stanza(wrapped: &WrapRef<'a>, mode: Mode) -> Result<Self> {
         Self::parse(wrapped.wrapped, mode).ok_or_else(|| Error::malformed("wrapped DEK", 0))
     }

@@ -81,8 +81,10 @@ pub struct Status {
     pub mark: Mark,
     /// How long ago the inventory was last found to be as it is known here.
     pub confirmed: Duration,
-    /// Whether that is too long ago to seal, or to open.
-    pub is_stale: (bool, bool),
+    /// Whether that is too long ago to seal.
+    pub is_stale_for_sealing: bool,
+    /// Whether that is too long ago to open.
+    pub is_stale_for_opening: bool,
     /// Why the inventory cannot be read, or does not verify.
     pub problem: Option<Error>,
     /// Scopes whose records do not verify, and why. What was verified before is used until it is stale.
@@ -176,7 +178,8 @@ impl KeyRing {
         Ok(Status {
             mark: known.mark,
             confirmed,
-            is_stale: (is_stale(Need::Seal), is_stale(Need::Open)),
+            is_stale_for_sealing: is_stale(Need::Seal),
+            is_stale_for_opening: is_stale(Need::Open),
             problem: known.failed,
             bad_scopes: known.bad,
             scopes: known.scopes,

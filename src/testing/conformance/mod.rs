@@ -1,4 +1,4 @@
-//! Everything a [`KeyManager`] must do and must refuse, as checks that any implementation can be put to.
+//! Checks of everything that a [`KeyManager`] must do and must refuse, for any implementation.
 //!
 //! ```
 //! use waxseal::{Kek, backend::local::LocalKey, testing::conformance::{self, Subject}};
@@ -12,11 +12,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The suite wraps DEKs that it makes up and asks the backend some hundreds of times (some dozens if the
-//! subject is [`slow`](Subject::slow)). It never asks a backend to change a key.
+//! The suite wraps random DEKs, and calls the backend some hundreds of times (some dozens if the subject is
+//! [`slow`](Subject::slow)). It never asks a backend to change a key.
 //!
-//! Every check runs, whatever the others find. Each runs on a thread of its own, so a key manager that panics or hangs
-//! fails the check that it does that in, and no other.
+//! Every check runs, whatever the others find. Each check runs on a separate thread, so a key manager that panics or hangs fails only
+//! the check in which it does.
 
 mod altered;
 mod answers;
@@ -38,7 +38,7 @@ use crate::key::KeyManager;
 use crate::runtime::BoxFuture;
 use probe::{Finding, Outcome, Verdict};
 
-/// The key manager that is tested, and what has to be known about it.
+/// The key manager that is tested, and what the suite must know about it.
 #[derive(Clone, Debug)]
 #[must_use = "a subject is tested by `run`"]
 pub struct Subject {
@@ -69,58 +69,58 @@ impl Subject {
         }
     }
 
-    /// Unwraps with this one: for a manager that only wraps, the holder of the private key.
+    /// Unwraps with this key manager: for a subject that only wraps, the holder of the private key.
     pub fn opened_by(mut self, opener: impl KeyManager + 'static) -> Self {
         self.opener = Some(Arc::new(opener));
         self
     }
 
-    /// Has another KEK of the same provider and algorithm at hand. Neither may open what the other wraps.
+    /// Also tests against another KEK of the same provider and algorithm. Neither KEK may open what the other wraps.
     pub fn against(mut self, other: impl KeyManager + 'static) -> Self {
         self.other = Some(Arc::new(other));
         self
     }
 
-    /// Has a KEK of the same id elsewhere at hand, for ids that are not unique in the world: a token of the same label, the
-    /// same path of another cluster. The subject may say `Perhaps` of its stanzas, and never `Mine`.
+    /// Also tests against a KEK of the same id at another place, for ids that are not unique in the world: a token of the same label, the
+    /// same path of another cluster. The subject may recognize its stanzas as `Perhaps`, and never as `Mine`.
     pub fn against_namesake(mut self, namesake: impl KeyManager + 'static) -> Self {
         self.namesake = Some(Arc::new(namesake));
         self
     }
 
-    /// Has an older version of the subject's KEK at hand, which still wraps and unwraps and does not wrap by itself anymore. Pinned to
-    /// it, the subject must wrap under it.
+    /// Also tests with an older version of the subject's KEK, which still wraps and unwraps, and which the subject does not choose
+    /// anymore. The subject must wrap under this version if it is pinned to it.
     pub fn with_older_version(mut self, kek: KekRef) -> Self {
         self.older = Some(kek);
         self
     }
 
-    /// How long one check may take before it counts as hanging. Ten minutes by default.
+    /// Sets how long one check may take before it counts as hanging: ten minutes by default.
     pub fn within(mut self, bound: Duration) -> Self {
         self.bound = bound;
         self
     }
 
-    /// Asks a sample only, since each call takes time or money.
+    /// Checks only a sample, because each call takes time or money.
     pub fn slow(mut self) -> Self {
         self.slow = true;
         self
     }
 
-    /// Wraps of one DEK in one context are equal, by the nature of the algorithm (AES key wrap).
+    /// Declares that two wraps of one DEK in one context are equal, by the nature of the algorithm (AES key wrap).
     pub fn wrapping_deterministically(mut self) -> Self {
         self.deterministic = true;
         self
     }
 
-    /// This text (a token, a passphrase, a key in hex) must be in no error and no `Debug` output.
+    /// Names a text (a token, a passphrase, a key in hex) that must be in no error and no `Debug` output.
     pub fn with_canary(mut self, secret: impl Into<String>) -> Self {
         self.canaries.push(secret.into());
         self
     }
 }
 
-/// What was found: every check with its verdict, where none has failed.
+/// The result of a suite in which no check has failed: every check with its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a report says what was skipped"]
 pub struct Report {
@@ -128,14 +128,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// The names of the checks that passed.
+    /// Returns the names of the checks that passed.
     #[must_use]
     pub fn passed(&self) -> Vec<&'static str> {
         let passed = self.checks.iter().filter(|(_, skipped)| skipped.is_none());
         passed.map(|(name, _)| *name).collect()
     }
 
-    /// The checks that do not apply to the subject, with the reason.
+    /// Returns the checks that do not apply to the subject, with the reason.
     #[must_use]
     pub fn skipped(&self) -> Vec<(&'static str, &'static str)> {
         let skipped = self.checks.iter();
@@ -157,7 +157,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What failed, in the order of the checks, and what did not.
+/// The result of a suite in which a check has failed, in the order of the checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     failures: Vec<Failure>,
@@ -165,19 +165,19 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// Every check that failed; at least one.
+    /// Returns every check that failed, at least one.
     #[must_use]
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
 
-    /// The names of the checks that failed.
+    /// Returns the names of the checks that failed.
     #[must_use]
     pub fn checks(&self) -> Vec<&'static str> {
         self.failures.iter().map(Failure::check).collect()
     }
 
-    /// The checks that passed or were skipped.
+    /// Returns the checks that passed or were skipped.
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -203,7 +203,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The name of the check.
+    /// Returns the name of the check.
     #[must_use]
     pub fn check(&self) -> &'static str {
         self.check
@@ -233,7 +233,7 @@ macro_rules! checks {
     };
 }
 
-/// In an order in which the first to fail is close to the cause.
+/// In an order in which the first check that fails is close to the cause.
 const CHECKS: &[(&str, Check<Subject>)] = checks![
     answers::names_are_valid,
     answers::a_wrap_says_what_it_is,
@@ -274,19 +274,18 @@ const CHECKS: &[(&str, Check<Subject>)] = checks![
     answers::nothing_printed_shows_secrets,
 ];
 
-/// After so many checks that hang the others are not tried: a thread is left behind by each.
+/// After this many checks that hang, no more are tried: each of them leaves a thread behind.
 const MOST_HANGING: usize = 3;
 
-/// Runs every check, one after the other, each on a thread of its own.
+/// Runs every check, one after the other, each on a separate thread.
 ///
-/// Needs no runtime of its own: whatever the key manager needs. A tokio runtime that this is awaited in (feature
-/// `tokio`) is that of the checks, too.
+/// Works in any runtime and without one. If it is awaited in a tokio runtime (feature `tokio`), the checks run in that runtime.
 ///
 /// # Errors
-/// Every [`Failure`].
+/// [`Failed`] if a check has failed, with every [`Failure`].
 ///
 /// # Cancel safety
-/// Dropping the future leaves the check that is under way running to its end, on its thread.
+/// If the future is dropped, the check that is running goes on to its end, on its thread.
 pub async fn run(subject: &Subject) -> Result<Report, Failed> {
     run_suite(subject, CHECKS).await
 }

@@ -19,9 +19,9 @@ const UNKNOWN: ErrorKind = ErrorKind::Unsupported {
 
 async fn keys(proxy: &FaultProxy, arn: &str) -> AwsKey {
     let config = config(&proxy.url())
-        .with_connect_timeout(Duration::from_millis(500))
-        .with_read_timeout(Duration::from_millis(500))
-        .with_operation_timeout(Duration::from_secs(1));
+        .with_connect_timeout(Duration::from_secs(1))
+        .with_read_timeout(Duration::from_secs(1))
+        .with_operation_timeout(Duration::from_secs(3));
     Client::connect(config).await.unwrap().key(arn).unwrap()
 }
 

@@ -6,7 +6,7 @@ use pollster::block_on;
 use waxseal::layer::{Resilience, Resilient};
 use waxseal::runtime::Runtime;
 use waxseal::testing::{Fault, Method};
-use waxseal::{ErrorKind, KeyManager, key::Request, value::Dek};
+use waxseal::{ErrorKind, KeyManager, envelope::KekRef, key::Request, value::Dek};
 
 use super::Bench;
 
@@ -185,4 +185,26 @@ fn of_a_batch_only_what_may_pass_is_tried_again() {
         let opened = block_on(kms.unwrap(wrapped.as_ref().unwrap().as_wrap_ref(), &request)).unwrap();
         assert!(opened.dek.ct_eq(dek));
     }
+}
+
+/// Pinned managers of one KMS know of its outage from each other.
+#[test]
+fn a_pinned_manager_shares_the_breaker() {
+    let bench = Bench::new();
+    let layer = bench.resilient(Resilience {
+        retries: 0,
+        breaker: 1,
+        ..Resilience::default()
+    });
+    let pinned = layer
+        .pinned_to(&KekRef::new("fake", "orders", "1").unwrap())
+        .unwrap();
+    let request = Request::new(&bench.context);
+    bench.kms.script(Fault::Fails(ErrorKind::Unavailable));
+    let error = bench.runtime.run(layer.generate(&request)).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let before = bench.kms.total();
+    let error = bench.runtime.run(pinned.generate(&request)).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(bench.kms.total(), before, "the KMS was asked");
 }

@@ -2,10 +2,10 @@
 //!
 //! By default that is a small tokio runtime of this crate: made on first use, shared by all backends of the process, and
 //! never dropped, so a client outlives the runtime that it was made in, and a call may come from a thread, a task or
-//! another runtime. A caller who wants the I/O on a runtime of their own gives a handle.
+//! another runtime. A caller who wants the I/O on another runtime passes a handle.
 //!
 //! A call is spawned there and awaited outside through a channel that belongs to no runtime. Its deadline is kept by a
-//! thread of its own ([`timer`](crate::runtime::timer)), so the deadline fires even if the runtime stands still.
+//! separate thread ([`timer`](crate::runtime::timer)), so the deadline fires even if the runtime stands still.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -122,7 +122,7 @@ impl Door {
         self.run(deadline, work, true).await
     }
 
-    /// The same, for work that others wait for too. It has a deadline of its own.
+    /// Does `work` that others wait for too, and that has its own deadline.
     ///
     /// # Cancel safety
     /// The work goes on when the future is dropped.
@@ -148,11 +148,11 @@ impl Door {
         let handle = self.place.handle.get()?.clone();
         let begin = move || {
             let task = handle.spawn(async move {
-                // Nobody waits any more if this fails.
+                // If this fails, nobody waits anymore.
                 let _ = done.send(work.await);
             });
             let end = ends_with_caller.then(|| AbortOnDrop(Kept::new(task.abort_handle())));
-            // If nobody waits any more, this ends it.
+            // If nobody waits anymore, this ends the task.
             let _ = begun.send((task, end));
         };
         if is_blocked {
@@ -202,7 +202,7 @@ impl Door {
     }
 }
 
-/// Why a task gave no answer.
+/// Returns why a task returned no answer.
 async fn lost(task: tokio::task::JoinHandle<()>) -> Error {
     match task.await {
         Err(error) if error.is_panic() => Error::new(ErrorKind::Unavailable)

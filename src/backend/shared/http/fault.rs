@@ -1,4 +1,4 @@
-//! Why a request got no whole answer: where it failed, at which step, and what kind of cause there was.
+//! Why a request got no whole answer: the address, the step and the kind of cause.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,7 +15,7 @@ pub(in crate::backend) fn causes<'a>(
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| {
         let error: &'a (dyn StdError + 'static) = *error;
-        // An I/O error gives the source of what is in it, not what is in it.
+        // An I/O error returns the source of its inner error, and not the inner error.
         let inner = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
@@ -111,7 +111,7 @@ impl Class {
         )
     }
 
-    /// Whether whoever is connected to, which may be a proxy, was not reached.
+    /// Returns whether the peer of the connection, which may be a proxy, was not reached.
     fn is_before_the_peer(self) -> bool {
         matches!(
             self,

@@ -132,7 +132,7 @@ impl Http {
         request: RequestBuilder,
     ) -> std::result::Result<Answer, Fault> {
         let nowhere = || Target {
-            address: "an address that is none".to_owned(),
+            address: "an invalid address".to_owned(),
             source: None,
             proxy: None,
         };

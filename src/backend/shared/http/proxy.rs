@@ -71,7 +71,7 @@ impl Proxy {
         })
     }
 
-    /// Where it is, and where that was taken from, if connections to this URL go by it.
+    /// Returns the proxy's address and where it was taken from, if connections to this URL use the proxy.
     pub(super) fn on_the_way_to(&self, url: &Url) -> Option<(String, &'static str)> {
         self.is_for(url).then(|| (self.address.clone(), self.source))
     }

@@ -103,7 +103,7 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| {
         Error::configuration(format!("{what} cannot be read: {}", error.kind())).with_source(error)
     };
-    // Before it is opened, which waits for ever on a pipe.
+    // Before the file is opened, because opening a pipe waits forever.
     let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(Error::configuration(format!("{what} is not a file")));
