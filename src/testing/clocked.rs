@@ -156,4 +156,15 @@ mod tests {
             assert_eq!(inventory.clone().now().await.unwrap(), at(1_060));
         });
     }
+
+    #[test]
+    fn it_is_an_inventory_as_any_other() {
+        use crate::testing::inventory_conformance::{Subject, run};
+
+        let subject = Subject::new(|| async {
+            let inventory = ClockedInventory::new(MemoryInventory::new(), &SimulatedRuntime::new());
+            Ok((inventory.clone(), inventory))
+        });
+        pollster::block_on(run(&subject)).unwrap_or_else(|failed| panic!("{failed}"));
+    }
 }

@@ -18,8 +18,9 @@ const SECRETS: &str =
   wherever it is read from. A file with a secret is refused if others than its owner have any right
   to it, unless told ?allow-shared=true (a secret volume of Kubernetes needs it).
   passphrase-prompt: asks at the terminal, twice for a key that seals.
-  Without --kek: WAXSEAL_KMS_URI and WAXSEAL_KMS_ALSO_OPEN, or WAXSEAL_KMS_BACKEND with
-  WAXSEAL_KMS_KEY_ID or WAXSEAL_MASTER_KEY, name the keys.
+  Without --kek: --ring or WAXSEAL_RING names a key ring; else WAXSEAL_KMS_URI and
+  WAXSEAL_KMS_ALSO_OPEN, or WAXSEAL_KMS_BACKEND with WAXSEAL_KMS_KEY_ID or WAXSEAL_MASTER_KEY, name
+  the keys.
   Options begin at the last '?': write another '?' behind a path that has one.
 ";
 

@@ -35,16 +35,23 @@
 //! All are named `waxseal_…`. `waxseal_schema` says which version they have; `create` brings them to the newest. Readers of the command line see
 //! ids and scopes as text, times in microseconds after 1970, and signed records as JSON in bytes.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod delegate;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod door;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod kept;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod link;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod store;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod tables;
 
 #[cfg(feature = "postgres")]

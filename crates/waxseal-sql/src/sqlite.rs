@@ -69,6 +69,12 @@ impl From<&Path> for SqliteConfig {
     }
 }
 
+impl From<&PathBuf> for SqliteConfig {
+    fn from(path: &PathBuf) -> Self {
+        Self::new(path)
+    }
+}
+
 impl From<PathBuf> for SqliteConfig {
     fn from(path: PathBuf) -> Self {
         Self::new(path)

@@ -18,7 +18,7 @@ pub const MAX_RECEIPT: usize = 64 << 20;
 /// The version of receipts that this library writes and reads.
 pub(super) const SCHEMA: u32 = 1;
 /// The kind of record that a signature of a receipt is for.
-const KIND: &str = "census";
+const KIND: &str = "receipt";
 /// What stands before the signature. It is the last field, so that what is signed is what stands before it.
 const FIELD: &str = ",\"signature\":\"";
 /// The length of a public key and of a signature as text.

@@ -8,7 +8,7 @@ use super::evidence::{EvidenceSource, Grounds};
 use super::retire::check_retirement;
 use super::{RingAdmin, readers::Reports};
 use crate::ring::inventory::Heartbeat;
-use crate::ring::record::{Intent, KeyRecord, RetireBy, Settings};
+use crate::ring::record::{KeyRecord, RetireBy, Settings};
 use crate::ring::view::View;
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::Result;
@@ -196,7 +196,7 @@ pub(super) fn due_in(
             }
             State::Active => {
                 if let Some(since) = key.next_rotation.filter(|since| *since <= at) {
-                    let hindered = rotation_hindered(view, key, intents());
+                    let hindered = rotation_hindered(view, key);
                     match hindered {
                         // Somebody is at work on it, or it is another action that is due.
                         Hindered::Busy => {}
@@ -229,12 +229,9 @@ enum Hindered {
     Yes(String),
 }
 
-fn rotation_hindered<'i>(
-    view: &View,
-    key: &KeyRecord,
-    mut intents: impl Iterator<Item = &'i Intent>,
-) -> Hindered {
-    if intents.any(|intent| intent.slot == key.slot) {
+fn rotation_hindered(view: &View, key: &KeyRecord) -> Hindered {
+    let mut intents = view.intents(&key.scope).iter();
+    if intents.any(|intent| intent.slot == key.slot && intent.abandoned.is_none()) {
         return Hindered::Busy;
     }
     let mut pending = view

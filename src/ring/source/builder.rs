@@ -135,7 +135,7 @@ impl Builder {
         let read = self.trust.read(&*self.inventory, &[]);
         let view = with_timeout(&*runtime, Some(READ), read).await?;
         let watches = self.options.watches;
-        let managers = Managers::new(self.backends);
+        let managers = Managers::new(self.backends, Arc::clone(&runtime));
         let core = Core::new(self.trust, self.inventory, managers, self.options, &view, begun)?;
         let core = Arc::new(core);
         if watches {

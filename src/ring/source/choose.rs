@@ -1,7 +1,6 @@
 //! Which keys are asked for a request.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::core::Core;
 use super::keys::ScopeKeys;
@@ -10,12 +9,9 @@ use crate::envelope::WrapSection;
 use crate::key::{Purpose, Request};
 use crate::message::Pulse;
 use crate::ring::KeyRecord;
-use crate::runtime::{Monotonic, with_timeout};
+use crate::runtime::Monotonic;
 use crate::source::{AnyOf, Currency, DekLease, DekSource};
 use crate::value::error::{Error, ErrorKind, Result};
-
-/// How long opening the KEK of a key may take.
-const OPENING: Duration = Duration::from_secs(30);
 
 impl Core {
     /// A key to wrap with, pinned to its version.
@@ -23,8 +19,7 @@ impl Core {
         let kek = keys
             .kek_of(key)
             .ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
-        let opening = self.managers.of(&key.provenance);
-        let manager = with_timeout(&*self.runtime, Some(OPENING), opening).await?;
+        let manager = self.managers.of(&key.provenance).await?;
         Ok(RingKey::open(Arc::clone(kek), Arc::clone(key), manager))
     }
 
@@ -95,10 +90,7 @@ impl Core {
                 None => {
                     let error = kek.refusal();
                     let manager = match kek.keys.last() {
-                        Some(key) => {
-                            let opening = self.managers.of(&key.provenance);
-                            with_timeout(&*self.runtime, Some(OPENING), opening).await.ok()
-                        }
+                        Some(key) => self.managers.of(&key.provenance).await.ok(),
                         None => None,
                     };
                     any_of.open_with(Closed::new(kek, error, manager))

@@ -27,6 +27,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 pub(super) const READ: Duration = Duration::from_secs(5);
 /// How often something is read again because the ring was changed while it was read.
 const TRIES: usize = 8;
+/// How many scopes that did not verify are read again at once.
+const BAD: usize = 16;
 /// How many scopes are read at once.
 const CHUNK: usize = 64;
 /// How many scopes without keys are remembered.
@@ -294,9 +296,11 @@ impl Core {
             self.publish(&view, &[], begun);
             self.settle(view).await?;
         }
-        let behind = self.behind();
-        for scopes in behind.chunks(CHUNK) {
+        for scopes in self.behind().chunks(CHUNK) {
             self.read_again(scopes).await?;
+        }
+        for scope in self.bad(begun) {
+            self.read_again(&[scope]).await?;
         }
         self.confirm(begun);
         Ok(())
@@ -347,9 +351,23 @@ impl Core {
     /// The loaded scopes that are not known to be as they are at the newest revision.
     fn behind(&self) -> Vec<Scope> {
         let state = self.lock();
-        let is_behind = |entry: &Entry| entry.bad.is_some() || entry.as_of < state.mark.revision;
+        let is_behind = |entry: &Entry| entry.bad.is_none() && entry.as_of < state.mark.revision;
         let behind = state.scopes.iter().filter(|(_, entry)| is_behind(entry));
         behind.map(|(scope, _)| scope.clone()).collect()
+    }
+
+    /// A few of the loaded scopes that did not verify, others each time: if all of an inventory is bad it is not read without
+    /// end.
+    fn bad(&self, begun: Monotonic) -> Vec<Scope> {
+        let state = self.lock();
+        let bad = || state.scopes.iter().filter(|(_, entry)| entry.bad.is_some());
+        let (count, turn) = (
+            bad().count(),
+            begun.0.as_nanos() / self.options.every.as_nanos().max(1),
+        );
+        let from = usize::try_from(turn % 1_000_000).unwrap_or(0) * BAD % count.max(1);
+        let some = bad().cycle().skip(from).take(count.min(BAD));
+        some.map(|(scope, _)| scope.clone()).collect()
     }
 
     /// Takes over what a view shows of these scopes. It was asked for at `begun`.

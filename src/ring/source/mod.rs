@@ -55,7 +55,7 @@ use crate::value::error::{Error, Result};
 /// nothing else opens the envelope, the error names them: `KeyRetired`, `KeyRevoked`, `KeyDestroyed`. If a backend proves
 /// which version has unwrapped, that version has to be such a key, too.
 ///
-/// *Re-wrap* moves to the active keys, and keeps or replaces wraps as [`AnyOf`] does. The ring knows which
+/// *Re-wrap* moves to the active keys, and keeps or replaces wraps as [`AnyOf`](crate::source::AnyOf) does. The ring knows which
 /// keys wrap now, so a [`Rewrapper`](crate::sealer::Rewrapper) leaves alone what is under them.
 ///
 /// *Freshness.* A thread of the ring reads the inventory's revision every 250 ms, and the keys of the scopes in use whenever it
@@ -81,8 +81,10 @@ pub struct Status {
     pub mark: Mark,
     /// How long ago the inventory was last found to be as it is known here.
     pub confirmed: Duration,
-    /// Whether that is too long ago to seal, or to open.
-    pub is_stale: (bool, bool),
+    /// Whether that is too long ago to seal.
+    pub is_stale_for_sealing: bool,
+    /// Whether that is too long ago to open.
+    pub is_stale_for_opening: bool,
     /// Why the inventory cannot be read, or does not verify.
     pub problem: Option<Error>,
     /// Scopes whose records do not verify, and why. What was verified before is used until it is stale.
@@ -176,7 +178,8 @@ impl KeyRing {
         Ok(Status {
             mark: known.mark,
             confirmed,
-            is_stale: (is_stale(Need::Seal), is_stale(Need::Open)),
+            is_stale_for_sealing: is_stale(Need::Seal),
+            is_stale_for_opening: is_stale(Need::Open),
             problem: known.failed,
             bad_scopes: known.bad,
             scopes: known.scopes,

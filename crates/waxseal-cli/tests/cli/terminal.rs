@@ -282,3 +282,31 @@ fn without_a_terminal_nobody_is_asked() {
     );
     assert!(tool.listing().is_empty());
 }
+
+#[cfg(feature = "ring")]
+#[test]
+fn what_cannot_be_taken_back_is_asked_for() {
+    let tool = Tool::new();
+    tool.done(&["ring", "init"], b"");
+    let create = ["keys", "create", "--scope", "/", "--kek", "local", "--json"];
+    let made: serde_json::Value = serde_json::from_slice(&tool.done(&create, b"")).unwrap();
+    let id = made["moves"][0]["key"].as_str().unwrap();
+    tool.done(&["keys", "rotate", id, "--reason", "test"], b"");
+    let retire = ["keys", "retire", id, "--force", "--reason", "test"];
+    for (answer, code) in [("no\n", 8), ("\n", 8), ("yes\n", 0)] {
+        let mut terminal = Terminal::new();
+        let mut child = tool
+            .command(&retire)
+            .stdin(terminal.stream())
+            .stderr(terminal.stream())
+            .spawn()
+            .unwrap();
+        terminal.expect("will not open until it is reinstated");
+        terminal.expect("Type yes");
+        terminal.answer(answer);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{answer:?}");
+    }
+    let shown = tool.done(&["keys", "show", id, "--json"], b"");
+    let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+    assert_eq!(shown["key"]["state"], "retired");
+}

@@ -37,10 +37,13 @@ impl Given {
     }
 }
 
+/// A statement, what it was given, and how many rows it has returned.
+type Asked = (String, Vec<Given>, usize);
+
 /// A connection that remembers what it was asked.
 struct Spy<L> {
     link: L,
-    asked: Arc<Mutex<Vec<(String, Vec<Given>, usize)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl<L> Spy<L> {

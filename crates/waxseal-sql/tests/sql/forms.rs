@@ -54,7 +54,7 @@ fn cases(bytes: Bytes) -> Vec<(&'static str, &'static str, String)> {
         ("waxseal_row", "scope", text(513)),
         ("waxseal_row", "slot", fixed("'A B'")),
         ("waxseal_row", "slot", text(65)),
-        ("waxseal_row", "state", fixed("'activ'")),
+        ("waxseal_row", "state", fixed("'alive'")),
         ("waxseal_row", "state", text(1_000_000)),
         ("waxseal_row", "revision", fixed("-1")),
         ("waxseal_row", "kek_id", fixed("null")),

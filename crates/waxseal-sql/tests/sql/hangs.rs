@@ -79,7 +79,7 @@ fn a_server_that_answers_nonsense_is_an_error_and_no_panic() {
         b"NR\0\0\0\x08\0\0\0\0",
         // An error whose length is a lie; a message of 2 GiB; lengths of less than nothing.
         b"NE\0\0\x10\0SERROR\0",
-        b"ND\x7f\xff\xff\xff\0\x01",
+        &[78, 68, 0x7f, 0xff, 0xff, 0xff, 0, 1],
         b"NZ\0\0\0\0",
         b"NR\xff\xff\xff\xff",
         b"NR\0\0\0\x0c\0\0\0\x05\0\0",

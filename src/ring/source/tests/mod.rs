@@ -37,12 +37,18 @@ pub(super) struct Fakes {
     by_uri: Mutex<BTreeMap<String, FakeKeyManager>>,
     /// Whoever is asked to open a KEK.
     asked: Mutex<Vec<Provenance>>,
+    /// Opening these takes for ever, by the clock of the test.
+    hangs: Mutex<Option<(String, SimulatedRuntime)>>,
 }
 
 #[async_trait]
 impl Backends for Fakes {
     async fn key(&self, provenance: &Provenance) -> Result<Arc<dyn KeyManager>> {
         self.asked.lock().unwrap().push(provenance.clone());
+        let hangs = self.hangs.lock().unwrap().clone();
+        if let Some((_, runtime)) = hangs.filter(|(uri, _)| *uri == provenance.uri) {
+            runtime.sleep(Duration::from_secs(1_000_000)).await;
+        }
         let fake = self.by_uri.lock().unwrap().get(&provenance.uri).cloned();
         let fake = fake.ok_or_else(|| Error::new(ErrorKind::Unavailable).with_detail("this KMS is away"))?;
         fake.pinned_to(&provenance.kek()?)
@@ -119,6 +125,12 @@ impl Bench {
     pub(super) fn reach(&self, name: &str, fake: &FakeKeyManager) {
         let mut by_uri = self.fakes.by_uri.lock().unwrap();
         by_uri.insert(format!("env:{name}"), fake.clone());
+    }
+
+    /// Lets opening this KEK take for ever.
+    pub(super) fn hanging(&self, name: &str) {
+        let hangs = (format!("env:{name}"), self.runtime.clone());
+        *self.fakes.hangs.lock().unwrap() = Some(hangs);
     }
 
     pub(super) fn unreachable(&self, name: &str) {
@@ -237,8 +249,11 @@ pub(super) enum Mood {
     /// What it holds, but the answer takes so long.
     Late(Duration),
     /// What it held a while ago.
-    Older(Snapshot),
+    Older(Box<Snapshot>),
 }
+
+/// Changes a row before it is returned.
+type Spoil = fn(&mut Row);
 
 /// An inventory that a test can spoil.
 #[derive(Clone, Debug)]
@@ -246,8 +261,7 @@ pub(super) struct Moody {
     inner: MemoryInventory,
     runtime: SimulatedRuntime,
     pub(super) mood: Arc<Mutex<Mood>>,
-    /// Changed before a row is returned.
-    pub(super) spoil: Arc<Mutex<Option<fn(&mut Row)>>>,
+    pub(super) spoil: Arc<Mutex<Option<Spoil>>>,
     pub(super) reads: Arc<AtomicUsize>,
     /// Rows that were returned.
     pub(super) rows: Arc<AtomicUsize>,
@@ -279,7 +293,7 @@ impl Moody {
                 self.runtime.sleep(time).await;
                 Ok(None)
             }
-            Mood::Older(snapshot) => Ok(Some(snapshot)),
+            Mood::Older(snapshot) => Ok(Some(*snapshot)),
         }
     }
 }

@@ -49,6 +49,9 @@ fn promotions_fail_no_call_of_many_threads() {
             })
         })
         .collect();
+    until("the first key is used", || {
+        sealed.lock().unwrap().contains_key("kek_0")
+    });
     for number in 1..12 {
         let name = format!("kek_{number}");
         let fake = bench.fake(&name);

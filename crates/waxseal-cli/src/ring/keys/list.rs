@@ -32,7 +32,7 @@ pub(super) fn list(path: &Path, options: &List) -> Result<()> {
         }
         None => {
             each_page(&ring.reader, |page| {
-                keys.extend(page.all_keys().filter(is_wanted).cloned())
+                keys.extend(page.all_keys().filter(is_wanted).cloned());
             })?;
         }
     }

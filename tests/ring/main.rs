@@ -1,0 +1,58 @@
+//! A key ring in SQLite and PostgreSQL, with keys in real backends: a year of it, and processes that are killed. Each test runs in
+//! a copy of this program, with the variables that its backends read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod places;
+mod processes;
+mod values;
+mod year;
+
+#[path = "../support/live.rs"]
+mod live;
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Names the test that this copy of the program is for.
+const ALONE: &str = "WAXSEAL_TEST_ALONE";
+
+const TESTS: [(&str, fn()); 4] = [
+    ("year::on_sqlite", year::on_sqlite),
+    ("year::on_postgres", year::on_postgres),
+    ("processes::on_sqlite", processes::on_sqlite),
+    ("processes::on_postgres", processes::on_postgres),
+];
+
+/// Runs a test in a copy of this program, and prints what was skipped there.
+fn alone(name: &str) -> Result<(), Failed> {
+    let mut copy = Command::new(std::env::current_exe()?);
+    let output = copy.env(ALONE, name).envs(places::variables()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{}\n{text}", output.status).into());
+    }
+    print!("{text}");
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    if processes::is_worker() {
+        return processes::work();
+    }
+    if let Some(name) = std::env::var_os(ALONE) {
+        let (_, test) = TESTS.iter().find(|(known, _)| name == **known).unwrap();
+        test();
+        return ExitCode::SUCCESS;
+    }
+    let trials = TESTS
+        .iter()
+        .map(|&(name, _)| Trial::test(name, move || alone(name)));
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
