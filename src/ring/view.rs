@@ -328,7 +328,8 @@ impl ScopeView {
                 leaf.id
             )));
         }
-        view.keys.sort_by_key(|key| key.id);
+        // Ids of one millisecond are in no order.
+        view.keys.sort_by_key(|key| (key.in_ring_since, key.id));
         view.intents.sort_by_key(|intent| intent.id);
         for key in view.keys.iter().filter(|key| key.state == State::Active) {
             let is_second = |other: &&Arc<KeyRecord>| {

@@ -45,8 +45,15 @@ impl Clients {
     }
 
     /// Whether there is a client for a place.
+    #[cfg(feature = "ring")]
     pub(crate) fn has(&self, place: &str) -> bool {
         self.lock().contains_key(place)
+    }
+
+    /// How many there are.
+    #[cfg(all(test, feature = "ring", feature = "vault-transit"))]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn Any + Send + Sync>>> {

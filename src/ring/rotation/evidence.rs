@@ -56,6 +56,11 @@ impl Evidence {
         counts.into_iter().fold(0, u64::saturating_add)
     }
 
+    /// Whether the scan began after everything that could still be sealed under the key.
+    pub(super) fn is_late_enough(&self, key: &KeyRecord, settings: &Settings) -> bool {
+        counts_from(key, settings).is_some_and(|after| self.began > after)
+    }
+
     /// Refuses what does not show that nothing is under the key.
     pub(super) fn check(&self, key: &KeyRecord, settings: &Settings) -> Result<()> {
         let about = |what: String| refused(format!("the key {}: {what}", key.id));
@@ -91,7 +96,7 @@ impl Evidence {
 }
 
 /// After which time a scan must begin. `None` if the key still wraps.
-pub(super) fn counts_from(key: &KeyRecord, settings: &Settings) -> Option<Time> {
+fn counts_from(key: &KeyRecord, settings: &Settings) -> Option<Time> {
     let stale = settings
         .max_stale
         .at_most()

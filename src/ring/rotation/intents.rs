@@ -119,6 +119,11 @@ impl RingAdmin {
         // Each turn finds a version that another scope has recorded meanwhile.
         for _ in 0..64 {
             let made = self.make(claim, &intent).await?;
+            if intent.canary.is_some() {
+                // It wraps as soon as it is in the ring.
+                self.probe_kek(&made.provenance, made.description.algorithm)
+                    .await?;
+            }
             let scopes = self
                 .scopes_sharing(&intent.scope, &made.provenance.provider, &made.provenance.id)
                 .await?;

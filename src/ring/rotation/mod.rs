@@ -63,6 +63,26 @@ const SHARING: u32 = 10_000;
 /// Makes and moves the keys of a ring: with the authority's private half, and credentials for the administration of KEKs. A program
 /// that seals and opens needs neither.
 ///
+/// ```
+/// # use std::sync::Arc;
+/// # use waxseal::ring::{Authority, Inventory, Reader, RingAdmin, UriBackends};
+/// use waxseal::ring::{KeySource, NewKey, Rollout, Scope, Target};
+///
+/// # async fn example(inventory: Arc<dyn Inventory>) -> waxseal::Result<()> {
+/// let authority = Authority::generate()?;
+/// let trust = RingAdmin::init(&*inventory, &authority, "alice", |_| {}).await?;
+/// let backends = UriBackends::new().allow("file:/var/lib/app/keys/*")?;
+/// let admin = RingAdmin::new(Reader::new(trust, inventory), Arc::new(authority), Arc::new(backends), "alice");
+///
+/// let place = KeySource::MadeBeside("file:/var/lib/app/keys/key".into());
+/// admin.create(&NewKey::new(Scope::root(), place)).await?;
+/// admin.rotate(&Target::Scope(Scope::root()), Rollout::AtOnce, "a drill").await?;
+/// // And once an hour, in any number of processes:
+/// let tick = admin.tick(None).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Every method that changes the ring fails with `Configuration` if the authority is not the ring's, with `InventoryInvalid` if
 /// what the inventory holds does not verify, and with the kinds of [`Inventory`] if that fails.
 ///

@@ -72,20 +72,30 @@ impl RingAdmin {
 
     /// Probes the KEK of a record, as readers will use it.
     pub(super) async fn probe_key(&self, key: &KeyRecord) -> Result<()> {
-        let manager = self.call(self.backends.key(&key.provenance)).await?;
-        let (kek, algorithm) = self.probe(&*manager).await?;
+        self.probe_as(&key.provenance, &key.algorithm).await
+    }
+
+    /// Probes a KEK that no record names yet.
+    pub(super) async fn probe_kek(&self, kek: &Provenance, algorithm: WrapAlgorithm) -> Result<()> {
+        self.probe_as(kek, &algorithm.to_string()).await
+    }
+
+    async fn probe_as(&self, expected: &Provenance, algorithm: &str) -> Result<()> {
+        let manager = self.call(self.backends.key(expected)).await?;
+        let (kek, used) = self.probe(&*manager).await?;
         let kek = named(&kek, manager.capabilities().versions)?;
-        if kek != key.provenance.kek()? || algorithm.to_string() != key.algorithm {
-            return Err(Error::new(ErrorKind::InvalidAnswer)
-                .with_provider(manager.provider().to_owned())
-                .with_detail(format!(
-                    "the probe of the key {} was wrapped by another KEK, version or algorithm: {} {}",
-                    key.id,
-                    kek.id(),
-                    kek.version()
-                )));
+        if kek == expected.kek()? && used.to_string() == algorithm {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::new(ErrorKind::InvalidAnswer)
+            .with_provider(manager.provider().to_owned())
+            .with_detail(format!(
+                "the probe of {} {} was wrapped by another KEK, version or algorithm: {} {}, {used}",
+                expected.id,
+                expected.version,
+                kek.id(),
+                kek.version()
+            )))
     }
 }
 

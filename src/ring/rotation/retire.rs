@@ -1,6 +1,6 @@
 //! Keys that nothing is under anymore.
 
-use super::evidence::Grounds;
+use super::evidence::{Evidence, Grounds};
 use super::moves::{Said, moved};
 use super::promote::in_state;
 use super::{Moved, RingAdmin, refused};
@@ -41,6 +41,24 @@ fn digest(grounds: Grounds<'_>) -> Option<String> {
     match grounds {
         Grounds::Evidence(evidence) => Some(evidence.digest.clone()),
         _ => None,
+    }
+}
+
+/// On which grounds a tick retires a key. A census that began too early, or that scanned not everything, says nothing if the end of the
+/// overlap suffices; one that counts and has found something does.
+pub(super) fn retirement_grounds<'e>(
+    key: &KeyRecord,
+    settings: &Settings,
+    about: Option<&'e Evidence>,
+) -> Grounds<'e> {
+    match about {
+        Some(evidence) if settings.retire != RetireBy::OverlapEnd => Grounds::Evidence(evidence),
+        Some(evidence)
+            if evidence.is_late_enough(key, settings) && (evidence.whole || evidence.left() > 0) =>
+        {
+            Grounds::Evidence(evidence)
+        }
+        _ => Grounds::OverlapEnd,
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::RingAdmin;
 use super::evidence::{EvidenceSource, Grounds};
 use super::orphans::Orphan;
+use super::retire::retirement_grounds;
 use super::rotate::Rollout;
 use super::verdict::{Action, Due, due_in};
-use crate::ring::record::{KeyRecord, RetireBy};
+use crate::ring::record::KeyRecord;
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -54,6 +55,8 @@ pub struct Tick {
     pub refused: Vec<Refused>,
     /// What was found at backends and is no key of the ring.
     pub orphans: Vec<Orphan>,
+    /// Scopes that could not be read or changed, and why: what is due there was not done.
+    pub problems: Vec<(Scope, Error)>,
     /// What went wrong after it was done: hooks that failed.
     pub warnings: Vec<Error>,
     /// When to tick again. `None` if nothing will ever be due.
@@ -64,21 +67,19 @@ impl RingAdmin {
     /// Does what is due by the inventory's clock: goes on with what others have begun, rotates each key once however many periods have
     /// passed, promotes, retires and destroys. Any number of processes can tick at once: each move happens once.
     ///
-    /// What fails for one key is in [`Tick::refused`], and does not keep the tick from the others.
+    /// What fails for one key is in [`Tick::refused`], what fails for a whole scope in [`Tick::problems`], and neither keeps the tick from
+    /// the others.
     ///
     /// # Errors
-    /// The kinds of [`Inventory`](crate::ring::Inventory), if it fails before anything was done.
+    /// The kinds of [`Inventory`](crate::ring::Inventory), if it does not say in which scopes something is due.
     pub async fn tick(&self, evidence: Option<&dyn EvidenceSource>) -> Result<Tick> {
         let at = self.inventory().now().await?;
         let mut tick = Tick::default();
         let mut seen = HashSet::new();
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
-                if let Err(error) = self.tick_scope(&scope, evidence, &mut tick).await
-                    && tick.done.is_empty()
-                    && tick.refused.is_empty()
-                {
-                    return Err(error);
+                if let Err(error) = self.tick_scope(&scope, evidence, &mut tick).await {
+                    tick.problems.push((scope, error));
                 }
             }
         }
@@ -175,15 +176,9 @@ impl RingAdmin {
                     return Ok(());
                 };
                 let about = evidence.and_then(|evidence| evidence.about(key));
-                let counts = about
-                    .as_ref()
-                    .filter(|evidence| evidence.check(key, view.settings()).is_ok());
-                let (grounds, reason) = match counts {
-                    Some(evidence) => (Grounds::Evidence(evidence), "nothing is under it"),
-                    None if view.settings().retire == RetireBy::OverlapEnd => {
-                        (Grounds::OverlapEnd, "its overlap is over")
-                    }
-                    None => (Grounds::OverlapEnd, ""),
+                let (grounds, reason) = match retirement_grounds(key, view.settings(), about.as_ref()) {
+                    grounds @ Grounds::Evidence(_) => (grounds, "nothing is under it"),
+                    grounds => (grounds, "its overlap is over"),
                 };
                 let moved = self.retire(due.key, grounds, reason).await?;
                 tick.warnings.extend(moved.warnings);

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::evidence::{EvidenceSource, Grounds};
-use super::retire::check_retirement;
+use super::evidence::EvidenceSource;
+use super::retire::{check_retirement, retirement_grounds};
 use super::{RingAdmin, readers::Reports};
 use crate::ring::inventory::Heartbeat;
-use crate::ring::record::{KeyRecord, RetireBy, Settings};
+use crate::ring::record::{KeyRecord, Settings};
 use crate::ring::view::View;
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::Result;
@@ -255,17 +255,9 @@ fn retirement_hindered(
     evidence: Option<&dyn EvidenceSource>,
 ) -> (Option<String>, Option<u64>) {
     let about = evidence.and_then(|evidence| evidence.about(key));
-    let grounds = match &about {
-        Some(evidence) => Grounds::Evidence(evidence),
-        None => Grounds::OverlapEnd,
-    };
     let left = about.as_ref().map(super::Evidence::left);
-    let overlap_end = settings.retire == RetireBy::OverlapEnd;
-    let checked = match check_retirement(key, settings, grounds, at) {
-        Err(_) if overlap_end => check_retirement(key, settings, Grounds::OverlapEnd, at),
-        checked => checked,
-    };
-    let why = checked
+    let grounds = retirement_grounds(key, settings, about.as_ref());
+    let why = check_retirement(key, settings, grounds, at)
         .err()
         .map(|error| error.detail().unwrap_or_default().to_owned());
     (why, left)

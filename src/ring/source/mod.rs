@@ -55,7 +55,7 @@ use crate::value::error::{Error, Result};
 /// nothing else opens the envelope, the error names them: `KeyRetired`, `KeyRevoked`, `KeyDestroyed`. If a backend proves
 /// which version has unwrapped, that version has to be such a key, too.
 ///
-/// *Re-wrap* moves to the active keys, and keeps or replaces wraps as [`AnyOf`] does. The ring knows which
+/// *Re-wrap* moves to the active keys, and keeps or replaces wraps as [`AnyOf`](crate::source::AnyOf) does. The ring knows which
 /// keys wrap now, so a [`Rewrapper`](crate::sealer::Rewrapper) leaves alone what is under them.
 ///
 /// *Freshness.* A thread of the ring reads the inventory's revision every 250 ms, and the keys of the scopes in use whenever it

@@ -168,8 +168,38 @@ pub(super) async fn rows_are_written_in_order(subject: &Subject) -> Outcome {
         &states(&snapshot),
         &vec![Some(State::Deprecated), Some(State::Active)],
     )?;
+    // So it is in a change of many rows.
+    let (mut before, mut wrong, mut right) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..60 {
+        let (old, new, name) = (100 + 2 * number, 101 + 2 * number, format!("many/{number}"));
+        before.extend([key(old, &name, State::Active)?, key(new, &name, State::Pending)?]);
+        right.extend([
+            key(old, &name, State::Deprecated)?,
+            key(new, &name, State::Active)?,
+        ]);
+        wrong.extend([
+            key(new, &name, State::Active)?,
+            key(old, &name, State::Deprecated)?,
+        ]);
+    }
+    // The last row is written twice.
+    right.push(key(219, "many/59", State::Active)?);
+    subject.good("a change of many rows", pair.0.commit(&change(2, before)).await)?;
+    subject.conflict(
+        "many rows in the wrong order",
+        pair.0.commit(&change(3, wrong)).await,
+    )?;
+    subject.good("many promotions", pair.0.commit(&change(3, right)).await)?;
+    for name in ["many/0", "many/30", "many/59"] {
+        let snapshot = read(subject, &pair, &[name]).await?;
+        same(
+            "the states",
+            &states(&snapshot),
+            &vec![Some(State::Deprecated), Some(State::Active)],
+        )?;
+    }
     // What is deleted makes room, too.
-    let mut replaced = change(2, vec![key(3, "a", State::Active)?]);
+    let mut replaced = change(4, vec![key(3, "a", State::Active)?]);
     replaced.delete = vec![id(2)?];
     subject.good(
         "a key in the place of one that is deleted",

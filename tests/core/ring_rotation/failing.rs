@@ -95,6 +95,23 @@ fn a_key_that_fails_its_probe_is_not_promoted() {
     assert_eq!(bench.states("/"), [State::Deprecated, State::Active]);
 }
 
+/// A canary wraps as soon as it is in the ring, so it is probed before.
+#[test]
+fn a_canary_that_fails_its_probe_never_wraps() {
+    let bench = Bench::new();
+    bench.key("/", VERSIONED);
+    bench.fakes.versioned.script_for(Method::Unwrap, Fault::WrongDek);
+    let error = bench
+        .run(bench.admin().rotate(&root(), Rollout::Canary(10), "x"))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAnswer);
+    assert_eq!(bench.states("/"), [State::Active]);
+    bench.runtime.advance(3 * MINUTE);
+    bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!(bench.states("/"), [State::Active, State::Pending]);
+    assert_eq!(bench.versions(VERSIONED), 2);
+}
+
 #[test]
 fn nobody_interferes_while_a_lease_runs_and_anybody_goes_on_afterwards() {
     let bench = Bench::new();

@@ -146,6 +146,26 @@ fn overlap_force_and_settings_decide_what_else_retires() {
     assert_eq!(bench.state(key), State::Retired);
 }
 
+/// By the end of the overlap alone, and yet a census that has found something is heard.
+#[test]
+fn the_end_of_an_overlap_retires_nothing_that_a_census_has_found() {
+    let bench = Bench::with(|settings| settings.retire = RetireBy::OverlapEnd);
+    let key = rotated(&bench, VERSIONED);
+    let early = bench.now();
+    bench.runtime.advance(2 * DAY);
+    let tick = bench
+        .run(bench.admin().tick(Some(&Census(bench.now(), 7))))
+        .unwrap();
+    assert_eq!((tick.done.len(), tick.refused[0].left), (0, Some(7)), "{tick:?}");
+    // This one says nothing of today.
+    let tick = bench.run(bench.admin().tick(Some(&Census(early, 7)))).unwrap();
+    assert_eq!(
+        (tick.done.len(), bench.state(key)),
+        (1, State::Retired),
+        "{tick:?}"
+    );
+}
+
 struct Census(Time, u64);
 
 impl EvidenceSource for Census {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use waxseal::ErrorKind;
-use waxseal::ring::inventory::Heartbeat;
+use waxseal::ring::inventory::{Heartbeat, Snapshot};
 use waxseal::ring::{Inventory, State};
 use waxseal::testing::inventory_conformance::Subject;
 use waxseal_sql::{PostgresConfig, PostgresInventory};
@@ -250,5 +250,32 @@ fn a_change_is_on_the_disk_although_the_server_is_told_not_to_wait() {
         let inventory = PostgresInventory::connect(database.config("r")).await.unwrap();
         inventory.commit(&change(0, Vec::new())).await.unwrap();
         assert_eq!(database.ask("select setting from said").await, "on");
+    });
+}
+
+#[test]
+fn a_large_ring_is_restored_in_few_statements() {
+    let Some(database) = Database::new() else {
+        return;
+    };
+    let mut whole = Snapshot::default();
+    whole.revision = 1;
+    whole.head = Some(crate::support::signed("head"));
+    whole.rows = (0..5_007)
+        .map(|number| key(number, &format!("tenant/{number}"), State::Active))
+        .collect();
+    pollster::block_on(async {
+        let inventory = PostgresInventory::create(database.config("r")).await.unwrap();
+        database
+            .run("create table inserts (n bigint); create function note_insert() returns trigger language plpgsql as \
+                $$ begin insert into inserts values (1); return null; end $$; \
+                create trigger note_insert after insert on waxseal_row for each statement execute function note_insert()")
+            .await;
+        inventory.restore(&whole).await.unwrap();
+        assert_eq!(
+            database.ask("select count(*)::text from waxseal_row").await,
+            "5007"
+        );
+        assert_eq!(database.ask("select count(*)::text from inserts").await, "107");
     });
 }

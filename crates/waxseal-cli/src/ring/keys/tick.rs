@@ -13,6 +13,7 @@ use crate::arguments::{self, Actor};
 use crate::failure::{Failure, Result, printable};
 use crate::report;
 use crate::ring::{administer, parsed, show, wait};
+use crate::warnings;
 
 /// The longest and the shortest time between two ticks of `--watch`.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -41,15 +42,22 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
     }
     loop {
         match wait(ring.admin.tick(evidence)) {
-            Ok(tick) => {
+            Ok(mut tick) => {
                 ring.end()?;
                 warn(&tick.warnings);
+                let problems = std::mem::take(&mut tick.problems);
                 let is_quiet = tick.done.is_empty() && tick.refused.is_empty();
                 if !(options.watch && is_quiet) {
                     print(&tick)?;
                 }
+                for (scope, error) in &problems {
+                    let _ = warnings::warning(&printable(&format!("scope {scope}: {error}")));
+                }
                 if !options.watch {
-                    return end(&tick);
+                    return match problems.into_iter().next() {
+                        Some((_, error)) => Err(error.into()),
+                        None => end(&tick),
+                    };
                 }
                 sleep(&ring.admin, tick.next)?;
             }
