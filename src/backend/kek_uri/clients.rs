@@ -49,6 +49,12 @@ impl Clients {
         self.lock().contains_key(place)
     }
 
+    /// How many there are.
+    #[cfg(all(test, feature = "ring", feature = "vault-transit"))]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn Any + Send + Sync>>> {
         // Each change is one call of the map: nothing is half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -188,4 +188,29 @@ mod tests {
         assert_eq!(opened.unwrap_err().kind(), ErrorKind::InvalidArgument);
         assert!(block_on(backends.admin("file:/etc/keys/a")).is_err());
     }
+
+    #[cfg(feature = "vault-transit")]
+    #[test]
+    fn keys_at_one_place_share_a_client_and_those_at_another_have_their_own() {
+        let environment = FakeEnvironment::new()
+            .with("VAULT_ADDR", "https://127.0.0.1:1")
+            .with("VAULT_TOKEN", "s.token");
+        let backends = UriBackends::new()
+            .with_environment(Arc::new(environment))
+            .allow("vault-transit")
+            .unwrap();
+        // Connecting and pinning make no call.
+        for number in 0..100 {
+            let kek = KekRef::new("vault-transit", &format!("transit/keys/k{number}"), "1").unwrap();
+            let provenance = Provenance::new(&format!("vault-transit:k{number}"), &kek).unwrap();
+            block_on(backends.key(&provenance)).unwrap();
+        }
+        assert_eq!(backends.clients.len(), 1);
+        for uri in ["vault-transit:k1?mode=datakey", "vault-transit:k1?mount=other"] {
+            block_on(backends.open(uri)).unwrap();
+        }
+        assert_eq!(backends.clients.len(), 1);
+        block_on(backends.open("vault-transit:k1?addr=https://127.0.0.1:2")).unwrap();
+        assert_eq!(backends.clients.len(), 2);
+    }
 }

@@ -344,6 +344,8 @@ impl Heartbeat {
 ///
 /// *Cancel safety.* Dropping the future of a `commit` leaves the change done or not done; reading the revision tells which.
 ///
+/// *Threads.* A ring polls these futures on a thread of its own and on those of its callers, in an async runtime or in none.
+///
 /// *Bounds.* Every call ends by itself: an implementation has its own limit of time for connecting and for a call.
 #[async_trait]
 pub trait Inventory: Debug + Send + Sync {

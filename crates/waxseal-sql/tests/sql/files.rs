@@ -66,6 +66,34 @@ fn a_file_is_made_for_its_owner_alone_and_opened_only_if_it_exists() {
 }
 
 #[test]
+fn several_processes_may_make_the_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    let made = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    pollster::block_on(async {
+                        let inventory = SqliteInventory::create(&path).await.unwrap();
+                        inventory.commit(&change(0)).await.map_err(|error| error.kind())
+                    })
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
+    assert!(
+        made.iter()
+            .all(|made| matches!(made, Ok(()) | Err(ErrorKind::Conflict))),
+        "{made:?}"
+    );
+}
+
+#[test]
 fn a_file_that_others_may_write_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ring.db");

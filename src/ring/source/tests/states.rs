@@ -273,3 +273,79 @@ fn a_rewrapper_leaves_alone_what_is_under_the_active_key_and_asks_nobody() {
             .is_none()
     );
 }
+
+/// An envelope under an old key and under that of the slot `hsm`, after the old key was retired.
+fn half_retired(old: FakeKeyManager, successor: impl Fn(&Bench) -> KeyRecord) -> (Bench, Vec<u8>) {
+    let bench = Bench::new();
+    bench.reach("old", &old);
+    let mut key = bench.went(bench.key("tenant/a", &old), &[Active]);
+    bench.put(&[&key]);
+    let fake = bench.fake("second");
+    let mut second = bench.key("tenant/a", &fake);
+    second.slot = "hsm".parse().unwrap();
+    let second = bench.went(second, &[Active]);
+    bench.put(&[&second]);
+    let sealed = seal(&uncached(&bench.open()), "a");
+    assert_eq!(keks(&sealed), ["old", "second"]);
+    let mut next = successor(&bench);
+    bench.promote(&mut key, &mut next);
+    bench.go(&mut key, Retired);
+    bench.put(&[&key]);
+    old.forget_calls();
+    (bench, sealed)
+}
+
+#[test]
+fn a_rewrap_replaces_the_wrap_of_a_retired_key_whose_id_is_its_own() {
+    let old = FakeKeyManager::new("old");
+    let (bench, sealed) = half_retired(old.clone(), |bench| {
+        let fake = bench.fake("new");
+        bench.went(bench.key("tenant/a", &fake), &[Pending])
+    });
+    let sealer = uncached(&bench.open());
+    let rewrapped = block_on(sealer.rewrap(&sealed, &context("a"))).unwrap();
+    let rewrapped = rewrapped.splice(&sealed).unwrap();
+    assert_eq!(keks(&rewrapped), ["new", "second"]);
+    assert_eq!(open(&sealer, &rewrapped, "a").unwrap(), b"hello");
+    assert_eq!(old.total(), 0);
+    // Its backend is gone: then nobody knows whether the id is its own, and the wrap stays.
+    bench.unreachable("old");
+    let sealer = uncached(&bench.open());
+    let rewrapped = block_on(sealer.rewrap(&sealed, &context("a"))).unwrap();
+    assert_eq!(
+        keks(&rewrapped.splice(&sealed).unwrap()),
+        ["new", "second", "old"]
+    );
+}
+
+#[test]
+fn a_rewrap_keeps_the_wrap_of_a_retired_version_that_nobody_can_prove() {
+    let old = FakeKeyManager::new("old").with_ambiguous_id();
+    let (bench, sealed) = half_retired(old.clone(), |bench| {
+        old.rotate_now();
+        bench.went(bench.key("tenant/a", &old), &[Pending])
+    });
+    let sealer = uncached(&bench.open());
+    let mut wrapped = sealed;
+    for _ in 0..3 {
+        let rewrapped = block_on(sealer.rewrap(&wrapped, &context("a"))).unwrap();
+        wrapped = rewrapped.splice(&wrapped).unwrap();
+        // It does not grow with each.
+        assert_eq!(keks(&wrapped), ["old", "second", "old"]);
+        assert_eq!(open(&sealer, &wrapped, "a").unwrap(), b"hello");
+    }
+}
+
+#[test]
+fn an_envelope_of_before_that_hides_its_key_opens_and_is_rewrapped() {
+    let bench = Bench::new();
+    let (_, fake) = bench.active("tenant/a", "a");
+    let hiding = Sealer::builder().wrap_with(fake).hide_kek_ids().build().unwrap();
+    let sealed = seal(&hiding, "a");
+    assert_eq!(keks(&sealed), [""]);
+    let sealer = uncached(&bench.open());
+    assert_eq!(open(&sealer, &sealed, "a").unwrap(), b"hello");
+    let rewrapped = block_on(sealer.rewrap(&sealed, &context("a"))).unwrap();
+    // A ring hides no ids.
+    assert_eq!(keks(&rewrapped.splice(&sealed).unwrap()), ["a"]);
+}
