@@ -231,7 +231,7 @@ fn changed_rows(row: &Row, other: &Row) -> Vec<(&'static str, Row)> {
     let older = Record::to_row(&key(&row.scope, "9"), other.id, &Authority::generate().unwrap()).unwrap();
     vec![
         change("id", &|row| {
-            row.id = RecordId::new(time("2026-02-01T00:00:00Z")).unwrap()
+            row.id = RecordId::new(time("2026-02-01T00:00:00Z")).unwrap();
         }),
         change("kind", &|row| row.kind = inventory::RecordKind::Intent),
         change("slot", &|row| row.slot = "other".parse().unwrap()),
@@ -250,7 +250,7 @@ fn changed_rows(row: &Row, other: &Row) -> Vec<(&'static str, Row)> {
         change("signature", &|row| row.signed.signature[0] ^= 1),
         change("signed by another", &|row| row.signed = older.signed.clone()),
         change("signed for another scope", &|row| {
-            row.signed = other.signed.clone()
+            row.signed = other.signed.clone();
         }),
     ]
 }
@@ -265,7 +265,7 @@ fn changed_columns_are_named_and_never_used() {
     for (name, changed) in changed_rows(&whole.rows[at(a.id)], &whole.rows[at(b.id)]) {
         let mut snapshot = whole.clone();
         snapshot.rows[at(a.id)] = changed.clone();
-        let error = ring.read(snapshot.clone(), &[a.scope.clone()]).unwrap_err();
+        let error = ring.read(snapshot.clone(), std::slice::from_ref(&a.scope)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InventoryInvalid, "{name}");
         let text = error.to_string();
         assert!(
@@ -273,7 +273,7 @@ fn changed_columns_are_named_and_never_used() {
             "{name}: {text}"
         );
         // The others can still be used.
-        ring.read(snapshot, &[b.scope.clone()]).unwrap();
+        ring.read(snapshot, std::slice::from_ref(&b.scope)).unwrap();
     }
 }
 
@@ -289,7 +289,7 @@ fn rows_that_are_swapped_copied_deleted_or_older_are_named() {
     ring.put(&[&later]);
     let whole = ring.whole();
     let refused = |snapshot: Snapshot, what: &str, record: RecordId| {
-        let error = ring.read(snapshot, &[a.scope.clone()]).unwrap_err();
+        let error = ring.read(snapshot, std::slice::from_ref(&a.scope)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InventoryInvalid, "{what}");
         assert!(error.to_string().contains(&record.to_string()), "{what}: {error}");
     };
@@ -367,7 +367,7 @@ fn head_settings_nodes_and_revision_are_of_one_moment() {
         refused("a node is missing", &|s| drop(s.nodes.remove(path)));
     }
     refused("a succession", &|s| {
-        s.successions.push(Signed::new(b"{}".to_vec(), [0; 32], [0; 64]))
+        s.successions.push(Signed::new(b"{}".to_vec(), [0; 32], [0; 64]));
     });
     // All of it of one older moment is what a fresh process cannot know, and one with a mark can.
     ring.read(older.clone(), &[scope("/")]).unwrap();

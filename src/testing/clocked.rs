@@ -165,6 +165,7 @@ mod tests {
             let inventory = ClockedInventory::new(MemoryInventory::new(), &SimulatedRuntime::new());
             Ok((inventory.clone(), inventory))
         });
-        pollster::block_on(run(&subject)).unwrap_or_else(|failed| panic!("{failed}"));
+        let report = pollster::block_on(run(&subject)).unwrap_or_else(|failed| panic!("{failed}"));
+        assert_eq!(report.skipped(), []);
     }
 }

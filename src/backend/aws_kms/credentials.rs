@@ -25,7 +25,7 @@ struct Inner {
     place: Place,
     limit: Duration,
     /// Held while credentials are asked for.
-    asking: Arc<async_lock::Mutex<()>>,
+    asking: Arc<tokio::sync::Mutex<()>>,
     last: Mutex<Option<(Monotonic, Credentials)>>,
 }
 
@@ -44,7 +44,7 @@ impl ForAllCalls {
         if let Some(fresh) = self.0.fresh() {
             return Ok(fresh);
         }
-        let one = self.0.asking.lock_arc().await;
+        let one = Arc::clone(&self.0.asking).lock_owned().await;
         // Another call has asked meanwhile.
         if let Some(fresh) = self.0.fresh() {
             return Ok(fresh);
@@ -124,14 +124,14 @@ mod tests {
 
     #[derive(Debug)]
     struct Gate {
-        open: async_lock::Semaphore,
+        open: tokio::sync::Semaphore,
         asked: AtomicUsize,
     }
 
     impl Slow {
         async fn answer(&self) -> Result<Credentials, CredentialsError> {
             let asked = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
-            self.0.open.acquire().await.forget();
+            self.0.open.acquire().await.unwrap().forget();
             match asked {
                 1 => Err(CredentialsError::not_loaded_no_source()),
                 asked => Ok(Credentials::new(
@@ -158,7 +158,7 @@ mod tests {
     fn a_hasty_caller_ends_nobody_elses_request_for_credentials() {
         let door = Door::new(None, Duration::from_secs(60), String::new()).unwrap();
         let slow = Slow(Arc::new(Gate {
-            open: async_lock::Semaphore::new(0),
+            open: tokio::sync::Semaphore::new(0),
             asked: AtomicUsize::new(0),
         }));
         let provider = SharedCredentialsProvider::new(slow.clone());

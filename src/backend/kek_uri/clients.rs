@@ -45,6 +45,7 @@ impl Clients {
     }
 
     /// Whether there is a client for a place.
+    #[cfg(feature = "ring")]
     pub(crate) fn has(&self, place: &str) -> bool {
         self.lock().contains_key(place)
     }

@@ -309,7 +309,8 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::configuration(format!("cannot {what} {}: {}", path.display(), error.kind())).with_source(error)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

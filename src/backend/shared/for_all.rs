@@ -16,7 +16,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 pub(in crate::backend) struct ForAll<T> {
     made: Arc<OnceLock<T>>,
     /// Held while the value is made.
-    making: Arc<async_lock::Mutex<()>>,
+    making: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<T: Clone + Send + Sync + 'static> ForAll<T> {
@@ -40,7 +40,7 @@ impl<T: Clone + Send + Sync + 'static> ForAll<T> {
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
         }
-        let one = self.making.lock_arc().await;
+        let one = Arc::clone(&self.making).lock_owned().await;
         // Another call has made it meanwhile.
         if let Some(made) = self.made.get() {
             return Ok(made.clone());
@@ -84,7 +84,7 @@ mod tests {
         let door = Door::new(None, LIMIT, String::new()).unwrap();
         let place = door.place();
         let (gate, begun) = (
-            Arc::new(async_lock::Semaphore::new(0)),
+            Arc::new(tokio::sync::Semaphore::new(0)),
             Arc::new(AtomicUsize::new(0)),
         );
         let value: ForAll<usize> = ForAll::new();
@@ -92,7 +92,7 @@ mod tests {
             let (gate, begun) = (Arc::clone(&gate), Arc::clone(&begun));
             async move {
                 let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
-                gate.acquire().await.forget();
+                gate.acquire().await.unwrap().forget();
                 match number {
                     1 => Err(Error::new(ErrorKind::Denied)),
                     number => Ok(number),

@@ -192,6 +192,33 @@ fn an_old_fence_opens_nothing() {
     assert_eq!(bench.states("/"), [State::Active]);
 }
 
+/// One stands still after the backend's answer, another has taken over and stands still, too. The first can record nothing; the second can.
+#[test]
+fn only_the_newest_fence_records_what_was_made() {
+    let bench = Bench::new();
+    bench.key("/", VERSIONED);
+    bench.runtime.advance(90 * DAY);
+    let (first, second) = (bench.stopping(), bench.stopping());
+    let target = Target::Scope(Scope::root());
+    let mut slow = pin!(first.rotate(&target, Rollout::AtOnce, "slow"));
+    let mut task = Context::from_waker(Waker::noop());
+    while bench.versions(VERSIONED) == 1 {
+        assert!(slow.as_mut().poll(&mut task).is_pending());
+    }
+    bench.runtime.advance(3 * MINUTE);
+    let mut fast = pin!(second.tick(None));
+    while bench.view("/").intents(&Scope::root())[0].fence == 1 {
+        assert!(fast.as_mut().poll(&mut task).is_pending());
+    }
+    let before = bench.run(bench.inventory.revision()).unwrap();
+    let error = bench.run(slow).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(bench.run(bench.inventory.revision()).unwrap(), before);
+    let tick = bench.run(fast).unwrap();
+    assert_eq!(tick.refused.len(), 0, "{tick:?}");
+    check_once(&bench, VERSIONED, "the second");
+}
+
 /// Promotions and moves by hand, at once with a tick: whoever is second is refused, and the states stay legal.
 #[test]
 fn moves_that_race_leave_one_active_key() {

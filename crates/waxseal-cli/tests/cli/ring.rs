@@ -730,9 +730,9 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
     }
     assert_eq!(ring.state_of(&id), "active");
     ring.fails(4, &["ring", "status", "--ring", "none.toml"]);
-    ring.0.write("bad.toml", "schema = 1\nstroe = 2\n");
+    ring.0.write("bad.toml", "schema = 1\nstock = 2\n");
     let said = ring.fails(4, &["ring", "status", "--ring", "bad.toml"]);
-    assert!(said.contains("bad.toml:2:1: unknown field `stroe`"), "{said}");
+    assert!(said.contains("bad.toml:2:1: unknown field `stock`"), "{said}");
     // Nobody made anything on the way.
     assert!(
         !ring.0.listing().iter().any(|name| name.starts_with("other")),
