@@ -383,44 +383,43 @@ fn a_tick_does_what_is_due_and_says_so_by_its_exit_code() {
     assert_eq!(ring.state_of(&id), "active");
     ring.fails(11, &["keys", "tick", "--dry-run"]);
 
-    // A key that is due at once is rotated once, and its retirement needs evidence.
+    // A retirement that is due needs evidence.
     let ring = Ring::none();
     ring.json(&["ring", "init", "--overlap", "PT0S"]);
-    let new = [
-        "keys",
-        "create",
-        "--scope",
-        "/",
-        "--kek",
-        "local",
-        "--cadence",
-        "PT3S",
-    ];
-    let made = ring.json(&new);
+    let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
     let first = text(&made["moves"][0]["key"]);
-    let mut run = ring.tick();
-    for _ in 0..1000 {
-        if run.code != 11 {
-            break;
-        }
-        run = ring.tick();
-    }
-    let tick = of_json(&run.stdout);
-    assert_eq!(run.code, 8, "{tick}");
-    let actions: Vec<String> = tick["done"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|done| text(&done["action"]))
-        .collect();
-    assert!(actions.contains(&"rotate".to_owned()), "{tick}");
-    assert_eq!(ring.state_of(&first), "deprecated");
+    fs::create_dir(ring.0.path("data")).unwrap();
+    ring.json(&["keys", "rotate", &first, "--reason", "test"]);
+    let (tick, _) = ring.json_and(8, &["keys", "tick"]);
     let refused = tick["refused"].as_array().unwrap();
-    assert!(
-        refused.iter().any(|refused| refused["action"] == "retire"),
-        "{tick}"
+    assert_eq!(
+        (&refused[0]["key"], &refused[0]["action"]),
+        (&first.as_str().into(), &"retire".into())
     );
     assert_eq!(fields(&refused[0]), ["action", "key", "left", "reason"]);
+    ring.hurry();
+    let mut run = ring.run(&["keys", "tick"]);
+    for _ in 0..200 {
+        ring.json(&["census", "data", "--receipt", "receipt.json"]);
+        run = end(
+            ring.0
+                .command(&["keys", "tick", "--receipt", "receipt.json", "--json"])
+                .spawn()
+                .unwrap(),
+            b"",
+        );
+        if run.code == 0 {
+            break;
+        }
+    }
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let done = &of_json(&run.stdout)["done"][0];
+    assert_eq!(fields(done), ["action", "from", "key", "to"]);
+    assert_eq!(
+        (&done["action"], &done["to"]),
+        (&"retire".into(), &"retired".into())
+    );
+    assert_eq!(ring.state_of(&first), "retired");
 }
 
 #[test]
@@ -682,6 +681,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
         &["ring", "set", "--max-stale", "60"],
         &["ring", "set", "--scope-template", "{"],
         &["ring", "set", "--census-key", "x"],
+        &["ring", "set", "--preset", "x"],
+        &["open", "--ring", "ring.toml", "--actor", "a\nb", "ring.toml"],
         &["ring", "init", "--store", "mysql:x", "--ring", "other.toml"],
         &["ring", "init", "--adopt", "nothing:x", "--ring", "other.toml"],
         &["keys", "create", "--scope", "/"],
@@ -791,19 +792,146 @@ fn a_changed_record_is_named_and_seals_nothing() {
 }
 
 #[test]
-fn watching_rotates_when_it_is_time() {
-    use std::io::{BufRead, BufReader};
+fn every_object_has_the_documented_fields() {
+    let documented = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md")).unwrap();
+    // The names in the row of a command, in whatever depth.
+    let of_docs = |command: &str| -> Vec<String> {
+        let row = documented
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{command}`")))
+            .unwrap();
+        let names = row.split('"').skip(1).step_by(2).map(str::to_owned);
+        names.chain(["schema".to_owned()]).collect()
+    };
+    let ring = Ring::none();
+    fs::create_dir(ring.0.path("data")).unwrap();
+    let init = ring.json(&["ring", "init"]);
+    let create = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    let id = text(&create["moves"][0]["key"]);
+    ring.seal("data/a.wax", "alice");
+    let objects = [
+        ("ring init", init),
+        ("keys create", create),
+        (
+            "keys rotate",
+            ring.json(&["keys", "rotate", &id, "--stage", "--reason", "test"]),
+        ),
+        ("ring set", ring.json(&["ring", "set", "--cadence", "P30D"])),
+        ("ring status", ring.json(&["ring", "status"])),
+        ("ring check", ring.json(&["ring", "check"])),
+        ("ring export", ring.json(&["ring", "export", "export.json"])),
+        (
+            "ring authority rotate",
+            ring.json(&["ring", "authority", "rotate", "--yes"]),
+        ),
+        (
+            "census",
+            ring.json(&["census", "data", "--receipt", "receipt.json"]),
+        ),
+        (
+            "keys tick --dry-run",
+            ring.json(&["keys", "tick", "--dry-run", "--now", "2199-01-01T00:00:00Z"]),
+        ),
+        ("keys tick", of_json(&ring.tick().stdout)),
+    ];
+    for (command, object) in objects {
+        let names = of_docs(command);
+        for field in fields(&object) {
+            assert!(
+                names.contains(&field),
+                "{command}: {field} is not in docs/cli.md: {names:?}"
+            );
+        }
+    }
+    let shown = ring.json(&["keys", "show", &id]);
+    let names = [of_docs("keys show"), of_docs("keys list")].concat();
+    for field in fields(&shown["key"]) {
+        assert!(names.contains(&field), "keys show: {field} is not in docs/cli.md");
+    }
+}
+
+#[test]
+fn settings_are_changed_one_by_one() {
     let ring = Ring::new();
-    ring.json(&[
-        "keys",
-        "create",
-        "--scope",
-        "/",
-        "--kek",
-        "local",
-        "--cadence",
-        "PT3S",
+    let before = ring.json(&["ring", "status"])["settings"].clone();
+    let set = ring.json(&[
+        "ring",
+        "set",
+        "--preset",
+        "baseline-prod",
+        "--readers",
+        "web",
+        "--readers",
+        "batch",
     ]);
+    let settings = &set["settings"];
+    assert_eq!(
+        (&settings["preset"], &settings["readers"]),
+        (&"baseline-prod".into(), &serde_json::json!(["web", "batch"]))
+    );
+    // A successor is not promoted before its readers have tried it, unless somebody takes the blame.
+    let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    let first = text(&made["moves"][0]["key"]);
+    assert_eq!(ring.json(&["keys", "show", &first])["key"]["cadence"], "P1Y");
+    let rotated = ring.json(&["keys", "rotate", &first, "--reason", "test"]);
+    assert_eq!(rotated["rotated"][0]["state"], "pending", "{rotated}");
+    let second = text(&rotated["rotated"][0]["key"]);
+    let said = ring.fails(8, &["keys", "promote", &second, "--skip-reader", "web"]);
+    assert!(said.contains("batch") && !said.contains("web"), "{said}");
+    assert_eq!(
+        ring.run(&[
+            "keys",
+            "promote",
+            &second,
+            "--skip-reader",
+            "web",
+            "--skip-reader",
+            "batch"
+        ])
+        .code,
+        0
+    );
+    let set = ring.json(&["ring", "set", "--preset", "none", "--readers", ""]);
+    assert_eq!(set["settings"], before);
+    // A template cannot change while keys have sealed under it.
+    let said = ring.fails(8, &["ring", "set", "--scope-template", "tenant/{tenant}"]);
+    assert!(said.contains("another ring"), "{said}");
+}
+
+#[test]
+fn scopes_by_a_template() {
+    let ring = Ring::none();
+    ring.json(&["ring", "init", "--scope-template", "tenant/{tenant}"]);
+    ring.0.write("plain", "alice");
+    let seal = |tenant: &str| {
+        ring.run(&[
+            "seal",
+            "--ring",
+            "ring.toml",
+            "--context",
+            tenant,
+            "-o",
+            "a.wax",
+            "plain",
+        ])
+    };
+    let run = seal("tenant=acme");
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    ring.json(&["keys", "create", "--scope", "tenant/acme", "--kek", "local"]);
+    assert_eq!(seal("tenant=acme").code, 0);
+    // A key of another tenant, or a wider one, is never used in its place.
+    ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    assert_eq!(seal("tenant=globex").code, 4);
+}
+
+#[test]
+fn watching_goes_on_after_something_was_refused() {
+    use std::io::{BufRead, BufReader};
+    let ring = Ring::none();
+    ring.json(&["ring", "init", "--overlap", "PT0S"]);
+    let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    let first = text(&made["moves"][0]["key"]);
+    ring.json(&["keys", "rotate", &first, "--reason", "test"]);
     let mut child = ring.0.command(&["keys", "tick", "--watch"]).spawn().unwrap();
     let output = child.stdout.take().unwrap();
     let (send, lines) = std::sync::mpsc::channel();
@@ -812,19 +940,14 @@ fn watching_rotates_when_it_is_time() {
             let _ = send.send(line);
         }
     });
-    let mut said = Vec::new();
-    while !said.iter().any(|line: &String| line.starts_with("rotate: ")) {
-        let line = lines.recv_timeout(std::time::Duration::from_secs(60));
-        said.push(line.unwrap_or_else(|_| panic!("nothing was rotated: {said:?}")));
-    }
+    let line = lines.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert!(line.starts_with(&format!("not done: retire {first}")), "{line}");
+    // The same run, which would have ended with an exit code.
+    let line = lines.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert!(line.starts_with("next: "), "{line}");
+    assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(
-        !ring.json(&["keys", "list", "--state", "deprecated"])["keys"]
-            .as_array()
-            .unwrap()
-            .is_empty()
-    );
 }
 
 #[test]
