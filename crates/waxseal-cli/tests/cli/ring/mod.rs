@@ -325,3 +325,16 @@ fn an_existing_key_is_adopted_and_what_was_sealed_before_opens() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(!String::from_utf8(run.stdout).unwrap().contains(KEY));
 }
+
+#[test]
+fn what_is_under_a_retired_key_has_an_exit_code_and_a_way_back() {
+    let (ring, first) = Ring::with_key();
+    ring.seal("a.wax", "alice");
+    ring.json(&["keys", "rotate", &first, "--reason", "test"]);
+    ring.json(&["keys", "retire", &first, "--force", "--reason", "test", "--yes"]);
+    let run = ring.open("a.wax");
+    assert_eq!(run.code, 12, "{}", run.stderr);
+    ring.json(&["keys", "reinstate", &first, "--reason", "something was under it"]);
+    assert_eq!(ring.state_of(&first), "deprecated");
+    assert_eq!(ring.open("a.wax").stdout, b"alice");
+}
