@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use waxseal::ring::config::AuthorityFile;
 use waxseal::ring::evidence::{Census, CensusReceipt, Covered};
 
-use super::{ask, environment, open, path_of, read_authority, show, table, wait};
+use super::using::replace;
+use super::{ask, environment, open, path_of, read_authority, show, sources, table, wait};
 use crate::arguments;
 use crate::failure::{Failure, Result};
 use crate::report;
-use crate::stream::{Access, Output, Replace};
+use crate::stream::{Access, Output};
 
 /// How deep folders are followed.
 const DEPTH: usize = 256;
@@ -33,7 +34,9 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
             .map_err(|error| Failure::of_io("find", path.display(), error))?;
         roots.push(root);
     }
-    let mut output = Output::create(Some(&options.receipt), Access::Usual, Replace::default())?;
+    let own = sources(&path_of(&options.ring))?;
+    refuse_other_content(&options.receipt)?;
+    let mut output = Output::create(Some(&options.receipt), Access::Usual, replace(&own))?;
     let covers = roots
         .iter()
         .map(|root| Covered::Files(root.display().to_string()))
@@ -69,6 +72,26 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     Err(Failure::attention(format!(
         "the receipt is not whole: {} items could not be read{first}",
         receipt.failed_items()
+    )))
+}
+
+/// What every receipt begins with.
+const BEGINNING: &[u8] = b"{\"schema\":1,\"ring\":\"";
+
+/// An earlier receipt is replaced. Anything else that is there, an envelope for example, is not.
+fn refuse_other_content(path: &Path) -> Result<()> {
+    let mut begins = [0; BEGINNING.len()];
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+    if !is_file {
+        return Ok(());
+    }
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
+    if read.is_ok() && begins == BEGINNING {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "{} exists and is no census receipt: name another file for the receipt",
+        path.display()
     )))
 }
 

@@ -7,10 +7,11 @@ use serde_json::json;
 use waxseal::ring::config::RingConfig;
 use waxseal::ring::import as fill;
 
-use super::{ask, done, open, store, wait};
+use super::using::replace;
+use super::{ask, done, open, sources, store, wait};
 use crate::arguments::{Import, Transfer};
 use crate::failure::{Failure, Result};
-use crate::stream::{Access, Input, Output, Replace};
+use crate::stream::{Access, Input, Output};
 
 /// The greatest export that is read.
 const MAX: u64 = 4 << 30;
@@ -18,7 +19,8 @@ const MAX: u64 = 4 << 30;
 /// Writes the whole ring to a file.
 pub(crate) fn export(path: &Path, options: &Transfer) -> Result<()> {
     let ring = open(path)?;
-    let mut output = Output::create(Some(&options.file), Access::Private, Replace::default())?;
+    let own = sources(path)?;
+    let mut output = Output::create(Some(&options.file), Access::Private, replace(&own))?;
     let (mark, text) = wait(ring.reader.export())?;
     let (name, is_stream) = (output.name(), output.is_stream());
     output

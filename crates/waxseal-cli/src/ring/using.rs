@@ -10,7 +10,7 @@ use waxseal::ring::{Backends, KeyRecord, KeyRing};
 
 use super::{each_page, environment, open, store, wait};
 use crate::failure::{Failure, Result};
-use crate::stream::{Place, Source};
+use crate::stream::{Place, Replace, Source};
 
 /// Seals and opens under the keys of a ring. While a stream goes on, the ring is watched.
 pub(crate) fn source(builder: Builder, path: &Path) -> Result<Builder> {
@@ -36,10 +36,27 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>> {
     if let Some(administration) = &config.administration {
         files.push(("the ring's authority", administration.authority.path()));
     }
-    let sources = files
+    let mut sources: Vec<Source> = files
         .into_iter()
-        .map(|(what, path)| Source::new(what, Place::of(path)));
-    Ok(sources.collect())
+        .map(|(what, path)| Source::new(what, Place::of(path)))
+        .collect();
+    let keys = config
+        .administration
+        .as_ref()
+        .and_then(|administration| administration.keys.as_ref());
+    if let Some(entries) = keys.and_then(|folder| std::fs::read_dir(folder).ok()) {
+        let files = entries.flatten().map(|entry| entry.path());
+        sources.extend(files.map(|path| Source::new("a key file of the ring", Place::of(&path))));
+    }
+    Ok(sources)
+}
+
+/// Replaces any file but these.
+pub(super) fn replace(own: &[Source]) -> Replace<'_> {
+    Replace {
+        keys: own,
+        ..Replace::default()
+    }
 }
 
 /// Each key of a ring that opens, and what its record leads to.

@@ -233,3 +233,44 @@ fn a_receipt_verifies_from_the_specification_alone() {
             .contains("the signature is wrong")
     );
 }
+
+#[test]
+fn no_output_takes_the_place_of_what_the_ring_needs() {
+    let (ring, _) = Ring::with_key();
+    std::fs::create_dir(ring.0.path("data")).unwrap();
+    ring.seal("data/a.wax", "alice");
+    let keys = std::fs::read_dir(ring.0.path("ring.keys")).unwrap();
+    let mut needed: Vec<String> = keys
+        .map(|entry| format!("ring.keys/{}", entry.unwrap().file_name().into_string().unwrap()))
+        .collect();
+    assert!(!needed.is_empty());
+    needed.extend(["ring.toml", "ring.db", "ring.authority", "ring.mark"].map(str::to_owned));
+    let content = || -> Vec<Vec<u8>> {
+        needed
+            .iter()
+            .map(|name| std::fs::read(ring.0.path(name)).unwrap())
+            .collect()
+    };
+    let before = content();
+    for name in &needed {
+        ring.fails(2, &["ring", "export", name]);
+        let code = ring.run(&["census", "data", "--receipt", name]).code;
+        assert!(code == 2 || code == 8, "{name}: {code}");
+        let seal = [
+            &["seal", "--ring", "ring.toml"],
+            &CONTEXT[..],
+            &["-o", name, "plain"],
+        ]
+        .concat();
+        ring.fails(2, &seal);
+    }
+    assert_eq!(content(), before);
+    // Nor does a receipt take the place of what it counts, but of an earlier receipt.
+    let sealed = std::fs::read(ring.0.path("data/a.wax")).unwrap();
+    let said = ring.fails(8, &["census", "data", "--receipt", "data/a.wax"]);
+    assert!(said.contains("no census receipt"), "{said}");
+    assert_eq!(std::fs::read(ring.0.path("data/a.wax")).unwrap(), sealed);
+    for _ in 0..2 {
+        assert_eq!(ring.run(&["census", "data", "--receipt", "r.json"]).code, 0);
+    }
+}
