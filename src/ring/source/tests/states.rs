@@ -275,10 +275,10 @@ fn a_rewrapper_leaves_alone_what_is_under_the_active_key_and_asks_nobody() {
 }
 
 /// An envelope under an old key and under that of the slot `hsm`, after the old key was retired.
-fn half_retired(old: FakeKeyManager, successor: impl Fn(&Bench) -> KeyRecord) -> (Bench, Vec<u8>) {
+fn half_retired(old: &FakeKeyManager, successor: impl Fn(&Bench) -> KeyRecord) -> (Bench, Vec<u8>) {
     let bench = Bench::new();
-    bench.reach("old", &old);
-    let mut key = bench.went(bench.key("tenant/a", &old), &[Active]);
+    bench.reach("old", old);
+    let mut key = bench.went(bench.key("tenant/a", old), &[Active]);
     bench.put(&[&key]);
     let fake = bench.fake("second");
     let mut second = bench.key("tenant/a", &fake);
@@ -298,7 +298,7 @@ fn half_retired(old: FakeKeyManager, successor: impl Fn(&Bench) -> KeyRecord) ->
 #[test]
 fn a_rewrap_replaces_the_wrap_of_a_retired_key_whose_id_is_its_own() {
     let old = FakeKeyManager::new("old");
-    let (bench, sealed) = half_retired(old.clone(), |bench| {
+    let (bench, sealed) = half_retired(&old, |bench| {
         let fake = bench.fake("new");
         bench.went(bench.key("tenant/a", &fake), &[Pending])
     });
@@ -321,7 +321,7 @@ fn a_rewrap_replaces_the_wrap_of_a_retired_key_whose_id_is_its_own() {
 #[test]
 fn a_rewrap_keeps_the_wrap_of_a_retired_version_that_nobody_can_prove() {
     let old = FakeKeyManager::new("old").with_ambiguous_id();
-    let (bench, sealed) = half_retired(old.clone(), |bench| {
+    let (bench, sealed) = half_retired(&old, |bench| {
         old.rotate_now();
         bench.went(bench.key("tenant/a", &old), &[Pending])
     });
