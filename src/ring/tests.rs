@@ -265,7 +265,9 @@ fn changed_columns_are_named_and_never_used() {
     for (name, changed) in changed_rows(&whole.rows[at(a.id)], &whole.rows[at(b.id)]) {
         let mut snapshot = whole.clone();
         snapshot.rows[at(a.id)] = changed.clone();
-        let error = ring.read(snapshot.clone(), std::slice::from_ref(&a.scope)).unwrap_err();
+        let error = ring
+            .read(snapshot.clone(), std::slice::from_ref(&a.scope))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InventoryInvalid, "{name}");
         let text = error.to_string();
         assert!(
