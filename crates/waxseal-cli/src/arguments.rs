@@ -7,8 +7,11 @@ mod ring;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use waxseal::blocking::Sealer;
 
+use crate::failure::Result;
 use crate::help;
+use crate::kek::Keks;
 #[cfg(feature = "ring")]
 pub(crate) use ring::*;
 
@@ -92,6 +95,9 @@ pub(crate) struct Seal {
     #[cfg(feature = "ring")]
     #[arg(long, value_name = "FILE", conflicts_with = "kek")]
     pub(crate) ring: Option<PathBuf>,
+    #[cfg(feature = "ring")]
+    #[command(flatten)]
+    pub(crate) actor: Actor,
     #[command(flatten)]
     pub(crate) context: Context,
     #[command(flatten)]
@@ -124,6 +130,9 @@ pub(crate) struct Open {
     #[cfg(feature = "ring")]
     #[arg(long, value_name = "FILE", conflicts_with = "kek")]
     pub(crate) ring: Option<PathBuf>,
+    #[cfg(feature = "ring")]
+    #[command(flatten)]
+    pub(crate) actor: Actor,
     #[command(flatten)]
     pub(crate) context: Context,
     #[command(flatten)]
@@ -145,6 +154,9 @@ pub(crate) struct Rewrap {
     #[cfg(feature = "ring")]
     #[arg(long, value_name = "FILE", conflicts_with = "kek")]
     pub(crate) ring: Option<PathBuf>,
+    #[cfg(feature = "ring")]
+    #[command(flatten)]
+    pub(crate) actor: Actor,
     /// A key to wrap with. Given again: each wraps, and any of them opens.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) to: Vec<String>,
@@ -285,3 +297,21 @@ macro_rules! ring_of {
 }
 
 ring_of!(Seal Open Rewrap Doctor);
+
+macro_rules! actor_of {
+    ($($options:ty)*) => {$(
+        impl $options {
+            /// The same sealer in the name of whoever uses a ring.
+            pub(crate) fn acting(&self, sealer: Sealer, keks: &Keks) -> Result<Sealer> {
+                #[cfg(feature = "ring")]
+                if matches!(keks, Keks::Ring(_)) {
+                    return Ok(sealer.acting_as(&crate::ring::actor(&self.actor)?));
+                }
+                let _ = keks;
+                Ok(sealer)
+            }
+        }
+    )*};
+}
+
+actor_of!(Seal Open Rewrap);

@@ -36,6 +36,7 @@ pub(crate) fn run(options: &Open) -> Result<()> {
     let mut output = Output::create(options.streams.output.as_ref(), Access::Private, replace)?;
     let aad = binding::aad(&options.aad)?;
     let sealer = Sealer::from(kek::open_with(builder, &keks)?.build()?);
+    let sealer = options.acting(sealer, &keks)?;
     let (from, total) = (input.name(), input.len());
     let opened = sealer.reader(&mut input, context.with_aad(&aad));
     let opened = opened.map_err(|error| Failure::of_stream("read", &from, error));

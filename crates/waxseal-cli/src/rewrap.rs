@@ -94,6 +94,7 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         kek::open_with(kek::each(builder, &to, wraps)?, &keks)?
     };
     let sealer = Sealer::from(builder.rewrap_rules(rules(options)).build()?);
+    let sealer = options.acting(sealer, &keks)?;
     let new = sealer.rewrap(read.as_bytes(), &context)?;
     // What was reserved for later is kept, and the length with it, if that fits.
     let reserved = header.wrap_section()?.padding() > 0 && options.wraps.padding.is_none();

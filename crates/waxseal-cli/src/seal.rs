@@ -45,6 +45,7 @@ pub(crate) fn run(options: &Seal) -> Result<()> {
     output.refuse_terminal()?;
     let aad = binding::aad(&options.aad)?;
     let sealer = Sealer::from(kek::first_wraps(builder, &keks, Role::wraps(&options.calls))?.build()?);
+    let sealer = options.acting(sealer, &keks)?;
     let (from, to) = (input.name(), output.name());
     let is_stream = output.is_stream();
     let progress = Progress::new(input.len(), &output);

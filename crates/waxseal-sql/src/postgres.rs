@@ -30,9 +30,6 @@ use crate::store::{Connect, Store};
 /// The most that one call may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most that a connection may take to begin.
-const CONNECT: Duration = Duration::from_secs(5);
-
 /// The greatest length of the name of a ring, in bytes.
 const MAX_RING: usize = 128;
 
@@ -250,10 +247,8 @@ impl Connect for Server {
 
     async fn connect(&self) -> Result<PgLink> {
         let config = &self.0;
-        let connected = tokio::time::timeout(
-            CONNECT.min(config.timeout),
-            PgConnection::connect_with(&config.options),
-        );
+        // The other half is left for the call.
+        let connected = tokio::time::timeout(config.timeout / 2, PgConnection::connect_with(&config.options));
         let connection = connected.await.map_err(|_| {
             Error::new(ErrorKind::TimedOut).with_detail("the database took too long to accept the connection")
         })?;

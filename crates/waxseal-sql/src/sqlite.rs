@@ -96,9 +96,12 @@ impl From<PathBuf> for SqliteConfig {
 /// ```
 ///
 /// *Durability.* A change is on the disk when `commit` returns, also if the power fails (`synchronous = EXTRA` with a rollback
-/// journal). There is one file: it is complete whenever nobody writes, and a process that may only read it can do so. A journal
-/// (`ring.db-journal`) beside it is a change that was interrupted, which the next process undoes: never delete or copy one without
-/// the other. To replace the file by a backup, end all processes, and move the backup over it; a process that is still running opens the new file.
+/// journal). There is one file, which is complete whenever nobody writes, and a process that may only read it can do so. A journal
+/// beside it (`ring.db-journal`) is a change that was interrupted; the next process that may write undoes it.
+///
+/// *Backups.* Copy the file while nobody writes, or by the backup command of SQLite. To restore one, end all processes, delete the
+/// journal if there is one, since it belongs to the old file, and move the backup over the file. A process that still runs opens the
+/// new file, and a ring that is older than what a reader has seen is refused.
 ///
 /// *Clock.* That of the machine, and never earlier than at any commit before.
 ///

@@ -98,10 +98,10 @@ fn what_is_wrong_is_named_with_line_and_column() {
             "scheme",
         ),
         (
-            format!("{good}stroe = 1\n"),
-            "stroe",
+            format!("{good}stock = 1\n"),
+            "stock",
             good.lines().count() + 1,
-            "unknown field `stroe`",
+            "unknown field `stock`",
         ),
         (
             format!("{good}reader = \"\"\n"),

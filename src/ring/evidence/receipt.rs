@@ -166,6 +166,8 @@ pub(super) fn not_covered(covers: &[Covered]) -> Vec<String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CensusReceipt {
     bytes: Vec<u8>,
+    /// Of those bytes: a ring with many keys asks for it many times.
+    digest: String,
     body: Body,
     signed: Signed,
 }
@@ -183,7 +185,12 @@ impl CensusReceipt {
         bytes.extend_from_slice(Base64UrlUnpadded::encode_string(&signed.signature).as_bytes());
         bytes.extend_from_slice(b"\"}\n");
         check_len(bytes.len())?;
-        Ok(Self { bytes, body, signed })
+        Ok(Self {
+            digest: hex(&Sha256::digest(&bytes).into()),
+            bytes,
+            body,
+            signed,
+        })
     }
 
     /// Reads a receipt. Nothing of it can be believed before [`verify`](Self::verify).
@@ -238,6 +245,7 @@ impl CensusReceipt {
         whole.push(b'\n');
         Ok(Self {
             signed: Signed::new(digest_of(&text), *signer.as_bytes(), decoded),
+            digest: hex(&Sha256::digest(&whole).into()),
             bytes: whole,
             body,
         })
@@ -251,8 +259,8 @@ impl CensusReceipt {
 
     /// Returns SHA-256 of the receipt in hexadecimal digits, by which the history of a key names it.
     #[must_use]
-    pub fn digest(&self) -> String {
-        hex(&Sha256::digest(&self.bytes).into())
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Verifies it for the ring of this view: its signature, and that it says what it does not cover.

@@ -86,7 +86,7 @@ impl EvidenceSource for VerifiedReceipt<'_> {
             unknown: found.unknown,
             failed: receipt.failed_items(),
             seen,
-            digest: receipt.digest(),
+            digest: receipt.digest().to_owned(),
         })
     }
 }

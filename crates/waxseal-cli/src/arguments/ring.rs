@@ -107,7 +107,10 @@ pub(crate) struct Settings {
     /// How long a key waits before it is destroyed.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) cooling_off: Option<String>,
-    /// The cadence of keys that are created without one.
+    /// The cadences of keys that are created without one, by what they are for.
+    #[arg(long, value_parser = ["baseline-prod", "baseline-nonprod", "none"])]
+    pub(crate) preset: Option<String>,
+    /// The cadence of keys that are created without one, if there is no preset.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) cadence: Option<String>,
     /// The overlap of keys that are created without one.

@@ -25,6 +25,7 @@ use crate::failure::{Failure, Result};
 use crate::prompt::Person;
 use crate::report;
 
+pub(crate) use ask::actor;
 pub(crate) use census::run as census;
 pub(crate) use using::{each_key, source, sources};
 
@@ -86,7 +87,7 @@ pub(crate) fn administer(path: &std::path::Path, actor: &Actor, skip: &[String])
     let Opened { config, reader } = open(path)?;
     let authority = read_authority(&config)?;
     let backends = Arc::new(config.backends(Arc::new(environment()))?);
-    let mut admin = RingAdmin::new(reader, Arc::new(authority), backends, &ask::actor(actor)?);
+    let mut admin = RingAdmin::new(reader, Arc::new(authority), backends, &self::actor(actor)?);
     for reader in skip {
         admin = admin.skipping_reader(reader);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::ring::{AuthorityKey, Period, RetireBy, ScopeTemplate, set_settings};
+use waxseal::ring::{AuthorityKey, Period, Preset, RetireBy, ScopeTemplate, set_settings};
 
 use super::{Opened, done, open, parsed, read_authority, table, wait};
 use crate::arguments::{Actor, Settings};
@@ -19,6 +19,8 @@ pub(crate) struct Edit {
     store_delay: Option<Period>,
     retire: Option<RetireBy>,
     cooling_off: Option<Period>,
+    /// `Some(None)` for no preset.
+    preset: Option<Option<Preset>>,
     cadence: Option<Period>,
     overlap: Option<Period>,
     readers: Option<Vec<String>>,
@@ -55,6 +57,11 @@ impl Edit {
                 None => None,
             },
             cooling_off: period("--cooling-off", &options.cooling_off)?,
+            preset: match options.preset.as_deref() {
+                None => None,
+                Some("none") => Some(None),
+                Some(preset) => Some(Some(parsed("--preset", preset)?)),
+            },
             cadence: period("--cadence", &options.cadence)?,
             overlap: period("--overlap", &options.overlap)?,
             readers: listed(&options.readers),
@@ -71,6 +78,7 @@ impl Edit {
             &options.store_delay,
             &options.retire,
             &options.cooling_off,
+            &options.preset,
             &options.cadence,
             &options.overlap,
         ];
@@ -98,6 +106,9 @@ impl Edit {
         put(&mut settings.overlap, self.overlap);
         if let Some(template) = &self.scope_template {
             settings.scope_template = template.clone();
+        }
+        if let Some(preset) = self.preset {
+            settings.preset = preset;
         }
         if let Some(retire) = self.retire {
             settings.retire = retire;
@@ -144,6 +155,7 @@ pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
         "store_delay": settings.store_delay.to_string(),
         "retire": retire(settings.retire),
         "cooling_off": settings.cooling_off.to_string(),
+        "preset": settings.preset.map(|preset| preset.to_string()),
         "cadence": settings.cadence.to_string(),
         "overlap": settings.overlap.to_string(),
         "readers": settings.readers,
@@ -177,6 +189,7 @@ pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, St
             "cadence",
             format!("{}, overlap {}", settings.cadence, settings.overlap),
         ),
+        ("preset", table::or_dash(settings.preset)),
         ("readers", list(settings.readers.clone())),
         (
             "census keys",

@@ -48,6 +48,7 @@ pub(crate) fn status(path: &Path) -> Result<()> {
                 "revision": beat.revision,
                 "at": beat.at.map(|at| at.to_string()),
                 "probed": beat.probed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "failed": beat.failed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -80,11 +81,14 @@ pub(crate) fn status(path: &Path) -> Result<()> {
         }
         rows.extend(settings::shown(view.settings()));
         for beat in &beats {
-            let probed: Vec<String> = beat.probed.iter().map(ToString::to_string).collect();
-            let probed = match probed.as_slice() {
+            let list = |what: &str, ids: &[waxseal::ring::RecordId]| match ids {
                 [] => String::new(),
-                probed => format!(", has tried {}", probed.join(", ")),
+                ids => {
+                    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                    format!(", {what} {}", ids.join(", "))
+                }
             };
+            let probed = list("can use", &beat.probed) + &list("cannot use", &beat.failed);
             rows.push((
                 "reader",
                 format!(

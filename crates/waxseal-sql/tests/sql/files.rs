@@ -28,8 +28,9 @@ fn sqlite_does_its_duty() {
         let (folder, number) = (Arc::clone(&folder), next.fetch_add(1, Ordering::SeqCst));
         async move {
             let path = folder.path().join(format!("{number}.db"));
-            let one = SqliteInventory::create(&*path).await?;
-            Ok((one, SqliteInventory::open(path).await?))
+            let config = SqliteConfig::new(path).with_timeout(crate::support::GENEROUS);
+            let one = SqliteInventory::create(config.clone()).await?;
+            Ok((one, SqliteInventory::open(config).await?))
         }
     });
     crate::support::passes(&subject);
@@ -246,7 +247,7 @@ fn heartbeats_that_are_long_over_are_forgotten() {
 fn a_file_that_another_process_has_locked_is_a_timeout_and_then_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ring.db");
-    let config = SqliteConfig::new(&path).with_timeout(Duration::from_millis(400));
+    let config = SqliteConfig::new(&path).with_timeout(Duration::from_secs(3));
     let inventory = pollster::block_on(SqliteInventory::create(config)).unwrap();
     pollster::block_on(inventory.commit(&change(0))).unwrap();
     let tokio = tokio::runtime::Builder::new_multi_thread()

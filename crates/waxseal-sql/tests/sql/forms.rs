@@ -207,7 +207,7 @@ mod sqlite {
     fn a_statement_that_never_ends_is_ended() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ring.db");
-        let config = SqliteConfig::new(&path).with_timeout(Duration::from_millis(500));
+        let config = SqliteConfig::new(&path).with_timeout(Duration::from_secs(3));
         let inventory = pollster::block_on(SqliteInventory::create(config)).unwrap();
         pollster::block_on(inventory.restore(&whole())).unwrap();
         run(

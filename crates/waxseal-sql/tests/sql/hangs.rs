@@ -154,7 +154,7 @@ fn proxied() -> Option<(Database, Proxy, Arc<PostgresInventory>)> {
     let url = url.replace(&upstream, &proxy.address.to_string());
     let config = PostgresConfig::new(&url.into(), "r")
         .unwrap()
-        .with_timeout(BOUND * 5);
+        .with_timeout(Duration::from_secs(5));
     let inventory = pollster::block_on(PostgresInventory::connect(config)).unwrap();
     Some((database, proxy, Arc::new(inventory)))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use waxseal::ring::inventory::{Change, Snapshot};
 use waxseal::ring::{Inventory, Scope, State};
-use waxseal_sql::SqliteInventory;
+use waxseal_sql::{SqliteConfig, SqliteInventory};
 
 use crate::support::{change, key, signed};
 
@@ -68,10 +68,12 @@ fn writer() {
     let written = pollster::block_on(async {
         #[cfg(feature = "postgres")]
         if place.starts_with("postgres:") {
-            let config = waxseal_sql::PostgresConfig::new(&place.into(), "r")?;
+            let config =
+                waxseal_sql::PostgresConfig::new(&place.into(), "r")?.with_timeout(crate::support::GENEROUS);
             return write(&waxseal_sql::PostgresInventory::connect(config).await?).await;
         }
-        write(&SqliteInventory::open(&*place).await?).await
+        let config = SqliteConfig::new(&*place).with_timeout(crate::support::GENEROUS);
+        write(&SqliteInventory::open(config).await?).await
     });
     written.unwrap();
 }
@@ -133,7 +135,11 @@ fn sqlite_holds_the_old_or_the_new_revision_after_a_kill() {
     let path = folder.path().join("ring.db");
     drop(pollster::block_on(SqliteInventory::create(&*path)).unwrap());
     survives(path.to_str().unwrap(), 200, async || {
-        Box::new(SqliteInventory::open(&*path).await.unwrap()) as Box<dyn Inventory>
+        Box::new(
+            SqliteInventory::open(SqliteConfig::new(&*path).with_timeout(crate::support::GENEROUS))
+                .await
+                .unwrap(),
+        ) as Box<dyn Inventory>
     });
 }
 

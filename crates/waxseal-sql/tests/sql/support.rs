@@ -5,6 +5,9 @@ use waxseal::ring::inventory::{Change, RecordKind, Row, Signed};
 use waxseal::ring::{RecordId, Slot, State};
 use waxseal::testing::inventory_conformance::{self, Subject};
 
+/// How long a call may take that must succeed, however much else the machine has to do.
+pub(crate) const GENEROUS: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// The password of every role.
 #[cfg(feature = "postgres")]
 pub(crate) const CANARY: &str = "r0le-c4n4ry";
@@ -107,11 +110,13 @@ mod live {
         }
 
         pub(crate) fn config(&self, ring: &str) -> PostgresConfig {
-            PostgresConfig::new(&self.url().into(), ring).unwrap()
+            let config = PostgresConfig::new(&self.url().into(), ring).unwrap();
+            config.with_timeout(super::GENEROUS)
         }
 
         pub(crate) fn config_as(&self, role: &str, ring: &str) -> PostgresConfig {
-            PostgresConfig::new(&self.url_as(role).into(), ring).unwrap()
+            let config = PostgresConfig::new(&self.url_as(role).into(), ring).unwrap();
+            config.with_timeout(super::GENEROUS)
         }
 
         /// Executes several statements.

@@ -1,0 +1,235 @@
+//! Censuses, receipts, and what they permit.
+
+use super::*;
+
+#[test]
+fn a_key_without_overlap_is_retired_with_a_receipt_and_destroyed_for_good() {
+    let ring = Ring::none();
+    ring.json(&["ring", "init", "--overlap", "PT0S", "--cooling-off", "PT0S"]);
+    let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    let first = text(&made["moves"][0]["key"]);
+    fs::create_dir(ring.0.path("data")).unwrap();
+    ring.seal("data/a.wax", "alice");
+    ring.json(&["keys", "rotate", "--scope", "/", "--reason", "test"]);
+    ring.hurry();
+    // What is still under it is named, with where it was seen.
+    let mut said = String::new();
+    for _ in 0..200 {
+        ring.json(&["census", "data", "--receipt", "receipt.json"]);
+        said = ring.fails(8, &["keys", "retire", &first, "--receipt", "receipt.json"]);
+        if !said.contains("the census began") {
+            break;
+        }
+    }
+    assert!(said.contains("1 item would become unreadable"), "{said}");
+    assert!(said.contains("a.wax"), "{said}");
+    fs::remove_file(ring.0.path("data/a.wax")).unwrap();
+    ring.retire(&first);
+    assert_eq!(ring.state_of(&first), "retired");
+    let destroy = ["keys", "destroy", &first, "--receipt", "receipt.json", "--yes"];
+    assert_eq!(ring.run(&destroy).code, 0);
+    let attest = [
+        "keys",
+        "destroy",
+        &first,
+        "--attest",
+        "--reason",
+        "the file is shredded",
+        "--yes",
+    ];
+    assert_eq!(ring.run(&attest).code, 0);
+    assert_eq!(ring.state_of(&first), "destroyed");
+}
+
+#[test]
+fn a_tick_does_what_is_due_and_says_so_by_its_exit_code() {
+    let (ring, id) = Ring::with_key();
+    let said = ring.fails(11, &["keys", "tick"]);
+    assert!(said.contains("nothing is due before "), "{said}");
+    let (tick, _) = ring.json_and(11, &["keys", "tick"]);
+    assert_eq!(fields(&tick), ["done", "next", "orphans", "refused", "schema"]);
+
+    let far = "2199-01-01T00:00:00Z";
+    let due = ring.json(&["keys", "tick", "--dry-run", "--now", far]);
+    assert_eq!(fields(&due), ["at", "due", "next", "refused", "schema"]);
+    assert_eq!(
+        (&due["due"][0]["action"], &due["due"][0]["key"]),
+        (&"rotate".into(), &id.as_str().into())
+    );
+    assert_eq!(due["at"], far);
+    assert_eq!(ring.state_of(&id), "active");
+    ring.fails(11, &["keys", "tick", "--dry-run"]);
+
+    // A retirement that is due needs evidence.
+    let ring = Ring::none();
+    ring.json(&["ring", "init", "--overlap", "PT0S"]);
+    let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    let first = text(&made["moves"][0]["key"]);
+    fs::create_dir(ring.0.path("data")).unwrap();
+    ring.json(&["keys", "rotate", &first, "--reason", "test"]);
+    let (tick, _) = ring.json_and(8, &["keys", "tick"]);
+    let refused = tick["refused"].as_array().unwrap();
+    assert_eq!(
+        (&refused[0]["key"], &refused[0]["action"]),
+        (&first.as_str().into(), &"retire".into())
+    );
+    assert_eq!(fields(&refused[0]), ["action", "key", "left", "reason"]);
+    ring.hurry();
+    let mut run = ring.run(&["keys", "tick"]);
+    for _ in 0..200 {
+        ring.json(&["census", "data", "--receipt", "receipt.json"]);
+        run = end(
+            ring.0
+                .command(&["keys", "tick", "--receipt", "receipt.json", "--json"])
+                .spawn()
+                .unwrap(),
+            b"",
+        );
+        if run.code == 0 {
+            break;
+        }
+    }
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let done = &of_json(&run.stdout)["done"][0];
+    assert_eq!(fields(done), ["action", "from", "key", "to"]);
+    assert_eq!(
+        (&done["action"], &done["to"]),
+        (&"retire".into(), &"retired".into())
+    );
+    assert_eq!(ring.state_of(&first), "retired");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_census_counts_each_file_once_and_names_what_it_cannot_read() {
+    let (ring, id) = Ring::with_key();
+    fs::create_dir_all(ring.0.path("data/sub")).unwrap();
+    ring.seal("data/sub/a.wax", "alice");
+    ring.0.write("data/readme.txt", "no envelope");
+    std::os::unix::fs::symlink("sub/a.wax", ring.0.path("data/link.wax")).unwrap();
+    let census = ring.json(&["census", "data", "data/sub", "--receipt", "data/receipt.json"]);
+    assert_eq!(
+        (&census["items"], &census["foreign"]),
+        (&1.into(), &1.into()),
+        "{census}"
+    );
+    assert_eq!(census["keys"][0]["key"], id);
+    assert_eq!(
+        (&census["keys"][0]["items"], &census["keys"][0]["sole"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(census["not_covered"][0], "backups");
+    // The receipt of the run before is no item.
+    let again = ring.json(&["census", "data", "--receipt", "data/receipt.json"]);
+    assert_eq!((&again["items"], &again["foreign"]), (&1.into(), &1.into()));
+    let receipt: Value = serde_json::from_slice(&ring.0.read("data/receipt.json")).unwrap();
+    assert_eq!(receipt["covers"][0]["kind"], "files");
+
+    ring.seal("elsewhere.wax", "bob");
+    std::os::unix::fs::symlink("../elsewhere.wax", ring.0.path("data/out.wax")).unwrap();
+    let cut = ring.0.read("data/sub/a.wax");
+    ring.0.write("data/cut.wax", &cut[..20]);
+    let (_, said) = ring.json_and(10, &["census", "data", "--receipt", "receipt.json"]);
+    assert!(said.contains("2 items could not be read"), "{said}");
+    let receipt: Value = serde_json::from_slice(&ring.0.read("receipt.json")).unwrap();
+    assert_eq!(receipt["whole"], false);
+    assert_eq!(receipt["failed"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        ring.fails(9, &["census", "nowhere", "--receipt", "r"])
+            .lines()
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn receipts_of_others_and_changed_ones_are_refused() {
+    let (ring, id) = Ring::with_key();
+    let (other, _) = Ring::with_key();
+    fs::create_dir(other.0.path("data")).unwrap();
+    other.json(&["census", "data", "--receipt", "receipt.json"]);
+    ring.0.write("receipt.json", other.0.read("receipt.json"));
+    let retire = ["keys", "retire", &id, "--receipt", "receipt.json"];
+    let said = ring.fails(10, &retire);
+    assert!(said.contains("is one of the ring"), "{said}");
+    fs::create_dir(ring.0.path("data")).unwrap();
+    ring.json(&["census", "data", "--receipt", "receipt.json"]);
+    let receipt = String::from_utf8(ring.0.read("receipt.json")).unwrap();
+    ring.0
+        .write("receipt.json", receipt.replace("\"items\":0", "\"items\":1"));
+    let said = ring.fails(10, &retire);
+    assert!(said.contains("was changed"), "{said}");
+    ring.0.write("receipt.json", "{}");
+    ring.fails(1, &retire);
+}
+
+#[test]
+fn watching_goes_on_after_something_was_refused() {
+    use std::io::{BufRead, BufReader};
+    let ring = Ring::none();
+    ring.json(&["ring", "init", "--overlap", "PT0S"]);
+    let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    let first = text(&made["moves"][0]["key"]);
+    ring.json(&["keys", "rotate", &first, "--reason", "test"]);
+    let mut child = ring.0.command(&["keys", "tick", "--watch"]).spawn().unwrap();
+    let output = child.stdout.take().unwrap();
+    let (send, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    let line = lines.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert!(line.starts_with(&format!("not done: retire {first}")), "{line}");
+    // The same run, which would have ended with an exit code.
+    let line = lines.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert!(line.starts_with("next: "), "{line}");
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_receipt_verifies_from_the_specification_alone() {
+    use std::process::{Command, Stdio};
+    let python = std::env::var_os("WAXSEAL_PYTHON").unwrap_or_else(|| "python3".into());
+    let can = Command::new(&python).args(["-c", "import cryptography"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        assert_ne!(
+            std::env::var("CI").as_deref(),
+            Ok("true"),
+            "python with cryptography is needed"
+        );
+        println!("skipped: no python with cryptography");
+        return;
+    }
+    let (ring, id) = Ring::with_key();
+    fs::create_dir(ring.0.path("data")).unwrap();
+    ring.seal("data/a.wax", "alice");
+    ring.json(&["census", "data", "--receipt", "receipt.json"]);
+    let status = ring.json(&["ring", "status"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/ring_receipt.py");
+    let verify = |receipt: &[u8]| {
+        let (ring, authority) = (text(&status["ring"]), text(&status["authority"]));
+        let child = Command::new(&python)
+            .args([script, &ring, &status["revision"].to_string(), &authority])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        end(child, receipt)
+    };
+    let receipt = ring.0.read("receipt.json");
+    let run = verify(&receipt);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(String::from_utf8(run.stdout).unwrap(), format!("{id} 1 1\n"));
+    let changed = String::from_utf8(receipt)
+        .unwrap()
+        .replace("\"items\":1", "\"items\":0");
+    assert!(
+        verify(changed.as_bytes())
+            .stderr
+            .contains("the signature is wrong")
+    );
+}
