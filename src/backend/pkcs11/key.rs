@@ -52,6 +52,8 @@ struct Inner {
     mechanism: Mechanism,
     pinned: Option<Vec<u8>>,
     found: Mutex<Option<Found>>,
+    /// When a search was made because of a version that an envelope claims.
+    looked_again: Mutex<Option<Monotonic>>,
 }
 
 /// The keys that were found on the token.
@@ -80,6 +82,7 @@ impl TokenKey {
             mechanism,
             pinned: None,
             found: Mutex::default(),
+            looked_again: Mutex::default(),
         })))
     }
 
@@ -130,6 +133,7 @@ impl TokenKey {
             mechanism,
             pinned,
             found: Mutex::default(),
+            looked_again: Mutex::default(),
         }))
     }
 
@@ -325,15 +329,16 @@ impl Inner {
         }
     }
 
-    /// Returns whether the last search was at least a second ago. Envelopes can claim any version, and must not make a token search
-    /// as often as they like.
+    /// Returns whether nobody has looked again in the last second. Envelopes can claim any version, and must not make a token search
+    /// as often as they like. The search that any call makes does not count: a version can be made right after it.
     fn may_look_again(&self) -> bool {
         let now = self.client.now();
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.as_ref().is_none_or(|found| {
-            let at = found.at;
-            now >= at + std::time::Duration::from_secs(1)
-        })
+        let mut looked = self.looked_again.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_some_and(|at| now < at + std::time::Duration::from_secs(1)) {
+            return false;
+        }
+        *looked = Some(now);
+        true
     }
 }
 
