@@ -110,7 +110,8 @@
 //!     fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
 //!         // This device has one version.
 //!         if *kek != self.kek {
-//!             return Err(Error::argument("the KEK to pin is not the KEK of this device"));
+//!             return Err(Error::new(ErrorKind::InvalidArgument)
+//!                 .with_detail("the KEK to pin is not the KEK of this device"));
 //!         }
 //!         Ok(Arc::new(self.clone()))
 //!     }

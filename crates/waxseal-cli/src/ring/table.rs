@@ -47,7 +47,7 @@ mod tests {
         ];
         assert_eq!(
             table(["X", "Y"], &rows),
-            "X             Y\na             b\nlong\\u{1b}[2J\n"
+            "X              Y\na              b\nlong\\u{1b}[2J\n"
         );
         assert_eq!(
             fields(&[("a", "1".into()), ("bcd", "2".into())]),

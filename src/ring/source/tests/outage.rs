@@ -202,7 +202,14 @@ fn a_kek_that_takes_for_ever_to_open_holds_up_nobody_for_long() {
     let ring = bench.open();
     let context = context("a");
     // In its share of the time, and then the other wrap opens.
-    let hasty = ring.sealer().timeout(seconds(10)).build().unwrap();
+    // Without a cache, whose requests go on by a limit of their own when a hasty caller gives up.
+    let hasty = Sealer::builder()
+        .source(ring.clone())
+        .leases(ring.leases().clone())
+        .runtime(Arc::new(bench.runtime.clone()))
+        .timeout(seconds(10))
+        .build()
+        .unwrap();
     assert_eq!(
         bench.runtime.run(hasty.open(&sealed, &context)).unwrap().unwrap(),
         b"hello"
