@@ -65,12 +65,7 @@ use std::sync::Arc;
     allow(unused_imports, reason = "a ring opens many KEKs")
 )]
 pub(crate) use clients::Clients;
-#[cfg(any(
-    feature = "aws-kms",
-    feature = "azure-key-vault",
-    feature = "gcp-kms",
-    feature = "vault-transit"
-))]
+#[cfg(any(feature = "aws-kms", feature = "gcp-kms"))]
 pub(in crate::backend) use options::Endpoint;
 pub(in crate::backend) use options::Options;
 use scheme::forms;
