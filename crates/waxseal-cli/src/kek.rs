@@ -63,6 +63,10 @@ pub(crate) enum Keks {
 }
 
 /// Parses `--kek`. Without it a ring, or else the environment, has to name a key.
+#[cfg_attr(
+    not(feature = "ring"),
+    expect(clippy::needless_pass_by_value, reason = "a ring would keep it")
+)]
 pub(crate) fn parse(uris: &[String], ring: Option<PathBuf>) -> Result<Keks> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     #[cfg(feature = "ring")]
