@@ -65,7 +65,7 @@ use std::sync::Arc;
     allow(unused_imports, reason = "a ring opens many KEKs")
 )]
 pub(crate) use clients::Clients;
-#[cfg(any(feature = "aws-kms", feature = "gcp-kms"))]
+#[cfg(any(feature = "aws-kms", feature = "gcp-kms", feature = "vault-transit"))]
 pub(in crate::backend) use options::Endpoint;
 pub(in crate::backend) use options::Options;
 use scheme::forms;
