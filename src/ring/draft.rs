@@ -32,7 +32,8 @@ impl<'d> Draft<'d> {
     pub(crate) fn new(view: &'d View, authority: &'d Authority, at: Time, actor: &'d str) -> Result<Self> {
         if authority.public() != view.authority {
             return Err(Error::configuration(format!(
-                "the authority's private half belongs to {}, and the ring's authority is {}",
+                "the authority's private half belongs to {}, and the ring's authority is {}; if a succession was interrupted, \
+                 run it again with the next private half, which is beside the former one",
                 authority.public(),
                 view.authority
             )));
