@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{READER, Record};
+use super::{READER, Record, is_short};
 use crate::envelope::KekRef;
 use crate::ring::inventory::RecordKind;
 use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
@@ -165,7 +165,6 @@ impl Record for Intent {
     }
 
     fn check(&self) -> Result<()> {
-        let is_short = |text: &str| text.len() <= 1024 && !text.chars().any(char::is_control);
         let texts = [&self.owner, &self.actor, &self.reason];
         let texts = texts.into_iter().chain(&self.abandoned);
         if self.canary.is_some_and(|percent| !(1..=100).contains(&percent)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{READER, Record, invalid};
+use super::{READER, Record, invalid, is_short};
 use crate::backend::kek_uri::KekUri;
 use crate::envelope::{KekRef, WrapAlgorithm};
 pub use crate::key::Protection;
@@ -267,7 +267,6 @@ impl Record for KeyRecord {
 
     fn check(&self) -> Result<()> {
         self.provenance.kek()?;
-        let is_short = |text: &str| text.len() <= 1024 && !text.chars().any(char::is_control);
         let moves = self.history.iter();
         if !moves
             .clone()

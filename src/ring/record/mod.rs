@@ -117,6 +117,11 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     }
 }
 
+/// Whether a text of a record, such as an actor or a reason, is one line of at most 1,024 bytes.
+fn is_short(text: &str) -> bool {
+    text.len() <= 1024 && !text.chars().any(char::is_control)
+}
+
 pub(crate) fn invalid(detail: impl Into<String>) -> Error {
     Error::new(ErrorKind::InventoryInvalid).with_detail(detail.into())
 }
