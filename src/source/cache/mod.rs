@@ -60,7 +60,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// [`Caching::shares_actors`]), and on the opening side every byte of the stanzas. All of it is compared, not hashed
 /// only. Each body is held against its commitment, so a hit opens nothing that the source would not; where an entry
 /// does not open a body, the source is asked. Probes and requests with an authorization always go to the source, and
-/// so does every re-wrap.
+/// so does every re-wrap, and every request whose answer the source [does not let be kept](DekSource::may_keep).
 ///
 /// # One request at a time
 /// Those who want the same at once wait for one answer, however many they are. Each keeps its own deadline; that of
@@ -247,6 +247,10 @@ impl DekSource for Cached {
 
     fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
         self.0.inner.is_current(wraps, request)
+    }
+
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        self.0.inner.may_keep(request)
     }
 }
 
