@@ -8,8 +8,8 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use waxseal::envelope::{AlgorithmClass, WrapAlgorithm};
 use waxseal::key::RewrapRules;
-use waxseal::ring::profile::{Profiles, Requirements, StoredContext, Wraps};
 use waxseal::ring::Slot;
+use waxseal::ring::profile::{Profiles, Requirements, StoredContext, Wraps};
 use waxseal::source::Caching;
 use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{Builder, EncryptionContext, Envelope, ErrorKind, Result, Sealer};
@@ -146,14 +146,19 @@ fn the_example_has_three_profiles_and_each_is_stricter_than_the_next() {
     // Which holds: the value of `classification`, or what is for contexts without it, and what the scope demands.
     let names = |scope: &str, pairs: &[(&str, &str)]| {
         let scope = scope.parse().unwrap();
-        let chosen = profiles.requirements(None, Some(&scope), &context(pairs)).unwrap();
+        let chosen = profiles
+            .requirements(None, Some(&scope), &context(pairs))
+            .unwrap();
         chosen.names().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(names("/", &[]), ["internal"]);
     assert_eq!(names("/", &[("classification", "restricted")]), ["restricted"]);
     assert_eq!(names("hr/payroll", &[]), ["confidential", "internal"]);
     let unknown = context(&[("classification", "Restricted")]);
-    assert_eq!(requirement(profiles.requirements(None, None, &unknown)), "profile");
+    assert_eq!(
+        requirement(profiles.requirements(None, None, &unknown)),
+        "profile"
+    );
 }
 
 fn kms(name: &str) -> FakeKeyManager {
@@ -188,7 +193,10 @@ fn key_managers_alone_obey_by_what_they_say_of_themselves() {
     let to_weak = strict(to_weak, quantum_safe()).build().unwrap();
     assert_eq!(requirement(block_on(to_weak.seal(b"", &acme()))), "classes");
     assert_eq!(requirement(block_on(to_weak.open(&by_weak, &acme()))), "classes");
-    assert_eq!(requirement(block_on(to_weak.rewrap(&by_weak, &acme()))), "classes");
+    assert_eq!(
+        requirement(block_on(to_weak.rewrap(&by_weak, &acme()))),
+        "classes"
+    );
     // The other wrap opens it; and a stranger's wrap that only names a good algorithm does not count.
     assert_eq!(block_on(to_weak.open(&by_both, &acme())).unwrap(), b"hello");
     assert_eq!(weak.total(), 0);
@@ -199,10 +207,20 @@ fn key_managers_alone_obey_by_what_they_say_of_themselves() {
     assert_eq!(block_on(to_good.open(&raised, &acme())).unwrap(), b"hello");
     let section = Envelope::parse(&raised).unwrap();
     let section = section.header().wrap_section().unwrap();
-    assert_eq!(section.stanzas().map(|stanza| stanza.kek_id).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(
+        section.stanzas().map(|stanza| stanza.kek_id).collect::<Vec<_>>(),
+        ["good"]
+    );
     // A stranger's wrap stays and has no class, unless it is dropped or reported.
-    let with_stranger = seal(Sealer::builder().wrap_with(good.clone()).wrap_with(kms("stranger")));
-    assert_eq!(requirement(block_on(to_good.rewrap(&with_stranger, &acme()))), "classes");
+    let with_stranger = seal(
+        Sealer::builder()
+            .wrap_with(good.clone())
+            .wrap_with(kms("stranger")),
+    );
+    assert_eq!(
+        requirement(block_on(to_good.rewrap(&with_stranger, &acme()))),
+        "classes"
+    );
     let job = to_good.with_rewrap_rules(RewrapRules::new().falling_short());
     let wraps = block_on(job.rewrap(&with_stranger, &acme())).unwrap();
     assert_eq!(wraps.unmet()[0].requirement, "classes");
@@ -216,15 +234,26 @@ fn what_a_key_manager_does_not_tell_is_not_met() {
     for (demands, name) in [
         (Requirements::new().in_hardware(), "hardware"),
         (Requirements::new().refusing_exposed(), "refuse-exposed"),
-        (Requirements::new().with_wraps(Wraps::in_slots(slot, 1).unwrap()), "wraps"),
-        (Requirements::new().with_wraps(Wraps::at_least(2).unwrap()), "wraps"),
+        (
+            Requirements::new().with_wraps(Wraps::in_slots(slot, 1).unwrap()),
+            "wraps",
+        ),
+        (
+            Requirements::new().with_wraps(Wraps::at_least(2).unwrap()),
+            "wraps",
+        ),
         (Requirements::new().with_context_key("owner"), "context"),
-        (Requirements::new().with_stored_context(StoredContext::Required), "stored-context"),
+        (
+            Requirements::new().with_stored_context(StoredContext::Required),
+            "stored-context",
+        ),
     ] {
         let plain = Sealer::builder().wrap_with(good.clone()).build().unwrap();
         let sealed = block_on(plain.seal(b"hello", &acme())).unwrap();
         good.forget_calls();
-        let sealer = strict(Sealer::builder().wrap_with(good.clone()), demands).build().unwrap();
+        let sealer = strict(Sealer::builder().wrap_with(good.clone()), demands)
+            .build()
+            .unwrap();
         assert_eq!(requirement(block_on(sealer.seal(b"", &acme()))), name);
         assert_eq!(requirement(block_on(sealer.open(&sealed, &acme()))), name);
         assert_eq!(requirement(block_on(sealer.rewrap(&sealed, &acme()))), name);
@@ -240,9 +269,14 @@ fn what_a_key_manager_does_not_tell_is_not_met() {
 
 #[test]
 fn a_profile_keeps_a_cache_from_keeping() {
-    for (demands, calls) in [(Requirements::new(), (1, 1)), (Requirements::new().without_cache(), (3, 3))] {
+    for (demands, calls) in [
+        (Requirements::new(), (1, 1)),
+        (Requirements::new().without_cache(), (3, 3)),
+    ] {
         let good = kms("good");
-        let builder = Sealer::builder().wrap_with(good.clone()).cache(Caching::default());
+        let builder = Sealer::builder()
+            .wrap_with(good.clone())
+            .cache(Caching::default());
         let sealer = strict(builder, demands).build().unwrap();
         let sealed = block_on(sealer.seal(b"hello", &acme())).unwrap();
         for _ in 0..2 {
@@ -262,7 +296,10 @@ fn a_configuration_that_enforces_nothing_is_refused() {
     let kind = |builder: Builder| builder.build().unwrap_err().kind();
     assert_eq!(kind(builder().profile("sticrt")), ErrorKind::Configuration);
     let source = waxseal::source::AnyOf::new(kms("good"));
-    assert_eq!(kind(Sealer::builder().source(source).profiles(profiles())), ErrorKind::Configuration);
+    assert_eq!(
+        kind(Sealer::builder().source(source).profiles(profiles())),
+        ErrorKind::Configuration
+    );
     assert!(builder().profile("strict").build().is_ok());
 }
 
@@ -270,7 +307,10 @@ fn a_configuration_that_enforces_nothing_is_refused() {
 fn errors_and_explanations_show_no_value() {
     let canary = context(&[("tenant", "CANARY"), ("classification", "CANARY")]);
     let profiles = Profiles::new()
-        .define("strict", Requirements::new().with_context_key("owner").in_hardware())
+        .define(
+            "strict",
+            Requirements::new().with_context_key("owner").in_hardware(),
+        )
         .and_then(|profiles| profiles.everywhere("strict"))
         .unwrap();
     let choosing = profiles.clone().by_context_key("classification", None).unwrap();

@@ -13,7 +13,7 @@ use crate::value::error::Result;
 pub(super) const CLASSES: &str = "classes";
 pub(super) const HARDWARE: &str = "hardware";
 pub(super) const WRAPS: &str = "wraps";
-pub(super) const CONTEXT: &str = "context";
+pub(in crate::ring) const CONTEXT: &str = "context";
 pub(super) const CACHE: &str = "cache";
 pub(super) const STORED_CONTEXT: &str = "stored-context";
 pub(super) const REFUSE_EXPOSED: &str = "refuse-exposed";

@@ -1,6 +1,6 @@
 //! What is known of a key without asking it, and by whose word.
 
-use crate::envelope::{AlgorithmClass, WrapRef};
+use crate::envelope::{AlgorithmClass, KekRef, WrapRef};
 use crate::key::{KeyManager, Protection};
 use crate::ring::{KeyRecord, Slot, State};
 
@@ -56,6 +56,18 @@ impl Facts {
             protection: Protection::Unknown,
             slot: None,
             was_compromised: Some(is_exposed),
+        }
+    }
+
+    /// A KEK of which nobody here knows anything.
+    pub(in crate::ring) fn nothing(kek: &KekRef) -> Self {
+        Self {
+            name: format!("the key of {}", kek.provider()),
+            kek: None,
+            class: None,
+            protection: Protection::Unknown,
+            slot: None,
+            was_compromised: None,
         }
     }
 

@@ -37,6 +37,7 @@ mod rewrap;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::ring) use check::CONTEXT;
 pub use choice::{Profiles, ScopePattern};
 pub use explain::{ExplainedWrap, Explanation};
 pub(in crate::ring) use facts::{Facts, was_compromised};

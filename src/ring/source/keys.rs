@@ -230,7 +230,12 @@ impl Kek {
         let Some(key) = self.keys.first() else {
             return false;
         };
+        // A KEK serves one algorithm, and what the ring says of a key goes by that.
         stanza.provider == key.provenance.provider
+            && self
+                .keys
+                .iter()
+                .any(|key| key.wrap_algorithm() == stanza.algorithm)
             && (stanza.kek_id.is_empty()
                 || KekRef::trusted(stanza.provider, stanza.kek_id, "").is_same_key(&to_kek(key)))
             && (stanza.kek_version.is_empty() || self.has(stanza.kek_version))

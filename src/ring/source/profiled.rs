@@ -7,7 +7,9 @@ use super::keys::{Kek, ScopeKeys};
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
 use crate::key::Request;
 use crate::ring::KeyRecord;
-use crate::ring::profile::{ExplainedWrap, Explanation, Facts, Requirements, Rewrap, was_compromised};
+use crate::ring::profile::{
+    CONTEXT, ExplainedWrap, Explanation, Facts, Requirements, Rewrap, was_compromised,
+};
 use crate::source::{DekLease, Fate, Rewrapped, Unmet};
 use crate::value::error::{Error, Result};
 
@@ -163,10 +165,10 @@ impl ScopeKeys {
 
     /// Refuses a DEK that was unwrapped by a key that lacks what is demanded: one version of a KEK, of which others have it.
     pub(super) fn check_opened(&self, demands: &Requirements, lease: &DekLease) -> Result<()> {
-        let mut winning = Vec::new();
-        for kek in lease.keks() {
-            winning.extend(self.opened(kek));
-        }
+        let keks = lease.keks().iter();
+        let winning: Vec<Facts> = keks
+            .map(|kek| self.opened(kek).unwrap_or_else(|| Facts::nothing(kek)))
+            .collect();
         demands.refuse(&demands.unmet_by_opening(&winning))
     }
 
@@ -236,8 +238,9 @@ impl ScopeKeys {
         let mut envelope = of_message.clone();
         envelope.extend(demands.unmet_by_section(usize::from(wraps.threshold()), &section));
         let sealing = self.made(request).ok().map(|made| {
-            let mut unmet: Vec<Unmet> = demands.unmet_by_message(request.context(), false);
-            unmet.retain(|unmet| !of_message.is_empty() || unmet.requirement == "context");
+            // Whether the context will be stored, nobody has said.
+            let of_context = of_message.iter().filter(|unmet| unmet.requirement == CONTEXT);
+            let mut unmet: Vec<Unmet> = of_context.cloned().collect();
             unmet.extend(demands.unmet_by_section(1, &made));
             unmet
         });

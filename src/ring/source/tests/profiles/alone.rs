@@ -248,3 +248,73 @@ fn a_rewrap_that_would_keep_a_compromised_wrap_is_refused() {
     let dropping = strict.with_rewrap_rules(RewrapRules::new().dropping_unknown());
     assert_eq!(keks(&rewrap(&dropping, &sealed).unwrap()), ["good"]);
 }
+
+#[test]
+fn the_restricted_profile_of_the_example_refuses_classical_keys() {
+    let text = include_str!("../../../../../examples/profiles.toml");
+    let profiles = Profiles::parse(text, "profiles.toml").unwrap();
+    let pairs = [
+        ("tenant", "a"),
+        ("purpose", "payroll"),
+        ("classification", "restricted"),
+    ];
+    let context = EncryptionContext::new(pairs).unwrap();
+    let classical = Kind {
+        slot: "recovery",
+        ..CLASSICAL
+    };
+    for (kinds, is_good) in [
+        ([CLASSICAL, classical], false),
+        ([GOOD, classical], false),
+        ([GOOD, RECOVERY], true),
+    ] {
+        let bench = Bench::new();
+        let keys = ["one", "other"].map(|name| name.to_owned());
+        let fakes = [0, 1].map(|at| bench.made(&keys[at], kinds[at], &[Active]).1);
+        let sealed = block_on(bench.plain().seal(b"hello", &context)).unwrap();
+        let ring = block_on(bench.builder().profiles(profiles.clone()).open()).unwrap();
+        let sealer = without_cache(&ring).build().unwrap();
+        if is_good {
+            assert!(block_on(sealer.seal(b"", &context)).is_ok());
+            assert_eq!(block_on(sealer.open(&sealed, &context)).unwrap(), b"hello");
+            assert!(block_on(sealer.rewrap(&sealed, &context)).is_ok());
+            continue;
+        }
+        fakes.iter().for_each(FakeKeyManager::forget_calls);
+        let mut results = vec![
+            block_on(sealer.seal(b"", &context)).map(drop),
+            block_on(sealer.rewrap(&sealed, &context)).map(drop),
+        ];
+        if kinds[0].algorithm == RSA {
+            results.push(block_on(sealer.open(&sealed, &context)).map(drop));
+        }
+        for result in results {
+            let (requirement, text) = refused(result);
+            assert_eq!(requirement, "classes");
+            assert!(
+                text.contains("restricted") && text.contains("is classical"),
+                "{text}"
+            );
+            for other in ["hardware: ", "wraps: ", "context: ", "stored-context: "] {
+                assert!(!text.contains(other), "{text}");
+            }
+        }
+        assert!(fakes.iter().all(|fake| fake.total() == 0));
+    }
+}
+
+#[test]
+fn a_key_that_is_not_as_its_record_says_neither_seals_nor_opens() {
+    // The ring says that it is symmetric, and its backend wraps with RSA.
+    let bench = Bench::new();
+    let rsa = bench.fake_of("kek", CLASSICAL);
+    let key = bench.went(bench.record_of(&rsa, GOOD), &[Active]);
+    bench.put(&[&key]);
+    let alone = Sealer::new(rsa.clone());
+    let sealed = seal(&alone, "a");
+    rsa.forget_calls();
+    let strict = bench.strict(&quantum_safe());
+    assert_eq!(kind(try_seal(&strict)), ErrorKind::InvalidAnswer);
+    assert_eq!(kind(open(&strict, &sealed, "a")), ErrorKind::NoUsableKey);
+    assert_eq!(rsa.count(Method::Unwrap), 0);
+}
