@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
             examination.examine("environment", opened, true)
         }
         #[cfg(feature = "ring")]
-        Keks::Ring(path) => {
+        Keks::Ring(path, _) => {
             let mut findings = Vec::new();
             for (name, opened) in crate::ring::each_key(&path)? {
                 findings.extend(examination.examine(&name, opened, false));

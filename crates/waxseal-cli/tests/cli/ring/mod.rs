@@ -3,6 +3,7 @@
 mod administration;
 mod evidence;
 mod listings;
+mod profiles;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
 
