@@ -8,7 +8,7 @@ use waxseal::backend::kek_uri::{KekUri, KeyManagers, Reads, open_from_environmen
 use waxseal::layer::Verified;
 use waxseal::runtime::ProcessEnvironment;
 
-use crate::arguments::Calls;
+use crate::arguments::{Calls, NewWraps};
 #[cfg(feature = "ring")]
 use crate::arguments::Profile;
 use crate::failure::{Failure, Result};
@@ -73,6 +73,20 @@ impl Keks {
             Self::Ring(path, _) => Self::Ring(path, profile.clone()),
             other => other,
         }
+    }
+}
+
+impl Keks {
+    /// Refuses what a ring does not do.
+    pub(crate) fn check(&self, wraps: &NewWraps) -> Result<()> {
+        #[cfg(feature = "ring")]
+        if wraps.hide_kek_id && matches!(self, Self::Ring(..)) {
+            return Err(Failure::usage(
+                "--hide-kek-id does not go with a ring: a census could not tell which key such an envelope is under, so none could be retired",
+            ));
+        }
+        let _ = wraps;
+        Ok(())
     }
 }
 
