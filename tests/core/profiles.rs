@@ -106,7 +106,8 @@ proptest! {
         stores in any::<bool>(),
     ) {
         let managers: Vec<_> = managers.into_iter().map(|at| CLASSES[at]).collect();
-        let context = EncryptionContext::new(pairs.iter().map(|key| (key.as_str(), "x"))).unwrap();
+        let pairs = pairs.iter().map(String::as_str).chain(["other"]);
+        let context = EncryptionContext::new(pairs.map(|key| (key, "x"))).unwrap();
         let passes = |demands: &Requirements| {
             let sealer = sealer(&managers, demands, stores).build().unwrap();
             block_on(sealer.seal(b"", &context)).is_ok()
@@ -151,9 +152,12 @@ fn the_example_has_three_profiles_and_each_is_stricter_than_the_next() {
             .unwrap();
         chosen.names().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(names("/", &[]), ["internal"]);
+    assert_eq!(names("/", &[("tenant", "acme")]), ["internal"]);
     assert_eq!(names("/", &[("classification", "restricted")]), ["restricted"]);
-    assert_eq!(names("hr/payroll", &[]), ["confidential", "internal"]);
+    assert_eq!(
+        names("hr/payroll", &[("tenant", "acme")]),
+        ["confidential", "internal"]
+    );
     let unknown = context(&[("classification", "Restricted")]);
     assert_eq!(
         requirement(profiles.requirements(None, None, &unknown)),

@@ -8,9 +8,9 @@ use waxseal::backend::kek_uri::{KekUri, KeyManagers, Reads, open_from_environmen
 use waxseal::layer::Verified;
 use waxseal::runtime::ProcessEnvironment;
 
-use crate::arguments::{Calls, NewWraps};
 #[cfg(feature = "ring")]
 use crate::arguments::Profile;
+use crate::arguments::{Calls, NewWraps};
 use crate::failure::{Failure, Result};
 use crate::prompt::Person;
 use crate::stream::{Name, Place, Source};
