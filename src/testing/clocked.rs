@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::SimulatedRuntime;
-use crate::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Snapshot};
-use crate::ring::{RecordId, Scope, Time};
+use super::{InventoryLayer, SimulatedRuntime};
+use crate::ring::Time;
+use crate::ring::inventory::{Heartbeat, Inventory};
 use crate::runtime::Runtime;
 use crate::value::error::Result;
 
@@ -67,45 +67,13 @@ impl ClockedInventory {
 }
 
 #[async_trait]
-impl Inventory for ClockedInventory {
-    async fn revision(&self) -> Result<u64> {
-        self.inner.revision().await
-    }
-
-    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
-        self.inner.read(scopes, nodes).await
-    }
-
-    async fn commit(&self, change: &Change) -> Result<()> {
-        self.inner.commit(change).await
-    }
-
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.inner.restore(whole).await
+impl InventoryLayer for ClockedInventory {
+    fn inner(&self) -> &dyn Inventory {
+        &*self.inner
     }
 
     async fn now(&self) -> Result<Time> {
         self.at(|now, _| now)
-    }
-
-    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
-        self.inner.scope_of(id).await
-    }
-
-    async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_of_kek(provider, kek_id, limit).await
-    }
-
-    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_due(by, limit).await
-    }
-
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
-
-    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_after(after, limit).await
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
@@ -134,8 +102,10 @@ impl Inventory for ClockedInventory {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::*;
+    use super::{ClockedInventory, SimulatedRuntime};
+    use crate::ring::Time;
     use crate::ring::inventory::MemoryInventory;
+    use crate::ring::inventory::{Heartbeat, Inventory};
 
     #[test]
     fn time_and_heartbeats_go_by_the_simulated_clock_which_never_goes_back() {

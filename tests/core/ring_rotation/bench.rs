@@ -17,7 +17,7 @@ use waxseal::ring::{
     Scope, Settings, Slot, State, Time, Trust, View,
 };
 use waxseal::runtime::Runtime;
-use waxseal::testing::{FakeKeyManager, SimulatedRuntime};
+use waxseal::testing::{FakeKeyManager, InventoryLayer, SimulatedRuntime};
 use waxseal::{KeyManager, Result};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
@@ -65,7 +65,11 @@ macro_rules! stopping {
 }
 
 #[async_trait]
-impl Inventory for Stopping {
+impl InventoryLayer for Stopping {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
+    }
+
     async fn revision(&self) -> Result<u64> {
         stopping!(self, self.inner.revision())
     }
@@ -75,12 +79,6 @@ impl Inventory for Stopping {
     async fn commit(&self, change: &Change) -> Result<()> {
         stopping!(self, self.inner.commit(change))
     }
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.inner.restore(whole).await
-    }
-    async fn now(&self) -> Result<Time> {
-        self.inner.now().await
-    }
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
         stopping!(self, self.inner.scope_of(id))
     }
@@ -89,15 +87,6 @@ impl Inventory for Stopping {
     }
     async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
         stopping!(self, self.inner.scopes_due(by, limit))
-    }
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
-    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_after(after, limit).await
-    }
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
-        self.inner.beat(heartbeat).await
     }
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         stopping!(self, self.inner.heartbeats(since))
