@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::inventory::RecordKind;
 use super::reader::Reader;
-use super::view::{Mark, View};
+use super::view::{Mark, View, is_about_records};
 use super::{AuthorityKey, RecordId, Scope, State, tree};
-use crate::value::error::{ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are verified at once.
 const AT_ONCE: usize = 200;
@@ -69,12 +69,10 @@ impl Reader {
             }
             last = Some(ended.mark().revision);
         }
-        Err(
-            crate::value::error::Error::new(ErrorKind::Conflict).with_detail(format!(
-                "the ring was changed during each of {TRIES} looks at it, the last time to revision {}",
-                last.unwrap_or_default()
-            )),
-        )
+        Err(Error::new(ErrorKind::Conflict).with_detail(format!(
+            "the ring was changed during each of {TRIES} looks at it, the last time to revision {}",
+            last.unwrap_or_default()
+        )))
     }
 
     async fn check_at(&self, begun: &View) -> Result<Check> {
@@ -112,16 +110,16 @@ impl Reader {
         for scopes in listed.chunks(AT_ONCE) {
             match self.scopes(scopes).await {
                 Ok(view) => look_at(&view, &mut check, &mut seen),
-                Err(error) if is_about_records(error.kind()) => {
+                Err(error) if is_about_records(&error) => {
                     for scope in scopes {
                         match self.scopes(std::slice::from_ref(scope)).await {
                             Ok(view) => look_at(&view, &mut check, &mut seen),
-                            Err(error) if is_about_records(error.kind()) => {
+                            Err(error) if is_about_records(&error) => {
                                 check.scopes += 1;
                                 check.findings.push(Finding {
                                     scope: Some(scope.clone()),
                                     record: None,
-                                    what: error.detail().unwrap_or("it does not verify").to_owned(),
+                                    what: said(&error),
                                     is_error: true,
                                 });
                                 seen.extend(self.ids_of(scope).await?);
@@ -161,7 +159,7 @@ impl Reader {
         }
         match tree::all_leaves(&snapshot.nodes, &begun.root) {
             Ok(leaves) => {
-                for leaf in leaves.iter().filter(|leaf| !seen.contains(&leaf.id)) {
+                for (_, leaf) in leaves.iter().filter(|(_, leaf)| !seen.contains(&leaf.id)) {
                     check.findings.push(Finding {
                         scope: None,
                         record: Some(leaf.id),
@@ -188,8 +186,9 @@ impl Reader {
     }
 }
 
-fn is_about_records(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. })
+/// What is wrong with a scope.
+fn said(error: &Error) -> String {
+    error.detail().map_or_else(|| error.to_string(), str::to_owned)
 }
 
 fn look_at(view: &View, check: &mut Check, seen: &mut HashSet<RecordId>) {

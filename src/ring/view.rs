@@ -248,6 +248,15 @@ impl Trust {
     }
 }
 
+/// Whether an error is about the scopes that were asked for, and says nothing of others: what was read is not to be used, or is
+/// more than anybody reads. Anything else says that the inventory could not be read.
+pub(crate) fn is_about_records(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. } | ErrorKind::OverLimit { .. }
+    )
+}
+
 pub(crate) fn hex(digest: &Digest) -> String {
     base16ct::lower::encode_string(digest)
 }
