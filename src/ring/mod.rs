@@ -27,7 +27,9 @@ pub use id::RecordId;
 pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
-pub use record::{Canary, Intent, IntentStep, KeyRecord, Move, Protection, Provenance, RetireBy, Settings};
+pub use record::{
+    Canary, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection, Provenance, RetireBy, Settings,
+};
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
     Orphan, Preset, Refused, RingAdmin, Rollout, Rotated, Target, Tick, Verdict,

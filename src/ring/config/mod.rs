@@ -7,6 +7,7 @@
 //! store = "sqlite:ring.db"              # or "postgres-env:DATABASE_URL"
 //! allow = ["vault-transit:app"]         # what records may name: see `UriBackends::allow`
 //! reader = "web"                        # optional: the name in heartbeats
+//! reader-key = "reader.key"             # optional: the file of the key that signs them
 //! mark = "ring.mark"                    # optional: refuses an older dump of the inventory
 //!
 //! [administration]                      # only where keys are made and moved
@@ -34,6 +35,7 @@ use serde::Deserialize;
 pub use pattern::pattern_for;
 pub use private::AuthorityFile;
 
+use super::inventory::check_reader;
 use super::{AuthorityKey, Mark, RecordId, Trust, UriBackends};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
@@ -141,6 +143,9 @@ pub struct RingConfig {
     pub allow: Vec<String>,
     /// The name of this process in heartbeats. Without it there are none.
     pub reader: Option<String>,
+    /// The file of the key that signs the heartbeats, for [`KeyRingBuilder::reader_key`](super::KeyRingBuilder::reader_key). Whoever
+    /// reads it can report in the name of the reader, and do nothing else with it.
+    pub reader_key: Option<AuthorityFile>,
     /// The file that keeps the newest revision that was seen.
     pub mark: Option<PathBuf>,
     /// What only administrators have.
@@ -157,6 +162,7 @@ struct Raw {
     #[serde(default)]
     allow: Vec<String>,
     reader: Option<String>,
+    reader_key: Option<PathBuf>,
     mark: Option<PathBuf>,
     administration: Option<RawAdministration>,
 }
@@ -179,6 +185,7 @@ impl RingConfig {
             store,
             allow: Vec::new(),
             reader: None,
+            reader_key: None,
             mark: None,
             administration: None,
         }
@@ -241,12 +248,15 @@ impl RingConfig {
             ));
             return Err(wrong("schema", &error));
         }
-        let is_name =
-            |name: &String| !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control);
-        if raw.reader.as_ref().is_some_and(|name| !is_name(name)) {
-            let error = Error::argument("a reader is a name of 1 to 255 bytes without control characters");
-            return Err(wrong("reader", &error));
+        if let Some(name) = &raw.reader {
+            check_reader(name).map_err(|error| wrong("reader", &error))?;
+        } else if raw.reader_key.is_some() {
+            let error = Error::argument("the key of a reader needs the name of the reader");
+            return Err(wrong("reader-key", &error));
         }
+        let reader_key = raw
+            .reader_key
+            .map(|path| AuthorityFile::new(folder.join(path), None));
         let administration = match raw.administration {
             None => None,
             Some(given) => Some(Administration {
@@ -261,6 +271,7 @@ impl RingConfig {
             store: StoreAt::parse(&raw.store, folder).map_err(|error| wrong("store", &error))?,
             allow: raw.allow,
             reader: raw.reader,
+            reader_key: reader_key.transpose()?,
             mark: raw.mark.map(|mark| folder.join(mark)),
             administration,
         })
@@ -293,6 +304,9 @@ impl RingConfig {
         )?;
         if let Some(reader) = &self.reader {
             line("reader", reader)?;
+        }
+        if let Some(key) = &self.reader_key {
+            line("reader-key", &relative(key.path())?)?;
         }
         if let Some(mark) = &self.mark {
             line("mark", &relative(mark)?)?;

@@ -227,6 +227,7 @@ impl Inventory for MemoryInventory {
         let mut held = self.held();
         let mut heartbeat = heartbeat.clone();
         heartbeat.at = Some(held.now(&*self.0.runtime)?);
+        heartbeat.malformed = None;
         let key = (heartbeat.reader.clone(), heartbeat.process.clone());
         if held.heartbeats.len() >= MAX_HEARTBEATS && !held.heartbeats.contains_key(&key) {
             let oldest = held.heartbeats.iter().min_by_key(|(_, beat)| beat.at);

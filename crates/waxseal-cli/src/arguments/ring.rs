@@ -116,9 +116,10 @@ pub(crate) struct Settings {
     /// The overlap of keys that are created without one.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) overlap: Option<String>,
-    /// A reader that must have tried a successor before it is promoted; may be repeated, and replaces the list.
+    /// A reader that must have tried a successor before it is promoted: NAME[=PUBLIC-KEY][,SCOPE]…, with the key that
+    /// signs its heartbeats, and the scopes that it serves (without: all). May be repeated, and replaces the list.
     /// Empty: none.
-    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    #[arg(long, value_name = "READER", action = ArgAction::Append)]
     pub(crate) readers: Vec<String>,
     /// A public key that may sign census receipts; may be repeated, and replaces the list. Empty: none.
     #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]

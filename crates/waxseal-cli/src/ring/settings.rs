@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::ring::{AuthorityKey, Period, Preset, RetireBy, ScopeTemplate, set_settings};
+use waxseal::ring::{AuthorityKey, NamedReader, Period, Preset, RetireBy, ScopeTemplate, set_settings};
 
 use super::{Opened, done, open, parsed, read_authority, table, wait};
 use crate::arguments::{Actor, Settings};
@@ -23,7 +23,7 @@ pub(crate) struct Edit {
     preset: Option<Option<Preset>>,
     cadence: Option<Period>,
     overlap: Option<Period>,
-    readers: Option<Vec<String>>,
+    readers: Option<Vec<NamedReader>>,
     census_keys: Option<Vec<AuthorityKey>>,
 }
 
@@ -41,6 +41,10 @@ impl Edit {
         let census_keys = listed(&options.census_key).map(|keys| {
             let keys = keys.iter().map(|key| parsed("--census-key", key));
             keys.collect::<Result<Vec<_>>>()
+        });
+        let readers = listed(&options.readers).map(|readers| {
+            let readers = readers.iter().map(|reader| parsed("--readers", reader));
+            readers.collect::<Result<_>>()
         });
         Ok(Self {
             scope_template: match &options.scope_template {
@@ -64,7 +68,7 @@ impl Edit {
             },
             cadence: period("--cadence", &options.cadence)?,
             overlap: period("--overlap", &options.overlap)?,
-            readers: listed(&options.readers),
+            readers: readers.transpose()?,
             census_keys: census_keys.transpose()?,
         })
     }
@@ -158,7 +162,7 @@ pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
         "preset": settings.preset.map(|preset| preset.to_string()),
         "cadence": settings.cadence.to_string(),
         "overlap": settings.overlap.to_string(),
-        "readers": settings.readers,
+        "readers": settings.readers.iter().map(NamedReader::to_string).collect::<Vec<_>>(),
         "census_keys": settings.census_keys.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
     })
 }
@@ -190,7 +194,10 @@ pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, St
             format!("{}, overlap {}", settings.cadence, settings.overlap),
         ),
         ("preset", table::or_dash(settings.preset)),
-        ("readers", list(settings.readers.clone())),
+        (
+            "readers",
+            list(settings.readers.iter().map(NamedReader::to_string).collect()),
+        ),
         (
             "census keys",
             list(settings.census_keys.iter().map(AuthorityKey::to_string).collect()),

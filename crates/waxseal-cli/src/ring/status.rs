@@ -49,6 +49,8 @@ pub(crate) fn status(path: &Path) -> Result<()> {
                 "at": beat.at.map(|at| at.to_string()),
                 "probed": beat.probed.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "failed": beat.failed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "signed": beat.signed.is_some(),
+                "malformed": beat.malformed,
             })
         })
         .collect();
@@ -88,6 +90,11 @@ pub(crate) fn status(path: &Path) -> Result<()> {
                     format!(", {what} {}", ids.join(", "))
                 }
             };
+            if let Some(why) = &beat.malformed {
+                let row = format!("{}: counts as none, {why}", beat.reader);
+                rows.push(("reader", crate::failure::printable(&row)));
+                continue;
+            }
             let probed = list("can use", &beat.probed) + &list("cannot use", &beat.failed);
             rows.push((
                 "reader",
