@@ -119,7 +119,10 @@ impl Reader {
         let listed = self.listed().await?;
         let mut seen: HashSet<RecordId> = HashSet::new();
         for scopes in listed.chunks(AT_ONCE) {
-            if !self.look_at_page(scopes, begun, nodes, &mut check, &mut seen).await? {
+            if !self
+                .look_at_page(scopes, begun, nodes, &mut check, &mut seen)
+                .await?
+            {
                 return Ok(None);
             }
         }
