@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use waxseal::ring::{Mark, STATES, Time};
 
 use super::table::many;
-use super::{Opened, believing, each_page, open, parsed, read_config, settings, show, table, wait};
+use super::{Opened, believing, each_readable, open, parsed, read_config, settings, show, table, wait};
 use crate::arguments::Check;
 use crate::failure::{Failure, Result};
 use crate::report;
@@ -22,7 +22,7 @@ pub(crate) fn status(path: &Path) -> Result<()> {
     let ring = open(path)?;
     let view = wait(ring.reader.scopes(&[]))?;
     let mut counts = [0_usize; STATES.len()];
-    each_page(&ring.reader, |page| {
+    let bad = each_readable(&ring.reader, |page| {
         for key in page.all_keys() {
             let index = STATES.iter().position(|row| row.state == key.state);
             if let Some(count) = index.and_then(|index| counts.get_mut(index)) {
@@ -112,7 +112,8 @@ pub(crate) fn status(path: &Path) -> Result<()> {
             ));
         }
         table::fields(&rows)
-    })
+    })?;
+    bad.map_or(Ok(()), Err)
 }
 
 /// What a look without a mark has not noticed, and how to get one.

@@ -215,7 +215,7 @@ fn a_standby_is_refused_or_bounded_and_a_failover_that_loses_changes_is_noticed(
         })
         .await
         .unwrap();
-        let mark = reader.trust().mark().unwrap();
+        let mark = reader.scopes(&[]).await.unwrap().mark();
         assert_eq!(mark.revision, 2);
         primary.stop();
         standby.start();
