@@ -76,7 +76,8 @@
 //! destroys what evidence permits. By hand: `waxseal keys rotate --scope S --reason TEXT`.
 //!
 //! Readers that a promotion must wait for are listed by `waxseal ring set --readers NAME=PUBLIC-KEY,SCOPE`. Each of them reports every 30
-//! seconds in a heartbeat that its key signs (`reader` and `reader-key` in its `ring.toml`); nothing else counts as its report. It
+//! seconds in a heartbeat that its key signs (`reader` and `reader-key` in its `ring.toml`; `waxseal ring census-key FILE` makes such a file and
+//! prints the public key); nothing else counts as its report. It
 //! need only report on keys of the scopes that are listed with it, or of all if none is, and tries those of scopes that it has not used yet, too. A
 //! reader without a public key can be listed as well: that is a net for mistakes, since whoever may write heartbeats can report in its
 //! name. Any other process that reads the ring delays a promotion for as long as its fresh heartbeats say that it cannot use the key, or does not know it.
