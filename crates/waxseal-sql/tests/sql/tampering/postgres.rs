@@ -191,7 +191,12 @@ fn an_older_dump_of_a_schema_is_refused_by_whoever_has_seen_a_newer_one() {
         let ring = ring(folder.path(), Arc::clone(&inventory)).await;
         let mut victim = Schema::new(&database, Arc::clone(&inventory)).await;
         let [scope, _] = scopes();
-        let staged = ring.admin.reader().scopes(&[scope.clone()]).await.unwrap();
+        let staged = ring
+            .admin
+            .reader()
+            .scopes(std::slice::from_ref(&scope))
+            .await
+            .unwrap();
         let staged = staged.keys(&scope).last().unwrap().id;
         ring.admin.take_back(staged, "test").await.unwrap();
         let newer = ring.admin.reader().scopes(&scopes()).await.unwrap();

@@ -151,7 +151,12 @@ async fn an_older_file_is_refused_by_whoever_has_seen_a_newer_one_of_it() {
     let ring = ring(folder.path(), Arc::new(inventory)).await;
     copy(&file, &older).await;
     let [scope, _] = scopes();
-    let staged = ring.admin.reader().scopes(&[scope.clone()]).await.unwrap();
+    let staged = ring
+        .admin
+        .reader()
+        .scopes(std::slice::from_ref(&scope))
+        .await
+        .unwrap();
     let staged = staged.keys(&scope).last().unwrap().id;
     ring.admin.take_back(staged, "test").await.unwrap();
     let newer = ring.admin.reader().scopes(&scopes()).await.unwrap();
