@@ -75,9 +75,17 @@
 //! | kind | means | do |
 //! |---|---|---|
 //! | `WouldWeaken` | a re-wrap would leave fewer or weaker wraps; nothing was changed | configure the missing KEK, or allow it with [`RewrapRules`](crate::key::RewrapRules) |
+//! | `ProfileRefused` | a requirement of a [profile](#profiles) is not met; the message names the requirement and the key | use a key that has what is demanded, or ask the owner of the profile |
 //! | `PolicyRefused` | a policy forbids it | ask the owner of the policy |
 //! | `BudgetExhausted` | the DEK has no session left, or the envelope needs more calls to key managers than one envelope may cause; the message names the budget | ask the sealer for another data key; remove wraps that nobody needs |
 //! | `LeaseExpired` | the data key or its lease is too old | ask the sealer for another data key |
+//!
+//! ## Profiles
+//! A profile (feature `ring`) says what data of a class demands: which algorithm classes may wrap it, how many wraps there must be and
+//! in which slots, hardware, context keys, the age of a data key, no cache, no stored context, no key that was ever
+//! compromised. A key ring or a set of key managers enforces profiles whenever something is sealed, opened or re-wrapped, before it asks a
+//! backend. [`ErrorKind::ProfileRefused`](crate::ErrorKind::ProfileRefused) has the name of the requirement; the message names the key
+//! or the context key, and never a value.
 //!
 //! # Stores, audit, input and output
 //!
@@ -87,6 +95,7 @@
 //! | `InventoryStale` | a key ring has not been able to read its inventory for longer than its settings allow; retryable | repair the database or the way to it |
 //! | `InventoryInvalid` | a record was changed, deleted, copied or taken back to an older version, or the ring of another authority is configured; the message names the record | find out who wrote to the database; restore it from an export |
 //! | `Conflict` | somebody else changed the ring meanwhile; retryable | look at the ring again, and decide again |
+//! | `ClocksDisagree` | the clock of a ring's inventory and that of this machine are too far apart for anything to be signed; the message says both times | set the clock that is wrong; see [`key_ring`](crate::manual::key_ring#clocks) |
 //! | `Audit` | the record could not be kept, so the operation was refused | repair the sink; nothing was done without a record |
 //! | `Io` | the reader or writer behind a stream failed | begin the stream again; a stream cannot be resumed |
 //!

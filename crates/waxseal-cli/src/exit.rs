@@ -77,7 +77,7 @@ impl Exit {
         match kind {
             ErrorKind::CannotOpen | ErrorKind::ContextMismatch => Self::DoesNotOpen,
             ErrorKind::NoUsableKey | ErrorKind::NoKeyForScope | ErrorKind::Configuration => Self::NoKey,
-            ErrorKind::InventoryInvalid => Self::Attention,
+            ErrorKind::InventoryInvalid | ErrorKind::ClocksDisagree => Self::Attention,
             ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied,
             ErrorKind::Throttled
             | ErrorKind::Unavailable
@@ -87,9 +87,10 @@ impl Exit {
             ErrorKind::Malformed { .. }
             | ErrorKind::UnsupportedVersion { .. }
             | ErrorKind::Unsupported { .. } => Self::NoEnvelope,
-            ErrorKind::PolicyRefused | ErrorKind::LifecycleRefused | ErrorKind::WouldWeaken { .. } => {
-                Self::Refused
-            }
+            ErrorKind::PolicyRefused
+            | ErrorKind::ProfileRefused { .. }
+            | ErrorKind::LifecycleRefused
+            | ErrorKind::WouldWeaken { .. } => Self::Refused,
             ErrorKind::Io | ErrorKind::Store => Self::Io,
             ErrorKind::KeyRetired => Self::KeyRetired,
             ErrorKind::KeyRevoked => Self::KeyRevoked,
@@ -132,12 +133,14 @@ pub(crate) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidAnswer => "invalid_answer",
         ErrorKind::WouldWeaken { .. } => "would_weaken",
         ErrorKind::PolicyRefused => "policy_refused",
+        ErrorKind::ProfileRefused { .. } => "profile_refused",
         ErrorKind::BudgetExhausted { .. } => "budget_exhausted",
         ErrorKind::LeaseExpired => "lease_expired",
         ErrorKind::Store => "store",
         ErrorKind::InventoryStale => "inventory_stale",
         ErrorKind::InventoryInvalid => "inventory_invalid",
         ErrorKind::Conflict => "conflict",
+        ErrorKind::ClocksDisagree => "clocks_disagree",
         ErrorKind::Audit => "audit",
         ErrorKind::Io => "io",
         ErrorKind::InvalidArgument => "invalid_argument",

@@ -76,6 +76,8 @@ pub struct Canary {
 pub struct Move {
     /// When, by the inventory's clock.
     pub at: Time,
+    /// The revision of the ring that it made: a process that has not read this one does not know of it.
+    pub revision: u64,
     /// The state before. `None` if it was made by this.
     pub from: Option<State>,
     /// The state after.
@@ -209,6 +211,16 @@ impl KeyRecord {
     #[must_use]
     pub fn unwraps(&self) -> bool {
         self.state.row().unwraps
+    }
+
+    /// The wrap algorithm: the highest number for private use if the record names none.
+    pub(crate) fn wrap_algorithm(&self) -> WrapAlgorithm {
+        let name = self.algorithm.as_str();
+        let number = name.parse().ok().map(WrapAlgorithm::from_id);
+        let mut all = (0..=u8::MAX).map(WrapAlgorithm::from_id);
+        number
+            .or_else(|| all.find(|algorithm| algorithm.name() == Some(name)))
+            .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
     }
 
     /// Adds to the history.

@@ -132,6 +132,7 @@ pub(super) fn is_denial(error: &Error) -> bool {
         | ErrorKind::KeyRevoked
         | ErrorKind::NoUsableKey
         | ErrorKind::PolicyRefused
+        | ErrorKind::ProfileRefused { .. }
         | ErrorKind::CannotOpen => true,
         ErrorKind::Malformed { .. }
         | ErrorKind::UnsupportedVersion { .. }
@@ -151,6 +152,7 @@ pub(super) fn is_denial(error: &Error) -> bool {
         | ErrorKind::Store
         | ErrorKind::InventoryStale
         | ErrorKind::Conflict
+        | ErrorKind::ClocksDisagree
         | ErrorKind::Audit
         | ErrorKind::Io
         | ErrorKind::InvalidArgument

@@ -126,6 +126,13 @@ pub enum ErrorKind {
     /// A profile or policy forbids the operation.
     #[error("refused by policy")]
     PolicyRefused,
+    /// A requirement of a [profile](crate::manual::errors#profiles) is not met. The detail names the key or the context key, and
+    /// never a value. Nothing was sealed, opened or changed.
+    #[error("the profile refuses it ({requirement})")]
+    ProfileRefused {
+        /// The name of the requirement in a profiles file, for example `"classes"`. `"profile"` if no profile could be chosen.
+        requirement: &'static str,
+    },
     /// A budget of messages, sessions, bytes or calls is used up. Nothing was sealed.
     #[error("the {budget} budget is used up")]
     BudgetExhausted {
@@ -150,6 +157,10 @@ pub enum ErrorKind {
     /// Somebody else changed the ring meanwhile. Read it again and decide again.
     #[error("the ring was changed meanwhile")]
     Conflict,
+    /// The clock of the inventory and that of this machine are further apart than the ring's settings allow. Nothing was signed. The
+    /// detail says both times.
+    #[error("the clocks disagree")]
+    ClocksDisagree,
     /// The audit record could not be kept, so the operation was refused.
     #[error("the audit record could not be kept")]
     Audit,

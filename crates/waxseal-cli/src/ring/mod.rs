@@ -4,8 +4,11 @@ mod ask;
 mod authority;
 mod census;
 mod census_key;
+mod clock;
+mod explain;
 mod init;
 pub(crate) mod keys;
+mod profile;
 mod settings;
 mod status;
 mod store;
@@ -29,6 +32,8 @@ use crate::{report, warnings};
 
 pub(crate) use ask::actor;
 pub(crate) use census::run as census;
+pub(crate) use explain::run as explain;
+pub(crate) use profile::demand;
 pub(crate) use using::{each_key, source, sources};
 
 /// The name of the variable that names the configuration.
@@ -42,6 +47,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
         RingCommand::Status => status::status(&path),
         RingCommand::Check(check) => status::check(&path, check),
+        RingCommand::Clock(options) => clock::run(&path, actor, options),
         RingCommand::Export(transfer) => transfer::export(&path, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
         RingCommand::CensusKey(key) => census_key::make(key),

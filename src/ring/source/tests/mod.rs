@@ -3,6 +3,7 @@
 mod changes;
 mod many;
 mod outage;
+mod profiles;
 mod states;
 mod versions;
 mod watching;
@@ -171,6 +172,7 @@ impl Bench {
         }
         key.record_move(Move {
             at: self.now(),
+            revision: 1,
             from,
             to,
             actor: "test".to_owned(),
@@ -201,6 +203,8 @@ impl Bench {
             authority: &self.authority,
             next: None,
             actor: "test",
+            runtime: &self.runtime,
+            tolerance: Duration::ZERO,
         }
     }
 

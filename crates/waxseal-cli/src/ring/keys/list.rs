@@ -98,6 +98,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
             .map(|entry| {
                 json!({
                     "at": entry.at.to_string(),
+                    "revision": entry.revision,
                     "from": entry.from.map(State::name),
                     "to": entry.to.name(),
                     "actor": entry.actor,
@@ -222,7 +223,7 @@ fn class_of(key: &KeyRecord) -> Option<&'static str> {
     })
 }
 
-fn protection(protection: Protection) -> &'static str {
+pub(in crate::ring) fn protection(protection: Protection) -> &'static str {
     match protection {
         Protection::Hardware => "hardware",
         Protection::Software => "software",
