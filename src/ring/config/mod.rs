@@ -388,10 +388,11 @@ impl RingConfig {
         written::replace(path, format!("{mark}\n").as_bytes(), 0o600)
     }
 
-    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and its profiles.
+    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, and its profiles.
     ///
     /// # Errors
-    /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles).
+    /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles); `Configuration` if the
+    /// reader's key cannot be read, has not this form, is sealed, or can be read by others.
     pub fn builder(
         &self,
         inventory: Arc<dyn Inventory>,
@@ -401,6 +402,9 @@ impl RingConfig {
         let mut builder = KeyRing::builder(self.trust()?, inventory, backends);
         if let Some(reader) = &self.reader {
             builder = builder.reader(reader);
+        }
+        if let Some(key) = &self.reader_key {
+            builder = builder.reader_key(key.read_plain()?);
         }
         if let Some(profiles) = self.read_profiles()? {
             builder = builder.profiles(profiles);

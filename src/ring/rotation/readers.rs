@@ -127,7 +127,7 @@ impl RingAdmin {
 
     /// The heartbeats that still say something of their processes.
     pub(super) async fn fresh_beats(&self, view: &View) -> Result<Vec<Heard>> {
-        let now = self.inventory().now().await?;
+        let now = self.reader.time(view).await?;
         let beats = self.inventory().heartbeats(now.saturating_sub(FRESH)).await?;
         let heard = |beat: Heartbeat| {
             let named = view

@@ -51,6 +51,8 @@ fn a_ring_that_changes_while_it_is_read_is_read_page_by_page_and_of_one_revision
             authority: &ring.authority,
             next: None,
             actor: "test",
+            runtime: &crate::runtime::AmbientRuntime,
+            tolerance: std::time::Duration::ZERO,
         };
         block_on(pen.change(&[scope(of)], |_, draft| change(draft))).unwrap();
     };
