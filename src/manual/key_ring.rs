@@ -35,15 +35,13 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use waxseal::EncryptionContext;
-//! use waxseal::ring::{Inventory, KeyRing, config::RingConfig};
+//! use waxseal::ring::{Inventory, config::RingConfig};
 //! use waxseal::runtime::ProcessEnvironment;
 //!
 //! # async fn run(inventory: Arc<dyn Inventory>) -> waxseal::Result<()> {
 //! let config = RingConfig::read("/etc/app/ring.toml")?;
-//! let backends = Arc::new(config.backends(Arc::new(ProcessEnvironment))?);
 //! // `inventory`: a `SqliteInventory` or `PostgresInventory` of the crate waxseal-sql.
-//! let ring = KeyRing::builder(config.trust()?, inventory, backends).reader("web").open().await?;
-//! // With `reader-key` in ring.toml also: `.reader_key(file.read(&ProcessEnvironment).await?)`.
+//! let ring = config.builder(inventory, Arc::new(ProcessEnvironment))?.open().await?;
 //! let sealer = ring.sealer().build()?;
 //! let sealed = sealer.seal(b"hello", &EncryptionContext::new([("tenant", "acme")])?).await?;
 //! # Ok(())

@@ -70,7 +70,7 @@ impl InventoryLayer for ClockedInventory {
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         self.inner.beat(heartbeat).await?;
         let of = (heartbeat.reader.clone(), heartbeat.process.clone());
-        let now = self.now().await?;
+        let now = Inventory::now(self).await?;
         self.beats().insert(of, now);
         Ok(())
     }
