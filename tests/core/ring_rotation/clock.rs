@@ -95,7 +95,7 @@ fn nothing_is_signed_while_the_clocks_disagree() {
         ))));
         disagree(
             bench.run(set_settings(&reader, &bench.authority, "x", |settings| {
-                settings.readers = vec!["app".to_owned()];
+                settings.readers = vec![waxseal::ring::NamedReader::new("app")];
             })),
         );
         let next = waxseal::ring::Authority::generate().unwrap();
