@@ -37,10 +37,8 @@ struct Finding {
     /// Its older versions, the newest first.
     versions: Vec<Version>,
     /// The newest version, as the backend names it, and what is wrong with it.
-    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "only rings ask"))]
     newest: Option<(KekRef, Option<String>)>,
     /// How many of the troubles the backend has not told.
-    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "only rings ask"))]
     probed: usize,
 }
 
