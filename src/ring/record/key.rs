@@ -211,6 +211,16 @@ impl KeyRecord {
         self.state.row().unwraps
     }
 
+    /// The wrap algorithm: the highest number for private use if the record names none.
+    pub(crate) fn wrap_algorithm(&self) -> WrapAlgorithm {
+        let name = self.algorithm.as_str();
+        let number = name.parse().ok().map(WrapAlgorithm::from_id);
+        let mut all = (0..=u8::MAX).map(WrapAlgorithm::from_id);
+        number
+            .or_else(|| all.find(|algorithm| algorithm.name() == Some(name)))
+            .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
+    }
+
     /// Adds to the history.
     pub(crate) fn record_move(&mut self, entry: Move) -> Result<()> {
         if self.history.len() >= MAX_MOVES {

@@ -6,6 +6,8 @@ mod new;
 mod rotate;
 mod tick;
 
+pub(super) use list::protection;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
