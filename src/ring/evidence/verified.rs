@@ -8,7 +8,10 @@ const SEEN: usize = 5;
 
 /// A receipt that was verified for a ring: [`CensusReceipt::verify`] returns it.
 #[derive(Clone, Copy, Debug)]
-pub struct VerifiedReceipt<'r>(&'r CensusReceipt);
+pub struct VerifiedReceipt<'r> {
+    receipt: &'r CensusReceipt,
+    allows_empty: bool,
+}
 
 /// What a census found under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +37,25 @@ impl Found {
 
 impl<'r> VerifiedReceipt<'r> {
     pub(super) fn new(receipt: &'r CensusReceipt) -> Self {
-        Self(receipt)
+        Self {
+            receipt,
+            allows_empty: false,
+        }
+    }
+
+    /// Lets it count as evidence though the census saw not one envelope.
+    #[must_use]
+    pub fn allowing_empty(self) -> Self {
+        Self {
+            allows_empty: true,
+            ..self
+        }
     }
 
     /// Returns the receipt.
     #[must_use]
     pub fn receipt(&self) -> &'r CensusReceipt {
-        self.0
+        self.receipt
     }
 
     /// Returns what the census found under a key, by its record and by its KEK: also if the census did not know the key yet.
@@ -52,12 +67,12 @@ impl<'r> VerifiedReceipt<'r> {
             unknown: 0,
             seen: Vec::new(),
         };
-        if let Some(count) = self.0.keys().iter().find(|count| count.key == key.id) {
+        if let Some(count) = self.receipt.keys().iter().find(|count| count.key == key.id) {
             found.items = count.items;
             found.sole = count.sole;
             found.seen.clone_from(&count.seen);
         }
-        for count in self.0.unknown() {
+        for count in self.receipt.unknown() {
             if may_be(&count.kek, key) {
                 found.unknown = found.unknown.saturating_add(count.items);
                 let room = SEEN.saturating_sub(found.seen.len());
@@ -72,21 +87,26 @@ impl EvidenceSource for VerifiedReceipt<'_> {
     /// What the receipt says about a key is never nothing: it has scanned what it covers.
     fn about(&self, key: &KeyRecord) -> Option<Evidence> {
         let found = self.finds(key);
-        let receipt = self.0;
+        let receipt = self.receipt;
         let mut seen = found.seen;
         let room = SEEN.saturating_sub(seen.len());
         let failed = receipt.failed().iter().take(room);
         seen.extend(failed.map(|failed| format!("{}: {}", failed.item, failed.reason)));
         Some(Evidence {
             key: key.id,
+            revision: receipt.revision(),
             began: receipt.started(),
             whole: receipt.is_whole(),
+            covers: receipt.covers().to_vec(),
+            items: receipt.items(),
+            foreign: receipt.foreign(),
             sole: found.sole,
             shared: found.items.saturating_sub(found.sole),
             unknown: found.unknown,
             failed: receipt.failed_items(),
             seen,
             digest: receipt.digest().to_owned(),
+            allows_empty: self.allows_empty,
         })
     }
 }

@@ -28,9 +28,9 @@ impl RingAdmin {
                 let key = view.key(id).ok_or_else(|| no_such_key(id))?;
                 // The table comes first: what it does not allow needs no evidence.
                 key.state.check_move(State::Destroying)?;
-                evidence.check(key, view.settings())?;
+                evidence.check(key, view.settings(), draft.now())?;
                 check_alone(view, key)?;
-                let said = Said::new(draft.at(), draft.actor(), reason);
+                let said = Said::new(draft, reason);
                 let said = said.with_evidence(Some(evidence.digest.clone()));
                 let mut key = moved(key, State::Destroying, &said)?;
                 key.destruction_due = Some(view.settings().cooling_off.after(said.at)?);
@@ -67,7 +67,7 @@ impl RingAdmin {
                         "the backend was told to destroy the key {id} meanwhile; look again"
                     )));
                 }
-                let said = Said::new(draft.at(), draft.actor(), reason);
+                let said = Said::new(draft, reason);
                 let before = key
                     .history
                     .iter()
@@ -96,8 +96,8 @@ impl RingAdmin {
         let key = self
             .change(&scope, |view, draft| {
                 let key = in_state(view, id, State::Destroying)?;
-                check_cooled(key, draft.at())?;
-                let said = Said::new(draft.at(), draft.actor(), reason);
+                check_cooled(key, draft.now())?;
+                let said = Said::new(draft, reason);
                 let key = moved(key, State::Destroyed, &said)?;
                 draft.put(&key)?;
                 Ok(key)
@@ -133,7 +133,7 @@ impl RingAdmin {
         let scopes = self.scopes_sharing(&key.scope, kek.provider(), kek.id()).await?;
         let view = self.read(&scopes).await?;
         let current = in_state(&view, key.id, State::Destroying)?;
-        check_cooled(current, self.inventory().now().await?)?;
+        check_cooled(current, self.reader.time(&view).await?)?;
         check_alone(&view, current)?;
         let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
         let at = self
@@ -162,10 +162,7 @@ impl RingAdmin {
             }
             let mut next = match key.destruction_told {
                 true => linked(key),
-                false => noted(
-                    key,
-                    &Said::new(draft.at(), draft.actor(), "the backend was told to destroy it"),
-                )?,
+                false => noted(key, &Said::new(draft, "the backend was told to destroy it"))?,
             };
             next.destruction_told = true;
             next.destruction_due = due;

@@ -78,7 +78,7 @@ impl RingAdmin {
                 intent.labels.clone_from(&plan.labels);
                 intent.reason.clone_from(&plan.reason);
                 intent.actor = draft.actor().to_owned();
-                let intent = intent.claim(self.owner(), self.lease_from(draft.at()));
+                let intent = intent.claim(self.owner(), self.lease_from(draft.now()));
                 draft.put(&intent)?;
                 Ok(intent)
             })
@@ -102,10 +102,10 @@ impl RingAdmin {
                 let Some(intent) = intents.find(|intent| intent.id == found.id) else {
                     return Ok(None);
                 };
-                if intent.abandoned.is_some() || intent.is_held(draft.at()) {
+                if intent.abandoned.is_some() || intent.is_held(draft.now()) {
                     return Ok(None);
                 }
-                let intent = intent.claim(self.owner(), self.lease_from(draft.at()));
+                let intent = intent.claim(self.owner(), self.lease_from(draft.now()));
                 draft.put(&intent)?;
                 Ok(Some(intent))
             })
@@ -145,7 +145,7 @@ impl RingAdmin {
                         }
                         check_not_there(view.keys(&intent.scope), &made.provenance)?;
                     }
-                    let said = Said::new(draft.at(), &current.actor, &current.reason);
+                    let said = Said::new(draft, &current.reason).by(&current.actor);
                     let mut key = KeyRecord::new(
                         current.key,
                         current.scope.clone(),

@@ -173,7 +173,7 @@ impl RingAdmin {
                 if key.state != State::Active {
                     return Err(refused(format!("the key {id} is {}, and not active", key.state)));
                 }
-                let said = Said::new(draft.at(), draft.actor(), format!("{event}: {reason}"));
+                let said = Said::new(draft, format!("{event}: {reason}"));
                 let mut key = noted(key, &said)?;
                 key.next_rotation = Some(key.next_rotation.map_or(said.at, |due| due.min(said.at)));
                 draft.put(&key)

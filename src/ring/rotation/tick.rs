@@ -71,9 +71,10 @@ impl RingAdmin {
     /// the others.
     ///
     /// # Errors
-    /// The kinds of [`Inventory`](crate::ring::Inventory), if it does not say in which scopes something is due.
+    /// As the [type](Self) says, if the settings cannot be read, or the inventory does not say in which scopes something is due;
+    /// `ClocksDisagree`.
     pub async fn tick(&self, evidence: Option<&dyn EvidenceSource>) -> Result<Tick> {
-        let at = self.inventory().now().await?;
+        let at = self.reader.time(&self.read(&[]).await?).await?;
         let mut tick = Tick::default();
         let mut seen = HashSet::new();
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
@@ -97,8 +98,8 @@ impl RingAdmin {
         // What was refused once is not tried again in this tick.
         let mut tried = HashSet::new();
         for _ in 0..TURNS {
-            let at = self.inventory().now().await?;
             let view = self.read(std::slice::from_ref(scope)).await?;
+            let at = self.reader.time(&view).await?;
             let beats = self.beats(&view).await?;
             let mut next = None;
             for due in due_in(&view, scope, at, &beats, self, evidence) {
@@ -111,7 +112,7 @@ impl RingAdmin {
                 }
             }
             let Some(due) = next else { return Ok(()) };
-            match self.act(&view, &due, evidence, tick).await {
+            match self.act((&view, at), &due, evidence, tick).await {
                 Ok(()) => {}
                 // Somebody else is doing it, or has done it.
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
@@ -123,7 +124,7 @@ impl RingAdmin {
 
     async fn act(
         &self,
-        view: &crate::ring::View,
+        (view, at): (&crate::ring::View, Time),
         due: &Due,
         evidence: Option<&dyn EvidenceSource>,
         tick: &mut Tick,
@@ -176,7 +177,7 @@ impl RingAdmin {
                     return Ok(());
                 };
                 let about = evidence.and_then(|evidence| evidence.about(key));
-                let (grounds, reason) = match retirement_grounds(key, view.settings(), about.as_ref()) {
+                let (grounds, reason) = match retirement_grounds(key, view.settings(), about.as_ref(), at) {
                     grounds @ Grounds::Evidence(_) => (grounds, "nothing is under it"),
                     grounds => (grounds, "its overlap is over"),
                 };

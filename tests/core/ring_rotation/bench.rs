@@ -216,7 +216,10 @@ impl Bench {
         let clock: Arc<dyn Runtime> = Arc::new(runtime.clone());
         let inventory = MemoryInventory::with_runtime(Arc::clone(&clock));
         let authority = Arc::new(Authority::generate().unwrap());
-        let trust = block_on(RingAdmin::init(&inventory, &authority, "alice", edit)).unwrap();
+        let trust = block_on(RingAdmin::init_with_runtime(
+            &inventory, &runtime, &authority, "alice", edit,
+        ))
+        .unwrap();
         let fake = |name: &str| {
             FakeKeyManager::new(name)
                 .with_provider("vault-transit")
@@ -236,10 +239,10 @@ impl Bench {
         }
     }
 
-    fn reader(&self, stops: bool) -> Reader {
+    pub(super) fn reader(&self, stops: bool) -> Reader {
         let inner = self.inventory.clone();
         let trust = Trust::new(self.ring, self.authority.public());
-        Reader::new(trust, Arc::new(Stopping { inner, stops }))
+        Reader::new(trust, Arc::new(Stopping { inner, stops })).with_runtime(Arc::new(self.runtime.clone()))
     }
 
     fn admin_that(&self, stops: bool) -> RingAdmin {
