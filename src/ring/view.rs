@@ -143,7 +143,7 @@ impl Trust {
         }
         if usize::try_from(head.successions).ok() != Some(snapshot.successions.len()) {
             return Err(invalid(format!(
-                "the ring has {} successions of authorities, and the head signs {}",
+                "the successions of authorities are not as many as the head signs: {}, and not {}",
                 snapshot.successions.len(),
                 head.successions
             )));

@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use waxseal::ring::{Mark, STATES, Time};
 
-use super::table::many;
 use super::{Opened, believing, each_page, open, parsed, read_config, settings, show, table, wait};
 use crate::arguments::Check;
 use crate::failure::{Failure, Result};
-use crate::report;
+use crate::report::{self, many};
 
 /// Whose heartbeats are shown.
 const LATELY: Duration = Duration::from_secs(3600);
