@@ -181,7 +181,8 @@
 //! and nothing is over too early meanwhile, but no census counts for what was moved then. `waxseal ring check` says so, and
 //! `waxseal ring clock --correct --reason TEXT` sets the time back. That is an act of the authority, and the settings keep who did it and why. Keys whose dates
 //! lie in the future have them counted anew from now: the next rotation by the cadence, the retirement by the overlap, the destruction by the cooling-off.
-//! Look through them afterwards (`waxseal keys list`). What counts as evidence for keys that stopped before the correction begins at the correction.
+//! Look through them afterwards (`waxseal keys list`). A key that stopped wrapping before the correction counts as stopped at the time of the correction:
+//! be sure that the clocks are right then, since one that is behind lets evidence count too early.
 //!
 //! # The authority
 //!

@@ -53,6 +53,8 @@ async fn stop_here(stops: bool) {
 pub(super) struct Stopping {
     inner: MemoryInventory,
     stops: bool,
+    /// How long a change takes to arrive.
+    late: Option<(SimulatedRuntime, Duration)>,
 }
 
 macro_rules! stopping {
@@ -77,6 +79,9 @@ impl InventoryLayer for Stopping {
         stopping!(self, self.inner.read(scopes, nodes))
     }
     async fn commit(&self, change: &Change) -> Result<()> {
+        if let Some((runtime, by)) = &self.late {
+            runtime.sleep(*by).await;
+        }
         stopping!(self, self.inner.commit(change))
     }
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
@@ -231,7 +236,15 @@ impl Bench {
     pub(super) fn reader(&self, stops: bool) -> Reader {
         let inner = self.inventory.clone();
         let trust = Trust::new(self.ring, self.authority.public());
-        Reader::new(trust, Arc::new(Stopping { inner, stops })).with_runtime(Arc::new(self.runtime.clone()))
+        Reader::new(
+            trust,
+            Arc::new(Stopping {
+                inner,
+                stops,
+                late: None,
+            }),
+        )
+        .with_runtime(Arc::new(self.runtime.clone()))
     }
 
     fn admin_that(&self, stops: bool) -> RingAdmin {
@@ -246,6 +259,22 @@ impl Bench {
             "alice",
         )
         .with_runtime(Arc::new(self.runtime.clone()))
+    }
+
+    /// One whose changes take so long to arrive.
+    pub(super) fn late(&self, by: Duration) -> RingAdmin {
+        let inventory = Stopping {
+            inner: self.inventory.clone(),
+            stops: false,
+            late: Some((self.runtime.clone(), by)),
+        };
+        let reader = Reader::new(
+            Trust::new(self.ring, self.authority.public()),
+            Arc::new(inventory),
+        );
+        let fakes = Arc::new(self.fakes.clone());
+        RingAdmin::new(reader, Arc::clone(&self.authority), fakes, "alice")
+            .with_runtime(Arc::new(self.runtime.clone()))
     }
 
     pub(super) fn admin(&self) -> RingAdmin {

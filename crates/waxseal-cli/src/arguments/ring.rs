@@ -148,17 +148,17 @@ pub(crate) struct Settings {
     /// How old a data key may get, in caches and handles. By default PT5M.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) lease_age: Option<String>,
-    /// For how long a stream may go on after the end of its lease.
+    /// How long a stream may go on after the end of its lease. By default PT1H.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) stream_age: Option<String>,
     /// How long a value that was written to a store may be invisible to a census. By default PT0S.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) store_delay: Option<String>,
-    /// How far the inventory's clock and that of whoever signs may be apart.
+    /// How far the clock of the inventory and the clock of a machine that signs may be apart. By default PT5M.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) clock_tolerance: Option<String>,
-    /// What a census must have scanned before a key is retired or destroyed: files:PATH, store:NAME, dek-store:NAME or
-    /// branch-keys; may be repeated, and replaces the list. Empty: nothing in particular.
+    /// A place that a census must have scanned before a key is retired or destroyed: files:PATH, store:NAME,
+    /// dek-store:NAME or branch-keys; may be repeated, and replaces the list. Empty: none.
     #[arg(long, value_name = "PLACE", action = ArgAction::Append)]
     pub(crate) must_cover: Vec<String>,
     /// What retires a deprecated key.
@@ -206,8 +206,8 @@ pub(crate) struct CensusKey {
 
 #[derive(Args)]
 pub(crate) struct Clock {
-    /// Set the ring's time back to the present, after a change was signed by a clock that was ahead. Keys with dates of the
-    /// future have them counted anew from now. The settings keep who did it and why.
+    /// Set the ring's time back to the present, after a change was signed by a clock that was ahead. The clocks must be right
+    /// now. Keys with dates of the future have them counted anew from now. The settings keep who did it and why.
     #[arg(long, requires = "reason")]
     pub(crate) correct: bool,
     /// Why.
