@@ -17,7 +17,7 @@ use waxseal::ring::{
     Scope, Settings, Slot, State, Time, Trust, View,
 };
 use waxseal::runtime::Runtime;
-use waxseal::testing::{FakeKeyManager, SimulatedRuntime};
+use waxseal::testing::{FakeKeyManager, InventoryLayer, SimulatedRuntime};
 use waxseal::{KeyManager, Result};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
@@ -53,6 +53,8 @@ async fn stop_here(stops: bool) {
 pub(super) struct Stopping {
     inner: MemoryInventory,
     stops: bool,
+    /// How long a change takes to arrive.
+    late: Option<(SimulatedRuntime, Duration)>,
 }
 
 macro_rules! stopping {
@@ -65,7 +67,11 @@ macro_rules! stopping {
 }
 
 #[async_trait]
-impl Inventory for Stopping {
+impl InventoryLayer for Stopping {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
+    }
+
     async fn revision(&self) -> Result<u64> {
         stopping!(self, self.inner.revision())
     }
@@ -73,13 +79,10 @@ impl Inventory for Stopping {
         stopping!(self, self.inner.read(scopes, nodes))
     }
     async fn commit(&self, change: &Change) -> Result<()> {
+        if let Some((runtime, by)) = &self.late {
+            runtime.sleep(*by).await;
+        }
         stopping!(self, self.inner.commit(change))
-    }
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.inner.restore(whole).await
-    }
-    async fn now(&self) -> Result<Time> {
-        self.inner.now().await
     }
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
         stopping!(self, self.inner.scope_of(id))
@@ -89,15 +92,6 @@ impl Inventory for Stopping {
     }
     async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
         stopping!(self, self.inner.scopes_due(by, limit))
-    }
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
-    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_after(after, limit).await
-    }
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
-        self.inner.beat(heartbeat).await
     }
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         stopping!(self, self.inner.heartbeats(since))
@@ -242,7 +236,15 @@ impl Bench {
     pub(super) fn reader(&self, stops: bool) -> Reader {
         let inner = self.inventory.clone();
         let trust = Trust::new(self.ring, self.authority.public());
-        Reader::new(trust, Arc::new(Stopping { inner, stops })).with_runtime(Arc::new(self.runtime.clone()))
+        Reader::new(
+            trust,
+            Arc::new(Stopping {
+                inner,
+                stops,
+                late: None,
+            }),
+        )
+        .with_runtime(Arc::new(self.runtime.clone()))
     }
 
     fn admin_that(&self, stops: bool) -> RingAdmin {
@@ -257,6 +259,22 @@ impl Bench {
             "alice",
         )
         .with_runtime(Arc::new(self.runtime.clone()))
+    }
+
+    /// One whose changes take so long to arrive.
+    pub(super) fn late(&self, by: Duration) -> RingAdmin {
+        let inventory = Stopping {
+            inner: self.inventory.clone(),
+            stops: false,
+            late: Some((self.runtime.clone(), by)),
+        };
+        let reader = Reader::new(
+            Trust::new(self.ring, self.authority.public()),
+            Arc::new(inventory),
+        );
+        let fakes = Arc::new(self.fakes.clone());
+        RingAdmin::new(reader, Arc::clone(&self.authority), fakes, "alice")
+            .with_runtime(Arc::new(self.runtime.clone()))
     }
 
     pub(super) fn admin(&self) -> RingAdmin {
