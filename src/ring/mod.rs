@@ -27,10 +27,13 @@ pub use id::RecordId;
 pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
-pub use record::{Canary, Intent, IntentStep, KeyRecord, Move, Protection, Provenance, RetireBy, Settings};
+pub use record::{
+    Canary, Cancelled, Intent, IntentStep, KeyRecord, Move, Protection, Provenance, RetireBy, Settings,
+    Telling,
+};
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
-    Orphan, Preset, Refused, RingAdmin, Rollout, Rotated, Target, Tick, Verdict,
+    Orphan, Preset, Refused, RingAdmin, Rollout, Rotated, Rotation, Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};

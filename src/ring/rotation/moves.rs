@@ -72,17 +72,17 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
         let detail = error.detail().unwrap_or_default().to_owned();
         error.with_detail(format!("the key {}: {detail}", key.id))
     })?;
-    let mut next = noted(key, said)?;
-    if let Some(entry) = next.history.last_mut() {
-        entry.to = to;
-    }
+    let mut next = linked(key);
+    next.record_move(said.entry(Some(key.state), to))?;
     next.state = to;
     next.canary = None;
     next.staged = false;
     next.next_rotation = None;
     next.retirement_due = None;
     next.destruction_due = None;
+    next.destruction_telling = None;
     next.destruction_told = false;
+    next.destruction_cancelled = None;
     match to {
         State::Active => {
             next.has_wrapped = true;

@@ -8,7 +8,7 @@ use super::evidence::EvidenceSource;
 use super::retire::{check_retirement, retirement_grounds};
 use super::{RingAdmin, readers::Reports};
 use crate::ring::inventory::Heartbeat;
-use crate::ring::record::{KeyRecord, Settings};
+use crate::ring::record::{KeyRecord, Record, Settings};
 use crate::ring::view::View;
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::Result;
@@ -212,7 +212,7 @@ pub(super) fn due_in(
                 }
             }
             State::Destroying => {
-                if let Some(since) = key.destruction_due.filter(|since| *since <= at) {
+                if let Some(since) = key.due().filter(|since| *since <= at) {
                     due.push(of(key.id, Action::Destroy, since, None, None));
                 }
             }

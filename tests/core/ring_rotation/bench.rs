@@ -53,6 +53,8 @@ async fn stop_here(stops: bool) {
 pub(super) struct Stopping {
     inner: MemoryInventory,
     stops: bool,
+    /// Says that no scope has any KEK.
+    lies: bool,
 }
 
 macro_rules! stopping {
@@ -85,6 +87,9 @@ impl Inventory for Stopping {
         stopping!(self, self.inner.scope_of(id))
     }
     async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
+        if self.lies {
+            return Ok(Vec::new());
+        }
         stopping!(self, self.inner.scopes_of_kek(provider, kek_id, limit))
     }
     async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
@@ -94,7 +99,7 @@ impl Inventory for Stopping {
         self.inner.next_due().await
     }
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_after(after, limit).await
+        stopping!(self, self.inner.scopes_after(after, limit))
     }
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         self.inner.beat(heartbeat).await
@@ -193,6 +198,14 @@ impl KekAdmin for Administered {
         self.inner.disable(kek).await
     }
 
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        stopping!(self, self.inner.enable(kek))
+    }
+
+    async fn cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        stopping!(self, self.inner.cancel_destroy(kek))
+    }
+
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<std::time::SystemTime> {
         stopping!(self, self.inner.schedule_destroy(kek, delay))
     }
@@ -236,19 +249,19 @@ impl Bench {
         }
     }
 
-    fn reader(&self, stops: bool) -> Reader {
+    fn reader(&self, stops: bool, lies: bool) -> Reader {
         let inner = self.inventory.clone();
         let trust = Trust::new(self.ring, self.authority.public());
-        Reader::new(trust, Arc::new(Stopping { inner, stops }))
+        Reader::new(trust, Arc::new(Stopping { inner, stops, lies }))
     }
 
-    fn admin_that(&self, stops: bool) -> RingAdmin {
+    fn admin_that(&self, stops: bool, lies: bool) -> RingAdmin {
         let fakes = Fakes {
             stops,
             ..self.fakes.clone()
         };
         RingAdmin::new(
-            self.reader(stops),
+            self.reader(stops, lies),
             Arc::clone(&self.authority),
             Arc::new(fakes),
             "alice",
@@ -257,12 +270,17 @@ impl Bench {
     }
 
     pub(super) fn admin(&self) -> RingAdmin {
-        self.admin_that(false)
+        self.admin_that(false, false)
     }
 
     /// One whose future returns to whoever polls it before and after each call.
     pub(super) fn stopping(&self) -> RingAdmin {
-        self.admin_that(true)
+        self.admin_that(true, false)
+    }
+
+    /// One whose inventory does not say which scopes have a KEK.
+    pub(super) fn with_lying_index(&self) -> RingAdmin {
+        self.admin_that(false, true)
     }
 
     /// Runs to the end, and moves the clock where something sleeps.
@@ -278,7 +296,7 @@ impl Bench {
 
     pub(super) fn view(&self, scope: &str) -> View {
         let scope: Scope = scope.parse().unwrap();
-        self.run(self.reader(false).scopes(&[scope])).unwrap()
+        self.run(self.reader(false, false).scopes(&[scope])).unwrap()
     }
 
     pub(super) fn record(&self, id: RecordId) -> Arc<KeyRecord> {

@@ -1,6 +1,8 @@
 //! Keys of a ring are made and moved: on an inventory in memory, a clock that tests move, and backends that fail on demand.
 
 mod bench;
+mod destroy;
+mod destroy_races;
 mod failing;
 mod kills;
 mod lifecycle;
