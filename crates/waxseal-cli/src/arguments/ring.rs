@@ -179,6 +179,8 @@ pub(crate) enum KeysCommand {
     Promote(Promote),
     /// Go back to a key: a deprecated one becomes active, a retired one deprecated.
     Reinstate(Reinstate),
+    /// Take a pending key out of the way: a staged one leaves the ring, a canary becomes deprecated.
+    TakeBack(TakeBack),
     /// Retire a deprecated key: it opens nothing any more, and can be reinstated.
     Retire(Retire),
     /// Destroy a retired key, after the cooling-off.
@@ -295,6 +297,18 @@ pub(crate) struct Reinstate {
 }
 
 #[derive(Args)]
+pub(crate) struct TakeBack {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
 #[command(group(ArgGroup::new("grounds").required(true).args(["receipt", "force"])))]
 pub(crate) struct Retire {
     /// The key.
@@ -322,10 +336,11 @@ pub(crate) struct Destroy {
     /// Begin: a census receipt that finds nothing under it. The cooling-off begins.
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: Option<PathBuf>,
-    /// Take it back.
+    /// Take it back. If the backend was told, it calls the destruction off.
     #[arg(long, requires = "reason")]
     pub(crate) cancel: bool,
-    /// Record that it was destroyed, where its backend cannot say so: a key file, for example.
+    /// Record that it was destroyed, where its backend cannot say so: a key file, for example. Refused while the backend says that it is
+    /// there.
     #[arg(long, requires = "reason")]
     pub(crate) attest: bool,
     /// Why.

@@ -84,6 +84,9 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         "revision": key.revision,
         "canary": key.canary.map(|canary| json!({ "percent": canary.percent, "since": canary.since.to_string() })),
         "has_wrapped": key.has_wrapped,
+        "taken_back": key.taken_back,
+        "destruction_told": key.destruction_told,
+        "destruction_cancelled": key.destruction_cancelled.is_some(),
         "cadence": key.cadence.to_string(),
         "overlap": key.overlap.to_string(),
         "deprecated": time(key.deprecated),
@@ -200,6 +203,8 @@ fn to_json(key: &KeyRecord) -> Value {
 
 fn state_of(key: &KeyRecord) -> String {
     match key.canary {
+        None if key.taken_back => "taken back".to_owned(),
+        None if key.destruction_cancelled.is_some() => format!("{}, cancelled", key.state),
         Some(canary) => format!("{}, canary {}%", key.state, canary.percent),
         None => key.state.to_string(),
     }
