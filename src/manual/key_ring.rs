@@ -100,6 +100,17 @@
 //!
 //! Script: `docs/runbooks/ring-rollback`.
 //!
+//! # When somebody else may have a key
+//!
+//! `waxseal keys revoke ID --ticket T --approver WHO --reason TEXT` makes the key compromised, at once and for good. It asks no reader, no hook and no
+//! census; ticket and approver stand in the history as claims. A successor takes the place of an active key. Every process that reads the ring
+//! ends what it has cached under the key within a second (without the database: within `max_stale`), in handles and streams, too. An envelope
+//! that needs the key is `KeyRevoked` from then on; one that has another good wrap opens.
+//!
+//! Nothing is disabled at the backend unless you say `--disable-at-backend`. The command names other keys of the ring that are the same KEK: revoke
+//! them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
+//! `--no-successor`, and create a key elsewhere.
+//!
 //! # Retirement
 //!
 //! A key is retired when nothing is under it. Only a census can show that:

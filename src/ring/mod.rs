@@ -33,7 +33,8 @@ pub use record::{
 };
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
-    Orphan, Preset, Refused, RingAdmin, Rollout, Rotated, Rotation, Target, Tick, Unfinished, Verdict,
+    Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Target, Tick,
+    Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};

@@ -78,6 +78,8 @@ impl Ring {
                     actor: "test".into(),
                     reason: String::new(),
                     evidence: None,
+                    ticket: None,
+                    approver: None,
                 };
                 key.record_move(entry).unwrap();
                 from = Some(*state);

@@ -157,6 +157,12 @@ pub struct Move {
     /// The digest of the evidence, if there is any: SHA-256 of a receipt, in hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// The ticket of a revocation: a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Who has approved a revocation: a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
 }
 
 /// A key of a ring: one KEK (one version of it, where an unwrap proves which version did it), with its scope, slot and state.
@@ -387,12 +393,15 @@ impl Record for KeyRecord {
                 "an actor and a reason have at most 1,024 bytes and no control characters",
             ));
         }
-        if !moves
-            .clone()
-            .all(|entry| is_short(&entry.actor) && is_short(&entry.reason))
-        {
+        let is_good = |entry: &Move| {
+            let claims = entry.ticket.iter().chain(&entry.approver);
+            claims
+                .chain([&entry.actor, &entry.reason])
+                .all(|text| is_short(text))
+        };
+        if !moves.clone().all(is_good) {
             return Err(Error::argument(
-                "an actor and a reason have at most 1,024 bytes and no control characters",
+                "an actor, a reason, a ticket and an approver have at most 1,024 bytes and no control characters",
             ));
         }
         let is_label = |text: &String| !text.is_empty() && text.len() <= 255 && is_short(text);

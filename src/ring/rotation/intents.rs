@@ -196,7 +196,11 @@ impl RingAdmin {
                         draft.put(&before)?;
                         // Whoever creates a key beside an active one promotes it; and if somebody else put another key in the place of the
                         // one that is rotated, somebody has to decide.
-                        key.staged |= current.predecessor.is_none() || before.state != State::Active;
+                        // In the place of a key that was revoked, nobody has to decide anything: nothing can be sealed there.
+                        let is_vacant = before.state == State::Compromised
+                            && view.active(&current.scope, &current.slot).is_none();
+                        let is_expected = before.state == State::Active || is_vacant;
+                        key.staged |= current.predecessor.is_none() || !is_expected;
                     }
                     draft.delete(current)?;
                     draft.put(&key)?;

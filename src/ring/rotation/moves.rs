@@ -36,6 +36,8 @@ pub(super) struct Said {
     pub(super) actor: String,
     pub(super) reason: String,
     pub(super) evidence: Option<String>,
+    pub(super) ticket: Option<String>,
+    pub(super) approver: Option<String>,
 }
 
 impl Said {
@@ -45,6 +47,8 @@ impl Said {
             actor: actor.to_owned(),
             reason: reason.into(),
             evidence: None,
+            ticket: None,
+            approver: None,
         }
     }
 
@@ -61,6 +65,8 @@ impl Said {
             actor: self.actor.clone(),
             reason: self.reason.clone(),
             evidence: self.evidence.clone(),
+            ticket: self.ticket.clone(),
+            approver: self.approver.clone(),
         }
     }
 }

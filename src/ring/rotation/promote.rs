@@ -41,7 +41,7 @@ impl RingAdmin {
         match key.state {
             State::Deprecated => {
                 self.check_usable(&key).await?;
-                self.activate(id, reason).await
+                self.activate(id, reason, true).await
             }
             State::Retired => {
                 if !self.check_usable(&key).await? {
@@ -167,16 +167,23 @@ impl RingAdmin {
             true => reason.to_owned(),
             false => format!("{reason} (without the report of: {})", reports.skipped.join(", ")),
         };
-        self.activate(id, &reason).await
+        self.activate(id, &reason, true).await
+    }
+
+    /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked.
+    pub(super) async fn take_over_slot(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        self.activate(id, reason, false).await
     }
 
     /// Probes a key, asks the hooks, and makes it active in the place of the one that is.
-    async fn activate(&self, id: RecordId, reason: &str) -> Result<Moved> {
+    async fn activate(&self, id: RecordId, reason: &str, asks: bool) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         self.probe_key(&key).await?;
         let before = view.active(&key.scope, &key.slot);
-        self.ask_before_promote(&key, before.map(|before| &**before))
-            .await?;
+        if asks {
+            self.ask_before_promote(&key, before.map(|before| &**before))
+                .await?;
+        }
         let expected = (key.state, before.map(|before| before.id));
         let scope = [key.scope.clone()];
         let (next, before) = self

@@ -8,4 +8,5 @@ mod kills;
 mod lifecycle;
 mod readers;
 mod retire;
+mod revoke;
 mod ticks;

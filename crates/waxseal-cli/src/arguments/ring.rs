@@ -183,6 +183,8 @@ pub(crate) enum KeysCommand {
     TakeBack(TakeBack),
     /// Retire a deprecated key: it opens nothing any more, and can be reinstated.
     Retire(Retire),
+    /// Revoke a key that somebody else may have: it is out of use at once and for good, and a successor takes its place.
+    Revoke(Revoke),
     /// Destroy a retired key, after the cooling-off.
     Destroy(Destroy),
     /// Do what is due: rotate, promote, retire, destroy.
@@ -323,6 +325,30 @@ pub(crate) struct Retire {
     /// Why.
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
+pub(crate) struct Revoke {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// The ticket or the incident, for the history of the key.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) ticket: String,
+    /// Who has approved it, for the history of the key.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) approver: String,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Put no other key in its place. Nothing can be sealed there until somebody creates one.
+    #[arg(long)]
+    pub(crate) no_successor: bool,
+    /// Disable it at its backend, too. What is under it cannot be re-wrapped until it is enabled there.
+    #[arg(long)]
+    pub(crate) disable_at_backend: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }

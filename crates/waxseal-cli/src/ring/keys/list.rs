@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use waxseal::envelope::{AlgorithmClass, WrapAlgorithm};
-use waxseal::ring::{KeyRecord, Protection, Scope, State};
+use waxseal::ring::{KeyRecord, Move, Protection, Scope, State};
 
 use super::id_of;
 use crate::arguments::{List, Show};
@@ -105,6 +105,8 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
                     "actor": entry.actor,
                     "reason": entry.reason,
                     "evidence": entry.evidence,
+                    "ticket": entry.ticket,
+                    "approver": entry.approver,
                 })
             })
             .collect::<Vec<_>>(),
@@ -165,7 +167,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
                     table::or_dash(entry.from),
                     entry.to.to_string(),
                     entry.actor.clone(),
-                    entry.reason.clone(),
+                    reason_of(entry),
                     table::or_dash(entry.evidence.as_deref().and_then(|digest| digest.get(..12))),
                 ]
             })
@@ -173,6 +175,16 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         text += &table::table(["AT", "FROM", "TO", "ACTOR", "REASON", "EVIDENCE"], &history);
         text
     })
+}
+
+/// Why something was done, with what was claimed.
+fn reason_of(entry: &Move) -> String {
+    match (&entry.ticket, &entry.approver) {
+        (Some(ticket), Some(approver)) => {
+            format!("{} (ticket {ticket}, approved by {approver})", entry.reason)
+        }
+        _ => entry.reason.clone(),
+    }
 }
 
 /// A key as every listing has it.
