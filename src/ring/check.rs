@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::inventory::RecordKind;
+use super::inventory::{RecordKind, Row, Snapshot};
 use super::reader::Reader;
+use super::tree::Nodes;
 use super::view::{Mark, View};
 use super::{AuthorityKey, RecordId, Scope, State, tree};
-use crate::value::error::{ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are verified at once.
 const AT_ONCE: usize = 200;
@@ -33,6 +34,8 @@ pub struct Finding {
 pub struct Check {
     /// The revision that was looked at.
     pub mark: Mark,
+    /// The newest revision that was known before. `None` if none was: then an older dump of the inventory was not noticed.
+    pub compared: Option<Mark>,
     /// The authority that has signed it.
     pub authority: AuthorityKey,
     /// The number of scopes.
@@ -51,6 +54,17 @@ impl Check {
     }
 }
 
+impl Check {
+    fn note(&mut self, what: String) {
+        self.findings.push(Finding {
+            scope: None,
+            record: None,
+            what,
+            is_error: false,
+        });
+    }
+}
+
 impl Reader {
     /// Looks at every record of the ring: signatures, digests, columns, what was deleted or added, and successors that do not
     /// fit. Goes on after each finding.
@@ -59,62 +73,62 @@ impl Reader {
     /// If nothing at all can be believed: the kinds of [`Trust::read`](super::Trust::read) for the head and the settings;
     /// `Conflict` if the ring changes all the time.
     pub async fn check(&self) -> Result<Check> {
+        let compared = self.trust().mark();
         let mut last = None;
         for _ in 0..TRIES {
-            let begun = self.scopes(&[]).await?;
-            let check = self.check_at(&begun).await?;
+            // The tree and what it is of, once: scopes are verified against it, page by page.
+            let mut whole = self.inventory().read(&[], &tree::all_paths()).await?;
+            let nodes = std::mem::take(&mut whole.nodes);
+            let begun = self.trust().verify(whole, &[])?;
+            let check = self.check_at(&begun, &nodes, compared).await?;
             let ended = self.scopes(&[]).await?;
-            if begun.mark() == ended.mark() {
+            if let Some(check) = check.filter(|_| begun.mark() == ended.mark()) {
                 return Ok(check);
             }
             last = Some(ended.mark().revision);
         }
-        Err(
-            crate::value::error::Error::new(ErrorKind::Conflict).with_detail(format!(
-                "the ring was changed during each of {TRIES} looks at it, the last time to revision {}",
-                last.unwrap_or_default()
-            )),
-        )
+        Err(Error::new(ErrorKind::Conflict).with_detail(format!(
+            "the ring was changed during each of {TRIES} looks at it, the last time to revision {}",
+            last.unwrap_or_default()
+        )))
     }
 
-    async fn check_at(&self, begun: &View) -> Result<Check> {
+    /// Looks at the revision of `begun`, whose tree is `nodes`. Returns `None` if there is a newer one meanwhile.
+    async fn check_at(&self, begun: &View, nodes: &Nodes, compared: Option<Mark>) -> Result<Option<Check>> {
         let mut check = Check {
             mark: begun.mark(),
+            compared,
             authority: begun.authority(),
             scopes: 0,
             keys: [0; 7],
             findings: Vec::new(),
         };
         if self.trust().authority() != begun.authority() {
-            check.findings.push(Finding {
-                scope: None,
-                record: None,
-                what: format!(
-                    "the configuration trusts {}, which {} has followed: put that in its place",
-                    self.trust().authority(),
-                    begun.authority()
-                ),
-                is_error: false,
-            });
+            check.note(format!(
+                "the configuration trusts {}, which {} has followed: put that in its place",
+                self.trust().authority(),
+                begun.authority()
+            ));
         }
         if begun.settings().authorities().len() > 1 {
-            check.findings.push(Finding {
-                scope: None,
-                record: None,
-                what:
-                    "a succession of authorities is not finished: run `waxseal ring authority rotate` again"
-                        .to_owned(),
-                is_error: false,
-            });
+            check.note(
+                "a succession of authorities is not finished: run `waxseal ring authority rotate` again"
+                    .to_owned(),
+            );
         }
         let listed = self.listed().await?;
         let mut seen: HashSet<RecordId> = HashSet::new();
         for scopes in listed.chunks(AT_ONCE) {
-            match self.scopes(scopes).await {
+            let mut snapshot = self.inventory().read(scopes, &[]).await?;
+            if snapshot.revision != begun.revision() {
+                return Ok(None);
+            }
+            let rows = std::mem::take(&mut snapshot.rows);
+            match self.verify_rows(&snapshot, &rows, nodes, scopes) {
                 Ok(view) => look_at(&view, &mut check, &mut seen),
                 Err(error) if is_about_records(error.kind()) => {
                     for scope in scopes {
-                        match self.scopes(std::slice::from_ref(scope)).await {
+                        match self.verify_rows(&snapshot, &rows, nodes, std::slice::from_ref(scope)) {
                             Ok(view) => look_at(&view, &mut check, &mut seen),
                             Err(error) if is_about_records(error.kind()) => {
                                 check.scopes += 1;
@@ -124,7 +138,9 @@ impl Reader {
                                     what: error.detail().unwrap_or("it does not verify").to_owned(),
                                     is_error: true,
                                 });
-                                seen.extend(self.ids_of(scope).await?);
+                                // So that they are not named twice.
+                                let leaves = tree::leaves_of(nodes, &begun.root, scope).unwrap_or_default();
+                                seen.extend(leaves.iter().map(|leaf| leaf.id));
                             }
                             Err(error) => return Err(error),
                         }
@@ -133,58 +149,51 @@ impl Reader {
                 Err(error) => return Err(error),
             }
         }
-        self.look_for_missing(begun, &seen, &mut check).await?;
-        Ok(check)
+        look_for_missing(begun, nodes, &seen, &mut check);
+        Ok(Some(check))
     }
 
-    /// The records that a scope should have, so that they are not named twice.
-    async fn ids_of(&self, scope: &Scope) -> Result<Vec<RecordId>> {
-        let nodes = tree::paths(scope);
-        let snapshot = self.inventory().read(&[], &nodes).await?;
-        let view = self.trust().verify(snapshot.clone(), &[])?;
-        match tree::leaves_of(&snapshot.nodes, &view.root, scope) {
-            Ok(leaves) => Ok(leaves.into_iter().map(|leaf| leaf.id).collect()),
-            Err(_) => Ok(Vec::new()),
-        }
+    /// Verifies what was read of these scopes against a tree that was read before.
+    fn verify_rows(&self, read: &Snapshot, rows: &[Row], nodes: &Nodes, scopes: &[Scope]) -> Result<View> {
+        let mut snapshot = read.clone();
+        let of_scopes = |row: &&Row| scopes.contains(&row.scope);
+        snapshot.rows = match scopes {
+            [_] => rows.iter().filter(of_scopes).cloned().collect(),
+            _ => rows.to_vec(),
+        };
+        let above = scopes.iter().flat_map(tree::paths);
+        let above = above.filter_map(|path| Some((path.clone(), nodes.get(&path)?.clone())));
+        snapshot.nodes = above.collect();
+        self.trust().verify(snapshot, scopes)
     }
+}
 
-    /// Names the records of scopes that the inventory does not list anymore.
-    async fn look_for_missing(
-        &self,
-        begun: &View,
-        seen: &HashSet<RecordId>,
-        check: &mut Check,
-    ) -> Result<()> {
-        let snapshot = self.inventory().read(&[], &tree::all_paths()).await?;
-        if snapshot.revision != begun.revision() {
-            return Ok(());
-        }
-        match tree::all_leaves(&snapshot.nodes, &begun.root) {
-            Ok(leaves) => {
-                for leaf in leaves.iter().filter(|leaf| !seen.contains(&leaf.id)) {
-                    check.findings.push(Finding {
-                        scope: None,
-                        record: Some(leaf.id),
-                        what: format!(
-                            "the {} {} is missing, with all of its scope: it was deleted",
-                            leaf.kind.name(),
-                            leaf.id
-                        ),
-                        is_error: true,
-                    });
-                }
+/// Names the records of scopes that the inventory does not list anymore.
+fn look_for_missing(begun: &View, nodes: &Nodes, seen: &HashSet<RecordId>, check: &mut Check) {
+    match tree::all_leaves(nodes, &begun.root) {
+        Ok(leaves) => {
+            for leaf in leaves.iter().filter(|leaf| !seen.contains(&leaf.id)) {
+                check.findings.push(Finding {
+                    scope: None,
+                    record: Some(leaf.id),
+                    what: format!(
+                        "the {} {} is missing, with all of its scope: it was deleted",
+                        leaf.kind.name(),
+                        leaf.id
+                    ),
+                    is_error: true,
+                });
             }
-            Err(error) => check.findings.push(Finding {
-                scope: None,
-                record: None,
-                what: error
-                    .detail()
-                    .unwrap_or("the tree of digests does not verify")
-                    .to_owned(),
-                is_error: true,
-            }),
         }
-        Ok(())
+        Err(error) => check.findings.push(Finding {
+            scope: None,
+            record: None,
+            what: error
+                .detail()
+                .unwrap_or("the tree of digests does not verify")
+                .to_owned(),
+            is_error: true,
+        }),
     }
 }
 

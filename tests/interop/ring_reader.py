@@ -87,6 +87,25 @@ def entries(nodes, root, scope):
     return found
 
 
+def all_ids(nodes, root):
+    """The ids of all records that the tree has, of whatever scope; refuses nodes that are not of the tree."""
+    found, seen, open_ = [], 0, [("", root)]
+    while open_:
+        path, digest = open_.pop()
+        body = node(nodes, path, digest)
+        if not body:
+            continue
+        seen += 1
+        if len(path) == 3:
+            found += [str(uuid.UUID(bytes=body[at + 32 : at + 48])) for at in range(0, len(body), 81)]
+        else:
+            children = ((f"{path}{index:x}", body[index * 32 : index * 32 + 32]) for index in range(16))
+            open_ += [child for child in children if child[1] != bytes(32)]
+    if seen != len(nodes):
+        raise Invalid("the tree has nodes that the head does not sign")
+    return found
+
+
 def main():
     ring_id, trusted = sys.argv[1], public_key(sys.argv[2])
     export = json.load(sys.stdin)
@@ -116,6 +135,10 @@ def main():
                 print(record["id"], scope, record["slot"], record["state"])
         if expected:
             raise Invalid(f"records of {scope} are missing: {sorted(expected)}")
+    there = {row["id"] for row in export["rows"]}
+    missing = [record for record in all_ids(export["nodes"], bytes.fromhex(head["root"])) if record not in there]
+    if missing:
+        raise Invalid(f"records are missing with all of their scope: {sorted(missing)}")
 
 
 try:

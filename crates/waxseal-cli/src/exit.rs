@@ -29,7 +29,10 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
         Exit::Failed as u8,
         "failed for a reason that has no code of its own",
     ),
-    (Exit::Usage as u8, "the command line is invalid; nothing was done"),
+    (
+        Exit::Usage as u8,
+        "the command line is invalid, or a value in it is; nothing was done",
+    ),
     (
         Exit::DoesNotOpen as u8,
         "does not open: wrong key, context or AAD, or altered data",
@@ -40,7 +43,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     ),
     (
         Exit::Denied as u8,
-        "the key manager denies access, or does not accept the credentials",
+        "the key manager or database denies access, or does not accept the credentials",
     ),
     (
         Exit::TryAgain as u8,

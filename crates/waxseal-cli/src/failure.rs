@@ -209,6 +209,14 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        // The library has no other arguments than those of the command line. A backend that finds one wrong has got it from us.
+        if let (ErrorKind::InvalidArgument, Some(detail), None) =
+            (error.kind(), error.detail(), error.provider())
+        {
+            let mut failure = Self::usage(detail);
+            failure.0.detail = Some(detail.to_owned());
+            return failure;
+        }
         let advice = match error.kind() {
             // A wrap opened, and the detail says the rest.
             ErrorKind::CannotOpen if error.attempts().is_empty() => "; give the --aad it was sealed with",

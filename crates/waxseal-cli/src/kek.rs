@@ -8,7 +8,7 @@ use waxseal::backend::kek_uri::{KekUri, KeyManagers, Reads, open_from_environmen
 use waxseal::layer::Verified;
 use waxseal::runtime::ProcessEnvironment;
 
-use crate::arguments::Calls;
+use crate::arguments::{Calls, NewWraps};
 use crate::failure::{Failure, Result};
 use crate::prompt::Person;
 use crate::stream::{Name, Place, Source};
@@ -60,6 +60,20 @@ pub(crate) enum Keks {
     Environment,
     #[cfg(feature = "ring")]
     Ring(PathBuf),
+}
+
+impl Keks {
+    /// Refuses what a ring does not do.
+    pub(crate) fn check(&self, wraps: &NewWraps) -> Result<()> {
+        #[cfg(feature = "ring")]
+        if wraps.hide_kek_id && matches!(self, Self::Ring(_)) {
+            return Err(Failure::usage(
+                "--hide-kek-id does not go with a ring: a census could not tell which key such an envelope is under, so none could be retired",
+            ));
+        }
+        let _ = wraps;
+        Ok(())
+    }
 }
 
 /// Parses `--kek`. Without it a ring, or else the environment, has to name a key.

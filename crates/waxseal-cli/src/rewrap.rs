@@ -37,6 +37,7 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
             "--to does not go with a ring: its active keys wrap; to leave a ring, name its keys with --kek",
         ));
     }
+    keks.check(&options.wraps)?;
     let given = binding::context(&options.context)?;
     let builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
     let builder = kek::within(builder, &options.calls)?;

@@ -15,6 +15,7 @@ use crate::{binding, kek, report};
 /// Seals a stream.
 pub(crate) fn run(options: &Seal) -> Result<()> {
     let keks = kek::parse(&options.kek, options.ring())?;
+    keks.check(&options.wraps)?;
     let context = binding::context(&options.context)?;
     let suite: Suite = options
         .suite

@@ -36,9 +36,11 @@ pub(crate) async fn check(link: &mut dyn Link) -> Result<()> {
             "the tables have version {version}, and this program knows {newest} at most; upgrade the program"
         )),
         Some(version) => configuration(format!(
-            "the tables have version {version}, and this program needs {newest}; call `create` once, which upgrades them"
+            "the tables have version {version}, and this program needs {newest}; `create` upgrades them"
         )),
-        None => configuration("the database has no inventory; make it by `create`".to_owned()),
+        None => configuration(
+            "the database holds no inventory; restore an export, or make a ring there".to_owned(),
+        ),
     }
 }
 

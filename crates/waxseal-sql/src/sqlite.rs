@@ -194,18 +194,23 @@ fn create_file(path: &Path) -> Result<()> {
     match options.open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(configuration(path, "the file could not be made").with_source(error)),
+        Err(error) => Err(
+            configuration(path, &format!("the file could not be made: {}", error.kind())).with_source(error),
+        ),
     }
 }
 
 /// Looks at the file, and never opens it: closing it would release the locks that SQLite has on it in this process.
 fn check_file(path: &Path) -> Result<Metadata> {
     let file = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => configuration(path, "there is no such file; make it by `create`"),
-        _ => configuration(path, "the file could not be looked at").with_source(error),
+        io::ErrorKind::NotFound => configuration(
+            path,
+            "there is no such file; restore it from an export or a backup, or make a ring there",
+        ),
+        kind => configuration(path, &format!("the file could not be looked at: {kind}")).with_source(error),
     })?;
     if !file.is_file() {
-        return Err(configuration(path, "this is no file"));
+        return Err(configuration(path, "this is no regular file"));
     }
     #[cfg(unix)]
     {
@@ -213,7 +218,7 @@ fn check_file(path: &Path) -> Result<Metadata> {
         if file.permissions().mode() & 0o022 != 0 {
             return Err(configuration(
                 path,
-                "others may write this file; take that away by chmod go-w, and look at what it holds",
+                "others may write this file: run chmod go-w on it, and verify what it holds",
             ));
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct Store<C: Connect> {
     // Before the runtime that it needs.
     shared: Kept<Arc<Shared<C>>>,
     door: Door,
+    /// The name of the database's kind, for errors.
+    provider: String,
     /// The greatest time that this value has returned.
     seen: AtomicI64,
 }
@@ -104,6 +106,7 @@ impl<C: Connect> Store<C> {
                 places: Semaphore::new(CONNECTIONS),
             })),
             door: Door::new(timeout, peer)?,
+            provider: peer.to_ascii_lowercase(),
             seen: AtomicI64::new(i64::MIN),
         };
         store.run(0, move |link, _| prepare(link)).await?;
@@ -127,7 +130,8 @@ impl<C: Connect> Store<C> {
             Ok(result)
         };
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        self.door.run(PER_ROW.saturating_mul(rows), work).await
+        let done = self.door.run(PER_ROW.saturating_mul(rows), work).await;
+        done.map_err(|error| error.with_provider(self.provider.clone()))
     }
 
     fn seen(&self) -> i64 {

@@ -83,11 +83,17 @@ impl UriBackends {
         Ok(self)
     }
 
+    /// Returns whether a record may name this URI.
+    #[must_use]
+    pub fn permits(&self, uri: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed.permits(uri))
+    }
+
     fn parse(&self, uri: &str) -> Result<KekUri> {
         let parsed: KekUri = uri.parse()?;
         // No program is started, and no descriptor read, because a record says so.
         let stored = parsed.to_stored()?;
-        if self.allowed.iter().any(|allowed| allowed.permits(stored)) {
+        if self.permits(stored) {
             return Ok(parsed);
         }
         let allowed: Vec<_> = self.allowed.iter().map(Allowed::to_string).collect();

@@ -22,6 +22,7 @@ mod pattern;
 mod private;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, File};
@@ -333,7 +334,7 @@ impl RingConfig {
     pub fn write_new(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let text = self.to_toml(&folder_of(path)?)?;
-        private::write_new(path, text.as_bytes(), 0o644)
+        written::write_new(path, text.as_bytes(), 0o644)
     }
 
     /// Returns what opens the KEKs that records name, with the variables of this environment.
@@ -378,7 +379,7 @@ impl RingConfig {
         if kept.is_some_and(|kept| kept.revision >= mark.revision) {
             return Ok(());
         }
-        private::replace(path, format!("{mark}\n").as_bytes(), 0o600)
+        written::replace(path, format!("{mark}\n").as_bytes(), 0o600)
     }
 
     /// Returns what administrators have.

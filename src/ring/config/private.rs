@@ -1,18 +1,19 @@
 //! The private half of an authority in a file: in the clear for its owner alone, or sealed under a KEK.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use super::written::{sync_folder, write_new};
 use crate::backend::kek_uri::KekUri;
 use crate::backend::shared::secret_file;
 use crate::ring::Authority;
 use crate::runtime::Environment;
-use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::error::{Error, Result};
 use crate::{EncryptionContext, Sealer};
 
 /// What stands before the seed in a file.
@@ -164,85 +165,4 @@ fn read_sealed(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::configuration(format!("{} is too long", path.display())));
     }
     Ok(sealed)
-}
-
-/// Writes a file that does not exist yet, and makes it last.
-pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let failed = |error: io::Error| {
-        let what = match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                format!("{} exists already, and is never overwritten", path.display())
-            }
-            kind => format!("cannot write {}: {kind}", path.display()),
-        };
-        Error::new(ErrorKind::Configuration)
-            .with_detail(what)
-            .with_source(error)
-    };
-    let mut file = options(mode).create_new(true).open(path).map_err(failed)?;
-    let written = set_mode(&file, mode)
-        .and_then(|()| file.write_all(bytes))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| sync_folder(path));
-    if let Err(error) = written {
-        // Half a file must not stand in the way of another try.
-        let _ = fs::remove_file(path);
-        return Err(failed(error));
-    }
-    Ok(())
-}
-
-/// Writes a file anew: what was there before is there until the new one is complete.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    let _ = fs::remove_file(&new);
-    write_new(&new, bytes, mode)?;
-    let moved = fs::rename(&new, path).and_then(|()| sync_folder(path));
-    moved.map_err(|error| {
-        let _ = fs::remove_file(&new);
-        Error::io(error)
-    })
-}
-
-#[cfg(unix)]
-fn options(mode: u32) -> OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    options.write(true).mode(mode);
-    options
-}
-
-#[cfg(not(unix))]
-fn options(_: u32) -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    options
-}
-
-/// Whatever the umask says.
-#[cfg(unix)]
-fn set_mode(file: &File, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn set_mode(_: &File, _: u32) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder.components().next().is_some() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -73,7 +73,8 @@ impl<'a> Census<'a> {
         let view = reader.scopes(&reader.listed().await?).await?;
         if !receipt::may_sign(&view).any(|key| key == signer.public()) {
             return Err(Error::configuration(format!(
-                "{} may not sign census receipts of this ring: it is neither its authority nor one of its census keys",
+                "{} may not sign census receipts of this ring: it is neither its authority nor one of its census keys; list it with `waxseal ring \
+                 set --census-key`",
                 signer.public()
             )));
         }

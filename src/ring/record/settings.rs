@@ -103,7 +103,7 @@ impl Settings {
         }
         if self.max_stale_open.at_most() < self.max_stale.at_most() {
             return Err(Error::argument(format!(
-                "max_stale_open ({}) must not be shorter than max_stale ({})",
+                "max_stale_open ({}) must not be shorter than max_stale ({}); set both",
                 self.max_stale_open, self.max_stale
             )));
         }

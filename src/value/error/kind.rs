@@ -84,11 +84,11 @@ pub enum ErrorKind {
     LifecycleRefused,
 
     // The key manager.
-    /// The key manager knows the caller and denies access.
-    #[error("the key manager denied access")]
+    /// The key manager, or the store of an inventory, knows the caller and denies access.
+    #[error("access was denied")]
     Denied,
-    /// The key manager does not accept the credentials.
-    #[error("the key manager did not accept the credentials")]
+    /// The key manager, or the store of an inventory, does not accept the credentials.
+    #[error("the credentials were not accepted")]
     Unauthenticated,
     /// The key manager has no such key.
     #[error("the key manager has no such key")]
@@ -103,10 +103,10 @@ pub enum ErrorKind {
     #[error("the key is about to be destroyed")]
     KeyPendingDestruction,
     /// The key manager asks the caller to slow down.
-    #[error("the key manager is throttling")]
+    #[error("too many requests")]
     Throttled,
-    /// The key manager cannot be reached, or reports an internal fault.
-    #[error("the key manager is unavailable")]
+    /// The key manager, or the store of an inventory, cannot be reached, or reports an internal fault.
+    #[error("unavailable")]
     Unavailable,
     /// The operation did not end before its deadline.
     #[error("timed out")]

@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "open: local: no configured key opens this envelope: configure the KEK \
-             (local abc: not configured; aws-kms (hidden id) version 2: the key manager denied access)"
+             (local abc: not configured; aws-kms (hidden id) version 2: access was denied)"
         );
     }
 

@@ -47,20 +47,24 @@ pub(crate) enum RingCommand {
     /// Show the settings, how many keys there are, what is due and who reads.
     Status,
     /// Verify every record: signatures, digests, what was deleted or added.
-    Check,
+    Check(Check),
     /// Write the whole ring to a file, after it was verified. It holds no secret.
     Export(Transfer),
     /// Fill an empty inventory from such a file.
     Import(Import),
     /// Who may change the ring.
     Authority(Authority),
+    /// Make a census key: with it a machine signs census receipts that has no authority. The ring counts them once its
+    /// settings list the key.
+    CensusKey(CensusKey),
 }
 
 #[derive(Args)]
 pub(crate) struct Init {
-    /// Where the inventory is: sqlite:PATH, or postgres-env:VARIABLE[/NAME] where the variable has the URL.
-    #[arg(long, value_name = "STORE", default_value = "sqlite:ring.db")]
-    pub(crate) store: String,
+    /// Where the inventory is: sqlite:PATH, or postgres-env:VARIABLE[/NAME] where the variable has the URL of the database, and
+    /// NAME is one of its rings. By default a SQLite file beside the configuration, named after it: ring.db.
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: Option<String>,
     /// Seal the private half of the authority under this key. Without it, it is in a file for its owner alone.
     #[arg(long, value_name = "KEK-URI")]
     pub(crate) authority_kek: Option<String>,
@@ -89,10 +93,10 @@ pub(crate) struct Settings {
     /// Which scope a context belongs to, for example tenant/{tenant}. By default every context to /.
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) scope_template: Option<String>,
-    /// For how long a process seals after it last read the inventory.
+    /// For how long a process seals after it last read the inventory. By default PT60S.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) max_stale: Option<String>,
-    /// For how long it opens. Not shorter than --max-stale.
+    /// For how long it opens. Never shorter than --max-stale, and by default as long.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) max_stale_open: Option<String>,
     /// How old a data key may get, in caches and handles.
@@ -120,9 +124,27 @@ pub(crate) struct Settings {
     /// Empty: none.
     #[arg(long, value_name = "NAME", action = ArgAction::Append)]
     pub(crate) readers: Vec<String>,
-    /// A public key that may sign census receipts; may be repeated, and replaces the list. Empty: none.
+    /// Let this census key sign receipts, too: the public half that `ring census-key` prints; may be repeated.
     #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
     pub(crate) census_key: Vec<String>,
+    /// Let this census key sign no more receipts. Those that it has signed do not count anymore; may be repeated.
+    #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
+    pub(crate) remove_census_key: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Refuse a ring that is older than this mark, as `ring check` or `ring export` has printed it, or as it stands in the mark
+    /// file of another machine.
+    #[arg(long, value_name = "REVISION:HEX")]
+    pub(crate) mark: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct CensusKey {
+    /// Where the private half is kept: a new file, which only its owner can read.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]
@@ -404,7 +426,8 @@ pub(crate) struct Census {
     /// Where the signed receipt is written. A file that exists is replaced.
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: PathBuf,
-    /// Sign with the private half of a census key in this file, instead of the authority's.
+    /// Sign with the census key in this file, which `ring census-key` has made and the settings list. Without it, with the
+    /// authority's private half.
     #[arg(long, value_name = "FILE")]
-    pub(crate) census_key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 }

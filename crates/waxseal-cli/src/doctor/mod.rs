@@ -2,6 +2,8 @@
 
 mod show;
 
+#[cfg(feature = "ring")]
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use waxseal::backend::kek_uri::{Administered, KeyManagers, open_from_environment};
@@ -34,6 +36,48 @@ struct Finding {
     troubles: Vec<String>,
     /// Its older versions, the newest first.
     versions: Vec<Version>,
+    /// The newest version, as the backend names it, and what is wrong with it.
+    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "only rings ask"))]
+    newest: Option<(KekRef, Option<String>)>,
+    /// How many of the troubles the backend has not told.
+    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "only rings ask"))]
+    probed: usize,
+}
+
+#[cfg(feature = "ring")]
+impl Finding {
+    /// Keeps the state of this version alone, and of the others those that are not listed yet.
+    fn only(&mut self, own: &KekRef, listed: &mut BTreeSet<String>) {
+        let Some((newest, trouble)) = self.newest.take().filter(|_| !own.version().is_empty()) else {
+            return;
+        };
+        let state = self.state.take();
+        let mut all = std::mem::take(&mut self.versions);
+        if let Some(state) = state {
+            all.insert(
+                0,
+                Version {
+                    kek: newest,
+                    state,
+                    trouble,
+                },
+            );
+        }
+        // What was said of versions is said again, of those that stay.
+        self.troubles.truncate(self.probed);
+        for version in all {
+            if version.kek == *own {
+                self.troubles.extend(version.trouble.clone());
+                self.state = Some(version.state);
+            } else if listed.insert(version.kek.to_string()) {
+                if let Some(trouble) = &version.trouble {
+                    self.troubles
+                        .push(format!("{}: {trouble}", show::version(&version.kek)));
+                }
+                self.versions.push(version);
+            }
+        }
+    }
 }
 
 /// What a backend says of an older version.
@@ -108,9 +152,16 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         }
         #[cfg(feature = "ring")]
         Keks::Ring(path) => {
+            let keys = crate::ring::each_key(&path)?;
+            // A key of a ring may be one version of a KEK: each has a row, and the others of that KEK are listed once.
+            let mut listed: BTreeSet<String> = keys.iter().map(|key| key.kek.to_string()).collect();
             let mut findings = Vec::new();
-            for (name, opened) in crate::ring::each_key(&path)? {
-                findings.extend(examination.examine(&name, opened, false));
+            for key in keys {
+                let mut found = examination.examine(&key.name, key.opened, false);
+                for finding in &mut found {
+                    finding.only(&key.kek, &mut listed);
+                }
+                findings.extend(found);
             }
             findings
         }
@@ -125,8 +176,12 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
     match bad {
         0 => Ok(()),
         bad => Err(Failure::doctor(format!(
-            "{bad} of {} keys need attention",
-            findings.len()
+            "{bad} of {} need{} attention",
+            match findings.len() {
+                1 => "1 key".to_owned(),
+                all => format!("{all} keys"),
+            },
+            if bad == 1 { "s" } else { "" },
         ))),
     }
 }
@@ -233,13 +288,14 @@ impl Examination<'_> {
             }
         };
         let now = ThreadRuntime.wall_clock();
+        finding.probed = finding.troubles.len();
         let mut versions = described.into_iter();
         if let Some(active) = versions.next() {
             let state = state(&active, now);
-            if let Some(trouble) = self.trouble(&state, now, false) {
-                finding.troubles.push(trouble);
-            }
+            let trouble = self.trouble(&state, now, false);
+            finding.troubles.extend(trouble.clone());
             finding.state = Some(state);
+            finding.newest = Some((active.kek.clone(), trouble));
             finding.kek.get_or_insert(active.kek);
         }
         for version in versions {

@@ -5,12 +5,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-use waxseal::ring::config::AuthorityFile;
-use waxseal::ring::evidence::{Census, CensusReceipt, Covered};
+use serde_json::{Value, json};
+use waxseal::ring::evidence::{Census, CensusReceipt, Covered, NamedKek};
 
+use super::table::many;
 use super::using::replace;
-use super::{ask, environment, open, path_of, read_authority, show, sources, table, wait};
+use super::{ask, census_key, open, path_of, read_authority, show_beside, sources, table, wait};
 use crate::arguments;
 use crate::failure::{Failure, Result};
 use crate::report;
@@ -23,8 +23,14 @@ const DEPTH: usize = 256;
 pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     let actor = ask::actor(&options.actor)?;
     let ring = open(&path_of(&options.ring))?;
-    let signer = match &options.census_key {
-        Some(path) => wait(AuthorityFile::new(path, None)?.read(&environment()))?,
+    let signer = match &options.key {
+        Some(path) => census_key::read(path)?,
+        None if ring.config.administration.is_none() => {
+            return Err(Failure::usage(
+                "the ring's configuration has no private half of an authority that would sign: give a census key with --key, which \
+             `waxseal ring census-key` makes",
+            ));
+        }
         None => read_authority(&ring.config)?,
     };
     let mut roots = Vec::new();
@@ -59,9 +65,7 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     let is_stream = output.is_stream();
     output.finish()?;
     ring.end()?;
-    if !is_stream {
-        tell(&receipt, &name.to_string())?;
-    }
+    tell(&receipt, &name.to_string(), is_stream)?;
     if receipt.is_whole() {
         return Ok(());
     }
@@ -70,8 +74,8 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
         format!(", the first: {}: {}", failed.item, failed.reason)
     });
     Err(Failure::attention(format!(
-        "the receipt is not whole: {} items could not be read{first}",
-        receipt.failed_items()
+        "the receipt is not whole: {} could not be read{first}",
+        many(receipt.failed_items(), "item")
     )))
 }
 
@@ -161,17 +165,35 @@ impl Walk<'_> {
     }
 }
 
-fn tell(receipt: &CensusReceipt, name: &str) -> Result<()> {
+/// A KEK as every listing has it: what a receipt leaves empty is null.
+fn kek_json(kek: &NamedKek) -> Value {
+    super::kek_json(&kek.provider, &kek.id, &kek.version)
+}
+
+fn tell(receipt: &CensusReceipt, name: &str, is_stream: bool) -> Result<()> {
     let keys: Vec<_> = receipt
         .keys()
         .iter()
         .map(|count| {
             json!({
                 "key": count.key.to_string(),
-                "kek": count.kek,
+                "kek": kek_json(&count.kek),
                 "items": count.items,
                 "sole": count.sole,
                 "bytes": count.bytes,
+                "seen": count.seen,
+            })
+        })
+        .collect();
+    let unknown: Vec<_> = receipt
+        .unknown()
+        .iter()
+        .map(|count| {
+            json!({
+                "kek": kek_json(&count.kek),
+                "items": count.items,
+                "bytes": count.bytes,
+                "seen": count.seen,
             })
         })
         .collect();
@@ -181,15 +203,18 @@ fn tell(receipt: &CensusReceipt, name: &str) -> Result<()> {
         "output": name,
         "digest": receipt.digest(),
         "whole": receipt.is_whole(),
+        "started": receipt.started().to_string(),
+        "finished": receipt.finished().to_string(),
         "items": receipt.items(),
         "bytes": receipt.bytes(),
         "foreign": receipt.foreign(),
+        "failed": receipt.failed(),
         "failed_items": receipt.failed_items(),
         "not_covered": receipt.not_covered(),
         "keys": keys,
-        "unknown": receipt.unknown(),
+        "unknown": unknown,
     });
-    show(&object, || {
+    show_beside(is_stream, &object, || {
         let mut rows: Vec<[String; 5]> = Vec::new();
         for count in receipt.keys() {
             rows.push([
@@ -211,9 +236,9 @@ fn tell(receipt: &CensusReceipt, name: &str) -> Result<()> {
         }
         let mut text = table::table(["KEY", "KEK", "ITEMS", "SOLE", "BYTES"], &rows);
         text += &format!(
-            "{} envelopes, {} other items, {} not read; not covered: {}\n",
-            receipt.items(),
-            receipt.foreign(),
+            "{}, {}, {} not read; not covered: {}\n",
+            many(receipt.items(), "envelope"),
+            many(receipt.foreign(), "other item"),
             receipt.failed_items(),
             receipt.not_covered().join(", ")
         );

@@ -3,6 +3,7 @@
 mod ask;
 mod authority;
 mod census;
+mod census_key;
 mod init;
 pub(crate) mod keys;
 mod settings;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use waxseal::ring::config::RingConfig;
-use waxseal::ring::{Reader, RingAdmin, Scope, View};
+use waxseal::ring::{Reader, RingAdmin, Scope, Trust, View};
 
 use crate::arguments::{Actor, AuthorityCommand, Ring, RingCommand, RingFile};
 use crate::failure::{Failure, Result};
@@ -39,9 +40,10 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Init(init) => init::run(&path, actor, init),
         RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
         RingCommand::Status => status::status(&path),
-        RingCommand::Check => status::check(&path),
+        RingCommand::Check(check) => status::check(&path, check),
         RingCommand::Export(transfer) => transfer::export(&path, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
+        RingCommand::CensusKey(key) => census_key::make(key),
         RingCommand::Authority(authority) => match &authority.command {
             AuthorityCommand::Rotate(consent) => authority::rotate(&path, actor, consent),
         },
@@ -77,10 +79,29 @@ pub(crate) struct Administered {
 }
 
 pub(crate) fn open(path: &std::path::Path) -> Result<Opened> {
-    let config = RingConfig::read(path)?;
+    let config = read_config(path)?;
+    let trust = config.trust()?;
+    believing(config, trust)
+}
+
+/// Opens the ring of a configuration, and believes this of it.
+pub(crate) fn believing(config: RingConfig, trust: Trust) -> Result<Opened> {
     let inventory = store::open(&config.store)?;
-    let reader = Reader::new(config.trust()?, inventory);
+    let reader = Reader::new(trust, inventory);
     Ok(Opened { config, reader })
+}
+
+/// Reads a configuration. One that is not there has not been made yet, or is elsewhere.
+pub(crate) fn read_config(path: &std::path::Path) -> Result<RingConfig> {
+    RingConfig::read(path).map_err(|error| {
+        let failure = Failure::from(error);
+        match path.exists() {
+            true => failure,
+            false => {
+                failure.and("; name it with --ring or WAXSEAL_RING, or make a ring with `waxseal ring init`")
+            }
+        }
+    })
 }
 
 pub(crate) fn administer(path: &std::path::Path, actor: &Actor, skip: &[String]) -> Result<Administered> {
@@ -125,6 +146,17 @@ pub(crate) fn show(object: &Value, text: impl FnOnce() -> String) -> Result<()> 
     report::print(&text())
 }
 
+/// The same for a command whose payload may be on standard output: then JSON goes to standard error, and text nowhere.
+pub(crate) fn show_beside(is_stream: bool, object: &Value, text: impl FnOnce() -> String) -> Result<()> {
+    if report::is_json() {
+        return report::result(object, is_stream);
+    }
+    match is_stream {
+        true => Ok(()),
+        false => report::print(&text()),
+    }
+}
+
 /// The result of a command that has no listing of its own.
 pub(crate) fn done(command: &str, fields: Value, text: impl FnOnce() -> String) -> Result<()> {
     let mut object = json!({ "schema": report::SCHEMA, "command": command });
@@ -132,6 +164,12 @@ pub(crate) fn done(command: &str, fields: Value, text: impl FnOnce() -> String) 
         object.extend(fields);
     }
     show(&object, text)
+}
+
+/// A KEK as every JSON of the command has it. What there is not, or what an envelope hides, is null.
+pub(crate) fn kek_json(provider: &str, id: &str, version: &str) -> Value {
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    json!({ "provider": provider, "id": some(id), "version": some(version) })
 }
 
 /// A value of an option that the library parses.

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::ring::{AuthorityKey, Period, Preset, RetireBy, ScopeTemplate, set_settings};
+use waxseal::ring::inventory::MemoryInventory;
+use waxseal::ring::{
+    Authority, AuthorityKey, Period, Preset, RetireBy, RingAdmin, ScopeTemplate, set_settings,
+};
 
 use super::{Opened, done, open, parsed, read_authority, table, wait};
 use crate::arguments::{Actor, Settings};
@@ -24,7 +27,8 @@ pub(crate) struct Edit {
     cadence: Option<Period>,
     overlap: Option<Period>,
     readers: Option<Vec<String>>,
-    census_keys: Option<Vec<AuthorityKey>>,
+    new_census_keys: Vec<AuthorityKey>,
+    old_census_keys: Vec<AuthorityKey>,
 }
 
 impl Edit {
@@ -38,10 +42,16 @@ impl Edit {
             [one] if one.is_empty() => Some(Vec::new()),
             several => Some(several.to_vec()),
         };
-        let census_keys = listed(&options.census_key).map(|keys| {
-            let keys = keys.iter().map(|key| parsed("--census-key", key));
-            keys.collect::<Result<Vec<_>>>()
-        });
+        let keys = |option: &str, keys: &[String]| -> Result<Vec<AuthorityKey>> {
+            keys.iter().map(|key| parsed(option, key)).collect()
+        };
+        let new_census_keys = keys("--census-key", &options.census_key)?;
+        let old_census_keys = keys("--remove-census-key", &options.remove_census_key)?;
+        if new_census_keys.iter().any(|key| old_census_keys.contains(key)) {
+            return Err(Failure::usage(
+                "--census-key and --remove-census-key name the same key",
+            ));
+        }
         Ok(Self {
             scope_template: match &options.scope_template {
                 Some(text) => Some(parsed("--scope-template", text)?),
@@ -65,7 +75,8 @@ impl Edit {
             cadence: period("--cadence", &options.cadence)?,
             overlap: period("--overlap", &options.overlap)?,
             readers: listed(&options.readers),
-            census_keys: census_keys.transpose()?,
+            new_census_keys,
+            old_census_keys,
         })
     }
 
@@ -85,8 +96,27 @@ impl Edit {
         periods.iter().all(|given| given.is_none())
             && options.readers.is_empty()
             && options.census_key.is_empty()
+            && options.remove_census_key.is_empty()
     }
 
+    /// Refuses settings of a new ring that contradict each other, before anything of it is made.
+    pub(crate) fn check_new(&self, actor: &str) -> Result<()> {
+        let (inventory, authority) = (MemoryInventory::new(), Authority::generate()?);
+        wait(RingAdmin::init(&inventory, &authority, actor, |settings| {
+            self.apply_new(settings);
+        }))?;
+        Ok(())
+    }
+
+    /// The same for a new ring, which by default opens for as long as it seals.
+    pub(crate) fn apply_new(&self, settings: &mut waxseal::ring::Settings) {
+        self.apply(settings);
+        if self.max_stale_open.is_none() && settings.max_stale_open.at_most() < settings.max_stale.at_most() {
+            settings.max_stale_open = settings.max_stale;
+        }
+    }
+
+    /// Changes what was asked for, and nothing else.
     pub(crate) fn apply(&self, settings: &mut waxseal::ring::Settings) {
         let put = |to: &mut Period, from: Option<Period>| {
             if let Some(from) = from {
@@ -95,10 +125,6 @@ impl Edit {
         };
         put(&mut settings.max_stale, self.max_stale);
         put(&mut settings.max_stale_open, self.max_stale_open);
-        // Opening is never staler than sealing is allowed to be.
-        if self.max_stale_open.is_none() && settings.max_stale_open.at_most() < settings.max_stale.at_most() {
-            settings.max_stale_open = settings.max_stale;
-        }
         put(&mut settings.lease_age, self.lease_age);
         put(&mut settings.store_delay, self.store_delay);
         put(&mut settings.cooling_off, self.cooling_off);
@@ -116,8 +142,13 @@ impl Edit {
         if let Some(readers) = &self.readers {
             settings.readers.clone_from(readers);
         }
-        if let Some(keys) = &self.census_keys {
-            settings.census_keys.clone_from(keys);
+        settings
+            .census_keys
+            .retain(|key| !self.old_census_keys.contains(key));
+        for key in &self.new_census_keys {
+            if !settings.census_keys.contains(key) {
+                settings.census_keys.push(*key);
+            }
         }
     }
 }
@@ -132,6 +163,13 @@ pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> 
     let edit = Edit::parse(options)?;
     let actor = super::ask::actor(actor)?;
     let ring: Opened = open(path)?;
+    let before = wait(ring.reader.scopes(&[]))?;
+    let listed = &before.settings().census_keys;
+    if let Some(key) = edit.old_census_keys.iter().find(|key| !listed.contains(key)) {
+        return Err(Failure::usage(format!(
+            "--remove-census-key: {key} is no census key of the ring; `waxseal ring status` lists them"
+        )));
+    }
     let authority = read_authority(&ring.config)?;
     wait(set_settings(&ring.reader, &authority, &actor, |settings| {
         edit.apply(settings);

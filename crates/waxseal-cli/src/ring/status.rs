@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
-use waxseal::ring::{STATES, Time};
+use waxseal::ring::{Mark, STATES, Time};
 
-use super::{each_page, open, settings, show, table, wait};
+use super::table::many;
+use super::{Opened, believing, each_page, open, parsed, read_config, settings, show, table, wait};
+use crate::arguments::Check;
 use crate::failure::{Failure, Result};
 use crate::report;
 
@@ -77,7 +79,10 @@ pub(crate) fn status(path: &Path) -> Result<()> {
             ("next due", table::or_dash(next)),
         ];
         for (row, count) in STATES.iter().zip(counts).filter(|(_, count)| *count > 0) {
-            rows.push((row.state.name(), format!("{count} keys")));
+            rows.push((
+                row.state.name(),
+                many(u64::try_from(count).unwrap_or(u64::MAX), "key"),
+            ));
         }
         rows.extend(settings::shown(view.settings()));
         for beat in &beats {
@@ -103,9 +108,37 @@ pub(crate) fn status(path: &Path) -> Result<()> {
     })
 }
 
+/// What a look without a mark has not noticed, and how to get one.
+fn no_mark(ring: &Opened) -> String {
+    let next = match &ring.config.mark {
+        Some(path) => format!("from now on {} holds one", path.display()),
+        None => "set mark = \"FILE\" in the ring's configuration, which then keeps one".to_owned(),
+    };
+    format!(
+        "nothing newer was known to compare with, so an older dump of the inventory was not noticed: give --mark with the mark of another \
+         machine or of the last export; {next}"
+    )
+}
+
 /// Verifies every record, and names what is wrong.
-pub(crate) fn check(path: &Path) -> Result<()> {
-    let ring = open(path)?;
+pub(crate) fn check(path: &Path, options: &Check) -> Result<()> {
+    let config = read_config(path)?;
+    let mut trust = config.trust()?;
+    if let Some(mark) = &options.mark {
+        let mark: Mark = parsed("--mark", mark)?;
+        match trust.mark() {
+            Some(kept) if kept.revision == mark.revision && kept.head != mark.head => {
+                return Err(Failure::attention(format!(
+                    "--mark and the mark file have two heads of revision {}: one of them is of another ring, or this ring was taken back \
+                     to an older state and went on from there",
+                    mark.revision
+                )));
+            }
+            Some(kept) if kept.revision > mark.revision => {}
+            _ => trust = trust.with_mark(mark),
+        }
+    }
+    let ring = believing(config, trust)?;
     let check = wait(ring.reader.check())?;
     let now = wait(ring.reader.inventory().now())?;
     ring.end()?;
@@ -121,6 +154,9 @@ pub(crate) fn check(path: &Path) -> Result<()> {
             )
         })
         .collect();
+    if check.compared.is_none() {
+        findings.push((None, None, no_mark(&ring), false));
+    }
     let here = Time::try_from(SystemTime::now())?;
     if now.since(here).max(here.since(now)) > SKEW {
         // Overlaps, cooling-off and evidence go by that clock.
@@ -139,6 +175,7 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         "good": check.is_good(),
         "revision": check.mark.revision,
         "mark": check.mark.to_string(),
+        "compared": check.compared.map(|mark| mark.to_string()),
         "authority": check.authority.to_string(),
         "scopes": check.scopes,
         "keys": keys,
@@ -150,11 +187,20 @@ pub(crate) fn check(path: &Path) -> Result<()> {
             .collect::<Vec<_>>(),
     });
     show(&object, || {
-        let total: usize = check.keys.iter().sum();
+        let count = |count: usize, what| many(u64::try_from(count).unwrap_or(u64::MAX), what);
         let mut text = format!(
-            "revision {}: {total} keys in {} scopes verified\n",
-            check.mark.revision, check.scopes
+            "revision {}: {} in {} verified\nmark: {}\n",
+            check.mark.revision,
+            count(check.keys.iter().sum(), "key"),
+            count(check.scopes, "scope"),
+            check.mark
         );
+        if let Some(compared) = check.compared {
+            text += &format!(
+                "not older than revision {}, which was seen before\n",
+                compared.revision
+            );
+        }
         for (_, _, what, is_error) in &findings {
             let kind = if *is_error { "error" } else { "note" };
             text += &format!("{kind}: {}\n", crate::failure::printable(what));
@@ -164,7 +210,8 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     match check.findings.iter().filter(|finding| finding.is_error).count() {
         0 => Ok(()),
         errors => Err(Failure::attention(format!(
-            "{errors} of the ring's records do not verify; see docs/runbooks/ring-restore"
+            "the ring does not verify: {}; look at who can write the inventory, and restore the newest export: docs/runbooks/ring-backup",
+            many(u64::try_from(errors).unwrap_or(u64::MAX), "error")
         ))),
     }
 }

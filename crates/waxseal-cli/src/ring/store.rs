@@ -11,6 +11,20 @@ use crate::failure::{Failure, Result};
 
 /// Opens an inventory that is there.
 pub(crate) fn open(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
+    open_it(store).map_err(|failure| named(failure, store))
+}
+
+/// Opens an inventory, and makes it if it is not there.
+pub(crate) fn create(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
+    create_it(store).map_err(|failure| named(failure, store))
+}
+
+/// Says which inventory it is, too.
+fn named(failure: Failure, store: &StoreAt) -> Failure {
+    failure.and(&format!(" (the ring's inventory is {store})"))
+}
+
+fn open_it(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
     match store {
         StoreAt::Sqlite(path) => Ok(Arc::new(wait(SqliteInventory::open(path.as_path()))?)),
         StoreAt::PostgresEnv { variable, name } => postgres(variable, name, false),
@@ -18,8 +32,7 @@ pub(crate) fn open(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
     }
 }
 
-/// Opens an inventory, and makes it if it is not there.
-pub(crate) fn create(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
+fn create_it(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
     match store {
         StoreAt::Sqlite(path) => Ok(Arc::new(wait(SqliteInventory::create(path.as_path()))?)),
         StoreAt::PostgresEnv { variable, name } => postgres(variable, name, true),

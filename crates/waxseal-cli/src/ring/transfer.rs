@@ -4,13 +4,14 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use serde_json::json;
-use waxseal::ring::config::RingConfig;
 use waxseal::ring::import as fill;
+use waxseal::ring::inventory::MemoryInventory;
 
 use super::using::replace;
-use super::{ask, done, open, sources, store, wait};
+use super::{ask, done, open, read_config, show_beside, sources, store, wait};
 use crate::arguments::{Import, Transfer};
 use crate::failure::{Failure, Result};
+use crate::report;
 use crate::stream::{Access, Input, Output};
 
 /// The greatest export that is read.
@@ -28,19 +29,21 @@ pub(crate) fn export(path: &Path, options: &Transfer) -> Result<()> {
         .map_err(|error| Failure::of_io("write", &name, error))?;
     output.finish()?;
     ring.end()?;
-    if is_stream {
-        return Ok(());
-    }
-    done(
-        "ring export",
-        json!({ "output": name.to_string(), "mark": mark.to_string(), "bytes": text.len() }),
-        || format!("revision {} is in {name}\n", mark.revision),
-    )
+    let object = json!({
+        "schema": report::SCHEMA,
+        "command": "ring export",
+        "output": name.to_string(),
+        "mark": mark.to_string(),
+        "bytes": text.len(),
+    });
+    show_beside(is_stream, &object, || {
+        format!("revision {} is in {name}; its mark is {mark}\n", mark.revision)
+    })
 }
 
 /// Fills an empty inventory. Its place and what is believed stand in the configuration.
 pub(crate) fn import(path: &Path, options: &Import) -> Result<()> {
-    let config = RingConfig::read(path)?;
+    let config = read_config(path)?;
     let trust = config.trust()?;
     let mut input = Input::open(Some(&options.file))?;
     let name = input.name();
@@ -54,8 +57,26 @@ pub(crate) fn import(path: &Path, options: &Import) -> Result<()> {
         &options.consent,
         &format!("This fills the empty inventory {} with {name}.", config.store),
     )?;
+    // What does not verify leaves nothing behind.
+    wait(fill(&trust, &MemoryInventory::new(), &text))?;
     let inventory = store::create(&config.store)?;
-    let mark = wait(fill(&trust, &*inventory, &text))?;
+    let held = || -> Result<()> {
+        match wait(inventory.revision())? {
+            0 => Ok(()),
+            revision => Err(Failure::refused(format!(
+                "the inventory {} holds a ring already, at revision {revision}, and only an empty one is filled: verify it with `waxseal \
+                 ring check`; to go back to the export all the same, move the inventory away first, or name another in {}",
+                config.store,
+                path.display()
+            ))),
+        }
+    };
+    held()?;
+    let mark = match wait(fill(&trust, &*inventory, &text)) {
+        Ok(mark) => mark,
+        // Somebody else may have been faster.
+        Err(failure) => return Err(held().err().unwrap_or(failure)),
+    };
     config.keep_mark(&waxseal::ring::Trust::new(config.ring, config.authority).with_mark(mark))?;
     done(
         "ring import",

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use waxseal::Builder;
 use waxseal::backend::kek_uri::{KekUri, KeyManagers};
-use waxseal::ring::config::{RingConfig, StoreAt};
+use waxseal::envelope::KekRef;
+use waxseal::ring::config::StoreAt;
 use waxseal::ring::{Backends, KeyRecord, KeyRing};
 
-use super::{each_page, environment, open, store, wait};
+use super::{each_page, environment, open, read_config, store, wait};
 use crate::failure::{Failure, Result};
 use crate::stream::{Place, Replace, Source};
 
 /// Seals and opens under the keys of a ring. While a stream goes on, the ring is watched.
 pub(crate) fn source(builder: Builder, path: &Path) -> Result<Builder> {
-    let config = RingConfig::read(path)?;
+    let config = read_config(path)?;
     let inventory = store::open(&config.store)?;
     let backends: Arc<dyn Backends> = Arc::new(config.backends(Arc::new(environment()))?);
     let trust = Arc::new(config.trust()?);
@@ -25,7 +26,7 @@ pub(crate) fn source(builder: Builder, path: &Path) -> Result<Builder> {
 
 /// The files of a ring that no output may overwrite.
 pub(crate) fn sources(path: &Path) -> Result<Vec<Source>> {
-    let config = RingConfig::read(path)?;
+    let config = read_config(path)?;
     let mut files = vec![("the ring's configuration", path)];
     if let StoreAt::Sqlite(path) = &config.store {
         files.push(("the ring's inventory", path));
@@ -59,24 +60,37 @@ pub(super) fn replace(own: &[Source]) -> Replace<'_> {
     }
 }
 
-/// Each key of a ring that opens, and what its record leads to.
-pub(crate) fn each_key(path: &Path) -> Result<Vec<(String, waxseal::Result<KeyManagers>)>> {
+/// A key of a ring, and what its record leads to.
+pub(crate) struct RingKey {
+    pub(crate) name: String,
+    pub(crate) kek: KekRef,
+    pub(crate) opened: waxseal::Result<KeyManagers>,
+}
+
+/// Each key of a ring that opens.
+pub(crate) fn each_key(path: &Path) -> Result<Vec<RingKey>> {
     let ring = open(path)?;
     let backends = ring.config.backends(Arc::new(environment()))?;
-    let mut found = Vec::new();
+    let mut records = Vec::new();
     each_page(&ring.reader, |page| {
-        for key in page.all_keys().filter(|key| key.unwraps()) {
-            let name = format!("{} ({} in {})", key.provenance.uri, key.state, key.scope);
-            found.push((name, pollster::block_on(open_key(key, &backends))));
-        }
+        records.extend(page.all_keys().filter(|key| key.unwraps()).cloned());
     })?;
     ring.end()?;
-    if found.is_empty() {
+    if records.is_empty() {
         return Err(Failure::attention(
             "the ring has no key that opens anything; create one with `waxseal keys create`",
         ));
     }
-    Ok(found)
+    records
+        .iter()
+        .map(|key| {
+            Ok(RingKey {
+                name: format!("{} ({} in {})", key.provenance.uri, key.state, key.scope),
+                kek: key.provenance.kek()?,
+                opened: pollster::block_on(open_key(key, &backends)),
+            })
+        })
+        .collect()
 }
 
 async fn open_key(key: &KeyRecord, backends: &dyn Backends) -> waxseal::Result<KeyManagers> {

@@ -33,7 +33,7 @@ fn a_key_that_does_not_work_is_named_and_the_exit_code_says_so() {
     assert!(bad.contains("fails") && !bad.contains("works"), "{table}");
     assert!(table.contains("variable NOBODY_SETS_THIS is not set"), "{table}");
     assert!(
-        run.stderr.contains("1 of 2 keys need attention"),
+        run.stderr.contains("1 of 2 keys needs attention"),
         "{}",
         run.stderr
     );

@@ -231,7 +231,7 @@ fn an_inventory_that_is_away_comes_back() {
     assert!(!shell.path("ring.db").exists());
     fs::rename(shell.path("away.db"), shell.path("ring.db")).unwrap();
     let said = done(shell.runbook("ring-away", &["1"]));
-    assert!(said.contains("1 keys in 1 scopes verified"), "{said}");
+    assert!(said.contains("1 key in 1 scope verified"), "{said}");
     shell.all_open();
 }
 

@@ -142,7 +142,7 @@ pub(crate) fn fault(error: sqlx::Error) -> Error {
         ),
         "42501" => of(
             ErrorKind::Denied,
-            "the role may not do that; grant it the right, or use another role",
+            "the role may not do that; grant it the right, or take another role",
         ),
         "25006" => of(
             ErrorKind::Denied,
@@ -161,10 +161,13 @@ pub(crate) fn fault(error: sqlx::Error) -> Error {
             ErrorKind::Unavailable,
             "the transaction was ended in favor of another one",
         ),
-        "3D000" => of(ErrorKind::Configuration, "there is no such database"),
+        "3D000" => of(
+            ErrorKind::Configuration,
+            "there is no such database; create it, or correct the URL",
+        ),
         "42P01" | "42703" => of(
             ErrorKind::Configuration,
-            "the tables of the inventory are not there, or are others; make them by `create`",
+            "the tables of the inventory are not there, or are others; restore an export, or make a ring there",
         ),
         // Connections; too many connections; the server stops or starts.
         code if code.starts_with("08") || code.starts_with("57P") || code == "53300" => {

@@ -48,7 +48,7 @@ fn a_file_is_made_for_its_owner_alone_and_opened_only_if_it_exists() {
         let error = SqliteInventory::open(&*path).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(
-            error.to_string().contains("ring.db") && error.to_string().contains("create"),
+            error.to_string().contains("ring.db") && error.to_string().contains("make a ring"),
             "{error}"
         );
         assert!(!path.exists());

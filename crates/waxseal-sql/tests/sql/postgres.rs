@@ -73,7 +73,7 @@ fn a_database_without_tables_and_one_that_does_not_exist_are_said_to_be() {
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("create"), "{error}");
+        assert!(error.to_string().contains("make a ring"), "{error}");
         let url = database.url().replace("/postgres?", "/there-is-none?");
         let config = PostgresConfig::new(&url.into(), "r").unwrap();
         let error = PostgresInventory::connect(config).await.unwrap_err();

@@ -10,7 +10,7 @@ use super::id_of;
 use crate::arguments::{List, Show};
 use crate::failure::Result;
 use crate::report;
-use crate::ring::{each_page, open, parsed, show as print, table, wait};
+use crate::ring::{each_page, kek_json, open, parsed, show as print, table, wait};
 
 /// Lists the keys, by scope and by the time they were made.
 pub(super) fn list(path: &Path, options: &List) -> Result<()> {
@@ -195,11 +195,7 @@ fn to_json(key: &KeyRecord) -> Value {
         "scope": key.scope.to_string(),
         "slot": key.slot.to_string(),
         "state": key.state.name(),
-        "kek": {
-            "provider": key.provenance.provider,
-            "id": key.provenance.id,
-            "version": Some(&key.provenance.version).filter(|version| !version.is_empty()),
-        },
+        "kek": kek_json(&key.provenance.provider, &key.provenance.id, &key.provenance.version),
         "algorithm": key.algorithm,
         "class": class_of(key),
         "protection": protection(key.protection),

@@ -14,7 +14,7 @@ use waxseal::ring::evidence::CensusReceipt;
 use waxseal::ring::{Moved, Orphan};
 use waxseal::ring::{RecordId, State};
 
-use super::{parsed, path_of};
+use super::{kek_json, parsed, path_of};
 use crate::arguments::{Keys, KeysCommand};
 use crate::failure::{Failure, Result, printable};
 use crate::warnings;
@@ -48,7 +48,10 @@ fn moved(command: &str, moved: &Moved) -> Result<()> {
     super::done(
         command,
         json!({ "moves": [move_json(moved.key, Some(moved.from), moved.to)] }),
-        || format!("{} is {}, and was {}\n", moved.key, moved.to, moved.from),
+        || match moved.to == moved.from {
+            true => format!("{} is {}\n", moved.key, moved.to),
+            false => format!("{} is {}, and was {}\n", moved.key, moved.to, moved.from),
+        },
     )
 }
 
@@ -64,7 +67,20 @@ fn warn(errors: &[waxseal::Error]) {
 }
 
 fn orphan_json(orphan: &Orphan) -> Value {
-    json!({ "provider": orphan.provider, "kek": orphan.kek, "version": orphan.version })
+    kek_json(&orphan.provider, &orphan.kek, &orphan.version)
+}
+
+/// What a rotation has made at a backend and cannot use.
+fn orphan_text(orphan: &Orphan) -> String {
+    let version = match orphan.version.as_str() {
+        "" => String::new(),
+        version => format!(" version {}", printable(version)),
+    };
+    format!(
+        "not of the ring, and never used: {} {}{version}\n",
+        orphan.provider,
+        printable(&orphan.kek)
+    )
 }
 
 /// Reads a receipt. It is believed only after it was verified.
@@ -74,5 +90,10 @@ fn receipt(path: &Path) -> Result<CensusReceipt> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     read.map_err(|error| Failure::of_io("read", path.display(), error))?;
-    Ok(CensusReceipt::from_bytes(&bytes)?)
+    CensusReceipt::from_bytes(&bytes).map_err(|error| match error.kind() {
+        waxseal::ErrorKind::InvalidArgument => {
+            Failure::usage_of(&format!("--receipt: {}", path.display()), &error)
+        }
+        _ => error.into(),
+    })
 }

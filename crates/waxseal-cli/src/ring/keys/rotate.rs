@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use waxseal::ring::{Rollout, Rotated, Rotation, Target, Unfinished};
 
-use super::{id_of, orphan_json, warn};
+use super::{id_of, orphan_json, orphan_text, warn};
 use crate::arguments::{Actor, Rotate};
 use crate::failure::{Failure, Result};
 use crate::ring::{administer, done, parsed, wait};
@@ -129,12 +129,7 @@ fn line(rotated: &Rotated) -> String {
         );
     }
     for orphan in &rotated.orphans {
-        text += &format!(
-            "  not of the ring, and never used: {} {} version {}\n",
-            orphan.provider,
-            crate::failure::printable(&orphan.kek),
-            crate::failure::printable(&orphan.version)
-        );
+        text += &format!("  {}", orphan_text(orphan));
     }
     text
 }

@@ -8,7 +8,7 @@ use waxseal::ring::Time;
 use waxseal::ring::evidence::VerifiedReceipt;
 use waxseal::ring::{EvidenceSource, RingAdmin, Tick, Verdict};
 
-use super::{orphan_json, receipt, warn};
+use super::{orphan_json, orphan_text, receipt, warn};
 use crate::arguments::{self, Actor};
 use crate::failure::{Failure, Result, printable};
 use crate::report;
@@ -159,12 +159,7 @@ fn print(tick: &Tick) -> Result<()> {
             text += &format!("done by somebody else: {} {}\n", due.action, due.key);
         }
         for orphan in &tick.orphans {
-            text += &format!(
-                "not of the ring, and never used: {} {} version {}\n",
-                orphan.provider,
-                printable(&orphan.kek),
-                printable(&orphan.version)
-            );
+            text += &orphan_text(orphan);
         }
         match tick.next {
             Some(next) => text += &format!("next: {next}\n"),

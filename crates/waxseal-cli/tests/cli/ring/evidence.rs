@@ -240,7 +240,11 @@ fn receipts_of_others_and_changed_ones_are_refused() {
     let said = ring.fails(10, &retire);
     assert!(said.contains("was changed"), "{said}");
     ring.0.write("receipt.json", "{}");
-    ring.fails(1, &retire);
+    let said = ring.fails(2, &retire);
+    assert!(
+        said.contains("--receipt: receipt.json: this is no census receipt"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -269,8 +273,8 @@ fn watching_goes_on_after_something_was_refused() {
     child.wait().unwrap();
 }
 
-#[test]
-fn a_receipt_verifies_from_the_specification_alone() {
+/// Runs a program of Python, if there is one with `cryptography`.
+fn python() -> Option<impl Fn(&[&str], &[u8]) -> Run> {
     use std::process::{Command, Stdio};
     let python = std::env::var_os("WAXSEAL_PYTHON").unwrap_or_else(|| "python3".into());
     let can = Command::new(&python).args(["-c", "import cryptography"]).output();
@@ -281,8 +285,194 @@ fn a_receipt_verifies_from_the_specification_alone() {
             "python with cryptography is needed"
         );
         println!("skipped: no python with cryptography");
-        return;
+        return None;
     }
+    Some(move |arguments: &[&str], stdin: &[u8]| {
+        let child = Command::new(&python)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        end(child, stdin)
+    })
+}
+
+#[test]
+fn an_export_verifies_from_the_specification_alone() {
+    let Some(python) = python() else { return };
+    let (ring, id) = Ring::with_key();
+    ring.json(&["ring", "export", "before.json"]);
+    let rotated = ring.json(&["keys", "rotate", &id, "--reason", "test"]);
+    let successor = text(&rotated["rotated"][0]["key"]);
+    let authority = text(&ring.json(&["ring", "authority", "rotate", "--yes"])["previous"]);
+    ring.json(&["keys", "create", "--scope", "tenant/a", "--kek", "local"]);
+    ring.json(&["ring", "export", "export.json"]);
+    let status = ring.json(&["ring", "status"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/ring_reader.py");
+    let verify = |export: &Value| {
+        let arguments = [script, &text(&status["ring"]), &authority];
+        python(&arguments, export.to_string().as_bytes())
+    };
+    let read = |name: &str| -> Value { serde_json::from_slice(&ring.0.read(name)).unwrap() };
+    let (before, export) = (read("before.json"), read("export.json"));
+    let run = verify(&export);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let mut lines: Vec<String> = String::from_utf8(run.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for line in [
+        format!("{id} / default deprecated"),
+        format!("{successor} / default active"),
+    ] {
+        assert!(lines.contains(&line), "{lines:?}");
+    }
+
+    // What was changed is named.
+    let refused = |export: &Value, says: &[&str]| {
+        let run = verify(export);
+        assert_eq!(run.code, 1, "{}", String::from_utf8_lossy(&run.stdout));
+        for words in says {
+            assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+        }
+    };
+    let row_of = |export: &Value, id: &str| {
+        let rows = export["rows"].as_array().unwrap();
+        rows.iter().position(|row| row["id"] == id).unwrap()
+    };
+    let mut changed = export.clone();
+    let at = row_of(&export, &id);
+    let body = text(&changed["rows"][at]["signed"]["body"]);
+    changed["rows"][at]["signed"]["body"] = body.replacen("deprecated", "Deprecated", 1).into();
+    refused(&changed, &[&id, "not the one that the head signs"]);
+    // A row, also the only one of its scope.
+    for missing in [
+        &id,
+        &text(&export["rows"][row_of_scope(&export, "tenant/a")]["id"]),
+    ] {
+        let mut without = export.clone();
+        let at = row_of(&export, missing);
+        without["rows"].as_array_mut().unwrap().remove(at);
+        refused(&without, &[missing, "missing"]);
+    }
+    // The state of another revision, whole and in parts.
+    let mut older = export.clone();
+    let (at, then) = (row_of(&export, &id), row_of(&before, &id));
+    older["rows"][at] = before["rows"][then].clone();
+    refused(&older, &[&id, "not the one that the head signs"]);
+    let mut older = export.clone();
+    older["head"] = before["head"].clone();
+    refused(&older, &["head"]);
+    let mut later = export.clone();
+    later["revision"] = (export["revision"].as_u64().unwrap() + 1).into();
+    refused(&later, &["the head is of another ring or revision"]);
+}
+
+fn row_of_scope(export: &Value, scope: &str) -> usize {
+    let rows = export["rows"].as_array().unwrap();
+    rows.iter().position(|row| row["scope"] == scope).unwrap()
+}
+
+/// A machine that counts needs no authority, and what it has signed counts for as long as the settings list its key.
+#[test]
+fn a_census_key_signs_for_as_long_as_it_is_listed() {
+    let ring = Ring::none();
+    ring.json(&["ring", "init", "--overlap", "PT0S"]);
+    let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
+    let first = text(&made["moves"][0]["key"]);
+    ring.json(&["keys", "rotate", &first, "--reason", "test"]);
+    fs::create_dir(ring.0.path("data")).unwrap();
+    let made = ring.json(&["ring", "census-key", "census.key"]);
+    assert_eq!(made["output"], "census.key");
+    let public = text(&made["census_key"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(ring.0.path("census.key"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let said = ring.fails(8, &["ring", "census-key", "census.key"]);
+    assert!(said.contains("never overwritten"), "{said}");
+
+    // The machine that counts: a configuration without the authority.
+    let config = fs::read_to_string(ring.0.path("ring.toml")).unwrap();
+    ring.0
+        .write("reader.toml", config.split("# Only where keys").next().unwrap());
+    let census = |more: &[&str]| {
+        let census = [
+            "census",
+            "data",
+            "--receipt",
+            "receipt.json",
+            "--ring",
+            "reader.toml",
+        ];
+        ring.run(&[&census[..], more].concat())
+    };
+    let run = census(&[]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("--key") && run.stderr.contains("census-key"),
+        "{}",
+        run.stderr
+    );
+    let by_key = ["--key", "census.key"];
+    let run = census(&by_key);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("ring set --census-key"), "{}", run.stderr);
+
+    let set = ring.json(&["ring", "set", "--census-key", &public]);
+    assert_eq!(set["settings"]["census_keys"], serde_json::json!([public]));
+    // Another one is added, and one that is there is not there twice.
+    let other = text(&ring.json(&["ring", "census-key", "other.key"])["census_key"]);
+    let set = ring.json(&["ring", "set", "--census-key", &public, "--census-key", &other]);
+    assert_eq!(set["settings"]["census_keys"], serde_json::json!([public, other]));
+    ring.hurry();
+    let retire = ["keys", "retire", &first, "--receipt", "receipt.json"];
+    for _ in 0..200 {
+        assert_eq!(census(&by_key).code, 0);
+        // It is refused for the time alone, if at all: the signature counts.
+        let tick = ring.run(&["keys", "tick", "--receipt", "receipt.json"]);
+        if tick.code == 0 {
+            break;
+        }
+        assert!(tick.stderr.contains("the census began"), "{}", tick.stderr);
+    }
+    assert_eq!(ring.state_of(&first), "retired");
+    ring.json(&["keys", "reinstate", &first, "--reason", "again"]);
+
+    let said = ring.fails(
+        2,
+        &[
+            "ring",
+            "set",
+            "--census-key",
+            &public,
+            "--remove-census-key",
+            &public,
+        ],
+    );
+    assert!(said.contains("the same key"), "{said}");
+    let set = ring.json(&["ring", "set", "--remove-census-key", &public]);
+    assert_eq!(set["settings"]["census_keys"], serde_json::json!([other]));
+    let said = ring.fails(10, &retire);
+    assert!(said.contains("neither by the authority"), "{said}");
+    assert_eq!(census(&by_key).code, 4);
+    let said = ring.fails(2, &["ring", "set", "--remove-census-key", &public]);
+    assert!(said.contains("is no census key"), "{said}");
+}
+
+#[test]
+fn a_receipt_verifies_from_the_specification_alone() {
+    let Some(python) = python() else { return };
     let (ring, id) = Ring::with_key();
     fs::create_dir(ring.0.path("data")).unwrap();
     ring.seal("data/a.wax", "alice");
@@ -291,14 +481,10 @@ fn a_receipt_verifies_from_the_specification_alone() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/ring_receipt.py");
     let verify = |receipt: &[u8]| {
         let (ring, authority) = (text(&status["ring"]), text(&status["authority"]));
-        let child = Command::new(&python)
-            .args([script, &ring, &status["revision"].to_string(), &authority])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        end(child, receipt)
+        python(
+            &[script, &ring, &status["revision"].to_string(), &authority],
+            receipt,
+        )
     };
     let receipt = ring.0.read("receipt.json");
     let run = verify(&receipt);

@@ -69,6 +69,7 @@ fn listings_have_the_documented_fields() {
         fields(&check),
         [
             "authority",
+            "compared",
             "findings",
             "good",
             "keys",

@@ -2,7 +2,9 @@
 
 mod administration;
 mod evidence;
+mod init;
 mod listings;
+mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
 
