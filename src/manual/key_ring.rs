@@ -26,8 +26,9 @@
 //! waxseal ring check
 //! ```
 //!
-//! `waxseal ring init --adopt KEK-URI` registers a KEK that wraps data already: envelopes of before open as before. `ring init` can be run
-//! again after an interruption, and overwrites nothing.
+//! `waxseal ring init --adopt KEK-URI` registers a KEK that wraps data already: envelopes of before open as before. `ring init` overwrites nothing, and
+//! writes `ring.toml` last. If it was interrupted, or could not use the KEK, run it again: it goes on with what is there. With `--ring payments.toml` the files
+//! are named `payments.db` and so on, so that several rings can be neighbors.
 //!
 //! In an application:
 //!
@@ -127,6 +128,10 @@
 //!
 //! Before you lower `max_stale` or `lease_age`, wait for the old value once: a process that has not read the new settings goes by the old ones.
 //!
+//! The machine that counts needs no authority: `waxseal ring census-key census.key` makes a key that signs receipts and nothing else, `waxseal ring set
+//! --census-key PUBLIC-KEY` lists it in the settings, and `waxseal census ... --key census.key` signs with it. After `--remove-census-key` nothing that it has
+//! signed counts anymore.
+//!
 //! A census covers what it was given, and says so: `covers` and `not_covered` in the receipt. It never covers backups. Keep a retired key as
 //! long as a backup may hold envelopes under it.
 //!
@@ -161,8 +166,9 @@
 //! `waxseal ring export FILE` writes the whole ring, from one moment, after it was verified. The export holds no secret: the KEKs stay in
 //! their backends. Back up three things, in different places: the export, `ring.authority` (or the KEK that seals it), and local key files.
 //!
-//! To restore, fill an empty inventory: `waxseal ring import FILE`. An export that is older than the mark file is refused: keys
-//! may have moved since. If there is nothing newer, delete the mark file of each process in full knowledge of that: a
+//! To restore, move away what is left of the inventory, and fill an empty one: `waxseal ring import FILE`. An export that is older than the mark
+//! file is refused: keys may have moved since. A machine that has no mark file cannot notice that, and `waxseal ring check` says so: give it the mark of another machine
+//! or of the last export, `waxseal ring check --mark REVISION:HEX`. If there is nothing newer, delete the mark file of each process in full knowledge of that: a
 //! key that was rotated after the export is unknown to the ring, and what was sealed under it does not open until the key is adopted again
 //! (`waxseal keys adopt`). The KEK itself still exists in its backend.
 //!

@@ -117,6 +117,8 @@ impl Ring {
 struct Away {
     inner: MemoryInventory,
     left: AtomicUsize,
+    /// How many nodes were asked for.
+    nodes: AtomicUsize,
 }
 
 #[async_trait]
@@ -125,6 +127,7 @@ impl Inventory for Away {
         self.inner.revision().await
     }
     async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
+        self.nodes.fetch_add(nodes.len(), Ordering::SeqCst);
         self.inner.read(scopes, nodes).await
     }
     async fn commit(&self, change: &Change) -> Result<()> {
@@ -185,6 +188,27 @@ fn a_view_shows_what_was_written_and_the_absence_of_the_rest() {
     assert_eq!(page.all_keys().count(), 1);
     let check = block_on(reader.check()).unwrap();
     assert_eq!((check.scopes, check.keys[1], check.findings), (2, 2, vec![]));
+}
+
+#[test]
+fn a_check_reads_the_tree_once_and_says_what_it_was_compared_with() {
+    let ring = Ring::new();
+    let keys: Vec<_> = (0..250)
+        .map(|number| key(&scope(&format!("t/{number}")), "k"))
+        .collect();
+    ring.put(&keys.iter().collect::<Vec<_>>());
+    let counted = Arc::new(Away {
+        inner: ring.inventory.clone(),
+        left: AtomicUsize::new(0),
+        nodes: AtomicUsize::new(0),
+    });
+    let reader = Reader::new(ring.trust(), counted.clone());
+    let check = block_on(reader.check()).unwrap();
+    assert_eq!((check.scopes, check.keys[1], check.compared), (250, 250, None));
+    // And its root once more, to see whether it is still the same.
+    assert_eq!(counted.nodes.load(Ordering::SeqCst), tree::all_paths().len() + 1);
+    let again = block_on(reader.check()).unwrap();
+    assert_eq!(again.compared, Some(check.mark));
 }
 
 #[test]
@@ -500,6 +524,7 @@ fn an_authority_follows_another_and_can_be_interrupted_anywhere() {
         let away = Arc::new(Away {
             inner: ring.inventory.clone(),
             left: AtomicUsize::new(away_after),
+            nodes: AtomicUsize::new(0),
         });
         let reader = Reader::new(ring.trust(), away);
         let interrupted = block_on(rotate_authority(&reader, &ring.authority, &next, "test"));

@@ -106,7 +106,7 @@ fn kill_at_random(work: &impl Fn(usize) -> String) -> usize {
             began.elapsed() < Duration::from_secs(300),
             "the processes do not end"
         );
-        std::thread::sleep(Duration::from_millis(100 + next(400)));
+        std::thread::sleep(Duration::from_millis(250 + next(750)));
         let victim = usize::try_from(next(PROCESSES as u64)).unwrap();
         for (number, worker) in workers.iter_mut().enumerate() {
             let Some(child) = worker else { continue };

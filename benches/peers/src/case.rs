@@ -22,8 +22,11 @@ impl Work {
         }
     }
 
-    fn time(&mut self, times: u32) -> Duration {
+    fn prepare(&mut self, times: u32) {
         (self.prepare)(times);
+    }
+
+    fn time(&mut self, times: u32) -> Duration {
         let watch = Stopwatch::start();
         (self.run)(times);
         watch.elapsed()
@@ -63,6 +66,11 @@ pub fn measure(pairs: &mut [Pair], rounds: u32) -> Vec<Measured> {
     let times: Vec<u32> = works.iter_mut().map(|work| calibrate(work)).collect();
     let mut best = vec![f64::INFINITY; works.len()];
     for _ in 0..rounds {
+        // All copies first: one that is made directly before its own case would be in the processor's caches, and what the
+        // other cases read is not.
+        for (work, times) in works.iter_mut().zip(&times) {
+            work.prepare(*times);
+        }
         for ((work, times), best) in works.iter_mut().zip(&times).zip(&mut best) {
             let nanos = work.time(*times).as_secs_f64() * 1e9 / f64::from(*times);
             *best = best.min(nanos);
@@ -85,6 +93,10 @@ pub fn measure(pairs: &mut [Pair], rounds: u32) -> Vec<Measured> {
 
 /// How many times fit into one turn.
 fn calibrate(work: &mut Work) -> u32 {
-    let once = work.time(1).min(work.time(1)).max(Duration::from_nanos(50));
+    let mut once = || {
+        work.prepare(1);
+        work.time(1)
+    };
+    let once = once().min(once()).max(Duration::from_nanos(50));
     u32::try_from(TURN.as_nanos() / once.as_nanos()).map_or(1, |times| times.clamp(1, 2000))
 }

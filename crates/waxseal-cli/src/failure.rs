@@ -227,6 +227,9 @@ impl From<Error> for Failure {
                 "; give the --context it was sealed with, whose keys `waxseal inspect` lists"
             }
             ErrorKind::NoUsableKey => "; name that key with --kek",
+            ErrorKind::NoKeyForScope => {
+                "; see `waxseal keys list`, and create one with `waxseal keys create`"
+            }
             ErrorKind::Malformed { field: "magic", .. } => "; this is no waxseal envelope",
             ErrorKind::Malformed { .. } => "; the data was altered or cut off: fetch it again",
             ErrorKind::UnsupportedVersion { .. } | ErrorKind::Unsupported { .. } => {

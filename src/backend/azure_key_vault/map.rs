@@ -162,7 +162,7 @@ fn of_credential(error: &SdkError) -> Error {
         return fault.to_error();
     }
     if causes(error).any(|cause| cause.is::<NoToken>()) {
-        return Error::new(ErrorKind::TimedOut).with_detail("what gives tokens did not answer in time");
+        return Error::new(ErrorKind::TimedOut).with_detail("the token endpoint did not answer in time");
     }
     let answer = causes(error).find_map(|cause| match cause.downcast_ref::<SdkError>()?.kind() {
         SdkKind::HttpResponse {

@@ -102,7 +102,8 @@ impl UriBackends {
             allowed => format!("what may be is {}", allowed.join(", ")),
         };
         Err(Error::configuration(format!(
-            "the ring names the KEK {parsed}, which may not be named in this process: {allowed}"
+            "the KEK {parsed} may not be named by the ring in this process: {allowed}; if it is right, add it to `allow` in the ring's \
+             configuration"
         )))
     }
 

@@ -233,7 +233,7 @@ pub struct KeyRecord {
     /// Who has cancelled its destruction, until the backend has called it off and the key is what it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destruction_cancelled: Option<Cancelled>,
-    /// Whether it was taken back before it wrapped anything. The ring does not have it any more, and its KEK was not touched.
+    /// Whether it was taken back before it wrapped anything. The ring does not have it anymore, and its KEK was not touched.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taken_back: bool,
     /// When it was destroyed.

@@ -37,7 +37,7 @@ impl RingAdmin {
                     // Room for this move, and whoever is telling the backend at this time notes it.
                     if key.room() < 5 {
                         return Err(refused(format!(
-                            "the destruction of the key {id} cannot be cancelled any more: its history is full"
+                            "the destruction of the key {id} cannot be cancelled anymore: its history is full"
                         )));
                     }
                     let mut next = linked(key);
@@ -80,7 +80,7 @@ impl RingAdmin {
                 let said = Said::new(draft.at(), &cancelled.actor, cancelled.reason.as_str());
                 let next = moved(key, before(key), &said)?;
                 draft.put(&next)?;
-                // The backend knows nothing of the destruction of the others any more, either.
+                // The backend knows nothing of the destruction of the others anymore, either.
                 for other in others(view, key).filter(|other| other.state == State::Destroying) {
                     let mut other = linked(other);
                     other.destruction_telling = None;

@@ -91,7 +91,7 @@ impl RingAdmin {
     }
 
     /// Takes back a pending key. If it has wrapped as a canary, it becomes deprecated and opens what it has wrapped. If it never
-    /// wrapped, the ring does not have it any more: its record is destroyed and says [`taken_back`](KeyRecord::taken_back), the KEK is not
+    /// wrapped, the ring does not have it anymore: its record is destroyed and says [`taken_back`](KeyRecord::taken_back), the KEK is not
     /// touched, and it can be registered again.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl RingAdmin {
             KekState::Enabled => return Ok(true),
             KekState::Disabled => "enable it there",
             KekState::PendingDestruction => "call off its destruction there, and enable it",
-            KekState::Destroyed => "nothing under it opens any more",
+            KekState::Destroyed => "nothing under it opens anymore",
         };
         Err(refused(format!(
             "the backend says that the KEK of the key {} is {}: {what}",

@@ -87,7 +87,7 @@ impl Core {
         self.random.hash_one(wanted)
     }
 
-    /// The work of a flight: for opening where there is a body, else for sealing. Whether the body is `known` to be of
+    /// The work of a flight: for opening if there is a body, else for sealing. Whether the body is `known` to be of
     /// the DEK, so that the source has no other reason to say no than that access was taken away.
     pub(super) fn flight(
         self: &Arc<Self>,
@@ -163,7 +163,7 @@ impl Core {
             (self.policy.open_age, self.policy.outage)
         };
         let end = (started + age).max(self.runtime.now() + age / 4);
-        // Where the source has set an end, no outage prolongs that.
+        // If the source has set an end, no outage prolongs it.
         let own = given.lease.expires_at().unwrap_or(NEVER);
         given.lease.end_by_with_streams(end, end + self.policy.stream_age);
         // Before anybody gets it: what becomes of its entry does not matter to an invalidation any more.
@@ -227,8 +227,8 @@ impl Core {
         (self.policy.refresh_ahead / 4).clamp(Duration::from_secs(1), Duration::from_secs(5))
     }
 
-    /// A lease of what is kept past its end, since the key manager cannot be reached; where the policy has it so, and it
-    /// opens this body. Each is logged and counted.
+    /// A lease of what is kept past its end, since the key manager cannot be reached: if the policy permits it, and if it
+    /// opens this body. Each use is logged and counted.
     pub(super) fn in_outage(
         &self,
         hash: u64,
@@ -295,7 +295,7 @@ impl Core {
             hash,
             |key| wanted.is(key),
             |entry| {
-                // Not where the entry has gone meanwhile, revoked for one.
+                // Not if the entry is gone meanwhile, because it was revoked for example.
                 let is_same = Arc::ptr_eq(&entry.given.lease, lease) && !lease.is_revoked();
                 is_same.then(|| Arc::clone(entry.in_outage.get_or_insert(longer)))
             },
@@ -336,7 +336,7 @@ fn earlier(end: Monotonic, by: Duration) -> Monotonic {
     Monotonic(end.0.saturating_sub(by))
 }
 
-/// A random part of a time; all of it where there is no randomness.
+/// A random part of a time; all of it if there is no randomness.
 fn part(of: Duration) -> Duration {
     let part = entropy::array().map_or(u32::MAX, u32::from_ne_bytes);
     of.mul_f64(f64::from(part) / f64::from(u32::MAX))

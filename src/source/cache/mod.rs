@@ -43,7 +43,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// # let keys = LocalKey::new(&Kek::generate()?);
 /// # let context = EncryptionContext::empty();
 /// let cache = Cached::new(AnyOf::new(keys));
-/// // The cache is kept at hand, to ask and to invalidate it; clones share it.
+/// // Keep the cache at hand to invalidate it later. Clones share one cache.
 /// let sealer = Sealer::builder().source(cache.clone()).build()?;
 /// let sealed = sealer.seal(b"hello", &context).await?;
 /// cache.invalidate_kek(&KekRef::new("aws-kms", "arn:aws:kms:eu-central-1:1:key/2", "")?);
@@ -56,45 +56,45 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// sides share nothing: who may seal may not be able to open.
 ///
 /// # What an entry is for
-/// Everything of a request that may decide whether it is granted: context, binding, purpose, profile, actor (unless
-/// [`Caching::shares_actors`]), and on the opening side every byte of the stanzas. All of it is compared, not hashed
-/// only. Each body is held against its commitment, so a hit opens nothing that the source would not; where an entry
-/// does not open a body, the source is asked. Probes and requests with an authorization always go to the source, and
-/// so does every re-wrap.
+/// An entry belongs to everything of a request that may decide whether it is granted: context, binding, purpose, profile,
+/// actor (unless [`Caching::shares_actors`]), and on the opening side every byte of the stanzas. The cache compares all of
+/// it, and not only a hash. It checks the commitment of each body, so a hit opens nothing that the source would not open; if
+/// an entry does not open a body, the cache asks the source. Probes, requests with an authorization and re-wraps always go to
+/// the source.
 ///
 /// # One request at a time
-/// Those who want the same at once wait for one answer, however many they are. Each keeps its own deadline; that of
-/// the request to the source is [`Caching::fetch`]. Whoever is dropped or not polled while it waits holds up nobody:
-/// the others carry on the same request, and when all have left the runtime does, so that callers in a hurry fill the
-/// entry for those who come after them. An error is told to all who waited and is not kept, so the next asks again;
-/// one that may be due to the body it was asked about is told to those with the same body only.
+/// Callers who want the same DEK at the same time wait for one answer, however many they are. Each has its own deadline;
+/// the deadline of the request to the source is [`Caching::fetch`]. A caller that is dropped or not polled while it waits
+/// delays no other: the others go on with the same request, and if all have left, the runtime does, so that callers in a hurry
+/// fill the entry for later ones. An error reaches everybody who waited and is not kept, so the next caller asks again. An
+/// error that may be due to the body reaches only callers with the same body.
 ///
 /// # How long
-/// A lease ends at the age of its entry, and with it every handle that shares it: a [`DataKey`](crate::DataKey) is asked
-/// for anew. That is how long a permission that was taken away stays in use at most; a stream that was begun may go on
-/// for [`Caching::stream_age`] more, unless it is revoked. An entry in use is fetched again before that, in the background, and if
-/// the key manager then refuses, the entry goes and [`Caching::on_denial`] says what becomes of its leases. If it
-/// cannot be reached, the entry stays to its end. After that nothing is handed out, unless [`Caching::outage`] says
-/// so; each such use is logged as a warning and counted.
+/// A lease ends at the age of its entry, and every handle that shares the lease ends with it: get a new
+/// [`DataKey`](crate::DataKey) then. A permission that was taken away stays in use for at most that long; a stream that has
+/// begun may go on for [`Caching::stream_age`] more, unless it is revoked. The cache fetches an entry in use again before its
+/// end, in the background. If the key manager then refuses, the cache drops the entry, and [`Caching::on_denial`] says what
+/// happens to its leases. If the key manager cannot be reached, the entry stays until its end. After that the cache hands
+/// nothing out, unless [`Caching::outage`] permits it; each such use is logged as a warning and counted.
 ///
 /// # Invalidation
 /// [`invalidate_kek`](Self::invalidate_kek) and its siblings revoke what is kept and what was handed out and is still in
-/// use. An answer that was asked for before an invalidation is not used after it: it is asked for once more.
+/// use. The cache does not use an answer that was requested before an invalidation: it asks once more.
 ///
-/// # Behind a fork
-/// A child goes on with the entries for opening that it inherits. For sealing it asks for DEKs of its own, so that
-/// budgets hold, and requests that were under way in the parent are begun anew. Fork while no other thread is inside the
-/// cache: a lock that it holds then is never given back in the child.
+/// # After a fork
+/// A child process goes on with the entries for opening that it inherits. For sealing it asks for new DEKs, so that
+/// budgets hold, and it begins requests anew that were under way in the parent. Fork while no other thread is inside the
+/// cache: the child can never release a lock that such a thread holds.
 ///
 /// # Tuning
-/// - `hits` far below `misses` in [`stats`](Self::stats): more contexts than `seal_entries`, or a context that is too
-///   fine. What differs with each row belongs into the AAD.
+/// - `hits` far below `misses` in [`stats`](Self::stats): there are more contexts than `seal_entries`, or the context is too
+///   fine. Put what differs with each row into the AAD.
 /// - `evictions`: raise `open_entries` towards the number of DEKs that are read within `open_age`.
-/// - Data sealed by one-off calls shares DEKs, so that reading it back needs few entries: a longer `seal_age` makes
-///   reading cheaper, a shorter one makes less depend on one DEK.
-/// - The runtime sleeps and runs tasks for refreshes, for deadlines while one waits, and to wipe what has ended.
-///   By default that is the tokio runtime of the caller, else a few threads ([`AmbientRuntime`]).
-/// - The clock has to be the sealer's: give both the same runtime.
+/// - Data sealed by one-off calls shares DEKs, so that reading it back needs few entries. A longer `seal_age` makes
+///   reading cheaper; with a shorter one less data depends on one DEK.
+/// - The cache uses its runtime to refresh entries, to end waits at their deadlines, and to wipe what has ended. By default
+///   that is the tokio runtime of the caller, else a few threads ([`AmbientRuntime`]).
+/// - Give the cache and the sealer the same runtime: they have to read the same clock.
 ///
 /// # Cancel safety
 /// Every future may be dropped at any await.
@@ -102,19 +102,19 @@ use crate::value::error::{Error, ErrorKind, Result};
 pub struct Cached(Arc<Core>);
 
 impl Cached {
-    /// Keeps what `source` gives, with the default [`Caching`], on the runtime that is there ([`AmbientRuntime`]).
+    /// Keeps what `source` returns, with the default [`Caching`], on the current runtime ([`AmbientRuntime`]).
     #[must_use]
     pub fn new(source: impl DekSource + 'static) -> Self {
         Self::with_policy(source, Caching::default(), Arc::new(AmbientRuntime))
     }
 
-    /// Keeps what `source` gives under this policy, with the clocks, sleep and tasks of this runtime.
+    /// Keeps what `source` returns under this policy, with the clocks, sleep and tasks of this runtime.
     #[must_use]
     pub fn with_policy(source: impl DekSource, policy: Caching, runtime: Arc<dyn Runtime>) -> Self {
         Self::with_leases(source, policy, runtime, Leases::new())
     }
 
-    /// The same, with leases in a registry that others share: what ends there ends here, too.
+    /// Does the same with a registry of leases that others share: a lease that ends there ends here, too.
     #[must_use]
     pub fn with_leases(
         source: impl DekSource,
@@ -128,17 +128,17 @@ impl Cached {
         Self(core)
     }
 
-    /// The registry of what is kept and handed out: it ends data keys, or turns them over.
+    /// Returns the registry of what is kept and handed out, which ends data keys or turns them over.
     #[must_use]
     pub fn leases(&self) -> &Leases {
         &self.0.leases
     }
 
-    /// Fetches the DEK for sealing that a request would be given, and takes nothing out of its budget: for the time
-    /// before the first request comes. A sealer with an actor or a profile asks with these.
+    /// Fetches the DEK that a request for sealing would get, and takes nothing out of its budget. Call it before the first
+    /// request comes, with the actor and the profile of the sealer, if it has them.
     ///
     /// # Errors
-    /// As [`DekSource::seal_dek`].
+    /// Those of [`DekSource::seal_dek`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -149,7 +149,7 @@ impl Cached {
     /// Fetches the DEK of an envelope, as [`DekSource::open_dek`] does, and keeps it.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DekSource::open_dek`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -162,19 +162,19 @@ impl Cached {
         self.open_dek(wraps, body, request).await.map(|_| ())
     }
 
-    /// Revokes every DEK that was handed out and whose envelope names, or may name, this KEK, and forgets those that are
-    /// kept. Returns their number. What is fetched meanwhile is asked for again. See [`Leases`] for what is meant.
+    /// Revokes every DEK that was handed out and whose envelope names, or may name, this KEK, and forgets the DEKs that are
+    /// kept. Returns their number. What is being fetched meanwhile is fetched again. See [`Leases`] for which DEKs these are.
     pub fn invalidate_kek(&self, kek: &KekRef) -> usize {
         self.invalidated(self.0.leases.end_kek(kek))
     }
 
-    /// Revokes every DEK of the contexts that `is_meant` tells, of one tenant for example, and forgets those that are
-    /// kept. Returns their number.
+    /// Revokes every DEK of the contexts for which `is_meant` returns true, such as those of one tenant, and forgets the DEKs that
+    /// are kept. Returns their number.
     pub fn invalidate_contexts(&self, is_meant: impl Fn(&EncryptionContext) -> bool) -> usize {
         self.invalidated(self.0.leases.end_contexts(is_meant))
     }
 
-    /// Revokes every DEK that was handed out, and forgets those that are kept. Returns their number.
+    /// Revokes every DEK that was handed out, and forgets the DEKs that are kept. Returns their number.
     pub fn invalidate_all(&self) -> usize {
         self.invalidated(self.0.leases.end_all())
     }
@@ -184,13 +184,13 @@ impl Cached {
         count
     }
 
-    /// What a request would be given for sealing, if that is kept.
+    /// Returns what a request for sealing would get, if that is kept.
     pub(super) fn at_hand_to_seal(&self, request: &Request<'_>) -> Option<ToSeal> {
         self.0
             .find_sealing(request, Some(request.message_len().unwrap_or_default()))
     }
 
-    /// What a request would be given for opening, if that is kept.
+    /// Returns what a request for opening would get, if that is kept.
     pub(super) fn at_hand_to_open(
         &self,
         wraps: WrapSection<'_>,
@@ -200,7 +200,7 @@ impl Cached {
         self.0.find_opening(wraps, body, request)
     }
 
-    /// What it has done, and holds.
+    /// Returns what the cache has done, and what it holds.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         let counted = self.0.counters.stats();
@@ -263,7 +263,7 @@ impl fmt::Debug for Cached {
 /// How much time is left until a request's deadline.
 ///
 /// # Errors
-/// `TimedOut` where none is.
+/// `TimedOut` if none is left.
 fn time_left(request: &Request<'_>, now: Monotonic) -> Result<Option<Duration>> {
     let Some(deadline) = request.deadline() else {
         return Ok(None);

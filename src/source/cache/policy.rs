@@ -11,55 +11,55 @@ use std::time::Duration;
 /// let caching = Caching { open_age: Duration::from_secs(60), ..Caching::default() };
 /// ```
 ///
-/// A side whose `entries` or `age` are zero keeps nothing, and asks the source each time.
+/// If the `entries` or the `age` of a side are zero, it keeps nothing and asks the source each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caching {
     /// DEKs kept for opening. 1,000 by default: about 2 MB under short wraps, with the session keys
     /// of each; an entry also keeps its wraps, which may have 64 KiB.
     pub open_entries: usize,
-    /// For how long each may open, from when it was asked for: the longest that a permission which was taken away is
-    /// still in use here. (An answer that took nearly as long as that is used for a quarter of it.) 5 minutes by default,
-    /// about what it takes for such a change to reach every corner of a cloud.
+    /// For how long a DEK may open, from when it was requested. A permission that was taken away is in use here for at most
+    /// that long. (An answer that took nearly as long is used for a quarter of it.) 5 minutes by default, which is about the
+    /// time until such a change has reached all of a cloud.
     pub open_age: Duration,
     /// DEKs kept for sealing: one for each context in use. 1,000 by default.
     pub seal_entries: usize,
-    /// For how long each seals. 5 minutes by default.
+    /// For how long a DEK seals. 5 minutes by default.
     pub seal_age: Duration,
-    /// Messages that one-off seals make under one DEK; then a new one is asked for. 2^20 by default: one session, so
-    /// that nothing is derived twice. A [`DataKey`](crate::DataKey) that is handed out counts as one, whatever it
-    /// seals: it has bounds of its own. At least 1 is let through.
+    /// How many messages one-off seals make under one DEK before the cache asks for a new one. 2^20 by default: one session, so
+    /// that nothing is derived twice. A [`DataKey`](crate::DataKey) that is handed out counts as one message, whatever it
+    /// seals: it has its own bounds. 0 means 1.
     pub seal_messages: u64,
-    /// Plaintext bytes of those messages. 64 GiB by default, which bounds what one lost DEK can show. One message may
-    /// be longer.
+    /// How many plaintext bytes these messages have. 64 GiB by default, which bounds what one lost DEK can show. A single message
+    /// may be longer.
     pub seal_bytes: u64,
-    /// How long before its end an entry that is in use is fetched again, in the background, so that nobody waits and a
-    /// permission that was taken away is noticed; up to a quarter of that sooner, at random, so that entries of one age
-    /// do not all ask at once. Zero for never; no more than half the age. 1 minute by default.
+    /// How long before its end the cache fetches an entry in use again, in the background, so that nobody waits and a
+    /// permission that was taken away is noticed. The cache does it up to a quarter of that sooner, at random, so that entries of
+    /// one age do not all ask at once. Zero means never; at most half the age counts. 1 minute by default.
     pub refresh_ahead: Duration,
-    /// How long one request to the source may take, for whoever waits for it. 30 seconds by default, longer than
-    /// any retries of `Resilient`.
+    /// How long one request to the source may take, whoever waits for it. 30 seconds by default, which is longer than the
+    /// retries of `Resilient` take.
     pub fetch: Duration,
-    /// How long after its end an entry may still open where the key manager cannot be reached (`Unavailable`,
-    /// `TimedOut`). Zero, by default, for not at all. With it, a permission that was taken away may be in use for
-    /// `open_age` and this, if the key manager is kept from answering. Nothing is ever sealed so.
+    /// How long after its end an entry may still open if the key manager cannot be reached (`Unavailable`, `TimedOut`). Zero by
+    /// default: not at all. A permission that was taken away may then be in use for `open_age` and this time, if somebody
+    /// keeps the key manager from answering. Such an entry never seals.
     pub outage: Duration,
-    /// How long after the end of its lease a stream that was begun may go on. 1 hour by default.
+    /// How long after the end of its lease a stream that has begun may go on. 1 hour by default.
     pub stream_age: Duration,
-    /// What becomes of what was handed out when the key manager says no. Revoked, by default.
+    /// What happens to the leases that were handed out if the key manager refuses. They are revoked by default.
     pub on_denial: OnDenial,
-    /// Whether requests of different actors share entries. Not, by default: a source may have a policy about actors.
-    /// Where none does, and who did what is recorded by a layer around this one, sharing asks the key manager less.
+    /// Whether requests of different actors share entries. By default they do not: a source may have a policy about actors.
+    /// If none does, and a layer around the cache records who did what, sharing saves calls to the key manager.
     pub shares_actors: bool,
 }
 
-/// What becomes of leases that were handed out, when a refresh is told that access was taken away.
+/// What happens to leases that were handed out if a refresh is refused because access was taken away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnDenial {
-    /// They are revoked: handles and streams stop with `KeyRevoked` at their next call or chunk.
+    /// They are revoked: handles and streams return `KeyRevoked` at their next call or chunk.
     #[default]
     Revoke,
-    /// The entry goes, and leases end when they would have: for jobs that should end what they have begun.
+    /// The cache drops the entry, and leases end when they would have ended: for jobs that should finish what they have begun.
     LetEnd,
 }
 
@@ -82,7 +82,7 @@ impl Default for Caching {
     }
 }
 
-/// An entry is handed out until this long before its lease ends, so that who gets it can use it.
+/// An entry is handed out until this long before its lease ends, so that its caller can use it.
 pub(super) fn margin(age: Duration) -> Duration {
     (age / 8).min(Duration::from_secs(1))
 }

@@ -14,7 +14,7 @@ use crate::source::lease::{DekLease, Rounds};
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// What an entry gives, and whether it is time to fetch it again.
+/// What an entry returns, and whether it is time to fetch it again.
 struct Hit {
     given: Given,
     ahead: bool,
@@ -25,7 +25,7 @@ impl Core {
         self.may_answer(request, self.policy.seal_entries, self.policy.seal_age)
     }
 
-    /// What an entry gives for sealing `bytes`, or a seat for no message.
+    /// What an entry returns for sealing `bytes`, or a seat for no message.
     fn look(&self, entry: &mut Entry, bytes: Option<u64>) -> Option<Hit> {
         let now = self.runtime.now();
         let lease = &entry.given.lease;

@@ -72,8 +72,8 @@ impl<K, V, T> Shard<K, V, T> {
         Some((&slot.key, &mut slot.value))
     }
 
-    /// Puts an entry in, and gives the one it replaces. Keys of one hash, which are not to be met with, replace one
-    /// another.
+    /// Puts an entry in, and returns the one that it replaces. Keys of one hash, which nobody should ever meet, replace each
+    /// other.
     pub(super) fn put(&mut self, hash: u64, key: Arc<K>, value: V) -> Option<V> {
         if let Some(slot) = self.index.get(&hash).and_then(|at| self.slots.get_mut(*at)) {
             slot.key = key;

@@ -86,7 +86,7 @@ impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Tab
         self.len.load(Ordering::Relaxed)
     }
 
-    /// What `look` makes of the entry; where there is none, or it makes nothing of it, a seat in the flight that
+    /// What `look` makes of the entry; if there is none, or `look` makes nothing of it, a seat in the flight that
     /// fetches it. `begin` makes the work of a new one. A flight of another `generation` is one that a fork left behind.
     pub(super) fn enter<R>(
         self: &Arc<Self>,
@@ -173,8 +173,8 @@ impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Tab
         }
     }
 
-    /// Stores what a flight brought, and gives what that replaced and what had to make room; `Err` with the entry
-    /// where the flight was overtaken by an invalidation.
+    /// Stores what a flight brought, and returns what that replaced and what had to make room; `Err` with the entry
+    /// if an invalidation overtook the flight.
     pub(super) fn land(&self, id: FlightId, key: Arc<K>, value: V) -> Result<(Option<V>, Vec<V>), V> {
         let (airborne, replaced) = {
             let mut shard = self.shard(id.hash).lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,8 +211,8 @@ impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Tab
         evicted
     }
 
-    /// Ends a flight that brought nothing. `keep` says whether an entry that is there stays. Gives one that goes;
-    /// `Err` where the flight was overtaken by an invalidation.
+    /// Ends a flight that brought nothing. `keep` says whether an entry that is there stays. Returns the one that goes;
+    /// `Err` if an invalidation overtook the flight.
     pub(super) fn fail(
         &self,
         id: FlightId,
@@ -333,7 +333,7 @@ impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Tab
         drop(over);
         if let Some(ticket) = adopted {
             (self.adopt)(Box::pin(async move {
-                // What becomes of it is dealt with where it lands.
+                // The code that lands it decides what happens to it.
                 let _ = ticket.await;
             }));
         }
@@ -361,7 +361,7 @@ pub(super) struct Ticket<K: Send + Sync + 'static, V: Send + 'static, T: Clone +
 }
 
 impl<K: Send + Sync + 'static, V: Send + 'static, T: Clone + Send + 'static> Future for Ticket<K, V, T> {
-    /// `None` where the flight panicked: ask again.
+    /// `None` if the flight panicked: ask again.
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {

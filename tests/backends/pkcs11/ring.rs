@@ -16,7 +16,7 @@ use waxseal::{ErrorKind, Result};
 use super::support::Token;
 use waxseal::backend::pkcs11::Mechanism;
 
-const URI: &str = "pkcs11:object=old";
+const URI: &str = "pkcs11:token=t;object=old?module-path=/m.so&pin-source=env:PIN";
 
 struct OnToken(Token);
 
@@ -99,7 +99,11 @@ fn a_key_without_an_id_is_one_version_and_can_be_destroyed() {
         });
         session.destroy_object(own.unwrap()).unwrap();
         let moved = admin.attest_destroyed(first, "removed").await.unwrap();
-        assert_eq!((moved.to, moved.warnings.len()), (State::Destroyed, 0), "{moved:?}");
+        assert_eq!(
+            (moved.to, moved.warnings.len()),
+            (State::Destroyed, 0),
+            "{moved:?}"
+        );
         let again = admin
             .rotate(&Target::Key(second), Rollout::AtOnce, "x")
             .await

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Subcommand};
 
+/// A reason stands in a history for good, so it says something.
+fn reason() -> clap::builder::NonEmptyStringValueParser {
+    clap::builder::NonEmptyStringValueParser::new()
+}
+
 /// Which ring.
 #[derive(Args, Clone, Default)]
 pub(crate) struct RingFile {
@@ -46,13 +51,13 @@ pub(crate) enum RingCommand {
     Set(Set),
     /// Show the settings, how many keys there are, what is due and who reads.
     Status,
-    /// Verify every record: signatures, digests, what was deleted or added.
+    /// Verify every record: signatures, digests, deleted and added records.
     Check(Check),
-    /// Write the whole ring to a file, after it was verified. It holds no secret.
+    /// Verify the whole ring and write it to a file. The file holds no secret.
     Export(Transfer),
     /// Fill an empty inventory from such a file.
     Import(Import),
-    /// Who may change the ring.
+    /// Replace the authority, whose private half signs every change.
     Authority(Authority),
     /// Make a census key: with it a machine signs census receipts that has no authority. The ring counts them once its
     /// settings list the key.
@@ -65,17 +70,17 @@ pub(crate) struct Init {
     /// NAME is one of its rings. By default a SQLite file beside the configuration, named after it: ring.db.
     #[arg(long, value_name = "STORE")]
     pub(crate) store: Option<String>,
-    /// Seal the private half of the authority under this key. Without it, it is in a file for its owner alone.
+    /// Seal the private half of the authority under this key. By default it is in a file that only its owner can read.
     #[arg(long, value_name = "KEK-URI")]
     pub(crate) authority_kek: Option<String>,
     /// Register a key that wraps data already, as the active key of the scope /.
     #[arg(long, value_name = "KEK-URI")]
     pub(crate) adopt: Option<String>,
-    /// Allow the ring's records to name such keys: a scheme, or a key URI with a * at the end of its place; may be
-    /// repeated.
+    /// Allow the ring to name such keys: a scheme, or a key URI with a * at the end of its place; may be repeated. Key files of
+    /// the ring and the key of --adopt are allowed anyway.
     #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
     pub(crate) allow: Vec<String>,
-    /// The name of this process in heartbeats.
+    /// The name of the processes of this configuration in heartbeats: `ring set --readers` can demand their reports.
     #[arg(long, value_name = "NAME")]
     pub(crate) reader: Option<String>,
     #[command(flatten)]
@@ -90,34 +95,34 @@ pub(crate) struct Set {
 
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// Which scope a context belongs to, for example tenant/{tenant}. By default every context to /.
+    /// The scope that a context belongs to, for example tenant/{tenant}. By default every context belongs to /.
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) scope_template: Option<String>,
-    /// For how long a process seals after it last read the inventory. By default PT60S.
+    /// How long a process seals after it last read the inventory. By default PT60S.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) max_stale: Option<String>,
-    /// For how long it opens. Never shorter than --max-stale, and by default as long.
+    /// How long a process opens after it last read the inventory. Never shorter than --max-stale, and by default the same.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) max_stale_open: Option<String>,
-    /// How old a data key may get, in caches and handles.
+    /// How old a data key may get, in caches and handles. By default PT5M.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) lease_age: Option<String>,
-    /// How long what was written to a store may be invisible to a census.
+    /// How long a value that was written to a store may be invisible to a census. By default PT0S.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) store_delay: Option<String>,
     /// What retires a deprecated key.
     #[arg(long, value_parser = ["evidence", "overlap-end"])]
     pub(crate) retire: Option<String>,
-    /// How long a key waits before it is destroyed.
+    /// How long a key waits before it is destroyed. By default P7D.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) cooling_off: Option<String>,
     /// The cadences of keys that are created without one, by what they are for.
     #[arg(long, value_parser = ["baseline-prod", "baseline-nonprod", "none"])]
     pub(crate) preset: Option<String>,
-    /// The cadence of keys that are created without one, if there is no preset.
+    /// The cadence of keys that are created without one, if there is no preset. By default P90D.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) cadence: Option<String>,
-    /// The overlap of keys that are created without one.
+    /// The overlap of keys that are created without one. By default PT24H.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) overlap: Option<String>,
     /// A reader that must have tried a successor before it is promoted; may be repeated, and replaces the list.
@@ -171,7 +176,7 @@ pub(crate) struct Authority {
 
 #[derive(Subcommand)]
 pub(crate) enum AuthorityCommand {
-    /// Make the next authority, sign every record anew, and put its private half in the place of the one before.
+    /// Make another authority, sign every record anew, and replace the private half of the former authority.
     Rotate(Consent),
 }
 
@@ -199,11 +204,11 @@ pub(crate) enum KeysCommand {
     Rotate(Rotate),
     /// Make a pending key active, and deprecate the one before.
     Promote(Promote),
-    /// Go back to a key: a deprecated one becomes active, a retired one deprecated.
+    /// Go back to a key: a deprecated key becomes active, a retired key becomes deprecated.
     Reinstate(Reinstate),
-    /// Take a pending key out of the way: a staged one leaves the ring, a canary becomes deprecated.
+    /// Take a pending key out of the way: a staged key leaves the ring, a canary becomes deprecated.
     TakeBack(TakeBack),
-    /// Retire a deprecated key: it opens nothing any more, and can be reinstated.
+    /// Retire a deprecated key: it opens nothing anymore, and can be reinstated.
     Retire(Retire),
     /// Revoke a key that somebody else may have: it is out of use at once and for good, and a successor takes its place.
     Revoke(Revoke),
@@ -215,23 +220,23 @@ pub(crate) enum KeysCommand {
 
 #[derive(Args)]
 pub(crate) struct New {
-    /// Whose key it is: / for everything, or a path such as tenant/acme.
+    /// The scope whose values the key wraps: / for the root, or a path such as tenant/acme.
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: String,
-    /// The place in the wrap section.
+    /// The slot: the place in the wrap section.
     #[arg(long, value_name = "SLOT", default_value = "default")]
     pub(crate) slot: String,
-    /// How long it is active before it is rotated, for example P90D.
+    /// How long the key is active before it is rotated, for example P90D.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) cadence: Option<String>,
-    /// How long it opens after its successor became active, for example PT24H.
+    /// How long the key opens after its successor became active, for example PT24H.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) overlap: Option<String>,
     /// A label; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", action = ArgAction::Append)]
     pub(crate) label: Vec<String>,
-    /// Why.
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: Option<String>,
 }
 
@@ -258,17 +263,17 @@ pub(crate) struct Adopt {
 
 #[derive(Args)]
 pub(crate) struct List {
-    /// Those of this scope only.
+    /// List only the keys of this scope.
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: Option<String>,
-    /// Those in this state only.
+    /// List only the keys in this state.
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct Show {
-    /// The key.
+    /// The id of the key, as `keys list` shows it.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
 }
@@ -276,10 +281,10 @@ pub(crate) struct Show {
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").args(["id", "scope"])))]
 pub(crate) struct Rotate {
-    /// The active key that is followed.
+    /// The id of the active key that gets a successor.
     #[arg(value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// The active keys of this scope, in every slot.
+    /// Rotate the active keys of this scope, in every slot.
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: Option<String>,
     /// Let the successor wait until it is promoted.
@@ -292,31 +297,31 @@ pub(crate) struct Rotate {
     /// Promote without the report of this reader; may be repeated. The history says so.
     #[arg(long, value_name = "NAME", action = ArgAction::Append)]
     pub(crate) skip_reader: Vec<String>,
-    /// Why.
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: String,
 }
 
 #[derive(Args)]
 pub(crate) struct Promote {
-    /// The key.
+    /// The id of the key, as `keys list` shows it.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Promote without the report of this reader; may be repeated. The history says so.
     #[arg(long, value_name = "NAME", action = ArgAction::Append)]
     pub(crate) skip_reader: Vec<String>,
-    /// Why.
-    #[arg(long, value_name = "TEXT", default_value = "promoted by hand")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason(), default_value = "promoted by hand")]
     pub(crate) reason: String,
 }
 
 #[derive(Args)]
 pub(crate) struct Reinstate {
-    /// The key.
+    /// The id of the key, as `keys list` shows it.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// Why.
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: String,
 }
 
@@ -325,8 +330,8 @@ pub(crate) struct TakeBack {
     /// The key.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// Why.
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) consent: Consent,
@@ -335,7 +340,7 @@ pub(crate) struct TakeBack {
 #[derive(Args)]
 #[command(group(ArgGroup::new("grounds").required(true).args(["receipt", "force"])))]
 pub(crate) struct Retire {
-    /// The key.
+    /// The id of the key, as `keys list` shows it.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// A census receipt that finds nothing under it.
@@ -344,8 +349,8 @@ pub(crate) struct Retire {
     /// Without overlap and evidence. What is under it does not open until it is reinstated.
     #[arg(long, requires = "reason")]
     pub(crate) force: bool,
-    /// Why.
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) consent: Consent,
@@ -357,13 +362,13 @@ pub(crate) struct Revoke {
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// The ticket or the incident, for the history of the key.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) ticket: String,
     /// Who has approved it, for the history of the key.
-    #[arg(long, value_name = "WHO")]
+    #[arg(long, value_name = "WHO", value_parser = reason())]
     pub(crate) approver: String,
-    /// Why.
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: String,
     /// Put no other key in its place. Nothing can be sealed there until somebody creates one.
     #[arg(long)]
@@ -378,7 +383,7 @@ pub(crate) struct Revoke {
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["receipt", "cancel", "attest"])))]
 pub(crate) struct Destroy {
-    /// The key.
+    /// The id of the key, as `keys list` shows it.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Begin: a census receipt that finds nothing under it. The cooling-off begins.
@@ -391,8 +396,8 @@ pub(crate) struct Destroy {
     /// there.
     #[arg(long, requires = "reason")]
     pub(crate) attest: bool,
-    /// Why.
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) consent: Consent,

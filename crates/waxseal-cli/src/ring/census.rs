@@ -31,7 +31,8 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
              `waxseal ring census-key` makes",
             ));
         }
-        None => read_authority(&ring.config)?,
+        None => read_authority(&ring.config)
+            .map_err(|failure| failure.and("; or sign with a census key: --key FILE"))?,
     };
     let mut roots = Vec::new();
     for path in &options.paths {

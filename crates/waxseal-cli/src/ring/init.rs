@@ -42,6 +42,9 @@ pub(crate) fn run(path: &Path, actor: &Actor, options: &Init) -> Result<()> {
                 ("inventory", config.store.to_string()),
             ];
             rows.extend(ids.iter().map(|id| ("adopted", id.clone())));
+            if ids.is_empty() && is_new {
+                rows.push(("next", first_key(path)));
+            }
             if !is_new {
                 let note =
                     "the inventory and the authority are those of an earlier run, which was interrupted";
@@ -50,6 +53,15 @@ pub(crate) fn run(path: &Path, actor: &Actor, options: &Init) -> Result<()> {
             table::fields(&rows)
         },
     )
+}
+
+/// How a ring gets its first key.
+fn first_key(path: &Path) -> String {
+    let create = "create a key: waxseal keys create --scope / --kek local";
+    match path.to_str() {
+        Some("ring.toml") | None => create.to_owned(),
+        Some(other) => format!("{create} --ring {other}"),
+    }
 }
 
 /// What follows an error after something was made.

@@ -1,9 +1,12 @@
 //! Where inventories are.
 
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use waxseal::ring::Inventory;
 use waxseal::ring::config::StoreAt;
+use waxseal::{Error, ErrorKind};
 use waxseal_sql::SqliteInventory;
 
 use super::wait;
@@ -21,6 +24,14 @@ pub(crate) fn create(store: &StoreAt) -> Result<Arc<dyn Inventory>> {
 
 /// Says which inventory it is, too.
 fn named(failure: Failure, store: &StoreAt) -> Failure {
+    if let StoreAt::Sqlite(path) = store
+        // SQLite does not say why. It has no lock on the file here, which closing would release.
+        && File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    {
+        let detail = format!("this account may not read {}", path.display());
+        let error = Error::new(ErrorKind::Denied).with_provider("sqlite");
+        return error.with_detail(detail).into();
+    }
     failure.and(&format!(" (the ring's inventory is {store})"))
 }
 
@@ -50,11 +61,9 @@ fn postgres(variable: &str, name: &str, creates: bool) -> Result<Arc<dyn Invento
     use waxseal_sql::{PostgresConfig, PostgresInventory};
 
     let url = ProcessEnvironment.var(variable)?.ok_or_else(|| {
-        Failure::from(
-            waxseal::Error::new(waxseal::ErrorKind::Configuration).with_detail(format!(
-                "the variable {variable}, which has the URL of the ring's database, is not set"
-            )),
-        )
+        Failure::from(Error::new(ErrorKind::Configuration).with_detail(format!(
+            "the variable {variable}, which has the URL of the ring's database, is not set"
+        )))
     })?;
     let config = PostgresConfig::new(&url, name)?;
     let opened = match creates {
@@ -66,9 +75,7 @@ fn postgres(variable: &str, name: &str, creates: bool) -> Result<Arc<dyn Invento
 
 #[cfg(not(feature = "postgres"))]
 fn postgres(_: &str, _: &str, _: bool) -> Result<Arc<dyn Inventory>> {
-    Err(Failure::from(
-        waxseal::Error::new(waxseal::ErrorKind::Configuration).with_detail(
-            "PostgreSQL was not compiled in; add the feature `postgres` of waxseal-cli, or use sqlite:PATH",
-        ),
-    ))
+    Err(Failure::from(Error::new(ErrorKind::Configuration).with_detail(
+        "PostgreSQL was not compiled in; add the feature `postgres` of waxseal-cli, or use sqlite:PATH",
+    )))
 }

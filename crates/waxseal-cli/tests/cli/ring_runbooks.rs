@@ -221,6 +221,35 @@ fn saved_and_restored() {
     assert_eq!(shell.ids("deprecated"), [first]);
 }
 
+/// What `ring check` tells an operator to do, done.
+#[test]
+fn a_damaged_inventory_is_moved_away_and_restored() {
+    let (shell, first) = Shell::with_ring(&[]);
+    done(shell.runbook("ring-backup", &["save", "saved.json"]));
+    let mut bytes = fs::read(shell.path("ring.db")).unwrap();
+    let needle = b"\"state\":\"active\"";
+    let places: Vec<usize> = (0..bytes.len() - needle.len())
+        .filter(|at| bytes[*at..].starts_with(needle))
+        .collect();
+    for at in places {
+        bytes[at..at + needle.len()].copy_from_slice(b"\"state\":\"Active\"");
+    }
+    fs::write(shell.path("ring.db"), bytes).unwrap();
+    let complained = failed(shell.tool(&["ring", "check"]));
+    assert!(complained.contains("does not verify: 1 error"), "{complained}");
+    // The runbook that is named is there, and says what comes first.
+    let named = complained.rsplit(' ').next().unwrap().trim();
+    let runbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(named);
+    let runbook = fs::read_to_string(runbook).unwrap_or_else(|_| panic!("{named}"));
+    assert!(runbook.contains("mv ring.db ring.db.damaged"));
+    let complained = failed(shell.runbook("ring-backup", &["restore", "saved.json"]));
+    assert!(complained.contains("move the inventory away"), "{complained}");
+    fs::rename(shell.path("ring.db"), shell.path("ring.db.damaged")).unwrap();
+    done(shell.runbook("ring-backup", &["restore", "saved.json"]));
+    shell.all_open();
+    assert_eq!(shell.ids("active"), [first]);
+}
+
 #[test]
 fn an_inventory_that_is_away_comes_back() {
     let (shell, _) = Shell::with_ring(&[]);

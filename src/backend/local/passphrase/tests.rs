@@ -130,7 +130,7 @@ impl fmt::Debug for Held {
 }
 
 impl Held {
-    /// Runs all that there is, and what that brings, and gives the number.
+    /// Runs everything that is queued, and what that queues, and returns the number.
     fn run(&self) -> usize {
         let before = self.ran.load(Ordering::SeqCst);
         loop {

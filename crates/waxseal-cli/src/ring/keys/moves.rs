@@ -31,8 +31,8 @@ pub(super) fn take_back(path: &Path, actor: &Actor, options: &TakeBack) -> Resul
     let ring = administer(path, actor, &[])?;
     let key = wait(ring.admin.key(id))?;
     let what = match key.has_wrapped {
-        true => "will wrap nothing any more, and opens what it has wrapped",
-        false => "will not be a key of the ring any more; at its backend nothing is changed",
+        true => "will wrap nothing anymore, and opens what it has wrapped",
+        false => "will not be a key of the ring anymore; at its backend nothing is changed",
     };
     ask::whether(&options.consent, &format!("The pending key {id} {what}."))?;
     let done = wait(ring.admin.take_back(id, &options.reason))?;

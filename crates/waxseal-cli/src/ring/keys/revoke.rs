@@ -15,7 +15,7 @@ use crate::warnings;
 pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
     let id = id_of(&options.id)?;
     let question =
-        format!("The key {id} will be out of use, for good: what is under it alone does not open any more.");
+        format!("The key {id} will be out of use, for good: what is under it alone does not open anymore.");
     ask::whether(&options.consent, &question)?;
     let ring = administer(path, actor, &[])?;
     let mut revocation = Revocation::new(&options.ticket, &options.approver, &options.reason);

@@ -56,7 +56,7 @@ fn a_pending_key_is_taken_back_and_makes_room() {
     let back = ["keys", "take-back", &staged, "--reason", "not this one"];
     let said = ring.fails(2, &back);
     assert!(
-        said.contains("not be a key of the ring any more") && said.contains("--yes"),
+        said.contains("not be a key of the ring anymore") && said.contains("--yes"),
         "{said}"
     );
     let back = ring.json(&[&back[..], &["--yes"]].concat());

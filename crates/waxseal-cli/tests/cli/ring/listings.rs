@@ -171,6 +171,52 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
     );
 }
 
+/// The names of all fields, but those that are data.
+fn in_depth(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                found.push(name.clone());
+                let is_data = match name.as_str() {
+                    "settings" | "labels" => true,
+                    "keys" => value.is_object(),
+                    _ => false,
+                };
+                if !is_data {
+                    in_depth(value, found);
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| in_depth(value, found)),
+        _ => {}
+    }
+}
+
+/// The fields that the row of a command has at the top of its object.
+fn documented_top(documented: &str, command: &str) -> Vec<String> {
+    let row = documented
+        .lines()
+        .find(|line| line.starts_with(&format!("| `{command}`")))
+        .unwrap();
+    let object = row.split("| `{").nth(1).unwrap();
+    let (mut depth, mut names, mut name) = (0, Vec::new(), None);
+    for character in object.chars() {
+        match (character, &mut name) {
+            ('"', Some(text)) => {
+                names.push(std::mem::take(text));
+                name = None;
+            }
+            ('"', None) if depth == 0 => name = Some(String::new()),
+            (_, Some(text)) => text.push(character),
+            ('{' | '[', None) => depth += 1,
+            ('}' | ']', None) if depth == 0 => break,
+            ('}' | ']', None) => depth -= 1,
+            _ => {}
+        }
+    }
+    names
+}
+
 #[test]
 fn every_object_has_the_documented_fields() {
     let documented = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md")).unwrap();
@@ -181,7 +227,9 @@ fn every_object_has_the_documented_fields() {
             .find(|line| line.starts_with(&format!("| `{command}`")))
             .unwrap();
         let names = row.split('"').skip(1).step_by(2).map(str::to_owned);
-        names.chain(["schema".to_owned()]).collect()
+        // And those of a KEK.
+        let shared = ["schema", "provider", "id", "version"].map(str::to_owned);
+        names.chain(shared).collect()
     };
     let ring = Ring::none();
     fs::create_dir(ring.0.path("data")).unwrap();
@@ -214,14 +262,30 @@ fn every_object_has_the_documented_fields() {
                 .0,
         ),
         ("keys tick", of_json(&ring.tick().stdout)),
+        (
+            "ring census-key",
+            ring.json(&["ring", "census-key", "census.key"]),
+        ),
+        ("ring import", {
+            ring.json(&["ring", "export", "export.json"]);
+            fs::remove_file(ring.0.path("ring.db")).unwrap();
+            ring.json(&["ring", "import", "export.json", "--yes"])
+        }),
     ];
     for (command, object) in objects {
         let names = of_docs(command);
-        for field in fields(&object) {
+        let mut found = Vec::new();
+        in_depth(&object, &mut found);
+        for field in &found {
             assert!(
-                names.contains(&field),
+                names.contains(field),
                 "{command}: {field} is not in docs/cli.md: {names:?}"
             );
+        }
+        // What the documentation promises at the top is there.
+        let top: Vec<String> = documented_top(&documented, command);
+        for name in top {
+            assert!(object.get(&name).is_some(), "{command} lacks {name}: {object}");
         }
     }
     let shown = ring.json(&["keys", "show", &id]);

@@ -66,6 +66,68 @@ fn an_inventory_that_cannot_be_used_says_why_and_which_one_it_is() {
     );
 }
 
+/// What another account meets, which may read the configuration and not the rest.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_an_account_may_not_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::getuid().as_raw() != 0 {
+        println!("skipped: only root can become another account");
+        return;
+    }
+    let (ring, _) = Ring::with_key();
+    fs::set_permissions(ring.0.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    // The folder that the program was built in may be closed to others.
+    fs::copy(env!("CARGO_BIN_EXE_waxseal"), ring.0.path("program")).unwrap();
+    ring.0.set_mode("program", 0o755);
+    let config = fs::read_to_string(ring.0.path("ring.toml")).unwrap();
+    let reader = config.split("# Only where keys").next().unwrap();
+    ring.0
+        .write("reader.toml", reader.replace("mark = \"ring.mark\"\n", ""));
+    let fails = |code: i32, arguments: &[&str], says: &str| {
+        let run = std::process::Command::new("setpriv")
+            .args([
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "./program",
+            ])
+            .args(arguments)
+            .current_dir(ring.0.path("."))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    };
+    fails(
+        5,
+        &["ring", "status", "--ring", "reader.toml"],
+        "this account may not read",
+    );
+    ring.0.set_mode("ring.db", 0o644);
+    fails(
+        4,
+        &["ring", "status"],
+        "ring.mark: cannot be read: permission denied",
+    );
+    ring.0.set_mode("ring.mark", 0o644);
+    fails(
+        4,
+        &["keys", "rotate", "--scope", "/", "--reason", "x"],
+        "ring.authority",
+    );
+    fails(
+        4,
+        &["census", "reader.toml", "--receipt", "r.json"],
+        "or sign with a census key: --key",
+    );
+    ring.0.set_mode("ring.toml", 0o600);
+    fails(4, &["ring", "status"], "ring.toml: permission denied");
+}
+
 fn end_of(mut command: std::process::Command) -> Run {
     end(command.spawn().unwrap(), b"")
 }
@@ -96,6 +158,8 @@ fn values_that_are_not_possible_are_usage_errors() {
         &["keys", "show", "0193c5a0"],
         &["keys", "rotate", other, "--reason", "x"],
         &["keys", "promote", other],
+        &["keys", "rotate", &id, "--reason", ""],
+        &["keys", "retire", &id, "--force", "--reason", "", "--yes"],
         &["keys", "reinstate", other, "--reason", "x"],
         &["keys", "retire", other, "--force", "--reason", "x", "--yes"],
         &["keys", "destroy", other, "--cancel", "--reason", "x"],
