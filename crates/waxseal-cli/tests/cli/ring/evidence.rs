@@ -540,3 +540,60 @@ fn no_output_takes_the_place_of_what_the_ring_needs() {
         assert_eq!(ring.run(&["census", "data", "--receipt", "r.json"]).code, 0);
     }
 }
+
+#[test]
+fn a_key_that_has_leaked_is_revoked_and_another_takes_its_place() {
+    let (ring, first) = Ring::with_key();
+    fs::create_dir(ring.0.path("data")).unwrap();
+    ring.seal("data/a.wax", "alice");
+    ring.json(&["ring", "set", "--readers", "billing"]);
+    let revoke = [
+        "keys",
+        "revoke",
+        &first,
+        "--ticket",
+        "INC-7",
+        "--approver",
+        "carol",
+        "--reason",
+        "leaked",
+    ];
+    let said = ring.fails(2, &revoke);
+    assert!(
+        said.contains("out of use, for good") && said.contains("--yes"),
+        "{said}"
+    );
+    let done = ring.json(&[&revoke[..], &["--yes"]].concat());
+    assert_eq!(
+        fields(&done),
+        [
+            "command",
+            "disabled",
+            "moves",
+            "not_disabled",
+            "same_kek",
+            "schema",
+            "successor",
+            "without_successor"
+        ]
+    );
+    let moved = &done["moves"][0];
+    assert_eq!(
+        (&moved["from"], &moved["to"]),
+        (&"active".into(), &"compromised".into())
+    );
+    assert_eq!(ring.state_of(&text(&done["successor"])), "active");
+    let history = &ring.json(&["keys", "show", &first])["key"]["history"];
+    let last = history.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["ticket"], &last["approver"]),
+        (&"INC-7".into(), &"carol".into())
+    );
+    // What is under it does not open, and what is sealed is under the other.
+    let run = ring.open("data/a.wax");
+    assert_eq!(run.code, 13, "{}", run.stderr);
+    ring.seal("data/b.wax", "bob");
+    assert_eq!(ring.open("data/b.wax").code, 0);
+    let said = ring.fails(8, &[&revoke[..], &["--yes"]].concat());
+    assert!(said.contains("compromised does not become compromised"), "{said}");
+}
