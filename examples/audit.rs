@@ -228,6 +228,10 @@ impl<S: DekSource> DekSource for AuditedSource<S> {
     fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
         self.inner.is_current(wraps, request)
     }
+
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        self.inner.may_keep(request)
+    }
 }
 
 /// Records every call to one key manager, and each item of a batch on its own.

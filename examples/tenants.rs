@@ -122,6 +122,10 @@ impl DekSource for ScopeRouter {
             Err(_) => Currency::Unknown,
         }
     }
+
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        self.choose(request).is_ok_and(|source| source.may_keep(request))
+    }
 }
 
 impl fmt::Debug for ScopeRouter {

@@ -74,6 +74,8 @@ pub struct Request<'a> {
     deadline: Option<Monotonic>,
     authorization: Option<&'a Authorization>,
     message_len: Option<u64>,
+    stores_context: bool,
+    is_for_keeping: bool,
     calls: Option<&'a CallBudget>,
     rules: RewrapRules<'a>,
 }
@@ -92,6 +94,8 @@ impl<'a> Request<'a> {
             deadline: None,
             authorization: None,
             message_len: None,
+            stores_context: false,
+            is_for_keeping: false,
             calls: None,
             rules: RewrapRules::new(),
         }
@@ -144,6 +148,21 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn with_message_len(mut self, bytes: u64) -> Self {
         self.message_len = Some(bytes);
+        self
+    }
+
+    /// Says whether the context is, or will be, stored in the envelope, for sources that allow, demand or forbid it.
+    #[must_use]
+    pub fn with_stored_context(mut self, stores: bool) -> Self {
+        self.stores_context = stores;
+        self
+    }
+
+    /// Says that the answer will be kept and given to later requests, as a cache does. A source that may not let its DEKs be kept
+    /// refuses; see [`DekSource::may_keep`](crate::DekSource::may_keep).
+    #[must_use]
+    pub fn for_keeping(mut self) -> Self {
+        self.is_for_keeping = true;
         self
     }
 
@@ -223,6 +242,18 @@ impl<'a> Request<'a> {
         self.message_len
     }
 
+    /// Returns whether the context is, or will be, stored in the envelope, as far as the caller has said.
+    #[must_use]
+    pub fn stores_context(&self) -> bool {
+        self.stores_context
+    }
+
+    /// Returns whether the answer will be kept for later requests.
+    #[must_use]
+    pub fn is_for_keeping(&self) -> bool {
+        self.is_for_keeping
+    }
+
     /// Returns the budget of calls for this request's envelope, or `None` if nobody counts calls.
     #[must_use]
     pub fn call_budget(&self) -> Option<&'a CallBudget> {
@@ -292,6 +323,7 @@ impl fmt::Debug for Request<'_> {
             .field("request_id", &self.request_id)
             .field("deadline", &self.deadline)
             .field("authorization", &self.authorization)
+            .field("stores_context", &self.stores_context)
             .finish_non_exhaustive()
     }
 }

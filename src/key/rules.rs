@@ -19,6 +19,7 @@ pub struct RewrapRules<'a> {
     fewer: bool,
     weaker: bool,
     drop_unknown: bool,
+    short: bool,
     current: Option<&'a [KekRef]>,
 }
 
@@ -30,6 +31,7 @@ impl<'a> RewrapRules<'a> {
             fewer: false,
             weaker: false,
             drop_unknown: false,
+            short: false,
             current: None,
         }
     }
@@ -56,6 +58,15 @@ impl<'a> RewrapRules<'a> {
         self
     }
 
+    /// Allows new wraps that still miss a requirement of the request's profile, for a job that raises what is stored step by step. What
+    /// is missed is [reported](crate::source::Rewrapped::unmet). A wrap that lacks what the wrap that opened has is refused all the
+    /// same, unless [`weakening`](Self::weakening) allows it.
+    #[must_use]
+    pub const fn falling_short(mut self) -> Self {
+        self.short = true;
+        self
+    }
+
     /// Leaves an envelope unchanged if its wraps are proven to be under these KEKs and versions, with which a re-wrap of
     /// the same source has just wrapped.
     #[must_use]
@@ -74,6 +85,12 @@ impl<'a> RewrapRules<'a> {
     #[must_use]
     pub const fn weakens(&self) -> bool {
         self.weaker
+    }
+
+    /// Returns whether new wraps may miss a requirement of the profile.
+    #[must_use]
+    pub const fn falls_short(&self) -> bool {
+        self.short
     }
 
     /// Returns whether a re-wrap drops the stanzas of unknown KEKs.

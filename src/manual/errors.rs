@@ -75,9 +75,17 @@
 //! | kind | means | do |
 //! |---|---|---|
 //! | `WouldWeaken` | a re-wrap would leave fewer or weaker wraps; nothing was changed | configure the missing KEK, or allow it with [`RewrapRules`](crate::key::RewrapRules) |
+//! | `ProfileRefused` | a requirement of a [profile](#profiles) is not met; the message names the requirement and the key | use a key that has what is demanded, or ask the owner of the profile |
 //! | `PolicyRefused` | a policy forbids it | ask the owner of the policy |
 //! | `BudgetExhausted` | the DEK has no session left, or the envelope needs more calls to key managers than one envelope may cause; the message names the budget | ask the sealer for another data key; remove wraps that nobody needs |
 //! | `LeaseExpired` | the data key or its lease is too old | ask the sealer for another data key |
+//!
+//! ## Profiles
+//! A profile (feature `ring`) says what data of a class demands: which algorithm classes may wrap it, how many wraps there must be and
+//! in which slots, hardware, context keys, the age of a data key, no cache, no stored context, no key that was ever
+//! compromised. A key ring or a set of key managers enforces profiles whenever something is sealed, opened or re-wrapped, before it asks a
+//! backend. [`ErrorKind::ProfileRefused`](crate::ErrorKind::ProfileRefused) has the name of the requirement; the message names the key
+//! or the context key, and never a value.
 //!
 //! # Stores, audit, input and output
 //!

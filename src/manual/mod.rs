@@ -6,6 +6,10 @@
 //! | [`threat_model`] | what is promised, against whom, and what is not |
 #![cfg_attr(
     feature = "ring",
+    doc = "| [`profiles`] | what data of each class demands of keys, contexts and caches |"
+)]
+#![cfg_attr(
+    feature = "ring",
     doc = "| [`key_ring`] | running a key ring: rotation, canary, retirement, backup |"
 )]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
@@ -19,6 +23,8 @@ pub mod key_manager;
 #[cfg(feature = "ring")]
 pub mod key_ring;
 pub mod operating;
+#[cfg(feature = "ring")]
+pub mod profiles;
 pub mod threat_model;
 
 #[doc = include_str!("../../docs/PERFORMANCE.md")]

@@ -9,6 +9,7 @@ pub mod evidence;
 mod id;
 pub mod inventory;
 mod lifecycle;
+pub mod profile;
 mod reader;
 mod record;
 mod rotation;

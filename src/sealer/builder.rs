@@ -9,6 +9,8 @@ use crate::envelope::ChunkSize;
 use crate::key::{KeyManager, RewrapRules};
 use crate::message::Sealing;
 use crate::message::parallel::Parallel;
+#[cfg(feature = "ring")]
+use crate::ring::profile::{Profiled, Profiles};
 use crate::runtime::{AmbientRuntime, Runtime};
 use crate::source::AnyOf;
 #[cfg(feature = "cache")]
@@ -52,6 +54,8 @@ impl Default for Settings {
 pub struct Builder {
     any_of: AnyOf,
     source: Option<Arc<dyn DekSource>>,
+    #[cfg(feature = "ring")]
+    profiles: Option<Arc<Profiles>>,
     #[cfg(feature = "cache")]
     cache: Option<Caching>,
     layers: Vec<Layer>,
@@ -181,9 +185,22 @@ impl Builder {
         self
     }
 
-    /// Sets the profile that each request to a key manager names.
+    /// Sets the profile that each request names. A key ring with [profiles](crate::manual::errors#profiles) enforces what the profile
+    /// demands, and so do key managers with them. Without profiles nothing in this crate looks at the name, except a key ring, which
+    /// refuses it; a [`layer`](Self::layer) may.
     pub fn profile(mut self, profile: &str) -> Self {
         self.settings.profile = Some(profile.into());
+        self
+    }
+
+    /// Restricts the use of the key managers by these profiles. A key ring has profiles of its own: see
+    /// [`KeyRingBuilder::profiles`](crate::ring::KeyRingBuilder::profiles).
+    ///
+    /// A key manager tells its class, and neither a slot, nor where the key is kept, nor whether it was compromised. A profile that
+    /// demands one of these refuses everything here.
+    #[cfg(feature = "ring")]
+    pub fn profiles(mut self, profiles: impl Into<Arc<Profiles>>) -> Self {
+        self.profiles = Some(profiles.into());
         self
     }
 
@@ -208,8 +225,20 @@ impl Builder {
     /// - `Configuration` for hidden ids if a key only wraps and nobody here unwraps with it
     /// - `Configuration` for a cache around a source that is a cache
     /// - `Configuration` for a registry of leases that is not that of the cache given as the source
+    /// - `Configuration` for profiles beside a source, and for a profile that they do not have
     /// - `OverLimit` for more than 16 key managers that wrap, or for padding that leaves no room for a wrap section
     pub fn build(self) -> Result<Sealer> {
+        #[cfg(feature = "ring")]
+        if let Some(profiles) = &self.profiles {
+            if self.source.is_some() {
+                return Err(Error::configuration(
+                    "profiles restrict key managers here; give the profiles of a key ring to the ring's builder",
+                ));
+            }
+            if let Some(name) = self.settings.profile.as_deref() {
+                profiles.check_name(name)?;
+            }
+        }
         let source = match self.source {
             Some(source) if self.any_of.is_default() => source,
             Some(_) => {
@@ -226,7 +255,15 @@ impl Builder {
                 limits::STANZAS.check(self.any_of.wraps())?;
                 self.any_of.check_twice()?;
                 self.any_of.check_hidden()?;
-                Arc::new(self.any_of.with_runtime(Arc::clone(&self.settings.runtime)))
+                let any_of = self.any_of.with_runtime(Arc::clone(&self.settings.runtime));
+                #[cfg(feature = "ring")]
+                let any_of = match self.profiles {
+                    Some(profiles) => Arc::new(Profiled::new(any_of, profiles)) as Arc<dyn DekSource>,
+                    None => Arc::new(any_of),
+                };
+                #[cfg(not(feature = "ring"))]
+                let any_of = Arc::new(any_of);
+                any_of
             }
         };
         limits::WRAP_SECTION.check(self.settings.padding)?;

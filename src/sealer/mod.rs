@@ -314,7 +314,9 @@ impl Sealer {
         let header = Header::parse(prefix)?;
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
-        let request = self.request(context, Purpose::Rewrap);
+        let request = self
+            .request(context, Purpose::Rewrap)
+            .with_stored_context(header.body().has_stored_context());
         let wraps = self
             .bounded(self.source.as_ref().rewrap(section, header.body(), &request))
             .await?;
@@ -423,7 +425,9 @@ impl Sealer {
 
     /// Returns a DEK for a message of so many bytes, or for a data key.
     async fn seal_dek(&self, context: &EncryptionContext, message: Option<usize>) -> Result<ToSeal> {
-        let mut request = self.request(context, Purpose::Seal);
+        let mut request = self
+            .request(context, Purpose::Seal)
+            .with_stored_context(self.settings.sealing.store_context);
         if let Some(bytes) = message {
             request = request.with_message_len(bytes as u64);
         }
@@ -462,7 +466,9 @@ impl Sealer {
     ) -> Result<ToOpen> {
         header.check_stored_context(context.digest())?;
         let section = header.wrap_section()?;
-        let request = self.request(context, Purpose::Open);
+        let request = self
+            .request(context, Purpose::Open)
+            .with_stored_context(header.body().has_stored_context());
         let handed_out = is_handed_out.then_some(context);
         let source = self.source.as_ref();
         let epoch = self.leases.epoch();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::envelope::{Header, Wraps};
-use crate::source::{Rewrapped, StanzaFate};
+use crate::source::{Rewrapped, StanzaFate, Unmet};
 use crate::value::error::{Error, Result};
 
 /// New wraps for one envelope: the bytes that take the place of everything before its body.
@@ -41,6 +41,7 @@ pub struct NewWraps {
     stanzas: Vec<StanzaFate>,
     changed: bool,
     verified: bool,
+    unmet: Vec<Unmet>,
 }
 
 impl NewWraps {
@@ -55,6 +56,7 @@ impl NewWraps {
             stanzas: rewrapped.stanzas().to_vec(),
             changed: rewrapped.is_changed(),
             verified: rewrapped.lease().is_some(),
+            unmet: rewrapped.unmet().to_vec(),
         })
     }
 
@@ -97,6 +99,13 @@ impl NewWraps {
     #[must_use]
     pub fn is_verified(&self) -> bool {
         self.verified
+    }
+
+    /// Returns what the profile demands and the new wraps do not have. Empty unless the rules let them
+    /// [fall short](crate::key::RewrapRules::falling_short).
+    #[must_use]
+    pub fn unmet(&self) -> &[Unmet] {
+        &self.unmet
     }
 
     /// Returns the wraps.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{NewWraps, Sealer};
 use crate::envelope::{Header, KekRef, WrapSection};
-use crate::key::{Purpose, Request};
+use crate::key::Purpose;
 use crate::source::lease::DekLease;
 use crate::source::{Currency, Fate, Rewrapped};
 use crate::value::context::EncryptionContext;
@@ -91,6 +91,8 @@ pub struct RewrapCounts {
     pub kept: u64,
     /// Wraps that were removed because the rules say so.
     pub dropped: u64,
+    /// Values whose wraps still miss a requirement of the profile, because the rules allow it.
+    pub short: u64,
 }
 
 impl Rewrapper {
@@ -159,18 +161,23 @@ impl Rewrapper {
             match verified {
                 // The same wraps before another body, or a lease that is over: the general way decides.
                 Some(Err(_)) => {}
-                Some(Ok(())) | None if !made.is_changed() => return Ok(None),
+                Some(Ok(())) | None if !made.is_changed() => {
+                    self.counts.short += u64::from(!made.unmet().is_empty());
+                    return Ok(None);
+                }
                 Some(Ok(())) | None => {
+                    self.counts.short += u64::from(!made.unmet().is_empty());
                     let new = NewWraps::new(&header, made, padding)?;
                     self.counts.reused += 1;
                     return Ok(Some(new));
                 }
             }
-        } else if self.currency(&section, context) == Currency::Current {
+        } else if self.currency(&section, context, header.body().has_stored_context()) == Currency::Current {
             return Ok(None);
         }
         let current = self.current.get(context.digest()).map_or(&[][..], Vec::as_slice);
         let request = self.sealer.request(context, Purpose::Rewrap);
+        let request = request.with_stored_context(header.body().has_stored_context());
         let rules = request.rewrap_rules().unless_under(current);
         let request = request.with_rewrap_rules(rules);
         let source = self.sealer.source.as_ref();
@@ -183,7 +190,8 @@ impl Rewrapper {
             self.sealer.leases.remember(lease, Some(section), context);
         }
         // An answer that was asked for before something was ended is not used again after it.
-        let keeps = epoch == self.sealer.leases.epoch();
+        let keeps = epoch == self.sealer.leases.epoch() && source.may_keep(&request);
+        self.counts.short += u64::from(!made.unmet().is_empty());
         if keeps && !made.under().is_empty() {
             self.current.put(*context.digest(), made.under().to_vec());
         }
@@ -210,7 +218,9 @@ impl Rewrapper {
             .get(crate::envelope::PREFIX_FIXED..)
             .unwrap_or_default();
         let section = WrapSection::parse(front)?;
-        let mut unchanged = Rewrapped::unchanged(&section)?.wrapped_under(made.under().to_vec());
+        let mut unchanged = Rewrapped::unchanged(&section)?
+            .wrapped_under(made.under().to_vec())
+            .with_unmet(made.unmet().to_vec());
         if let Some(lease) = made.lease() {
             unchanged = unchanged.with_lease(Arc::clone(lease));
         }
@@ -225,28 +235,30 @@ impl Rewrapper {
     /// # Errors
     /// The errors of [`Header::parse`]; `ContextMismatch` if another context is stored in the header.
     pub fn is_current(&self, prefix: &[u8], context: &EncryptionContext) -> Result<Currency> {
-        let parsed = || {
+        let parsed = || -> Result<_> {
             let header = Header::parse(prefix)?;
             header.check_stored_context(context.digest())?;
-            header.wrap_section()
+            Ok((header.wrap_section()?, header.body().has_stored_context()))
         };
-        let section = parsed().map_err(|error| error.with_operation(Operation::Rewrap))?;
+        let (section, stores) = parsed().map_err(|error| error.with_operation(Operation::Rewrap))?;
         let is_known = self.epoch == self.sealer.leases.epoch();
         let known = self.memory.peek(&key_of(&section, context)).filter(|_| is_known);
         Ok(match known {
             Some(made) if made.is_changed() => Currency::Stale,
             Some(_) => Currency::Current,
-            None => self.currency(&section, context),
+            None => self.currency(&section, context, stores),
         })
     }
 
-    fn currency(&self, section: &WrapSection<'_>, context: &EncryptionContext) -> Currency {
+    fn currency(&self, section: &WrapSection<'_>, context: &EncryptionContext, stores: bool) -> Currency {
         let is_known = self.epoch == self.sealer.leases.epoch();
         let current = self.current.peek(context.digest()).filter(|_| is_known);
         let current = current.map_or(&[][..], Vec::as_slice);
         let rules = self.sealer.settings.rules;
-        let request = Request::new(context)
-            .with_purpose(Purpose::Rewrap)
+        let request = self
+            .sealer
+            .request(context, Purpose::Rewrap)
+            .with_stored_context(stores)
             .with_rewrap_rules(rules.unless_under(current));
         self.sealer.source.as_ref().is_current(*section, &request)
     }

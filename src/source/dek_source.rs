@@ -83,6 +83,16 @@ pub trait DekSource: Any + Debug + Send + Sync {
         let _ = (wraps, request);
         Currency::Unknown
     }
+
+    /// Returns whether a cache may keep what this source answers to such a request, and give it to later requests. Makes no call.
+    /// Returns `true` by default.
+    ///
+    /// A source around another source forwards this. If it does not, a source that may not let its DEKs be kept refuses the requests
+    /// of the cache, which are [for keeping](Request::is_for_keeping).
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        let _ = request;
+        true
+    }
 }
 
 #[async_trait]
@@ -111,5 +121,9 @@ impl<T: DekSource + ?Sized> DekSource for Arc<T> {
 
     fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
         (**self).is_current(wraps, request)
+    }
+
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        (**self).may_keep(request)
     }
 }

@@ -7,6 +7,7 @@ mod cache;
 mod dek_source;
 pub(crate) mod lease;
 mod rewrapped;
+pub(crate) mod unmet;
 
 pub use crate::message::Pulse;
 pub use any_of::AnyOf;
@@ -17,3 +18,4 @@ pub use cache::{CacheStats, Cached, Caching, OnDenial};
 pub use dek_source::DekSource;
 pub use lease::{DekLease, Leases};
 pub use rewrapped::{Currency, Fate, Rewrapped, StanzaFate};
+pub use unmet::Unmet;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Unmet;
 use super::lease::DekLease;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapSection, WrapSet, WrappedDek};
 use crate::key::RewrapRules;
@@ -54,6 +55,7 @@ pub struct Rewrapped {
     under: Vec<KekRef>,
     stanzas: Vec<StanzaFate>,
     lease: Option<Arc<DekLease>>,
+    unmet: Vec<Unmet>,
 }
 
 impl Rewrapped {
@@ -92,6 +94,7 @@ impl Rewrapped {
             under,
             stanzas,
             lease: None,
+            unmet: Vec::new(),
         })
     }
 
@@ -126,6 +129,20 @@ impl Rewrapped {
     pub fn with_lease(mut self, lease: Arc<DekLease>) -> Self {
         self.lease = Some(lease);
         self
+    }
+
+    /// Sets what the profile demands and the new wraps do not have, if the rules let them
+    /// [fall short](RewrapRules::falling_short).
+    #[must_use]
+    pub fn with_unmet(mut self, unmet: Vec<Unmet>) -> Self {
+        self.unmet = unmet;
+        self
+    }
+
+    /// Returns what the profile demands and the new wraps do not have. Empty if there is no profile, or all of it is met.
+    #[must_use]
+    pub fn unmet(&self) -> &[Unmet] {
+        &self.unmet
     }
 
     /// Returns the new wraps: first those that were made, then those that were kept.

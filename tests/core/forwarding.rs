@@ -154,6 +154,10 @@ impl DekSource for Counting {
         self.counts.lock().unwrap()[2] += 1;
         self.inner.rewrap(w, b, r).await
     }
+
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        request.actor() != Some("unkept")
+    }
 }
 
 #[test]
@@ -178,8 +182,12 @@ fn sources_around_sources_forward_every_method() {
             inner: AnyOf::new(FakeKeyManager::new("kek")),
             counts: std::sync::Mutex::default(),
         });
-        let sealer = waxseal::blocking::Sealer::from_source(decorate(Arc::clone(&counting)));
+        let source = decorate(Arc::clone(&counting));
         let context = EncryptionContext::new([("a", "b")]).unwrap();
+        let request = Request::new(&context);
+        assert!(source.may_keep(&request), "{what}");
+        assert!(!source.may_keep(&request.with_actor("unkept")), "{what}");
+        let sealer = waxseal::blocking::Sealer::from_source(source);
         let sealed = sealer.seal(b"x", &context).unwrap();
         assert!(Envelope::parse(&sealed).is_ok());
         sealer.open(&sealed, &context).unwrap();

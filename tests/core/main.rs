@@ -31,6 +31,8 @@ mod manipulation;
 mod misuse;
 mod parallel;
 mod parallel_streams;
+#[cfg(feature = "ring")]
+mod profiles;
 mod properties;
 mod ranges;
 mod rewrap_keeps;

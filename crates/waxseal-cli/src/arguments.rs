@@ -7,11 +7,14 @@ mod ring;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use waxseal::Builder;
 use waxseal::blocking::Sealer;
 
 use crate::failure::Result;
 use crate::help;
 use crate::kek::Keks;
+#[cfg(feature = "ring")]
+use ring::ABOUT_EXPLAIN;
 #[cfg(feature = "ring")]
 pub(crate) use ring::*;
 
@@ -53,6 +56,10 @@ pub(crate) enum Command {
     /// Show what an envelope says of itself.
     #[command(after_long_help = ABOUT_INSPECT)]
     Inspect(Inspect),
+    /// Say what a profile demands and an envelope does not have, and which key lacks it. No key is needed.
+    #[cfg(feature = "ring")]
+    #[command(after_long_help = ABOUT_EXPLAIN)]
+    Explain(Explain),
     /// Wrap and unwrap a canary under each key, and show what works.
     #[command(after_long_help = help::keys())]
     Doctor(Doctor),
@@ -98,6 +105,9 @@ pub(crate) struct Seal {
     #[cfg(feature = "ring")]
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "ring")]
+    #[command(flatten)]
+    pub(crate) profile: Profile,
     #[command(flatten)]
     pub(crate) context: Context,
     #[command(flatten)]
@@ -133,6 +143,9 @@ pub(crate) struct Open {
     #[cfg(feature = "ring")]
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "ring")]
+    #[command(flatten)]
+    pub(crate) profile: Profile,
     #[command(flatten)]
     pub(crate) context: Context,
     #[command(flatten)]
@@ -157,6 +170,14 @@ pub(crate) struct Rewrap {
     #[cfg(feature = "ring")]
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "ring")]
+    #[command(flatten)]
+    pub(crate) profile: Profile,
+    /// Allow new wraps that still miss a requirement of the profile, and report it. None lacks what the wrap that
+    /// opened has.
+    #[cfg(feature = "ring")]
+    #[arg(long)]
+    pub(crate) fall_short: bool,
     /// A key to wrap with. Given again: each wraps, and any of them opens.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) to: Vec<String>,
@@ -298,13 +319,40 @@ macro_rules! ring_of {
 
 ring_of!(Seal Open Rewrap Doctor);
 
+macro_rules! demands_of {
+    ($($options:ty)*) => {$(
+        impl $options {
+            /// The keys, with the profiles that the command line names.
+            pub(crate) fn keks(&self) -> Result<Keks> {
+                let keks = crate::kek::parse(&self.kek, self.ring())?;
+                #[cfg(feature = "ring")]
+                let keks = keks.restricted_by(&self.profile);
+                Ok(keks)
+            }
+
+            /// Lets what a profile demands hold.
+            pub(crate) fn demanding(&self, builder: Builder, keks: &Keks) -> Result<Builder> {
+                #[cfg(feature = "ring")]
+                return crate::ring::demand(builder, keks, &self.profile);
+                #[cfg(not(feature = "ring"))]
+                {
+                    let _ = keks;
+                    Ok(builder)
+                }
+            }
+        }
+    )*};
+}
+
+demands_of!(Seal Open Rewrap);
+
 macro_rules! actor_of {
     ($($options:ty)*) => {$(
         impl $options {
             /// The same sealer in the name of whoever uses a ring.
             pub(crate) fn acting(&self, sealer: Sealer, keks: &Keks) -> Result<Sealer> {
                 #[cfg(feature = "ring")]
-                if matches!(keks, Keks::Ring(_)) {
+                if matches!(keks, Keks::Ring(..)) {
                     return Ok(sealer.acting_as(&crate::ring::actor(&self.actor)?));
                 }
                 let _ = keks;

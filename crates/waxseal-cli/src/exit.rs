@@ -87,9 +87,10 @@ impl Exit {
             ErrorKind::Malformed { .. }
             | ErrorKind::UnsupportedVersion { .. }
             | ErrorKind::Unsupported { .. } => Self::NoEnvelope,
-            ErrorKind::PolicyRefused | ErrorKind::LifecycleRefused | ErrorKind::WouldWeaken { .. } => {
-                Self::Refused
-            }
+            ErrorKind::PolicyRefused
+            | ErrorKind::ProfileRefused { .. }
+            | ErrorKind::LifecycleRefused
+            | ErrorKind::WouldWeaken { .. } => Self::Refused,
             ErrorKind::Io | ErrorKind::Store => Self::Io,
             ErrorKind::KeyRetired => Self::KeyRetired,
             ErrorKind::KeyRevoked => Self::KeyRevoked,
@@ -132,6 +133,7 @@ pub(crate) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidAnswer => "invalid_answer",
         ErrorKind::WouldWeaken { .. } => "would_weaken",
         ErrorKind::PolicyRefused => "policy_refused",
+        ErrorKind::ProfileRefused { .. } => "profile_refused",
         ErrorKind::BudgetExhausted { .. } => "budget_exhausted",
         ErrorKind::LeaseExpired => "lease_expired",
         ErrorKind::Store => "store",

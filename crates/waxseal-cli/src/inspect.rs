@@ -227,7 +227,7 @@ fn wrap_text(wrap: &WrapRef<'_>) -> String {
     text
 }
 
-fn class(class: AlgorithmClass) -> &'static str {
+pub(crate) fn class(class: AlgorithmClass) -> &'static str {
     match class {
         AlgorithmClass::Symmetric => "symmetric",
         AlgorithmClass::Classical => "classical",

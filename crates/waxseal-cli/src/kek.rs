@@ -8,6 +8,8 @@ use waxseal::backend::kek_uri::{KekUri, KeyManagers, Reads, open_from_environmen
 use waxseal::layer::Verified;
 use waxseal::runtime::ProcessEnvironment;
 
+#[cfg(feature = "ring")]
+use crate::arguments::Profile;
 use crate::arguments::{Calls, NewWraps};
 use crate::failure::{Failure, Result};
 use crate::prompt::Person;
@@ -58,15 +60,27 @@ pub(crate) fn parse_all(option: &str, uris: &[String]) -> Result<Vec<KekUri>> {
 pub(crate) enum Keks {
     Given(Vec<KekUri>),
     Environment,
+    /// Its configuration, and what restricts it.
     #[cfg(feature = "ring")]
-    Ring(PathBuf),
+    Ring(PathBuf, Profile),
+}
+
+#[cfg(feature = "ring")]
+impl Keks {
+    /// The same, under the profiles of the command line.
+    pub(crate) fn restricted_by(self, profile: &Profile) -> Self {
+        match self {
+            Self::Ring(path, _) => Self::Ring(path, profile.clone()),
+            other => other,
+        }
+    }
 }
 
 impl Keks {
     /// Refuses what a ring does not do.
     pub(crate) fn check(&self, wraps: &NewWraps) -> Result<()> {
         #[cfg(feature = "ring")]
-        if wraps.hide_kek_id && matches!(self, Self::Ring(_)) {
+        if wraps.hide_kek_id && matches!(self, Self::Ring(..)) {
             return Err(Failure::usage(
                 "--hide-kek-id does not go with a ring: a census could not tell which key such an envelope is under, so none could be retired",
             ));
@@ -85,7 +99,7 @@ pub(crate) fn parse(uris: &[String], ring: Option<PathBuf>) -> Result<Keks> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     #[cfg(feature = "ring")]
     if let Some(ring) = ring.filter(|_| uris.is_empty()) {
-        return Ok(Keks::Ring(ring));
+        return Ok(Keks::Ring(ring, Profile::default()));
     }
     #[cfg(not(feature = "ring"))]
     let _: Option<PathBuf> = ring;
@@ -104,7 +118,12 @@ pub(crate) fn sources(keks: &Keks, more: &[(&str, &[KekUri])]) -> Result<Vec<Sou
         Keks::Given(uris) => sources_of("--kek", uris),
         Keks::Environment => sources_of("the environment", &uris_from_environment(&ProcessEnvironment)?),
         #[cfg(feature = "ring")]
-        Keks::Ring(path) => crate::ring::sources(path)?,
+        Keks::Ring(path, profile) => {
+            let mut sources = crate::ring::sources(path)?;
+            let profiles = profile.profiles.iter();
+            sources.extend(profiles.map(|file| Source::new("the file of profiles", Place::of(file))));
+            sources
+        }
     };
     for (option, uris) in more {
         sources.extend(sources_of(option, uris));
@@ -137,7 +156,7 @@ pub(crate) fn first_wraps(mut builder: Builder, keks: &Keks, mut role: Role) -> 
         Keks::Given(keks) => keks,
         Keks::Environment => return of_environment(builder, role),
         #[cfg(feature = "ring")]
-        Keks::Ring(path) => return crate::ring::source(builder, path),
+        Keks::Ring(path, profile) => return crate::ring::source(builder, path, profile),
     };
     for kek in keks {
         builder = add(builder, role, kek)?;
@@ -152,7 +171,7 @@ pub(crate) fn open_with(builder: Builder, keks: &Keks) -> Result<Builder> {
         Keks::Given(keks) => each(builder, keks, Role::Opens),
         Keks::Environment => of_environment(builder, Role::Opens),
         #[cfg(feature = "ring")]
-        Keks::Ring(path) => crate::ring::source(builder, path),
+        Keks::Ring(path, profile) => crate::ring::source(builder, path, profile),
     }
 }
 

@@ -54,6 +54,8 @@ fn main() -> ExitCode {
         Command::Open(options) => open::run(&options),
         Command::Rewrap(options) => rewrap::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        #[cfg(feature = "ring")]
+        Command::Explain(options) => ring::explain(&options),
         Command::Doctor(options) => doctor::run(&options),
         #[cfg(feature = "ring")]
         Command::Ring(options) => ring::run(&options),

@@ -13,7 +13,7 @@ use crate::{binding, kek, report};
 
 /// Opens a stream. A pipe gets each chunk once it was verified; a file is there once all of them were.
 pub(crate) fn run(options: &Open) -> Result<()> {
-    let keks = kek::parse(&options.kek, options.ring())?;
+    let keks = options.keks()?;
     let context = binding::context(&options.context)?;
     let builder = kek::within(
         threads(waxseal::Sealer::builder(), &options.threads)?,
@@ -35,7 +35,8 @@ pub(crate) fn run(options: &Open) -> Result<()> {
     };
     let mut output = Output::create(options.streams.output.as_ref(), Access::Private, replace)?;
     let aad = binding::aad(&options.aad)?;
-    let sealer = Sealer::from(kek::open_with(builder, &keks)?.build()?);
+    let builder = kek::open_with(builder, &keks)?;
+    let sealer = Sealer::from(options.demanding(builder, &keks)?.build()?);
     let sealer = options.acting(sealer, &keks)?;
     let (from, total) = (input.name(), input.len());
     let opened = sealer.reader(&mut input, context.with_aad(&aad));

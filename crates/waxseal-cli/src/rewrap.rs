@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use waxseal::blocking::Sealer;
 use waxseal::envelope::{HeaderBuf, KekRef, Wraps};
 use waxseal::key::RewrapRules;
-use waxseal::source::Fate;
+use waxseal::source::{Fate, Unmet};
 use waxseal::{EncryptionContext, ErrorKind, envelope::Header, in_place, sealer::NewWraps};
 
 use crate::arguments::Rewrap;
@@ -21,7 +21,7 @@ use crate::{binding, report, seal, warnings};
 
 /// Makes new wraps, and copies the body behind them.
 pub(crate) fn run(options: &Rewrap) -> Result<()> {
-    let keks = kek::parse(&options.kek, options.ring())?;
+    let keks = options.keks()?;
     let to = kek::parse_all("--to", &options.to)?;
     if let Keks::Given(keks) = &keks
         && keks.len() > 1
@@ -32,7 +32,7 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         ));
     }
     #[cfg(feature = "ring")]
-    if matches!(keks, Keks::Ring(_)) && !to.is_empty() {
+    if matches!(keks, Keks::Ring(..)) && !to.is_empty() {
         return Err(Failure::usage(
             "--to does not go with a ring: its active keys wrap; to leave a ring, name its keys with --kek",
         ));
@@ -94,7 +94,8 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     } else {
         kek::open_with(kek::each(builder, &to, wraps)?, &keks)?
     };
-    let sealer = Sealer::from(builder.rewrap_rules(rules(options)).build()?);
+    let builder = options.demanding(builder.rewrap_rules(rules(options)), &keks)?;
+    let sealer = Sealer::from(builder.build()?);
     let sealer = options.acting(sealer, &keks)?;
     let new = sealer.rewrap(read.as_bytes(), &context)?;
     // What was reserved for later is kept, and the length with it, if that fits.
@@ -153,6 +154,10 @@ fn rules(options: &Rewrap) -> RewrapRules<'static> {
     if options.allow_weaker {
         rules = rules.weakening();
     }
+    #[cfg(feature = "ring")]
+    if options.fall_short {
+        rules = rules.falling_short();
+    }
     rules
 }
 
@@ -188,6 +193,7 @@ fn report(options: &Rewrap, new: &NewWraps, output: &str, is_in_place: bool, is_
                 "in_place": is_in_place,
                 "wrapped_under": made,
                 "old_wraps": old,
+                "unmet": new.unmet().iter().map(unmet_json).collect::<Vec<_>>(),
             }),
             is_stream,
         );
@@ -200,6 +206,9 @@ fn report(options: &Rewrap, new: &NewWraps, output: &str, is_in_place: bool, is_
     }
     for stanza in new.stanzas() {
         tell(&format!("{} {}", fate(stanza.fate), stanza.kek));
+    }
+    for unmet in new.unmet() {
+        tell(&format!("still misses {unmet}"));
     }
     Ok(())
 }
@@ -216,6 +225,11 @@ fn fate(fate: Fate) -> &'static str {
         Fate::Dropped => "dropped",
         _ => "changed",
     }
+}
+
+/// What is demanded and is not there.
+pub(crate) fn unmet_json(unmet: &Unmet) -> Value {
+    json!({ "requirement": unmet.requirement, "key": unmet.key, "detail": unmet.detail })
 }
 
 fn kek_json(kek: &KekRef) -> Value {
@@ -267,7 +281,7 @@ fn target(options: &Rewrap) -> Result<Option<&PathBuf>> {
     }
 }
 
-fn stored(header: &Header<'_>) -> Result<EncryptionContext> {
+pub(crate) fn stored(header: &Header<'_>) -> Result<EncryptionContext> {
     match header.stored_context() {
         Some(stored) => Ok(EncryptionContext::from_canonical(stored)?),
         None => Err(Failure::usage(

@@ -14,7 +14,7 @@ use crate::{binding, kek, report};
 
 /// Seals a stream.
 pub(crate) fn run(options: &Seal) -> Result<()> {
-    let keks = kek::parse(&options.kek, options.ring())?;
+    let keks = options.keks()?;
     keks.check(&options.wraps)?;
     let context = binding::context(&options.context)?;
     let suite: Suite = options
@@ -45,7 +45,8 @@ pub(crate) fn run(options: &Seal) -> Result<()> {
     let output = Output::create(options.streams.output.as_ref(), Access::Usual, replace)?;
     output.refuse_terminal()?;
     let aad = binding::aad(&options.aad)?;
-    let sealer = Sealer::from(kek::first_wraps(builder, &keks, Role::wraps(&options.calls))?.build()?);
+    let builder = kek::first_wraps(builder, &keks, Role::wraps(&options.calls))?;
+    let sealer = Sealer::from(options.demanding(builder, &keks)?.build()?);
     let sealer = options.acting(sealer, &keks)?;
     let (from, to) = (input.name(), output.name());
     let is_stream = output.is_stream();

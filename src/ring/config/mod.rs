@@ -8,6 +8,7 @@
 //! allow = ["vault-transit:app"]         # what records may name: see `UriBackends::allow`
 //! reader = "web"                        # optional: the name in heartbeats
 //! mark = "ring.mark"                    # optional: refuses an older dump of the inventory
+//! profiles = "profiles.toml"            # optional: what data of each class demands, see the manual's page on profiles
 //!
 //! [administration]                      # only where keys are made and moved
 //! authority = "ring.authority"
@@ -35,12 +36,13 @@ use serde::Deserialize;
 pub use pattern::pattern_for;
 pub use private::AuthorityFile;
 
-use super::{AuthorityKey, Mark, RecordId, Trust, UriBackends};
+use super::profile::Profiles;
+use super::{AuthorityKey, Inventory, KeyRing, KeyRingBuilder, Mark, RecordId, Trust, UriBackends};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
 /// The greatest length of the file in bytes.
-const MAX: usize = 1 << 20;
+pub(in crate::ring) const MAX: usize = 1 << 20;
 /// The version of the file.
 const SCHEMA: u32 = 1;
 /// What a ring in a database is called, unless it has a name there.
@@ -144,6 +146,8 @@ pub struct RingConfig {
     pub reader: Option<String>,
     /// The file that keeps the newest revision that was seen.
     pub mark: Option<PathBuf>,
+    /// The file of profiles: see [`Profiles`].
+    pub profiles: Option<PathBuf>,
     /// What only administrators have.
     pub administration: Option<Administration>,
 }
@@ -159,6 +163,7 @@ struct Raw {
     allow: Vec<String>,
     reader: Option<String>,
     mark: Option<PathBuf>,
+    profiles: Option<PathBuf>,
     administration: Option<RawAdministration>,
 }
 
@@ -181,6 +186,7 @@ impl RingConfig {
             allow: Vec::new(),
             reader: None,
             mark: None,
+            profiles: None,
             administration: None,
         }
     }
@@ -192,28 +198,7 @@ impl RingConfig {
     /// everybody, or is wrong: the error names line and column.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let failed = |error: io::Error| {
-            let what = format!(
-                "cannot read the ring's configuration {}: {}",
-                path.display(),
-                error.kind()
-            );
-            Error::configuration(what).with_source(error)
-        };
-        // Before it is opened, which waits for ever on a pipe.
-        let metadata = fs::metadata(path).map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(Error::configuration(format!(
-                "the ring's configuration {} is not a regular file",
-                path.display()
-            )));
-        }
-        let file = File::open(path).map_err(failed)?;
-        check_mode(&file.metadata().map_err(failed)?, path)?;
-        let mut text = String::new();
-        file.take(MAX as u64 + 1)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
+        let text = read_text(path, "ring's configuration")?;
         Self::parse(&text, &folder_of(path)?, &path.display().to_string())
     }
 
@@ -263,6 +248,7 @@ impl RingConfig {
             allow: raw.allow,
             reader: raw.reader,
             mark: raw.mark.map(|mark| folder.join(mark)),
+            profiles: raw.profiles.map(|profiles| folder.join(profiles)),
             administration,
         })
     }
@@ -297,6 +283,9 @@ impl RingConfig {
         }
         if let Some(mark) = &self.mark {
             line("mark", &relative(mark)?)?;
+        }
+        if let Some(profiles) = &self.profiles {
+            line("profiles", &relative(profiles)?)?;
         }
         let allowed: Vec<String> = self
             .allow
@@ -382,6 +371,34 @@ impl RingConfig {
         written::replace(path, format!("{mark}\n").as_bytes(), 0o600)
     }
 
+    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and its profiles.
+    ///
+    /// # Errors
+    /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles).
+    pub fn builder(
+        &self,
+        inventory: Arc<dyn Inventory>,
+        environment: Arc<dyn Environment>,
+    ) -> Result<KeyRingBuilder> {
+        let backends = Arc::new(self.backends(environment)?);
+        let mut builder = KeyRing::builder(self.trust()?, inventory, backends);
+        if let Some(reader) = &self.reader {
+            builder = builder.reader(reader);
+        }
+        if let Some(profiles) = self.read_profiles()? {
+            builder = builder.profiles(profiles);
+        }
+        Ok(builder)
+    }
+
+    /// Reads the file of profiles, if there is one.
+    ///
+    /// # Errors
+    /// The errors of [`Profiles::read`].
+    pub fn read_profiles(&self) -> Result<Option<Profiles>> {
+        self.profiles.as_ref().map(Profiles::read).transpose()
+    }
+
     /// Returns what administrators have.
     ///
     /// # Errors
@@ -442,7 +459,7 @@ fn quoted(text: &str) -> Result<String> {
 }
 
 /// `LINE:COLUMN` of an offset.
-fn place(text: &str, offset: usize) -> String {
+pub(in crate::ring) fn place(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before
@@ -466,21 +483,44 @@ fn find_key(text: &str, key: &str) -> usize {
     0
 }
 
+/// Reads a file that decides what this process believes or demands, and that nobody else may write.
+pub(in crate::ring) fn read_text(path: &Path, what: &str) -> Result<String> {
+    let failed = |error: io::Error| {
+        let detail = format!("cannot read the {what} {}: {}", path.display(), error.kind());
+        Error::configuration(detail).with_source(error)
+    };
+    // Before it is opened, which waits for ever on a pipe.
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Error::configuration(format!(
+            "the {what} {} is not a regular file",
+            path.display()
+        )));
+    }
+    let file = File::open(path).map_err(failed)?;
+    check_mode(&file.metadata().map_err(failed)?, path, what)?;
+    let mut text = String::new();
+    file.take(MAX as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    Ok(text)
+}
+
 #[cfg(unix)]
-fn check_mode(metadata: &fs::Metadata, path: &Path) -> Result<()> {
+fn check_mode(metadata: &fs::Metadata, path: &Path, what: &str) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = metadata.permissions().mode();
     if mode & 0o022 == 0 {
         return Ok(());
     }
     Err(Error::configuration(format!(
-        "the ring's configuration {} can be written by others (mode {:03o}), who could make this process believe them; run chmod go-w on it",
+        "the {what} {} can be written by others (mode {:03o}), who could make this process believe them; run chmod go-w on it",
         path.display(),
         mode & 0o777
     )))
 }
 
 #[cfg(not(unix))]
-fn check_mode(_: &fs::Metadata, _: &Path) -> Result<()> {
+fn check_mode(_: &fs::Metadata, _: &Path, _: &str) -> Result<()> {
     Ok(())
 }

@@ -304,6 +304,16 @@ impl KeyRecord {
         MAX_MOVES.saturating_sub(self.history.len())
     }
 
+    /// The wrap algorithm: the highest number for private use if the record names none.
+    pub(crate) fn wrap_algorithm(&self) -> WrapAlgorithm {
+        let name = self.algorithm.as_str();
+        let number = name.parse().ok().map(WrapAlgorithm::from_id);
+        let mut all = (0..=u8::MAX).map(WrapAlgorithm::from_id);
+        number
+            .or_else(|| all.find(|algorithm| algorithm.name() == Some(name)))
+            .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
+    }
+
     /// Adds to the history. Its last entries are kept for the moves that end a key, so that no key has to live for ever.
     pub(crate) fn record_move(&mut self, entry: Move) -> Result<()> {
         use State::{Active, Compromised, Deprecated, Destroyed, Destroying, Retired};

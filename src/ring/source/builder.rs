@@ -8,6 +8,7 @@ use super::KeyRing;
 use super::core::{Core, READ};
 use super::managers::Managers;
 use super::watch::Watcher;
+use crate::ring::profile::Profiles;
 use crate::ring::{Backends, Inventory, Trust};
 use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
 use crate::source::Leases;
@@ -26,6 +27,7 @@ pub(super) struct Options {
     watches: bool,
     pub(super) scopes: NonZeroUsize,
     pub(super) stream_age: Duration,
+    pub(super) profiles: Option<Arc<Profiles>>,
 }
 
 /// Opens a [`KeyRing`].
@@ -52,6 +54,7 @@ impl Builder {
                 watches: true,
                 scopes: SCOPES,
                 stream_age: Duration::from_secs(3600),
+                profiles: None,
             },
         }
     }
@@ -104,6 +107,13 @@ impl Builder {
     /// long.
     pub fn stream_age(mut self, age: Duration) -> Self {
         self.options.stream_age = age;
+        self
+    }
+
+    /// Enforces what these profiles demand, whenever something is sealed, opened or re-wrapped. Without this, a request that names a
+    /// profile is refused.
+    pub fn profiles(mut self, profiles: impl Into<Arc<Profiles>>) -> Self {
+        self.options.profiles = Some(profiles.into());
         self
     }
 

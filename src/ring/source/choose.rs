@@ -9,6 +9,7 @@ use crate::envelope::WrapSection;
 use crate::key::{Purpose, Request};
 use crate::message::Pulse;
 use crate::ring::KeyRecord;
+use crate::ring::profile::Requirements;
 use crate::runtime::Monotonic;
 use crate::source::{AnyOf, Currency, DekLease, DekSource};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -37,7 +38,13 @@ impl Core {
     }
 
     /// The keys that may open a wrap section. One that is not open yet is opened when it is asked, in its share of the time.
-    pub(super) fn opening(&self, keys: &ScopeKeys, wraps: WrapSection<'_>) -> AnyOf {
+    /// One that the profile does not let open is not asked.
+    pub(super) fn opening(
+        &self,
+        keys: &ScopeKeys,
+        wraps: WrapSection<'_>,
+        demands: Option<&Requirements>,
+    ) -> AnyOf {
         let mut any_of = self.any_of();
         for kek in &keys.keks {
             let mut stanzas = wraps.stanzas().filter(|stanza| kek.may_have_wrapped(*stanza));
@@ -46,6 +53,7 @@ impl Core {
             let refused = permitted(first.kek_version)
                 .err()
                 .filter(|_| stanzas.all(|stanza| permitted(stanza.kek_version).is_err()));
+            let refused = refused.or_else(|| demands.and_then(|demands| kek.refused_by(demands)));
             any_of = match (refused, kek.opener(Purpose::Open)) {
                 (None, Some(key)) => {
                     let (kek, key) = (Arc::clone(kek), Arc::clone(key));
@@ -101,8 +109,16 @@ impl Core {
     }
 
     /// Lets a lease end when the ring says so.
-    pub(super) fn bound(&self, lease: &DekLease, pulse: &Pulse, begun: Monotonic) {
-        let end = begun + self.settings().lease_age.at_most();
+    pub(super) fn bound(
+        &self,
+        lease: &DekLease,
+        pulse: &Pulse,
+        begun: Monotonic,
+        demands: Option<&Requirements>,
+    ) {
+        let age = self.settings().lease_age.at_most();
+        let demanded = demands.and_then(Requirements::dek_age);
+        let end = begun + demanded.map_or(age, |demanded| demanded.min(age));
         lease.end_by_with_streams(end, end + self.options.stream_age);
         lease.stand_on(pulse);
     }

@@ -231,7 +231,12 @@ impl Kek {
         let Some(key) = self.keys.first() else {
             return false;
         };
+        // A KEK serves one algorithm, and what the ring says of a key goes by that.
         stanza.provider == key.provenance.provider
+            && self
+                .keys
+                .iter()
+                .any(|key| key.wrap_algorithm() == stanza.algorithm)
             && (stanza.kek_id.is_empty()
                 || KekRef::trusted(stanza.provider, stanza.kek_id, "").is_same_key(&to_kek(key)))
             && (stanza.kek_version.is_empty() || self.has(stanza.kek_version))
@@ -243,7 +248,7 @@ impl Kek {
     }
 
     /// The keys that a version is. One without a version is every version: its backend does not tell them apart.
-    fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
+    pub(super) fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
         self.keys.iter().filter(move |key| {
             let of = &key.provenance;
             of.is_whole() || of.version == version
@@ -301,12 +306,8 @@ impl Kek {
 
     /// The wrap algorithm of its keys.
     pub(super) fn algorithm(&self) -> WrapAlgorithm {
-        let name = self.keys.first().map_or("", |key| key.algorithm.as_str());
-        let number = name.parse().ok().map(WrapAlgorithm::from_id);
-        let mut all = (0..=u8::MAX).map(WrapAlgorithm::from_id);
-        number
-            .or_else(|| all.find(|algorithm| algorithm.name() == Some(name)))
-            .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
+        let first = self.keys.first();
+        first.map_or(WrapAlgorithm::from_id(u8::MAX), |key| key.wrap_algorithm())
     }
 
     /// Why none of its versions may unwrap.

@@ -60,6 +60,15 @@ impl RingKey {
     fn pinned(&self, wrapped: WrappedDek) -> Result<WrappedDek> {
         let (by, key) = (wrapped.kek(), to_kek(&self.key));
         let is_it = by.is_same_key(&key) && (!self.proves_versions() || by.version() == key.version());
+        if is_it && wrapped.algorithm() != self.key.wrap_algorithm() {
+            return Err(Error::new(ErrorKind::InvalidAnswer)
+                .with_provider(self.provider().to_owned())
+                .with_detail(format!(
+                    "the ring has {key} with the algorithm {}, and it has wrapped with {}",
+                    self.key.algorithm,
+                    wrapped.algorithm()
+                )));
+        }
         if is_it {
             return Ok(wrapped);
         }

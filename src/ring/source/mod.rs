@@ -7,6 +7,7 @@ mod core;
 mod keys;
 mod manager;
 mod managers;
+mod profiled;
 mod settle;
 mod single;
 mod state;
@@ -24,11 +25,13 @@ use self::core::Core;
 use self::keys::{ScopeKeys, to_kek};
 pub(in crate::ring) use self::single::Single;
 use self::state::Need;
+use super::profile::Explanation;
 use super::{Backends, Inventory, Mark, Scope, Settings, Trust};
-use crate::envelope::{BodyHead, KekRef, WrapSection, WrapSet};
+use crate::envelope::{BodyHead, Header, KekRef, WrapSection, WrapSet};
 use crate::key::{Purpose, Request};
 use crate::sealer;
 use crate::source::{Caching, Currency, DekLease, DekSource, Leases, Rewrapped};
+use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, Result};
 
 /// The keys of a ring, as an application uses them: a [`DekSource`].
@@ -166,6 +169,41 @@ impl KeyRing {
         self.0.beat().await
     }
 
+    /// Tells what the profiles make of an envelope in this context, of which the header is enough: what is demanded, which wraps
+    /// the envelope names, which of them lack what, and by which key. `profile` is the caller's choice. Uses no key and asks no
+    /// backend, so nothing that the envelope says is proven.
+    ///
+    /// # Errors
+    /// - the errors of [`Header::parse`]; `ContextMismatch` if another context is stored in the envelope; `Unsupported` for a detached
+    ///   envelope
+    /// - `Configuration` if the ring has no profiles, or not the one that is named
+    /// - `ProfileRefused` if the context chooses no profile
+    /// - `NoKeyForScope`, `InventoryStale`, and the errors of the [`Inventory`]
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn explain(
+        &self,
+        envelope: &[u8],
+        context: &EncryptionContext,
+        profile: Option<&str>,
+    ) -> Result<Explanation> {
+        let header = Header::parse(envelope)?;
+        header.check_stored_context(context.digest())?;
+        let (wraps, body) = (header.wrap_section()?, header.body());
+        let mut request = Request::new(context)
+            .with_purpose(Purpose::Open)
+            .with_stored_context(body.has_stored_context());
+        if let Some(profile) = profile {
+            request = request.with_profile(profile);
+        }
+        let keys = self.0.keys(&request, Need::Open).await?;
+        let demands = self.0.demands(&keys, &request)?.ok_or_else(|| {
+            Error::configuration("the key ring has no profiles: give it some with KeyRingBuilder::profiles")
+        })?;
+        Ok(keys.explain(demands, wraps, body, &request))
+    }
+
     /// Returns what the ring knows of its inventory.
     ///
     /// # Errors
@@ -206,9 +244,13 @@ impl DekSource for KeyRing {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let (core, begun) = (&self.0, self.0.runtime.now());
         let keys = core.keys(request, Need::Seal).await?;
+        let demands = core.demands(&keys, request)?;
+        if let Some(demands) = &demands {
+            keys.check_sealing(demands, request)?;
+        }
         let any_of = core.wrapping(&keys, request).await?;
         let (lease, wraps) = any_of.seal_dek(request).await?;
-        core.bound(&lease, &keys.seals, begun);
+        core.bound(&lease, &keys.seals, begun, demands.as_deref());
         Ok((lease, wraps))
     }
 
@@ -220,8 +262,16 @@ impl DekSource for KeyRing {
     ) -> Result<Arc<DekLease>> {
         let (core, begun) = (&self.0, self.0.runtime.now());
         let keys = core.keys(request, Need::Open).await?;
-        let lease = core.opening(&keys, wraps).open_dek(wraps, body, request).await?;
-        core.bound(&lease, &keys.opens, begun);
+        let demands = core.demands(&keys, request)?;
+        if let Some(demands) = &demands {
+            keys.check_opening(demands, wraps, body, request)?;
+        }
+        let any_of = core.opening(&keys, wraps, demands.as_deref());
+        let lease = any_of.open_dek(wraps, body, request).await?;
+        if let Some(demands) = &demands {
+            keys.check_opened(demands, &lease)?;
+        }
+        core.bound(&lease, &keys.opens, begun, demands.as_deref());
         Ok(lease)
     }
 
@@ -235,10 +285,18 @@ impl DekSource for KeyRing {
         let keys = core.keys(request, Need::Seal).await?;
         let current = current(&keys, request)?;
         let request = knowing(request, &current).with_purpose(Purpose::Rewrap);
+        let demands = core.demands(&keys, &request)?;
+        let plan = match &demands {
+            Some(demands) => Some(keys.begin_rewrap(demands, wraps, body, &request)?),
+            None => None,
+        };
         let any_of = core.rewrapping(&keys, wraps, &request).await?;
-        let rewrapped = any_of.rewrap(wraps, body, &request).await?;
+        let mut rewrapped = any_of.rewrap(wraps, body, &request).await?;
+        if let Some(plan) = plan {
+            rewrapped = keys.end_rewrap(plan, wraps, rewrapped)?;
+        }
         if let Some(lease) = rewrapped.lease() {
-            core.bound(lease, &keys.opens, begun);
+            core.bound(lease, &keys.opens, begun, demands.as_deref());
         }
         Ok(rewrapped)
     }
@@ -250,7 +308,15 @@ impl DekSource for KeyRing {
         let Ok(current) = current(&keys, request) else {
             return Currency::Unknown;
         };
+        // A re-wrap refuses or reports what the profile misses.
+        if !self.0.is_met(&keys, wraps, request) {
+            return Currency::Unknown;
+        }
         self.0.currency(&keys, wraps, &knowing(request, &current))
+    }
+
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        self.0.may_keep(request)
     }
 }
 

@@ -169,7 +169,38 @@ impl AnyOf {
         Ok(())
     }
 
-    fn managers(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
+    /// The key managers that wrap each DEK.
+    #[cfg(feature = "ring")]
+    pub(crate) fn wrapping(&self) -> &[Arc<dyn KeyManager>] {
+        &self.wrap_with
+    }
+
+    #[cfg(feature = "ring")]
+    pub(crate) fn clock(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+
+    /// The same, with another in the place of each key manager for which there is one.
+    #[cfg(feature = "ring")]
+    pub(crate) fn replacing(
+        &self,
+        other: impl Fn(usize, &Arc<dyn KeyManager>) -> Option<Arc<dyn KeyManager>>,
+    ) -> Self {
+        let (mut all, count) = (self.clone(), self.wrap_with.len());
+        for (place, manager) in all.wrap_with.iter_mut().enumerate() {
+            if let Some(other) = other(place, manager) {
+                *manager = other;
+            }
+        }
+        for (place, manager) in all.open_with.iter_mut().enumerate() {
+            if let Some(other) = other(count + place, manager) {
+                *manager = other;
+            }
+        }
+        all
+    }
+
+    pub(crate) fn managers(&self) -> impl Iterator<Item = &Arc<dyn KeyManager>> {
         self.wrap_with.iter().chain(&self.open_with)
     }
 

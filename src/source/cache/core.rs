@@ -77,6 +77,7 @@ impl Core {
             && request.authorization().is_none()
             && entries > 0
             && !age.is_zero()
+            && self.inner.may_keep(request)
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -170,6 +171,8 @@ impl Core {
         let wraps = if seals { None } else { key.wraps().ok() };
         self.leases.remember(&given.lease, wraps, key.context());
         let end = end.min(own);
+        // Or an entry that its source ends early would be fetched again at every use.
+        let age = age.min(end.0.saturating_sub(started.0));
         let fresh_until = earlier(end, margin(age));
         let entry = Entry {
             given: given.clone(),

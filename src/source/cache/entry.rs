@@ -132,6 +132,7 @@ pub(super) fn is_denial(error: &Error) -> bool {
         | ErrorKind::KeyRevoked
         | ErrorKind::NoUsableKey
         | ErrorKind::PolicyRefused
+        | ErrorKind::ProfileRefused { .. }
         | ErrorKind::CannotOpen => true,
         ErrorKind::Malformed { .. }
         | ErrorKind::UnsupportedVersion { .. }

@@ -16,6 +16,7 @@ pub(super) struct Key {
     binding: [u8; 32],
     purpose: Purpose,
     profile: Option<Box<str>>,
+    stores_context: bool,
     /// `None` where actors share.
     actor: Option<Box<str>>,
     /// Threshold, count and stanzas: a wrap section without padding. Empty on the sealing side.
@@ -63,6 +64,7 @@ impl<'a> Wanted<'a> {
             && key.context.digest() == self.request.context().digest()
             && key.binding == *self.request.binding()
             && key.purpose == self.request.purpose()
+            && key.stores_context == self.request.stores_context()
             && key.profile.as_deref() == self.request.profile()
             && key.actor.as_deref() == self.actor
     }
@@ -93,6 +95,7 @@ impl<'a> Wanted<'a> {
             binding: *self.request.binding(),
             purpose: self.request.purpose(),
             profile: self.request.profile().map(Into::into),
+            stores_context: self.request.stores_context(),
             actor: self.actor.map(Into::into),
             wraps: match self.wraps {
                 Some(_) => [&[threshold, count], stanzas].concat().into(),
@@ -114,7 +117,7 @@ impl Hash for Wanted<'_> {
             threshold,
             count,
             self.request.purpose() as u8,
-            0,
+            u8::from(self.request.stores_context()),
             0,
             0,
             0,
@@ -145,7 +148,9 @@ impl Key {
         let mut request = Request::new(&self.context)
             .with_purpose(self.purpose)
             .with_binding(self.binding)
-            .with_deadline(deadline);
+            .with_deadline(deadline)
+            .with_stored_context(self.stores_context)
+            .for_keeping();
         if let Some(profile) = &self.profile {
             request = request.with_profile(profile);
         }
@@ -197,6 +202,7 @@ mod tests {
             (base.clone().with_binding([7; 32]), None),
             (base.clone().with_purpose(Purpose::Open), None),
             (base.clone().with_profile("strict"), None),
+            (base.clone().with_stored_context(true), None),
             (base.clone().with_actor("strict"), None),
             (base.clone().with_profile("a").with_actor("b"), None),
             (base.clone().with_profile("ab"), None),
@@ -259,6 +265,7 @@ mod tests {
             (base.clone().with_binding([7; 32]), section(&one)),
             (base.clone().with_purpose(Purpose::Open), section(&one)),
             (base.clone().with_profile("strict"), section(&one)),
+            (base.clone().with_stored_context(true), section(&one)),
             (base.clone().with_actor("strict"), section(&one)),
         ];
         for (i, (request, wraps)) in all.iter().enumerate() {
@@ -286,6 +293,7 @@ mod tests {
             .with_purpose(Purpose::Open)
             .with_binding([7; 32])
             .with_profile("strict")
+            .with_stored_context(true)
             .with_actor("alice")
             .with_request_id("7");
         let key = Wanted::new(&request, None, true).to_key();

@@ -59,8 +59,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// An entry belongs to everything of a request that may decide whether it is granted: context, binding, purpose, profile,
 /// actor (unless [`Caching::shares_actors`]), and on the opening side every byte of the stanzas. The cache compares all of
 /// it, and not only a hash. It checks the commitment of each body, so a hit opens nothing that the source would not open; if
-/// an entry does not open a body, the cache asks the source. Probes, requests with an authorization and re-wraps always go to
-/// the source.
+/// an entry does not open a body, the cache asks the source. Probes, requests with an authorization, requests
+/// whose answer the source [does not let be kept](DekSource::may_keep), and re-wraps always go to the source.
 ///
 /// # One request at a time
 /// Callers who want the same DEK at the same time wait for one answer, however many they are. Each has its own deadline;
@@ -247,6 +247,10 @@ impl DekSource for Cached {
 
     fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
         self.0.inner.is_current(wraps, request)
+    }
+
+    fn may_keep(&self, request: &Request<'_>) -> bool {
+        self.0.inner.may_keep(request)
     }
 }
 

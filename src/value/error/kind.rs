@@ -126,6 +126,13 @@ pub enum ErrorKind {
     /// A profile or policy forbids the operation.
     #[error("refused by policy")]
     PolicyRefused,
+    /// A requirement of a [profile](crate::manual::errors#profiles) is not met. The detail names the key or the context key, and
+    /// never a value. Nothing was sealed, opened or changed.
+    #[error("the profile refuses it ({requirement})")]
+    ProfileRefused {
+        /// The name of the requirement in a profiles file, for example `"classes"`. `"profile"` if no profile could be chosen.
+        requirement: &'static str,
+    },
     /// A budget of messages, sessions, bytes or calls is used up. Nothing was sealed.
     #[error("the {budget} budget is used up")]
     BudgetExhausted {

@@ -25,6 +25,45 @@ pub(crate) struct Actor {
     pub(crate) actor: Option<String>,
 }
 
+/// What is demanded.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Profile {
+    /// Refuse what this profile forbids: classes of keys, missing wraps, context keys and more. The scope and the context
+    /// may demand more.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// The file of profiles. Without it, the one that the ring's configuration names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profiles: Option<PathBuf>,
+}
+
+pub(super) const ABOUT_EXPLAIN: &str = "\
+Nothing that the envelope says is authenticated. What a key is comes from the ring's records. Exits
+with 10 if something is not met.
+
+--json prints one object with these keys:
+  schema, command, input, profiles (those that hold), met, wraps, opening, envelope, sealing.
+  Each of wraps: provider, kek_id, kek_version, key, slot, state, class, protection, unmet.
+  opening: why it is not opened. envelope: what it lacks as a whole. sealing: what the keys lack
+  that wrap now, or null if none does.
+  Each of unmet, opening, envelope and sealing: requirement, key, detail.";
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) ring: RingFile,
+    #[command(flatten)]
+    pub(crate) profile: Profile,
+    #[command(flatten)]
+    pub(crate) context: super::Context,
+    /// Take the context from the envelope, where it was stored.
+    #[arg(long, conflicts_with = "context")]
+    pub(crate) use_stored_context: bool,
+    /// The envelope; standard input if absent or '-'. The header is enough.
+    #[arg(value_name = "INPUT")]
+    pub(crate) input: Option<PathBuf>,
+}
+
 /// Whether somebody is asked.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Consent {

@@ -151,7 +151,7 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
             examination.examine("environment", opened, true)
         }
         #[cfg(feature = "ring")]
-        Keks::Ring(path) => {
+        Keks::Ring(path, _) => {
             let keys = crate::ring::each_key(&path)?;
             // A key of a ring may be one version of a KEK: each has a row, and the others of that KEK are listed once.
             let mut listed: BTreeSet<String> = keys.iter().map(|key| key.kek.to_string()).collect();

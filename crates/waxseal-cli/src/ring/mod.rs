@@ -4,8 +4,10 @@ mod ask;
 mod authority;
 mod census;
 mod census_key;
+mod explain;
 mod init;
 pub(crate) mod keys;
+mod profile;
 mod settings;
 mod status;
 mod store;
@@ -28,6 +30,8 @@ use crate::report;
 
 pub(crate) use ask::actor;
 pub(crate) use census::run as census;
+pub(crate) use explain::run as explain;
+pub(crate) use profile::demand;
 pub(crate) use using::{each_key, source, sources};
 
 /// The name of the variable that names the configuration.

@@ -9,19 +9,31 @@ use waxseal::envelope::KekRef;
 use waxseal::ring::config::StoreAt;
 use waxseal::ring::{Backends, KeyRecord, KeyRing};
 
-use super::{each_page, environment, open, read_config, store, wait};
+use super::{each_page, environment, open, profile, read_config, store, wait};
+use crate::arguments::Profile;
 use crate::failure::{Failure, Result};
 use crate::stream::{Place, Replace, Source};
 
 /// Seals and opens under the keys of a ring. While a stream goes on, the ring is watched.
-pub(crate) fn source(builder: Builder, path: &Path) -> Result<Builder> {
+pub(crate) fn source(builder: Builder, path: &Path, profile: &Profile) -> Result<Builder> {
+    let ring = open_ring(path, profile)?;
+    Ok(builder.leases(ring.leases().clone()).source(ring))
+}
+
+/// A ring to use, under the profiles that hold.
+pub(super) fn open_ring(path: &Path, profile: &Profile) -> Result<KeyRing> {
     let config = read_config(path)?;
+    let profiles = profile::of_ring(&config, profile)?;
     let inventory = store::open(&config.store)?;
     let backends: Arc<dyn Backends> = Arc::new(config.backends(Arc::new(environment()))?);
     let trust = Arc::new(config.trust()?);
-    let ring = wait(KeyRing::builder(Arc::clone(&trust), inventory, backends).open())?;
+    let mut builder = KeyRing::builder(Arc::clone(&trust), inventory, backends);
+    if let Some(profiles) = profiles {
+        builder = builder.profiles(profiles);
+    }
+    let ring = wait(builder.open())?;
     config.keep_mark(&trust)?;
-    Ok(builder.leases(ring.leases().clone()).source(ring))
+    Ok(ring)
 }
 
 /// The files of a ring that no output may overwrite.
@@ -33,6 +45,9 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>> {
     }
     if let Some(mark) = &config.mark {
         files.push(("the ring's mark", mark));
+    }
+    if let Some(profiles) = &config.profiles {
+        files.push(("the file of profiles", profiles));
     }
     if let Some(administration) = &config.administration {
         files.push(("the ring's authority", administration.authority.path()));

@@ -3,6 +3,7 @@
 mod changes;
 mod many;
 mod outage;
+mod profiles;
 mod states;
 mod versions;
 mod watching;

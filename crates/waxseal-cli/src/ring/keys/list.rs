@@ -238,7 +238,7 @@ fn class_of(key: &KeyRecord) -> Option<&'static str> {
     })
 }
 
-fn protection(protection: Protection) -> &'static str {
+pub(in crate::ring) fn protection(protection: Protection) -> &'static str {
     match protection {
         Protection::Hardware => "hardware",
         Protection::Software => "software",

@@ -7,6 +7,8 @@ mod revoke;
 mod rotate;
 mod tick;
 
+pub(super) use list::protection;
+
 use std::path::Path;
 
 use serde_json::{Value, json};

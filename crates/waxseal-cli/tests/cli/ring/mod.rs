@@ -4,6 +4,7 @@ mod administration;
 mod evidence;
 mod init;
 mod listings;
+mod profiles;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
