@@ -95,6 +95,7 @@
 //! | `InventoryStale` | a key ring has not been able to read its inventory for longer than its settings allow; retryable | repair the database or the way to it |
 //! | `InventoryInvalid` | a record was changed, deleted, copied or taken back to an older version, or the ring of another authority is configured; the message names the record | find out who wrote to the database; restore it from an export |
 //! | `Conflict` | somebody else changed the ring meanwhile; retryable | look at the ring again, and decide again |
+//! | `ClocksDisagree` | the clock of a ring's inventory and that of this machine are too far apart for anything to be signed; the message says both times | set the clock that is wrong; see [`key_ring`](crate::manual::key_ring#clocks) |
 //! | `Audit` | the record could not be kept, so the operation was refused | repair the sink; nothing was done without a record |
 //! | `Io` | the reader or writer behind a stream failed | begin the stream again; a stream cannot be resumed |
 //!

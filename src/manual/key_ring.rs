@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | reader (an application) | `ring.toml` without `[administration]`; `SELECT` on the inventory and `INSERT` and `UPDATE` on its heartbeats; use of the KEKs | seals, opens, re-wraps |
 //! | administrator (a person, a job) | the private half of the authority; write access to the inventory; administration of the KEKs | creates, rotates, promotes, retires, destroys |
-//! | census | a census key that the settings list; read access to the stored envelopes; no KEK | counts, and signs receipts |
+//! | census | a census key that the settings list; read access to the stored envelopes; a clock that is right; no KEK | counts, and signs receipts |
 //!
 //! The inventory needs no trust: every record is signed by the authority, and readers hold the authority's public key in `ring.toml`. Keep
 //! the private half where no application runs. `waxseal ring init --authority-kek KEK-URI` seals it under a KEK.
@@ -122,18 +122,30 @@
 //! ```
 //!
 //! The receipt names every key with the number of envelopes under it, and how many of those no other key of the same scope
-//! opens (*sole*). It counts for a key only if the census began after `max_stale` (or `max_stale_open`, which is longer), `lease_age` and
-//! `store_delay` of the settings had passed since the key was deprecated: until then a process may still seal under it. If streams are sealed for longer than that, raise
-//! `store_delay`. A receipt that is not whole counts for no key. An envelope that hides its KEK id counts against every key of its provider.
+//! opens (*sole*). A receipt that is not whole counts for no key. An envelope that hides its KEK id counts against every key of its provider.
 //!
-//! Before you lower `max_stale` or `lease_age`, wait for the old value once: a process that has not read the new settings goes by the old ones.
+//! A receipt counts for a key only if the census began late enough, in two ways:
+//!
+//! - It had read the ring at the revision with which the key stopped wrapping, or a later one. Revisions are signed and in order, so no clock can
+//!   change that.
+//! - Since then [`evidence_wait`](crate::ring::Settings::evidence_wait) had passed. Until then a process may still seal under the key:
+//!   one that has not read the ring since (`max_stale`, or `max_stale_open`, which is longer), with data keys that it holds (`lease_age`) and streams
+//!   that it has begun (`stream_age`); and what was sealed may not be visible yet (`store_delay`). Twice `clock_tolerance` and a minute for the change
+//!   itself come on top. With the defaults that is 1 hour and 17 minutes. If you lower one of these settings, evidence waits for what the former ones
+//!   allowed as well. The end of an overlap (`retire = "overlap-end"`) waits for as long.
+//!
+//! A census covers what it was given, and says so: `covers` and `not_covered` in the receipt. Say what it must have been given, so that nobody
+//! forgets a store: `waxseal ring set --must-cover files:/srv/data --must-cover store:users.key`. A receipt that lacks one of these retires and
+//! destroys nothing. Nor does one that saw not one envelope (a disk that is not mounted looks like that) unless somebody says `--allow-empty`.
+//! Files in which an envelope begins within the first 4 KiB, but not at the first byte, or in base64, hexadecimal digits, a list of numbers or with
+//! escapes, cannot be counted: they make the receipt not whole. What is compressed, in an archive or in the rows of a database is not seen: take it
+//! out, and add it by [`Census`](crate::ring::evidence::Census).
 //!
 //! The machine that counts needs no authority: `waxseal ring census-key census.key` makes a key that signs receipts and nothing else, `waxseal ring set
 //! --census-key PUBLIC-KEY` lists it in the settings, and `waxseal census ... --key census.key` signs with it. After `--remove-census-key` nothing that it has
 //! signed counts anymore.
 //!
-//! A census covers what it was given, and says so: `covers` and `not_covered` in the receipt. It never covers backups. Keep a retired key as
-//! long as a backup may hold envelopes under it.
+//! A census never covers backups. Keep a retired key as long as a backup may hold envelopes under it.
 //!
 //! A key that was retired by force, or by the end of its overlap, may have left wraps behind beside good ones (*shared*). A re-wrap keeps them: it
 //! drops a wrap only if it can tell that the wrap is under that key, and a retired key unwraps nothing. So reinstate it, re-wrap, and retire it again.
@@ -187,6 +199,20 @@
 //! If the database is lost, restore the export into a new one, and put its place into each `ring.toml`.
 //!
 //! Script: `docs/runbooks/ring-away`.
+//!
+//! # Clocks
+//!
+//! Dates of keys, overlaps, cooling-offs and evidence go by the inventory's clock, which all processes have in common and nobody signs. So whoever signs
+//! something (an administrator, a tick, a census) compares it with the clock of the own machine, and signs nothing if they are further apart than
+//! `clock_tolerance` (5 minutes): `ClocksDisagree`, exit code 10, with both times. Set the one that is wrong. If they have to be further apart, say so:
+//! `waxseal ring set --clock-tolerance PT15M`; evidence then waits that much longer. With SQLite both are the same clock, that of the machine.
+//!
+//! Each change of a ring bears a time, and never an earlier one than the change before: a clock that is set back undoes nothing. If a change was
+//! signed by a clock that was ahead (with SQLite, one machine is enough), the time of the ring stands still until the right time has come there. Nothing is lost
+//! and nothing is over too early meanwhile, but no census counts for what was moved then. `waxseal ring check` says so, and
+//! `waxseal ring clock --correct --reason TEXT` sets the time back. That is an act of the authority, and the settings keep who did it and why. Keys whose dates
+//! lie in the future have them counted anew from now: the next rotation by the cadence, the retirement by the overlap, the destruction by the cooling-off.
+//! Look through them afterwards (`waxseal keys list`). What counts as evidence for keys that stopped before the correction begins at the correction.
 //!
 //! # The authority
 //!

@@ -85,7 +85,8 @@
 //! | attacker | has | gets | cannot get |
 //! |---|---|---|---|
 //! | a reader of the inventory | names, states and histories of all keys | the same | any KEK or DEK: the inventory holds none |
-//! | a writer of the inventory, or its operator | the same, and can change, delete, delay and replay | denial of service: `InventoryInvalid`, `InventoryStale`; an *older* state, for a process that starts without a mark; time, since overlaps, cooling-off and evidence go by its clock | a key, a state, a setting or a receipt that is believed; a wider key in the place of a missing one |
+//! | a writer of the inventory, or its operator | the same, and can change, delete, delay and replay | denial of service: `InventoryInvalid`, `InventoryStale`; an *older* state, for a process that starts without a mark; delay: a running process to which it shows no change goes on with the keys that it knows; minutes, as far as `clock_tolerance` lets its clock be wrong | a key, a state, a setting, a time or a receipt that is believed; a wider key in the place of a missing one |
+//! | whoever sets the clock of one machine | what that machine signs, if it may sign | with PostgreSQL nothing: the server's clock disagrees, and nothing is signed. With SQLite, whose clock is the machine's: the end of a cooling-off or an overlap, and receipts that claim a later time | a receipt for a key that wrapped when the census read the ring |
 //! | a thief of a copy of the inventory | all of it, as of some day | what a reader gets | anything that opens an envelope |
 //! | somebody who restores an older copy | an older, valid state | what was valid then, for processes without a mark file and without memory of a newer one: a deprecated key wraps again, a retired key opens again | a state that never was; anything from a process that has seen a newer one |
 //! | a thief of a census key | its private half | receipts that say that nothing is under a key, so that an administrator retires it, which can be undone, or begins to destroy it, which the cooling-off delays | any move by itself |
@@ -93,8 +94,13 @@
 //! | a writer of `ring.toml` | what one process believes | everything that the authority's thief gets, for that process | the same |
 //!
 //! A deleted record makes its scope fail closed, and `waxseal ring check` names it. A deleted inventory is restored from an export. A process
-//! that starts for the first time, with no mark file, cannot know whether the state that it reads is the newest: give it one. `ring check` says if the
-//! inventory's clock is far from that of the machine.
+//! that starts for the first time, with no mark file, cannot know whether the state that it reads is the newest: give it one.
+//!
+//! *Time.* Nobody signs the inventory's clock, so nobody believes it alone: whoever signs compares it with the clock of the machine, and signs nothing if they
+//! are more than `clock_tolerance` apart. Evidence waits for twice that tolerance. That a census began after a key stopped wrapping is
+//! known by the order of signed revisions, and by no clock. What is left is *delay*: a database that shows a running process an old revision
+//! keeps it wrapping under a key that others have retired, without end, and what it seals after the census is lost if the key is destroyed. Heartbeats show
+//! revision each process has; look at `ring status` before you destroy a key.
 //!
 //! A census believes what envelopes say of their KEKs, as everybody who wrote them could write there. Who can write envelopes can hinder a
 //! retirement, by envelopes that name the key. Who can write envelopes and also wraps under the key can hide one: by a false id. The reader of

@@ -116,6 +116,7 @@ impl Reader {
                     .to_owned(),
             );
         }
+        self.look_at_clocks(begun, &mut check).await?;
         let listed = self.listed().await?;
         let mut seen: HashSet<RecordId> = HashSet::new();
         for scopes in listed.chunks(AT_ONCE) {
@@ -151,6 +152,28 @@ impl Reader {
         }
         look_for_missing(begun, nodes, &seen, &mut check);
         Ok(Some(check))
+    }
+
+    /// Names clocks that are apart: what waits for a time goes by them, and nothing is signed while they disagree.
+    async fn look_at_clocks(&self, begun: &View, check: &mut Check) -> Result<()> {
+        let now = match self.time(begun).await {
+            Ok(now) => now,
+            Err(error) if error.kind() == ErrorKind::ClocksDisagree => {
+                let what = error.detail().unwrap_or("the clocks disagree");
+                check.note(what.to_owned());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let ahead = begun.changed().since(now);
+        if ahead > begun.settings().clock_tolerance.at_most() {
+            check.note(format!(
+                "the time of the ring is {}, and it is {now}: a change was signed by a clock that was ahead, and what waits for a time \
+                 waits for that much longer; set it back with `waxseal ring clock --correct`",
+                begun.changed()
+            ));
+        }
+        Ok(())
     }
 
     /// Verifies what was read of these scopes against a tree that was read before.

@@ -1,8 +1,11 @@
 //! Changes of a ring: decided on a verified view, signed, and made only if nobody was faster.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
 
 use super::authority::Authority;
+use super::clock::{Asked, COMMIT};
 use super::inventory::{Change, Inventory, Row, Signed};
 use super::record::{
     Ending, HEAD, Head, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body,
@@ -10,6 +13,7 @@ use super::record::{
 use super::tree::{self, Leaf, Nodes};
 use super::view::{MAX_SUCCESSIONS, Trust, View, hex};
 use super::{RecordId, Scope, Time};
+use crate::runtime::{Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How often a change is decided anew because somebody else was faster.
@@ -22,6 +26,7 @@ const MAX_ENDINGS: usize = 2_000;
 pub(crate) struct Draft<'d> {
     view: &'d View,
     authority: &'d Authority,
+    now: Time,
     at: Time,
     actor: &'d str,
     put: Vec<Row>,
@@ -35,8 +40,8 @@ pub(crate) struct Draft<'d> {
 }
 
 impl<'d> Draft<'d> {
-    /// Begins a change of what a view shows.
-    pub(crate) fn new(view: &'d View, authority: &'d Authority, at: Time, actor: &'d str) -> Result<Self> {
+    /// Begins a change of what a view shows. `now` is the time that the inventory and this machine agree on.
+    pub(crate) fn new(view: &'d View, authority: &'d Authority, now: Time, actor: &'d str) -> Result<Self> {
         if authority.public() != view.authority {
             return Err(Error::configuration(format!(
                 "the authority's private half belongs to {}, and the ring's authority is {}; if a succession was interrupted, \
@@ -49,8 +54,9 @@ impl<'d> Draft<'d> {
         Ok(Self {
             view,
             authority,
+            now,
             // A clock that jumps back undoes nothing.
-            at: at.max(view.changed()),
+            at: now.max(view.changed()),
             actor,
             put: Vec::new(),
             endings: Vec::new(),
@@ -61,9 +67,19 @@ impl<'d> Draft<'d> {
         })
     }
 
+    /// Returns what time it is: whether something has waited for long enough is decided by this one. The head may be ahead of it.
+    pub(crate) fn now(&self) -> Time {
+        self.now
+    }
+
     /// Returns the time that the change will bear.
     pub(crate) fn at(&self) -> Time {
         self.at
+    }
+
+    /// Lets the change bear the time that it is, though the head is ahead of it.
+    pub(crate) fn set_back(&mut self) {
+        self.at = self.now;
     }
 
     /// Returns the revision that the ring will have.
@@ -103,9 +119,10 @@ impl<'d> Draft<'d> {
         }
     }
 
-    /// Replaces the settings.
-    pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<()> {
+    /// Replaces the settings. How long what was done under those before may still have an effect is kept.
+    pub(crate) fn set_settings(&mut self, mut settings: Settings) -> Result<()> {
         settings.check()?;
+        settings.follow(self.view.settings(), self.at, self.revision())?;
         self.settings = Some(settings);
         Ok(())
     }
@@ -263,11 +280,24 @@ pub(crate) struct Pen<'p> {
     /// Who may follow the authority in this change.
     pub(crate) next: Option<&'p Authority>,
     pub(crate) actor: &'p str,
+    /// By whose wall clock the inventory's time is checked.
+    pub(crate) runtime: &'p dyn Runtime,
+    /// How far they may be apart, if that is more than the settings say.
+    pub(crate) tolerance: Duration,
+}
+
+enum Attempt<T> {
+    Done(T),
+    /// Somebody else was faster.
+    Overtaken(Error),
 }
 
 impl Pen<'_> {
     /// Decides on a change of these scopes, and makes it. If somebody else changes the ring meanwhile, decides again. Nothing
     /// is written if `decide` puts nothing into the draft. Returns what `decide` returned.
+    ///
+    /// # Errors
+    /// `ClocksDisagree`; `TimedOut` if the change is not in the inventory within [`COMMIT`]: its time would be too early.
     pub(crate) async fn change<T: Send>(
         &self,
         scopes: &[Scope],
@@ -275,23 +305,37 @@ impl Pen<'_> {
     ) -> Result<T> {
         let mut last = None;
         for _ in 0..TRIES {
-            let at = self.inventory.now().await?;
-            let view = self.trust.read(self.inventory, scopes).await?;
-            let (decided, change) = {
-                let mut draft = Draft::new(&view, self.authority, at, self.actor)?;
-                draft.next = self.next;
-                let decided = decide(&view, &mut draft)?;
-                if draft.is_empty() {
-                    return Ok(decided);
-                }
-                (decided, draft.finish()?)
-            };
-            match self.inventory.commit(&change).await {
-                Ok(()) => return Ok(decided),
-                Err(error) if error.kind() == ErrorKind::Conflict => last = Some(error),
-                Err(error) => return Err(error),
+            let attempt = self.attempt(scopes, &mut decide);
+            match with_timeout(self.runtime, Some(COMMIT), attempt).await? {
+                Attempt::Done(decided) => return Ok(decided),
+                Attempt::Overtaken(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
+    }
+
+    async fn attempt<T: Send>(
+        &self,
+        scopes: &[Scope],
+        decide: &mut (impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send),
+    ) -> Result<Attempt<T>> {
+        let asked = Asked::of(self.inventory, self.runtime).await?;
+        let view = self.trust.read(self.inventory, scopes).await?;
+        let tolerance = view.settings().clock_tolerance.at_most().max(self.tolerance);
+        let now = asked.agreed(tolerance)?;
+        let (decided, change) = {
+            let mut draft = Draft::new(&view, self.authority, now, self.actor)?;
+            draft.next = self.next;
+            let decided = decide(&view, &mut draft)?;
+            if draft.is_empty() {
+                return Ok(Attempt::Done(decided));
+            }
+            (decided, draft.finish()?)
+        };
+        match self.inventory.commit(&change).await {
+            Ok(()) => Ok(Attempt::Done(decided)),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(Attempt::Overtaken(error)),
+            Err(error) => Err(error),
+        }
     }
 }

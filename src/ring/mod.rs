@@ -3,7 +3,9 @@
 mod authority;
 mod backends;
 mod check;
+mod clock;
 pub mod config;
+mod correct;
 mod draft;
 pub mod evidence;
 mod id;
@@ -24,13 +26,14 @@ mod view;
 pub use authority::{Authority, AuthorityKey};
 pub use backends::{Backends, UriBackends};
 pub use check::{Check, Finding};
+pub use correct::{Corrected, correct_clock};
 pub use id::RecordId;
 pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Canary, Cancelled, Intent, IntentStep, KeyRecord, Move, Protection, Provenance, RetireBy, Settings,
-    Telling,
+    Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, Protection, Provenance,
+    RetireBy, Settings, Telling,
 };
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,

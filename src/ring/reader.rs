@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::clock::Asked;
 use super::inventory::{Inventory, Snapshot};
 use super::view::{Trust, View, no_such_key};
-use super::{RecordId, Scope, tree};
+use super::{RecordId, Scope, Time, tree};
+use crate::runtime::{AmbientRuntime, Runtime};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are asked for at once.
@@ -17,13 +19,24 @@ const TRIES: usize = 16;
 pub struct Reader {
     trust: Trust,
     inventory: Arc<dyn Inventory>,
+    runtime: Arc<dyn Runtime>,
 }
 
 impl Reader {
     /// Reads what this inventory holds, and believes what this trust says.
     #[must_use]
     pub fn new(trust: Trust, inventory: Arc<dyn Inventory>) -> Self {
-        Self { trust, inventory }
+        Self {
+            trust,
+            inventory,
+            runtime: Arc::new(AmbientRuntime),
+        }
+    }
+
+    /// Compares the inventory's time with the wall clock of this runtime before something is signed. [`AmbientRuntime`] by default.
+    #[must_use]
+    pub fn with_runtime(self, runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime, ..self }
     }
 
     /// Returns what it believes.
@@ -36,6 +49,21 @@ impl Reader {
     #[must_use]
     pub fn inventory(&self) -> &Arc<dyn Inventory> {
         &self.inventory
+    }
+
+    /// Returns the runtime.
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        &*self.runtime
+    }
+
+    /// Asks what time it is.
+    pub(crate) async fn ask(&self) -> Result<Asked> {
+        Asked::of(&*self.inventory, &*self.runtime).await
+    }
+
+    /// Returns the time that the inventory and this machine agree on.
+    pub(crate) async fn time(&self, view: &View) -> Result<Time> {
+        self.ask().await?.agreed_by(view.settings())
     }
 
     /// Reads these scopes. With none, only the settings.

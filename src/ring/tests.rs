@@ -45,6 +45,7 @@ fn go(key: &mut KeyRecord, to: State) {
     key.revision += 1;
     key.record_move(Move {
         at: key.created,
+        revision: 1,
         from,
         to,
         actor: "test".to_owned(),
@@ -92,6 +93,8 @@ impl Ring {
             authority: &self.authority,
             next: None,
             actor: "test",
+            runtime: &crate::runtime::AmbientRuntime,
+            tolerance: std::time::Duration::ZERO,
         };
         block_on(pen.change(&scopes, |_, draft| {
             for record in records {
@@ -223,6 +226,8 @@ fn of_two_changes_of_one_revision_one_is_decided_again() {
         authority: &ring.authority,
         next: None,
         actor: "slow",
+        runtime: &crate::runtime::AmbientRuntime,
+        tolerance: std::time::Duration::ZERO,
     };
     let mut decided = 0;
     let seen = block_on(pen.change(&[scope("/")], |view, draft| {

@@ -153,6 +153,14 @@ impl Period {
             .map_err(|_| too_long())
     }
 
+    /// Returns a period that is at least as long, in whole seconds.
+    pub(crate) fn at_least(length: Duration) -> Result<Self> {
+        let seconds = length
+            .as_secs()
+            .saturating_add(u64::from(length.subsec_nanos() > 0));
+        Self::from_seconds(u32::try_from(seconds).map_err(|_| too_long())?)
+    }
+
     /// Returns the point that is this period after `start`.
     ///
     /// # Errors

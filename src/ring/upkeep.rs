@@ -1,5 +1,7 @@
 //! What an administrator does to a ring as a whole: its settings, and who may change it.
 
+use std::time::Duration;
+
 use super::Scope;
 use super::authority::Authority;
 use super::draft::Pen;
@@ -10,11 +12,12 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// How many scopes are signed anew in one change.
 const AT_ONCE: u32 = 50;
 
-/// Changes the settings of a ring.
+/// Changes the settings of a ring. `edit` is called more than once.
 ///
 /// # Errors
 /// `InvalidArgument` for settings that contradict each other; `LifecycleRefused` if the scope template changes while the
-/// ring has keys, since their envelopes would look for others; `Configuration` if the authority is not that of the ring; those of
+/// ring has keys, since their envelopes would look for others; `Configuration` if the authority is not that of the ring;
+/// `ClocksDisagree`; those of
 /// [`Trust::read`](super::Trust::read) and [`Inventory::commit`](super::Inventory::commit).
 pub async fn set_settings(
     reader: &Reader,
@@ -22,12 +25,20 @@ pub async fn set_settings(
     actor: &str,
     mut edit: impl FnMut(&mut Settings) + Send,
 ) -> Result<()> {
+    // Who says that clocks may be further apart says so for this change, too.
+    let tolerance = {
+        let mut settings = reader.scopes(&[]).await?.settings().as_ref().clone();
+        edit(&mut settings);
+        settings.clock_tolerance.at_most()
+    };
     let pen = Pen {
         trust: reader.trust(),
         inventory: &**reader.inventory(),
         authority,
         next: None,
         actor,
+        runtime: reader.runtime(),
+        tolerance,
     };
     pen.change(&[], |view, draft| {
         let mut settings = view.settings().as_ref().clone();
@@ -55,7 +66,7 @@ pub async fn set_settings(
 /// public key in the configuration of every reader.
 ///
 /// # Errors
-/// `Configuration` if neither is the authority of the ring; those of [`Trust::read`](super::Trust::read) and
+/// `Configuration` if neither is the authority of the ring; `ClocksDisagree`; those of [`Trust::read`](super::Trust::read) and
 /// [`Inventory::commit`](super::Inventory::commit).
 pub async fn rotate_authority(
     reader: &Reader,
@@ -74,6 +85,8 @@ pub async fn rotate_authority(
             authority: current,
             next: Some(next),
             actor,
+            runtime: reader.runtime(),
+            tolerance: Duration::ZERO,
         };
         pen.change(&[], |view, draft| {
             if view.settings().authorities().len() > 1 {
@@ -93,6 +106,8 @@ pub async fn rotate_authority(
         authority: next,
         next: None,
         actor,
+        runtime: reader.runtime(),
+        tolerance: Duration::ZERO,
     };
     let mut after: Option<Scope> = None;
     loop {

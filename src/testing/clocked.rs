@@ -1,7 +1,7 @@
 //! An inventory with a simulated clock.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -14,8 +14,10 @@ use crate::value::error::Result;
 /// Any inventory, with the wall clock of a [`SimulatedRuntime`] in the place of its own: a year passes at once, on SQLite and
 /// PostgreSQL as in memory.
 ///
-/// Heartbeats keep the simulated time at which they were written through this value or a clone of it. Clones share the clock, which
-/// never goes back.
+/// Heartbeats keep the simulated time at which they were written through this value or a clone of it. Clones share the clock.
+///
+/// Whoever signs by it needs the same runtime: [`Reader::with_runtime`](crate::ring::Reader::with_runtime),
+/// [`RingAdmin::with_runtime`](crate::ring::RingAdmin::with_runtime).
 ///
 /// ```
 /// # use std::time::Duration;
@@ -35,14 +37,8 @@ use crate::value::error::Result;
 pub struct ClockedInventory {
     inner: Arc<dyn Inventory>,
     runtime: SimulatedRuntime,
-    kept: Arc<Mutex<Kept>>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    latest: Option<Time>,
     /// When each heartbeat was written.
-    beats: BTreeMap<(String, String), Time>,
+    beats: Arc<Mutex<BTreeMap<(String, String), Time>>>,
 }
 
 impl ClockedInventory {
@@ -52,17 +48,12 @@ impl ClockedInventory {
         Self {
             inner: Arc::new(inventory),
             runtime: runtime.clone(),
-            kept: Arc::default(),
+            beats: Arc::default(),
         }
     }
 
-    /// Does `work` with the time and what is kept.
-    fn at<T>(&self, work: impl FnOnce(Time, &mut Kept) -> T) -> Result<T> {
-        let clock = Time::try_from(self.runtime.wall_clock())?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = kept.latest.map_or(clock, |latest| latest.max(clock));
-        kept.latest = Some(now);
-        Ok(work(now, &mut kept))
+    fn beats(&self) -> MutexGuard<'_, BTreeMap<(String, String), Time>> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,7 +76,7 @@ impl Inventory for ClockedInventory {
     }
 
     async fn now(&self) -> Result<Time> {
-        self.at(|now, _| now)
+        Time::try_from(self.runtime.wall_clock())
     }
 
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
@@ -111,19 +102,20 @@ impl Inventory for ClockedInventory {
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         self.inner.beat(heartbeat).await?;
         let of = (heartbeat.reader.clone(), heartbeat.process.clone());
-        self.at(|now, kept| {
-            kept.beats.insert(of, now);
-        })
+        let now = self.now().await?;
+        self.beats().insert(of, now);
+        Ok(())
     }
 
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         let mut beats = self.inner.heartbeats(Time::from_microseconds(0)?).await?;
-        self.at(|_, kept| {
+        {
+            let kept = self.beats();
             for beat in &mut beats {
                 let of = (beat.reader.clone(), beat.process.clone());
-                beat.at = kept.beats.get(&of).copied().or(beat.at);
+                beat.at = kept.get(&of).copied().or(beat.at);
             }
-        })?;
+        }
         beats.retain(|beat| beat.at >= Some(since));
         beats.sort_by_key(|beat| std::cmp::Reverse(beat.at));
         Ok(beats)
@@ -138,7 +130,7 @@ mod tests {
     use crate::ring::inventory::MemoryInventory;
 
     #[test]
-    fn time_and_heartbeats_go_by_the_simulated_clock_which_never_goes_back() {
+    fn time_and_heartbeats_go_by_the_simulated_clock() {
         let runtime = SimulatedRuntime::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
         let inventory = ClockedInventory::new(MemoryInventory::new(), &runtime);
         let at = |seconds: i64| Time::from_microseconds(seconds * 1_000_000).unwrap();
@@ -153,7 +145,7 @@ mod tests {
             assert_eq!(times, [("b", Some(at(1_060))), ("a", Some(at(1_000)))]);
             assert_eq!(inventory.heartbeats(at(1_001)).await.unwrap().len(), 1);
             runtime.set_wall_clock(SystemTime::UNIX_EPOCH);
-            assert_eq!(inventory.clone().now().await.unwrap(), at(1_060));
+            assert_eq!(inventory.clone().now().await.unwrap(), at(0));
         });
     }
 

@@ -69,7 +69,7 @@ impl Random {
 #[test]
 fn the_bodies_hold_for_the_corpus_and_for_changes_of_it() {
     let mut random = Random(1);
-    for (target, body) in BODIES {
+    for (target, body) in BODIES.iter().copied() {
         let seeds = corpus(target);
         assert!(seeds.len() >= 10, "{target} has {} seeds", seeds.len());
         for seed in &seeds {

@@ -16,12 +16,16 @@ use waxseal::{
 /// A body by the name of its target.
 pub(crate) type Body = fn(&[u8]);
 
-pub(crate) const BODIES: [(&str, Body); 5] = [
+pub(crate) const BODIES: &[(&str, Body)] = &[
     ("parse", parse),
     ("write_parse", write_parse),
     ("open_fixed_key", open_fixed_key),
     ("stream_cuts", stream_cuts),
     ("context", context),
+    #[cfg(feature = "ring")]
+    ("receipt", receipt),
+    #[cfg(feature = "ring")]
+    ("ring_config", ring_config),
 ];
 
 /// Parsing never panics, and asking for what is missing agrees with it.
@@ -195,4 +199,44 @@ pub(crate) fn context(data: &[u8]) {
 
 fn ours(error: io::Error) -> Error {
     error.downcast().unwrap()
+}
+
+/// A receipt that is read is the one that was given, and reads again as itself. Places that a census covers have one text.
+#[cfg(feature = "ring")]
+pub(crate) fn receipt(data: &[u8]) {
+    use waxseal::ring::evidence::{CensusReceipt, Covered};
+    if let Ok(receipt) = CensusReceipt::from_bytes(data) {
+        let line = |bytes: &[u8]| bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec();
+        assert_eq!(line(receipt.as_bytes()), line(data));
+        assert!(CensusReceipt::from_bytes(receipt.as_bytes()).unwrap() == receipt);
+        let _ = format!("{receipt:?}");
+        let known = receipt.keys().iter().map(|count| &count.kek);
+        for kek in known.chain(receipt.unknown().iter().map(|count| &count.kek)) {
+            let _ = (kek.to_ref(), kek.to_string());
+        }
+    }
+    for line in String::from_utf8_lossy(data).lines() {
+        if let Ok(place) = line.parse::<Covered>() {
+            assert_eq!(place.to_string(), line);
+            assert!(place.covers(&place));
+        }
+    }
+}
+
+/// A configuration that is read is written as one that reads as the same.
+#[cfg(feature = "ring")]
+pub(crate) fn ring_config(data: &[u8]) {
+    use std::path::Path;
+    use waxseal::ring::config::RingConfig;
+    let folder = Path::new("/etc/app");
+    let text = String::from_utf8_lossy(data);
+    let Ok(config) = RingConfig::parse(&text, folder, "ring.toml") else {
+        return;
+    };
+    let _ = format!("{config:?}");
+    // What has control characters is read, and not written.
+    let Ok(written) = config.to_toml(folder) else {
+        return;
+    };
+    assert_eq!(RingConfig::parse(&written, folder, "ring.toml").unwrap(), config);
 }

@@ -7,6 +7,7 @@ byte comes from the name of the seed, so that a second run makes the same files.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -87,12 +88,80 @@ def contexts() -> Seeds:
     yield "text-twice", b"a=1\na=2"
 
 
+# A public key of RFC 8032, section 7.1: receipts of the corpus have the form of signed ones, and no signature that verifies.
+AUTHORITY = "ed25519:11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+RING = "019aba00-0000-7000-8000-00000000000a"
+KEY = "019aba00-0000-7000-8000-00000000000b"
+
+
+def raw_receipt(**changes: object) -> bytes:
+    kek = {"provider": "aws-kms", "id": "arn:aws:kms:eu-central-1:1:key/a", "version": ""}
+    body = {
+        "schema": 1,
+        "ring": RING,
+        "revision": 7,
+        "actor": "nightly",
+        "whole": True,
+        "started": "2026-11-27T08:00:00Z",
+        "finished": "2026-11-27T08:00:01.5Z",
+        "items": 2,
+        "bytes": 300,
+        "foreign": 1,
+        "covers": [{"kind": "files", "name": "/srv/data"}],
+        "not_covered": ["backups", "branch-keys", "dek-stores"],
+        "keys": [{"key": KEY, "kek": kek, "items": 1, "sole": 1, "bytes": 150, "seen": ["a.wax"]}],
+        "unknown": [{"kek": {**kek, "id": ""}, "items": 1, "bytes": 150, "seen": []}],
+        "failed": [],
+        "failed_items": 0,
+        **changes,
+    }
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return f'{text[:-1]},"signature":"{AUTHORITY}:{"A" * 86}"}}\n'.encode()
+
+
+def receipts() -> Seeds:
+    yield "whole", raw_receipt()
+    yield "no-line-end", raw_receipt().rstrip()
+    failed = [{"item": "a.wax", "reason": "cannot be read"}]
+    yield "not-whole", raw_receipt(whole=False, failed=failed, failed_items=3)
+    every = [{"kind": "files", "name": "/"}, {"kind": "store", "name": "t.c"}]
+    every += [{"kind": "dek-store", "name": "d"}, {"kind": "branch-keys"}]
+    yield "every-place", raw_receipt(covers=every, not_covered=["backups"])
+    yield "contradiction", raw_receipt(whole=False)
+    yield "escapes", raw_receipt(actor='é "quoted" \\ \u2028')
+    yield "newer", raw_receipt(schema=2)
+    yield "unknown-field", raw_receipt(more=1)
+    yield "negative", raw_receipt(items=-1)
+    yield "signature-in-a-text", raw_receipt(actor=f'","signature":"{AUTHORITY}:{"A" * 86}"')
+    yield "places", b"files:/srv/data\nfiles:/\nstore:users.key\ndek-store:d\nbranch-keys\nfiles:../x\n"
+
+
+def configurations() -> Seeds:
+    front = f'schema = 1\nring = "{RING}"\nauthority = "{AUTHORITY}"\n'
+    sqlite = 'store = "sqlite:ring.db"\n'
+    yield "least", (front + sqlite).encode()
+    whole = 'reader = "web"\nmark = "ring.mark"\nallow = ["file:keys/*", "vault-transit"]\n'
+    administration = '[administration]\nauthority = "ring.authority"\nkeys = "ring.keys"\n'
+    yield "whole", (front + sqlite + whole + administration).encode()
+    yield "authority-kek", (front + sqlite + administration + 'authority-kek = "env:KEY"\n').encode()
+    yield "postgres", (front + 'store = "postgres-env:DATABASE_URL"\n').encode()
+    yield "postgres-name", (front + 'store = "postgres-env:DATABASE_URL/orders"\n').encode()
+    yield "absolute", (front + 'store = "sqlite:/var/lib/ring.db"\nmark = "/etc/app/mark"\n').encode()
+    yield "the-folder", (front + 'store = "sqlite:/etc/app"\nmark = "."\n').encode()
+    yield "unknown-field", (front + sqlite + "stock = 2\n").encode()
+    yield "newer", (front.replace("schema = 1", "schema = 2") + sqlite).encode()
+    yield "literal", (front + "store = '''sqlite:a\tb'''\n").encode()
+    yield "not-utf8", front.encode() + b'store = "sqlite:\xff"\n'
+
+
 TARGETS = {
     "parse": envelopes,
     "write_parse": envelopes,
     "open_fixed_key": opened,
     "stream_cuts": streams,
     "context": contexts,
+    "receipt": receipts,
+    "ring_config": configurations,
 }
 
 

@@ -139,5 +139,5 @@ pub(crate) async fn census(reader: &Reader, authority: &Authority, values: &[Val
             census.add(&value.text, value.sealed.as_slice(), value.sealed.len() as u64);
         }
     }
-    census.finish().await.unwrap()
+    census.finish().unwrap()
 }

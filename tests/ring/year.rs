@@ -84,14 +84,20 @@ fn a_year(store: &Store, places: &Places) {
     let runtime = SimulatedRuntime::new();
     let inventory: Arc<dyn Inventory> = Arc::new(store.clocked(&runtime));
     let authority = Arc::new(Authority::generate().unwrap());
-    let trust = block_on(RingAdmin::init(&*inventory, &authority, "alice", |settings| {
-        settings.scope_template = "{tenant}".parse().unwrap();
-        settings.readers = vec!["app".to_owned()];
-    }))
+    let trust = block_on(RingAdmin::init_with_runtime(
+        &*inventory,
+        &runtime,
+        &authority,
+        "alice",
+        |settings| {
+            settings.scope_template = "{tenant}".parse().unwrap();
+            settings.readers = vec!["app".to_owned()];
+        },
+    ))
     .unwrap();
     let trust = || Trust::new(trust.ring(), authority.public());
-    let reader = || Reader::new(trust(), Arc::clone(&inventory));
     let clock: Arc<dyn Runtime> = Arc::new(Leaping(runtime.clone()));
+    let reader = || Reader::new(trust(), Arc::clone(&inventory)).with_runtime(Arc::clone(&clock));
     let admin =
         RingAdmin::new(reader(), Arc::clone(&authority), backends(), "tick").with_runtime(Arc::clone(&clock));
     let scopes = ["file", "vault", "token", "aws", "mover"].map(|scope| scope.parse::<Scope>().unwrap());

@@ -40,13 +40,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let config = SqliteConfig::new(folder.path().join("ring.db")).with_runtime(Arc::new(clock.clone()));
     let inventory = Arc::new(SqliteInventory::create(config).await?);
     let authority = Arc::new(Authority::generate()?);
-    let trust = RingAdmin::init(&*inventory, &authority, "you", |settings| {
+    let trust = RingAdmin::init_with_runtime(&*inventory, &clock, &authority, "you", |settings| {
         settings.overlap = "P7D".parse().unwrap_or(settings.overlap);
     })
     .await?;
     let backends = Arc::new(UriBackends::new().allow(&format!("file:{}/*", keys.display()))?);
     let reader = Reader::new(trust, inventory.clone());
-    let admin = RingAdmin::new(reader, authority.clone(), backends.clone(), "the nightly job");
+    let admin = RingAdmin::new(reader, authority.clone(), backends.clone(), "the nightly job")
+        .with_runtime(Arc::new(clock.clone()));
     let place = KeySource::MadeBeside(format!("file:{}/key", keys.display()));
     let first = admin.create(&NewKey::new(Scope::root(), place)).await?;
     say(&clock, &format!("created  {} ({})", first.key, first.to));
@@ -163,7 +164,7 @@ async fn count(admin: &RingAdmin, authority: &Authority, store: &Store) -> waxse
     let covers = vec![Covered::Store("users".into())];
     let mut census = Census::begin(admin.reader(), authority, "the nightly job", covers).await?;
     census.add_all(store);
-    census.finish().await
+    census.finish()
 }
 
 fn tell(clock: &SimulatedRuntime, tick: &Tick) {

@@ -77,7 +77,7 @@ impl Exit {
         match kind {
             ErrorKind::CannotOpen | ErrorKind::ContextMismatch => Self::DoesNotOpen,
             ErrorKind::NoUsableKey | ErrorKind::NoKeyForScope | ErrorKind::Configuration => Self::NoKey,
-            ErrorKind::InventoryInvalid => Self::Attention,
+            ErrorKind::InventoryInvalid | ErrorKind::ClocksDisagree => Self::Attention,
             ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied,
             ErrorKind::Throttled
             | ErrorKind::Unavailable
@@ -140,6 +140,7 @@ pub(crate) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::InventoryStale => "inventory_stale",
         ErrorKind::InventoryInvalid => "inventory_invalid",
         ErrorKind::Conflict => "conflict",
+        ErrorKind::ClocksDisagree => "clocks_disagree",
         ErrorKind::Audit => "audit",
         ErrorKind::Io => "io",
         ErrorKind::InvalidArgument => "invalid_argument",

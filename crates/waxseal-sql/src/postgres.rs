@@ -190,8 +190,7 @@ fn quiet(options: PgConnectOptions) -> PgConnectOptions {
 /// *Durability.* A change is on the server's disk when `commit` returns (`synchronous_commit` is turned on if it is off), and on
 /// its synchronous standbys if there are any.
 ///
-/// *Clock.* That of the server, and never earlier than at any commit before. If a server's clock was wrong by years at a commit, its time
-/// stands still afterwards, until an operator corrects `waxseal_ring.latest`.
+/// *Clock.* That of the server. The ring compares it with the clock of whoever signs.
 ///
 /// *Rights.* See the [module](crate::postgres).
 pub struct PostgresInventory(Store<Server>);

@@ -1,7 +1,6 @@
 //! One ring in one database, whichever it is: connections that are kept, and the calls of an inventory on them.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,8 +41,6 @@ pub(crate) struct Store<C: Connect> {
     door: Door,
     /// The name of the database's kind, for errors.
     provider: String,
-    /// The greatest time that this value has returned.
-    seen: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -107,7 +104,6 @@ impl<C: Connect> Store<C> {
             })),
             door: Door::new(timeout, peer)?,
             provider: peer.to_ascii_lowercase(),
-            seen: AtomicI64::new(i64::MIN),
         };
         store.run(0, move |link, _| prepare(link)).await?;
         Ok(store)
@@ -133,10 +129,6 @@ impl<C: Connect> Store<C> {
         let done = self.door.run(PER_ROW.saturating_mul(rows), work).await;
         done.map_err(|error| error.with_provider(self.provider.clone()))
     }
-
-    fn seen(&self) -> i64 {
-        self.seen.load(Ordering::SeqCst)
-    }
 }
 
 #[async_trait]
@@ -156,10 +148,10 @@ impl<C: Connect> Inventory for Store<C> {
 
     async fn commit(&self, change: &Change) -> Result<()> {
         change.check()?;
-        let (change, seen) = (change.clone(), self.seen());
+        let change = change.clone();
         let outcome = self
             .run(change.put.len() + change.delete.len(), move |link, ring| {
-                Box::pin(async move { tables::commit(link, ring, &change, seen).await })
+                Box::pin(async move { tables::commit(link, ring, &change).await })
             })
             .await?;
         outcome.into_result()
@@ -167,22 +159,17 @@ impl<C: Connect> Inventory for Store<C> {
 
     async fn restore(&self, whole: &Snapshot) -> Result<()> {
         whole.check()?;
-        let (whole, seen) = (whole.clone(), self.seen());
+        let whole = whole.clone();
         let outcome = self
             .run(whole.rows.len(), move |link, ring| {
-                Box::pin(async move { tables::restore(link, ring, &whole, seen).await })
+                Box::pin(async move { tables::restore(link, ring, &whole).await })
             })
             .await?;
         outcome.into_result()
     }
 
     async fn now(&self) -> Result<Time> {
-        let now = self
-            .run(0, |link, ring| Box::pin(tables::now(link, ring)))
-            .await?;
-        let seen = self.seen.fetch_max(now.as_microseconds(), Ordering::SeqCst);
-        // What was seen was a time.
-        Ok(Time::from_microseconds(seen).map_or(now, |seen| seen.max(now)))
+        self.run(0, |link, _| Box::pin(tables::now(link))).await
     }
 
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
@@ -224,9 +211,9 @@ impl<C: Connect> Inventory for Store<C> {
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         heartbeat.check()?;
-        let (heartbeat, seen) = (heartbeat.clone(), self.seen());
+        let heartbeat = heartbeat.clone();
         self.run(0, move |link, ring| {
-            Box::pin(async move { tables::beat(link, ring, &heartbeat, seen).await })
+            Box::pin(async move { tables::beat(link, ring, &heartbeat).await })
         })
         .await
     }

@@ -259,7 +259,10 @@ impl RingConfig {
     /// `InvalidArgument` if a path is not UTF-8, or a text has control characters.
     pub fn to_toml(&self, folder: &Path) -> Result<String> {
         let relative = |path: &Path| -> Result<String> {
-            let path = path.strip_prefix(folder).unwrap_or(path);
+            let below = path.strip_prefix(folder).ok();
+            let path = below
+                .filter(|below| !below.as_os_str().is_empty())
+                .unwrap_or(path);
             path.to_str()
                 .map(str::to_owned)
                 .ok_or_else(|| Error::argument("a path of a ring's configuration must be UTF-8"))

@@ -2,10 +2,12 @@
 
 use std::io::{self, Read};
 
-use super::receipt::{self, Body, CensusReceipt, Covered, FailedItem};
+use super::receipt::{self, Body, CensusReceipt, FailedItem};
 use super::tally::Tally;
+use super::{Covered, look};
 use crate::envelope::{Envelope, HeaderBuf, WrapSection, WrapsRef};
 use crate::ring::{Authority, Reader, Time, View};
+use crate::runtime::Monotonic;
 use crate::value::error::{Error, Result};
 
 /// How many failed items a receipt names.
@@ -19,10 +21,11 @@ const PROBE: usize = 8;
 /// network but the inventory.
 ///
 /// *What fails.* An item that begins as every envelope does, of whatever version, but cannot be read further has failed, and so
-/// has one that looks like an envelope in base64 or hexadecimal digits, one whose wraps are in a DEK store, and one that cannot be read
-/// at all: each may be an envelope that a key is needed for, so the receipt is not whole. An item that begins otherwise is no
-/// envelope of this format and is counted as *foreign*. A census sees what it is given: who stores envelopes inside something
-/// else (compressed, encoded, in an archive) must take them out first.
+/// has one whose wraps are in a DEK store, and one that cannot be read at all: each may be an envelope that a key is needed for, so the
+/// receipt is not whole. Of an item that begins otherwise, the first 4 KiB are looked at: if an envelope begins somewhere in them, as bytes, in
+/// base64, in hexadecimal digits, as a list of numbers or with escapes, the item has failed, too. Else it is counted as *foreign*, as
+/// an empty one is. A census sees what it is given: who stores envelopes inside something else (compressed, in an archive, as rows of
+/// a database) must take them out first.
 ///
 /// ```
 /// # use waxseal::ring::{Authority, Reader};
@@ -33,7 +36,7 @@ const PROBE: usize = 8;
 /// for (id, sealed) in [("1", b"WAX...".as_slice())] {
 ///     census.add(id, sealed, sealed.len() as u64);
 /// }
-/// let receipt = census.finish().await?;
+/// let receipt = census.finish()?;
 /// for count in receipt.keys() {
 ///     println!("{} {} items, {} of them only there", count.key, count.items, count.sole);
 /// }
@@ -46,6 +49,7 @@ pub struct Census<'a> {
     view: View,
     actor: String,
     started: Time,
+    begun: Monotonic,
     covers: Vec<Covered>,
     tally: Tally,
     items: u64,
@@ -60,7 +64,9 @@ impl<'a> Census<'a> {
     /// the person or job that runs it, and `covers` what will be scanned.
     ///
     /// # Errors
-    /// `Configuration` if the ring does not let `signer` sign receipts; `InvalidArgument` if the actor is empty, or `covers` is; those of
+    /// `Configuration` if the ring does not let `signer` sign receipts; `InvalidArgument` if the actor is empty, `covers` is, or it
+    /// has a wrong name ([`Covered::check`]); `ClocksDisagree` if the inventory's clock is further from that of this machine than the settings
+    /// allow; those of
     /// [`Trust::read`](crate::ring::Trust::read).
     pub async fn begin(
         reader: &'a Reader,
@@ -69,7 +75,7 @@ impl<'a> Census<'a> {
         covers: Vec<Covered>,
     ) -> Result<Self> {
         // Before everything that it will see.
-        let started = reader.inventory().now().await?;
+        let (asked, begun) = (reader.ask().await?, reader.runtime().now());
         let view = reader.scopes(&reader.listed().await?).await?;
         if !receipt::may_sign(&view).any(|key| key == signer.public()) {
             return Err(Error::configuration(format!(
@@ -83,12 +89,8 @@ impl<'a> Census<'a> {
                 "a census needs an actor, and names what it covers",
             ));
         }
-        let covers = covers.into_iter().map(|covered| match covered {
-            Covered::Files(name) => Covered::Files(shorten(&name)),
-            Covered::Store(name) => Covered::Store(shorten(&name)),
-            Covered::DekStore(name) => Covered::DekStore(shorten(&name)),
-            Covered::BranchKeys => Covered::BranchKeys,
-        });
+        covers.iter().try_for_each(Covered::check)?;
+        let started = asked.agreed_by(view.settings())?;
         Ok(Self {
             tally: Tally::new(view.all_keys())?,
             reader,
@@ -96,7 +98,8 @@ impl<'a> Census<'a> {
             view,
             actor: shorten(actor),
             started,
-            covers: covers.collect(),
+            begun,
+            covers,
             items: 0,
             bytes: 0,
             foreign: 0,
@@ -130,16 +133,9 @@ impl<'a> Census<'a> {
             Ok(count) => probe.get(..count).unwrap_or_default(),
             Err(error) => return self.fail(item, &format!("cannot be read: {}", error.kind())),
         };
-        if let Some(encoding) = encoded(probed) {
-            return self.fail(
-                item,
-                &format!("looks like an envelope in {encoding}: decode it before the census"),
-            );
-        }
         let magic = Envelope::MAGIC;
         if probed.is_empty() || !probed.iter().zip(&magic).all(|(byte, magic)| byte == magic) {
-            self.foreign += 1;
-            return;
+            return self.look(item, probed.chain(front));
         }
         let header = match HeaderBuf::read_from(&mut probed.chain(front)) {
             Ok(header) => header,
@@ -151,6 +147,22 @@ impl<'a> Census<'a> {
                 self.fail(item, "its wraps are in a DEK store, which is not a part of it");
             }
             Err(error) => self.fail(item, &error.to_string()),
+        }
+    }
+
+    /// Counts an item that does not begin as an envelope does.
+    fn look(&mut self, item: &str, mut bytes: impl Read) {
+        let mut front = vec![0; look::LOOK];
+        let front = match read_some(&mut bytes, &mut front) {
+            Ok(count) => front.get(..count).unwrap_or_default(),
+            Err(error) => return self.fail(item, &format!("cannot be read: {}", error.kind())),
+        };
+        match look::hidden(front) {
+            None => self.foreign += 1,
+            Some(how) => self.fail(
+                item,
+                &format!("seems to hold an envelope {how}: take it out before the census"),
+            ),
         }
     }
 
@@ -189,9 +201,11 @@ impl<'a> Census<'a> {
     /// Ends the census, and signs what it has found.
     ///
     /// # Errors
-    /// Those of [`Inventory::now`](crate::ring::Inventory::now); `OverLimit` if the receipt is longer than [`MAX_RECEIPT`](super::MAX_RECEIPT).
-    pub async fn finish(self) -> Result<CensusReceipt> {
-        let finished = self.reader.inventory().now().await?.max(self.started);
+    /// `OverLimit` if the receipt is longer than [`MAX_RECEIPT`](super::MAX_RECEIPT).
+    pub fn finish(self) -> Result<CensusReceipt> {
+        let now = self.reader.runtime().now();
+        // What it has found after hours is not lost because a clock was set meanwhile.
+        let finished = self.started.saturating_add(now.0.saturating_sub(self.begun.0));
         let signer = self.signer;
         let body = self.into_body(finished);
         CensusReceipt::sign(body, signer)
@@ -228,15 +242,6 @@ impl std::fmt::Debug for Census<'_> {
             .field("failed_items", &self.failed_items)
             .finish_non_exhaustive()
     }
-}
-
-/// How a text would have to be decoded to be an envelope.
-fn encoded(probe: &[u8]) -> Option<&'static str> {
-    // "WAX", version 1, and the kind: the same characters in both alphabets of base64, and no letters in hexadecimal digits.
-    if probe.starts_with(b"V0FYAQ") {
-        return Some("base64");
-    }
-    (probe.starts_with(b"57415801") || probe.starts_with(b"\\x574158")).then_some("hexadecimal digits")
 }
 
 fn read_some(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {

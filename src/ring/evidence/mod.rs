@@ -7,6 +7,8 @@
 //! [`CensusReceipt::verify`].
 
 mod census;
+mod covered;
+mod look;
 mod receipt;
 mod tally;
 #[cfg(test)]
@@ -14,5 +16,6 @@ mod tests;
 mod verified;
 
 pub use census::Census;
-pub use receipt::{CensusReceipt, Covered, FailedItem, KeyCount, MAX_RECEIPT, NamedKek, UnknownCount};
+pub use covered::Covered;
+pub use receipt::{CensusReceipt, FailedItem, KeyCount, MAX_RECEIPT, NamedKek, UnknownCount};
 pub use verified::{Found, VerifiedReceipt};

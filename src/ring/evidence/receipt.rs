@@ -6,7 +6,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::VerifiedReceipt;
+use super::{Covered, VerifiedReceipt};
 use crate::envelope::KekRef;
 use crate::ring::inventory::Signed;
 use crate::ring::view::hex;
@@ -26,21 +26,6 @@ const SIGNER: usize = 51;
 const SIGNATURE: usize = 86;
 /// What a census never covers.
 const BACKUPS: &str = "backups";
-
-/// What a census has scanned.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "kind", content = "name", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Covered {
-    /// The files of a folder, or one file.
-    Files(String),
-    /// A store of values, such as a column of a table, by a name of the caller's choice.
-    Store(String),
-    /// The wrap sections of a DEK store.
-    DekStore(String),
-    /// The branch keys of the ring.
-    BranchKeys,
-}
 
 /// A KEK as a receipt names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -356,7 +341,7 @@ impl CensusReceipt {
         self.body.bytes
     }
 
-    /// Returns how many items were no envelopes: they do not begin as every envelope does.
+    /// Returns how many items were no envelopes, and seem to hold none.
     #[must_use]
     pub fn foreign(&self) -> u64 {
         self.body.foreign

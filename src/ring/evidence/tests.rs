@@ -73,6 +73,7 @@ impl Ring {
             for state in states {
                 let entry = Move {
                     at,
+                    revision: 1,
                     from,
                     to: *state,
                     actor: "test".into(),
@@ -97,6 +98,8 @@ impl Ring {
             authority: &self.authority,
             next: None,
             actor: "test",
+            runtime: &crate::runtime::AmbientRuntime,
+            tolerance: std::time::Duration::ZERO,
         };
         let change = pen.change(std::slice::from_ref(scope), |_, draft| {
             let key = make(draft.at());
@@ -119,7 +122,7 @@ impl Ring {
     fn census(&self, add: impl FnOnce(&mut Census<'_>)) -> CensusReceipt {
         let mut census = self.begin(&self.census_key).unwrap();
         add(&mut census);
-        pollster::block_on(census.finish()).unwrap()
+        census.finish().unwrap()
     }
 }
 
@@ -336,6 +339,67 @@ fn only_the_header_is_read() {
     assert_eq!(receipt.bytes(), 1 << 40);
 }
 
+/// The columns of tables, dumps and documents that hold envelopes are no foreign items.
+#[test]
+fn an_envelope_inside_of_something_else_makes_the_receipt_not_whole() {
+    let ring = Ring::new();
+    let sealed = envelope(1, &[OLD]);
+    let hidden = [
+        ("a prefix", [b"v1:".as_slice(), &sealed].concat()),
+        (
+            "at the end of what is looked at",
+            [vec![0; 4091], sealed.clone()].concat(),
+        ),
+        (
+            "json",
+            serde_json::to_vec(&serde_json::json!({ "id": 7, "value": sealed })).unwrap(),
+        ),
+    ];
+    for (name, bytes) in hidden {
+        let receipt = ring.census(|census| census.add(name, bytes.as_slice(), bytes.len() as u64));
+        assert_eq!((receipt.failed_items(), receipt.foreign()), (1, 0), "{name}");
+        assert!(
+            receipt.failed()[0].reason.contains("seems to hold an envelope"),
+            "{name}"
+        );
+        assert!(!receipt.is_whole());
+    }
+    // What lies deeper is not looked for.
+    let deep = [vec![0; 4092], sealed].concat();
+    let receipt = ring.census(|census| census.add("deep", deep.as_slice(), 1));
+    assert_eq!((receipt.foreign(), receipt.is_whole()), (1, true));
+    // An item that breaks off while it is looked at was not read.
+    struct BreaksLate(usize);
+    impl Read for BreaksLate {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            if self.0 > 100 {
+                return Err(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            let count = out.len().min(50);
+            self.0 += count;
+            out[..count].fill(b'.');
+            Ok(count)
+        }
+    }
+    let receipt = ring.census(|census| census.add("broken", BreaksLate(0), 1));
+    assert_eq!((receipt.failed_items(), receipt.foreign()), (1, 0));
+}
+
+#[test]
+fn what_is_covered_has_a_name_that_can_be_compared() {
+    let ring = Ring::new();
+    for covers in [
+        vec![],
+        vec![Covered::Files("data".into())],
+        vec![Covered::Files("/srv/../data".into())],
+        vec![Covered::Store(String::new())],
+        vec![Covered::DekStore("x".repeat(1025))],
+    ] {
+        let begun = pollster::block_on(Census::begin(&ring.reader, &ring.census_key, "test", covers));
+        assert_eq!(begun.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+}
+
 #[test]
 fn a_receipt_of_another_ring_or_changed_or_of_anybody_is_refused() {
     let ring = Ring::new();
@@ -391,7 +455,7 @@ fn a_receipt_of_another_ring_or_changed_or_of_anybody_is_refused() {
     assert_eq!(kind(&forged, &view), ErrorKind::InventoryInvalid);
     // The authority itself may sign.
     let census = ring.begin(&ring.authority).unwrap();
-    let receipt = pollster::block_on(census.finish()).unwrap();
+    let receipt = census.finish().unwrap();
     receipt.verify(&view).unwrap();
 }
 
@@ -423,7 +487,7 @@ fn a_receipt_says_what_it_does_not_cover() {
         silent.verify(&ring.view()).unwrap_err().kind(),
         ErrorKind::InventoryInvalid
     );
-    let receipt = pollster::block_on(begin().unwrap().finish()).unwrap();
+    let receipt = begin().unwrap().finish().unwrap();
     assert_eq!(receipt.not_covered(), ["backups"]);
     assert_eq!(receipt.covers(), covers);
 }

@@ -10,7 +10,10 @@ const SEEN: usize = 5;
 
 /// A receipt that was verified for a ring: [`CensusReceipt::verify`] returns it.
 #[derive(Clone, Copy, Debug)]
-pub struct VerifiedReceipt<'r>(&'r CensusReceipt);
+pub struct VerifiedReceipt<'r> {
+    receipt: &'r CensusReceipt,
+    allows_empty: bool,
+}
 
 /// What a census found under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +39,25 @@ impl Found {
 
 impl<'r> VerifiedReceipt<'r> {
     pub(super) fn new(receipt: &'r CensusReceipt) -> Self {
-        Self(receipt)
+        Self {
+            receipt,
+            allows_empty: false,
+        }
+    }
+
+    /// Lets it count as evidence though the census saw not one envelope.
+    #[must_use]
+    pub fn allowing_empty(self) -> Self {
+        Self {
+            allows_empty: true,
+            ..self
+        }
     }
 
     /// Returns the receipt.
     #[must_use]
     pub fn receipt(&self) -> &'r CensusReceipt {
-        self.0
+        self.receipt
     }
 
     /// Returns what the census found under the KEK of a key: as this key, as other keys of the ring that are the same KEK, and as a KEK that
@@ -57,7 +72,7 @@ impl<'r> VerifiedReceipt<'r> {
         };
         // An envelope counts for every key of its KEK, so the greatest of those counts is that of the KEK. Versions of it are apart.
         let mut versions: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for count in self.0.keys().iter().filter(|count| is_of(count, key)) {
+        for count in self.receipt.keys().iter().filter(|count| is_of(count, key)) {
             let (items, sole) = versions.entry(&count.kek.version).or_default();
             *items = count.items.max(*items);
             *sole = count.sole.max(*sole);
@@ -73,7 +88,7 @@ impl<'r> VerifiedReceipt<'r> {
         });
         found.items = own.0.max(others.0);
         found.sole = own.1.max(others.1);
-        for count in self.0.unknown() {
+        for count in self.receipt.unknown() {
             if may_be(&count.kek, key) {
                 found.unknown = found.unknown.saturating_add(count.items);
                 let room = SEEN.saturating_sub(found.seen.len());
@@ -88,21 +103,26 @@ impl EvidenceSource for VerifiedReceipt<'_> {
     /// What the receipt says about a key is never nothing: it has scanned what it covers.
     fn about(&self, key: &KeyRecord) -> Option<Evidence> {
         let found = self.finds(key);
-        let receipt = self.0;
+        let receipt = self.receipt;
         let mut seen = found.seen;
         let room = SEEN.saturating_sub(seen.len());
         let failed = receipt.failed().iter().take(room);
         seen.extend(failed.map(|failed| format!("{}: {}", failed.item, failed.reason)));
         Some(Evidence {
             key: key.id,
+            revision: receipt.revision(),
             began: receipt.started(),
             whole: receipt.is_whole(),
+            covers: receipt.covers().to_vec(),
+            items: receipt.items(),
+            foreign: receipt.foreign(),
             sole: found.sole,
             shared: found.items.saturating_sub(found.sole),
             unknown: found.unknown,
             failed: receipt.failed_items(),
             seen,
             digest: receipt.digest().to_owned(),
+            allows_empty: self.allows_empty,
         })
     }
 }

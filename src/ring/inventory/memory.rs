@@ -16,7 +16,7 @@ const MAX_HEARTBEATS: usize = 10_000;
 
 /// A ring in memory. Clones are the same ring; the last one that is dropped takes it along.
 ///
-/// Its clock is the wall clock of a [`Runtime`], and never goes back.
+/// Its clock is the wall clock of a [`Runtime`].
 #[derive(Clone)]
 pub struct MemoryInventory(Arc<Shared>);
 
@@ -34,17 +34,9 @@ struct Held {
     nodes: BTreeMap<NodePath, Vec<u8>>,
     rows: BTreeMap<RecordId, Row>,
     heartbeats: BTreeMap<(String, String), Heartbeat>,
-    latest: Option<Time>,
 }
 
 impl Held {
-    fn now(&mut self, runtime: &dyn Runtime) -> Result<Time> {
-        let now = Time::try_from(runtime.wall_clock())?;
-        let latest = self.latest.map_or(now, |latest| latest.max(now));
-        self.latest = Some(latest);
-        Ok(latest)
-    }
-
     /// Distinct scopes, in the order of what `key` returns.
     fn scopes<K: Ord>(&self, limit: u32, key: impl Fn(&Row) -> Option<K>) -> Vec<Scope> {
         let mut first: BTreeMap<&Scope, K> = BTreeMap::new();
@@ -194,7 +186,7 @@ impl Inventory for MemoryInventory {
     }
 
     async fn now(&self) -> Result<Time> {
-        self.held().now(&*self.0.runtime)
+        Time::try_from(self.0.runtime.wall_clock())
     }
 
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
@@ -224,9 +216,9 @@ impl Inventory for MemoryInventory {
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         heartbeat.check()?;
-        let mut held = self.held();
         let mut heartbeat = heartbeat.clone();
-        heartbeat.at = Some(held.now(&*self.0.runtime)?);
+        heartbeat.at = Some(self.now().await?);
+        let mut held = self.held();
         let key = (heartbeat.reader.clone(), heartbeat.process.clone());
         if held.heartbeats.len() >= MAX_HEARTBEATS && !held.heartbeats.contains_key(&key) {
             let oldest = held.heartbeats.iter().min_by_key(|(_, beat)| beat.at);

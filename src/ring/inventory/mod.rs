@@ -375,8 +375,10 @@ pub trait Inventory: Debug + Send + Sync {
     /// [trait](Self) says.
     async fn restore(&self, whole: &Snapshot) -> Result<()>;
 
-    /// Returns the time, by the store's own clock. Never earlier than this value has returned before, nor than anybody saw who has
-    /// committed since: a clock that is set back undoes nothing. Needs no right to write.
+    /// Returns the time, by the store's own clock: the one that all processes have in common. Needs no right to write.
+    ///
+    /// Nobody signs it. Whoever signs something compares it with the clock of the machine, and a change never bears an earlier time than the
+    /// one before, so an inventory keeps no time for that.
     ///
     /// # Errors
     /// As the [trait](Self) says.

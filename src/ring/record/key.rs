@@ -146,6 +146,8 @@ pub struct Cancelled {
 pub struct Move {
     /// When, by the inventory's clock.
     pub at: Time,
+    /// The revision of the ring that it made: a process that has not read this one does not know of it.
+    pub revision: u64,
     /// The state before. `None` if it was made by this.
     pub from: Option<State>,
     /// The state after.

@@ -16,7 +16,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 pub use intent::{Intent, IntentStep};
 pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};
-pub use settings::{RetireBy, Settings};
+pub use settings::{ClockCorrection, RetireBy, Settings};
 
 /// The version of records that this library writes and understands.
 pub(crate) const READER: u32 = 1;

@@ -27,7 +27,7 @@ impl RingAdmin {
         let done = self
             .change(&scope, |view, draft| {
                 let key = in_state(view, id, State::Destroying)?;
-                let said = Said::new(draft.at(), draft.actor(), reason);
+                let said = Said::new(draft, reason);
                 if key.destruction_telling.is_none() && !key.destruction_told {
                     let key = moved(key, before(key), &said)?;
                     draft.put(&key)?;
@@ -58,8 +58,8 @@ impl RingAdmin {
 
     /// Asks the backend to call off what was cancelled here, and then makes the key what it was.
     pub(super) async fn call_off(&self, id: RecordId) -> Result<Moved> {
-        let (_, key) = self.find(id).await?;
-        check_free(&key, self.inventory().now().await?).map_err(|error| {
+        let (view, key) = self.find(id).await?;
+        check_free(&key, self.reader.time(&view).await?).map_err(|error| {
             let detail = error.detail().unwrap_or_default().to_owned();
             error.with_detail(format!(
                 "the cancellation is recorded, and nobody tells the backend anew; but {detail}: cancel again after that, or let a tick do it"
@@ -77,7 +77,7 @@ impl RingAdmin {
                         .with_detail(format!("the destruction of the key {id} began anew meanwhile")));
                 };
                 // In the name of whoever has decided it.
-                let said = Said::new(draft.at(), &cancelled.actor, cancelled.reason.as_str());
+                let said = Said::new(draft, cancelled.reason.as_str()).by(&cancelled.actor);
                 let next = moved(key, before(key), &said)?;
                 draft.put(&next)?;
                 // The backend knows nothing of the destruction of the others anymore, either.
@@ -86,7 +86,7 @@ impl RingAdmin {
                     other.destruction_telling = None;
                     other.destruction_told = false;
                     if let Some(due) = &mut other.destruction_due {
-                        *due = said.at.min(*due);
+                        *due = draft.now().min(*due);
                     }
                     draft.put(&other)?;
                 }

@@ -154,7 +154,7 @@ impl RingAdmin {
                         "the active key of the scope and slot is gone meanwhile; try again",
                     ));
                 }
-                let said = Said::new(draft.at(), draft.actor(), &new.reason);
+                let said = Said::new(draft, &new.reason);
                 let mut key = KeyRecord::new(
                     id,
                     new.scope.clone(),
@@ -289,7 +289,7 @@ fn adopted(
     settings: &Settings,
     draft: &Draft<'_>,
 ) -> Result<KeyRecord> {
-    let said = Said::new(draft.at(), draft.actor(), &new.reason);
+    let said = Said::new(draft, &new.reason);
     let mut key = KeyRecord::new(
         id,
         new.scope.clone(),

@@ -41,12 +41,12 @@ impl RingAdmin {
                 let key = view.key(id).ok_or_else(|| no_such_key(id))?;
                 // The table comes first: what it does not allow needs no evidence.
                 key.state.check_move(State::Destroying)?;
-                evidence.check(key, view.settings())?;
+                evidence.check(key, view.settings(), draft.now())?;
                 check_unneeded(view, key)?;
                 let waits = others(view, key)
                     .filter_map(|other| waits_for(key, other))
                     .collect();
-                let said = Said::new(draft.at(), draft.actor(), reason);
+                let said = Said::new(draft, reason);
                 let said = said.with_evidence(Some(evidence.digest.clone()));
                 let mut key = moved(key, State::Destroying, &said)?;
                 key.destruction_due = Some(view.settings().cooling_off.after(said.at)?);
@@ -71,7 +71,7 @@ impl RingAdmin {
         // Nobody is asked about what is refused anyway.
         check_cooled(
             in_state(&view, id, State::Destroying)?,
-            self.inventory().now().await?,
+            self.reader.time(&view).await?,
         )?;
         let unasked = match self.describe(&key).await {
             Ok(described) if described.state == KekState::Destroyed => None,
@@ -113,8 +113,8 @@ impl RingAdmin {
         let (key, rest) = self
             .change(&scopes, |view, draft| {
                 let key = in_state(view, id, State::Destroying)?;
-                check_cooled(key, draft.at())?;
-                let said = Said::new(draft.at(), draft.actor(), reason);
+                check_cooled(key, draft.now())?;
+                let said = Said::new(draft, reason);
                 let next = moved(key, State::Destroyed, &said)?;
                 draft.put(&next)?;
                 let mut rest = Vec::new();

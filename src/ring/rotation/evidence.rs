@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::moves::stopped_wrapping;
 use super::refused;
+use crate::ring::evidence::Covered;
 use crate::ring::record::{KeyRecord, Settings};
 use crate::ring::{RecordId, Time};
 use crate::value::error::Result;
@@ -14,10 +15,18 @@ use crate::value::error::Result;
 pub struct Evidence {
     /// The key.
     pub key: RecordId,
+    /// The revision of the ring that the census had read before the scan began.
+    pub revision: u64,
     /// When the scan began, by the inventory's clock.
     pub began: Time,
     /// Whether everything was scanned that was to be.
     pub whole: bool,
+    /// What was scanned.
+    pub covers: Vec<Covered>,
+    /// How many envelopes were counted, under whichever key.
+    pub items: u64,
+    /// How many items were no envelopes.
+    pub foreign: u64,
     /// Items that only this key opens.
     pub sole: u64,
     /// Items that this key and another one open.
@@ -30,22 +39,38 @@ pub struct Evidence {
     pub seen: Vec<String>,
     /// SHA-256 of the receipt, in hexadecimal digits.
     pub digest: String,
+    /// Whether it counts though not one envelope was seen.
+    pub allows_empty: bool,
 }
 
 impl Evidence {
-    /// A whole scan that found nothing.
+    /// A whole scan that found nothing under this key, and `items` envelopes under others.
     #[must_use]
-    pub fn nothing_under(key: RecordId, began: Time, digest: String) -> Self {
+    pub fn nothing_under(key: RecordId, (revision, began): (u64, Time), items: u64, digest: String) -> Self {
         Self {
             key,
+            revision,
             began,
             whole: true,
+            covers: Vec::new(),
+            items,
+            foreign: 0,
             sole: 0,
             shared: 0,
             unknown: 0,
             failed: 0,
             seen: Vec::new(),
             digest,
+            allows_empty: false,
+        }
+    }
+
+    /// Lets it count though the census saw not one envelope: the stores that it names are empty, and somebody knows that they should be.
+    #[must_use]
+    pub fn allowing_empty(self) -> Self {
+        Self {
+            allows_empty: true,
+            ..self
         }
     }
 
@@ -56,59 +81,102 @@ impl Evidence {
         counts.into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Whether the scan began after everything that could still be sealed under the key.
-    pub(super) fn is_late_enough(&self, key: &KeyRecord, settings: &Settings) -> bool {
-        counts_from(key, settings).is_some_and(|after| self.began > after)
+    /// Whether it says something of the key: that something is under it, or by a scan of everything that nothing is.
+    pub(super) fn says_something(&self, key: &KeyRecord, settings: &Settings, now: Time) -> bool {
+        let is_timely = self.check_time(key, settings, now).is_ok();
+        is_timely && (self.left() > 0 || (self.whole && self.check_coverage(settings).is_ok()))
     }
 
     /// Refuses what does not show that nothing is under the key.
-    pub(super) fn check(&self, key: &KeyRecord, settings: &Settings) -> Result<()> {
-        let about = |what: String| refused(format!("the key {}: {what}", key.id));
+    pub(super) fn check(&self, key: &KeyRecord, settings: &Settings, now: Time) -> Result<()> {
+        let shown = self
+            .check_time(key, settings, now)
+            .and_then(|()| match self.whole {
+                true => self.check_coverage(settings),
+                false => Err("the census did not scan everything".to_owned()),
+            })
+            .and_then(|()| self.check_counts());
+        shown.map_err(|what| refused(format!("the key {}: {what}", key.id)))
+    }
+
+    /// Whether the scan began after everything that could still be sealed under the key.
+    fn check_time(&self, key: &KeyRecord, settings: &Settings, now: Time) -> Refusal {
         if self.key != key.id {
-            return Err(about(format!("the evidence is about the key {}", self.key)));
+            return Err(format!("the evidence is about the key {}", self.key));
         }
-        let after = counts_from(key, settings);
-        match after {
-            None => return Err(about("it still wraps, so no census can be the last".to_owned())),
-            Some(after) if self.began <= after => {
-                return Err(about(format!(
-                    "the census began at {}, and only one that began after {after} counts: until then caches may have sealed under the key",
-                    self.began
-                )));
-            }
-            Some(_) => {}
+        let Some(stopped) = stopped_wrapping(key) else {
+            return Err("it still wraps, so no census can be the last".to_owned());
+        };
+        // The order of revisions is signed; whatever clocks say, what was read before the key stopped shows nothing.
+        if self.revision < stopped.revision {
+            return Err(format!(
+                "the census began at revision {} of the ring, and the key wrapped until revision {}: run it again",
+                self.revision, stopped.revision
+            ));
         }
-        if !self.whole {
-            return Err(about("the census did not scan everything".to_owned()));
+        if self.began > now.saturating_add(settings.clock_tolerance.at_most()) {
+            return Err(format!(
+                "the census says that it began at {}, and it is {now}: a clock was wrong; run it again",
+                self.began
+            ));
         }
+        if settings.corrected(self.began, self.revision) != self.began {
+            return Err(format!(
+                "the census says that it began at {}, and the clock of the ring was set back since then: run it again",
+                self.began
+            ));
+        }
+        let after = settings.quiet_after(stopped.at, stopped.revision);
+        if self.began <= after {
+            return Err(format!(
+                "the census began at {}, and only one that began after {after} counts: until then caches and streams may have sealed under the key",
+                self.began
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether what must be covered was scanned, and is not nothing.
+    fn check_coverage(&self, settings: &Settings) -> Refusal {
+        let is_covered = |demanded: &&Covered| self.covers.iter().any(|covered| covered.covers(demanded));
+        if let Some(missing) = settings.must_cover.iter().find(|demanded| !is_covered(demanded)) {
+            return Err(format!(
+                "the census has not scanned {}, and the settings demand it (must_cover)",
+                missing.to_string().escape_debug()
+            ));
+        }
+        if self.items > 0 || self.allows_empty {
+            return Ok(());
+        }
+        let scanned: Vec<_> = self.covers.iter().map(ToString::to_string).collect();
+        Err(format!(
+            "the census saw not one envelope in {} ({} other items): that shows nothing, unless somebody knows that there is none and says so \
+             (--allow-empty)",
+            match scanned.is_empty() {
+                true => "what it scanned".to_owned(),
+                false => scanned.join(", ").escape_debug().to_string(),
+            },
+            self.foreign
+        ))
+    }
+
+    fn check_counts(&self) -> Refusal {
         if self.left() == 0 {
             return Ok(());
         }
-        Err(about(format!(
+        Err(format!(
             "{} would become unreadable, and {} would lose one of their wraps; {} are under keys that nobody knows, and {} could not be read{}",
             Items(self.sole),
             Items(self.shared),
             Items(self.unknown),
             Items(self.failed),
             Seen(&self.seen)
-        )))
+        ))
     }
 }
 
-/// After which time a scan must begin. `None` if the key still wraps.
-fn counts_from(key: &KeyRecord, settings: &Settings) -> Option<Time> {
-    let stale = settings
-        .max_stale
-        .at_most()
-        .max(settings.max_stale_open.at_most());
-    let stopped = stopped_wrapping(key)?;
-    Some(
-        stopped
-            .saturating_add(stale)
-            .saturating_add(settings.lease_age.at_most())
-            .saturating_add(settings.store_delay.at_most()),
-    )
-}
+/// Why evidence does not count.
+type Refusal = std::result::Result<(), String>;
 
 struct Items(u64);
 

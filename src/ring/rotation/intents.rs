@@ -74,7 +74,7 @@ impl RingAdmin {
     }
 
     fn intent_of(&self, plan: &Plan, id: RecordId, view: &View, draft: &Draft<'_>) -> Result<Intent> {
-        check_free(view, &plan.scope, &plan.slot, draft.at())?;
+        check_free(view, &plan.scope, &plan.slot, draft.now())?;
         if let Some(predecessor) = &plan.predecessor {
             let now = view.key(predecessor.id);
             if now.is_none_or(|now| now.revision != predecessor.revision) {
@@ -99,7 +99,7 @@ impl RingAdmin {
         intent.labels.clone_from(&plan.labels);
         intent.reason.clone_from(&plan.reason);
         intent.actor = draft.actor().to_owned();
-        Ok(intent.claim(self.owner(), self.lease_from(draft.at())))
+        Ok(intent.claim(self.owner(), self.lease_from(draft.now())))
     }
 
     fn claim(&self, intent: Intent, started: Monotonic) -> Claim {
@@ -118,10 +118,10 @@ impl RingAdmin {
                 let Some(intent) = intents.find(|intent| intent.id == found.id) else {
                     return Ok(None);
                 };
-                if intent.abandoned.is_some() || intent.is_held(draft.at()) {
+                if intent.abandoned.is_some() || intent.is_held(draft.now()) {
                     return Ok(None);
                 }
-                let intent = intent.claim(self.owner(), self.lease_from(draft.at()));
+                let intent = intent.claim(self.owner(), self.lease_from(draft.now()));
                 draft.put(&intent)?;
                 Ok(Some(intent))
             })
@@ -162,7 +162,7 @@ impl RingAdmin {
                         check_not_there(view.keys(&intent.scope), &made.provenance)?;
                     }
                     check_not_ending(view, &made.provenance)?;
-                    let said = Said::new(draft.at(), &current.actor, &current.reason);
+                    let said = Said::new(draft, &current.reason).by(&current.actor);
                     let mut key = KeyRecord::new(
                         current.key,
                         current.scope.clone(),

@@ -50,6 +50,7 @@ pub use rotate::{Event, Rollout, Rotated, Rotation, Target, Unfinished};
 pub use tick::{Done, Refused, Tick};
 pub use verdict::{Action, Due, Verdict};
 
+use super::clock::Asked;
 use super::draft::{Draft, Pen, first};
 use super::inventory::Inventory;
 use super::record::{KeyRecord, Settings};
@@ -87,7 +88,8 @@ const HOOK: Duration = Duration::from_secs(30);
 /// ```
 ///
 /// Every method that changes the ring fails with `Configuration` if the authority is not the ring's, with `InventoryInvalid` if
-/// what the inventory holds does not verify, and with the kinds of [`Inventory`] if that fails.
+/// what the inventory holds does not verify, with `ClocksDisagree` if the clock of the inventory is further from that of this machine
+/// than the settings allow, with `TimedOut` if a change takes longer than a minute, and with the kinds of [`Inventory`] if that fails.
 ///
 /// *Cancel safety.* Dropping a future leaves each change of the ring done or not done. What a rotation has begun at a backend is
 /// finished by a later [`tick`](Self::tick).
@@ -108,9 +110,23 @@ impl RingAdmin {
     /// process must know to believe the ring: keep the id and the public half of the authority in the configuration of each reader.
     ///
     /// # Errors
-    /// `Configuration` if the inventory holds a ring; `InvalidArgument` for settings that contradict each other.
+    /// `Configuration` if the inventory holds a ring; `InvalidArgument` for settings that contradict each other; `ClocksDisagree`.
     pub async fn init(
         inventory: &dyn Inventory,
+        authority: &Authority,
+        actor: &str,
+        edit: impl FnOnce(&mut Settings) + Send,
+    ) -> Result<Trust> {
+        Self::init_with_runtime(inventory, &AmbientRuntime, authority, actor, edit).await
+    }
+
+    /// [`init`](Self::init) by the wall clock of this runtime.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    pub async fn init_with_runtime(
+        inventory: &dyn Inventory,
+        runtime: &dyn Runtime,
         authority: &Authority,
         actor: &str,
         edit: impl FnOnce(&mut Settings) + Send,
@@ -121,11 +137,12 @@ impl RingAdmin {
         if inventory.revision().await? != 0 {
             return Err(occupied());
         }
-        let now = inventory.now().await?;
-        let ring = RecordId::new(now)?;
+        let asked = Asked::of(inventory, runtime).await?;
+        let ring = RecordId::new(Time::try_from(runtime.wall_clock())?)?;
         let mut settings = Settings::new(ring, authority.public())?;
         edit(&mut settings);
         settings.authorities = vec![authority.public()];
+        let now = asked.agreed_by(&settings)?;
         let change = first(&settings, authority, now, actor)?;
         match inventory.commit(&change).await {
             Ok(()) => Ok(Trust::new(ring, authority.public())),
@@ -150,11 +167,15 @@ impl RingAdmin {
         }
     }
 
-    /// Takes its deadlines from this runtime. Times come from the inventory's clock all the same.
+    /// Takes its deadlines from this runtime, and compares the inventory's clock with its wall clock. Times come from the inventory
+    /// all the same.
     #[must_use]
-    pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
-        self.runtime = runtime;
-        self
+    pub fn with_runtime(self, runtime: Arc<dyn Runtime>) -> Self {
+        Self {
+            reader: self.reader.with_runtime(Arc::clone(&runtime)),
+            runtime,
+            ..self
+        }
     }
 
     /// Asks this hook, after those that were added before.
@@ -227,6 +248,8 @@ impl RingAdmin {
             authority: &self.authority,
             next: None,
             actor: &self.actor,
+            runtime: self.reader.runtime(),
+            tolerance: Duration::ZERO,
         };
         pen.change(scopes, decide).await
     }

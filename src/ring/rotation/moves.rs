@@ -1,5 +1,6 @@
 //! What a move does to a record.
 
+use crate::ring::draft::Draft;
 use crate::ring::record::{KeyRecord, Move};
 use crate::ring::{RecordId, State, Time, Wraps};
 use crate::value::error::{Error, Result};
@@ -33,6 +34,7 @@ impl Moved {
 #[derive(Clone)]
 pub(super) struct Said {
     pub(super) at: Time,
+    revision: u64,
     pub(super) actor: String,
     pub(super) reason: String,
     pub(super) evidence: Option<String>,
@@ -41,15 +43,23 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn new(at: Time, actor: &str, reason: impl Into<String>) -> Self {
+    /// A move of this change.
+    pub(super) fn new(draft: &Draft<'_>, reason: impl Into<String>) -> Self {
         Self {
-            at,
-            actor: actor.to_owned(),
+            at: draft.at(),
+            revision: draft.revision(),
+            actor: draft.actor().to_owned(),
             reason: reason.into(),
             evidence: None,
             ticket: None,
             approver: None,
         }
+    }
+
+    /// In the name of whoever began it.
+    pub(super) fn by(mut self, actor: &str) -> Self {
+        actor.clone_into(&mut self.actor);
+        self
     }
 
     pub(super) fn with_evidence(mut self, digest: Option<String>) -> Self {
@@ -60,6 +70,7 @@ impl Said {
     pub(super) fn entry(&self, from: Option<State>, to: State) -> Move {
         Move {
             at: self.at,
+            revision: self.revision,
             from,
             to,
             actor: self.actor.clone(),
@@ -119,8 +130,8 @@ pub(super) fn linked(key: &KeyRecord) -> KeyRecord {
     next
 }
 
-/// Since when it wraps nothing anymore, as its history says. `None` if it wraps, or never did.
-pub(super) fn stopped_wrapping(key: &KeyRecord) -> Option<Time> {
+/// The last move after which it wraps nothing anymore, as its history says. `None` if it wraps, or never did.
+pub(super) fn stopped_wrapping(key: &KeyRecord) -> Option<&Move> {
     if key.state.row().wraps != Wraps::No {
         return None;
     }
@@ -128,5 +139,5 @@ pub(super) fn stopped_wrapping(key: &KeyRecord) -> Option<Time> {
         let wrapped = entry.from.is_none_or(|from| from.row().wraps != Wraps::No);
         wrapped && entry.to.row().wraps == Wraps::No
     };
-    key.history.iter().rev().find(stops).map(|entry| entry.at)
+    key.history.iter().rev().find(stops)
 }

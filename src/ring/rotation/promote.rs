@@ -52,7 +52,7 @@ impl RingAdmin {
                 let key = self
                     .change(&scope, |view, draft| {
                         let key = in_state(view, id, State::Retired)?;
-                        let said = Said::new(draft.at(), draft.actor(), reason);
+                        let said = Said::new(draft, reason);
                         let key = moved(key, State::Deprecated, &said)?;
                         draft.put(&key)?;
                         Ok(key)
@@ -78,7 +78,7 @@ impl RingAdmin {
         let scope = [key.scope.clone()];
         self.change(&scope, |view, draft| {
             let key = in_state(view, id, State::Pending)?;
-            let mut next = noted(key, &Said::new(draft.at(), draft.actor(), reason))?;
+            let mut next = noted(key, &Said::new(draft, reason))?;
             next.staged = true;
             next.canary = percent.map(|percent| Canary {
                 percent,
@@ -102,7 +102,7 @@ impl RingAdmin {
         let key = self
             .change(&scope, |view, draft| {
                 let key = in_state(view, id, State::Pending)?;
-                let said = Said::new(draft.at(), draft.actor(), reason);
+                let said = Said::new(draft, reason);
                 let to = match key.has_wrapped {
                     true => State::Deprecated,
                     false => State::Destroyed,
@@ -218,7 +218,7 @@ fn replace(
     reason: &str,
     draft: &mut Draft<'_>,
 ) -> Result<(KeyRecord, Option<KeyRecord>)> {
-    let said = Said::new(draft.at(), draft.actor(), reason);
+    let said = Said::new(draft, reason);
     let mut next = moved(key, State::Active, &said)?;
     next.successor = None;
     let before = match before {

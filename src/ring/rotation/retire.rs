@@ -1,7 +1,7 @@
 //! Keys that nothing is under anymore.
 
 use super::evidence::{Evidence, Grounds};
-use super::moves::{Said, moved};
+use super::moves::{Said, moved, stopped_wrapping};
 use super::promote::in_state;
 use super::{Moved, RingAdmin, refused};
 use crate::ring::record::{KeyRecord, RetireBy, Settings};
@@ -16,7 +16,7 @@ impl RingAdmin {
     /// or a hook refuses. [`Grounds::Force`] takes neither overlap nor evidence.
     pub async fn retire(&self, id: RecordId, grounds: Grounds<'_>, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
-        let now = self.inventory().now().await?;
+        let now = self.reader.time(&view).await?;
         // Nobody is asked about what is refused anyway.
         if key.state == State::Deprecated {
             check_retirement(&key, view.settings(), grounds, now)?;
@@ -26,8 +26,8 @@ impl RingAdmin {
         let key = self
             .change(&scope, |view, draft| {
                 let key = in_state(view, id, State::Deprecated)?;
-                check_retirement(key, view.settings(), grounds, draft.at())?;
-                let said = Said::new(draft.at(), draft.actor(), reason).with_evidence(digest(grounds));
+                check_retirement(key, view.settings(), grounds, draft.now())?;
+                let said = Said::new(draft, reason).with_evidence(digest(grounds));
                 let key = moved(key, State::Retired, &said)?;
                 draft.put(&key)?;
                 Ok(key)
@@ -50,14 +50,11 @@ pub(super) fn retirement_grounds<'e>(
     key: &KeyRecord,
     settings: &Settings,
     about: Option<&'e Evidence>,
+    now: Time,
 ) -> Grounds<'e> {
     match about {
         Some(evidence) if settings.retire != RetireBy::OverlapEnd => Grounds::Evidence(evidence),
-        Some(evidence)
-            if evidence.is_late_enough(key, settings) && (evidence.whole || evidence.left() > 0) =>
-        {
-            Grounds::Evidence(evidence)
-        }
+        Some(evidence) if evidence.says_something(key, settings, now) => Grounds::Evidence(evidence),
         _ => Grounds::OverlapEnd,
     }
 }
@@ -81,11 +78,24 @@ pub(super) fn check_retirement(
         )));
     }
     match grounds {
-        Grounds::Evidence(evidence) => evidence.check(key, settings),
-        _ if settings.retire == RetireBy::OverlapEnd => Ok(()),
+        Grounds::Evidence(evidence) => evidence.check(key, settings, now),
+        _ if settings.retire == RetireBy::OverlapEnd => check_quiet(key, settings, now),
         _ => Err(refused(format!(
             "the key {}: the settings demand a census receipt that finds nothing under it",
             key.id
         ))),
+    }
+}
+
+/// Refuses to retire a key while caches and streams may still seal under it: what they seal would open nowhere.
+fn check_quiet(key: &KeyRecord, settings: &Settings, now: Time) -> Result<()> {
+    let quiet = stopped_wrapping(key).map(|stopped| settings.quiet_after(stopped.at, stopped.revision));
+    match quiet {
+        Some(after) if after < now => Ok(()),
+        Some(after) => Err(refused(format!(
+            "the key {}: caches and streams may seal under it until {after}",
+            key.id
+        ))),
+        None => Err(refused(format!("the key {} still wraps", key.id))),
     }
 }

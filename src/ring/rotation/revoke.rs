@@ -76,7 +76,7 @@ impl RingAdmin {
         let (before, key, same_kek) = self
             .change(&scopes, |view, draft| {
                 let key = view.key(id).ok_or_else(|| no_such_key(id))?;
-                let mut said = Said::new(draft.at(), draft.actor(), revocation.reason.as_str());
+                let mut said = Said::new(draft, revocation.reason.as_str());
                 said.ticket = Some(revocation.ticket.clone());
                 said.approver = Some(revocation.approver.clone());
                 let next = moved(key, State::Compromised, &said)?;

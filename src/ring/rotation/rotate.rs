@@ -240,11 +240,11 @@ impl RingAdmin {
                 if key.state != State::Active {
                     return Err(refused(format!("the key {id} is {}, and not active", key.state)));
                 }
-                if key.next_rotation.is_some_and(|due| due <= draft.at()) {
+                if key.next_rotation.is_some_and(|due| due <= draft.now()) {
                     // It is due already, and its history is not endless.
                     return Ok(());
                 }
-                let said = Said::new(draft.at(), draft.actor(), format!("{event}: {reason}"));
+                let said = Said::new(draft, format!("{event}: {reason}"));
                 let mut key = noted(key, &said)?;
                 key.next_rotation = Some(key.next_rotation.map_or(said.at, |due| due.min(said.at)));
                 draft.put(&key)

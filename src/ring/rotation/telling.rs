@@ -74,7 +74,7 @@ impl RingAdmin {
                 let telling = Telling {
                     fence: draft.revision(),
                     owner: self.owner(),
-                    until: self.lease_from(draft.at()),
+                    until: self.lease_from(draft.now()),
                     was_disabled,
                 };
                 let mut scopes = Vec::new();
@@ -82,8 +82,8 @@ impl RingAdmin {
                     if let Some(why) = waits_for(own, key) {
                         return Err(refused(why));
                     }
-                    check_cooled(key, draft.at())?;
-                    check_free(key, draft.at())?;
+                    check_cooled(key, draft.now())?;
+                    check_free(key, draft.now())?;
                     if !own.provenance.covers(&key.provenance) {
                         continue;
                     }
@@ -205,7 +205,7 @@ fn told(
     fence: Option<u64>,
     due: Option<Time>,
 ) -> Result<()> {
-    let at = draft.at();
+    let now = draft.now();
     let mut all = told_of(view, id, fence)?.peekable();
     if all.peek().is_none() {
         return Err(refused(format!(
@@ -219,16 +219,13 @@ fn told(
         }
         let mut next = match key.destruction_told {
             true => linked(key),
-            false => noted(
-                key,
-                &Said::new(at, draft.actor(), "the backend was told to destroy it"),
-            )?,
+            false => noted(key, &Said::new(draft, "the backend was told to destroy it"))?,
         };
         next.destruction_told = true;
         next.destruction_due = due;
         if let Some(telling) = &mut next.destruction_telling {
             // Whoever calls it off has nobody to wait for.
-            telling.until = telling.until.min(at);
+            telling.until = telling.until.min(now);
         }
         draft.put(&next)?;
     }

@@ -75,9 +75,10 @@ impl RingAdmin {
     /// the others.
     ///
     /// # Errors
-    /// The kinds of [`Inventory`](crate::ring::Inventory), if it does not say in which scopes something is due.
+    /// As the [type](Self) says, if the settings cannot be read, or the inventory does not say in which scopes something is due;
+    /// `ClocksDisagree`.
     pub async fn tick(&self, evidence: Option<&dyn EvidenceSource>) -> Result<Tick> {
-        let at = self.inventory().now().await?;
+        let at = self.reader.time(&self.read(&[]).await?).await?;
         let mut tick = Tick::default();
         let mut seen = HashSet::new();
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
@@ -103,8 +104,8 @@ impl RingAdmin {
         // A cadence can be shorter than a tick takes.
         let mut fresh = HashSet::new();
         for _ in 0..TURNS {
-            let at = self.inventory().now().await?;
             let view = self.read(std::slice::from_ref(scope)).await?;
+            let at = self.reader.time(&view).await?;
             let beats = self.beats(&view).await?;
             let mut next = None;
             for due in due_in(&view, scope, at, &beats, self, evidence) {
@@ -119,7 +120,7 @@ impl RingAdmin {
             }
             let Some(due) = next else { return Ok(()) };
             let before = tick.done.len();
-            if let Err(failure) = self.act(&view, &due, evidence, tick).await {
+            if let Err(failure) = self.act((&view, at), &due, evidence, tick).await {
                 match self.is_others(&due, &failure, evidence).await {
                     true => tick.by_others.push(due),
                     false => tick.refuse(&due, said(&failure.error)),
@@ -152,7 +153,7 @@ impl RingAdmin {
         if is_done || !lost {
             return is_done;
         }
-        let (Ok(at), Ok(beats)) = (self.inventory().now().await, self.beats(&view).await) else {
+        let (Ok(at), Ok(beats)) = (self.reader.time(&view).await, self.beats(&view).await) else {
             return false;
         };
         let mut now = due_in(&view, &due.scope, at, &beats, self, evidence).into_iter();
@@ -161,7 +162,7 @@ impl RingAdmin {
 
     async fn act(
         &self,
-        view: &crate::ring::View,
+        (view, at): (&crate::ring::View, Time),
         due: &Due,
         evidence: Option<&dyn EvidenceSource>,
         tick: &mut Tick,
@@ -222,7 +223,7 @@ impl RingAdmin {
                     return Ok(());
                 };
                 let about = evidence.and_then(|evidence| evidence.about(key));
-                let (grounds, reason) = match retirement_grounds(key, view.settings(), about.as_ref()) {
+                let (grounds, reason) = match retirement_grounds(key, view.settings(), about.as_ref(), at) {
                     grounds @ Grounds::Evidence(_) => (grounds, "nothing is under it"),
                     grounds => (grounds, "its overlap is over"),
                 };

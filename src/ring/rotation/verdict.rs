@@ -90,11 +90,11 @@ impl RingAdmin {
     /// Returns what is due now, or at another time, and what hinders it. Changes nothing, and calls no backend.
     ///
     /// # Errors
-    /// As the [type](Self) says.
+    /// As the [type](Self) says; `ClocksDisagree` if no other time is named.
     pub async fn verdict(&self, at: Option<Time>, evidence: Option<&dyn EvidenceSource>) -> Result<Verdict> {
         let at = match at {
             Some(at) => at,
-            None => self.inventory().now().await?,
+            None => self.reader.time(&self.read(&[]).await?).await?,
         };
         let mut seen = HashSet::new();
         let mut due = Vec::new();
@@ -256,7 +256,7 @@ fn retirement_hindered(
 ) -> (Option<String>, Option<u64>) {
     let about = evidence.and_then(|evidence| evidence.about(key));
     let left = about.as_ref().map(super::Evidence::left);
-    let grounds = retirement_grounds(key, settings, about.as_ref());
+    let grounds = retirement_grounds(key, settings, about.as_ref(), at);
     let why = check_retirement(key, settings, grounds, at)
         .err()
         .map(|error| error.detail().unwrap_or_default().to_owned());

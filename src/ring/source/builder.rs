@@ -9,7 +9,7 @@ use super::core::{Core, READ};
 use super::managers::Managers;
 use super::watch::Watcher;
 use crate::ring::profile::Profiles;
-use crate::ring::{Backends, Inventory, Trust};
+use crate::ring::{Backends, Inventory, Settings, Trust};
 use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
 use crate::source::Leases;
 use crate::value::error::{Error, Result};
@@ -26,8 +26,16 @@ pub(super) struct Options {
     pub(super) every: Duration,
     watches: bool,
     pub(super) scopes: NonZeroUsize,
-    pub(super) stream_age: Duration,
+    pub(super) stream_age: Option<Duration>,
     pub(super) profiles: Option<Arc<Profiles>>,
+}
+
+impl Options {
+    /// How long a stream may outlive its lease.
+    pub(super) fn stream_age(&self, settings: &Settings) -> Duration {
+        let signed = settings.stream_age.at_most();
+        self.stream_age.map_or(signed, |own| own.min(signed))
+    }
 }
 
 /// Opens a [`KeyRing`].
@@ -53,7 +61,7 @@ impl Builder {
                 every: Duration::from_millis(250),
                 watches: true,
                 scopes: SCOPES,
-                stream_age: Duration::from_secs(3600),
+                stream_age: None,
                 profiles: None,
             },
         }
@@ -102,11 +110,11 @@ impl Builder {
         self
     }
 
-    /// Lets a stream that was begun go on for this long after the end of its lease. 1 hour by default. A census has to begin
-    /// that much later: add it to [`store_delay`](crate::ring::Settings::store_delay) if streams of this process are sealed for so
-    /// long.
+    /// Lets a stream that was begun go on for this long after the end of its lease, instead of for the
+    /// [`stream_age`](crate::ring::Settings::stream_age) of the settings. Never for longer than that: a census that comes later must
+    /// see what the stream has sealed.
     pub fn stream_age(mut self, age: Duration) -> Self {
-        self.options.stream_age = age;
+        self.options.stream_age = Some(age);
         self
     }
 

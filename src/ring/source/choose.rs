@@ -116,10 +116,11 @@ impl Core {
         begun: Monotonic,
         demands: Option<&Requirements>,
     ) {
-        let age = self.settings().lease_age.at_most();
+        let settings = self.settings();
+        let age = settings.lease_age.at_most();
         let demanded = demands.and_then(Requirements::dek_age);
         let end = begun + demanded.map_or(age, |demanded| demanded.min(age));
-        lease.end_by_with_streams(end, end + self.options.stream_age);
+        lease.end_by_with_streams(end, end + self.options.stream_age(&settings));
         lease.stand_on(pulse);
     }
 }

@@ -67,7 +67,8 @@ use crate::value::error::{Error, Result};
 /// opens for `max_stale_open`; then it returns `InventoryStale`, and leases end, until the inventory is back. If what
 /// it reads does not verify, it goes on in the same way with what it has verified before, and [`status`](Self::status) tells.
 ///
-/// *Leases* end at the `lease_age` of the settings, handles and caches included.
+/// *Leases* end at the `lease_age` of the settings, handles and caches included, and streams that were begun under them at most
+/// `stream_age` later, whatever a sealer was told.
 ///
 /// Clones are the same ring; its thread ends with the last of them. A process that `fork`s opens the ring in the child.
 ///
@@ -125,7 +126,7 @@ impl KeyRing {
             open_age: age,
             seal_age: age,
             refresh_ahead: default.refresh_ahead.min(age / 4),
-            stream_age: self.0.options.stream_age,
+            stream_age: self.0.options.stream_age(&self.settings()),
             ..default
         }
     }

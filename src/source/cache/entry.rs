@@ -152,6 +152,7 @@ pub(super) fn is_denial(error: &Error) -> bool {
         | ErrorKind::Store
         | ErrorKind::InventoryStale
         | ErrorKind::Conflict
+        | ErrorKind::ClocksDisagree
         | ErrorKind::Audit
         | ErrorKind::Io
         | ErrorKind::InvalidArgument

@@ -157,6 +157,10 @@ pub enum ErrorKind {
     /// Somebody else changed the ring meanwhile. Read it again and decide again.
     #[error("the ring was changed meanwhile")]
     Conflict,
+    /// The clock of the inventory and that of this machine are further apart than the ring's settings allow. Nothing was signed. The
+    /// detail says both times.
+    #[error("the clocks disagree")]
+    ClocksDisagree,
     /// The audit record could not be kept, so the operation was refused.
     #[error("the audit record could not be kept")]
     Audit,

@@ -1,6 +1,7 @@
 //! A token's keys in a key ring.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cryptoki::object::Attribute;
@@ -11,6 +12,7 @@ use waxseal::ring::{
     Authority, Backends, Evidence, Grounds, Inventory, KeySource, NewKey, Provenance, Reader, RingAdmin,
     Rollout, State, Target,
 };
+use waxseal::testing::SimulatedRuntime;
 use waxseal::{ErrorKind, Result};
 
 use super::support::Token;
@@ -57,14 +59,17 @@ fn a_key_without_an_id_is_one_version_and_can_be_destroyed() {
     };
     token.make_key("old", &[]);
     let token = Arc::new(OnToken(token));
-    let (inventory, authority) = (MemoryInventory::new(), Arc::new(Authority::generate().unwrap()));
+    // The days that evidence waits for pass in an instant.
+    let clock = SimulatedRuntime::new();
+    let inventory = MemoryInventory::with_runtime(Arc::new(clock.clone()));
+    let authority = Arc::new(Authority::generate().unwrap());
     let init = RingAdmin::init(&inventory, &authority, "test", |settings| {
         settings.cooling_off = "PT0S".parse().unwrap();
         settings.overlap = "PT0S".parse().unwrap();
     });
     let trust = pollster::block_on(init).unwrap();
     let inventory: Arc<dyn Inventory> = Arc::new(inventory);
-    let reader = Reader::new(trust, Arc::clone(&inventory));
+    let reader = Reader::new(trust, Arc::clone(&inventory)).with_runtime(Arc::new(clock.clone()));
     let backends: Arc<dyn Backends> = Arc::clone(&token) as _;
     let admin = RingAdmin::new(reader, authority, backends, "test");
     pollster::block_on(async {
@@ -80,12 +85,13 @@ fn a_key_without_an_id_is_one_version_and_can_be_destroyed() {
         let second = rotated[0].key;
         assert!(!admin.key(second).await.unwrap().provenance.version.is_empty());
         admin.retire(first, Grounds::Force, "x").await.unwrap();
-        let evidence = || async {
-            let now = inventory.now().await.unwrap();
-            let later = now.saturating_add(std::time::Duration::from_secs(86_400));
-            Evidence::nothing_under(first, later, "00".repeat(32))
-        };
-        admin.destroy(first, &evidence().await, "x").await.unwrap();
+        clock.advance(Duration::from_secs(86_400));
+        let began = (
+            inventory.revision().await.unwrap(),
+            inventory.now().await.unwrap(),
+        );
+        let evidence = Evidence::nothing_under(first, began, 1, "00".repeat(32));
+        admin.destroy(first, &evidence, "x").await.unwrap();
         // The token is not told, and the advice is about this object alone.
         let tick = admin.tick(None).await.unwrap();
         assert!(tick.refused[0].reason.contains("that has no CKA_ID"), "{tick:?}");

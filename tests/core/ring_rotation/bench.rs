@@ -229,7 +229,10 @@ impl Bench {
         let clock: Arc<dyn Runtime> = Arc::new(runtime.clone());
         let inventory = MemoryInventory::with_runtime(Arc::clone(&clock));
         let authority = Arc::new(Authority::generate().unwrap());
-        let trust = block_on(RingAdmin::init(&inventory, &authority, "alice", edit)).unwrap();
+        let trust = block_on(RingAdmin::init_with_runtime(
+            &inventory, &runtime, &authority, "alice", edit,
+        ))
+        .unwrap();
         let fake = |name: &str| {
             FakeKeyManager::new(name)
                 .with_provider("vault-transit")
@@ -249,10 +252,15 @@ impl Bench {
         }
     }
 
-    fn reader(&self, stops: bool, lies: bool) -> Reader {
+    pub(super) fn reader(&self, stops: bool) -> Reader {
+        self.reader_that(stops, false)
+    }
+
+    fn reader_that(&self, stops: bool, lies: bool) -> Reader {
         let inner = self.inventory.clone();
         let trust = Trust::new(self.ring, self.authority.public());
         Reader::new(trust, Arc::new(Stopping { inner, stops, lies }))
+            .with_runtime(Arc::new(self.runtime.clone()))
     }
 
     fn admin_that(&self, stops: bool, lies: bool) -> RingAdmin {
@@ -261,7 +269,7 @@ impl Bench {
             ..self.fakes.clone()
         };
         RingAdmin::new(
-            self.reader(stops, lies),
+            self.reader_that(stops, lies),
             Arc::clone(&self.authority),
             Arc::new(fakes),
             "alice",
@@ -296,7 +304,7 @@ impl Bench {
 
     pub(super) fn view(&self, scope: &str) -> View {
         let scope: Scope = scope.parse().unwrap();
-        self.run(self.reader(false, false).scopes(&[scope])).unwrap()
+        self.run(self.reader(false).scopes(&[scope])).unwrap()
     }
 
     pub(super) fn record(&self, id: RecordId) -> Arc<KeyRecord> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use waxseal::ErrorKind;
 use waxseal::envelope::KekRef;
 use waxseal::key::{KekAdmin, KekState};
-use waxseal::ring::{Evidence, Grounds, KeySource, NewKey, RecordId, Rollout, Scope, State, Target};
+use waxseal::ring::{Grounds, KeySource, NewKey, RecordId, Rollout, Scope, State, Target};
 use waxseal::testing::{Fault, Method};
 
 use super::bench::{Bench, DAY, MINUTE, PLAIN, VERSIONED};
@@ -273,7 +273,8 @@ fn a_kek_that_two_retired_keys_share_is_destroyed_with_both() {
     let (first, second) = (retired(&bench, "a"), retired(&bench, "b"));
     let (admin, kms) = (bench.admin(), &bench.fakes.plain);
     let begin = |key: RecordId, digest: &str| {
-        let evidence = Evidence::nothing_under(key, bench.now(), digest.repeat(32));
+        let mut evidence = nothing(&bench, key, bench.now());
+        evidence.digest = digest.repeat(32);
         bench.run(admin.destroy(key, &evidence, "x")).unwrap()
     };
     let moved = begin(first, "01");

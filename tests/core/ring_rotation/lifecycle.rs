@@ -14,7 +14,13 @@ fn slot_of(scope: &str) -> Target {
 #[test]
 fn an_inventory_takes_one_ring() {
     let bench = Bench::new();
-    let again = waxseal::ring::RingAdmin::init(&bench.inventory, &bench.authority, "bob", |_| {});
+    let again = waxseal::ring::RingAdmin::init_with_runtime(
+        &bench.inventory,
+        &bench.runtime,
+        &bench.authority,
+        "bob",
+        |_| {},
+    );
     let error = bench.run(again).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use waxseal::ring::evidence::Covered;
 use waxseal::ring::{
-    Evidence, EvidenceSource, Grounds, Hook, KeyRecord, Move, RecordId, RetireBy, Rollout, State, Target,
-    Time,
+    Evidence, EvidenceSource, Grounds, Hook, Inventory, KeyRecord, Move, RecordId, RetireBy, Rollout, State,
+    Target, Time,
 };
 use waxseal::{Error, ErrorKind, Result};
 
-use super::bench::{Bench, DAY, MINUTE, VERSIONED};
+use super::bench::{Bench, DAY, MINUTE, PLAIN, VERSIONED};
 
 /// A ring with a key that was deprecated just now, and that key.
 pub(super) fn rotated(bench: &Bench, uri: &str) -> RecordId {
@@ -22,8 +23,8 @@ pub(super) fn rotated(bench: &Bench, uri: &str) -> RecordId {
 }
 
 pub(super) fn nothing(bench: &Bench, key: RecordId, began: Time) -> Evidence {
-    let _ = bench;
-    Evidence::nothing_under(key, began, "00".repeat(32))
+    let revision = bench.run(bench.inventory.revision()).unwrap();
+    Evidence::nothing_under(key, (revision, began), 1, "00".repeat(32))
 }
 
 pub(super) fn refused<T: std::fmt::Debug>(result: Result<T>) -> String {
@@ -38,15 +39,18 @@ fn only_a_census_that_began_late_enough_counts() {
         settings.max_stale = "PT1M".parse().unwrap();
         settings.max_stale_open = "PT10M".parse().unwrap();
         settings.lease_age = "PT5M".parse().unwrap();
+        settings.stream_age = "PT30M".parse().unwrap();
         settings.store_delay = "PT2M".parse().unwrap();
+        settings.clock_tolerance = "PT3M".parse().unwrap();
     });
     let key = rotated(&bench, VERSIONED);
     let deprecated = bench.record(key).deprecated.unwrap();
     bench.runtime.advance(2 * DAY);
     let retire =
         |evidence: &Evidence| bench.run(bench.admin().retire(key, Grounds::Evidence(evidence), "empty"));
-    // The greater of the two, the age of leases, and the delay of stores: 17 minutes.
-    let last = deprecated.saturating_add(17 * MINUTE);
+    // The greater of the two, the age of leases and of streams, the delay of stores, two clocks that are off by 3 minutes, and one for the
+    // change: 54 minutes.
+    let last = deprecated.saturating_add(54 * MINUTE);
     let words = refused(retire(&nothing(&bench, key, last)));
     assert!(words.contains(&last.to_string()), "{words}");
     let after = last.saturating_add(Duration::from_micros(1));
@@ -169,7 +173,7 @@ struct Census(Time, u64);
 
 impl EvidenceSource for Census {
     fn about(&self, key: &KeyRecord) -> Option<Evidence> {
-        let mut evidence = Evidence::nothing_under(key.id, self.0, "11".repeat(32));
+        let mut evidence = Evidence::nothing_under(key.id, (1_000, self.0), 1, "11".repeat(32));
         evidence.sole = self.1;
         Some(evidence)
     }
@@ -282,5 +286,87 @@ fn hooks_are_told_of_both_sides_of_a_promotion() {
             (first, State::Deprecated),
             (new, State::Active)
         ]
+    );
+}
+
+#[test]
+fn a_census_that_lacks_what_must_be_covered_or_saw_nothing_at_all_shows_nothing() {
+    let places = [
+        "files:/srv/data",
+        "store:users.key",
+        "dek-store:deks",
+        "branch-keys",
+    ];
+    let covered = |text: &str| text.parse::<Covered>().unwrap();
+    let bench = Bench::with(|settings| {
+        settings.must_cover = places.map(covered).to_vec();
+    });
+    let key = rotated(&bench, PLAIN);
+    bench.runtime.advance(2 * DAY);
+    let mut good = nothing(&bench, key, bench.now());
+    good.covers = vec![
+        covered("files:/srv"),
+        covered("store:users.key"),
+        covered("dek-store:deks"),
+        Covered::BranchKeys,
+    ];
+    let retire =
+        |evidence: &Evidence| bench.run(bench.admin().retire(key, Grounds::Evidence(evidence), "empty"));
+    for (index, place) in places.iter().enumerate() {
+        let mut bad = good.clone();
+        bad.covers.remove(index);
+        let words = refused(retire(&bad.clone().allowing_empty()));
+        assert!(words.contains(&format!("has not scanned {place}")), "{words}");
+        struct This(Evidence);
+        impl EvidenceSource for This {
+            fn about(&self, _: &KeyRecord) -> Option<Evidence> {
+                Some(self.0.clone())
+            }
+        }
+        let tick = bench.run(bench.admin().tick(Some(&This(bad)))).unwrap();
+        assert!(tick.refused[0].reason.contains(place), "{tick:?}");
+    }
+    let mut beside = good.clone();
+    beside.covers[0] = covered("files:/srv/database");
+    refused(retire(&beside));
+    let mut empty = good.clone();
+    (empty.items, empty.foreign) = (0, 12);
+    let words = refused(retire(&empty));
+    assert!(
+        words.contains("--allow-empty") && words.contains("files:/srv") && words.contains("12 other"),
+        "{words}"
+    );
+    retire(&good).unwrap();
+    let admin = bench.admin();
+    let words = refused(bench.run(admin.destroy(key, &empty, "x")));
+    assert!(words.contains("--allow-empty"), "{words}");
+    refused(bench.run(admin.destroy(key, &beside, "x")));
+    bench
+        .run(admin.destroy(key, &empty.allowing_empty(), "x"))
+        .unwrap();
+}
+
+/// Where the end of the overlap suffices, a census that shows nothing is none.
+#[test]
+fn an_empty_census_hinders_no_retirement_by_the_end_of_the_overlap() {
+    let bench = Bench::with(|settings| settings.retire = RetireBy::OverlapEnd);
+    let key = rotated(&bench, VERSIONED);
+    bench.runtime.advance(2 * DAY);
+    struct Empty(Time);
+    impl EvidenceSource for Empty {
+        fn about(&self, key: &KeyRecord) -> Option<Evidence> {
+            Some(Evidence::nothing_under(
+                key.id,
+                (1_000, self.0),
+                0,
+                "22".repeat(32),
+            ))
+        }
+    }
+    bench.run(bench.admin().tick(Some(&Empty(bench.now())))).unwrap();
+    let record = bench.record(key);
+    assert_eq!(
+        (record.state, record.history.last().unwrap().evidence.as_deref()),
+        (State::Retired, None)
     );
 }

@@ -92,6 +92,8 @@ pub(crate) enum RingCommand {
     Status,
     /// Verify every record: signatures, digests, deleted and added records.
     Check(Check),
+    /// Show the time by the inventory, by this machine and by the ring; or set the ring's back.
+    Clock(Clock),
     /// Verify the whole ring and write it to a file. The file holds no secret.
     Export(Transfer),
     /// Fill an empty inventory from such a file.
@@ -146,9 +148,19 @@ pub(crate) struct Settings {
     /// How old a data key may get, in caches and handles. By default PT5M.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) lease_age: Option<String>,
+    /// For how long a stream may go on after the end of its lease.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) stream_age: Option<String>,
     /// How long a value that was written to a store may be invisible to a census. By default PT0S.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) store_delay: Option<String>,
+    /// How far the inventory's clock and that of whoever signs may be apart.
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) clock_tolerance: Option<String>,
+    /// What a census must have scanned before a key is retired or destroyed: files:PATH, store:NAME, dek-store:NAME or
+    /// branch-keys; may be repeated, and replaces the list. Empty: nothing in particular.
+    #[arg(long, value_name = "PLACE", action = ArgAction::Append)]
+    pub(crate) must_cover: Vec<String>,
     /// What retires a deprecated key.
     #[arg(long, value_parser = ["evidence", "overlap-end"])]
     pub(crate) retire: Option<String>,
@@ -189,6 +201,19 @@ pub(crate) struct CensusKey {
     /// Where the private half is kept: a new file, which only its owner can read.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Clock {
+    /// Set the ring's time back to the present, after a change was signed by a clock that was ahead. Keys with dates of the
+    /// future have them counted anew from now. The settings keep who did it and why.
+    #[arg(long, requires = "reason")]
+    pub(crate) correct: bool,
+    /// Why.
+    #[arg(long, value_name = "TEXT", requires = "correct")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }
 
 #[derive(Args)]
@@ -385,6 +410,9 @@ pub(crate) struct Retire {
     /// A census receipt that finds nothing under it.
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: Option<PathBuf>,
+    /// Let the receipt count though its census saw not one envelope.
+    #[arg(long, requires = "receipt")]
+    pub(crate) allow_empty: bool,
     /// Without overlap and evidence. What is under it does not open until it is reinstated.
     #[arg(long, requires = "reason")]
     pub(crate) force: bool,
@@ -428,6 +456,9 @@ pub(crate) struct Destroy {
     /// Begin: a census receipt that finds nothing under it. The cooling-off begins.
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: Option<PathBuf>,
+    /// Let the receipt count though its census saw not one envelope.
+    #[arg(long, requires = "receipt")]
+    pub(crate) allow_empty: bool,
     /// Take it back. If the backend was told, it calls the destruction off.
     #[arg(long, requires = "reason")]
     pub(crate) cancel: bool,
@@ -447,6 +478,9 @@ pub(crate) struct Tick {
     /// A census receipt, by which deprecated keys are retired.
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: Option<PathBuf>,
+    /// Let the receipt count though its census saw not one envelope.
+    #[arg(long, requires = "receipt")]
+    pub(crate) allow_empty: bool,
     /// Go on, and do what is due when it is due.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) watch: bool,

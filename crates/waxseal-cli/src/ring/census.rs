@@ -44,11 +44,26 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     let own = sources(&path_of(&options.ring))?;
     refuse_other_content(&options.receipt)?;
     let mut output = Output::create(Some(&options.receipt), Access::Usual, replace(&own))?;
-    let covers = roots
-        .iter()
-        .map(|root| Covered::Files(root.display().to_string()))
-        .collect();
-    let census = wait(Census::begin(&ring.reader, &signer, &actor, covers))?;
+    let mut covers = Vec::new();
+    for root in &roots {
+        let name = root.to_str().ok_or_else(|| {
+            Failure::usage(format!(
+                "{}: the name of what a census covers is in UTF-8, so that it can be compared",
+                root.display()
+            ))
+        })?;
+        covers.push(Covered::Files(name.to_owned()));
+    }
+    let mut census = wait(Census::begin(&ring.reader, &signer, &actor, covers.clone()))?;
+    for place in &census.view().settings().must_cover.clone() {
+        // A disk that is not mounted is no empty folder.
+        if let Covered::Files(name) = place
+            && covers.iter().any(|covered| covered.covers(place))
+            && let Err(error) = fs::symlink_metadata(name)
+        {
+            census.fail(name, &format!("must be covered: {}", error.kind()));
+        }
+    }
     let mut walk = Walk {
         census,
         receipt: options.receipt.canonicalize().ok(),
@@ -58,7 +73,7 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     for root in &roots {
         walk.visit(root, 0);
     }
-    let receipt = wait(walk.census.finish())?;
+    let receipt = walk.census.finish()?;
     let name = output.name();
     output
         .write_all(receipt.as_bytes())
@@ -129,8 +144,11 @@ impl Walk<'_> {
             }
         } else if kind.is_symlink() {
             self.link(path, &name);
+        } else if is_disk(&kind) {
+            self.census
+                .fail(&name, "is a block device: scan what is stored on it");
         } else {
-            // A pipe, a socket, a device: nothing is stored in it.
+            // A pipe, a socket, a terminal: nothing is stored in it.
             self.census.skip();
         }
     }
@@ -164,6 +182,16 @@ impl Walk<'_> {
                 .fail(name, &format!("is a link that leads nowhere: {}", error.kind())),
         }
     }
+}
+
+#[cfg(unix)]
+fn is_disk(kind: &fs::FileType) -> bool {
+    std::os::unix::fs::FileTypeExt::is_block_device(kind)
+}
+
+#[cfg(not(unix))]
+fn is_disk(_: &fs::FileType) -> bool {
+    false
 }
 
 /// A KEK as every listing has it: what a receipt leaves empty is null.

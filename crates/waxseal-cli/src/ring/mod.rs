@@ -4,6 +4,7 @@ mod ask;
 mod authority;
 mod census;
 mod census_key;
+mod clock;
 mod explain;
 mod init;
 pub(crate) mod keys;
@@ -45,6 +46,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
         RingCommand::Status => status::status(&path),
         RingCommand::Check(check) => status::check(&path, check),
+        RingCommand::Clock(options) => clock::run(&path, actor, options),
         RingCommand::Export(transfer) => transfer::export(&path, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
         RingCommand::CensusKey(key) => census_key::make(key),

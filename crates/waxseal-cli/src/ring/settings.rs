@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use waxseal::ring::evidence::Covered;
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
     Authority, AuthorityKey, Period, Preset, RetireBy, RingAdmin, ScopeTemplate, set_settings,
@@ -19,7 +20,10 @@ pub(crate) struct Edit {
     max_stale: Option<Period>,
     max_stale_open: Option<Period>,
     lease_age: Option<Period>,
+    stream_age: Option<Period>,
     store_delay: Option<Period>,
+    clock_tolerance: Option<Period>,
+    must_cover: Option<Vec<Covered>>,
     retire: Option<RetireBy>,
     cooling_off: Option<Period>,
     /// `Some(None)` for no preset.
@@ -42,6 +46,10 @@ impl Edit {
             [one] if one.is_empty() => Some(Vec::new()),
             several => Some(several.to_vec()),
         };
+        let must_cover = listed(&options.must_cover).map(|places| {
+            let places = places.iter().map(|place| covered(place));
+            places.collect::<Result<Vec<_>>>()
+        });
         let keys = |option: &str, keys: &[String]| -> Result<Vec<AuthorityKey>> {
             keys.iter().map(|key| parsed(option, key)).collect()
         };
@@ -60,7 +68,10 @@ impl Edit {
             max_stale: period("--max-stale", &options.max_stale)?,
             max_stale_open: period("--max-stale-open", &options.max_stale_open)?,
             lease_age: period("--lease-age", &options.lease_age)?,
+            stream_age: period("--stream-age", &options.stream_age)?,
             store_delay: period("--store-delay", &options.store_delay)?,
+            clock_tolerance: period("--clock-tolerance", &options.clock_tolerance)?,
+            must_cover: must_cover.transpose()?,
             retire: match options.retire.as_deref() {
                 Some("evidence") => Some(RetireBy::Evidence),
                 Some(_) => Some(RetireBy::OverlapEnd),
@@ -86,7 +97,9 @@ impl Edit {
             &options.max_stale,
             &options.max_stale_open,
             &options.lease_age,
+            &options.stream_age,
             &options.store_delay,
+            &options.clock_tolerance,
             &options.retire,
             &options.cooling_off,
             &options.preset,
@@ -94,6 +107,7 @@ impl Edit {
             &options.overlap,
         ];
         periods.iter().all(|given| given.is_none())
+            && options.must_cover.is_empty()
             && options.readers.is_empty()
             && options.census_key.is_empty()
             && options.remove_census_key.is_empty()
@@ -126,7 +140,9 @@ impl Edit {
         put(&mut settings.max_stale, self.max_stale);
         put(&mut settings.max_stale_open, self.max_stale_open);
         put(&mut settings.lease_age, self.lease_age);
+        put(&mut settings.stream_age, self.stream_age);
         put(&mut settings.store_delay, self.store_delay);
+        put(&mut settings.clock_tolerance, self.clock_tolerance);
         put(&mut settings.cooling_off, self.cooling_off);
         put(&mut settings.cadence, self.cadence);
         put(&mut settings.overlap, self.overlap);
@@ -139,6 +155,9 @@ impl Edit {
         if let Some(retire) = self.retire {
             settings.retire = retire;
         }
+        if let Some(places) = &self.must_cover {
+            settings.must_cover.clone_from(places);
+        }
         if let Some(readers) = &self.readers {
             settings.readers.clone_from(readers);
         }
@@ -150,6 +169,22 @@ impl Edit {
                 settings.census_keys.push(*key);
             }
         }
+    }
+}
+
+/// A place that a census must cover. A path is as the census will name it.
+fn covered(text: &str) -> Result<Covered> {
+    let Some(path) = text.strip_prefix("files:").filter(|path| !path.is_empty()) else {
+        return parsed("--must-cover", text);
+    };
+    let found = match Path::new(path).canonicalize() {
+        Ok(path) => path,
+        // It may be on another machine.
+        Err(_) => return parsed("--must-cover", text),
+    };
+    match found.to_str() {
+        Some(path) => parsed("--must-cover", &format!("files:{path}")),
+        None => Err(Failure::usage("--must-cover: the path is not in UTF-8")),
     }
 }
 
@@ -190,7 +225,10 @@ pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
         "max_stale": settings.max_stale.to_string(),
         "max_stale_open": settings.max_stale_open.to_string(),
         "lease_age": settings.lease_age.to_string(),
+        "stream_age": settings.stream_age.to_string(),
         "store_delay": settings.store_delay.to_string(),
+        "clock_tolerance": settings.clock_tolerance.to_string(),
+        "must_cover": settings.must_cover.iter().map(Covered::to_string).collect::<Vec<_>>(),
         "retire": retire(settings.retire),
         "cooling_off": settings.cooling_off.to_string(),
         "preset": settings.preset.map(|preset| preset.to_string()),
@@ -219,9 +257,17 @@ pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, St
             "max stale",
             format!("{} (to open: {})", settings.max_stale, settings.max_stale_open),
         ),
-        ("lease age", settings.lease_age.to_string()),
+        (
+            "lease age",
+            format!("{} (streams: {} more)", settings.lease_age, settings.stream_age),
+        ),
         ("store delay", settings.store_delay.to_string()),
+        ("clock tolerance", settings.clock_tolerance.to_string()),
         ("retire by", retire(settings.retire).to_owned()),
+        (
+            "must cover",
+            list(settings.must_cover.iter().map(Covered::to_string).collect()),
+        ),
         ("cooling-off", settings.cooling_off.to_string()),
         (
             "cadence",

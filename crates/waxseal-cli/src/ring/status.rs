@@ -1,7 +1,7 @@
 //! `ring status` and `ring check`.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use waxseal::ring::{Mark, STATES, Time};
@@ -14,8 +14,6 @@ use crate::report;
 
 /// Whose heartbeats are shown.
 const LATELY: Duration = Duration::from_secs(3600);
-/// How far the clocks may be apart.
-const SKEW: Duration = Duration::from_secs(300);
 
 /// Shows the settings, how many keys there are, when something is due next, and who reads the ring.
 pub(crate) fn status(path: &Path) -> Result<()> {
@@ -140,7 +138,6 @@ pub(crate) fn check(path: &Path, options: &Check) -> Result<()> {
     }
     let ring = believing(config, trust)?;
     let check = wait(ring.reader.check())?;
-    let now = wait(ring.reader.inventory().now())?;
     ring.end()?;
     let mut findings: Vec<(Option<String>, Option<String>, String, bool)> = check
         .findings
@@ -156,14 +153,6 @@ pub(crate) fn check(path: &Path, options: &Check) -> Result<()> {
         .collect();
     if check.compared.is_none() {
         findings.push((None, None, no_mark(&ring), false));
-    }
-    let here = Time::try_from(SystemTime::now())?;
-    if now.since(here).max(here.since(now)) > SKEW {
-        // Overlaps, cooling-off and evidence go by that clock.
-        let what = format!(
-            "the inventory's clock says {now}, and that of this machine {here}: set the one that is wrong"
-        );
-        findings.push((None, None, what, false));
     }
     let keys: Map<String, Value> = STATES
         .iter()

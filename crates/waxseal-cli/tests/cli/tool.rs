@@ -52,6 +52,11 @@ impl Tool {
         }
     }
 
+    #[cfg(feature = "ring")]
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -3,8 +3,6 @@
 create table waxseal_ring (
     ring text collate "C" not null primary key,
     revision bigint not null check (revision > 0),
-    -- The greatest time at which somebody has committed.
-    latest bigint not null,
     head_body bytea not null check (octet_length(head_body) between 1 and 262144),
     head_signer bytea not null check (octet_length(head_signer) = 32),
     head_signature bytea not null check (octet_length(head_signature) = 64),

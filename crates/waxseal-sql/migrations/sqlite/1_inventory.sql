@@ -3,8 +3,6 @@
 create table waxseal_ring (
     ring text not null primary key,
     revision integer not null check (revision > 0),
-    -- The greatest time at which somebody has committed.
-    latest integer not null,
     head_body blob not null check (octet_length(head_body) between 1 and 262144),
     head_signer blob not null check (octet_length(head_signer) = 32),
     head_signature blob not null check (octet_length(head_signature) = 64),

@@ -14,8 +14,8 @@ const HEARTBEAT: Select = Select {
 };
 
 /// Writes a heartbeat of this time.
-pub(crate) async fn beat(link: &mut dyn Link, ring: &str, heartbeat: &Heartbeat, seen: i64) -> Result<()> {
-    let now = super::now(link, ring).await?.as_microseconds().max(seen);
+pub(crate) async fn beat(link: &mut dyn Link, ring: &str, heartbeat: &Heartbeat) -> Result<()> {
+    let now = super::now(link).await?.as_microseconds();
     let ids = |ids: &[RecordId]| ids.iter().map(|id| format!("{id},")).collect::<String>();
     let (probed, failed) = (ids(&heartbeat.probed), ids(&heartbeat.failed));
     let sql = fixed(

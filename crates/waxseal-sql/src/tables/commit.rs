@@ -31,13 +31,12 @@ impl Outcome {
     }
 }
 
-/// Makes a change, if the ring has the revision that it follows. `seen` is the greatest time that this process was told.
-pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change, seen: i64) -> Result<Outcome> {
+/// Makes a change, if the ring has the revision that it follows.
+pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change) -> Result<Outcome> {
     link.begin(Begin::Write).await?;
-    let clock = link.clock().await?.max(seen);
     // First of all, so that whoever commits at the same time waits here: on PostgreSQL the row is locked by this statement, which then
     // compares the revision that the other has left. On SQLite the whole file is locked already.
-    if !put_head(link, ring, change, clock).await? {
+    if !put_head(link, ring, change).await? {
         let revision = revision(link, ring).await?;
         link.rollback().await?;
         return Ok(Outcome::Conflict(format!(
@@ -59,6 +58,7 @@ pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change, see
     if let Some(succession) = &change.succession {
         put_succession(link, ring, succession).await?;
     }
+    let clock = link.clock().await?;
     let kept = i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX);
     let sql = fixed("delete from waxseal_heartbeat where ring = $1 and written < $2");
     link.execute(sql, &[ring.into(), clock.saturating_sub(kept).into()])
@@ -68,15 +68,14 @@ pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change, see
 }
 
 /// Fills an empty inventory.
-pub(crate) async fn restore(link: &mut dyn Link, ring: &str, whole: &Snapshot, seen: i64) -> Result<Outcome> {
+pub(crate) async fn restore(link: &mut dyn Link, ring: &str, whole: &Snapshot) -> Result<Outcome> {
     let Some(head) = whole.head.clone() else {
         return Err(Error::new(ErrorKind::InvalidArgument));
     };
     let mut change = Change::new(0, head);
     change.settings.clone_from(&whole.settings);
     link.begin(Begin::Write).await?;
-    let clock = link.clock().await?.max(seen);
-    if !put_head(link, ring, &change, clock).await? {
+    if !put_head(link, ring, &change).await? {
         link.rollback().await?;
         return Ok(Outcome::Conflict("the inventory holds a ring already".to_owned()));
     }
@@ -123,13 +122,12 @@ async fn put_rows(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<Optio
 }
 
 /// `false` if the ring has another revision.
-async fn put_head(link: &mut dyn Link, ring: &str, change: &Change, clock: i64) -> Result<bool> {
+async fn put_head(link: &mut dyn Link, ring: &str, change: &Change) -> Result<bool> {
     let settings = change.settings.as_ref();
     let follows = i64::try_from(change.follows).unwrap_or(i64::MAX);
     let values = [
         ring.into(),
         follows.into(),
-        clock.into(),
         change.head.body.as_slice().into(),
         change.head.signer.as_slice().into(),
         change.head.signature.as_slice().into(),
@@ -139,15 +137,15 @@ async fn put_head(link: &mut dyn Link, ring: &str, change: &Change, clock: i64) 
     ];
     let sql = if change.follows == 0 {
         fixed(
-            "insert into waxseal_ring (ring, revision, latest, head_body, head_signer, head_signature, \
-            settings_body, settings_signer, settings_signature) values ($1, $2 + 1, $3, $4, $5, $6, $7, $8, $9) \
+            "insert into waxseal_ring (ring, revision, head_body, head_signer, head_signature, \
+            settings_body, settings_signer, settings_signature) values ($1, $2 + 1, $3, $4, $5, $6, $7, $8) \
             on conflict (ring) do nothing",
         )
     } else {
         fixed(
-            "update waxseal_ring set revision = $2 + 1, latest = case when latest > $3 then latest else $3 end, \
-            head_body = $4, head_signer = $5, head_signature = $6, settings_body = coalesce($7, settings_body), \
-            settings_signer = coalesce($8, settings_signer), settings_signature = coalesce($9, settings_signature) \
+            "update waxseal_ring set revision = $2 + 1, head_body = $3, head_signer = $4, head_signature = $5, \
+            settings_body = coalesce($6, settings_body), settings_signer = coalesce($7, settings_signer), \
+            settings_signature = coalesce($8, settings_signature) \
             where ring = $1 and revision = $2",
         )
     };

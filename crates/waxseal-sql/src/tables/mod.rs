@@ -17,7 +17,7 @@ use crate::link::{Link, Select, fixed};
 
 const RING: Select = Select {
     table: "waxseal_ring",
-    columns: &["ring", "revision", "latest"],
+    columns: &["ring", "revision"],
     key: 1,
 };
 
@@ -30,18 +30,9 @@ pub(crate) async fn revision(link: &mut dyn Link, ring: &str) -> Result<u64> {
     }
 }
 
-/// The database's time, not earlier than the last commit.
-///
-/// What is no time is refused here: a process that has once seen it would go by it for ever.
-pub(crate) async fn now(link: &mut dyn Link, ring: &str) -> Result<Time> {
-    let clock = link.clock().await?;
-    let sql = fixed("select substr(ring, 1, 256), revision, latest from waxseal_ring where ring = $1");
-    let latest = match link.row(&RING, sql, &[ring.into()]).await? {
-        Some(record) => read::time(&record, "latest")?,
-        None => None,
-    };
-    let clock = Time::from_microseconds(clock)?;
-    Ok(latest.map_or(clock, |latest| latest.max(clock)))
+/// The database's time.
+pub(crate) async fn now(link: &mut dyn Link) -> Result<Time> {
+    Time::from_microseconds(link.clock().await?)
 }
 
 /// `$first, $second, …`: as many parameters.

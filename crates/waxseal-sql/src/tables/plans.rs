@@ -118,7 +118,7 @@ async fn asked(link: impl Link, fill: &'static str, explain: &'static str) -> Ve
     crate::schema::migrate(&mut link).await.unwrap();
     let link: &mut dyn Link = &mut link;
     let change = |follows| Change::new(follows, Signed::new(vec![1], [1; 32], [2; 64]));
-    commit(link, "r", &change(0), 0).await.unwrap();
+    commit(link, "r", &change(0)).await.unwrap();
     link.script(fill).await.unwrap();
     asked.lock().unwrap().clear();
 
@@ -166,13 +166,13 @@ async fn asked(link: impl Link, fill: &'static str, explain: &'static str) -> Ve
     );
     assert_eq!(rows() - before, 33);
     let heartbeat = Heartbeat::new("r".to_owned(), "p".to_owned(), 1, Vec::new());
-    beat(link, "r", &heartbeat, 0).await.unwrap();
+    beat(link, "r", &heartbeat).await.unwrap();
     heartbeats(link, "r", Time::from_microseconds(0).unwrap())
         .await
         .unwrap();
     let mut deleting = change(1);
     deleting.delete = vec![id(1)];
-    commit(link, "r", &deleting, 0).await.unwrap();
+    commit(link, "r", &deleting).await.unwrap();
 
     let asked = asked.lock().unwrap().clone();
     let mut plans = Vec::new();

@@ -97,6 +97,9 @@ pub(crate) async fn read(
         from waxseal_succession where ring = $1 order by position",
     );
     for mut record in link.rows(&SUCCESSION, sql, &[ring.into()]).await? {
+        if record.count("position")? != snapshot.successions.len() as u64 + 1 {
+            return Err(record.invalid("position", "the successions are not counted from 1"));
+        }
         snapshot.successions.push(signed(&mut record)?);
     }
     let mut nodes: Vec<_> = nodes

@@ -172,6 +172,7 @@ impl Bench {
         }
         key.record_move(Move {
             at: self.now(),
+            revision: 1,
             from,
             to,
             actor: "test".to_owned(),
@@ -204,6 +205,8 @@ impl Bench {
             authority: &self.authority,
             next: None,
             actor: "test",
+            runtime: &self.runtime,
+            tolerance: Duration::ZERO,
         }
     }
 

@@ -125,6 +125,42 @@ fn streams_end_with_the_pulse() {
 }
 
 #[test]
+fn streams_end_at_the_signed_age_whatever_a_process_was_told() {
+    use std::io::Write;
+    let bench = Bench::new();
+    bench.active("tenant/a", "a");
+    let age = seconds(86_400);
+    for told in [None, Some(age)] {
+        let mut builder = bench.builder();
+        if let Some(age) = told {
+            builder = builder.stream_age(age);
+        }
+        let ring = block_on(builder.open()).unwrap();
+        let caching = crate::source::Caching {
+            stream_age: age,
+            seal_age: age,
+            ..ring.caching()
+        };
+        let sealer = crate::blocking::Sealer::from(ring.sealer().cache(caching).build().unwrap());
+        let context = context("a");
+        let mut writer = sealer.writer(Vec::new(), &context).unwrap();
+        let settings = ring.settings();
+        let (lease, stream) = (settings.lease_age.at_most(), settings.stream_age.at_most());
+        let steps = (lease + stream).as_secs() / 30 - 1;
+        for _ in 0..steps {
+            bench.runtime.advance(seconds(30));
+            block_on(ring.refresh()).unwrap();
+        }
+        writer.write_all(&[1; 200_000]).unwrap();
+        bench.runtime.advance(seconds(31));
+        block_on(ring.refresh()).unwrap();
+        let error = writer.write_all(&[1; 200_000]).unwrap_err();
+        let error = error.into_inner().unwrap().downcast::<Error>().unwrap();
+        assert_eq!(error.kind(), ErrorKind::LeaseExpired, "{error:?}");
+    }
+}
+
+#[test]
 fn an_inventory_that_hangs_holds_up_nobody_for_long() {
     let Setting {
         bench,

@@ -100,6 +100,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
             .map(|entry| {
                 json!({
                     "at": entry.at.to_string(),
+                    "revision": entry.revision,
                     "from": entry.from.map(State::name),
                     "to": entry.to.name(),
                     "actor": entry.actor,

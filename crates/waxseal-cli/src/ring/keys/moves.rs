@@ -45,7 +45,7 @@ pub(super) fn retire(path: &Path, actor: &Actor, options: &Retire) -> Result<()>
     let ring = administer(path, actor, &[])?;
     let done = match &options.receipt {
         Some(file) => {
-            let evidence = evidence(&ring, file, id)?;
+            let evidence = evidence(&ring, file, id, options.allow_empty)?;
             let reason = options
                 .reason
                 .as_deref()
@@ -72,7 +72,7 @@ pub(super) fn destroy(path: &Path, actor: &Actor, options: &Destroy) -> Result<(
         .unwrap_or("a census found nothing under it");
     let done = match &options.receipt {
         Some(file) => {
-            let evidence = evidence(&ring, file, id)?;
+            let evidence = evidence(&ring, file, id, options.allow_empty)?;
             let question = format!(
                 "The key {id} will be destroyed after the cooling-off, with all that is under it in backups."
             );
@@ -91,11 +91,14 @@ pub(super) fn destroy(path: &Path, actor: &Actor, options: &Destroy) -> Result<(
 }
 
 /// What a verified receipt says of a key.
-fn evidence(ring: &Administered, file: &Path, id: RecordId) -> Result<Evidence> {
+fn evidence(ring: &Administered, file: &Path, id: RecordId, allows_empty: bool) -> Result<Evidence> {
     let receipt = receipt(file)?;
     let key = wait(ring.admin.key(id))?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
-    let verified = receipt.verify(&view)?;
+    let mut verified = receipt.verify(&view)?;
+    if allows_empty {
+        verified = verified.allowing_empty();
+    }
     verified
         .about(&key)
         .ok_or_else(|| Failure::refused(format!("the receipt says nothing about the key {id}")))

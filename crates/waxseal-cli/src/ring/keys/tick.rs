@@ -31,7 +31,11 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
     let verified = receipt
         .as_ref()
         .map(|receipt| receipt.verify(&view))
-        .transpose()?;
+        .transpose()?
+        .map(|verified| match options.allow_empty {
+            true => verified.allowing_empty(),
+            false => verified,
+        });
     let evidence = verified
         .as_ref()
         .map(|verified: &VerifiedReceipt<'_>| verified as &dyn EvidenceSource);

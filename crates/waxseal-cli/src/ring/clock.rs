@@ -1,0 +1,81 @@
+//! `ring clock`.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde_json::json;
+use waxseal::ring::{Time, correct_clock};
+
+use super::{ask, done, open, read_authority, show, table, wait};
+use crate::arguments::{Actor, Clock};
+use crate::failure::Result;
+use crate::report;
+
+/// Shows the times that a ring goes by, or sets its own back.
+pub(crate) fn run(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
+    if options.correct {
+        return correct(path, actor, options);
+    }
+    let ring = open(path)?;
+    let view = wait(ring.reader.scopes(&[]))?;
+    let now = wait(ring.reader.inventory().now())?;
+    let here = Time::try_from(SystemTime::now())?;
+    ring.end()?;
+    let corrections = view.settings().clock_corrections();
+    let object = json!({
+        "schema": report::SCHEMA,
+        "inventory": now.to_string(),
+        "machine": here.to_string(),
+        "ring": view.changed().to_string(),
+        "tolerance": view.settings().clock_tolerance.to_string(),
+        "corrections": corrections
+            .iter()
+            .map(|made| {
+                json!({
+                    "revision": made.revision,
+                    "from": made.from.to_string(),
+                    "to": made.to.to_string(),
+                    "actor": made.actor,
+                    "reason": made.reason,
+                })
+            })
+            .collect::<Vec<_>>(),
+    });
+    show(&object, || {
+        let mut rows = vec![
+            ("inventory", now.to_string()),
+            ("this machine", here.to_string()),
+            ("ring", view.changed().to_string()),
+            ("tolerance", view.settings().clock_tolerance.to_string()),
+        ];
+        for made in corrections {
+            let what = format!(
+                "from {} to {} by {}: {}",
+                made.from, made.to, made.actor, made.reason
+            );
+            rows.push(("corrected", crate::failure::printable(&what)));
+        }
+        table::fields(&rows)
+    })
+}
+
+fn correct(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
+    let actor = ask::actor(actor)?;
+    let ring = open(path)?;
+    let authority = read_authority(&ring.config)?;
+    let question = "The time of the ring is set back to the present. Keys with dates of the future have them counted anew from now.";
+    ask::whether(&options.consent, question)?;
+    let reason = options.reason.as_deref().unwrap_or_default();
+    let corrected = wait(correct_clock(&ring.reader, &authority, &actor, reason))?;
+    ring.end()?;
+    done(
+        "ring clock",
+        json!({ "from": corrected.from.to_string(), "to": corrected.to.to_string(), "keys": corrected.keys }),
+        || {
+            format!(
+                "the time of the ring was {}, and is {}; {} keys have other dates\n",
+                corrected.from, corrected.to, corrected.keys
+            )
+        },
+    )
+}
