@@ -35,14 +35,13 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use waxseal::EncryptionContext;
-//! use waxseal::ring::{Inventory, KeyRing, config::RingConfig};
+//! use waxseal::ring::{Inventory, config::RingConfig};
 //! use waxseal::runtime::ProcessEnvironment;
 //!
 //! # async fn run(inventory: Arc<dyn Inventory>) -> waxseal::Result<()> {
 //! let config = RingConfig::read("/etc/app/ring.toml")?;
-//! let backends = Arc::new(config.backends(Arc::new(ProcessEnvironment))?);
 //! // `inventory`: a `SqliteInventory` or `PostgresInventory` of the crate waxseal-sql.
-//! let ring = KeyRing::builder(config.trust()?, inventory, backends).reader("web").open().await?;
+//! let ring = config.builder(inventory, Arc::new(ProcessEnvironment))?.open().await?;
 //! let sealer = ring.sealer().build()?;
 //! let sealed = sealer.seal(b"hello", &EncryptionContext::new([("tenant", "acme")])?).await?;
 //! # Ok(())
@@ -74,6 +73,14 @@
 //! Run `waxseal keys tick` every few minutes, or `waxseal keys tick --watch` as a service, in as many places as you like: each move
 //! happens once. A tick rotates keys whose cadence is over, promotes successors that every listed reader has tried, and retires and
 //! destroys what evidence permits. By hand: `waxseal keys rotate --scope S --reason TEXT`.
+//!
+//! Readers that a promotion must wait for are listed by `waxseal ring set --readers NAME=PUBLIC-KEY,SCOPE`. Each of them reports every 30
+//! seconds in a heartbeat that its key signs (`reader` and `reader-key` in its `ring.toml`; `waxseal ring census-key FILE` makes such a file and
+//! prints the public key); nothing else counts as its report. It
+//! need only report on keys of the scopes that are listed with it, or of all if none is, and tries those of scopes that it has not used yet, too. A
+//! reader without a public key can be listed as well: that is a net for mistakes, since whoever may write heartbeats can report in its
+//! name. Any other process that reads the ring delays a promotion for as long as its fresh heartbeats say that it cannot use the key, or does not know it.
+//! `keys promote --skip-reader NAME` goes on without a report, and the history says so.
 //!
 //! After a promotion the old key is deprecated: it opens, and wraps nothing anymore. Re-wrap what is stored within the overlap:
 //! `waxseal rewrap --ring R --in-place FILE`. Exit codes: 0 if something was done, 11 if nothing is due, 8 if something that is due was refused.
@@ -212,7 +219,8 @@
 //! and nothing is over too early meanwhile, but no census counts for what was moved then. `waxseal ring check` says so, and
 //! `waxseal ring clock --correct --reason TEXT` sets the time back. That is an act of the authority, and the settings keep who did it and why. Keys whose dates
 //! lie in the future have them counted anew from now: the next rotation by the cadence, the retirement by the overlap, the destruction by the cooling-off.
-//! Look through them afterwards (`waxseal keys list`). What counts as evidence for keys that stopped before the correction begins at the correction.
+//! Look through them afterwards (`waxseal keys list`). A key that stopped wrapping before the correction counts as stopped at the time of the correction:
+//! be sure that the clocks are right then, since one that is behind lets evidence count too early.
 //!
 //! # The authority
 //!

@@ -86,12 +86,17 @@
 //! |---|---|---|---|
 //! | a reader of the inventory | names, states and histories of all keys | the same | any KEK or DEK: the inventory holds none |
 //! | a writer of the inventory, or its operator | the same, and can change, delete, delay and replay | denial of service: `InventoryInvalid`, `InventoryStale`; an *older* state, for a process that starts without a mark; delay: a running process to which it shows no change goes on with the keys that it knows; minutes, as far as `clock_tolerance` lets its clock be wrong | a key, a state, a setting, a time or a receipt that is believed; a wider key in the place of a missing one |
+//! | a writer of heartbeats: the role of any reader | what a reader of the inventory gets | delays of promotions, until an administrator skips the reader; reports in the name of a listed reader *without* a key | a report of a listed reader with a key: that permits a promotion only if the key signed it for this ring, this key and the last five minutes |
+//! | a thief of a reader's key | its private half | reports that this reader can use a successor, so that it is promoted too early and the reader fails to open what is sealed, until it can or the key is rolled back | any record |
 //! | whoever sets the clock of one machine | what that machine signs, if it may sign | with PostgreSQL nothing: the server's clock disagrees, and nothing is signed. With SQLite, whose clock is the machine's: the end of a cooling-off or an overlap, and receipts that claim a later time | a receipt for a key that wrapped when the census read the ring |
 //! | a thief of a copy of the inventory | all of it, as of some day | what a reader gets | anything that opens an envelope |
 //! | somebody who restores an older copy | an older, valid state | what was valid then, for processes without a mark file and without memory of a newer one: a deprecated key wraps again, a retired key opens again | a state that never was; anything from a process that has seen a newer one |
 //! | a thief of a census key | its private half | receipts that say that nothing is under a key, so that an administrator retires it, which can be undone, or begins to destroy it, which the cooling-off delays | any move by itself |
 //! | a thief of the authority's private half | the power to sign | any record: which KEK wraps, as far as `allow` in `ring.toml` lets records name it; retired keys | a KEK: using one takes the credentials of its backend; back what was signed before. Make a new ring, and replace `ring.toml` everywhere |
 //! | a writer of `ring.toml` | what one process believes | everything that the authority's thief gets, for that process | the same |
+//!
+//! A heartbeat is no record: it delays, and what permits a promotion is that *some* process of each listed reader could use the successor. A writer of
+//! the inventory can hide the heartbeats of a process that cannot.
 //!
 //! A deleted record makes its scope fail closed, and `waxseal ring check` names it. A deleted inventory is restored from an export. A process
 //! that starts for the first time, with no mark file, cannot know whether the state that it reads is the newest: give it one.

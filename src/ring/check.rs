@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::inventory::{RecordKind, Row, Snapshot};
+use super::inventory::RecordKind;
 use super::reader::Reader;
 use super::tree::Nodes;
-use super::view::{Mark, View};
+use super::view::{Mark, View, is_about_records};
 use super::{AuthorityKey, RecordId, Scope, State, tree};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -120,34 +120,11 @@ impl Reader {
         let listed = self.listed().await?;
         let mut seen: HashSet<RecordId> = HashSet::new();
         for scopes in listed.chunks(AT_ONCE) {
-            let mut snapshot = self.inventory().read(scopes, &[]).await?;
-            if snapshot.revision != begun.revision() {
+            if !self
+                .look_at_page(scopes, begun, nodes, &mut check, &mut seen)
+                .await?
+            {
                 return Ok(None);
-            }
-            let rows = std::mem::take(&mut snapshot.rows);
-            match self.verify_rows(&snapshot, &rows, nodes, scopes) {
-                Ok(view) => look_at(&view, &mut check, &mut seen),
-                Err(error) if is_about_records(error.kind()) => {
-                    for scope in scopes {
-                        match self.verify_rows(&snapshot, &rows, nodes, std::slice::from_ref(scope)) {
-                            Ok(view) => look_at(&view, &mut check, &mut seen),
-                            Err(error) if is_about_records(error.kind()) => {
-                                check.scopes += 1;
-                                check.findings.push(Finding {
-                                    scope: Some(scope.clone()),
-                                    record: None,
-                                    what: error.detail().unwrap_or("it does not verify").to_owned(),
-                                    is_error: true,
-                                });
-                                // So that they are not named twice.
-                                let leaves = tree::leaves_of(nodes, &begun.root, scope).unwrap_or_default();
-                                seen.extend(leaves.iter().map(|leaf| leaf.id));
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
-                }
-                Err(error) => return Err(error),
             }
         }
         look_for_missing(begun, nodes, &seen, &mut check);
@@ -176,18 +153,51 @@ impl Reader {
         Ok(())
     }
 
-    /// Verifies what was read of these scopes against a tree that was read before.
-    fn verify_rows(&self, read: &Snapshot, rows: &[Row], nodes: &Nodes, scopes: &[Scope]) -> Result<View> {
-        let mut snapshot = read.clone();
-        let of_scopes = |row: &&Row| scopes.contains(&row.scope);
-        snapshot.rows = match scopes {
-            [_] => rows.iter().filter(of_scopes).cloned().collect(),
-            _ => rows.to_vec(),
+    /// Looks at these scopes, and at each by itself if they do not all verify, or are more than one call reads. Returns false if
+    /// there is a newer revision.
+    async fn look_at_page(
+        &self,
+        scopes: &[Scope],
+        begun: &View,
+        nodes: &Nodes,
+        check: &mut Check,
+        seen: &mut HashSet<RecordId>,
+    ) -> Result<bool> {
+        let verified = match self.inventory().read(scopes, &[]).await {
+            Ok(read) if read.revision != begun.revision() => return Ok(false),
+            Ok(mut read) => {
+                // Against the tree that was read before.
+                let above = scopes.iter().flat_map(tree::paths);
+                let above = above.filter_map(|path| Some((path.clone(), nodes.get(&path)?.clone())));
+                read.nodes = above.collect();
+                self.trust().verify(read, scopes)
+            }
+            Err(error) => Err(error),
         };
-        let above = scopes.iter().flat_map(tree::paths);
-        let above = above.filter_map(|path| Some((path.clone(), nodes.get(&path)?.clone())));
-        snapshot.nodes = above.collect();
-        self.trust().verify(snapshot, scopes)
+        match (verified, scopes) {
+            (Ok(view), _) => look_at(&view, check, seen),
+            (Err(error), _) if !is_about_records(&error) => return Err(error),
+            (Err(error), [scope]) => {
+                check.scopes += 1;
+                check.findings.push(Finding {
+                    scope: Some(scope.clone()),
+                    record: None,
+                    what: error.detail().map_or_else(|| error.to_string(), str::to_owned),
+                    is_error: true,
+                });
+                // So that they are not named twice.
+                let leaves = tree::leaves_of(nodes, &begun.root, scope).unwrap_or_default();
+                seen.extend(leaves.iter().map(|leaf| leaf.id));
+            }
+            (Err(_), scopes) => {
+                for scope in scopes.chunks(1) {
+                    if !Box::pin(self.look_at_page(scope, begun, nodes, check, seen)).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -195,7 +205,7 @@ impl Reader {
 fn look_for_missing(begun: &View, nodes: &Nodes, seen: &HashSet<RecordId>, check: &mut Check) {
     match tree::all_leaves(nodes, &begun.root) {
         Ok(leaves) => {
-            for leaf in leaves.iter().filter(|leaf| !seen.contains(&leaf.id)) {
+            for (_, leaf) in leaves.iter().filter(|(_, leaf)| !seen.contains(&leaf.id)) {
                 check.findings.push(Finding {
                     scope: None,
                     record: Some(leaf.id),
@@ -218,10 +228,6 @@ fn look_for_missing(begun: &View, nodes: &Nodes, seen: &HashSet<RecordId>, check
             is_error: true,
         }),
     }
-}
-
-fn is_about_records(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. })
 }
 
 fn look_at(view: &View, check: &mut Check, seen: &mut HashSet<RecordId>) {

@@ -34,6 +34,9 @@ pub struct Corrected {
 /// backend was told already. Their histories keep the wrong times and say that they are wrong. Evidence of before counts no more if it claims a
 /// time after this one.
 ///
+/// Be sure that the clocks are right when you call this: what stopped before the correction counts as stopped at the time of the correction, so
+/// a clock that is behind lets evidence count too early.
+///
 /// If it was interrupted, call it again.
 ///
 /// # Errors

@@ -32,8 +32,8 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, Protection, Provenance,
-    RetireBy, Settings, Telling,
+    Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection,
+    Provenance, RetireBy, Settings, Telling,
 };
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,

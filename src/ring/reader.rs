@@ -1,10 +1,12 @@
 //! Reading a ring: page by page, by id, and as a whole.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clock::Asked;
-use super::inventory::{Inventory, Snapshot};
-use super::view::{Trust, View, no_such_key};
+use super::inventory::{Inventory, Row, Snapshot};
+use super::tree::{Digest, Leaf};
+use super::view::{ScopeView, Trust, View, no_such_key};
 use super::{RecordId, Scope, Time, tree};
 use crate::runtime::{AmbientRuntime, Runtime};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -121,31 +123,82 @@ impl Reader {
         }
     }
 
-    /// Reads everything, from one moment: the raw snapshot and the verified view of it.
+    /// Reads everything, of one revision: the raw snapshot.
     pub(crate) async fn everything(&self) -> Result<(Snapshot, View)> {
-        let mut last = None;
+        let (mut snapshot, view, scopes) = self.gather(|rows, _| rows).await?;
+        snapshot.rows = scopes.into_values().flatten().collect();
+        Ok((snapshot, view))
+    }
+
+    /// Reads everything, of one revision: the verified view.
+    pub(crate) async fn whole(&self) -> Result<View> {
+        let (_, mut view, scopes) = self.gather(|_, records| records).await?;
+        view.scopes = scopes;
+        Ok(view)
+    }
+
+    /// Reads everything page by page, so that no call is long, and then again what was changed meanwhile, until all of it is of one
+    /// revision. Returns what the snapshot and the view have beside rows, with all nodes, and what `keep` makes of each scope.
+    async fn gather<T>(
+        &self,
+        mut keep: impl FnMut(Vec<Row>, ScopeView) -> T,
+    ) -> Result<(Snapshot, View, BTreeMap<Scope, T>)> {
+        let mut held: BTreeMap<Scope, (Vec<Leaf>, T)> = BTreeMap::new();
+        let mut todo = self.listed().await?;
+        let mut missing = None;
         for _ in 0..TRIES {
-            let scopes = self.listed().await?;
-            let snapshot = self.inventory.read(&scopes, &tree::all_paths()).await?;
-            let view = self.trust.verify(snapshot.clone(), &scopes)?;
-            let leaves = tree::all_leaves(&view.nodes, &view.root)?;
-            let seen: usize = view.scopes.values().map(|scope| scope.leaves.len()).sum();
-            if seen == leaves.len() {
-                return Ok((snapshot, view));
+            for page in todo.chunks(PAGE as usize) {
+                let nodes: BTreeSet<_> = page.iter().flat_map(tree::paths).collect();
+                let nodes: Vec<_> = nodes.into_iter().collect();
+                let snapshot = self.inventory.read(page, &nodes).await?;
+                let mut rows: BTreeMap<Scope, Vec<Row>> = BTreeMap::new();
+                for row in &snapshot.rows {
+                    rows.entry(row.scope.clone()).or_default().push(row.clone());
+                }
+                let mut view = self.trust.verify(snapshot, page)?;
+                for scope in page {
+                    match view.scopes.remove(scope) {
+                        Some(records) if !records.leaves.is_empty() => {
+                            let rows = rows.remove(scope).unwrap_or_default();
+                            held.insert(scope.clone(), (records.leaves.clone(), keep(rows, records)));
+                        }
+                        _ => drop(held.remove(scope)),
+                    }
+                }
+            }
+            let end = self.inventory.read(&[], &tree::all_paths()).await?;
+            let view = self.trust.verify(end.clone(), &[])?;
+            let mut signed: HashMap<Digest, Vec<Leaf>> = HashMap::new();
+            for (of, leaf) in tree::all_leaves(&view.nodes, &view.root)? {
+                signed.entry(of).or_default().push(leaf);
+            }
+            todo = held
+                .iter()
+                .filter_map(
+                    |(scope, (leaves, _))| match signed.remove(&tree::scope_hash(scope)) {
+                        Some(now) if now == *leaves => None,
+                        _ => Some(scope.clone()),
+                    },
+                )
+                .collect();
+            if !signed.is_empty() {
+                let listed = self.listed().await?;
+                todo.extend(listed.into_iter().filter(|scope| !held.contains_key(scope)));
+            }
+            if todo.is_empty() && signed.is_empty() {
+                let scopes = held.into_iter().map(|(scope, (_, kept))| (scope, kept));
+                return Ok((end, view, scopes.collect()));
             }
             // A scope came meanwhile, or all records of one are gone.
-            let missing = leaves.iter().find(|leaf| {
-                let mut scopes = view.scopes.values();
-                !scopes.any(|scope| scope.leaves.contains(leaf))
-            });
-            last = missing.map(|leaf| {
-                Error::new(ErrorKind::InventoryInvalid).with_detail(format!(
-                    "the {} {} is missing: it was deleted",
-                    leaf.kind.name(),
-                    leaf.id
-                ))
-            });
+            missing = signed.into_values().flatten().next();
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
+        Err(match missing {
+            Some(leaf) => Error::new(ErrorKind::InventoryInvalid).with_detail(format!(
+                "the {} {} is missing: it was deleted",
+                leaf.kind.name(),
+                leaf.id
+            )),
+            None => Error::new(ErrorKind::Conflict),
+        })
     }
 }

@@ -33,6 +33,13 @@ impl Scope {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns whether a scope is this one or lies below it. Everything lies below `/`.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let below = other.0.strip_prefix(&self.0);
+        self.0 == "/" || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 impl FromStr for Scope {

@@ -205,7 +205,7 @@ pub async fn import(trust: &Trust, inventory: &dyn Inventory, export: &[u8]) -> 
     let leaves = super::tree::all_leaves(&view.nodes, &view.root)?;
     if leaves.len() != snapshot.rows.len() {
         return Err(wrong(&format!(
-            "it holds {} records, and its head signs {}",
+            "its records are not as many as its head signs: {}, and not {}",
             snapshot.rows.len(),
             leaves.len()
         )));

@@ -28,7 +28,8 @@ pub(crate) const ABSENT: Digest = [0; 32];
 /// The nodes that were read, or that a change writes; one that is not in it does not exist.
 pub(crate) type Nodes = BTreeMap<NodePath, Vec<u8>>;
 
-fn scope_hash(scope: &Scope) -> Digest {
+/// What stands for a scope in the tree.
+pub(crate) fn scope_hash(scope: &Scope) -> Digest {
     let mut hash = Sha256::new();
     hash.update(b"waxseal ring scope v1\0");
     hash.update(scope.as_str());
@@ -194,11 +195,11 @@ pub(crate) fn leaves_of(nodes: &Nodes, root: &Digest, scope: &Scope) -> Result<V
         .collect()
 }
 
-/// The ids of all records of a whole tree.
+/// All records of a whole tree, in the order of their bytes within each bucket, with the hash of the scope of each.
 ///
 /// # Errors
 /// `InventoryInvalid` if a node is missing, changed or superfluous.
-pub(crate) fn all_leaves(nodes: &Nodes, root: &Digest) -> Result<Vec<Leaf>> {
+pub(crate) fn all_leaves(nodes: &Nodes, root: &Digest) -> Result<Vec<(Digest, Leaf)>> {
     let mut seen = 0;
     let mut leaves = Vec::new();
     let mut open = vec![(String::new(), *root)];
@@ -210,7 +211,8 @@ pub(crate) fn all_leaves(nodes: &Nodes, root: &Digest) -> Result<Vec<Leaf>> {
         seen += 1;
         if path.len() == DEPTH {
             for entry in entries(&path, body)? {
-                leaves.push(of_entry(entry).ok_or_else(|| invalid(&path))?);
+                let of = entry.first_chunk().copied().ok_or_else(|| invalid(&path))?;
+                leaves.push((of, of_entry(entry).ok_or_else(|| invalid(&path))?));
             }
             continue;
         }

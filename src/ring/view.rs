@@ -143,7 +143,7 @@ impl Trust {
         }
         if usize::try_from(head.successions).ok() != Some(snapshot.successions.len()) {
             return Err(invalid(format!(
-                "the ring has {} successions of authorities, and the head signs {}",
+                "the successions of authorities are not as many as the head signs: {}, and not {}",
                 snapshot.successions.len(),
                 head.successions
             )));
@@ -246,6 +246,15 @@ impl Trust {
             *seen = Some(mark);
         }
     }
+}
+
+/// Whether an error is about the scopes that were asked for, and says nothing of others: what was read is not to be used, or is
+/// more than anybody reads. Anything else says that the inventory could not be read.
+pub(crate) fn is_about_records(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. } | ErrorKind::OverLimit { .. }
+    )
 }
 
 pub(crate) fn hex(digest: &Digest) -> String {

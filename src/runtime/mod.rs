@@ -8,6 +8,7 @@ mod ambient;
 pub(crate) mod blocking;
 mod clock;
 mod environment;
+mod kept;
 pub(crate) mod per_process;
 mod pool;
 mod thread;
@@ -25,6 +26,7 @@ use std::time::{Duration, SystemTime};
 pub use ambient::AmbientRuntime;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use environment::{required_var, set_var, without_line_end};
+pub use kept::Kept;
 #[cfg(feature = "pkcs11")]
 pub(crate) use per_process::PerProcess;
 pub use thread::ThreadRuntime;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::SimulatedRuntime;
-use crate::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Snapshot};
-use crate::ring::{RecordId, Scope, Time};
+use super::{InventoryLayer, SimulatedRuntime};
+use crate::ring::Time;
+use crate::ring::inventory::{Heartbeat, Inventory};
 use crate::runtime::Runtime;
 use crate::value::error::Result;
 
@@ -58,51 +58,19 @@ impl ClockedInventory {
 }
 
 #[async_trait]
-impl Inventory for ClockedInventory {
-    async fn revision(&self) -> Result<u64> {
-        self.inner.revision().await
-    }
-
-    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
-        self.inner.read(scopes, nodes).await
-    }
-
-    async fn commit(&self, change: &Change) -> Result<()> {
-        self.inner.commit(change).await
-    }
-
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.inner.restore(whole).await
+impl InventoryLayer for ClockedInventory {
+    fn inner(&self) -> &dyn Inventory {
+        &*self.inner
     }
 
     async fn now(&self) -> Result<Time> {
         Time::try_from(self.runtime.wall_clock())
     }
 
-    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
-        self.inner.scope_of(id).await
-    }
-
-    async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_of_kek(provider, kek_id, limit).await
-    }
-
-    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_due(by, limit).await
-    }
-
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
-
-    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_after(after, limit).await
-    }
-
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         self.inner.beat(heartbeat).await?;
         let of = (heartbeat.reader.clone(), heartbeat.process.clone());
-        let now = self.now().await?;
+        let now = Inventory::now(self).await?;
         self.beats().insert(of, now);
         Ok(())
     }
@@ -126,8 +94,10 @@ impl Inventory for ClockedInventory {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::*;
+    use super::{ClockedInventory, SimulatedRuntime};
+    use crate::ring::Time;
     use crate::ring::inventory::MemoryInventory;
+    use crate::ring::inventory::{Heartbeat, Inventory};
 
     #[test]
     fn time_and_heartbeats_go_by_the_simulated_clock() {

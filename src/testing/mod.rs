@@ -7,6 +7,7 @@
 //! | test what depends on time, without waiting | [`SimulatedRuntime`] |
 //! | test what reads variables, without touching the process | [`FakeEnvironment`] |
 //! | test an `Inventory` of your own against its contract (feature `ring`) | `inventory_conformance` |
+//! | make an inventory fail or lie (feature `ring`) | `InventoryLayer` |
 //! | let a year pass for a key ring (feature `ring`) | `ClockedInventory` |
 //!
 //! Decorators and policies of your own: see the examples `audit`, `tenants` and `two_wraps`.
@@ -22,10 +23,14 @@ mod fake;
 #[cfg(feature = "ring")]
 pub mod inventory_conformance;
 mod join;
+#[cfg(feature = "ring")]
+mod layer;
 mod runtime;
 
 #[cfg(feature = "ring")]
 pub use clocked::ClockedInventory;
 pub use environment::FakeEnvironment;
 pub use fake::{Call, FakeKeyManager, Fault, Method};
+#[cfg(feature = "ring")]
+pub use layer::InventoryLayer;
 pub use runtime::SimulatedRuntime;

@@ -8,8 +8,8 @@ use pollster::block_on;
 use waxseal::Sealer;
 use waxseal::key::Protection;
 use waxseal::ring::{
-    Authority, Event, Grounds, Inventory, KeyRecord, KeyRing, KeySource, NewKey, Reader, RecordId, RingAdmin,
-    Rollout, Scope, Slot, State, Target, Trust, View,
+    Authority, Event, Grounds, Inventory, KeyRecord, KeyRing, KeySource, NamedReader, NewKey, Reader,
+    RecordId, RingAdmin, Rollout, Scope, Slot, State, Target, Trust, View,
 };
 use waxseal::runtime::{AmbientRuntime, BoxFuture, Monotonic, Runtime};
 use waxseal::testing::SimulatedRuntime;
@@ -84,6 +84,8 @@ fn a_year(store: &Store, places: &Places) {
     let runtime = SimulatedRuntime::new();
     let inventory: Arc<dyn Inventory> = Arc::new(store.clocked(&runtime));
     let authority = Arc::new(Authority::generate().unwrap());
+    let reader_key = Authority::generate().unwrap();
+    let app = NamedReader::new("app").with_key(reader_key.public());
     let trust = block_on(RingAdmin::init_with_runtime(
         &*inventory,
         &runtime,
@@ -91,7 +93,7 @@ fn a_year(store: &Store, places: &Places) {
         "alice",
         |settings| {
             settings.scope_template = "{tenant}".parse().unwrap();
-            settings.readers = vec!["app".to_owned()];
+            settings.readers = vec![app];
         },
     ))
     .unwrap();
@@ -116,6 +118,7 @@ fn a_year(store: &Store, places: &Places) {
     let ring = KeyRing::builder(trust(), Arc::clone(&inventory), backends())
         .runtime(Arc::clone(&clock))
         .reader("app")
+        .reader_key(reader_key)
         .without_watching();
     let ring = block_on(ring.open()).unwrap();
     let mut year = Year {

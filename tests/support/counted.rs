@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use waxseal::envelope::{WrapRef, WrappedDek};
+use waxseal::envelope::{KekRef, WrapRef, WrappedDek};
 use waxseal::key::{Capabilities, KeyManager, Recognition, Request, Unwrapped};
 use waxseal::{Result, value::Dek};
 
@@ -48,6 +48,13 @@ impl<K: KeyManager> KeyManager for Counted<K> {
 
     fn identity(&self) -> Option<String> {
         self.inner.identity()
+    }
+
+    fn pinned_to(&self, kek: &KekRef) -> Result<Arc<dyn KeyManager>> {
+        Ok(Arc::new(Counted {
+            inner: self.inner.pinned_to(kek)?,
+            counts: Arc::clone(&self.counts),
+        }))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {

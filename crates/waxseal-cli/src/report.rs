@@ -54,6 +54,14 @@ pub(crate) fn note(line: &str) -> Result<()> {
     writeln!(io::stderr(), "{line}").map_err(|error| Failure::of_io("write", "standard error", error))
 }
 
+/// So many of them, in words.
+pub(crate) fn many(count: impl Into<u64>, what: &str) -> String {
+    match count.into() {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
 /// JSON with everything but ASCII escaped: it shows on a terminal as it is. What is not ASCII stands in
 /// strings only.
 pub(crate) fn ascii(json: &str) -> String {
@@ -75,6 +83,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn one_is_one_and_not_several() {
+        assert_eq!(
+            [0_u32, 1, 2].map(|count| many(count, "key")),
+            ["0 keys", "1 key", "2 keys"]
+        );
+    }
 
     #[test]
     fn escaped_json_says_the_same() {

@@ -7,10 +7,8 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use tokio::runtime::{Builder, Runtime as Tokio};
 use tokio::task::AbortHandle;
-use waxseal::runtime::{ThreadRuntime, with_timeout};
+use waxseal::runtime::{Kept, ThreadRuntime, with_timeout};
 use waxseal::{Error, ErrorKind, Result};
-
-use crate::kept::Kept;
 
 /// A small tokio runtime, and how long one call may take there.
 #[derive(Debug)]

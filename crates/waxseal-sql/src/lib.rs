@@ -40,8 +40,6 @@ mod delegate;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod door;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod kept;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod link;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -9,6 +9,14 @@
 //!
 //! A role sees every ring of its database. Keep rings whose readers must not see each other in databases, or schemas, of their own:
 //! the tables are in the first schema of the `search_path`, which a URL can set by `?options[search_path]=NAME`.
+//!
+//! # Standbys and poolers
+//! A hot standby that no longer follows its primary answers as before, for ever: no revocation would reach whoever reads it. So a
+//! standby is refused, unless [`PostgresConfig::with_standby`] says how far behind it may be. After a failover to a server that lacks
+//! the last changes, whoever has seen them refuses it: the ring was taken back to an older state.
+//!
+//! Connections through a pooler that ignores the settings of a session are refused, too: the server would not end what
+//! nobody waits for any more.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,7 +31,6 @@ use waxseal::{Error, ErrorKind, Result};
 
 use crate::delegate::delegate;
 use crate::link::postgres::{PgLink, fault};
-use crate::link::{Link, fixed};
 use crate::schema;
 use crate::store::{Connect, Store};
 
@@ -63,6 +70,7 @@ pub struct PostgresConfig {
     options: PgConnectOptions,
     ring: String,
     timeout: Duration,
+    standby: Option<Duration>,
 }
 
 impl PostgresConfig {
@@ -70,7 +78,7 @@ impl PostgresConfig {
     ///
     /// What the URL does not say comes from the variables of PostgreSQL's own tools (`PGHOST`, `PGPASSWORD` and so on) and from
     /// `~/.pgpass`. Without `sslmode` a database on another machine must have a certificate for its name: of a public
-    /// authority, or of the one whose file the URL names by `sslrootcert`. Connections through a pooler are not supported.
+    /// authority, or of the one whose file the URL names by `sslrootcert`.
     ///
     /// # Errors
     /// `Configuration` if the URL is none, has a parameter that is not known, or has an `sslmode` that may fall back to no encryption;
@@ -85,6 +93,7 @@ impl PostgresConfig {
             options: parse(url.expose_secret())?,
             ring: ring.to_owned(),
             timeout: TIMEOUT,
+            standby: None,
         })
     }
 
@@ -92,6 +101,17 @@ impl PostgresConfig {
     /// milliseconds.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.clamp(Duration::from_millis(100), Duration::from_secs(3600));
+        self
+    }
+
+    /// Also reads a hot standby, as long as the last transaction that it has replayed was committed no longer than this ago, by the
+    /// clocks of the two servers. By default a standby is refused.
+    ///
+    /// A change of the ring, a revocation, reaches a reader of the standby that much later. A primary on which nobody commits
+    /// looks like one that is not followed: something has to commit there more often, such as the heartbeats of readers that are
+    /// connected to it. Whoever reads a standby writes no heartbeats.
+    pub fn with_standby(mut self, behind: Duration) -> Self {
+        self.standby = Some(behind);
         self
     }
 }
@@ -105,6 +125,7 @@ impl fmt::Debug for PostgresConfig {
             .field("user", &self.options.get_username())
             .field("ring", &self.ring)
             .field("timeout", &self.timeout)
+            .field("standby", &self.standby)
             .finish_non_exhaustive()
     }
 }
@@ -246,30 +267,57 @@ impl Connect for Server {
 
     async fn connect(&self) -> Result<PgLink> {
         let config = &self.0;
+        // So that the server, too, ends what nobody waits for any more, and no other process waits for it for long.
+        let limit = i64::try_from(config.timeout.as_millis()).unwrap_or(i64::MAX);
+        let limits = [
+            ("statement_timeout", limit),
+            ("lock_timeout", limit),
+            ("idle_in_transaction_session_timeout", limit),
+        ];
+        let options = config.options.clone().options(limits);
         // The other half is left for the call.
-        let connected = tokio::time::timeout(config.timeout / 2, PgConnection::connect_with(&config.options));
+        let connected = tokio::time::timeout(config.timeout / 2, PgConnection::connect_with(&options));
         let connection = connected.await.map_err(|_| {
             Error::new(ErrorKind::TimedOut).with_detail("the database took too long to accept the connection")
         })?;
-        let mut link = PgLink(connection.map_err(fault)?);
-        // So that the server, too, ends what nobody waits for any more, and no other process waits for it for long.
-        let limit = config.timeout.as_millis().to_string();
-        let sql = fixed(
-            "select set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false), \
-            set_config('idle_in_transaction_session_timeout', $1, false)",
-        );
-        link.execute(sql, &[limit.as_str().into()]).await?;
-        link.execute(
-            fixed("select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"),
-            &[],
-        )
-        .await?;
+        let mut link = PgLink::new(connection.map_err(fault)?);
+        let session = link.session().await?;
+        if session.lock_timeout != limit {
+            return Err(pooled());
+        }
+        if session.is_standby && config.standby.is_none() {
+            return Err(Error::new(ErrorKind::Unavailable).with_detail(
+                "the database is a standby, which does not show if it has stopped to follow its primary; connect to the primary, \
+                or say by `with_standby` how far behind a standby may be",
+            ));
+        }
         Ok(link)
     }
 
     fn is_current(&self, _: &PgLink) -> bool {
         true
     }
+
+    async fn admit(&self, link: &mut PgLink) -> Result<()> {
+        let Some(most) = self.0.standby else { return Ok(()) };
+        let session = link.session().await?;
+        match session.behind {
+            _ if !session.is_standby => Ok(()),
+            Some(behind) if behind <= most => Ok(()),
+            behind => Err(Error::new(ErrorKind::Unavailable).with_detail(format!(
+                "the database is a standby, and the last transaction that it has replayed is {}; it may be {} ms old",
+                behind.map_or_else(|| "not known".to_owned(), |behind| format!("{} ms old", behind.as_millis())),
+                most.as_millis()
+            ))),
+        }
+    }
+}
+
+/// Somebody between this process and the server has kept the settings of the session from it.
+fn pooled() -> Error {
+    configuration(
+        "the server did not take the settings of the session: connections through a pooler such as pgbouncer are not supported; connect to the server itself",
+    )
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use waxseal::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Snapshot};
 use waxseal::ring::{RecordId, Scope, Time};
-use waxseal::runtime::BoxFuture;
+use waxseal::runtime::{BoxFuture, Kept};
 use waxseal::{Error, ErrorKind, Result};
 
 use crate::door::Door;
-use crate::kept::Kept;
 use crate::link::Link;
 use crate::tables;
 
@@ -31,6 +30,12 @@ pub(crate) trait Connect: Debug + Send + Sync + 'static {
 
     /// Whether a connection leads to where a new one would.
     fn is_current(&self, link: &Self::Link) -> bool;
+
+    /// Refuses a connection whose database must not be read now.
+    async fn admit(&self, link: &mut Self::Link) -> Result<()> {
+        let _ = link;
+        Ok(())
+    }
 }
 
 /// One ring in one database.
@@ -121,6 +126,7 @@ impl<C: Connect> Store<C> {
             let place = shared.places.acquire().await;
             let _place = place.map_err(|_| Error::new(ErrorKind::Store))?;
             let mut link = shared.link().await?;
+            shared.connect.admit(&mut link).await?;
             let result = work(&mut link, &shared.ring).await?;
             shared.idle.push(link);
             Ok(result)

@@ -26,8 +26,7 @@ use super::key::AwsKey;
 use super::map;
 use crate::backend::shared::door::Door;
 use crate::backend::shared::http::{Trust, address_of, parse_endpoint, warn_if_plain};
-use crate::backend::shared::kept::Kept;
-use crate::runtime::{Monotonic, ProcessEnvironment, Runtime};
+use crate::runtime::{Kept, Monotonic, ProcessEnvironment, Runtime};
 use crate::value::error::{Error, Result};
 
 /// Connects to one region, with credentials, connections and timeouts that all its key managers share. Cloning is cheap.

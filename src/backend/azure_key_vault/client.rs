@@ -17,9 +17,8 @@ use super::transport::{Peer, Ways};
 use super::{PROVIDER, names};
 use crate::backend::shared::door::Door;
 use crate::backend::shared::http::address_of;
-use crate::backend::shared::kept::Kept;
 use crate::key::Request;
-use crate::runtime::{Monotonic, Runtime};
+use crate::runtime::{Kept, Monotonic, Runtime};
 use crate::value::error::{Error, Result};
 
 /// Connects to one vault or managed HSM, with connections and a token that all its key managers share. Cloning is cheap.

@@ -20,9 +20,8 @@ use crate::backend::shared::for_all::ForAll;
 use crate::backend::shared::http::{
     Http, Settings, Surroundings, Trust, address_of, parse_endpoint, warn_if_plain,
 };
-use crate::backend::shared::kept::Kept;
 use crate::key::Request;
-use crate::runtime::{Monotonic, ProcessEnvironment};
+use crate::runtime::{Kept, Monotonic, ProcessEnvironment};
 use crate::value::error::{Error, Result};
 
 /// Where Google's own service is.

@@ -13,8 +13,7 @@ use super::key::TokenKey;
 use super::map::{self, Fault};
 use super::mechanism::Mechanism;
 use super::registry::Module;
-use crate::backend::shared::kept::Kept;
-use crate::runtime::{Monotonic, Runtime, ThreadRuntime, with_timeout};
+use crate::runtime::{Kept, Monotonic, Runtime, ThreadRuntime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// After this many recoveries in a row, without a successful call in between, an error asks for a restart.

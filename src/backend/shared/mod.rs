@@ -36,12 +36,4 @@ pub(super) mod for_all;
 pub(super) mod http;
 #[cfg(any(feature = "aws-kms", feature = "azure-key-vault", feature = "gcp-kms"))]
 pub(super) mod idempotency;
-#[cfg(any(
-    feature = "aws-kms",
-    feature = "azure-key-vault",
-    feature = "gcp-kms",
-    feature = "pkcs11",
-    feature = "vault-transit"
-))]
-pub(super) mod kept;
 pub(crate) mod secret_file;

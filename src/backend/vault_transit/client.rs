@@ -23,9 +23,8 @@ use crate::backend::shared::door::{Door, Place};
 use crate::backend::shared::http::{
     Answer, Fault, Http, Settings, Surroundings, Trust, address_of, parse_endpoint, warn_if_plain,
 };
-use crate::backend::shared::kept::Kept;
 use crate::key::Request;
-use crate::runtime::{Monotonic, Runtime};
+use crate::runtime::{Kept, Monotonic, Runtime};
 use crate::value::error::{Error, Result};
 
 /// In answers: how far the storage of a server is. In requests: how far it must be. A standby that is behind asks the active

@@ -7,6 +7,7 @@
 //! store = "sqlite:ring.db"              # or "postgres-env:DATABASE_URL"
 //! allow = ["vault-transit:app"]         # what records may name: see `UriBackends::allow`
 //! reader = "web"                        # optional: the name in heartbeats
+//! reader-key = "reader.key"             # optional: the file of the key that signs them
 //! mark = "ring.mark"                    # optional: refuses an older dump of the inventory
 //! profiles = "profiles.toml"            # optional: what data of each class demands, see the manual's page on profiles
 //!
@@ -36,6 +37,7 @@ use serde::Deserialize;
 pub use pattern::pattern_for;
 pub use private::AuthorityFile;
 
+use super::inventory::check_reader;
 use super::profile::Profiles;
 use super::{AuthorityKey, Inventory, KeyRing, KeyRingBuilder, Mark, RecordId, Trust, UriBackends};
 use crate::runtime::Environment;
@@ -144,6 +146,9 @@ pub struct RingConfig {
     pub allow: Vec<String>,
     /// The name of this process in heartbeats. Without it there are none.
     pub reader: Option<String>,
+    /// The file of the key that signs the heartbeats, for [`KeyRingBuilder::reader_key`](super::KeyRingBuilder::reader_key). Whoever
+    /// reads it can report in the name of the reader, and do nothing else with it.
+    pub reader_key: Option<AuthorityFile>,
     /// The file that keeps the newest revision that was seen.
     pub mark: Option<PathBuf>,
     /// The file of profiles: see [`Profiles`].
@@ -162,6 +167,7 @@ struct Raw {
     #[serde(default)]
     allow: Vec<String>,
     reader: Option<String>,
+    reader_key: Option<PathBuf>,
     mark: Option<PathBuf>,
     profiles: Option<PathBuf>,
     administration: Option<RawAdministration>,
@@ -185,6 +191,7 @@ impl RingConfig {
             store,
             allow: Vec::new(),
             reader: None,
+            reader_key: None,
             mark: None,
             profiles: None,
             administration: None,
@@ -227,12 +234,15 @@ impl RingConfig {
             ));
             return Err(wrong("schema", &error));
         }
-        let is_name =
-            |name: &String| !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control);
-        if raw.reader.as_ref().is_some_and(|name| !is_name(name)) {
-            let error = Error::argument("a reader is a name of 1 to 255 bytes without control characters");
-            return Err(wrong("reader", &error));
+        if let Some(name) = &raw.reader {
+            check_reader(name).map_err(|error| wrong("reader", &error))?;
+        } else if raw.reader_key.is_some() {
+            let error = Error::argument("the key of a reader needs the name of the reader");
+            return Err(wrong("reader-key", &error));
         }
+        let reader_key = raw
+            .reader_key
+            .map(|path| AuthorityFile::new(folder.join(path), None));
         let administration = match raw.administration {
             None => None,
             Some(given) => Some(Administration {
@@ -247,6 +257,7 @@ impl RingConfig {
             store: StoreAt::parse(&raw.store, folder).map_err(|error| wrong("store", &error))?,
             allow: raw.allow,
             reader: raw.reader,
+            reader_key: reader_key.transpose()?,
             mark: raw.mark.map(|mark| folder.join(mark)),
             profiles: raw.profiles.map(|profiles| folder.join(profiles)),
             administration,
@@ -283,6 +294,9 @@ impl RingConfig {
         )?;
         if let Some(reader) = &self.reader {
             line("reader", reader)?;
+        }
+        if let Some(key) = &self.reader_key {
+            line("reader-key", &relative(key.path())?)?;
         }
         if let Some(mark) = &self.mark {
             line("mark", &relative(mark)?)?;
@@ -374,10 +388,11 @@ impl RingConfig {
         written::replace(path, format!("{mark}\n").as_bytes(), 0o600)
     }
 
-    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and its profiles.
+    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, and its profiles.
     ///
     /// # Errors
-    /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles).
+    /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles); `Configuration` if the
+    /// reader's key cannot be read, has not this form, is sealed, or can be read by others.
     pub fn builder(
         &self,
         inventory: Arc<dyn Inventory>,
@@ -387,6 +402,9 @@ impl RingConfig {
         let mut builder = KeyRing::builder(self.trust()?, inventory, backends);
         if let Some(reader) = &self.reader {
             builder = builder.reader(reader);
+        }
+        if let Some(key) = &self.reader_key {
+            builder = builder.reader_key(key.read_plain()?);
         }
         if let Some(profiles) = self.read_profiles()? {
             builder = builder.profiles(profiles);

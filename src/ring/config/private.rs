@@ -74,13 +74,10 @@ impl AuthorityFile {
     /// `Configuration` if the file cannot be read, has not this form, or can be read by others; those of [`KekUri::open`] and
     /// [`Sealer::open`] if it is sealed.
     pub async fn read(&self, environment: &dyn Environment) -> Result<Authority> {
-        let shown = self.path.display();
-        let wrong =
-            || Error::configuration(format!("{shown} does not hold the private half of an authority"));
         let Some(uri) = &self.kek else {
-            let text = secret_file::read_private(&self.path, "authority's private half")?;
-            return of_text(text.expose_secret()).ok_or_else(wrong);
+            return self.read_plain();
         };
+        let wrong = || self.wrong();
         let sealed = read_sealed(&self.path)?;
         let kek: KekUri = uri.parse()?;
         let opener = Sealer::builder()
@@ -89,6 +86,26 @@ impl AuthorityFile {
         let opened = opener.open(&sealed, &context()?).await?;
         let text = std::str::from_utf8(&opened).map_err(|_| wrong())?;
         of_text(text).ok_or_else(wrong)
+    }
+
+    /// Reads a private half that no KEK seals.
+    ///
+    /// # Errors
+    /// `Configuration` as [`read`](Self::read), or if it is sealed.
+    pub(super) fn read_plain(&self) -> Result<Authority> {
+        if self.kek.is_some() {
+            return Err(Error::configuration(format!(
+                "{} is sealed under a KEK, and has to be in the clear for its owner alone",
+                self.path.display()
+            )));
+        }
+        let text = secret_file::read_private(&self.path, "authority's private half")?;
+        of_text(text.expose_secret()).ok_or_else(|| self.wrong())
+    }
+
+    fn wrong(&self) -> Error {
+        let shown = self.path.display();
+        Error::configuration(format!("{shown} does not hold the private half of an authority"))
     }
 
     /// Writes a new file with this private half.

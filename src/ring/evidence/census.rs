@@ -76,7 +76,7 @@ impl<'a> Census<'a> {
     ) -> Result<Self> {
         // Before everything that it will see.
         let (asked, begun) = (reader.ask().await?, reader.runtime().now());
-        let view = reader.scopes(&reader.listed().await?).await?;
+        let view = reader.whole().await?;
         if !receipt::may_sign(&view).any(|key| key == signer.public()) {
             return Err(Error::configuration(format!(
                 "{} may not sign census receipts of this ring: it is neither its authority nor one of its census keys; list it with `waxseal ring \

@@ -61,21 +61,30 @@ fn encoded(front: &[u8]) -> Option<&'static str> {
 
 /// Whether base64 goes on here that has the beginning of an envelope, 0, 1 or 2 bytes after the beginning of three.
 fn is_base64(text: &[u8]) -> bool {
-    match text {
+    matches!(
+        text,
         [b'V', b'0', b'F', b'Y', b'A', b'Q', b'E'..=b'L', ..]
-        | [
-            b'F' | b'V' | b'l' | b'1',
-            b'd',
-            b'B',
-            b'W',
-            b'A',
-            b'E',
-            b'B' | b'C',
-            ..,
-        ]
-        | [b'X', b'Q', b'V', b'g', b'B', b'A', b'Q'..=b'Z' | b'a'..=b'v', ..] => true,
-        _ => false,
-    }
+            | [
+                b'F' | b'V' | b'l' | b'1',
+                b'd',
+                b'B',
+                b'W',
+                b'A',
+                b'E',
+                b'B' | b'C',
+                ..
+            ]
+            | [
+                b'X',
+                b'Q',
+                b'V',
+                b'g',
+                b'B',
+                b'A',
+                b'Q'..=b'Z' | b'a'..=b'v',
+                ..
+            ]
+    )
 }
 
 #[cfg(test)]

@@ -217,6 +217,7 @@ impl Inventory for MemoryInventory {
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         heartbeat.check()?;
         let mut heartbeat = heartbeat.clone();
+        heartbeat.malformed = None;
         heartbeat.at = Some(self.now().await?);
         let mut held = self.held();
         let key = (heartbeat.reader.clone(), heartbeat.process.clone());

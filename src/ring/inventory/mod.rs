@@ -5,6 +5,7 @@
 //! [`Snapshot`] is consistent, a [`Change`] happens entirely or not at all, only one change follows each revision, and what was
 //! committed lasts.
 
+mod heartbeat;
 mod memory;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
+pub(crate) use heartbeat::check_reader;
+pub use heartbeat::{Heartbeat, MAX_PROBED, MAX_READER};
 pub use memory::MemoryInventory;
 
 use super::{RecordId, Scope, Slot, State, Time};
@@ -61,12 +64,6 @@ pub struct Signed {
 
 /// The greatest length in bytes of a signed body, and of a node.
 pub const MAX_BODY: usize = 256 * 1024;
-
-/// The greatest length in bytes of the names of a [`Heartbeat`].
-pub const MAX_READER: usize = 255;
-
-/// The most keys that a [`Heartbeat`] names, whether their probes opened or failed.
-pub const MAX_PROBED: usize = 4_096;
 
 /// The greatest revision that is stored: databases have no unsigned integers.
 const MAX_REVISION: u64 = i64::MAX as u64;
@@ -270,71 +267,6 @@ impl Change {
     }
 }
 
-/// What a process that reads a ring says of itself. Unsigned: a heartbeat can delay a move, and never permits one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Heartbeat {
-    /// The name of the reader, from its own configuration: 1 to [`MAX_READER`] bytes, without control characters.
-    pub reader: String,
-    /// The process: unique for each start of a process, of the same form. With `reader` the primary key.
-    pub process: String,
-    /// The revision of the ring that it uses.
-    pub revision: u64,
-    /// The pending keys under which it could open a probe.
-    pub probed: Vec<RecordId>,
-    /// The pending keys that it knows and under which it could not open a probe. A key of a scope that the process does not use
-    /// stands in neither list, and so does not wait for it.
-    pub failed: Vec<RecordId>,
-    /// When it was written, by the inventory's clock. What is given for writing is ignored.
-    pub at: Option<Time>,
-}
-
-impl Heartbeat {
-    /// A heartbeat that has no time yet, and no failed probe.
-    #[must_use]
-    pub fn new(reader: String, process: String, revision: u64, probed: Vec<RecordId>) -> Self {
-        Self {
-            reader,
-            process,
-            revision,
-            probed,
-            failed: Vec::new(),
-            at: None,
-        }
-    }
-
-    /// Adds the pending keys under which it could not open a probe.
-    #[must_use]
-    pub fn with_failed(mut self, failed: Vec<RecordId>) -> Self {
-        self.failed = failed;
-        self
-    }
-
-    /// Refuses what no inventory stores. Implementations call this first.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if a name is empty, has more than [`MAX_READER`] bytes or has control characters, if it names more than
-    /// [`MAX_PROBED`] keys, or if the revision is above 2^63 - 2.
-    pub fn check(&self) -> Result<()> {
-        for name in [&self.reader, &self.process] {
-            if name.is_empty() || name.len() > MAX_READER || name.chars().any(char::is_control) {
-                return Err(Error::argument(format!(
-                    "the name of a reader or a process has 1 to {MAX_READER} bytes, without control characters"
-                )));
-            }
-        }
-        if self.probed.len() + self.failed.len() > MAX_PROBED {
-            return Err(Error::argument(format!(
-                "a heartbeat names at most {MAX_PROBED} keys"
-            )));
-        }
-        if self.revision >= MAX_REVISION {
-            return Err(Error::argument("a revision is at most 2^63 - 2"));
-        }
-        Ok(())
-    }
-}
-
 /// A store for one ring. See the [module](self) for its duties; `testing::inventory_conformance` tests them.
 ///
 /// *Errors.* `Unavailable` or `TimedOut` if the store cannot be reached (retryable); `Unauthenticated` if it does not accept the
@@ -421,7 +353,8 @@ pub trait Inventory: Debug + Send + Sync {
     /// As the [trait](Self) says.
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()>;
 
-    /// Returns the heartbeats since then, by the store's clock, the newest first, at most 10,000.
+    /// Returns the heartbeats since then, by the store's clock, the newest first, at most 10,000. A row that has not the form of a
+    /// heartbeat is one that is [`malformed`](Heartbeat::malformed), and keeps nobody from the others.
     ///
     /// # Errors
     /// As the [trait](Self) says.

@@ -3,6 +3,7 @@
 
 mod intent;
 mod key;
+mod report;
 mod settings;
 
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 pub use intent::{Intent, IntentStep};
 pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};
+pub use report::NamedReader;
 pub use settings::{ClockCorrection, RetireBy, Settings};
 
 /// The version of records that this library writes and understands.

@@ -1,10 +1,11 @@
 //! The settings of a ring, which its authority signs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{READER, invalid};
+use super::{NamedReader, READER, invalid};
 use crate::ring::authority::AuthorityKey;
 use crate::ring::clock::COMMIT;
 use crate::ring::evidence::Covered;
@@ -99,9 +100,9 @@ pub struct Settings {
     pub cadence: Period,
     /// The overlap of keys that are created without one. 24 hours by default.
     pub overlap: Period,
-    /// Readers that must have reported a successful probe of a successor before its promotion.
+    /// Readers that must have reported a successful probe of a successor in a scope that they serve before its promotion.
     #[serde(default)]
-    pub readers: Vec<String>,
+    pub readers: Vec<NamedReader>,
     /// What settings before these allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) former_wait: Option<FormerWait>,
@@ -257,11 +258,14 @@ impl Settings {
         if self.clock_corrections.len() > MAX_CORRECTIONS {
             return Err(invalid("there are too many corrections of the clock"));
         }
-        let is_name =
-            |name: &String| !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control);
-        if self.readers.len() > MAX_LISTED || !self.readers.iter().all(is_name) {
+        let names: BTreeSet<&str> = self.readers.iter().map(|reader| reader.name.as_str()).collect();
+        let is_good = |reader: &NamedReader| reader.is_good() && reader.scopes.len() <= MAX_LISTED;
+        if self.readers.len() > MAX_LISTED
+            || names.len() < self.readers.len()
+            || !self.readers.iter().all(is_good)
+        {
             return Err(Error::argument(format!(
-                "readers are at most {MAX_LISTED} names of 1 to 255 bytes without control characters"
+                "readers are at most {MAX_LISTED} different names of 1 to 255 bytes without control characters, = and a comma, each with at most {MAX_LISTED} scopes"
             )));
         }
         if self.authorities.is_empty() || self.authorities.len() > 2 || self.census_keys.len() > MAX_LISTED {

@@ -165,7 +165,7 @@ impl Evidence {
             return Ok(());
         }
         Err(format!(
-            "{} would become unreadable, and {} would lose one of their wraps; {} are under keys that nobody knows, and {} could not be read{}",
+            "{} would become unreadable, and {} would lose a wrap; under keys that nobody knows: {}; could not be read: {}{}",
             Items(self.sole),
             Items(self.shared),
             Items(self.unknown),

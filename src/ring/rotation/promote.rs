@@ -154,7 +154,7 @@ impl RingAdmin {
     pub(super) async fn promote_pending(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         let reports = match view.active(&key.scope, &key.slot) {
-            Some(_) => self.reports(id, key.in_ring_since, view.settings()).await?,
+            Some(_) => self.reports(&key, &view).await?,
             // Nobody could go on with another key meanwhile.
             None => Reports::default(),
         };

@@ -6,13 +6,45 @@ use std::time::Duration;
 use super::RingAdmin;
 use crate::ring::RecordId;
 use crate::ring::inventory::Heartbeat;
-use crate::ring::record::Settings;
-use crate::value::error::Result;
+use crate::ring::record::{KeyRecord, Settings};
+use crate::ring::view::View;
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// For how long a heartbeat says something of its process: readers write one every 30 seconds.
 const FRESH: Duration = Duration::from_secs(300);
-/// The most readers that are named in a refusal.
-const NAMED: usize = 5;
+/// The most readers that are named in a refusal, and rows that are named in a warning.
+pub(super) const NAMED: usize = 5;
+
+/// A heartbeat that is fresh, and why it says nothing, if so.
+#[derive(Debug)]
+pub(super) struct Heard {
+    beat: Heartbeat,
+    nothing: Option<String>,
+}
+
+impl Heard {
+    /// What is wrong with a row that no reader has written.
+    pub(super) fn malformed(&self) -> Option<Error> {
+        let why = self.beat.malformed.as_ref()?;
+        Some(Error::new(ErrorKind::InventoryInvalid).with_detail(format!(
+            "a heartbeat of the reader {} counts as none: {why}",
+            self.name()
+        )))
+    }
+
+    fn name(&self) -> String {
+        let printable = |text: &str| text.chars().flat_map(char::escape_debug).collect::<String>();
+        format!(
+            "{} (process {})",
+            printable(&self.beat.reader),
+            printable(&self.beat.process)
+        )
+    }
+
+    fn has_probed(&self, key: RecordId) -> bool {
+        self.nothing.is_none() && self.beat.probed.contains(&key)
+    }
+}
 
 /// What readers have reported of a pending key.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,13 +58,12 @@ pub(super) struct Reports {
 impl Reports {
     /// What the readers of a ring say of a key, by heartbeats that are fresh.
     ///
-    /// Readers that the settings name must have probed it. No other process may have failed to, or not have read the ring since the
-    /// key is in it.
+    /// Readers that the settings name, and that serve its scope, must have probed it. No other process may have failed to, or not
+    /// have read the ring since the key is in it.
     pub(super) fn of(
-        key: RecordId,
-        since_revision: u64,
+        key: &KeyRecord,
         settings: &Settings,
-        beats: &[Heartbeat],
+        heard: &[Heard],
         skipped: &BTreeSet<String>,
     ) -> Self {
         let mut reports = Self::default();
@@ -43,33 +74,34 @@ impl Reports {
                 reports.skipped.push(reader.to_owned());
             }
         };
-        for reader in &settings.readers {
-            let mut own = beats.iter().filter(|beat| beat.reader == *reader);
-            if !own.any(|beat| beat.probed.contains(&key)) {
-                add(
-                    reader,
-                    format!("the reader {reader} has not reported that it can use it"),
-                );
-            }
-        }
-        for beat in beats {
-            let process = || format!("{} (process {})", beat.reader, beat.process);
-            if beat.probed.contains(&key) {
+        let named = |name: &str| settings.readers.iter().find(|reader| reader.name == name);
+        for reader in settings.readers.iter().filter(|reader| reader.serves(&key.scope)) {
+            let own = || heard.iter().filter(|heard| heard.beat.reader == reader.name);
+            if own().any(|heard| heard.has_probed(key.id)) {
                 continue;
             }
-            if beat.failed.contains(&key) {
-                add(&beat.reader, format!("the reader {} cannot use it", process()));
-            } else if beat.revision < since_revision {
-                add(
-                    &beat.reader,
-                    format!("the reader {} does not know it yet", process()),
-                );
-            } else if settings.readers.contains(&beat.reader) {
-                add(
-                    &beat.reader,
-                    format!("the reader {} has not reported that it can use it", process()),
-                );
+            let mut what = format!("the reader {} has not reported that it can use it", reader.name);
+            if let Some(why) = own().find_map(|heard| heard.nothing.as_ref()) {
+                what += &format!("; a report in its name does not count: {why}");
             }
+            add(&reader.name, what);
+        }
+        for heard in heard.iter().filter(|heard| heard.nothing.is_none()) {
+            let beat = &heard.beat;
+            let what = if beat.probed.contains(&key.id) {
+                continue;
+            } else if beat.failed.contains(&key.id) {
+                "cannot use it"
+            } else {
+                match named(&beat.reader) {
+                    Some(reader) if !reader.serves(&key.scope) => continue,
+                    _ if beat.revision < key.in_ring_since => "does not know it yet",
+                    Some(_) => "has not reported that it can use it",
+                    // It does not use the scope.
+                    None => continue,
+                }
+            };
+            add(&beat.reader, format!("the reader {} {what}", heard.name()));
         }
         reports
     }
@@ -88,19 +120,86 @@ impl Reports {
 
 impl RingAdmin {
     /// What readers have reported of a pending key.
-    pub(super) async fn reports(
-        &self,
-        key: RecordId,
-        since_revision: u64,
-        settings: &Settings,
-    ) -> Result<Reports> {
-        let beats = self.fresh_beats().await?;
-        Ok(Reports::of(key, since_revision, settings, &beats, &self.skipped))
+    pub(super) async fn reports(&self, key: &KeyRecord, view: &View) -> Result<Reports> {
+        let heard = self.fresh_beats(view).await?;
+        Ok(Reports::of(key, view.settings(), &heard, &self.skipped))
     }
 
     /// The heartbeats that still say something of their processes.
-    pub(super) async fn fresh_beats(&self) -> Result<Vec<Heartbeat>> {
-        let now = self.inventory().now().await?;
-        self.inventory().heartbeats(now.saturating_sub(FRESH)).await
+    pub(super) async fn fresh_beats(&self, view: &View) -> Result<Vec<Heard>> {
+        let now = self.reader.time(view).await?;
+        let beats = self.inventory().heartbeats(now.saturating_sub(FRESH)).await?;
+        let heard = |beat: Heartbeat| {
+            let named = view
+                .settings()
+                .readers
+                .iter()
+                .find(|reader| reader.name == beat.reader);
+            let key = named.and_then(|reader| reader.key);
+            let unsigned = || {
+                let verified = beat.verify(view.ring(), &key?, now, FRESH);
+                let why = verified.err()?.detail().unwrap_or("it is wrong").to_owned();
+                Some(why)
+            };
+            let nothing = beat.malformed.clone().or_else(unsigned);
+            Heard { beat, nothing }
+        };
+        Ok(beats.into_iter().map(heard).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::KekRef;
+    use crate::ring::{Authority, NamedReader, Protection, Provenance, Scope, Slot, Time};
+
+    #[test]
+    fn a_row_that_is_no_heartbeat_hinders_whom_it_names_and_nobody_else() {
+        let now = Time::from_microseconds(0).unwrap();
+        let id = RecordId::new(now).unwrap();
+        let kek = KekRef::new("env", "k", "1").unwrap();
+        let period = || "P1D".parse().unwrap();
+        let mut key = KeyRecord::new(
+            id,
+            Scope::root(),
+            Slot::default(),
+            Provenance::new("env:k", &kek).unwrap(),
+            crate::testing::FakeKeyManager::ALGORITHM,
+            Protection::Software,
+            (period(), period()),
+            now,
+        );
+        key.in_ring_since = 5;
+        let mut settings = Settings::new(id, Authority::generate().unwrap().public()).unwrap();
+        let wrong = |reader: &str| {
+            let beat = Heartbeat::malformed(reader.to_owned(), "p\n".to_owned(), "column x".to_owned());
+            Heard {
+                nothing: beat.malformed.clone(),
+                beat,
+            }
+        };
+        let good = |reader: &str| Heard {
+            beat: Heartbeat::new(reader.to_owned(), "q".to_owned(), 5, vec![id]),
+            nothing: None,
+        };
+        let heard = [wrong("some"), wrong("api"), good("batch")];
+        let none = BTreeSet::new();
+        let hindrance = |settings: &Settings| Reports::of(&key, settings, &heard, &none).hindrance();
+        assert_eq!(hindrance(&settings), None);
+        settings.readers = vec![NamedReader::new("batch")];
+        assert_eq!(hindrance(&settings), None);
+        settings.readers.push(NamedReader::new("api"));
+        let said = hindrance(&settings).unwrap();
+        assert!(
+            said.contains("api") && said.contains("column x") && !said.contains("some"),
+            "{said}"
+        );
+        let named = wrong("some").malformed().unwrap().to_string();
+        assert!(
+            named.contains("some (process p\\n)") && named.contains("column x"),
+            "{named}"
+        );
+        assert!(good("some").malformed().is_none());
     }
 }

@@ -177,11 +177,7 @@ pub(super) fn check_free(key: &KeyRecord, now: Time) -> Result<()> {
 }
 
 /// The keys that were told of together with this one: by the fence, or else all of its KEK.
-fn told_of<'v>(
-    view: &'v View,
-    id: RecordId,
-    fence: Option<u64>,
-) -> Result<impl Iterator<Item = &'v KeyRecord>> {
+fn told_of(view: &View, id: RecordId, fence: Option<u64>) -> Result<impl Iterator<Item = &KeyRecord>> {
     let key = in_state(view, id, State::Destroying)?;
     let is_meant = move |other: &&KeyRecord| {
         other.state == State::Destroying

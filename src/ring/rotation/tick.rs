@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::RingAdmin;
 use super::evidence::{EvidenceSource, Grounds};
 use super::orphans::Orphan;
+use super::readers::{Heard, NAMED};
 use super::retire::retirement_grounds;
 use super::rotate::Rollout;
 use super::telling::Progress;
@@ -60,7 +61,7 @@ pub struct Tick {
     pub orphans: Vec<Orphan>,
     /// Scopes that could not be read or changed, and why: what is due there was not done.
     pub problems: Vec<(Scope, Error)>,
-    /// What went wrong after it was done: hooks that failed.
+    /// What hinders nothing: hooks that failed after something was done, and rows that are no heartbeats.
     pub warnings: Vec<Error>,
     /// When to tick again. `None` if nothing will ever be due.
     pub next: Option<Time>,
@@ -107,6 +108,7 @@ impl RingAdmin {
             let view = self.read(std::slice::from_ref(scope)).await?;
             let at = self.reader.time(&view).await?;
             let beats = self.beats(&view).await?;
+            tick.name_malformed(&beats);
             let mut next = None;
             for due in due_in(&view, scope, at, &beats, self, evidence) {
                 let is_fresh = due.action == Action::Rotate && fresh.contains(&due.key);
@@ -275,6 +277,15 @@ impl From<Error> for Failure {
 }
 
 impl Tick {
+    /// Names rows that are no heartbeats, each once.
+    fn name_malformed(&mut self, beats: &[Heard]) {
+        for error in beats.iter().filter_map(Heard::malformed).take(NAMED) {
+            if !self.warnings.iter().any(|there| there.detail() == error.detail()) {
+                self.warnings.push(error);
+            }
+        }
+    }
+
     fn refuse(&mut self, due: &Due, reason: String) {
         self.refused.push(Refused {
             key: due.key,

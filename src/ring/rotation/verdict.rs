@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+use super::RingAdmin;
 use super::evidence::EvidenceSource;
+use super::readers::{Heard, Reports};
 use super::retire::{check_retirement, retirement_grounds};
-use super::{RingAdmin, readers::Reports};
-use crate::ring::inventory::Heartbeat;
 use crate::ring::record::{KeyRecord, Record, Settings};
-use crate::ring::view::View;
+use crate::ring::view::{View, is_about_records};
 use crate::ring::{RecordId, Scope, State, Time};
-use crate::value::error::Result;
+use crate::value::error::{Error, Result};
 
 /// How many scopes are read first; then twice as many.
 const FIRST: u32 = 256;
@@ -75,13 +75,15 @@ pub struct Due {
 }
 
 /// What is due in a ring.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Verdict {
     /// The time that it is about.
     pub at: Time,
     /// What is due, the scopes in the order of their need.
     pub due: Vec<Due>,
+    /// Scopes that could not be read, and why: what is due there is not known.
+    pub problems: Vec<(Scope, Error)>,
     /// When to look again. `None` if nothing will ever be due.
     pub next: Option<Time>,
 }
@@ -97,10 +99,17 @@ impl RingAdmin {
             None => self.reader.time(&self.read(&[]).await?).await?,
         };
         let mut seen = HashSet::new();
-        let mut due = Vec::new();
+        let (mut due, mut problems) = (Vec::new(), Vec::new());
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
-                let view = self.read(std::slice::from_ref(&scope)).await?;
+                let view = match self.read(std::slice::from_ref(&scope)).await {
+                    Ok(view) => view,
+                    Err(error) if is_about_records(&error) => {
+                        problems.push((scope, error));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let beats = self.beats(&view).await?;
                 due.extend(due_in(&view, &scope, at, &beats, self, evidence));
             }
@@ -109,6 +118,7 @@ impl RingAdmin {
             at,
             next: self.next(at).await?,
             due,
+            problems,
         })
     }
 
@@ -147,9 +157,9 @@ impl RingAdmin {
     }
 
     /// The heartbeats, if any of the scopes needs them.
-    pub(super) async fn beats(&self, view: &View) -> Result<Vec<Heartbeat>> {
+    pub(super) async fn beats(&self, view: &View) -> Result<Vec<Heard>> {
         match view.all_keys().any(|key| key.state == State::Pending) {
-            true => self.fresh_beats().await,
+            true => self.fresh_beats(view).await,
             false => Ok(Vec::new()),
         }
     }
@@ -160,7 +170,7 @@ pub(super) fn due_in(
     view: &View,
     scope: &Scope,
     at: Time,
-    beats: &[Heartbeat],
+    beats: &[Heard],
     admin: &RingAdmin,
     evidence: Option<&dyn EvidenceSource>,
 ) -> Vec<Due> {
@@ -185,7 +195,7 @@ pub(super) fn due_in(
         match key.state {
             State::Pending if !key.staged => {
                 let is_first = view.active(scope, &key.slot).is_none();
-                let reports = Reports::of(key.id, key.in_ring_since, view.settings(), beats, &admin.skipped);
+                let reports = Reports::of(key, view.settings(), beats, &admin.skipped);
                 due.push(of(
                     key.id,
                     Action::Promote,

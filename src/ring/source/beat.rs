@@ -1,23 +1,27 @@
 //! Heartbeats: which revision this process has, and under which pending keys it could seal and open.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::core::{Core, READ};
 use super::keys::ScopeKeys;
 use crate::key::{KeyManager, Purpose, Request};
+use crate::message::Pulse;
 use crate::ring::inventory::{Heartbeat, MAX_PROBED};
-use crate::ring::{KeyRecord, RecordId};
+use crate::ring::{KeyRecord, NamedReader, RecordId, Scope, Time};
 use crate::runtime::{Monotonic, with_timeout};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
-/// How many pending keys one heartbeat probes.
+/// How many pending keys one heartbeat probes anew.
 const PROBES: usize = 256;
+/// How many scopes in which something is due one heartbeat looks at, and how many of them it reads.
+const DUE: u32 = 1024;
+const ELSEWHERE: usize = 64;
 /// For how long one heartbeat probes.
 const PROBING: Duration = Duration::from_secs(20);
 /// For how long a probe that opened is good.
@@ -27,6 +31,8 @@ const GOOD: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     opened: Mutex<HashMap<RecordId, Monotonic>>,
+    /// How often scopes that are not loaded were looked at.
+    turns: AtomicUsize,
     /// Whether a heartbeat is on its way.
     pub(super) beating: AtomicBool,
 }
@@ -48,7 +54,7 @@ impl Drop for Beating {
 }
 
 impl Core {
-    /// Writes a heartbeat, after it has probed the pending keys of the scopes that are loaded.
+    /// Writes a heartbeat, after it has probed the pending keys of the scopes that are loaded or that the settings say it serves.
     pub(super) async fn beat(&self) -> Result<()> {
         self.check_process()?;
         let Some(reader) = &self.options.reader else {
@@ -58,15 +64,19 @@ impl Core {
         };
         // Before the probes: what comes meanwhile was not probed.
         let (revision, begun) = (self.revision(), self.runtime.now());
-        let (mut probed, mut failed, mut made) = (Vec::new(), Vec::new(), 0);
-        let mut pending: Vec<(Arc<ScopeKeys>, Arc<KeyRecord>)> = Vec::new();
+        let (mut failed, mut made) = (Vec::new(), 0);
+        let mut pending = Vec::new();
         for keys in self.loaded() {
             pending.extend(keys.pending().map(|key| (Arc::clone(&keys), Arc::clone(key))));
         }
-        self.probes.lock().retain(|_, opened| begun < *opened + GOOD);
-        for (keys, key) in pending.iter().take(MAX_PROBED) {
+        pending.extend(self.pending_elsewhere(reader, begun).await);
+        let mut probed: Vec<RecordId> = {
+            let mut opened = self.probes.lock();
+            opened.retain(|_, opened| begun < *opened + GOOD);
+            opened.keys().copied().take(MAX_PROBED - PROBES).collect()
+        };
+        for (keys, key) in &pending {
             if self.probes.lock().contains_key(&key.id) {
-                probed.push(key.id);
                 continue;
             }
             if made == PROBES || self.runtime.now() >= begun + PROBING {
@@ -85,9 +95,70 @@ impl Core {
                 }
             }
         }
-        let heartbeat =
+        probed.sort_unstable();
+        let mut heartbeat =
             Heartbeat::new(reader.clone(), self.process.clone(), revision, probed).with_failed(failed);
+        if let Some(key) = &self.options.reader_key {
+            let at = Time::try_from(self.runtime.wall_clock())?;
+            heartbeat = heartbeat.sign(self.trust.ring(), key, at)?;
+        }
         with_timeout(&*self.runtime, Some(READ), self.inventory.beat(&heartbeat)).await
+    }
+
+    /// The pending keys of scopes that nobody has asked for yet, if the settings say that this reader serves them: a promotion
+    /// there waits for it all the same.
+    async fn pending_elsewhere(
+        &self,
+        reader: &str,
+        begun: Monotonic,
+    ) -> Vec<(Arc<ScopeKeys>, Arc<KeyRecord>)> {
+        let settings = self.settings();
+        let Some(named) = settings.readers.iter().find(|named| named.name == reader) else {
+            return Vec::new();
+        };
+        let mut pending = Vec::new();
+        for scope in self.due_elsewhere(named).await {
+            if self.runtime.now() >= begun + PROBING / 2 {
+                break;
+            }
+            let pulse = || Pulse::until(begun);
+            match self.read(std::slice::from_ref(&scope)).await {
+                Ok(view) => {
+                    let keys = Arc::new(ScopeKeys::new(&view, &scope, pulse(), pulse()));
+                    pending.extend(keys.pending().map(|key| (Arc::clone(&keys), Arc::clone(key))));
+                }
+                Err(error) => {
+                    tracing::warn!(%scope, %error, "the pending keys of a scope could not be read to probe them");
+                }
+            }
+        }
+        pending
+    }
+
+    /// Scopes that this reader serves, in which something is due, and that are not loaded. The inventory's word for it is a hint: what
+    /// it does not name is not probed, and so not promoted.
+    async fn due_elsewhere(&self, named: &NamedReader) -> Vec<Scope> {
+        let due = async {
+            let now = self.inventory.now().await?;
+            self.inventory.scopes_due(now, DUE).await
+        };
+        let due = match with_timeout(&*self.runtime, Some(READ), due).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "the inventory does not say where something is due");
+                return Vec::new();
+            }
+        };
+        let state = self.lock();
+        let is_elsewhere = |scope: &Scope| named.serves(scope) && state.scopes.peek(scope).is_none();
+        let mut elsewhere: Vec<Scope> = due.into_iter().filter(is_elsewhere).collect();
+        drop(state);
+        // Others each time: what others hinder stays in front.
+        let turn = self.probes.turns.fetch_add(1, Ordering::SeqCst);
+        let first = turn.wrapping_mul(ELSEWHERE) % elsewhere.len().max(1);
+        elsewhere.rotate_left(first);
+        elsewhere.truncate(ELSEWHERE);
+        elsewhere
     }
 
     /// Wraps a DEK that nobody uses under a pending key, and unwraps it.

@@ -8,8 +8,9 @@ use super::KeyRing;
 use super::core::{Core, READ};
 use super::managers::Managers;
 use super::watch::Watcher;
+use crate::ring::inventory::check_reader;
 use crate::ring::profile::Profiles;
-use crate::ring::{Backends, Inventory, Settings, Trust};
+use crate::ring::{Authority, Backends, Inventory, Settings, Trust};
 use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
 use crate::source::Leases;
 use crate::value::error::{Error, Result};
@@ -23,6 +24,7 @@ pub(super) struct Options {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) leases: Leases,
     pub(super) reader: Option<String>,
+    pub(super) reader_key: Option<Arc<Authority>>,
     pub(super) every: Duration,
     watches: bool,
     pub(super) scopes: NonZeroUsize,
@@ -58,6 +60,7 @@ impl Builder {
                 runtime: Arc::new(AmbientRuntime),
                 leases: Leases::new(),
                 reader: None,
+                reader_key: None,
                 every: Duration::from_millis(250),
                 watches: true,
                 scopes: SCOPES,
@@ -86,6 +89,13 @@ impl Builder {
     /// A heartbeat that cannot be written is logged and stops nothing.
     pub fn reader(mut self, name: impl Into<String>) -> Self {
         self.options.reader = Some(name.into());
+        self
+    }
+
+    /// Signs the heartbeats with this key, whose public half the [settings](crate::ring::Settings::readers) list beside the name of
+    /// the reader. Without it, whoever may write heartbeats can report in its name. All processes of a reader share the key.
+    pub fn reader_key(mut self, key: impl Into<Arc<Authority>>) -> Self {
+        self.options.reader_key = Some(key.into());
         self
     }
 
@@ -130,17 +140,17 @@ impl Builder {
     /// # Errors
     /// `Configuration` if the inventory holds no ring; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
     /// library; those of the [`Inventory`]; `TimedOut` if it does not answer within 5 seconds; `InvalidArgument` for a reader's name
-    /// that is empty, longer than 255 bytes or has control characters, and for a period of zero; `Unavailable` if the ring
+    /// that is empty, longer than 255 bytes or has control characters, for a reader's key without a name, and for a period of zero; `Unavailable` if the ring
     /// can have no thread.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn open(self) -> Result<KeyRing> {
-        let is_name =
-            |name: &String| !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control);
-        if self.options.reader.as_ref().is_some_and(|name| !is_name(name)) {
+        if let Some(name) = &self.options.reader {
+            check_reader(name)?;
+        } else if self.options.reader_key.is_some() {
             return Err(Error::argument(
-                "a reader has a name of 1 to 255 bytes without control characters",
+                "the key of a reader needs the name of the reader",
             ));
         }
         if self.options.every.is_zero() {

@@ -109,11 +109,3 @@ impl Need {
 pub(super) fn no_key(scope: &Scope) -> Error {
     Error::new(ErrorKind::NoKeyForScope).with_detail(format!("the ring has no key of scope {scope}"))
 }
-
-/// Whether an error says that what was read is not to be used; anything else says that it could not be read.
-pub(super) fn is_about_records(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. }
-    )
-}

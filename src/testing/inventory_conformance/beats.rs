@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sample::{change, id, time};
+use super::sample::{change, id, signed, time};
 use super::{Outcome, PASSED, Subject, same};
 use crate::ring::inventory::Heartbeat;
 use crate::testing::conformance::probe::Finding;
@@ -37,6 +37,8 @@ pub(super) async fn heartbeats_are_kept_for_each_process(subject: &Subject) -> O
             Heartbeat::new(reader.to_owned(), process.to_owned(), revision, probed).with_failed(ids(5..7)?);
         // By the inventory's clock, whatever is claimed.
         beat.at = Some(time(253_402_000_000)?);
+        // Some are signed.
+        beat.signed = (process == "1").then(|| signed(reader));
         Ok(beat)
     };
     let start = subject.good("now", one.now().await)?;
@@ -67,6 +69,9 @@ pub(super) async fn heartbeats_are_kept_for_each_process(subject: &Subject) -> O
         for beat in &beats {
             same("the keys of a heartbeat", &beat.probed, &ids(0..3)?)?;
             same("the failed keys of a heartbeat", &beat.failed, &ids(5..7)?)?;
+            let expected = (beat.process == "1").then(|| signed(&beat.reader));
+            same("what is signed of a heartbeat", &beat.signed, &expected)?;
+            same("why it is malformed", &beat.malformed, &None)?;
             let is_in_time = beat.at.is_some_and(|at| start <= at && at <= end);
             if !is_in_time {
                 return Err(format!(

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::ring::inventory::{Change, Heartbeat, MemoryInventory, NodePath, Snapshot};
 use crate::ring::{RecordId, Scope, Time};
+use crate::testing::InventoryLayer;
 
 /// Two handles on one new inventory in memory.
 fn memory() -> Subject {
@@ -39,6 +40,7 @@ enum Wrong {
     ClockGoesBack,
     BelievesHeartbeats,
     HeartbeatsOfReaders,
+    ForgetsWhoSigned,
     RestoresOverARing,
     StoresAnything,
     Panics,
@@ -63,9 +65,9 @@ impl fmt::Debug for Bad {
 }
 
 #[async_trait]
-impl Inventory for Bad {
-    async fn revision(&self) -> Result<u64> {
-        self.inner.revision().await
+impl InventoryLayer for Bad {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
     }
 
     async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
@@ -169,10 +171,6 @@ impl Inventory for Bad {
         self.inner.scopes_due(by, limit).await
     }
 
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
-
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         let limit = match self.wrong {
             Wrong::ForgetsLimits => u32::MAX,
@@ -203,6 +201,11 @@ impl Inventory for Bad {
                 let mut seen = std::collections::BTreeSet::new();
                 beats.retain(|beat| seen.insert(beat.reader.clone()));
             }
+            Wrong::ForgetsWhoSigned => {
+                for beat in &mut beats {
+                    beat.signed = None;
+                }
+            }
             _ => {}
         }
         Ok(beats)
@@ -232,6 +235,7 @@ fn what_is_wrong_is_found_by_the_check_that_names_it() {
         (Wrong::ClockGoesBack, "the_clock_is_one_for_all"),
         (Wrong::BelievesHeartbeats, "heartbeats_are_kept_for_each_process"),
         (Wrong::HeartbeatsOfReaders, "heartbeats_are_kept_for_each_process"),
+        (Wrong::ForgetsWhoSigned, "heartbeats_are_kept_for_each_process"),
         (Wrong::RestoresOverARing, "a_whole_ring_is_restored"),
         (Wrong::StoresAnything, "what_no_inventory_stores_is_refused"),
         (Wrong::Panics, "a_scope_is_found_by_id"),

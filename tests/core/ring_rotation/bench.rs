@@ -17,7 +17,7 @@ use waxseal::ring::{
     Scope, Settings, Slot, State, Time, Trust, View,
 };
 use waxseal::runtime::Runtime;
-use waxseal::testing::{FakeKeyManager, SimulatedRuntime};
+use waxseal::testing::{FakeKeyManager, InventoryLayer, SimulatedRuntime};
 use waxseal::{KeyManager, Result};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
@@ -55,6 +55,8 @@ pub(super) struct Stopping {
     stops: bool,
     /// Says that no scope has any KEK.
     lies: bool,
+    /// How long a change takes to arrive.
+    late: Option<(SimulatedRuntime, Duration)>,
 }
 
 macro_rules! stopping {
@@ -67,7 +69,11 @@ macro_rules! stopping {
 }
 
 #[async_trait]
-impl Inventory for Stopping {
+impl InventoryLayer for Stopping {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
+    }
+
     async fn revision(&self) -> Result<u64> {
         stopping!(self, self.inner.revision())
     }
@@ -75,13 +81,10 @@ impl Inventory for Stopping {
         stopping!(self, self.inner.read(scopes, nodes))
     }
     async fn commit(&self, change: &Change) -> Result<()> {
+        if let Some((runtime, by)) = &self.late {
+            runtime.sleep(*by).await;
+        }
         stopping!(self, self.inner.commit(change))
-    }
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.inner.restore(whole).await
-    }
-    async fn now(&self) -> Result<Time> {
-        self.inner.now().await
     }
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
         stopping!(self, self.inner.scope_of(id))
@@ -95,14 +98,8 @@ impl Inventory for Stopping {
     async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
         stopping!(self, self.inner.scopes_due(by, limit))
     }
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         stopping!(self, self.inner.scopes_after(after, limit))
-    }
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
-        self.inner.beat(heartbeat).await
     }
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         stopping!(self, self.inner.heartbeats(since))
@@ -259,8 +256,16 @@ impl Bench {
     fn reader_that(&self, stops: bool, lies: bool) -> Reader {
         let inner = self.inventory.clone();
         let trust = Trust::new(self.ring, self.authority.public());
-        Reader::new(trust, Arc::new(Stopping { inner, stops, lies }))
-            .with_runtime(Arc::new(self.runtime.clone()))
+        Reader::new(
+            trust,
+            Arc::new(Stopping {
+                inner,
+                stops,
+                lies,
+                late: None,
+            }),
+        )
+        .with_runtime(Arc::new(self.runtime.clone()))
     }
 
     fn admin_that(&self, stops: bool, lies: bool) -> RingAdmin {
@@ -275,6 +280,23 @@ impl Bench {
             "alice",
         )
         .with_runtime(Arc::new(self.runtime.clone()))
+    }
+
+    /// One whose changes take so long to arrive.
+    pub(super) fn late(&self, by: Duration) -> RingAdmin {
+        let inventory = Stopping {
+            inner: self.inventory.clone(),
+            stops: false,
+            lies: false,
+            late: Some((self.runtime.clone(), by)),
+        };
+        let reader = Reader::new(
+            Trust::new(self.ring, self.authority.public()),
+            Arc::new(inventory),
+        );
+        let fakes = Arc::new(self.fakes.clone());
+        RingAdmin::new(reader, Arc::clone(&self.authority), fakes, "alice")
+            .with_runtime(Arc::new(self.runtime.clone()))
     }
 
     pub(super) fn admin(&self) -> RingAdmin {

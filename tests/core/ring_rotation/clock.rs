@@ -95,7 +95,7 @@ fn nothing_is_signed_while_the_clocks_disagree() {
         ))));
         disagree(
             bench.run(set_settings(&reader, &bench.authority, "x", |settings| {
-                settings.readers = vec!["app".to_owned()];
+                settings.readers = vec![waxseal::ring::NamedReader::new("app")];
             })),
         );
         let next = waxseal::ring::Authority::generate().unwrap();
@@ -405,4 +405,21 @@ fn a_time_that_is_right_is_not_corrected() {
     assert_eq!(refused.kind(), ErrorKind::LifecycleRefused);
     assert_eq!(bench.run(bench.inventory.revision()).unwrap(), revision);
     assert_eq!(bench.state(key), State::Deprecated);
+}
+
+/// The time of a change is asked for before the change is made: evidence waits a minute for that, and no change takes longer.
+#[test]
+fn a_change_that_does_not_arrive_in_time_is_given_up() {
+    let bench = Bench::new();
+    let key = bench.key("/", VERSIONED);
+    let report = |by: u64| {
+        let admin = bench.late(Duration::from_secs(by));
+        bench.run(admin.report(Event::Policy, &everything(), "x"))
+    };
+    let revision = || bench.run(bench.inventory.revision()).unwrap();
+    let before = revision();
+    assert_eq!(report(61).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(revision(), before);
+    assert_eq!(report(59).unwrap(), [key]);
+    assert_eq!(revision(), before + 1);
 }

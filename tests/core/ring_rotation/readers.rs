@@ -1,7 +1,11 @@
 //! Readers delay a promotion until they can use the new key.
 
+use std::sync::Arc;
+
 use waxseal::ring::inventory::Heartbeat;
-use waxseal::ring::{Inventory, RecordId, Rollout, State, Target};
+use waxseal::ring::{
+    Authority, Inventory, KeyRing, NamedReader, RecordId, Rollout, State, Target, Trust, set_settings,
+};
 
 use super::bench::{Bench, MINUTE, VERSIONED};
 
@@ -27,13 +31,35 @@ fn hindered(bench: &Bench, first: RecordId) -> RecordId {
     rotated.key
 }
 
+fn named(names: &[&str]) -> Vec<NamedReader> {
+    names.iter().map(|name| NamedReader::new(*name)).collect()
+}
+
+/// A process of a reader, which signs with this key.
+fn process(bench: &Bench, reader: &str, key: &Arc<Authority>) -> KeyRing {
+    let trust = Trust::new(bench.ring, bench.authority.public());
+    let inventory = Arc::new(bench.inventory.clone());
+    let ring = KeyRing::builder(trust, inventory, Arc::new(bench.fakes.clone()))
+        .runtime(Arc::new(bench.runtime.clone()))
+        .without_watching()
+        .reader(reader)
+        .reader_key(Arc::clone(key));
+    bench.run(ring.open()).unwrap()
+}
+
+fn reason(bench: &Bench) -> String {
+    let ticked = tick(bench);
+    assert_eq!(ticked.done.len(), 0);
+    ticked.refused[0].reason.clone()
+}
+
 fn tick(bench: &Bench) -> waxseal::ring::Tick {
     bench.run(bench.admin().tick(None)).unwrap()
 }
 
 #[test]
 fn a_reader_that_the_settings_name_must_report() {
-    let bench = Bench::with(|settings| settings.readers = vec!["api".to_owned(), "batch".to_owned()]);
+    let bench = Bench::with(|settings| settings.readers = named(&["api", "batch"]));
     // The first one waits for nobody.
     let first = bench.key("/", VERSIONED);
     let next = hindered(&bench, first);
@@ -79,7 +105,7 @@ fn any_other_reader_that_lives_must_not_be_behind_or_fail() {
 
 #[test]
 fn a_reader_that_is_skipped_is_in_the_history() {
-    let bench = Bench::with(|settings| settings.readers = vec!["api".to_owned()]);
+    let bench = Bench::with(|settings| settings.readers = named(&["api"]));
     let first = bench.key("/", VERSIONED);
     let next = hindered(&bench, first);
     beat(&bench, "api", revision(&bench), &[], &[next]);
@@ -92,4 +118,98 @@ fn a_reader_that_is_skipped_is_in_the_history() {
         record.history.last().unwrap().reason,
         "now (without the report of: api)"
     );
+}
+
+#[test]
+fn nothing_but_what_its_key_signed_is_a_report_of_a_reader_with_a_key() {
+    let key = Arc::new(Authority::generate().unwrap());
+    let api = NamedReader::new("api").with_key(key.public());
+    let bench = Bench::with(|settings| settings.readers = vec![api]);
+    let first = bench.key("/", VERSIONED);
+    let next = hindered(&bench, first);
+    // Whoever may write heartbeats writes one in its name.
+    beat(&bench, "api", revision(&bench), &[next], &[]);
+    assert!(reason(&bench).contains("not signed"), "{}", reason(&bench));
+    // Also one that another key has signed.
+    let other = process(&bench, "api", &Arc::new(Authority::generate().unwrap()));
+    bench.run(other.beat()).unwrap();
+    assert!(reason(&bench).contains("not signed"));
+    // One of the reader that has not probed it, changed so that it had.
+    let own = process(&bench, "api", &key);
+    bench.run(own.beat()).unwrap();
+    let beats = bench.run(bench.inventory.heartbeats(bench.now())).unwrap();
+    let signed = |beat: &&Heartbeat| {
+        beat.signed
+            .as_ref()
+            .is_some_and(|signed| signed.signer == *key.public().as_bytes())
+    };
+    let good = beats.iter().find(signed).unwrap();
+    assert_eq!(good.probed, [next]);
+    let mut old = good.clone();
+    bench.runtime.advance(6 * MINUTE);
+    bench.run(bench.inventory.beat(&old)).unwrap();
+    assert!(reason(&bench).contains("clock"), "{}", reason(&bench));
+    old.process = "another".to_owned();
+    bench.run(bench.inventory.beat(&old)).unwrap();
+    // What others write in its name delays nothing either.
+    bench.run(own.beat()).unwrap();
+    beat(&bench, "api", 1, &[], &[next]);
+    assert_eq!(tick(&bench).done.len(), 1);
+    assert_eq!(bench.state(next), State::Active);
+}
+
+#[test]
+fn a_reader_waits_for_no_scope_that_it_does_not_serve() {
+    let api = NamedReader::new("api").with_scopes(["tenant/a".parse().unwrap()]);
+    let bench = Bench::with(|settings| {
+        settings.scope_template = "tenant/{tenant}".parse().unwrap();
+        settings.readers = vec![api];
+    });
+    let (own, other) = (
+        bench.key("tenant/a", VERSIONED),
+        bench.key("tenant/b", "vault-transit:b"),
+    );
+    let own = hindered(&bench, own);
+    let rotated = bench.run(bench.admin().rotate(&Target::Key(other), Rollout::AtOnce, "x"));
+    assert_eq!(rotated.unwrap()[0].state, State::Active);
+    assert!(reason(&bench).contains("api"));
+    assert_eq!(bench.state(own), State::Pending);
+}
+
+#[test]
+fn a_reader_reports_on_scopes_that_nobody_has_asked_it_for() {
+    let key = Arc::new(Authority::generate().unwrap());
+    let api = NamedReader::new("api").with_key(key.public());
+    let bench = Bench::with(|settings| {
+        settings.scope_template = "tenant/{tenant}".parse().unwrap();
+        settings.readers = vec![api];
+    });
+    // More than one heartbeat reads of those that nobody uses.
+    let pending: Vec<RecordId> = (0..70)
+        .map(|number| {
+            let first = bench.key(&format!("tenant/{number}"), &format!("vault-transit:k{number}"));
+            hindered(&bench, first)
+        })
+        .collect();
+    let ring = process(&bench, "api", &key);
+    for _ in 0..2 {
+        bench.run(ring.beat()).unwrap();
+    }
+    let ticked = tick(&bench);
+    assert_eq!((ticked.done.len(), ticked.refused.len()), (70, 0));
+    assert!(pending.iter().all(|key| bench.state(*key) == State::Active));
+}
+
+#[test]
+fn the_settings_name_a_reader_once() {
+    let bench = Bench::new();
+    let reader = bench.admin();
+    let set = |readers: Vec<NamedReader>| {
+        let edit = |settings: &mut waxseal::ring::Settings| settings.readers.clone_from(&readers);
+        bench.run(set_settings(reader.reader(), &bench.authority, "test", edit))
+    };
+    assert!(set(named(&["a", "b"])).is_ok());
+    for bad in [named(&["a", "a"]), named(&["a=b"]), named(&["a,b"]), named(&[""])] {
+        assert_eq!(set(bad).unwrap_err().kind(), waxseal::ErrorKind::InvalidArgument);
+    }
 }

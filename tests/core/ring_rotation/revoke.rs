@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use waxseal::ErrorKind;
 use waxseal::envelope::KekRef;
 use waxseal::key::{KekAdmin, KekState};
-use waxseal::ring::{Grounds, Revocation, Rollout, Scope, State, Target};
+use waxseal::ring::{Grounds, NamedReader, Revocation, Rollout, Scope, State, Target};
 use waxseal::testing::{Fault, Method};
 
 use super::bench::{Bench, MINUTE, PLAIN, VERSIONED, path};
@@ -20,7 +20,7 @@ fn leak() -> Revocation {
 #[test]
 fn a_revoked_key_is_out_of_use_and_a_successor_takes_its_place() {
     for uri in [VERSIONED, PLAIN] {
-        let bench = Bench::with(|settings| settings.readers = vec!["billing".to_owned()]);
+        let bench = Bench::with(|settings| settings.readers = vec![NamedReader::new("billing")]);
         let key = bench.key("/", uri);
         let revoked = bench.run(bench.admin().revoke(key, &leak())).unwrap();
         assert_eq!(

@@ -5,12 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use waxseal::Result;
-use waxseal::ring::inventory::{Change, Heartbeat, MemoryInventory, NodePath, Snapshot};
+use waxseal::ring::inventory::{MemoryInventory, NodePath, Snapshot};
 use waxseal::ring::{
-    Action, Hook, Inventory, KeyRecord, Move, Reader, RecordId, RingAdmin, Rollout, Scope, State, Target,
-    Time, Trust,
+    Action, Hook, Inventory, KeyRecord, Move, Reader, RingAdmin, Rollout, Scope, State, Target, Trust,
 };
-use waxseal::testing::{Fault, Method, SimulatedRuntime};
+use waxseal::testing::{Fault, InventoryLayer, Method, SimulatedRuntime};
 use waxseal::{ErrorKind, ring::RetireBy};
 
 use super::bench::{Bench, DAY, VERSIONED};
@@ -123,6 +122,12 @@ fn a_scope_that_does_not_verify_does_not_keep_the_others_waiting() {
         "alice",
     )
     .with_runtime(Arc::new(bench.runtime.clone()));
+    let verdict = bench.run(admin.verdict(None, None)).unwrap();
+    assert_eq!((verdict.due.len(), verdict.due[0].scope.as_str()), (1, "b"));
+    let [(scope, error)] = &verdict.problems[..] else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!((scope.as_str(), error.kind()), ("a", ErrorKind::InventoryInvalid));
     let tick = bench.run(admin.tick(None)).unwrap();
     assert_eq!((tick.done.len(), tick.problems.len()), (1, 1), "{tick:?}");
     let (scope, error) = &tick.problems[0];
@@ -135,7 +140,11 @@ fn a_scope_that_does_not_verify_does_not_keep_the_others_waiting() {
 struct Spoiled(MemoryInventory);
 
 #[async_trait]
-impl Inventory for Spoiled {
+impl InventoryLayer for Spoiled {
+    fn inner(&self) -> &dyn Inventory {
+        &self.0
+    }
+
     async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
         let mut read = self.0.read(scopes, nodes).await?;
         for row in read.rows.iter_mut().filter(|row| row.scope.as_str() == "a") {
@@ -143,40 +152,10 @@ impl Inventory for Spoiled {
         }
         Ok(read)
     }
-    async fn revision(&self) -> Result<u64> {
-        self.0.revision().await
-    }
-    async fn commit(&self, change: &Change) -> Result<()> {
-        self.0.commit(change).await
-    }
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.0.restore(whole).await
-    }
-    async fn now(&self) -> Result<Time> {
-        self.0.now().await
-    }
-    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
-        self.0.scope_of(id).await
-    }
     async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
         // The spoiled scope has a KEK of its own, as far as the others see.
         let scopes = self.0.scopes_of_kek(provider, kek_id, limit).await?;
         Ok(scopes.into_iter().filter(|scope| scope.as_str() != "a").collect())
-    }
-    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
-        self.0.scopes_due(by, limit).await
-    }
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.0.next_due().await
-    }
-    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.0.scopes_after(after, limit).await
-    }
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
-        self.0.beat(heartbeat).await
-    }
-    async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
-        self.0.heartbeats(since).await
     }
 }
 

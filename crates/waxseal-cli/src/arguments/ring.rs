@@ -12,7 +12,7 @@ fn reason() -> clap::builder::NonEmptyStringValueParser {
 /// Which ring.
 #[derive(Args, Clone, Default)]
 pub(crate) struct RingFile {
-    /// The configuration of a ring. Without it WAXSEAL_RING names it, or else it is ring.toml.
+    /// The configuration of the ring. By default the file that WAXSEAL_RING names, or else ring.toml.
     #[arg(long = "ring", id = "ring_file", value_name = "FILE", global = true)]
     pub(crate) file: Option<PathBuf>,
 }
@@ -20,7 +20,7 @@ pub(crate) struct RingFile {
 /// Who does it.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Actor {
-    /// Who does it, for the history: a person or a job. Without it WAXSEAL_ACTOR, or else the login name.
+    /// The person or job that does it, for the history. By default WAXSEAL_ACTOR, or else the login name.
     #[arg(long, value_name = "WHO", global = true)]
     pub(crate) actor: Option<String>,
 }
@@ -96,12 +96,12 @@ pub(crate) enum RingCommand {
     Clock(Clock),
     /// Verify the whole ring and write it to a file. The file holds no secret.
     Export(Transfer),
-    /// Fill an empty inventory from such a file.
+    /// Fill an empty inventory from an export.
     Import(Import),
     /// Replace the authority, whose private half signs every change.
     Authority(Authority),
-    /// Make a census key: with it a machine signs census receipts that has no authority. The ring counts them once its
-    /// settings list the key.
+    /// Make a census key, which signs census receipts and nothing else, for a machine without the authority. Its receipts count
+    /// after `ring set --census-key` has listed it.
     CensusKey(CensusKey),
 }
 
@@ -148,17 +148,17 @@ pub(crate) struct Settings {
     /// How old a data key may get, in caches and handles. By default PT5M.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) lease_age: Option<String>,
-    /// For how long a stream may go on after the end of its lease.
+    /// How long a stream may go on after the end of its lease. By default PT1H.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) stream_age: Option<String>,
     /// How long a value that was written to a store may be invisible to a census. By default PT0S.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) store_delay: Option<String>,
-    /// How far the inventory's clock and that of whoever signs may be apart.
+    /// How far the clock of the inventory and the clock of a machine that signs may be apart. By default PT5M.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) clock_tolerance: Option<String>,
-    /// What a census must have scanned before a key is retired or destroyed: files:PATH, store:NAME, dek-store:NAME or
-    /// branch-keys; may be repeated, and replaces the list. Empty: nothing in particular.
+    /// A place that a census must have scanned before a key is retired or destroyed: files:PATH, store:NAME,
+    /// dek-store:NAME or branch-keys; may be repeated, and replaces the list. Empty: none.
     #[arg(long, value_name = "PLACE", action = ArgAction::Append)]
     pub(crate) must_cover: Vec<String>,
     /// What retires a deprecated key.
@@ -176,37 +176,38 @@ pub(crate) struct Settings {
     /// The overlap of keys that are created without one. By default PT24H.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) overlap: Option<String>,
-    /// A reader that must have tried a successor before it is promoted; may be repeated, and replaces the list.
+    /// A reader that must have tried a successor before it is promoted: NAME[=PUBLIC-KEY][,SCOPE]…, with the key that
+    /// signs its heartbeats, and the scopes that it serves (without: all). May be repeated, and replaces the list.
     /// Empty: none.
-    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    #[arg(long, value_name = "READER", action = ArgAction::Append)]
     pub(crate) readers: Vec<String>,
-    /// Let this census key sign receipts, too: the public half that `ring census-key` prints; may be repeated.
+    /// Add a census key, which may sign receipts: the public half that `ring census-key` prints; may be repeated.
     #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
     pub(crate) census_key: Vec<String>,
-    /// Let this census key sign no more receipts. Those that it has signed do not count anymore; may be repeated.
+    /// Remove this census key. Receipts that it has signed do not count anymore; may be repeated.
     #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
     pub(crate) remove_census_key: Vec<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct Check {
-    /// Refuse a ring that is older than this mark, as `ring check` or `ring export` has printed it, or as it stands in the mark
-    /// file of another machine.
+    /// Refuse a ring that is older than this mark: one that `ring check` or `ring export` printed, or that is in the mark file of
+    /// another machine.
     #[arg(long, value_name = "REVISION:HEX")]
     pub(crate) mark: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct CensusKey {
-    /// Where the private half is kept: a new file, which only its owner can read.
+    /// A new file for the private half, which only its owner can read.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]
 pub(crate) struct Clock {
-    /// Set the ring's time back to the present, after a change was signed by a clock that was ahead. Keys with dates of the
-    /// future have them counted anew from now. The settings keep who did it and why.
+    /// Set the ring's time back to the present, after a change was signed by a clock that was ahead. The clocks must be right
+    /// now. Keys with dates of the future have them counted anew from now. The settings keep who did it and why.
     #[arg(long, requires = "reason")]
     pub(crate) correct: bool,
     /// Why.
@@ -218,14 +219,14 @@ pub(crate) struct Clock {
 
 #[derive(Args)]
 pub(crate) struct Transfer {
-    /// The file. One that exists is replaced.
+    /// The file of the export. A file that exists is replaced.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]
 pub(crate) struct Import {
-    /// The file.
+    /// The file of the export.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -498,14 +499,14 @@ pub(crate) struct Census {
     pub(crate) ring: RingFile,
     #[command(flatten)]
     pub(crate) actor: Actor,
-    /// Files, and folders with all that is in them.
+    /// Files, and folders with everything in them.
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
     /// Where the signed receipt is written. A file that exists is replaced.
     #[arg(long, value_name = "FILE")]
     pub(crate) receipt: PathBuf,
-    /// Sign with the census key in this file, which `ring census-key` has made and the settings list. Without it, with the
-    /// authority's private half.
+    /// Sign with the census key in this file: `ring census-key` makes one, and the settings must list it. By default the authority
+    /// signs.
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
 }

@@ -37,10 +37,8 @@ struct Finding {
     /// Its older versions, the newest first.
     versions: Vec<Version>,
     /// The newest version, as the backend names it, and what is wrong with it.
-    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "only rings ask"))]
     newest: Option<(KekRef, Option<String>)>,
     /// How many of the troubles the backend has not told.
-    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "only rings ask"))]
     probed: usize,
 }
 
@@ -177,10 +175,7 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         0 => Ok(()),
         bad => Err(Failure::doctor(format!(
             "{bad} of {} need{} attention",
-            match findings.len() {
-                1 => "1 key".to_owned(),
-                all => format!("{all} keys"),
-            },
+            report::many(findings.len() as u64, "key"),
             if bad == 1 { "s" } else { "" },
         ))),
     }
@@ -359,8 +354,8 @@ fn state(described: &KekDescription, now: SystemTime) -> State {
 fn left(at: SystemTime, now: SystemTime) -> String {
     let left = at.duration_since(now).unwrap_or_default().as_secs();
     match left / DAY {
-        0 => format!("{} hours", left / 3_600),
-        days => format!("{days} days"),
+        0 => report::many(left / 3_600, "hour"),
+        days => report::many(days, "day"),
     }
 }
 

@@ -132,13 +132,16 @@ fn state(state: Option<&State>) -> Value {
 }
 
 fn word(state: &State) -> String {
-    let days = |at: &SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / DAY;
+    let days = |at: &SystemTime| {
+        let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+        report::many(left.as_secs() / DAY, "day")
+    };
     match state {
         State::Enabled { expires: None } => "enabled".into(),
-        State::Enabled { expires: Some(at) } => format!("enabled, expires in {} days", days(at)),
+        State::Enabled { expires: Some(at) } => format!("enabled, expires in {}", days(at)),
         State::Expired => "expired".into(),
         State::Disabled => "disabled".into(),
-        State::PendingDestruction { at: Some(at) } => format!("destroyed in {} days", days(at)),
+        State::PendingDestruction { at: Some(at) } => format!("destroyed in {}", days(at)),
         State::PendingDestruction { at: None } => "about to be destroyed".into(),
         State::Destroyed => "destroyed".into(),
         State::Unknown => "unknown".into(),

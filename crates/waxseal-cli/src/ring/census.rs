@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use waxseal::ring::evidence::{Census, CensusReceipt, Covered, NamedKek};
 
-use super::table::many;
 use super::using::replace;
 use super::{ask, census_key, open, path_of, read_authority, show_beside, sources, table, wait};
 use crate::arguments;
 use crate::failure::{Failure, Result};
-use crate::report;
+use crate::report::{self, many};
 use crate::stream::{Access, Output};
 
 /// How deep folders are followed.

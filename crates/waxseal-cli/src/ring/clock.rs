@@ -63,8 +63,16 @@ fn correct(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
     let actor = ask::actor(actor)?;
     let ring = open(path)?;
     let authority = read_authority(&ring.config)?;
-    let question = "The time of the ring is set back to the present. Keys with dates of the future have them counted anew from now.";
-    ask::whether(&options.consent, question)?;
+    let (view, now) = (
+        wait(ring.reader.scopes(&[]))?,
+        wait(ring.reader.inventory().now())?,
+    );
+    let question = format!(
+        "The time of the ring, {}, is set back to the present. By the inventory that is {now}: if it is later than that, evidence will count too \
+         early. Keys with dates of the future have them counted anew from now.",
+        view.changed()
+    );
+    ask::whether(&options.consent, &question)?;
     let reason = options.reason.as_deref().unwrap_or_default();
     let corrected = wait(correct_clock(&ring.reader, &authority, &actor, reason))?;
     ring.end()?;

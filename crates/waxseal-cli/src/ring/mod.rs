@@ -21,13 +21,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use waxseal::ErrorKind;
 use waxseal::ring::config::RingConfig;
 use waxseal::ring::{Reader, RingAdmin, Scope, Trust, View};
 
 use crate::arguments::{Actor, AuthorityCommand, Ring, RingCommand, RingFile};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, printable};
 use crate::prompt::Person;
-use crate::report;
+use crate::{report, warnings};
 
 pub(crate) use ask::actor;
 pub(crate) use census::run as census;
@@ -187,20 +188,51 @@ pub(crate) fn parsed<T: std::str::FromStr<Err = waxseal::Error>>(option: &str, t
 const PAGE: u32 = 500;
 
 /// Shows every scope of a ring, page by page.
-pub(crate) fn each_page(reader: &Reader, mut show: impl FnMut(&View)) -> Result<()> {
-    let mut after: Option<Scope> = None;
-    while let Some(page) = wait(reader.scopes_after(after.as_ref(), PAGE))? {
-        show(&page);
-        let keys = page.all_keys().map(|key| &key.scope);
-        let last = keys
-            .chain(page.all_intents().map(|intent| &intent.scope))
-            .max()
-            .cloned();
-        // An inventory that lists what is not there must not keep us here.
+///
+/// # Errors
+/// Also if a scope cannot be read, after the others were shown.
+pub(crate) fn each_page(reader: &Reader, show: impl FnMut(&View)) -> Result<()> {
+    each_readable(reader, show)?.map_or(Ok(()), Err)
+}
+
+/// Shows every scope of a ring that can be read, page by page. Warns of each other one, and returns what is wrong with the first.
+pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Result<Option<Failure>> {
+    let (mut after, mut first): (Option<Scope>, Option<Failure>) = (None, None);
+    loop {
+        let scopes = wait(reader.inventory().scopes_after(after.as_ref(), PAGE))?;
+        let last = scopes.iter().max().cloned();
+        // An inventory that lists without end must not keep us here.
         if last.is_none() || last <= after {
-            break;
+            return Ok(first);
         }
         after = last;
+        match pollster::block_on(reader.scopes(&scopes)) {
+            Ok(page) => show(&page),
+            Err(error) if !is_about_scopes(&error) => return Err(error.into()),
+            Err(_) => {
+                // If not even the head verifies, no scope does.
+                wait(reader.scopes(&[]))?;
+                for scope in scopes.chunks(1) {
+                    match pollster::block_on(reader.scopes(scope)) {
+                        Ok(page) => show(&page),
+                        Err(error) if !is_about_scopes(&error) => return Err(error.into()),
+                        Err(error) => {
+                            let name = scope.first().map(ToString::to_string).unwrap_or_default();
+                            let text = format!("scope {name} cannot be read: {error}");
+                            let _ = warnings::warning(&printable(&text));
+                            first.get_or_insert(error.into());
+                        }
+                    }
+                }
+            }
+        }
     }
-    Ok(())
+}
+
+/// Whether what is wrong is wrong with the scopes that were asked for.
+fn is_about_scopes(error: &waxseal::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. } | ErrorKind::OverLimit { .. }
+    )
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use waxseal::ring::evidence::Covered;
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
-    Authority, AuthorityKey, Period, Preset, RetireBy, RingAdmin, ScopeTemplate, set_settings,
+    Authority, AuthorityKey, NamedReader, Period, Preset, RetireBy, RingAdmin, ScopeTemplate, set_settings,
 };
 
 use super::{Opened, done, open, parsed, read_authority, table, wait};
@@ -30,7 +30,7 @@ pub(crate) struct Edit {
     preset: Option<Option<Preset>>,
     cadence: Option<Period>,
     overlap: Option<Period>,
-    readers: Option<Vec<String>>,
+    readers: Option<Vec<NamedReader>>,
     new_census_keys: Vec<AuthorityKey>,
     old_census_keys: Vec<AuthorityKey>,
 }
@@ -60,6 +60,10 @@ impl Edit {
                 "--census-key and --remove-census-key name the same key",
             ));
         }
+        let readers = listed(&options.readers).map(|readers| {
+            let readers = readers.iter().map(|reader| parsed("--readers", reader));
+            readers.collect::<Result<_>>()
+        });
         Ok(Self {
             scope_template: match &options.scope_template {
                 Some(text) => Some(parsed("--scope-template", text)?),
@@ -85,7 +89,7 @@ impl Edit {
             },
             cadence: period("--cadence", &options.cadence)?,
             overlap: period("--overlap", &options.overlap)?,
-            readers: listed(&options.readers),
+            readers: readers.transpose()?,
             new_census_keys,
             old_census_keys,
         })
@@ -234,7 +238,7 @@ pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
         "preset": settings.preset.map(|preset| preset.to_string()),
         "cadence": settings.cadence.to_string(),
         "overlap": settings.overlap.to_string(),
-        "readers": settings.readers,
+        "readers": settings.readers.iter().map(NamedReader::to_string).collect::<Vec<_>>(),
         "census_keys": settings.census_keys.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
     })
 }
@@ -274,7 +278,10 @@ pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, St
             format!("{}, overlap {}", settings.cadence, settings.overlap),
         ),
         ("preset", table::or_dash(settings.preset)),
-        ("readers", list(settings.readers.clone())),
+        (
+            "readers",
+            list(settings.readers.iter().map(NamedReader::to_string).collect()),
+        ),
         (
             "census keys",
             list(settings.census_keys.iter().map(AuthorityKey::to_string).collect()),

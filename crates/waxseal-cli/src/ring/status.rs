@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use waxseal::ring::{Mark, STATES, Time};
 
-use super::table::many;
-use super::{Opened, believing, each_page, open, parsed, read_config, settings, show, table, wait};
+use super::{Opened, believing, each_readable, open, parsed, read_config, settings, show, table, wait};
 use crate::arguments::Check;
 use crate::failure::{Failure, Result};
-use crate::report;
+use crate::report::{self, many};
 
 /// Whose heartbeats are shown.
 const LATELY: Duration = Duration::from_secs(3600);
@@ -20,7 +19,7 @@ pub(crate) fn status(path: &Path) -> Result<()> {
     let ring = open(path)?;
     let view = wait(ring.reader.scopes(&[]))?;
     let mut counts = [0_usize; STATES.len()];
-    each_page(&ring.reader, |page| {
+    let bad = each_readable(&ring.reader, |page| {
         for key in page.all_keys() {
             let index = STATES.iter().position(|row| row.state == key.state);
             if let Some(count) = index.and_then(|index| counts.get_mut(index)) {
@@ -49,6 +48,8 @@ pub(crate) fn status(path: &Path) -> Result<()> {
                 "at": beat.at.map(|at| at.to_string()),
                 "probed": beat.probed.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "failed": beat.failed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "signed": beat.signed.is_some(),
+                "malformed": beat.malformed,
             })
         })
         .collect();
@@ -91,6 +92,11 @@ pub(crate) fn status(path: &Path) -> Result<()> {
                     format!(", {what} {}", ids.join(", "))
                 }
             };
+            if let Some(why) = &beat.malformed {
+                let row = format!("{}: counts as none, {why}", beat.reader);
+                rows.push(("reader", crate::failure::printable(&row)));
+                continue;
+            }
             let probed = list("can use", &beat.probed) + &list("cannot use", &beat.failed);
             rows.push((
                 "reader",
@@ -103,7 +109,8 @@ pub(crate) fn status(path: &Path) -> Result<()> {
             ));
         }
         table::fields(&rows)
-    })
+    })?;
+    bad.map_or(Ok(()), Err)
 }
 
 /// What a look without a mark has not noticed, and how to get one.

@@ -31,14 +31,6 @@ pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// So many of them, in words.
-pub(crate) fn many(count: impl Into<u64>, what: &str) -> String {
-    match count.into() {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    }
-}
-
 pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
@@ -56,10 +48,6 @@ mod tests {
         assert_eq!(
             table(["X", "Y"], &rows),
             "X              Y\na              b\nlong\\u{1b}[2J\n"
-        );
-        assert_eq!(
-            [0_u32, 1, 2].map(|count| many(count, "key")),
-            ["0 keys", "1 key", "2 keys"]
         );
         assert_eq!(
             fields(&[("a", "1".into()), ("bcd", "2".into())]),

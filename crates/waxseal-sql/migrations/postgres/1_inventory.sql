@@ -60,8 +60,13 @@ create table waxseal_heartbeat (
     -- Ids of keys, each followed by a comma.
     probed text collate "C" not null check (octet_length(probed) <= 151552),
     failed text collate "C" not null check (octet_length(failed) <= 151552),
+    -- The same, as the reader's key has signed it.
+    body bytea check (octet_length(body) between 1 and 262144),
+    signer bytea check (octet_length(signer) = 32),
+    signature bytea check (octet_length(signature) = 64),
     written bigint not null,
-    primary key (ring, reader, process)
+    primary key (ring, reader, process),
+    check ((body is null) = (signer is null) and (body is null) = (signature is null))
 );
 
 create index waxseal_heartbeat_written on waxseal_heartbeat (ring, written);

@@ -60,8 +60,13 @@ create table waxseal_heartbeat (
     -- Ids of keys, each followed by a comma.
     probed text not null check (octet_length(probed) <= 151552),
     failed text not null check (octet_length(failed) <= 151552),
+    -- The same, as the reader's key has signed it.
+    body blob check (octet_length(body) between 1 and 262144),
+    signer blob check (octet_length(signer) = 32),
+    signature blob check (octet_length(signature) = 64),
     written integer not null,
-    primary key (ring, reader, process)
+    primary key (ring, reader, process),
+    check ((body is null) = (signer is null) and (body is null) = (signature is null))
 ) strict;
 
 create index waxseal_heartbeat_written on waxseal_heartbeat (ring, written);

@@ -1,5 +1,7 @@
 //! A connection to PostgreSQL.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -13,7 +15,46 @@ use crate::schema;
 const SCHEMA_LOCK: i64 = 0x7761_7873_7363_686d;
 
 #[derive(Debug)]
-pub(crate) struct PgLink(pub(crate) PgConnection);
+pub(crate) struct PgLink(PgConnection);
+
+/// What a server says of itself and of a session.
+pub(crate) struct Session {
+    /// In milliseconds.
+    pub(crate) lock_timeout: i64,
+    pub(crate) is_standby: bool,
+    /// How long ago the last transaction that a standby has replayed was committed, if it knows.
+    pub(crate) behind: Option<Duration>,
+}
+
+impl PgLink {
+    pub(crate) const fn new(connection: PgConnection) -> Self {
+        Self(connection)
+    }
+
+    pub(crate) async fn session(&mut self) -> Result<Session> {
+        let select = Select {
+            table: "pg_settings",
+            columns: &["lock_timeout", "is_standby", "behind"],
+            key: 0,
+        };
+        let sql = fixed(
+            "select setting::bigint, pg_is_in_recovery(), \
+            (extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000000)::bigint \
+            from pg_settings where name = 'lock_timeout'",
+        );
+        let record = (self as &mut dyn Link).row(&select, sql, &[]).await?;
+        let record = record.ok_or_else(|| {
+            Error::new(ErrorKind::Store).with_detail("the database did not say how it is set up")
+        })?;
+        Ok(Session {
+            lock_timeout: record.int("lock_timeout")?,
+            is_standby: record.int("is_standby")? != 0,
+            behind: record
+                .optional_int("behind")?
+                .map(|behind| Duration::from_micros(u64::try_from(behind).unwrap_or(0))),
+        })
+    }
+}
 
 fn bound<'q>(sql: SqlStr, values: &[Value<'_>]) -> sqlx::query::Query<'q, Postgres, PgArguments> {
     let mut query = sqlx::query::<Postgres>(sql);
@@ -35,16 +76,16 @@ fn cells(row: &PgRow) -> Result<Vec<Cell>> {
             if row.try_get_raw(index).map_err(fault)?.is_null() {
                 return Ok(Cell::Null);
             }
-            match column.type_info().name() {
+            let cell = match column.type_info().name() {
                 "INT8" => row.try_get_unchecked(index).map(Cell::Int),
                 "BOOL" => row
                     .try_get_unchecked(index)
                     .map(|value: bool| Cell::Int(value.into())),
                 "TEXT" => row.try_get_unchecked(index).map(Cell::Text),
                 "BYTEA" => row.try_get_unchecked(index).map(Cell::Bytes),
-                _ => Ok(Cell::Null),
-            }
-            .map_err(fault)
+                _ => Ok(Cell::Other),
+            };
+            Ok(cell.unwrap_or(Cell::Other))
         })
         .collect()
 }
@@ -77,7 +118,11 @@ impl Link for PgLink {
         // writer has left it.
         let sql = match begin {
             Begin::Read => "begin isolation level repeatable read read only",
-            Begin::Write => "begin isolation level read committed read write",
+            // What is committed lasts, also if the server is told not to wait for the disk.
+            Begin::Write => {
+                "begin isolation level read committed read write; \
+                select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'"
+            }
         };
         self.script(sql).await
     }
@@ -160,6 +205,11 @@ pub(crate) fn fault(error: sqlx::Error) -> Error {
         "40001" | "40P01" => of(
             ErrorKind::Unavailable,
             "the transaction was ended in favor of another one",
+        ),
+        // An unsupported parameter of the start; prepared statements that another session has.
+        "08P01" | "26000" | "42P05" => of(
+            ErrorKind::Configuration,
+            "the server does not keep a session: connections through a pooler such as pgbouncer are not supported; connect to the server itself",
         ),
         "3D000" => of(
             ErrorKind::Configuration,

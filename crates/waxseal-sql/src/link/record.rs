@@ -9,12 +9,14 @@ pub(crate) enum Cell {
     Int(i64),
     Text(String),
     Bytes(Vec<u8>),
+    /// Of a type that no column has, or a text that is no UTF-8.
+    Other,
 }
 
 impl Cell {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Null => 0,
+            Self::Null | Self::Other => 0,
             Self::Int(_) => 8,
             Self::Text(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
@@ -146,7 +148,7 @@ fn shown(cell: &Cell) -> String {
         Cell::Int(value) => value.to_string(),
         Cell::Text(text) if text.is_empty() => "\"\"".to_owned(),
         Cell::Text(text) => text.chars().take(SHOWN).flat_map(char::escape_debug).collect(),
-        Cell::Null | Cell::Bytes(_) => "?".to_owned(),
+        Cell::Null | Cell::Bytes(_) | Cell::Other => "?".to_owned(),
     }
 }
 

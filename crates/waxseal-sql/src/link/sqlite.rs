@@ -85,13 +85,13 @@ fn cells(row: &SqliteRow) -> Result<Vec<Cell>> {
                 return Ok(Cell::Null);
             }
             let kind = value.type_info();
-            match kind.name() {
+            let cell = match kind.name() {
                 "INTEGER" => row.try_get_unchecked(index).map(Cell::Int),
                 "TEXT" => row.try_get_unchecked(index).map(Cell::Text),
                 "BLOB" => row.try_get_unchecked(index).map(Cell::Bytes),
-                _ => Ok(Cell::Null),
-            }
-            .map_err(fault)
+                _ => Ok(Cell::Other),
+            };
+            Ok(cell.unwrap_or(Cell::Other))
         })
         .collect()
 }

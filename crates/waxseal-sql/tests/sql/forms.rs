@@ -72,6 +72,7 @@ fn cases(bytes: Bytes) -> Vec<(&'static str, &'static str, String)> {
         ("waxseal_ring", "settings_"),
         ("waxseal_succession", ""),
         ("waxseal_row", ""),
+        ("waxseal_heartbeat", ""),
     ] {
         let column = |name: &str| -> &'static str { Box::leak(format!("{prefix}{name}").into_boxed_str()) };
         cases.push((table, column("body"), bytes(256 * 1024 + 1)));
@@ -101,7 +102,15 @@ async fn errors(inventory: &dyn Inventory) -> Vec<Error> {
         inventory.next_due().await.map(drop),
         inventory.heartbeats(start).await.map(drop),
     ];
-    results.into_iter().filter_map(Result::err).collect()
+    let mut errors: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
+    // A row that is wrong hinders nobody but whom it names.
+    let beats = inventory.heartbeats(start).await.unwrap_or_default();
+    let other = beats.iter().find(|beat| beat.reader == "other").unwrap();
+    assert_eq!((&other.malformed, other.revision), (&None, 5));
+    for why in beats.into_iter().filter_map(|beat| beat.malformed) {
+        errors.push(Error::new(ErrorKind::InventoryInvalid).with_detail(why));
+    }
+    errors
 }
 
 /// `run` executes statements as somebody to whom no check applies.
@@ -113,10 +122,19 @@ fn are_refused(inventory: &dyn Inventory, bytes: Bytes, run: impl Fn(&str)) {
         pollster::block_on(async {
             inventory.restore(&whole()).await.unwrap();
             let beat = Heartbeat::new("r".to_owned(), "p".to_owned(), 1, Vec::new());
-            inventory.beat(&beat).await.unwrap();
+            inventory
+                .beat(&beat.with_signed(Some(signed("r"))))
+                .await
+                .unwrap();
+            let other = Heartbeat::new("other".to_owned(), "p".to_owned(), 5, Vec::new());
+            inventory.beat(&other).await.unwrap();
             assert_eq!(format!("{:?}", errors(inventory).await), "[]");
         });
-        run(&format!("update {table} set {column} = {value}"));
+        let one = match table {
+            "waxseal_heartbeat" => " where reader = 'r'",
+            _ => "",
+        };
+        run(&format!("update {table} set {column} = {value}{one}"));
         let errors = pollster::block_on(errors(inventory));
         assert!(!errors.is_empty(), "{what}");
         for error in errors {
@@ -137,6 +155,8 @@ fn are_refused(inventory: &dyn Inventory, bytes: Bytes, run: impl Fn(&str)) {
             .commit(&change(0, vec![key(1, "a", State::Active)]))
             .await
             .unwrap();
+        let other = Heartbeat::new("other".to_owned(), "p".to_owned(), 5, Vec::new());
+        inventory.beat(&other).await.unwrap();
         assert_eq!(format!("{:?}", errors(inventory).await), "[]");
     });
 }

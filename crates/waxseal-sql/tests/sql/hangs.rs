@@ -99,42 +99,61 @@ fn a_server_that_answers_nonsense_is_an_error_and_no_panic() {
     }
 }
 
-/// A proxy that can stop: it then reads and forwards nothing, and closes nothing.
+/// What a proxy does with what comes.
+#[derive(Default)]
+struct Ways {
+    is_stopped: AtomicBool,
+    trickles: AtomicBool,
+}
+
+/// A proxy that can stop: it then reads and forwards nothing, and closes nothing. Or it forwards a byte now and then.
 struct Proxy {
     address: SocketAddr,
-    is_stopped: Arc<AtomicBool>,
+    ways: Arc<Ways>,
 }
 
 impl Proxy {
     fn new(upstream: String) -> Self {
-        let is_stopped = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&is_stopped);
+        let ways = Arc::new(Ways::default());
+        let shared = Arc::clone(&ways);
         let address = server(move |client| {
             let server = TcpStream::connect(&upstream).unwrap();
-            let ways = [
+            let directions = [
                 (client.try_clone().unwrap(), server.try_clone().unwrap()),
                 (server, client),
             ];
-            for (from, to) in ways {
-                let stopped = Arc::clone(&stopped);
-                thread::spawn(move || forward(from, to, &stopped));
+            for (from, to) in directions {
+                let ways = Arc::clone(&shared);
+                thread::spawn(move || forward(from, to, &ways));
             }
         });
-        Self { address, is_stopped }
+        Self { address, ways }
     }
 
     fn stop(&self, is_stopped: bool) {
-        self.is_stopped.store(is_stopped, Ordering::SeqCst);
+        self.ways.is_stopped.store(is_stopped, Ordering::SeqCst);
+    }
+
+    fn trickle(&self, trickles: bool) {
+        self.ways.trickles.store(trickles, Ordering::SeqCst);
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, stopped: &AtomicBool) {
+fn forward(mut from: TcpStream, mut to: TcpStream, ways: &Ways) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(read) = from.read(&mut buffer) {
-        while stopped.load(Ordering::SeqCst) {
+        while ways.is_stopped.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(5));
         }
-        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+        let mut rest = &buffer[..read];
+        while ways.trickles.load(Ordering::SeqCst) && rest.len() > 1 {
+            if to.write_all(&rest[..1]).is_err() {
+                break;
+            }
+            rest = &rest[1..];
+            thread::sleep(Duration::from_secs(1));
+        }
+        if read == 0 || to.write_all(rest).is_err() {
             break;
         }
     }
@@ -231,4 +250,48 @@ fn a_process_that_stands_still_in_a_change_keeps_others_waiting_for_no_longer_th
     assert_eq!(pollster::block_on(inventory.revision()).unwrap(), 1);
     drop(held);
     pollster::block_on(inventory.commit(&change(1, Vec::new()))).unwrap();
+}
+
+#[test]
+fn a_place_that_accepts_no_connection_is_a_timeout() {
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // It answers no more than fit into its queue, as a firewall that drops what comes.
+    let (listener, address) = {
+        let _context = tokio.enter();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    };
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+        queued.push(stream);
+        assert!(queued.len() < 100, "the queue has no end");
+    }
+    let error = connect(format!("postgres://u:p@{address}/x")).unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::TimedOut, true));
+    drop((queued, listener));
+}
+
+#[test]
+fn a_server_that_trickles_its_answers_is_a_timeout_and_the_next_call_works() {
+    let Some((_database, proxy, inventory)) = proxied() else {
+        return;
+    };
+    let call = |inventory: &Arc<PostgresInventory>| {
+        let inventory = Arc::clone(inventory);
+        in_time(move || pollster::block_on(inventory.read(&["a".parse().unwrap()], &[String::new()])))
+    };
+    assert_eq!(call(&inventory).unwrap().revision, 1);
+    proxy.trickle(true);
+    for _ in 0..2 {
+        let error = call(&inventory).unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::TimedOut, true));
+    }
+    proxy.trickle(false);
+    assert_eq!(call(&inventory).unwrap().revision, 1);
 }

@@ -18,6 +18,8 @@ mod hangs;
 mod kills;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(all(feature = "postgres", unix))]
+mod standby;
 mod support;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod tampering;

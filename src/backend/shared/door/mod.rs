@@ -16,11 +16,10 @@ use futures_channel::oneshot;
 use tokio::runtime::{Builder, Handle, Runtime as Tokio, RuntimeFlavor};
 use tokio::task::AbortHandle;
 
-use super::kept::Kept;
 use crate::key::Request;
 use crate::runtime::blocking::is_blocking;
 use crate::runtime::per_process::PerProcess;
-use crate::runtime::{BoxFuture, Monotonic, Runtime, ThreadRuntime, with_timeout};
+use crate::runtime::{BoxFuture, Kept, Monotonic, Runtime, ThreadRuntime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Enough for what waits for sockets most of the time, and one that goes on while the other computes a handshake.

@@ -27,7 +27,7 @@ use crate::ring::{
 };
 use crate::runtime::Runtime;
 use crate::source::Caching;
-use crate::testing::{FakeKeyManager, SimulatedRuntime};
+use crate::testing::{FakeKeyManager, InventoryLayer, SimulatedRuntime};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::{Aad, Opener, Plaintext, Sealer};
@@ -305,7 +305,11 @@ impl Moody {
 }
 
 #[async_trait]
-impl Inventory for Moody {
+impl InventoryLayer for Moody {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
+    }
+
     async fn revision(&self) -> Result<u64> {
         match self.answer().await? {
             Some(older) => Ok(older.revision),
@@ -327,36 +331,9 @@ impl Inventory for Moody {
         self.rows.fetch_add(snapshot.rows.len(), Ordering::SeqCst);
         Ok(snapshot)
     }
-    async fn commit(&self, change: &Change) -> Result<()> {
-        self.inner.commit(change).await
-    }
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.inner.restore(whole).await
-    }
-    async fn now(&self) -> Result<Time> {
-        self.inner.now().await
-    }
-    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
-        self.inner.scope_of(id).await
-    }
-    async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_of_kek(provider, kek_id, limit).await
-    }
-    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_due(by, limit).await
-    }
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
-    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_after(after, limit).await
-    }
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         self.answer().await?;
         self.inner.beat(heartbeat).await
-    }
-    async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
-        self.inner.heartbeats(since).await
     }
 }
 

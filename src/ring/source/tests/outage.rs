@@ -1,5 +1,7 @@
 //! An inventory that is away, hangs, lies, or was tampered with.
 
+use std::sync::atomic::AtomicBool;
+
 use pollster::block_on;
 
 use super::*;
@@ -344,4 +346,61 @@ fn an_inventory_that_was_taken_back_or_deleted_is_not_believed() {
     // Not believed for ever either.
     bench.runtime.advance(seconds(600));
     assert_eq!(kind(open(&sealer, &sealed, "a")), ErrorKind::InventoryStale);
+}
+
+/// Scope `tenant/b` has more rows than anybody reads.
+#[derive(Debug)]
+struct Flooded(MemoryInventory, AtomicBool);
+
+#[async_trait]
+impl InventoryLayer for Flooded {
+    fn inner(&self) -> &dyn Inventory {
+        &self.0
+    }
+
+    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
+        let is_asked = scopes.iter().any(|scope| scope.as_str() == "tenant/b");
+        if is_asked && self.1.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::OverLimit {
+                limit: "rows of one call",
+                max: 200_000,
+            }));
+        }
+        self.0.read(scopes, nodes).await
+    }
+}
+
+#[test]
+fn a_scope_that_is_too_large_to_be_read_stops_no_other() {
+    let bench = Bench::new();
+    let (mut a, _) = bench.active("tenant/a", "a");
+    bench.active("tenant/b", "b");
+    let flooded = Arc::new(Flooded(bench.inventory.clone(), AtomicBool::new(false)));
+    let ring = block_on(
+        bench
+            .builder_on(Arc::clone(&flooded) as Arc<dyn Inventory>)
+            .open(),
+    )
+    .unwrap();
+    let sealer = uncached(&ring);
+    let sealed = seal(&sealer, "a");
+    seal(&sealer, "b");
+    flooded.1.store(true, Ordering::SeqCst);
+    bench.go(&mut a, State::Compromised);
+    bench.put(&[&a]);
+    block_on(ring.refresh()).unwrap();
+    assert_eq!(kind(open(&sealer, &sealed, "a")), ErrorKind::KeyRevoked);
+    let status = ring.status().unwrap();
+    assert!(status.problem.is_none() && !status.is_stale_for_sealing);
+    let [(bad, error)] = &status.bad_scopes[..] else {
+        panic!("{status:?}")
+    };
+    assert_eq!(*bad, scope("tenant/b"));
+    assert!(matches!(error.kind(), ErrorKind::OverLimit { .. }));
+    // What was verified before stands until it is stale.
+    seal(&sealer, "b");
+    bench.runtime.advance(seconds(61));
+    block_on(ring.refresh()).unwrap();
+    let sealed = block_on(sealer.seal(b"hello", &context("b")));
+    assert_eq!(kind(sealed), ErrorKind::InventoryStale);
 }

@@ -10,7 +10,7 @@ use super::id_of;
 use crate::arguments::{List, Show};
 use crate::failure::Result;
 use crate::report;
-use crate::ring::{each_page, kek_json, open, parsed, show as print, table, wait};
+use crate::ring::{each_readable, kek_json, open, parsed, show as print, table, wait};
 
 /// Lists the keys, by scope and by the time they were made.
 pub(super) fn list(path: &Path, options: &List) -> Result<()> {
@@ -23,7 +23,7 @@ pub(super) fn list(path: &Path, options: &List) -> Result<()> {
         None => None,
     };
     let ring = open(path)?;
-    let mut keys = Vec::new();
+    let (mut keys, mut bad) = (Vec::new(), None);
     let is_wanted = |key: &&std::sync::Arc<KeyRecord>| state.is_none_or(|state| key.state == state);
     match scope {
         Some(scope) => {
@@ -31,7 +31,7 @@ pub(super) fn list(path: &Path, options: &List) -> Result<()> {
             keys.extend(view.all_keys().filter(is_wanted).cloned());
         }
         None => {
-            each_page(&ring.reader, |page| {
+            bad = each_readable(&ring.reader, |page| {
                 keys.extend(page.all_keys().filter(is_wanted).cloned());
             })?;
         }
@@ -65,7 +65,8 @@ pub(super) fn list(path: &Path, options: &List) -> Result<()> {
             ["KEY", "SCOPE", "SLOT", "STATE", "KEK", "ACTIVATED", "DUE"],
             &rows,
         )
-    })
+    })?;
+    bad.map_or(Ok(()), Err)
 }
 
 /// Shows one key.

@@ -40,9 +40,17 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
         .as_ref()
         .map(|verified: &VerifiedReceipt<'_>| verified as &dyn EvidenceSource);
     if options.dry_run {
-        let verdict = wait(ring.admin.verdict(now, evidence))?;
+        let mut verdict = wait(ring.admin.verdict(now, evidence))?;
         ring.end()?;
-        return told(&verdict);
+        let told = told(&verdict);
+        let problems = std::mem::take(&mut verdict.problems);
+        for (scope, error) in &problems {
+            let _ = warnings::warning(&printable(&format!("scope {scope}: {error}")));
+        }
+        return match problems.into_iter().next() {
+            Some((_, error)) => Err(error.into()),
+            None => told,
+        };
     }
     loop {
         match wait(ring.admin.tick(evidence)) {

@@ -59,6 +59,18 @@ fn a_key_of_a_server_is_rotated_by_versions() {
         .map(|key| text(&key["kek"]["version"]))
         .collect();
     assert_eq!(versions, ["1", "2"]);
+    // Each version is listed once: in the row of its key, or below the first row if the ring does not have it.
+    post(&format!("transit/keys/{name}/rotate"), "{}");
+    let doctor = json(&["doctor", "--ring", "ring.toml"]);
+    let mut listed: Vec<String> = Vec::new();
+    for key in doctor["keys"].as_array().unwrap() {
+        assert_eq!(key["state"], "enabled", "{doctor}");
+        listed.push(text(&key["kek"]["version"]));
+        let more = key["versions"].as_array().unwrap().iter();
+        listed.extend(more.map(|version| text(&version["kek"]["version"])));
+    }
+    listed.sort();
+    assert_eq!(listed, ["1", "2", "3"], "{doctor}");
     let rewrap = [
         &["rewrap", "--ring", "ring.toml", "--in-place"],
         &CONTEXT[..],

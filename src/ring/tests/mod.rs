@@ -1,5 +1,7 @@
 //! What a ring believes of an inventory that lies.
 
+mod whole;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,10 +9,11 @@ use async_trait::async_trait;
 use pollster::block_on;
 
 use super::draft::{self, Pen};
-use super::inventory::{Change, Heartbeat, MemoryInventory, NodePath, Row, Signed, Snapshot};
+use super::inventory::{Change, MemoryInventory, NodePath, Row, Signed, Snapshot};
 use super::record::Record;
 use super::*;
 use crate::envelope::{KekRef, WrapAlgorithm};
+use crate::testing::InventoryLayer;
 use crate::value::error::{Error, ErrorKind, Result};
 
 fn time(text: &str) -> Time {
@@ -125,14 +128,16 @@ struct Away {
 }
 
 #[async_trait]
-impl Inventory for Away {
-    async fn revision(&self) -> Result<u64> {
-        self.inner.revision().await
+impl InventoryLayer for Away {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
     }
+
     async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
         self.nodes.fetch_add(nodes.len(), Ordering::SeqCst);
         self.inner.read(scopes, nodes).await
     }
+
     async fn commit(&self, change: &Change) -> Result<()> {
         let left = self.left.load(Ordering::SeqCst);
         if left == 0 {
@@ -140,33 +145,6 @@ impl Inventory for Away {
         }
         self.left.store(left - 1, Ordering::SeqCst);
         self.inner.commit(change).await
-    }
-    async fn restore(&self, whole: &Snapshot) -> Result<()> {
-        self.inner.restore(whole).await
-    }
-    async fn now(&self) -> Result<Time> {
-        self.inner.now().await
-    }
-    async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
-        self.inner.scope_of(id).await
-    }
-    async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_of_kek(provider, kek_id, limit).await
-    }
-    async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_due(by, limit).await
-    }
-    async fn next_due(&self) -> Result<Option<Time>> {
-        self.inner.next_due().await
-    }
-    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        self.inner.scopes_after(after, limit).await
-    }
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
-        self.inner.beat(heartbeat).await
-    }
-    async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
-        self.inner.heartbeats(since).await
     }
 }
 
@@ -539,7 +517,7 @@ fn an_authority_follows_another_and_can_be_interrupted_anywhere() {
         block_on(rotate_authority(&ring.reader(), &ring.authority, &next, "test")).unwrap();
         for trusted in [ring.authority.public(), next.public()] {
             let reader = Reader::new(Trust::new(ring.ring, trusted), Arc::new(ring.inventory.clone()));
-            let (_, view) = block_on(reader.everything()).unwrap();
+            let view = block_on(reader.whole()).unwrap();
             assert_eq!(view.authority(), next.public());
             assert_eq!(view.settings().authorities(), [next.public()]);
             let signers = view.scopes.values().flat_map(|scope| scope.signers.values());

@@ -8,32 +8,40 @@ use crate::value::error::{Error, Result};
 /// A value that a forked child neither uses nor drops.
 ///
 /// Connections, tasks and locks that came through a `fork` are the parent's: the sockets are shared, the threads behind
-/// them are gone, and a lock that one of them held is held forever.
+/// them are gone, and a lock that one of them held is held forever. Dropped in a child, the value leaks.
+///
+/// ```
+/// use waxseal::runtime::Kept;
+///
+/// let connection = Kept::new("a connection");
+/// assert_eq!(*connection.get()?, "a connection");
+/// # Ok::<(), waxseal::Error>(())
+/// ```
 #[derive(Clone)]
-pub(in crate::backend) struct Kept<T> {
+pub struct Kept<T> {
     /// Absent only while this is dropped.
     value: Option<T>,
     generation: u64,
 }
 
 impl<T> Kept<T> {
-    pub(in crate::backend) fn new(value: T) -> Self {
+    /// Keeps a value for this process.
+    #[must_use]
+    pub fn new(value: T) -> Self {
         Self {
             value: Some(value),
             generation: entropy::generation(),
         }
     }
 
-    /// The value, in the process that made it.
+    /// Returns the value, in the process that made it.
     ///
     /// # Errors
     /// `Configuration` in a forked child.
-    pub(in crate::backend) fn get(&self) -> Result<&T> {
+    pub fn get(&self) -> Result<&T> {
         let own = self.value.as_ref().filter(|_| !self.is_inherited());
         own.ok_or_else(|| {
-            Error::configuration(
-                "the client was made before this process was forked; make a new client in the child",
-            )
+            Error::configuration("this was made before the process was forked; make another one in the child")
         })
     }
 
