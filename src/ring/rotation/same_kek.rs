@@ -26,7 +26,7 @@ impl RingAdmin {
     ) -> Result<T> {
         for _ in 0..LOOKS {
             let (scopes, revision) = {
-                let (_, whole) = self.reader.everything().await?;
+                let whole = self.reader.whole().await?;
                 let key = whole.key(id).ok_or_else(|| no_such_key(id))?;
                 (scopes_of(&whole, &key.provenance)?, whole.revision())
             };
