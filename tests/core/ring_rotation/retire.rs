@@ -65,7 +65,7 @@ fn only_a_census_that_began_late_enough_counts() {
     }
     for (field, word) in [
         ("sole", "would become unreadable"),
-        ("shared", "lose one"),
+        ("shared", "lose a wrap"),
         ("unknown", "nobody knows"),
         ("failed", "could not be read"),
     ] {
