@@ -26,6 +26,8 @@ pub(crate) const BODIES: &[(&str, Body)] = &[
     ("receipt", receipt),
     #[cfg(feature = "ring")]
     ("ring_config", ring_config),
+    #[cfg(feature = "ring")]
+    ("profiles", profiles),
 ];
 
 /// Parsing never panics, and asking for what is missing agrees with it.
@@ -239,4 +241,44 @@ pub(crate) fn ring_config(data: &[u8]) {
         return;
     };
     assert_eq!(RingConfig::parse(&written, folder, "ring.toml").unwrap(), config);
+}
+
+/// A file of profiles is read, or refused with a place in it; and of two profiles each is the stricter one together with the other.
+#[cfg(feature = "ring")]
+pub(crate) fn profiles(data: &[u8]) {
+    use waxseal::ring::profile::Profiles;
+    let text = String::from_utf8_lossy(data);
+    if text.len() > 1 << 20 {
+        return;
+    }
+    let profiles = match Profiles::parse(&text, "f") {
+        Ok(profiles) => profiles,
+        Err(error) => {
+            let detail = error.detail().unwrap();
+            let mut places = detail.splitn(4, ':').skip(1);
+            let mut next = || places.next().unwrap().parse::<usize>().unwrap();
+            let (line, column) = (next(), next());
+            let lines: Vec<&str> = text.split('\n').collect();
+            assert!(
+                line <= lines.len() && column <= lines[line - 1].chars().count() + 1,
+                "{detail}"
+            );
+            return;
+        }
+    };
+    let _ = format!("{profiles:?}");
+    let names: Vec<&str> = profiles.names().take(20).collect();
+    for a in names.iter().filter_map(|name| profiles.get(name)) {
+        for b in names.iter().filter_map(|name| profiles.get(name)) {
+            let both = a.stricter(b);
+            assert_eq!(both, b.stricter(a));
+            assert_eq!(both.stricter(a), both);
+        }
+    }
+    for name in &names {
+        // Whatever the context has to name, the caller's profile holds as well.
+        if let Ok(chosen) = profiles.requirements(Some(name), None, &EncryptionContext::empty()) {
+            assert!(chosen.names().any(|chosen| chosen == *name));
+        }
+    }
 }

@@ -103,7 +103,7 @@ fn of_raw(raw: Raw) -> Result<Profiles, At> {
     let mut profiles = Profiles::new();
     for (name, profile) in raw.profile {
         at(&name, |name| check_name(name))?;
-        let requirements = requirements(profile)?;
+        let requirements = requirements(&profile)?;
         profiles = at(&name, |name| profiles.define(name, requirements))?;
     }
     if let Some(name) = raw.everywhere {
@@ -126,7 +126,7 @@ fn of_raw(raw: Raw) -> Result<Profiles, At> {
     }
 }
 
-fn requirements(raw: RawProfile) -> Result<Requirements, At> {
+fn requirements(raw: &RawProfile) -> Result<Requirements, At> {
     let mut found = Requirements::new();
     if let Some(classes) = &raw.classes {
         if classes.get_ref().is_empty() {
@@ -142,7 +142,7 @@ fn requirements(raw: RawProfile) -> Result<Requirements, At> {
     if raw.hardware {
         found = found.in_hardware();
     }
-    if let Some(wraps) = wraps(&raw)? {
+    if let Some(wraps) = wraps(raw)? {
         found = found.with_wraps(wraps);
     }
     for key in &raw.context {

@@ -206,7 +206,7 @@ fn an_error_in_a_file_names_line_and_column() {
         ("[profile.high]", "[profile.High]", "10:10", "a-z"),
         (
             "\"hybrid\"",
-            "\"hybird\"",
+            "\"hybrd1\"",
             "11:12",
             "symmetric, classical, hybrid",
         ),
@@ -218,7 +218,7 @@ fn an_error_in_a_file_names_line_and_column() {
         ("wraps = 2", "wraps = 4", "14:9", "4 wraps"),
         ("wraps = 2", "wraps = -1", "14:9", ""),
         ("\"purpose\"", "\"\"", "15:12", "not empty"),
-        ("PT5M", "5 lightyears", "16:11", "period"),
+        ("PT5M", "5 apples", "16:11", "period"),
         ("PT5M", "PT0S", "16:11", "longer than nothing"),
         (
             "\"required\"",

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Ring, text};
+use super::{KEY, Ring, text};
 
 const PROFILES: &str = r#"
 schema = 1
@@ -94,7 +94,7 @@ fn an_explanation_names_what_is_missed_without_any_key() {
 #[test]
 fn keys_alone_take_profiles_from_a_file() {
     let (ring, _) = ring();
-    ring.0.write_private("key", "ab".repeat(32));
+    ring.0.write_private("key", KEY);
     ring.0.write(
         "by-class.toml",
         "schema = 1\n[profile.public]\nclasses = [\"hybrid\"]\n",
@@ -106,7 +106,7 @@ fn keys_alone_take_profiles_from_a_file() {
     ring.fails(2, &[&seal[..], &["--profile", "public"]].concat());
     ring.0.write(
         "wrong.toml",
-        "schema = 1\n[profile.public]\nclasses = [\"hybird\"]\n",
+        "schema = 1\n[profile.public]\nclasses = [\"hybrd1\"]\n",
     );
     let wrong = ["--profiles", "wrong.toml", "--profile", "public"];
     let said = ring.fails(4, &[&seal[..], &wrong].concat());

@@ -28,7 +28,8 @@ fn sealed_before(bench: &Bench) -> (Vec<u8>, FakeKeyManager, FakeKeyManager) {
     let after = bench.fake_of("new", GOOD);
     let mut new = bench.record_of(&after, GOOD);
     bench.promote(&mut old, &mut new);
-    (before.forget_calls(), after.forget_calls());
+    before.forget_calls();
+    after.forget_calls();
     (sealed, before, after)
 }
 
