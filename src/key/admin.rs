@@ -182,4 +182,17 @@ pub trait KekAdmin: Debug + Send + Sync {
     /// `KeyNotFound` if the backend does not know the KEK; `Unsupported` if the backend cannot schedule destruction; and the kinds of the
     /// [contract](Self#contract), by the backend's code.
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime>;
+
+    /// Calls off a destruction that is scheduled: of a KEK, or of the named version. Depending on the backend the KEK is disabled
+    /// afterwards, so [describe](Self::describe) it, and [enable](Self::enable) it if it is to wrap and unwrap. If no destruction is scheduled,
+    /// that is not an error.
+    ///
+    /// # Errors
+    /// `Unsupported`, the default, if the backend destroys at once or cannot call off a destruction; `KeyDestroyed` if it is too late;
+    /// `KeyNotFound` if the backend does not know the KEK; and the kinds of the [contract](Self#contract), by the backend's code.
+    async fn cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        let _ = kek;
+        Err(Error::unsupported("calling off a destruction at this backend")
+            .with_operation(Operation::Administer))
+    }
 }

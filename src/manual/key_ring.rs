@@ -94,14 +94,30 @@
 //! `waxseal keys rotate ID --canary 5% --reason TEXT` makes a successor that wraps for a twentieth of the contexts and waits. Then
 //! `waxseal keys promote` promotes it. If a KEK is shared by several scopes, `--canary SCOPE,…` rotates it in those scopes first.
 //!
+//! To stop a canary, or to give up a successor that waits, take it back: `waxseal keys take-back ID --reason TEXT`. As long as a pending key waits, its
+//! scope and slot are not rotated. A canary becomes deprecated: it wraps nothing anymore, and opens what it has wrapped. A key that
+//! has not wrapped anything is no key of the ring anymore; at its backend nothing is changed, and its KEK can be registered again.
+//!
 //! Script: `docs/runbooks/ring-canary`.
 //!
 //! # Rollback
 //!
 //! `waxseal keys reinstate ID --reason TEXT` makes a deprecated key active again, and deprecates the active one in the same change.
-//! Nothing that was sealed meanwhile is lost: both open. A retired key becomes deprecated, and opens again.
+//! Nothing that was sealed meanwhile is lost: both open. A retired key becomes deprecated, and opens again. A key whose KEK the backend has
+//! disabled is refused: enable it there first.
 //!
 //! Script: `docs/runbooks/ring-rollback`.
+//!
+//! # When somebody else may have a key
+//!
+//! `waxseal keys revoke ID --ticket T --approver WHO --reason TEXT` makes the key compromised, at once and for good. It asks no reader, no hook and no
+//! census; ticket and approver stand in the history as claims. A successor takes the place of an active key. Every process that reads the ring
+//! ends what it has cached under the key within a second (without the database: within `max_stale`), in handles and streams, too. An envelope
+//! that needs the key is `KeyRevoked` from then on; one that has another good wrap opens.
+//!
+//! Nothing is disabled at the backend unless you say `--disable-at-backend`. The command names other keys of the ring that are the same KEK: revoke
+//! them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
+//! `--no-successor`, and create a key elsewhere.
 //!
 //! # Retirement
 //!
@@ -136,9 +152,31 @@
 //! --census-key PUBLIC-KEY` lists it in the settings, and `waxseal census ... --key census.key` signs with it. After `--remove-census-key` nothing that it has
 //! signed counts anymore.
 //!
-//! A census never covers backups. Keep a retired key as
-//! long as a backup may hold envelopes under it; `waxseal keys destroy ID --receipt FILE` is for later, takes the cooling-off (7 days), and
-//! can be canceled until the backend was told.
+//! A census never covers backups. Keep a retired key as long as a backup may hold envelopes under it.
+//!
+//! A key that was retired by force, or by the end of its overlap, may have left wraps behind beside good ones (*shared*). A re-wrap keeps them: it
+//! drops a wrap only if it can tell that the wrap is under that key, and a retired key unwraps nothing. So reinstate it, re-wrap, and retire it again.
+//!
+//! # Destroying
+//!
+//! `waxseal keys destroy ID --receipt FILE` is for later. It begins the cooling-off (7 days), and nobody can register that KEK from then on. After the
+//! cooling-off, a tick tells the backend; when the backend says that the KEK is destroyed, so is the key. The receipt has to find nothing under the
+//! whole KEK. If the KEK is a key of several scopes, destroy each of them with a receipt: the backend is told when the last has cooled
+//! off, and all end together. At most 2,000 keys are destroyed at once. Beginning to destroy, and telling the backend, read the whole ring.
+//!
+//! `waxseal keys destroy ID --cancel --reason TEXT` saves the key until the backend has destroyed it. It is recorded first, so that nobody tells the
+//! backend anew; a backend that was told calls it off (AWS, Google, Azure), and the KEK is enabled if it was before. If somebody calls
+//! the destruction off at the backend by its own means, the ring does not tell the backend again, and says so: cancel it in the ring, too.
+//!
+//! Key files, tokens and Transit servers destroy at once, so the ring does not tell them: destroy the KEK there, and record it with
+//! `--attest`. While the backend says that the KEK is there, that is refused. Take care to destroy no more than this key:
+//!
+//! | backend | to destroy one key of the ring |
+//! |---|---|
+//! | a key file | remove the file, and every copy of it |
+//! | Vault, OpenBao | deleting the key destroys *every* version. For version N and all before it: set `min_decryption_version` and `min_encryption_version` to N + 1, then `trim` with `min_available_version` N + 1 |
+//! | Azure Key Vault | deleting the key deletes *every* version. One version can only be disabled |
+//! | PKCS#11 | remove the object with this label and this `CKA_ID`, and no other one with this label. A key without `CKA_ID` is the object that has none |
 //!
 //! Script: `docs/runbooks/ring-retire`.
 //!

@@ -239,6 +239,20 @@ fn look_at(view: &View, check: &mut Check, seen: &mut HashSet<RecordId>) {
             if let Some(count) = index.and_then(|index| check.keys.get_mut(index)) {
                 *count += 1;
             }
+            let is_named = view.head.destroying.iter().any(|ending| ending.key == key.id);
+            if is_named != (key.state == State::Destroying) {
+                check.findings.push(Finding {
+                    scope: Some(scope.clone()),
+                    record: Some(key.id),
+                    what: format!(
+                        "the key {} is {}, and the head {} it among those that are being destroyed",
+                        key.id,
+                        key.state,
+                        if is_named { "names" } else { "does not name" }
+                    ),
+                    is_error: true,
+                });
+            }
             for (name, other) in [("predecessor", key.predecessor), ("successor", key.successor)] {
                 if let Some(other) = other
                     && view.key(other).is_none()

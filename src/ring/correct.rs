@@ -106,9 +106,12 @@ pub async fn correct_clock(
                             actor: draft.actor().to_owned(),
                             reason: format!("dates after {now} are by a wrong clock: {reason}"),
                             evidence: None,
+                            ticket: None,
+                            approver: None,
                         };
                         let mut next = next;
-                        next.record_move(note)?;
+                        // The settings tell of it, too, if a history is full.
+                        let _ = next.record_move(note);
                         draft.put(&next)?;
                         keys += 1;
                     }
@@ -147,6 +150,9 @@ fn key_of_now(key: &KeyRecord, now: Time, cooling_off: Time) -> Result<Option<Ke
     let begun = key.history.iter().rev().find(|made| made.to == State::Destroying);
     if key.state == State::Destroying && !key.destruction_told && is_late(begun.map(|made| made.at)) {
         next.destruction_due = next.destruction_due.map(|date| date.min(cooling_off));
+    }
+    if let Some(telling) = &mut next.destruction_telling {
+        telling.until = telling.until.min(now.saturating_add(HELD));
     }
     if is_late(next.destroyed) {
         next.destroyed = Some(now);

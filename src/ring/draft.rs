@@ -7,7 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::authority::Authority;
 use super::clock::{Asked, COMMIT};
 use super::inventory::{Change, Inventory, Row, Signed};
-use super::record::{HEAD, Head, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body};
+use super::record::{
+    Ending, HEAD, Head, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body,
+};
 use super::tree::{self, Leaf, Nodes};
 use super::view::{MAX_SUCCESSIONS, Trust, View, hex};
 use super::{RecordId, Scope, Time};
@@ -17,6 +19,9 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// How often a change is decided anew because somebody else was faster.
 const TRIES: usize = 64;
 
+/// The most keys that are destroyed at once: each head names them.
+const MAX_ENDINGS: usize = 2_000;
+
 /// A change that is being put together.
 pub(crate) struct Draft<'d> {
     view: &'d View,
@@ -25,6 +30,8 @@ pub(crate) struct Draft<'d> {
     at: Time,
     actor: &'d str,
     put: Vec<Row>,
+    /// Of what was put, what is being destroyed.
+    endings: Vec<Ending>,
     delete: Vec<(Scope, RecordId)>,
     settings: Option<Settings>,
     /// Who may follow the authority.
@@ -52,6 +59,7 @@ impl<'d> Draft<'d> {
             at: now.max(view.changed()),
             actor,
             put: Vec::new(),
+            endings: Vec::new(),
             delete: Vec::new(),
             settings: None,
             next: None,
@@ -89,6 +97,7 @@ impl<'d> Draft<'d> {
         self.demand(record.scope())?;
         let signer = self.succession.as_ref().map_or(self.authority, |(_, next)| next);
         self.put.push(record.to_row(self.view.head.ring, signer)?);
+        self.endings.extend(record.ending());
         Ok(())
     }
 
@@ -150,6 +159,25 @@ impl<'d> Draft<'d> {
         self.put.is_empty() && self.delete.is_empty() && self.settings.is_none() && self.succession.is_none()
     }
 
+    /// The keys that are being destroyed after the change.
+    fn destroying(&self) -> Result<Vec<Ending>> {
+        let is_changed = |ending: &&Ending| {
+            let mut changed = self.put.iter().map(|row| row.id);
+            changed.any(|id| id == ending.key) || self.delete.iter().any(|(_, id)| *id == ending.key)
+        };
+        let kept = self.view.head.destroying.iter();
+        let mut destroying: Vec<_> = kept.filter(|ending| !is_changed(ending)).cloned().collect();
+        destroying.extend(self.endings.iter().cloned());
+        if destroying.len() > MAX_ENDINGS.max(self.view.head.destroying.len()) {
+            return Err(Error::new(ErrorKind::OverLimit {
+                limit: "the number of keys that are being destroyed at once",
+                max: MAX_ENDINGS as u64,
+            }));
+        }
+        destroying.sort_by_key(|ending| ending.key);
+        Ok(destroying)
+    }
+
     /// Signs it.
     fn finish(self) -> Result<Change> {
         let view = self.view;
@@ -173,6 +201,7 @@ impl<'d> Draft<'d> {
             }
             root = tree::set(&mut nodes, &mut written, &root, scope, &leaves)?;
         }
+        let destroying = self.destroying()?;
         let (signer, succession) = match self.succession {
             Some((signed, next)) => (next, Some(signed)),
             None => (self.authority, None),
@@ -199,6 +228,7 @@ impl<'d> Draft<'d> {
             successions: view.head.successions + u32::from(succession.is_some()),
             at: self.at,
             actor: self.actor.to_owned(),
+            destroying,
         };
         let mut change = Change::new(view.head.revision, signer.sign(ring, HEAD, to_body(&head)?)?);
         change.settings = settings;
@@ -234,6 +264,7 @@ pub(crate) fn first(settings: &Settings, authority: &Authority, at: Time, actor:
         successions: 0,
         at,
         actor: actor.to_owned(),
+        destroying: Vec::new(),
     };
     let mut change = Change::new(0, authority.sign(ring, HEAD, to_body(&head)?)?);
     change.settings = Some(signed);

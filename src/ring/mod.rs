@@ -32,12 +32,13 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Canary, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection, Provenance,
-    RetireBy, Settings,
+    Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection,
+    Provenance, RetireBy, Settings, Telling,
 };
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
-    Orphan, Preset, Refused, RingAdmin, Rollout, Rotated, Target, Tick, Verdict,
+    Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Target, Tick,
+    Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};

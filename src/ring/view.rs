@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::authority::AuthorityKey;
 use super::inventory::{Inventory, RecordKind, Row, Signed, Snapshot};
 use super::record::{
-    HEAD, Head, Intent, KeyRecord, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, invalid,
-    needs_newer, of_body, verify,
+    HEAD, Head, Intent, KeyRecord, Provenance, READER, Record, SETTINGS, SUCCESSION, Settings, Succession,
+    invalid, needs_newer, of_body, verify,
 };
 use super::tree::{self, Digest, Leaf, Nodes};
 use super::{RecordId, Scope, Slot, State, Time};
@@ -390,6 +390,12 @@ impl View {
     #[must_use]
     pub fn authority(&self) -> AuthorityKey {
         self.authority
+    }
+
+    /// Returns a key of whichever scope that is this KEK, or some of it, and is being destroyed.
+    pub(crate) fn ending(&self, kek: &Provenance) -> Option<RecordId> {
+        let mut endings = self.head.destroying.iter();
+        endings.find(|ending| ending.is_of(kek)).map(|ending| ending.key)
     }
 
     /// Returns whether the ring has no records at all.

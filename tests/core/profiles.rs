@@ -325,3 +325,53 @@ fn errors_and_explanations_show_no_value() {
         assert!(!shown.contains("CANARY"), "{shown}");
     }
 }
+
+#[test]
+fn a_ring_opened_as_its_configuration_says_has_the_profiles_of_its_file() {
+    use std::sync::Arc;
+    use waxseal::ring::config::{RingConfig, StoreAt};
+    let ring = crate::ring_support::Ring::new(|_| {});
+    ring.key("/", "ROOT");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profiles.toml");
+    std::fs::write(
+        &file,
+        "schema = 1\neverywhere = \"hard\"\n[profile.hard]\nhardware = true\n",
+    )
+    .unwrap();
+    let store = StoreAt::parse("sqlite:ring.db", folder.path()).unwrap();
+    let mut config = RingConfig::new(ring.id, ring.authority.public(), store);
+    config.allow = vec!["env".to_owned()];
+    let open = |config: &RingConfig| {
+        let builder = config.builder(
+            Arc::new(ring.inventory.clone()),
+            Arc::new(ring.environment.clone()),
+        )?;
+        block_on(builder.without_watching().open())
+    };
+    let seal = |config: &RingConfig| {
+        let sealer = open(config).unwrap().sealer().build().unwrap();
+        block_on(sealer.seal(b"hello", &acme()))
+    };
+    assert!(seal(&config).is_ok());
+    config.profiles = Some(file.clone());
+    assert_eq!(requirement(seal(&config)), "hardware");
+    // The file's own text names the file, and is read as the same.
+    let text = config.to_toml(folder.path()).unwrap();
+    assert!(text.contains("profiles = \"profiles.toml\""), "{text}");
+    assert_eq!(
+        RingConfig::parse(&text, folder.path(), "ring.toml").unwrap(),
+        config
+    );
+    // One that others can write is refused, and so is none.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let error = open(&config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("can be written by others"), "{error}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(open(&config).unwrap_err().kind(), ErrorKind::Configuration);
+}

@@ -343,6 +343,20 @@ impl KekAdmin for AwsAdmin {
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
         self.begun().try_schedule(kek, delay).await.map_err(named)
     }
+
+    /// AWS leaves the key disabled.
+    async fn cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        let own = self.begun();
+        let cancel = async {
+            let key = own.metadata(&own.whole(kek)?).await?;
+            if key.key_state != Some(KeyState::PendingDeletion) {
+                return Ok(());
+            }
+            let call = own.client.kms()?.cancel_key_deletion().key_id(key.key_id);
+            own.client.call(None, call.send()).await.map(drop)
+        };
+        cancel.await.map_err(named)
+    }
 }
 
 impl fmt::Debug for AwsAdmin {

@@ -262,7 +262,9 @@ impl AzureAdmin {
     async fn try_schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
         let (key, version) = self.key(kek)?;
         if version.is_some() {
-            return Err(Error::unsupported("destroying one version of a key"));
+            return Err(Error::unsupported("destroying one version of a key").with_detail(
+                "a vault deletes whole keys, with all versions: disable this version, and delete the key when nothing is under any of them",
+            ));
         }
         let deadline = self.client.deadline(None);
         let found = match self.get(&key, None, deadline).await {
@@ -293,6 +295,25 @@ impl AzureAdmin {
         let deleted = self.client.call(Call::Administer, deadline, work).await?;
         let time = deleted.scheduled_purge_date.map(SystemTime::from);
         time.ok_or_else(|| invalid_answer("the answer does not say when"))
+    }
+
+    async fn try_cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        let (key, _) = self.key(kek)?;
+        let deadline = self.client.deadline(None);
+        match self.get(&key, None, deadline).await {
+            // Also so that another vault's key is not recovered.
+            Ok(found) => return self.describe_found(&key, Some(kek), &found, None).map(drop),
+            Err(error) if error.kind() == ErrorKind::KeyNotFound => {
+                self.deleted(&key, kek, deadline).await.map_err(|_| error)?;
+            }
+            Err(error) => return Err(error),
+        }
+        let name = key.name.clone();
+        let work = move |sdk: Arc<KeyClient>| {
+            let name = name.clone();
+            async move { sdk.recover_deleted_key(&name, None).await?.into_model() }
+        };
+        self.client.call(Call::Administer, deadline, work).await.map(drop)
     }
 
     /// A key that was deleted and is not yet gone, and when it will be.
@@ -356,5 +377,10 @@ impl KekAdmin for AzureAdmin {
 
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
         self.try_schedule_destroy(kek, delay).await.map_err(named)
+    }
+
+    /// A vault takes some seconds to recover a key. Each version is as it was before.
+    async fn cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        self.try_cancel_destroy(kek).await.map_err(named)
     }
 }

@@ -278,6 +278,30 @@ impl GcpAdmin {
         }
         last.ok_or_else(|| Error::new(ErrorKind::KeyDestroyed))
     }
+
+    async fn try_cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        let deadline = self.client.deadline(None);
+        let versions = self.versions(kek, deadline).await?;
+        if versions
+            .iter()
+            .all(|version| version.state == CryptoKeyVersionState::Destroyed)
+        {
+            return Err(Error::new(ErrorKind::KeyDestroyed));
+        }
+        for version in versions {
+            if version.state != CryptoKeyVersionState::DestroyScheduled {
+                continue;
+            }
+            let name = version.name;
+            let work = move |service: KeyManagementService| {
+                service.restore_crypto_key_version().set_name(name).send()
+            };
+            if self.call(deadline, work).await?.state == CryptoKeyVersionState::DestroyScheduled {
+                return Err(map::damaged("the destruction of the version was not called off"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A key as it wraps: by its primary version.
@@ -357,5 +381,10 @@ impl KekAdmin for GcpAdmin {
 
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<SystemTime> {
         self.try_schedule_destroy(kek, delay).await.map_err(named)
+    }
+
+    /// Google leaves each version disabled.
+    async fn cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        self.try_cancel_destroy(kek).await.map_err(named)
     }
 }

@@ -219,6 +219,15 @@ impl KeyManagementService for Transport {
         self.post(&format!("{name}:destroy"), &request).await
     }
 
+    async fn restore_crypto_key_version(
+        &self,
+        mut request: model::RestoreCryptoKeyVersionRequest,
+        _: RequestOptions,
+    ) -> Result<Response<model::CryptoKeyVersion>> {
+        let name = std::mem::take(&mut request.name);
+        self.post(&format!("{name}:restore"), &request).await
+    }
+
     async fn encrypt(
         &self,
         mut request: model::EncryptRequest,

@@ -188,13 +188,19 @@ impl KekAdmin for TokenAdmin {
         .await
     }
 
-    async fn schedule_destroy(&self, _kek: &KekRef, _delay: Duration) -> Result<SystemTime> {
+    async fn schedule_destroy(&self, kek: &KekRef, _delay: Duration) -> Result<SystemTime> {
+        let object = match kek.version() {
+            "" => "that has no CKA_ID".to_owned(),
+            version => format!("with CKA_ID {version}"),
+        };
         Err(Error::unsupported("scheduled destruction on a token")
             .with_provider(PROVIDER)
             .with_operation(Operation::Administer)
-            .with_detail(
-                "a token destroys immediately: remove the object with the token's tools, or disable the key",
-            ))
+            .with_detail(format!(
+                "a token destroys immediately: remove the object with the label {} {object}, and no other object of that label, with the \
+                 token's tools; or disable it",
+                kek.id().escape_debug()
+            )))
     }
 }
 

@@ -306,11 +306,17 @@ impl KekAdmin for TransitAdmin {
 
     async fn schedule_destroy(&self, kek: &KekRef, _delay: Duration) -> Result<SystemTime> {
         administered(self.key(kek).and_then(|_| {
-            Err(
-                unsupported("destroying a Transit key at a later time").with_detail(
-                    "a server deletes immediately: disable the key, and delete it later with the server's tools",
+            let detail = match version_of(kek)? {
+                None => "a server deletes immediately: disable the key, and delete it later with the server's tools".to_owned(),
+                // Deleting the key would take all versions with it.
+                Some(version) => format!(
+                    "a server destroys old versions immediately: to destroy version {version} and all before it, and none after it, set \
+                     min_decryption_version and min_encryption_version of the key to {next}, and call its trim with \
+                     min_available_version={next}; deleting the key would destroy every version",
+                    next = version.saturating_add(1)
                 ),
-            )
+            };
+            Err(unsupported("destroying a Transit key at a later time").with_detail(detail))
         }))
     }
 }

@@ -165,7 +165,7 @@ impl Tally {
             let same_version = |index: &usize| {
                 self.keys.get(*index).is_some_and(|counted| {
                     // Where no unwrap proves a version, a key of the ring has none, and is all of them.
-                    counted.kek.version().is_empty() || counted.kek.version() == kek.version
+                    counted.record.provenance.is_whole() || counted.kek.version() == kek.version
                 })
             };
             let same_id = match self.by_id.get(&(kek.provider.clone(), kek.id.clone())) {

@@ -44,9 +44,16 @@ impl Ring {
 
     /// Adds a key that has gone through these states.
     fn key(&self, scope: &str, kek: (&str, &str, &str), states: &[State]) -> RecordId {
+        self.key_of(scope, kek, states, false)
+    }
+
+    /// The same, of a backend that tells versions apart, or of one that does not.
+    fn key_of(&self, scope: &str, kek: (&str, &str, &str), states: &[State], has_versions: bool) -> RecordId {
         let scope: Scope = scope.parse().unwrap();
         let kek = KekRef::new(kek.0, kek.1, kek.2).unwrap();
-        let provenance = Provenance::new("file:/k", &kek).unwrap();
+        let provenance = Provenance::new("file:/k", &kek)
+            .unwrap()
+            .one_version(has_versions);
         self.change(&scope.clone(), |at| {
             let id = RecordId::new(at).unwrap();
             let periods = (Period::zero(), Period::zero());
@@ -72,6 +79,8 @@ impl Ring {
                     actor: "test".into(),
                     reason: String::new(),
                     evidence: None,
+                    ticket: None,
+                    approver: None,
                 };
                 key.record_move(entry).unwrap();
                 from = Some(*state);
@@ -579,4 +588,67 @@ fn the_json_has_the_documented_fields() {
     assert_eq!(json["keys"][0]["kek"]["version"], "1");
     assert_eq!(json["covers"][0]["kind"], "files");
     json["started"].as_str().unwrap().parse::<Time>().unwrap();
+}
+
+/// A key of another scope is the same KEK, and the census did not know it yet: what is under the KEK is under it.
+#[test]
+fn evidence_is_about_the_kek_whichever_of_its_keys_the_census_knew() {
+    let ring = Ring::new();
+    let first = ring.key("a", AWS, RETIRED);
+    let receipt = ring.census(|census| {
+        census.add_all([("one", envelope(1, &[AWS])), ("two", envelope(1, &[AWS]))]);
+    });
+    let second = ring.key("b", AWS, RETIRED);
+    let other = ring.key("b", OLD, RETIRED);
+    let view = ring.view();
+    let verified = receipt.verify(&view).unwrap();
+    for key in [first, second] {
+        let evidence = verified.about(view.key(key).unwrap()).unwrap();
+        assert_eq!((evidence.key, evidence.sole, evidence.left()), (key, 2, 2));
+        assert_eq!(evidence.seen, ["one", "two"]);
+    }
+    assert_eq!(verified.about(view.key(other).unwrap()).unwrap().left(), 0);
+    // The whole KEK is all of its versions, and one version is no other.
+    let whole = ring.key("c", (OLD.0, OLD.1, ""), RETIRED);
+    let receipt = ring.census(|census| {
+        census.add_all([("old", envelope(1, &[OLD]))]);
+    });
+    let new = ring.key("d", NEW, RETIRED);
+    let view = ring.view();
+    let verified = receipt.verify(&view).unwrap();
+    let left = |key| verified.about(view.key(key).unwrap()).unwrap().left();
+    assert_eq!((left(whole), left(other), left(new)), (1, 1, 0));
+}
+
+/// A PKCS#11 key without `CKA_ID` is one version: what is under the others is not under it.
+#[test]
+fn a_version_without_a_name_is_not_the_whole_kek() {
+    let ring = Ring::new();
+    let (nameless, named) = (("pkcs11", "label", ""), ("pkcs11", "label", "01"));
+    let first = ring.key_of("/", nameless, RETIRED, true);
+    let second = ring.key("/", named, ACTIVE);
+    let receipt = ring.census(|census| {
+        census.add_all([
+            ("named", envelope(1, &[named])),
+            ("named too", envelope(1, &[named])),
+            ("nameless", envelope(1, &[nameless])),
+        ]);
+    });
+    assert_eq!(counts(&receipt, first), (1, 1));
+    assert_eq!(counts(&receipt, second), (2, 2));
+    let view = ring.view();
+    let verified = receipt.verify(&view).unwrap();
+    assert_eq!(verified.finds(view.key(first).unwrap()).items, 1);
+    assert_eq!(verified.finds(view.key(second).unwrap()).items, 2);
+    let (first, second) = (
+        &view.key(first).unwrap().provenance,
+        &view.key(second).unwrap().provenance,
+    );
+    assert!(!first.overlaps(second) && !first.is_whole());
+    let whole = Provenance {
+        nameless: false,
+        ..first.clone()
+    };
+    assert!(whole.covers(second) && whole.covers(first) && !second.covers(&whole));
+    assert!(second.overlaps(&whole));
 }

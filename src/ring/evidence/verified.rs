@@ -1,6 +1,8 @@
-//! What a verified receipt says of one key.
+//! What a verified receipt says of one key, and of the other keys of its KEK.
 
-use super::receipt::{CensusReceipt, NamedKek};
+use std::collections::BTreeMap;
+
+use super::receipt::{CensusReceipt, KeyCount, NamedKek};
 use crate::ring::{Evidence, EvidenceSource, KeyRecord};
 
 /// How many items are named.
@@ -58,7 +60,8 @@ impl<'r> VerifiedReceipt<'r> {
         self.receipt
     }
 
-    /// Returns what the census found under a key, by its record and by its KEK: also if the census did not know the key yet.
+    /// Returns what the census found under the KEK of a key: as this key, as other keys of the ring that are the same KEK, and as a KEK that
+    /// the census did not know yet. A key of which nothing is known counts for as much as the others of its KEK.
     #[must_use]
     pub fn finds(&self, key: &KeyRecord) -> Found {
         let mut found = Found {
@@ -67,11 +70,24 @@ impl<'r> VerifiedReceipt<'r> {
             unknown: 0,
             seen: Vec::new(),
         };
-        if let Some(count) = self.receipt.keys().iter().find(|count| count.key == key.id) {
-            found.items = count.items;
-            found.sole = count.sole;
-            found.seen.clone_from(&count.seen);
+        // An envelope counts for every key of its KEK, so the greatest of those counts is that of the KEK. Versions of it are apart.
+        let mut versions: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for count in self.receipt.keys().iter().filter(|count| is_of(count, key)) {
+            let (items, sole) = versions.entry(&count.kek.version).or_default();
+            *items = count.items.max(*items);
+            *sole = count.sole.max(*sole);
+            let new = count.seen.iter().filter(|item| !found.seen.contains(item));
+            let new: Vec<_> = new.take(SEEN.saturating_sub(found.seen.len())).cloned().collect();
+            found.seen.extend(new);
         }
+        let own = versions
+            .remove(key.provenance.version.as_str())
+            .unwrap_or_default();
+        let others = versions.into_values().fold((0_u64, 0_u64), |sum, (items, sole)| {
+            (sum.0.saturating_add(items), sum.1.saturating_add(sole))
+        });
+        found.items = own.0.max(others.0);
+        found.sole = own.1.max(others.1);
         for count in self.receipt.unknown() {
             if may_be(&count.kek, key) {
                 found.unknown = found.unknown.saturating_add(count.items);
@@ -111,6 +127,19 @@ impl EvidenceSource for VerifiedReceipt<'_> {
     }
 }
 
+/// Whether a count is about this key, or about another key of its KEK.
+fn is_of(count: &KeyCount, key: &KeyRecord) -> bool {
+    let (kek, own) = (&count.kek, &key.provenance);
+    count.key == key.id
+        || kek.provider == own.provider
+            && (own.is_whole() || kek.version == own.version)
+            && match (kek.to_ref(), own.kek()) {
+                (Ok(counted), Ok(own)) => counted.is_same_key(&own),
+                // A name that cannot be compared may be any.
+                _ => true,
+            }
+}
+
 /// Whether a wrap that the census did not know may be under this key.
 fn may_be(kek: &NamedKek, key: &KeyRecord) -> bool {
     let provenance = &key.provenance;
@@ -125,6 +154,5 @@ fn may_be(kek: &NamedKek, key: &KeyRecord) -> bool {
         // A name that cannot be compared may be any.
         _ => true,
     };
-    is_same_key
-        && (kek.version.is_empty() || provenance.version.is_empty() || kek.version == provenance.version)
+    is_same_key && (kek.version.is_empty() || provenance.is_whole() || kek.version == provenance.version)
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::{READER, Record, invalid, is_short};
+use super::{Ending, READER, Record, invalid, is_short};
 use crate::backend::kek_uri::KekUri;
 use crate::envelope::{KekRef, WrapAlgorithm};
 pub use crate::key::Protection;
@@ -13,7 +14,11 @@ use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest number of moves in a history.
-const MAX_MOVES: usize = 500;
+pub(crate) const MAX_MOVES: usize = 500;
+/// How many of those are kept for the moves that end a key. From pending to destroyed takes eight, and a destruction can be cancelled.
+const RESERVED: usize = 20;
+/// What it takes from a cancelled destruction to the end: destroying, told, destroyed.
+const TO_THE_END: usize = 3;
 const MAX_LABELS: usize = 64;
 
 /// How a KEK is reached, and which one it is. Without secrets.
@@ -28,6 +33,9 @@ pub struct Provenance {
     pub id: String,
     /// The version, where an unwrap proves which version did it. Else empty.
     pub version: String,
+    /// Whether an empty version is one version, and not the whole KEK: a PKCS#11 key without `CKA_ID`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nameless: bool,
 }
 
 impl Provenance {
@@ -47,7 +55,44 @@ impl Provenance {
             provider: kek.provider().to_owned(),
             id: kek.id().to_owned(),
             version: kek.version().to_owned(),
+            nameless: false,
         })
+    }
+
+    /// Says that an empty version is one version, as the key manager tells versions apart.
+    pub(crate) fn one_version(mut self, is_one: bool) -> Self {
+        self.nameless = is_one && self.version.is_empty();
+        self
+    }
+
+    /// Returns whether it is the whole KEK, in all of its versions.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.version.is_empty() && !self.nameless
+    }
+
+    /// Returns whether destroying this KEK destroys the other, or some of it.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        (&self.provider, &self.id) == (&other.provider, &other.id)
+            && (self.is_whole() || other.is_whole() || self.version == other.version)
+    }
+
+    /// Returns whether the other is gone when this KEK is.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.overlaps(other) && (self.is_whole() || !other.is_whole())
+    }
+
+    /// A short name of its provider and id.
+    pub(super) fn short(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.provider.as_bytes());
+        hash.update([0]);
+        hash.update(self.id.as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let short = digest.first_chunk::<8>().copied().unwrap_or_default();
+        base16ct::lower::encode_string(&short)
     }
 
     /// Returns the KEK.
@@ -70,6 +115,31 @@ pub struct Canary {
     pub since: Time,
 }
 
+/// Who tells the backend to destroy a KEK. It is committed before the backend is called, in the records of all keys of that KEK, so
+/// that whoever cancels the destruction knows that the backend has to be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Telling {
+    /// The revision of the ring that began with it: no other telling has the same.
+    pub fence: u64,
+    /// Who.
+    pub owner: String,
+    /// Until when nobody else tells the backend, or calls the destruction off there.
+    pub until: Time,
+    /// Whether the backend had disabled the KEK before.
+    pub was_disabled: bool,
+}
+
+/// A cancellation that the backend has to hear of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Cancelled {
+    /// Who has cancelled.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// One move of a key, or another change of its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -89,6 +159,12 @@ pub struct Move {
     /// The digest of the evidence, if there is any: SHA-256 of a receipt, in hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// The ticket of a revocation: a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Who has approved a revocation: a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
 }
 
 /// A key of a ring: one KEK (one version of it, where an unwrap proves which version did it), with its scope, slot and state.
@@ -150,9 +226,18 @@ pub struct KeyRecord {
     /// When the backend will be told to destroy it, or destroys it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destruction_due: Option<Time>,
+    /// Who is about to tell the backend to destroy it, or has told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction_telling: Option<Telling>,
     /// Whether the backend was told to destroy it.
     #[serde(default)]
     pub destruction_told: bool,
+    /// Who has cancelled its destruction, until the backend has called it off and the key is what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction_cancelled: Option<Cancelled>,
+    /// Whether it was taken back before it wrapped anything. The ring does not have it anymore, and its KEK was not touched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_back: bool,
     /// When it was destroyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroyed: Option<Time>,
@@ -200,7 +285,10 @@ impl KeyRecord {
             deprecated: None,
             retirement_due: None,
             destruction_due: None,
+            destruction_telling: None,
             destruction_told: false,
+            destruction_cancelled: None,
+            taken_back: false,
             destroyed: None,
             history: Vec::new(),
             labels: BTreeMap::new(),
@@ -213,6 +301,11 @@ impl KeyRecord {
         self.state.row().unwraps
     }
 
+    /// How many entries its history still takes.
+    pub(crate) fn room(&self) -> usize {
+        MAX_MOVES.saturating_sub(self.history.len())
+    }
+
     /// The wrap algorithm: the highest number for private use if the record names none.
     pub(crate) fn wrap_algorithm(&self) -> WrapAlgorithm {
         let name = self.algorithm.as_str();
@@ -223,13 +316,28 @@ impl KeyRecord {
             .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
     }
 
-    /// Adds to the history.
+    /// Adds to the history. Its last entries are kept for the moves that end a key, so that no key has to live for ever.
     pub(crate) fn record_move(&mut self, entry: Move) -> Result<()> {
-        if self.history.len() >= MAX_MOVES {
-            return Err(Error::new(ErrorKind::OverLimit {
-                limit: "the number of moves of a key",
-                max: MAX_MOVES as u64,
-            }));
+        use State::{Active, Compromised, Deprecated, Destroyed, Destroying, Retired};
+        let needed = match (entry.from, entry.to) {
+            (Some(_), Destroyed) => 1,
+            // The backend was told.
+            (Some(Destroying), Destroying) => 2,
+            (Some(from), Destroying) if from < Destroying => TO_THE_END,
+            // What was cancelled can be begun again.
+            (Some(Destroying), _) => TO_THE_END + 1,
+            (Some(from), to @ (Retired | Compromised)) if from < to => TO_THE_END + 1,
+            (Some(from), Deprecated) if from <= Active => TO_THE_END + 2,
+            _ => RESERVED + 1,
+        };
+        if self.room() < needed {
+            let limit = "the number of moves of a key";
+            let max = MAX_MOVES as u64;
+            return Err(Error::new(ErrorKind::OverLimit { limit, max }).with_detail(format!(
+                "the history of the key {} has {} entries, and the rest is kept for the moves that end a key: let a successor take its place",
+                self.id,
+                self.history.len()
+            )));
         }
         self.history.push(entry);
         Ok(())
@@ -267,12 +375,22 @@ impl Record for KeyRecord {
         self.provenance.kek().ok()
     }
 
+    fn ending(&self) -> Option<Ending> {
+        (self.state == State::Destroying).then(|| Ending::new(self.id, &self.provenance))
+    }
+
     fn due(&self) -> Option<Time> {
         match self.state {
             State::Pending if !self.staged => Some(self.created),
             State::Active => self.next_rotation,
             State::Deprecated => self.retirement_due,
-            State::Destroying => self.destruction_due,
+            State::Destroying => match &self.destruction_telling {
+                Some(telling) if self.destruction_cancelled.is_some() || !self.destruction_told => {
+                    Some(telling.until)
+                }
+                None if self.destruction_cancelled.is_some() => Some(self.created),
+                _ => self.destruction_due,
+            },
             _ => None,
         }
     }
@@ -280,12 +398,22 @@ impl Record for KeyRecord {
     fn check(&self) -> Result<()> {
         self.provenance.kek()?;
         let moves = self.history.iter();
-        if !moves
-            .clone()
-            .all(|entry| is_short(&entry.actor) && is_short(&entry.reason))
+        if let Some(cancelled) = &self.destruction_cancelled
+            && !(is_short(&cancelled.actor) && is_short(&cancelled.reason))
         {
             return Err(Error::argument(
                 "an actor and a reason have at most 1,024 bytes and no control characters",
+            ));
+        }
+        let is_good = |entry: &Move| {
+            let claims = entry.ticket.iter().chain(&entry.approver);
+            claims
+                .chain([&entry.actor, &entry.reason])
+                .all(|text| is_short(text))
+        };
+        if !moves.clone().all(is_good) {
+            return Err(Error::argument(
+                "an actor, a reason, a ticket and an approver have at most 1,024 bytes and no control characters",
             ));
         }
         let is_label = |text: &String| !text.is_empty() && text.len() <= 255 && is_short(text);
@@ -304,6 +432,9 @@ impl Record for KeyRecord {
             .is_some_and(|canary| !(1..=100).contains(&canary.percent))
         {
             return Err(Error::argument("a canary share is 1 to 100 percent"));
+        }
+        if self.taken_back && self.state != State::Destroyed {
+            return Err(invalid("it was taken back, and is not out of the ring"));
         }
         let mut state = None;
         for entry in moves {

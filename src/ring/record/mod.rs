@@ -16,7 +16,7 @@ use crate::envelope::KekRef;
 use crate::value::error::{Error, ErrorKind, Result};
 
 pub use intent::{Intent, IntentStep};
-pub use key::{Canary, KeyRecord, Move, Protection, Provenance};
+pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};
 pub use report::NamedReader;
 pub use settings::{ClockCorrection, RetireBy, Settings};
 
@@ -44,6 +44,39 @@ pub(crate) struct Head {
     pub(crate) at: Time,
     /// Who changed the ring to this revision.
     pub(crate) actor: String,
+    /// The keys that are being destroyed, in all scopes, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) destroying: Vec<Ending>,
+}
+
+/// A key that is being destroyed, as the head names it: whoever registers a KEK sees it without reading its scope. Short, since the
+/// head is written with each change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ending {
+    pub(crate) key: RecordId,
+    /// The first 16 hexadecimal digits of SHA-256 of the provider, a zero byte and the id.
+    kek: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    version: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    nameless: bool,
+}
+
+impl Ending {
+    fn new(key: RecordId, kek: &Provenance) -> Self {
+        Self {
+            key,
+            kek: kek.short(),
+            version: kek.version.clone(),
+            nameless: kek.nameless,
+        }
+    }
+
+    /// Whether the key is this KEK, or some of it.
+    pub(crate) fn is_of(&self, kek: &Provenance) -> bool {
+        let is_whole = self.version.is_empty() && !self.nameless;
+        self.kek == kek.short() && (is_whole || kek.is_whole() || self.version == kek.version)
+    }
 }
 
 /// One authority names the next.
@@ -68,6 +101,10 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     fn revision(&self) -> u64;
     fn state(&self) -> Option<State>;
     fn kek(&self) -> Option<KekRef>;
+    /// How the head names it while it is being destroyed.
+    fn ending(&self) -> Option<Ending> {
+        None
+    }
     /// When something is to be done about it.
     fn due(&self) -> Option<Time>;
 

@@ -12,6 +12,7 @@ use super::{Labels, Moved, RingAdmin, refused};
 use crate::key::{KekState, Versions};
 use crate::ring::draft::Draft;
 use crate::ring::record::{IntentStep, KeyRecord, Provenance, Settings};
+use crate::ring::view::View;
 use crate::ring::{Period, RecordId, Scope, Slot, State};
 use crate::value::error::{Error, Result};
 
@@ -97,7 +98,7 @@ impl RingAdmin {
     /// without waiting for readers; else it stays pending until it is [promoted](Self::promote).
     ///
     /// # Errors
-    /// `LifecycleRefused` if the ring has a key of the same KEK in this scope, or if another one is being made there; `InvalidArgument`
+    /// `LifecycleRefused` if the ring has a key of the same KEK in this scope or destroys one in any, or if another one is being made there; `InvalidArgument`
     /// for a URI, label or period that is wrong; `Unsupported` if no KEK can be made at that place; the kinds of the backend.
     pub async fn create(&self, new: &NewKey) -> Result<Moved> {
         match &new.source {
@@ -107,6 +108,7 @@ impl RingAdmin {
             }
             KeySource::MadeBeside(uri) => {
                 let id = RecordId::new(self.inventory().now().await?)?;
+                let settings = self.read(&[]).await?.settings().clone();
                 let plan = Plan {
                     key: id,
                     scope: new.scope.clone(),
@@ -117,9 +119,10 @@ impl RingAdmin {
                     reason: new.reason.clone(),
                     labels: new.labels.clone(),
                     predecessor: None,
+                    periods: new.periods(&settings)?,
                 };
-                let settings = self.read(&[]).await?.settings().clone();
-                let claim = self.begin(&plan, new.periods(&settings)?).await?;
+                let claim = self.begin(std::slice::from_ref(&plan)).await?.pop();
+                let claim = claim.ok_or_else(|| refused("nothing was begun"))?;
                 let made = self.finish(&claim).await?.key;
                 if made.staged {
                     return Ok(self.done(&made).await);
@@ -144,6 +147,7 @@ impl RingAdmin {
         let key = self
             .change(std::slice::from_ref(&new.scope), |view, draft| {
                 check_not_there(view.keys(&new.scope), &resolved.provenance)?;
+                check_not_ending(view, &resolved.provenance)?;
                 let active = view.active(&new.scope, &new.slot);
                 if active.is_none() && !first {
                     return Err(refused(
@@ -202,7 +206,7 @@ impl RingAdmin {
     ///
     /// # Errors
     /// `InvalidArgument` for another state than active and deprecated; `LifecycleRefused` if the scope and slot have an active key and
-    /// another one is to be active, or if the ring has a key of the same KEK in this scope; the kinds of the backend.
+    /// another one is to be active, or if the ring has a key of the same KEK in this scope or destroys one in any; the kinds of the backend.
     pub async fn adopt(&self, new: &NewKey, state: State) -> Result<Vec<Arc<KeyRecord>>> {
         if !matches!(state, State::Active | State::Deprecated) {
             return Err(Error::argument(
@@ -221,7 +225,7 @@ impl RingAdmin {
             for version in self.call(admin.describe_versions(&all)).await? {
                 // What cannot open anymore is nobody's key.
                 let gone = version.state == KekState::Destroyed;
-                let kek = Provenance::new(uri, &named(&version.kek, resolved.versions)?)?;
+                let kek = Provenance::new(uri, &named(&version.kek, resolved.versions)?)?.one_version(true);
                 if !gone && !keks.contains(&kek) {
                     check_adoptable(&version)?;
                     keks.push(kek);
@@ -249,6 +253,7 @@ impl RingAdmin {
                 let mut keys: Vec<KeyRecord> = Vec::new();
                 for (kek, id) in keks.iter().zip(&ids) {
                     check_not_there(view.keys(&new.scope), kek)?;
+                    check_not_ending(view, kek)?;
                     let state = if keys.is_empty() { state } else { State::Deprecated };
                     let mut key = adopted(new, &resolved, kek, *id, state, view.settings(), draft)?;
                     if let Some(newer) = keys.last_mut() {
@@ -317,13 +322,25 @@ fn adopted(
 pub(super) fn check_not_there(keys: &[Arc<KeyRecord>], kek: &Provenance) -> Result<()> {
     let is_same = |key: &&Arc<KeyRecord>| {
         let there = &key.provenance;
-        (&there.provider, &there.id, &there.version) == (&kek.provider, &kek.id, &kek.version)
+        !key.taken_back
+            && (&there.provider, &there.id, &there.version) == (&kek.provider, &kek.id, &kek.version)
     };
     match keys.iter().find(is_same) {
         None => Ok(()),
         Some(key) => Err(refused(format!(
             "the key {} of this scope is that KEK, and is {}",
             key.id, key.state
+        ))),
+    }
+}
+
+/// Refuses a KEK that is being destroyed as a key of another scope: what is sealed under it would be lost. The head names those, so
+/// that this holds for the whole ring at the revision that the change follows.
+pub(super) fn check_not_ending(view: &View, kek: &Provenance) -> Result<()> {
+    match view.ending(kek) {
+        None => Ok(()),
+        Some(key) => Err(refused(format!(
+            "the KEK is being destroyed, as the key {key} of this ring: cancel that, or take another KEK"
         ))),
     }
 }

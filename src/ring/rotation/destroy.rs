@@ -1,195 +1,169 @@
 //! Keys that are destroyed: slowly, and never without evidence.
-
-use std::time::Duration;
+//!
+//! # Steps
+//! 1. [`destroy`](RingAdmin::destroy) begins the cooling-off. Nothing happens at the backend.
+//! 2. After it, a tick commits that it is about to tell the backend, in the records of all keys of the KEK: each of them must be in
+//!    destruction, with evidence of its own.
+//! 3. It tells the backend, and commits that the backend was told.
+//! 4. When the backend says that the KEK is destroyed, all those keys are.
+//!
+//! A cancellation before step 2 needs no backend. After it, the cancellation is committed first, so that nobody tells the backend
+//! anew; then the backend is asked, and calls the destruction off.
 
 use super::evidence::Evidence;
-use super::moves::{Said, linked, moved, noted};
+use super::moves::{Said, moved};
 use super::promote::in_state;
+use super::same_kek::others;
 use super::{Moved, RingAdmin, refused};
+use crate::envelope::KekRef;
 use crate::key::{KekDescription, KekState};
 use crate::ring::record::KeyRecord;
 use crate::ring::view::{View, no_such_key};
 use crate::ring::{RecordId, State, Time};
-use crate::value::error::{ErrorKind, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 impl RingAdmin {
     /// Begins to destroy a retired or compromised key. For as long as the setting `cooling_off` says, nothing happens at the backend,
-    /// and [`cancel_destroy`](Self::cancel_destroy) takes it back. Then a [`tick`](Self::tick) tells the backend.
+    /// and [`cancel_destroy`](Self::cancel_destroy) takes it back. Then a [`tick`](Self::tick) tells the backend. From now on
+    /// nobody can register the KEK in another scope.
+    ///
+    /// If the KEK is a key of other scopes too, the backend is told only when all of them are being destroyed, each with evidence of its
+    /// own; [`Moved::warnings`] names those that are not yet.
+    ///
+    /// This reads the whole ring.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is neither retired nor compromised, another key of the ring is the same KEK, or the evidence does
-    /// not count or finds something under it.
+    /// `LifecycleRefused` if it is neither retired nor compromised, another key of the same KEK may still be needed, or the evidence does
+    /// not count or finds something under the KEK; `OverLimit` if too many keys are being destroyed at once.
     pub async fn destroy(&self, id: RecordId, evidence: &Evidence, reason: &str) -> Result<Moved> {
-        let (_, key) = self.find(id).await?;
-        let kek = &key.provenance;
-        let scopes = self.scopes_sharing(&key.scope, &kek.provider, &kek.id).await?;
-        let key = self
-            .change(&scopes, |view, draft| {
+        let (key, waits) = self
+            .change_same_kek(id, |view, draft| {
                 let key = view.key(id).ok_or_else(|| no_such_key(id))?;
                 // The table comes first: what it does not allow needs no evidence.
                 key.state.check_move(State::Destroying)?;
                 evidence.check(key, view.settings(), draft.now())?;
-                check_alone(view, key)?;
+                check_unneeded(view, key)?;
+                let waits = others(view, key)
+                    .filter_map(|other| waits_for(key, other))
+                    .collect();
                 let said = Said::new(draft, reason);
                 let said = said.with_evidence(Some(evidence.digest.clone()));
                 let mut key = moved(key, State::Destroying, &said)?;
                 key.destruction_due = Some(view.settings().cooling_off.after(said.at)?);
                 draft.put(&key)?;
-                Ok(key)
+                Ok::<(KeyRecord, Vec<String>), Error>((key, waits))
             })
             .await?;
-        Ok(self.done(&key).await)
-    }
-
-    /// Takes back [`destroy`](Self::destroy): the key is what it was before.
-    ///
-    /// # Errors
-    /// `LifecycleRefused` if it is not being destroyed, or if the backend was told and does not say that it has the KEK: cancel it
-    /// there first, by its own means.
-    pub async fn cancel_destroy(&self, id: RecordId, reason: &str) -> Result<Moved> {
-        let (_, key) = self.find(id).await?;
-        let mut is_alive = false;
-        if key.state == State::Destroying && key.destruction_told {
-            let state = self.describe(&key).await?.state;
-            is_alive = matches!(state, KekState::Enabled | KekState::Disabled);
-            if !is_alive {
-                return Err(refused(format!(
-                    "the backend was told to destroy the key {id}; cancel it there first, by its own means"
-                )));
-            }
-        }
-        let scope = [key.scope.clone()];
-        let key = self
-            .change(&scope, |view, draft| {
-                let key = in_state(view, id, State::Destroying)?;
-                if key.destruction_told && !is_alive {
-                    return Err(refused(format!(
-                        "the backend was told to destroy the key {id} meanwhile; look again"
-                    )));
-                }
-                let said = Said::new(draft, reason);
-                let before = key
-                    .history
-                    .iter()
-                    .rev()
-                    .find(|made| made.to == State::Destroying && made.from != Some(State::Destroying));
-                let before = before.and_then(|made| made.from);
-                let key = moved(key, before.unwrap_or(State::Retired), &said)?;
-                draft.put(&key)?;
-                Ok(key)
-            })
-            .await?;
-        Ok(self.done(&key).await)
+        let mut done = self.done(&key).await;
+        done.warnings.extend(waits.into_iter().map(refused));
+        Ok(done)
     }
 
     /// Records that a key was destroyed by the backend's own means, where the backend cannot say so.
     ///
+    /// The backend is asked first. If it cannot be asked, the record is made all the same, its history says why, and so does
+    /// [`Moved::warnings`].
+    ///
     /// # Errors
-    /// `LifecycleRefused` if it is not being destroyed, or its cooling-off is not over.
+    /// `LifecycleRefused` if it is not being destroyed, its cooling-off is not over, or the backend says that it still has the KEK.
     pub async fn attest_destroyed(&self, id: RecordId, reason: &str) -> Result<Moved> {
-        let (_, key) = self.find(id).await?;
-        self.destroyed(&key, reason).await
+        let (view, key) = self.find(id).await?;
+        // Nobody is asked about what is refused anyway.
+        check_cooled(
+            in_state(&view, id, State::Destroying)?,
+            self.reader.time(&view).await?,
+        )?;
+        let unasked = match self.describe(&key).await {
+            Ok(described) if described.state == KekState::Destroyed => None,
+            Ok(described) => {
+                return Err(refused(format!(
+                    "the key {id} is not gone: its backend says that the KEK is {}",
+                    words(described.state)
+                )));
+            }
+            Err(error) if error.kind() == ErrorKind::KeyNotFound => None,
+            Err(error) => Some(error),
+        };
+        let reason = match &unasked {
+            None => reason.to_owned(),
+            Some(error) => format!(
+                "{reason} (attested: the backend could not be asked, {})",
+                error.kind()
+            ),
+        };
+        let mut done = self.destroyed(&key, &short(&reason), false).await?;
+        done.warnings.extend(unasked.map(|error| {
+            let why = error.to_string();
+            error.with_detail(format!(
+                "the backend could not be asked whether the KEK is gone: {why}"
+            ))
+        }));
+        Ok(done)
     }
 
-    async fn destroyed(&self, key: &KeyRecord, reason: &str) -> Result<Moved> {
-        let (id, scope) = (key.id, [key.scope.clone()]);
-        let key = self
-            .change(&scope, |view, draft| {
+    /// Records that a key is gone: with all keys of its KEK, if the backend was told of them and says so.
+    pub(super) async fn destroyed(&self, key: &KeyRecord, reason: &str, by_backend: bool) -> Result<Moved> {
+        let id = key.id;
+        let kek = &key.provenance;
+        // Whom the index does not name finds out by asking the backend.
+        let scopes = match by_backend {
+            true => self.scopes_sharing(&key.scope, &kek.provider, &kek.id).await?,
+            false => vec![key.scope.clone()],
+        };
+        let (key, rest) = self
+            .change(&scopes, |view, draft| {
                 let key = in_state(view, id, State::Destroying)?;
                 check_cooled(key, draft.now())?;
                 let said = Said::new(draft, reason);
-                let key = moved(key, State::Destroyed, &said)?;
-                draft.put(&key)?;
-                Ok(key)
+                let next = moved(key, State::Destroyed, &said)?;
+                draft.put(&next)?;
+                let mut rest = Vec::new();
+                let is_gone = |other: &&std::sync::Arc<KeyRecord>| {
+                    by_backend && other.destruction_told && key.provenance.covers(&other.provenance)
+                };
+                for other in others(view, key).filter(is_gone) {
+                    let other = moved(other, State::Destroyed, &said)?;
+                    draft.put(&other)?;
+                    rest.push(other);
+                }
+                Ok::<(KeyRecord, Vec<KeyRecord>), Error>((next, rest))
             })
             .await?;
-        Ok(self.done(&key).await)
-    }
-
-    /// Goes on with a destruction that is due: tells the backend, or asks whether it is done. `None` if it was only told.
-    pub(super) async fn go_on_destroying(&self, key: &KeyRecord) -> Result<Option<Moved>> {
-        match self.describe(key).await {
-            Ok(described) if described.state == KekState::Destroyed => {
-                return self
-                    .destroyed(key, "the backend says that it is destroyed")
-                    .await
-                    .map(Some);
-            }
-            // A KEK that is not there may be one that these credentials do not see: so only after it was told.
-            Err(error) if error.kind() == ErrorKind::KeyNotFound && key.destruction_told => {
-                let reason = "the backend was told to destroy it, and has it no longer";
-                return self.destroyed(key, reason).await.map(Some);
-            }
-            Ok(described) if described.state == KekState::PendingDestruction => {
-                let due = described.destroyed_at.and_then(|at| Time::try_from(at).ok());
-                self.told(key.id, due).await?;
-                return Ok(None);
-            }
-            Ok(_) => {}
-            Err(error) => return Err(error),
+        let mut done = self.done(&key).await;
+        for other in &rest {
+            done.warnings.extend(self.tell(other).await);
         }
-        // Cancelled meanwhile, or shared: the last look before nothing can be undone.
+        Ok(done)
+    }
+
+    /// What the backend says of a KEK.
+    pub(super) async fn describe(&self, key: &KeyRecord) -> Result<KekDescription> {
+        let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
         let kek = key.provenance.kek()?;
-        let scopes = self.scopes_sharing(&key.scope, kek.provider(), kek.id()).await?;
-        let view = self.read(&scopes).await?;
-        let current = in_state(&view, key.id, State::Destroying)?;
-        check_cooled(current, self.reader.time(&view).await?)?;
-        check_alone(&view, current)?;
-        let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
-        let at = self
-            .call(admin.schedule_destroy(&kek, Duration::ZERO))
-            .await
-            .map_err(|error| match error.kind() {
-                ErrorKind::Unsupported { .. } => {
-                    let detail = error.detail().unwrap_or("the backend cannot be told").to_owned();
-                    error.with_detail(format!("{detail}; destroy it there, and attest it here"))
-                }
-                _ => error,
-            })?;
-        self.told(key.id, Time::try_from(at).ok()).await?;
-        Ok(None)
-    }
-
-    /// Notes that the backend was told, and when it will destroy the key.
-    async fn told(&self, id: RecordId, due: Option<Time>) -> Result<()> {
-        let (_, key) = self.find(id).await?;
-        let scope = [key.scope.clone()];
-        self.change(&scope, |view, draft| {
-            let key = in_state(view, id, State::Destroying)?;
-            let due = due.or(key.destruction_due);
-            if key.destruction_told && due == key.destruction_due {
-                return Ok(());
-            }
-            let mut next = match key.destruction_told {
-                true => linked(key),
-                false => noted(key, &Said::new(draft, "the backend was told to destroy it"))?,
-            };
-            next.destruction_told = true;
-            next.destruction_due = due;
-            draft.put(&next)
-        })
-        .await
-    }
-
-    async fn describe(&self, key: &KeyRecord) -> Result<KekDescription> {
-        let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
-        self.call(admin.describe(&key.provenance.kek()?)).await
+        if !key.provenance.nameless {
+            return self.call(admin.describe(&kek)).await;
+        }
+        // An empty version would mean any.
+        let all = KekRef::new(kek.provider(), kek.id(), "")?;
+        let versions = self.call(admin.describe_versions(&all)).await?;
+        let mut own = versions
+            .into_iter()
+            .filter(|version| version.kek.version().is_empty());
+        own.next()
+            .ok_or_else(|| Error::new(ErrorKind::KeyNotFound).with_provider(kek.provider().to_owned()))
     }
 }
 
-/// Refuses to destroy a KEK that is another key, too.
-fn check_alone(view: &View, key: &KeyRecord) -> Result<()> {
-    let kek = &key.provenance;
-    let is_same = |other: &KeyRecord| {
-        let there = &other.provenance;
-        // Without a version it is the whole KEK.
-        let overlaps = kek.version.is_empty() || there.version.is_empty() || kek.version == there.version;
-        (&there.provider, &there.id) == (&kek.provider, &kek.id) && overlaps
+/// Refuses to destroy a KEK that is another key, too, under which something is or may be.
+fn check_unneeded(view: &View, key: &KeyRecord) -> Result<()> {
+    let is_needed = |other: &&std::sync::Arc<KeyRecord>| {
+        !matches!(
+            other.state,
+            State::Retired | State::Compromised | State::Destroying
+        )
     };
-    let mut others = view.all_keys().filter(|other| {
-        other.id != key.id && !matches!(other.state, State::Destroying | State::Destroyed) && is_same(other)
-    });
-    match others.next() {
+    let mut needed = others(view, key).filter(is_needed);
+    match needed.next() {
         None => Ok(()),
         Some(other) => Err(refused(format!(
             "the key {} is the same KEK as the key {} of scope {}, which is {}",
@@ -198,8 +172,22 @@ fn check_alone(view: &View, key: &KeyRecord) -> Result<()> {
     }
 }
 
+/// Why the backend is not told yet: another key of the same KEK is not being destroyed.
+pub(super) fn waits_for(key: &KeyRecord, other: &KeyRecord) -> Option<String> {
+    let what = match other.state {
+        State::Destroying if other.destruction_cancelled.is_some() => "being kept",
+        State::Destroying => return None,
+        state => state.name(),
+    };
+    Some(format!(
+        "the key {} is the same KEK as the key {} of scope {}, which is {what}: destroy that one as well, with evidence of its own, \
+         and the backend is told of both",
+        key.id, other.id, other.scope
+    ))
+}
+
 /// Refuses to destroy before its time.
-fn check_cooled(key: &KeyRecord, now: Time) -> Result<()> {
+pub(super) fn check_cooled(key: &KeyRecord, now: Time) -> Result<()> {
     match key.destruction_due {
         Some(due) if due > now => Err(refused(format!(
             "the key {} is not to be destroyed before {due}",
@@ -207,4 +195,21 @@ fn check_cooled(key: &KeyRecord, now: Time) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+pub(super) fn words(state: KekState) -> &'static str {
+    match state {
+        KekState::Enabled => "enabled",
+        KekState::Disabled => "disabled",
+        KekState::PendingDestruction => "about to be destroyed",
+        KekState::Destroyed => "destroyed",
+    }
+}
+
+/// A reason as long as a record takes it.
+fn short(reason: &str) -> String {
+    let end = (0..=reason.len().min(1024))
+        .rev()
+        .find(|end| reason.is_char_boundary(*end));
+    reason.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }

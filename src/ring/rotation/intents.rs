@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::create::check_not_there;
+use super::create::{check_not_ending, check_not_there};
 use super::moves::{Said, linked};
 use super::orphans::Orphan;
 use super::probe::{check_enabled, named};
@@ -11,6 +11,7 @@ use super::rotate::Rollout;
 use super::{Labels, RingAdmin, refused};
 use crate::envelope::KekRef;
 use crate::key::{KekDescription, KekTemplate, Versions};
+use crate::ring::draft::Draft;
 use crate::ring::record::{Canary, Intent, IntentStep, KeyRecord, Provenance};
 use crate::ring::view::View;
 use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     pub(super) labels: Labels,
     /// The key that is rotated, at the revision that the plan was made for.
     pub(super) predecessor: Option<Arc<KeyRecord>>,
+    /// Its cadence and overlap.
+    pub(super) periods: (Period, Period),
 }
 
 /// An intent in the hands of this process.
@@ -47,43 +50,56 @@ pub(super) struct Finished {
 }
 
 impl RingAdmin {
-    /// Commits what is about to be made.
-    pub(super) async fn begin(&self, plan: &Plan, periods: (Period, Period)) -> Result<Claim> {
+    /// Commits what is about to be made: all of it, or nothing.
+    pub(super) async fn begin(&self, plans: &[Plan]) -> Result<Vec<Claim>> {
         let started = self.runtime.now();
-        let id = RecordId::new(self.inventory().now().await?)?;
-        let intent = self
-            .change(std::slice::from_ref(&plan.scope), |view, draft| {
-                check_free(view, &plan.scope, &plan.slot, draft.at())?;
-                if let Some(predecessor) = &plan.predecessor {
-                    let now = view.key(predecessor.id);
-                    if now.is_none_or(|now| now.revision != predecessor.revision) {
-                        return Err(Error::new(ErrorKind::Conflict)
-                            .with_detail(format!("the key {} was changed meanwhile", predecessor.id)));
-                    }
+        let now = self.inventory().now().await?;
+        let ids: Vec<_> = plans.iter().map(|_| RecordId::new(now)).collect::<Result<_>>()?;
+        let mut scopes: Vec<_> = plans.iter().map(|plan| plan.scope.clone()).collect();
+        scopes.sort();
+        scopes.dedup();
+        let intents = self
+            .change(&scopes, |view, draft| {
+                let mut intents = Vec::with_capacity(plans.len());
+                for (plan, id) in plans.iter().zip(&ids) {
+                    let intent = self.intent_of(plan, *id, view, draft)?;
+                    draft.put(&intent)?;
+                    intents.push(intent);
                 }
-                let mut intent = Intent::new(
-                    (id, plan.key),
-                    (plan.scope.clone(), plan.slot.clone()),
-                    plan.uri.clone(),
-                    plan.step.clone(),
-                    periods,
-                    draft.at(),
-                );
-                intent.predecessor = plan.predecessor.as_ref().map(|key| key.id);
-                intent.stage = plan.rollout != Rollout::AtOnce;
-                intent.canary = match plan.rollout {
-                    Rollout::Canary(percent) => Some(percent),
-                    _ => None,
-                };
-                intent.labels.clone_from(&plan.labels);
-                intent.reason.clone_from(&plan.reason);
-                intent.actor = draft.actor().to_owned();
-                let intent = intent.claim(self.owner(), self.lease_from(draft.now()));
-                draft.put(&intent)?;
-                Ok(intent)
+                Ok::<Vec<Intent>, Error>(intents)
             })
             .await?;
-        Ok(self.claim(intent, started))
+        let claims = intents.into_iter().map(|intent| self.claim(intent, started));
+        Ok(claims.collect())
+    }
+
+    fn intent_of(&self, plan: &Plan, id: RecordId, view: &View, draft: &Draft<'_>) -> Result<Intent> {
+        check_free(view, &plan.scope, &plan.slot, draft.now())?;
+        if let Some(predecessor) = &plan.predecessor {
+            let now = view.key(predecessor.id);
+            if now.is_none_or(|now| now.revision != predecessor.revision) {
+                return Err(Error::new(ErrorKind::Conflict)
+                    .with_detail(format!("the key {} was changed meanwhile", predecessor.id)));
+            }
+        }
+        let mut intent = Intent::new(
+            (id, plan.key),
+            (plan.scope.clone(), plan.slot.clone()),
+            plan.uri.clone(),
+            plan.step.clone(),
+            plan.periods,
+            draft.at(),
+        );
+        intent.predecessor = plan.predecessor.as_ref().map(|key| key.id);
+        intent.stage = plan.rollout != Rollout::AtOnce;
+        intent.canary = match plan.rollout {
+            Rollout::Canary(percent) => Some(percent),
+            _ => None,
+        };
+        intent.labels.clone_from(&plan.labels);
+        intent.reason.clone_from(&plan.reason);
+        intent.actor = draft.actor().to_owned();
+        Ok(intent.claim(self.owner(), self.lease_from(draft.now())))
     }
 
     fn claim(&self, intent: Intent, started: Monotonic) -> Claim {
@@ -145,6 +161,7 @@ impl RingAdmin {
                         }
                         check_not_there(view.keys(&intent.scope), &made.provenance)?;
                     }
+                    check_not_ending(view, &made.provenance)?;
                     let said = Said::new(draft, &current.reason).by(&current.actor);
                     let mut key = KeyRecord::new(
                         current.key,
@@ -179,7 +196,11 @@ impl RingAdmin {
                         draft.put(&before)?;
                         // Whoever creates a key beside an active one promotes it; and if somebody else put another key in the place of the
                         // one that is rotated, somebody has to decide.
-                        key.staged |= current.predecessor.is_none() || before.state != State::Active;
+                        // In the place of a key that was revoked, nobody has to decide anything: nothing can be sealed there.
+                        let is_vacant = before.state == State::Compromised
+                            && view.active(&current.scope, &current.slot).is_none();
+                        let is_expected = before.state == State::Active || is_vacant;
+                        key.staged |= current.predecessor.is_none() || !is_expected;
                     }
                     draft.delete(current)?;
                     draft.put(&key)?;
@@ -255,7 +276,8 @@ impl RingAdmin {
                 };
                 check_enabled(&made)?;
                 Ok(Made {
-                    provenance: Provenance::new(&uri, &named(&made.kek, versions)?)?,
+                    provenance: Provenance::new(&uri, &named(&made.kek, versions)?)?
+                        .one_version(versions == Versions::Proven),
                     description: made,
                     newer: Vec::new(),
                 })
@@ -303,6 +325,7 @@ impl RingAdmin {
             reason: reason.to_owned(),
             labels: active.labels.clone(),
             predecessor: Some(Arc::clone(active)),
+            periods: (active.cadence, active.overlap),
         })
     }
 }

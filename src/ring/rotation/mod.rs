@@ -13,6 +13,7 @@
 //! Whoever finds an intent whose time is over takes it over and goes on from there. The process that had it before can then
 //! change nothing anymore. What nobody can go on with is an [`Orphan`]: reported, and never used.
 
+mod cancel;
 mod create;
 mod destroy;
 mod evidence;
@@ -25,7 +26,10 @@ mod probe;
 mod promote;
 mod readers;
 mod retire;
+mod revoke;
 mod rotate;
+mod same_kek;
+mod telling;
 mod tick;
 mod verdict;
 
@@ -41,7 +45,8 @@ pub use hooks::Hook;
 pub use moves::Moved;
 pub use orphans::Orphan;
 pub use preset::{KeyKind, Preset};
-pub use rotate::{Event, Rollout, Rotated, Target};
+pub use revoke::{Revocation, Revoked};
+pub use rotate::{Event, Rollout, Rotated, Rotation, Target, Unfinished};
 pub use tick::{Done, Refused, Tick};
 pub use verdict::{Action, Due, Verdict};
 
@@ -58,8 +63,6 @@ use crate::value::error::{Error, ErrorKind, Result};
 const LEASE: Duration = Duration::from_secs(120);
 /// How long a hook may take, unless it is set otherwise.
 const HOOK: Duration = Duration::from_secs(30);
-/// The most scopes that may have keys of one KEK when one of them is rotated or destroyed.
-const SHARING: u32 = 10_000;
 
 /// Makes and moves the keys of a ring: with the authority's private half, and credentials for the administration of KEKs. A program
 /// that seals and opens needs neither.
@@ -249,24 +252,6 @@ impl RingAdmin {
             tolerance: Duration::ZERO,
         };
         pen.change(scopes, decide).await
-    }
-
-    /// Every scope that has a key of this KEK, beside `scope`.
-    async fn scopes_sharing(&self, scope: &Scope, provider: &str, kek_id: &str) -> Result<Vec<Scope>> {
-        let mut scopes = self
-            .inventory()
-            .scopes_of_kek(provider, kek_id, SHARING + 1)
-            .await?;
-        if scopes.len() > SHARING as usize {
-            return Err(Error::new(ErrorKind::OverLimit {
-                limit: "the number of scopes that share a KEK",
-                max: u64::from(SHARING),
-            }));
-        }
-        if !scopes.contains(scope) {
-            scopes.push(scope.clone());
-        }
-        Ok(scopes)
     }
 
     /// Calls a backend, for as long as a call may take: a quarter of a lease.

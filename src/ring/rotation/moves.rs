@@ -38,6 +38,8 @@ pub(super) struct Said {
     pub(super) actor: String,
     pub(super) reason: String,
     pub(super) evidence: Option<String>,
+    pub(super) ticket: Option<String>,
+    pub(super) approver: Option<String>,
 }
 
 impl Said {
@@ -49,6 +51,8 @@ impl Said {
             actor: draft.actor().to_owned(),
             reason: reason.into(),
             evidence: None,
+            ticket: None,
+            approver: None,
         }
     }
 
@@ -72,6 +76,8 @@ impl Said {
             actor: self.actor.clone(),
             reason: self.reason.clone(),
             evidence: self.evidence.clone(),
+            ticket: self.ticket.clone(),
+            approver: self.approver.clone(),
         }
     }
 }
@@ -83,17 +89,17 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
         let detail = error.detail().unwrap_or_default().to_owned();
         error.with_detail(format!("the key {}: {detail}", key.id))
     })?;
-    let mut next = noted(key, said)?;
-    if let Some(entry) = next.history.last_mut() {
-        entry.to = to;
-    }
+    let mut next = linked(key);
+    next.record_move(said.entry(Some(key.state), to))?;
     next.state = to;
     next.canary = None;
     next.staged = false;
     next.next_rotation = None;
     next.retirement_due = None;
     next.destruction_due = None;
+    next.destruction_telling = None;
     next.destruction_told = false;
+    next.destruction_cancelled = None;
     match to {
         State::Active => {
             next.has_wrapped = true;

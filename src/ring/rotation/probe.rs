@@ -43,7 +43,7 @@ impl RingAdmin {
             protection = Protection::Software;
         }
         Ok(Resolved {
-            provenance: Provenance::new(uri, &kek)?,
+            provenance: Provenance::new(uri, &kek)?.one_version(versions == Versions::Proven),
             algorithm,
             protection,
             versions,

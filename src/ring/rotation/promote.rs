@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use super::destroy::words;
 use super::moves::{Said, linked, moved, noted};
 use super::readers::Reports;
 use super::{Moved, RingAdmin, refused};
+use crate::key::KekState;
 use crate::ring::draft::Draft;
 use crate::ring::record::{Canary, KeyRecord};
 use crate::ring::view::{View, no_such_key};
 use crate::ring::{RecordId, State};
-use crate::value::error::{Error, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 impl RingAdmin {
     /// Promotes a pending key: it becomes active, and the active key of its scope and slot deprecated, in one change. Before that it
@@ -32,12 +34,20 @@ impl RingAdmin {
     /// promotion. A retired key becomes deprecated: it opens again, and does not wrap.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is neither deprecated nor retired, or a hook refuses; the kinds of the backend.
+    /// `LifecycleRefused` if it is neither deprecated nor retired, its backend has disabled or destroyed the KEK or is about to, or a hook
+    /// refuses; the kinds of the backend.
     pub async fn reinstate(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (_, key) = self.find(id).await?;
         match key.state {
-            State::Deprecated => self.activate(id, reason).await,
+            State::Deprecated => {
+                self.check_usable(&key).await?;
+                self.activate(id, reason, true).await
+            }
             State::Retired => {
+                if !self.check_usable(&key).await? {
+                    // It does not wrap from now on, but nobody else says whether it is there.
+                    self.probe_key(&key).await?;
+                }
                 let scope = [key.scope.clone()];
                 let key = self
                     .change(&scope, |view, draft| {
@@ -80,8 +90,9 @@ impl RingAdmin {
         .await
     }
 
-    /// Takes back a pending key. If it has wrapped as a canary, it becomes deprecated and opens what it has wrapped; if it never
-    /// wrapped, its record becomes destroyed, and what is at the backend is left alone.
+    /// Takes back a pending key. If it has wrapped as a canary, it becomes deprecated and opens what it has wrapped. If it never
+    /// wrapped, the ring does not have it anymore: its record is destroyed and says [`taken_back`](KeyRecord::taken_back), the KEK is not
+    /// touched, and it can be registered again.
     ///
     /// # Errors
     /// `LifecycleRefused` if it is not pending.
@@ -96,7 +107,11 @@ impl RingAdmin {
                     true => State::Deprecated,
                     false => State::Destroyed,
                 };
-                let next = moved(key, to, &said)?;
+                let mut next = moved(key, to, &said)?;
+                if to == State::Destroyed {
+                    next.taken_back = true;
+                    next.destroyed = None;
+                }
                 draft.put(&next)?;
                 // Nothing follows the active key anymore.
                 let before = key.predecessor.and_then(|before| view.key(before));
@@ -111,6 +126,28 @@ impl RingAdmin {
             })
             .await?;
         Ok(self.done(&key).await)
+    }
+
+    /// Refuses a key that its backend does not let open. `false` if the backend cannot be asked.
+    async fn check_usable(&self, key: &KeyRecord) -> Result<bool> {
+        let state = match self.describe(key).await {
+            Ok(described) => described.state,
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. } | ErrorKind::Denied) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let what = match state {
+            KekState::Enabled => return Ok(true),
+            KekState::Disabled => "enable it there",
+            KekState::PendingDestruction => "call off its destruction there, and enable it",
+            KekState::Destroyed => "nothing under it opens anymore",
+        };
+        Err(refused(format!(
+            "the backend says that the KEK of the key {} is {}: {what}",
+            key.id,
+            words(state)
+        )))
     }
 
     /// Promotes a pending key if readers have reported.
@@ -130,16 +167,23 @@ impl RingAdmin {
             true => reason.to_owned(),
             false => format!("{reason} (without the report of: {})", reports.skipped.join(", ")),
         };
-        self.activate(id, &reason).await
+        self.activate(id, &reason, true).await
+    }
+
+    /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked.
+    pub(super) async fn take_over_slot(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        self.activate(id, reason, false).await
     }
 
     /// Probes a key, asks the hooks, and makes it active in the place of the one that is.
-    async fn activate(&self, id: RecordId, reason: &str) -> Result<Moved> {
+    async fn activate(&self, id: RecordId, reason: &str, asks: bool) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         self.probe_key(&key).await?;
         let before = view.active(&key.scope, &key.slot);
-        self.ask_before_promote(&key, before.map(|before| &**before))
-            .await?;
+        if asks {
+            self.ask_before_promote(&key, before.map(|before| &**before))
+                .await?;
+        }
         let expected = (key.state, before.map(|before| before.id));
         let scope = [key.scope.clone()];
         let (next, before) = self

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::intents::under_way;
+use super::intents::{Claim, under_way};
 use super::moves::{Said, noted};
 use super::orphans::Orphan;
 use super::{RingAdmin, refused};
@@ -77,6 +77,30 @@ pub struct Rotated {
     pub warnings: Vec<Error>,
 }
 
+/// What the rotation of several keys has done.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Rotation {
+    /// Keys whose successor is in the ring.
+    pub rotated: Vec<Rotated>,
+    /// Keys whose successor is not there yet. It was begun, and a tick goes on with it after the lease.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// A rotation that was begun, and that a tick goes on with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// The new key, as it will be.
+    pub key: RecordId,
+    /// The key that is rotated.
+    pub predecessor: RecordId,
+    /// Its scope.
+    pub scope: Scope,
+    /// Why its successor is not there yet.
+    pub error: Error,
+}
+
 impl RingAdmin {
     /// Rotates keys. A successor is made at the backend: a new version where an unwrap proves which version did it, else a new KEK
     /// beside the old one.
@@ -86,6 +110,22 @@ impl RingAdmin {
     /// `Conflict` while another process rotates it; `Unsupported` if the backend cannot make a successor; the kinds of the backend. If a call
     /// of the backend fails, a tick goes on with the rotation after the lease.
     pub async fn rotate(&self, target: &Target, rollout: Rollout, reason: &str) -> Result<Vec<Rotated>> {
+        let mut rotation = self
+            .rotate_all(std::slice::from_ref(target), rollout, reason)
+            .await?;
+        match rotation.unfinished.pop() {
+            None => Ok(rotation.rotated),
+            Some(unfinished) => Err(unfinished.error),
+        }
+    }
+
+    /// Rotates the keys of several targets. All of them are begun in one change of the ring, or none: so nothing is done if one of them
+    /// cannot be rotated. What is begun is then done one after the other; if that fails for one, the others go on, and
+    /// [`Rotation::unfinished`] names it.
+    ///
+    /// # Errors
+    /// Before anything was begun: as [`rotate`](Self::rotate).
+    pub async fn rotate_all(&self, targets: &[Target], rollout: Rollout, reason: &str) -> Result<Rotation> {
         if let Rollout::Canary(percent) = rollout
             && !(1..=100).contains(&percent)
         {
@@ -93,23 +133,45 @@ impl RingAdmin {
                 "a canary share is 1 to 100 percent, got {percent}"
             )));
         }
-        let mut rotated = Vec::new();
-        for key in self.targets(target).await? {
-            rotated.push(self.rotate_one(&key, rollout, reason).await?);
+        let mut keys: Vec<Arc<KeyRecord>> = Vec::new();
+        for target in targets {
+            let found = self.targets(target).await?;
+            let new = |key: &Arc<KeyRecord>| !keys.iter().any(|other| other.id == key.id);
+            let new: Vec<_> = found.into_iter().filter(new).collect();
+            keys.extend(new);
         }
-        Ok(rotated)
+        self.rotate_keys(&keys, rollout, reason).await
     }
 
-    /// Rotates one key that is active.
-    pub(super) async fn rotate_one(
+    /// Rotates keys that are active.
+    pub(super) async fn rotate_keys(
         &self,
-        key: &Arc<KeyRecord>,
+        keys: &[Arc<KeyRecord>],
         rollout: Rollout,
         reason: &str,
-    ) -> Result<Rotated> {
-        let plan = self.plan(key, rollout, reason).await?;
-        let claim = self.begin(&plan, (key.cadence, key.overlap)).await?;
-        let finished = self.finish(&claim).await?;
+    ) -> Result<Rotation> {
+        let mut plans = Vec::with_capacity(keys.len());
+        for key in keys {
+            plans.push(self.plan(key, rollout, reason).await?);
+        }
+        let claims = self.begin(&plans).await?;
+        let mut rotation = Rotation::default();
+        for (key, claim) in keys.iter().zip(&claims) {
+            match self.rotate_claimed(key, claim, reason).await {
+                Ok(rotated) => rotation.rotated.push(rotated),
+                Err(error) => rotation.unfinished.push(Unfinished {
+                    key: claim.intent.key,
+                    predecessor: key.id,
+                    scope: key.scope.clone(),
+                    error,
+                }),
+            }
+        }
+        Ok(rotation)
+    }
+
+    async fn rotate_claimed(&self, key: &KeyRecord, claim: &Claim, reason: &str) -> Result<Rotated> {
+        let finished = self.finish(claim).await?;
         let mut rotated = Rotated {
             key: finished.key.id,
             predecessor: key.id,
@@ -126,7 +188,11 @@ impl RingAdmin {
                 rotated.state = moved.to;
                 rotated.warnings.extend(moved.warnings);
             }
-            Err(error) => rotated.hindered = Some(error),
+            Err(error) => match self.find(finished.key.id).await {
+                // Somebody else was faster.
+                Ok((_, now)) if now.state != State::Pending => rotated.state = now.state,
+                _ => rotated.hindered = Some(error),
+            },
         }
         Ok(rotated)
     }
@@ -160,7 +226,8 @@ impl RingAdmin {
         }
     }
 
-    /// Makes the rotation of keys due now, since something happened: a tick does it. Returns the keys.
+    /// Makes the rotation of keys due now, since something happened: a tick does it. Does nothing to keys that are due already. Returns the
+    /// keys.
     ///
     /// # Errors
     /// `NoKeyForScope` if the scope has no active key; `LifecycleRefused` if the key is not active.
@@ -172,6 +239,10 @@ impl RingAdmin {
                 let key = view.key(id).ok_or_else(|| no_such_key(id))?;
                 if key.state != State::Active {
                     return Err(refused(format!("the key {id} is {}, and not active", key.state)));
+                }
+                if key.next_rotation.is_some_and(|due| due <= draft.now()) {
+                    // It is due already, and its history is not endless.
+                    return Ok(());
                 }
                 let said = Said::new(draft, format!("{event}: {reason}"));
                 let mut key = noted(key, &said)?;

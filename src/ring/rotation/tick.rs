@@ -9,6 +9,7 @@ use super::orphans::Orphan;
 use super::readers::{Heard, NAMED};
 use super::retire::retirement_grounds;
 use super::rotate::Rollout;
+use super::telling::Progress;
 use super::verdict::{Action, Due, due_in};
 use crate::ring::record::KeyRecord;
 use crate::ring::{RecordId, Scope, State, Time};
@@ -54,6 +55,8 @@ pub struct Tick {
     pub done: Vec<Done>,
     /// What is due and was not done.
     pub refused: Vec<Refused>,
+    /// What was due, and somebody else has done or is doing.
+    pub by_others: Vec<Due>,
     /// What was found at backends and is no key of the ring.
     pub orphans: Vec<Orphan>,
     /// Scopes that could not be read or changed, and why: what is due there was not done.
@@ -66,7 +69,8 @@ pub struct Tick {
 
 impl RingAdmin {
     /// Does what is due by the inventory's clock: goes on with what others have begun, rotates each key once however many periods have
-    /// passed, promotes, retires and destroys. Any number of processes can tick at once: each move happens once.
+    /// passed, and once in a tick however short they are, promotes, retires and destroys. Any number of processes can tick at once: each
+    /// move happens once, and who was not the one to make it finds it in [`Tick::by_others`].
     ///
     /// What fails for one key is in [`Tick::refused`], what fails for a whole scope in [`Tick::problems`], and neither keeps the tick from
     /// the others.
@@ -98,6 +102,8 @@ impl RingAdmin {
     ) -> Result<()> {
         // What was refused once is not tried again in this tick.
         let mut tried = HashSet::new();
+        // A cadence can be shorter than a tick takes.
+        let mut fresh = HashSet::new();
         for _ in 0..TURNS {
             let view = self.read(std::slice::from_ref(scope)).await?;
             let at = self.reader.time(&view).await?;
@@ -105,7 +111,8 @@ impl RingAdmin {
             tick.name_malformed(&beats);
             let mut next = None;
             for due in due_in(&view, scope, at, &beats, self, evidence) {
-                if next.is_some() || !tried.insert((due.key, due.action)) {
+                let is_fresh = due.action == Action::Rotate && fresh.contains(&due.key);
+                if next.is_some() || is_fresh || !tried.insert((due.key, due.action)) {
                     continue;
                 }
                 match &due.hindered {
@@ -114,14 +121,45 @@ impl RingAdmin {
                 }
             }
             let Some(due) = next else { return Ok(()) };
-            match self.act((&view, at), &due, evidence, tick).await {
-                Ok(()) => {}
-                // Somebody else is doing it, or has done it.
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => tick.refuse(&due, said(&error)),
+            let before = tick.done.len();
+            if let Err(failure) = self.act((&view, at), &due, evidence, tick).await {
+                match self.is_others(&due, &failure, evidence).await {
+                    true => tick.by_others.push(due),
+                    false => tick.refuse(&due, said(&failure.error)),
+                }
             }
+            fresh.extend(tick.done.iter().skip(before).map(|done| done.key));
         }
         Ok(())
+    }
+
+    /// Whether something failed because somebody else has done it, or is doing it.
+    async fn is_others(&self, due: &Due, failure: &Failure, evidence: Option<&dyn EvidenceSource>) -> bool {
+        let Ok(view) = self.read(std::slice::from_ref(&due.scope)).await else {
+            return false;
+        };
+        let key = view.key(due.key);
+        let is_done = match due.action {
+            Action::Recover => key.is_some(),
+            Action::Rotate => key.is_none_or(|key| key.state != State::Active),
+            Action::Promote => key.is_none_or(|key| key.state != State::Pending),
+            Action::Retire => key.is_none_or(|key| key.state != State::Deprecated),
+            Action::Destroy => key.is_none_or(|key| key.state != State::Destroying),
+        };
+        let lost = match failure.error.kind() {
+            ErrorKind::Conflict => true,
+            // What this process has begun itself keeps it from being due, too.
+            ErrorKind::LifecycleRefused => !failure.had_begun,
+            _ => false,
+        };
+        if is_done || !lost {
+            return is_done;
+        }
+        let (Ok(at), Ok(beats)) = (self.reader.time(&view).await, self.beats(&view).await) else {
+            return false;
+        };
+        let mut now = due_in(&view, &due.scope, at, &beats, self, evidence).into_iter();
+        !now.any(|now| (now.key, now.action) == (due.key, due.action))
     }
 
     async fn act(
@@ -130,7 +168,7 @@ impl RingAdmin {
         due: &Due,
         evidence: Option<&dyn EvidenceSource>,
         tick: &mut Tick,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), Failure> {
         match due.action {
             Action::Recover => {
                 let mut intents = view.intents(&due.scope).iter();
@@ -138,9 +176,10 @@ impl RingAdmin {
                     return Ok(());
                 };
                 let Some(claim) = self.take_over(found).await? else {
+                    tick.by_others.push(due.clone());
                     return Ok(());
                 };
-                let finished = self.finish(&claim).await?;
+                let finished = self.finish(&claim).await.map_err(Failure::after)?;
                 tick.orphans.extend(finished.orphans);
                 tick.warnings.extend(self.tell(&finished.key).await);
                 tick.did(due, None, finished.key.state);
@@ -149,7 +188,14 @@ impl RingAdmin {
                 let Some(key) = view.key(due.key) else {
                     return Ok(());
                 };
-                let rotated = self.rotate_one(key, Rollout::AtOnce, &scheduled(key)).await?;
+                let keys = std::slice::from_ref(key);
+                let rotation = self.rotate_keys(keys, Rollout::AtOnce, &scheduled(key)).await?;
+                if let Some(unfinished) = rotation.unfinished.into_iter().next() {
+                    return Err(Failure::after(unfinished.error));
+                }
+                let Some(rotated) = rotation.rotated.into_iter().next() else {
+                    return Ok(());
+                };
                 tick.orphans.extend(rotated.orphans);
                 tick.warnings.extend(rotated.warnings);
                 tick.done.push(Done {
@@ -192,15 +238,41 @@ impl RingAdmin {
                     return Ok(());
                 };
                 match self.go_on_destroying(key).await? {
-                    Some(moved) => {
+                    Progress::Moved(moved) => {
                         tick.warnings.extend(moved.warnings);
                         tick.did(due, Some(moved.from), moved.to);
                     }
-                    None => tick.did(due, Some(State::Destroying), State::Destroying),
+                    Progress::Told => tick.did(due, Some(State::Destroying), State::Destroying),
+                    Progress::Waits => {}
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Why something was not done.
+struct Failure {
+    error: Error,
+    /// Whether this process had begun with it.
+    had_begun: bool,
+}
+
+impl Failure {
+    fn after(error: Error) -> Self {
+        Self {
+            error,
+            had_begun: true,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            had_begun: false,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::RingAdmin;
 use super::evidence::EvidenceSource;
 use super::readers::{Heard, Reports};
 use super::retire::{check_retirement, retirement_grounds};
-use crate::ring::record::{KeyRecord, Settings};
+use crate::ring::record::{KeyRecord, Record, Settings};
 use crate::ring::view::{View, is_about_records};
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::{Error, Result};
@@ -222,7 +222,7 @@ pub(super) fn due_in(
                 }
             }
             State::Destroying => {
-                if let Some(since) = key.destruction_due.filter(|since| *since <= at) {
+                if let Some(since) = key.due().filter(|since| *since <= at) {
                     due.push(of(key.id, Action::Destroy, since, None, None));
                 }
             }

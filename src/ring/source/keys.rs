@@ -40,7 +40,8 @@ struct SlotKeys {
 
 impl ScopeKeys {
     pub(super) fn new(view: &View, scope: &Scope, seals: Pulse, opens: Pulse) -> Self {
-        let keys = view.keys(scope);
+        // What was taken back is no key of the ring any more; its KEK may be registered again.
+        let keys = view.keys(scope).iter().filter(|key| !key.taken_back);
         let mut keks: Vec<Kek> = Vec::new();
         let mut slots: BTreeMap<&Slot, Vec<&Arc<KeyRecord>>> = BTreeMap::new();
         for key in keys {
@@ -249,8 +250,8 @@ impl Kek {
     /// The keys that a version is. One without a version is every version: its backend does not tell them apart.
     pub(super) fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
         self.keys.iter().filter(move |key| {
-            let of = key.provenance.version.as_str();
-            of.is_empty() || of == version
+            let of = &key.provenance;
+            of.is_whole() || of.version == version
         })
     }
 

@@ -89,6 +89,16 @@ fn watch(every: Duration, core: &Weak<Core>, stop: &AtomicBool) {
             }
         }
         drop(core);
-        std::thread::park_timeout(every);
+        // Whoever woke the last look may have left a token, with which a thread does not park at all.
+        let until = Instant::now() + every;
+        while let Some(left) = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            if stop.load(Ordering::SeqCst) {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
     }
 }

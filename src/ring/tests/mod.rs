@@ -54,6 +54,8 @@ fn go(key: &mut KeyRecord, to: State) {
         actor: "test".to_owned(),
         reason: "test".to_owned(),
         evidence: None,
+        ticket: None,
+        approver: None,
     })
     .unwrap();
 }

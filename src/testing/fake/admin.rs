@@ -171,4 +171,20 @@ impl KekAdmin for FakeKeyManager {
             Ok(at)
         })
     }
+
+    /// The KEK is disabled afterwards, as at AWS and at Google.
+    async fn cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        self.administer(Method::CancelDestroy, |kms| {
+            let now = self.runtime.wall_clock();
+            for version in self.versions_in(kms, kek)? {
+                let kek = kms.kek(kek.id()).ok_or_else(not_found)?;
+                match kek.state(version, now) {
+                    Some((KekState::PendingDestruction, _)) => kek.set_state(version, KekState::Disabled),
+                    Some((KekState::Destroyed, _)) => return Err(Error::new(ErrorKind::KeyDestroyed)),
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+    }
 }

@@ -27,6 +27,7 @@ pub enum Method {
     Disable,
     Enable,
     ScheduleDestroy,
+    CancelDestroy,
 }
 
 /// How a call goes wrong.

@@ -90,14 +90,18 @@ async fn a_key_that_is_to_be_deleted_opens_nothing_and_says_when() {
             "{said}"
         );
     }
-    ministack
-        .raw()
-        .cancel_key_deletion()
-        .key_id(&arn)
-        .send()
-        .await
-        .unwrap();
-    ministack.raw().enable_key().key_id(&arn).send().await.unwrap();
+    // Called off it is disabled, and enabled it opens again. Twice is once.
+    for _ in 0..2 {
+        admin.cancel_destroy(&kek).await.unwrap();
+        let described = admin.describe(&kek).await.unwrap();
+        assert_eq!(
+            (described.state, described.destroyed_at),
+            (KekState::Disabled, None)
+        );
+    }
+    admin.enable(&kek).await.unwrap();
+    admin.cancel_destroy(&kek).await.unwrap();
+    assert_eq!(admin.describe(&kek).await.unwrap().state, KekState::Enabled);
     keys.unwrap(wrapped.as_wrap_ref(), &request).await.unwrap();
 }
 

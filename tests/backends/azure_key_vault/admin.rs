@@ -268,6 +268,18 @@ async fn destruction_is_scheduled_and_never_sooner_than_asked_for() {
         ErrorKind::InvalidArgument,
         "the name is taken until the key is gone"
     );
+    // Recovered it is what it was. Twice is once.
+    for _ in 0..2 {
+        admin.cancel_destroy(&kek("k", "")).await.unwrap();
+        let described = admin.describe(&kek("k", "")).await.unwrap();
+        assert_eq!(
+            (described.state, described.destroyed_at),
+            (KekState::Enabled, None)
+        );
+    }
+    opens(&keys, &dek, &wrap).await.unwrap();
+    let error = admin.cancel_destroy(&kek("none", "")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyNotFound);
 }
 
 #[tokio::test]
@@ -288,6 +300,7 @@ async fn what_is_not_of_the_vault_is_not_followed() {
             admin.disable(&kek).await.unwrap_err(),
             admin.enable(&kek).await.unwrap_err(),
             admin.schedule_destroy(&kek, DAY).await.unwrap_err(),
+            admin.cancel_destroy(&kek).await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{kek:?}");
         }
@@ -303,6 +316,7 @@ async fn what_is_not_of_the_vault_is_not_followed() {
         admin.rotate(&other, "x").await.unwrap_err(),
         admin.disable(&other).await.unwrap_err(),
         admin.schedule_destroy(&other, DAY).await.unwrap_err(),
+        admin.cancel_destroy(&other).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     }

@@ -248,7 +248,24 @@ async fn destruction_is_scheduled_and_never_sooner_than_asked_for() {
         admin.describe(&kek(&key, "2")).await.unwrap().state,
         KekState::PendingDestruction
     );
+    // One version is saved, then all; they are disabled until they are enabled.
+    let states = || async {
+        let versions = admin.describe_versions(&kek(&key, "")).await.unwrap();
+        versions.iter().map(|version| version.state).collect::<Vec<_>>()
+    };
+    use KekState::{Disabled, PendingDestruction};
+    admin.cancel_destroy(&kek(&key, "1")).await.unwrap();
+    assert_eq!(states().await, [PendingDestruction, Disabled]);
+    for _ in 0..2 {
+        admin.cancel_destroy(&kek(&key, "")).await.unwrap();
+        assert_eq!(states().await, [Disabled, Disabled]);
+    }
+    admin.enable(&kek(&key, "")).await.unwrap();
+    opens(&keys, &dek, &wrap).await.unwrap();
+    admin.schedule_destroy(&kek(&key, ""), DAY).await.unwrap();
     fake.finish_destruction();
+    let error = admin.cancel_destroy(&kek(&key, "")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyDestroyed);
     assert_eq!(
         admin.describe(&kek(&key, "1")).await.unwrap().state,
         KekState::Destroyed

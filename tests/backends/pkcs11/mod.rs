@@ -13,6 +13,8 @@ mod misbehaving;
 mod oaep;
 mod others;
 mod recovery;
+#[cfg(feature = "ring")]
+mod ring;
 mod support;
 mod two_tokens;
 mod versions;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use waxseal::backend::vault_transit::Mode;
-use waxseal::{ErrorKind, KeyManager, key::KekAdmin, key::KekState, key::KekTemplate};
+use waxseal::key::{KekAdmin, KekState, KekTemplate, Request};
+use waxseal::{ErrorKind, KeyManager};
 
-use super::server::{kek, round_trip, server, unique};
+use super::server::{acme, kek, round_trip, server, unique};
 
 async fn administers(mode: Mode) {
     let Some(server) = server().await else { return };
@@ -127,6 +128,8 @@ async fn administers(mode: Mode) {
         .await
         .unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+    let error = admin.cancel_destroy(&made.kek).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
     admin.disable(&kek(name, "")).await.unwrap();
     admin.disable(&kek(name, "")).await.unwrap();
     assert_eq!(
@@ -185,4 +188,46 @@ async fn what_is_not_of_this_mount_or_not_to_be_had() {
     let derived = server.key("derived", Mode::DataKey).await;
     let error = admin.create(&KekTemplate::new(derived), "k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+/// What an error advises is done to the letter: one version is gone, and the others open.
+#[tokio::test]
+async fn the_advice_for_one_version_destroys_no_other() {
+    let Some(server) = server().await else { return };
+    let admin = server.root().admin();
+    let template = KekTemplate::new(unique("trimmed"));
+    let name = template.name.as_str();
+    let first = admin.create(&template, "make").await.unwrap().kek;
+    let keys = server.keys(name, Mode::Encrypt);
+    let old = round_trip(&keys).await.unwrap();
+    admin.rotate(&first, "second").await.unwrap();
+    let new = round_trip(&keys).await.unwrap();
+    let error = admin.schedule_destroy(&first, Duration::ZERO).await.unwrap_err();
+    let detail = error.detail().unwrap();
+    assert!(
+        detail.contains("to 2, and call its trim with min_available_version=2"),
+        "{detail}"
+    );
+    let path = format!("transit/keys/{name}");
+    let config = json!({"min_decryption_version": 2, "min_encryption_version": 2});
+    server.raw(Method::POST, &format!("{path}/config"), config).await;
+    let trim = json!({"min_available_version": 2});
+    server.raw(Method::POST, &format!("{path}/trim"), trim).await;
+    let states = admin.describe_versions(&kek(name, "")).await.unwrap();
+    let states: Vec<_> = states.iter().map(|one| one.state).collect();
+    assert_eq!(states.first(), Some(&KekState::Enabled));
+    assert_eq!(admin.describe(&first).await.unwrap().state, KekState::Destroyed);
+    let context = acme();
+    let request = Request::new(&context);
+    keys.unwrap(new.as_wrap_ref(), &request).await.unwrap();
+    assert_eq!(
+        keys.unwrap(old.as_wrap_ref(), &request).await.unwrap_err().kind(),
+        ErrorKind::KeyDestroyed
+    );
+    // Of the whole key it says something else.
+    let error = admin
+        .schedule_destroy(&kek(name, ""), Duration::ZERO)
+        .await
+        .unwrap_err();
+    assert!(!error.detail().unwrap().contains("trim"), "{error}");
 }

@@ -53,6 +53,8 @@ async fn stop_here(stops: bool) {
 pub(super) struct Stopping {
     inner: MemoryInventory,
     stops: bool,
+    /// Says that no scope has any KEK.
+    lies: bool,
     /// How long a change takes to arrive.
     late: Option<(SimulatedRuntime, Duration)>,
 }
@@ -88,10 +90,16 @@ impl InventoryLayer for Stopping {
         stopping!(self, self.inner.scope_of(id))
     }
     async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {
+        if self.lies {
+            return Ok(Vec::new());
+        }
         stopping!(self, self.inner.scopes_of_kek(provider, kek_id, limit))
     }
     async fn scopes_due(&self, by: Time, limit: u32) -> Result<Vec<Scope>> {
         stopping!(self, self.inner.scopes_due(by, limit))
+    }
+    async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        stopping!(self, self.inner.scopes_after(after, limit))
     }
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         stopping!(self, self.inner.heartbeats(since))
@@ -187,6 +195,14 @@ impl KekAdmin for Administered {
         self.inner.disable(kek).await
     }
 
+    async fn enable(&self, kek: &KekRef) -> Result<()> {
+        stopping!(self, self.inner.enable(kek))
+    }
+
+    async fn cancel_destroy(&self, kek: &KekRef) -> Result<()> {
+        stopping!(self, self.inner.cancel_destroy(kek))
+    }
+
     async fn schedule_destroy(&self, kek: &KekRef, delay: Duration) -> Result<std::time::SystemTime> {
         stopping!(self, self.inner.schedule_destroy(kek, delay))
     }
@@ -234,6 +250,10 @@ impl Bench {
     }
 
     pub(super) fn reader(&self, stops: bool) -> Reader {
+        self.reader_that(stops, false)
+    }
+
+    fn reader_that(&self, stops: bool, lies: bool) -> Reader {
         let inner = self.inventory.clone();
         let trust = Trust::new(self.ring, self.authority.public());
         Reader::new(
@@ -241,19 +261,20 @@ impl Bench {
             Arc::new(Stopping {
                 inner,
                 stops,
+                lies,
                 late: None,
             }),
         )
         .with_runtime(Arc::new(self.runtime.clone()))
     }
 
-    fn admin_that(&self, stops: bool) -> RingAdmin {
+    fn admin_that(&self, stops: bool, lies: bool) -> RingAdmin {
         let fakes = Fakes {
             stops,
             ..self.fakes.clone()
         };
         RingAdmin::new(
-            self.reader(stops),
+            self.reader_that(stops, lies),
             Arc::clone(&self.authority),
             Arc::new(fakes),
             "alice",
@@ -266,6 +287,7 @@ impl Bench {
         let inventory = Stopping {
             inner: self.inventory.clone(),
             stops: false,
+            lies: false,
             late: Some((self.runtime.clone(), by)),
         };
         let reader = Reader::new(
@@ -278,12 +300,17 @@ impl Bench {
     }
 
     pub(super) fn admin(&self) -> RingAdmin {
-        self.admin_that(false)
+        self.admin_that(false, false)
     }
 
     /// One whose future returns to whoever polls it before and after each call.
     pub(super) fn stopping(&self) -> RingAdmin {
-        self.admin_that(true)
+        self.admin_that(true, false)
+    }
+
+    /// One whose inventory does not say which scopes have a KEK.
+    pub(super) fn with_lying_index(&self) -> RingAdmin {
+        self.admin_that(false, true)
     }
 
     /// Runs to the end, and moves the clock where something sleeps.

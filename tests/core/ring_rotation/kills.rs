@@ -123,10 +123,13 @@ fn two_that_race_at_any_step_rotate_once() {
             if is_late {
                 bench.runtime.advance(3 * MINUTE);
             }
-            bench.run(bench.admin().tick(None)).unwrap();
+            let fast = bench.run(bench.admin().tick(None)).unwrap();
+            assert!(fast.refused.is_empty(), "{case}: {fast:?}");
             if !is_done {
                 let tick = bench.run(work).unwrap();
                 assert!(tick.orphans.is_empty(), "{case}: {tick:?}");
+                // A race that was lost is no refusal.
+                assert!(tick.refused.is_empty(), "{case}: {tick:?}");
             }
             settle(&bench);
             check_once(&bench, uri, &case);

@@ -279,3 +279,78 @@ fn an_event_makes_a_rotation_due_now() {
     assert_eq!(bench.states("/"), [Deprecated, Active]);
     assert_eq!(bench.active("/").history[1].reason, "personnel: bob has left");
 }
+
+/// Who reports twice reports once: a history is not endless.
+#[test]
+fn an_event_of_a_key_that_is_due_changes_nothing() {
+    let bench = Bench::new();
+    let first = bench.key("/", VERSIONED);
+    let (admin, target) = (bench.admin(), slot_of("/"));
+    let report = || {
+        let reported = admin.report(Event::Policy, &target, "we look again");
+        assert_eq!(bench.run(reported).unwrap(), [first]);
+    };
+    report();
+    let (moves, due) = (
+        bench.record(first).history.len(),
+        bench.record(first).next_rotation,
+    );
+    for _ in 0..600 {
+        report();
+    }
+    assert_eq!(bench.record(first).history.len(), moves);
+    assert_eq!(bench.record(first).next_rotation, due);
+    bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!(bench.states("/"), [Deprecated, Active]);
+}
+
+/// All of them are begun, or none.
+#[test]
+fn several_targets_are_rotated_together_or_not_at_all() {
+    let bench = Bench::new();
+    for scope in ["a", "b", "c"] {
+        bench.key(scope, VERSIONED);
+    }
+    let waiting = bench
+        .run(bench.admin().rotate(&slot_of("c"), Rollout::Staged, "x"))
+        .unwrap()[0]
+        .key;
+    let versions = bench.versions(VERSIONED);
+    for bad in ["c", "nowhere"] {
+        let targets = [slot_of("a"), slot_of("b"), slot_of(bad)];
+        bench
+            .run(bench.admin().rotate_all(&targets, Rollout::AtOnce, "x"))
+            .unwrap_err();
+        assert_eq!(
+            (bench.states("a"), bench.states("b")),
+            (vec![Active], vec![Active])
+        );
+        assert_eq!(bench.versions(VERSIONED), versions, "{bad}");
+        assert!(bench.view("a").intents(&"a".parse().unwrap()).is_empty());
+    }
+    bench.run(bench.admin().take_back(waiting, "x")).unwrap();
+    // One fails half way: it is named, the others are done, and a tick does the rest. A scope that is named twice is one.
+    let targets = [slot_of("a"), slot_of("b"), slot_of("a"), slot_of("c")];
+    bench
+        .fakes
+        .versioned
+        .script_for(Method::Rotate, Fault::Fails(ErrorKind::Unavailable));
+    let rotation = bench
+        .run(bench.admin().rotate_all(&targets, Rollout::AtOnce, "x"))
+        .unwrap();
+    assert_eq!(
+        (rotation.rotated.len(), rotation.unfinished.len()),
+        (2, 1),
+        "{rotation:?}"
+    );
+    let unfinished = &rotation.unfinished[0];
+    assert_eq!(
+        (unfinished.scope.as_str(), unfinished.error.kind()),
+        ("a", ErrorKind::Unavailable)
+    );
+    assert_eq!(bench.states("b"), [Deprecated, Active]);
+    bench.runtime.advance(super::bench::MINUTE * 3);
+    bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!(bench.states("a"), [Deprecated, Active]);
+    assert_eq!(bench.active("a").id, unfinished.key);
+}

@@ -2,9 +2,12 @@
 
 mod bench;
 mod clock;
+mod destroy;
+mod destroy_races;
 mod failing;
 mod kills;
 mod lifecycle;
 mod readers;
 mod retire;
+mod revoke;
 mod ticks;

@@ -1,4 +1,4 @@
-//! Keys are retired and destroyed, and never too early.
+//! Keys are retired, and never too early.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,13 +9,12 @@ use waxseal::ring::{
     Evidence, EvidenceSource, Grounds, Hook, Inventory, KeyRecord, Move, RecordId, RetireBy, Rollout, State,
     Target, Time,
 };
-use waxseal::testing::{Fault, Method};
 use waxseal::{Error, ErrorKind, Result};
 
 use super::bench::{Bench, DAY, MINUTE, PLAIN, VERSIONED};
 
 /// A ring with a key that was deprecated just now, and that key.
-fn rotated(bench: &Bench, uri: &str) -> RecordId {
+pub(super) fn rotated(bench: &Bench, uri: &str) -> RecordId {
     let first = bench.key("/", uri);
     bench
         .run(bench.admin().rotate(&Target::Key(first), Rollout::AtOnce, "x"))
@@ -23,12 +22,12 @@ fn rotated(bench: &Bench, uri: &str) -> RecordId {
     first
 }
 
-fn nothing(bench: &Bench, key: RecordId, began: Time) -> Evidence {
+pub(super) fn nothing(bench: &Bench, key: RecordId, began: Time) -> Evidence {
     let revision = bench.run(bench.inventory.revision()).unwrap();
     Evidence::nothing_under(key, (revision, began), 1, "00".repeat(32))
 }
 
-fn refused(result: Result<waxseal::ring::Moved>) -> String {
+pub(super) fn refused<T: std::fmt::Debug>(result: Result<T>) -> String {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LifecycleRefused, "{error}");
     error.to_string()
@@ -66,7 +65,7 @@ fn only_a_census_that_began_late_enough_counts() {
     }
     for (field, word) in [
         ("sole", "would become unreadable"),
-        ("shared", "lose one"),
+        ("shared", "lose a wrap"),
         ("unknown", "nobody knows"),
         ("failed", "could not be read"),
     ] {
@@ -197,98 +196,6 @@ fn a_tick_with_a_receipt_retires_and_says_what_is_left() {
         .run(bench.admin().tick(Some(&Census(bench.now(), 0))))
         .unwrap();
     assert_eq!((tick.done.len(), bench.state(key)), (1, State::Retired));
-}
-
-#[test]
-fn destroying_takes_evidence_time_and_the_backend() {
-    let bench = Bench::new();
-    let key = rotated(&bench, PLAIN);
-    let (admin, kms) = (bench.admin(), &bench.fakes.plain);
-    bench.runtime.advance(2 * DAY);
-    let good = nothing(&bench, key, bench.now());
-    let words = refused(bench.run(admin.destroy(key, &good, "x")));
-    assert!(words.contains("deprecated does not become destroying"), "{words}");
-    bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
-    let mut bad = good.clone();
-    bad.sole = 1;
-    refused(bench.run(admin.destroy(key, &bad, "x")));
-    bench.run(admin.destroy(key, &good, "x")).unwrap();
-    bench.runtime.advance(6 * DAY);
-    assert!(
-        bench.run(admin.tick(None)).unwrap().done.is_empty(),
-        "it cools off"
-    );
-    refused(bench.run(admin.attest_destroyed(key, "too early")));
-    // Taken back, and begun again.
-    assert_eq!(
-        bench.run(admin.cancel_destroy(key, "wait")).unwrap().to,
-        State::Retired
-    );
-    bench.run(admin.destroy(key, &good, "x")).unwrap();
-    bench.runtime.advance(7 * DAY);
-    assert_eq!(kms.count(Method::ScheduleDestroy), 0);
-    // The answer is lost: the next tick sees that it was told.
-    kms.script_for(
-        Method::ScheduleDestroy,
-        Fault::LosesAnswer(ErrorKind::Unavailable),
-    );
-    let tick = bench.run(admin.tick(None)).unwrap();
-    assert_eq!(tick.refused.len(), 1, "{tick:?}");
-    bench.run(admin.tick(None)).unwrap();
-    assert_eq!(kms.count(Method::ScheduleDestroy), 1);
-    let record = bench.record(key);
-    assert!(record.destruction_told && record.state == State::Destroying);
-    refused(bench.run(admin.cancel_destroy(key, "too late")));
-    bench.runtime.advance(DAY);
-    bench.run(admin.tick(None)).unwrap();
-    let record = bench.record(key);
-    assert_eq!(
-        (record.state, record.destroyed.is_some()),
-        (State::Destroyed, true)
-    );
-    assert_eq!(kms.count(Method::ScheduleDestroy), 1);
-    assert_eq!(bench.run(admin.tick(None)).unwrap().done.len(), 0);
-}
-
-#[test]
-fn a_backend_that_cannot_destroy_is_attested() {
-    let bench = Bench::new();
-    let key = rotated(&bench, PLAIN);
-    let (admin, kms) = (bench.admin(), &bench.fakes.plain);
-    bench.runtime.advance(2 * DAY);
-    let good = nothing(&bench, key, bench.now());
-    bench
-        .run(admin.retire(key, Grounds::Evidence(&good), "x"))
-        .unwrap();
-    bench.run(admin.destroy(key, &good, "x")).unwrap();
-    bench.runtime.advance(7 * DAY);
-    let unsupported = ErrorKind::Unsupported {
-        feature: "destroying",
-    };
-    kms.script_for(Method::ScheduleDestroy, Fault::Fails(unsupported));
-    let tick = bench.run(admin.tick(None)).unwrap();
-    assert!(tick.refused[0].reason.contains("attest"), "{tick:?}");
-    // It cannot be found: perhaps these credentials do not see it.
-    kms.script_for(Method::Describe, Fault::Fails(ErrorKind::KeyNotFound));
-    bench.run(admin.tick(None)).unwrap();
-    assert_eq!(bench.state(key), State::Destroying);
-    bench
-        .run(admin.attest_destroyed(key, "I pulled the card"))
-        .unwrap();
-    assert_eq!(bench.state(key), State::Destroyed);
-}
-
-#[test]
-fn a_kek_that_is_another_key_too_is_not_destroyed() {
-    let bench = Bench::new();
-    let other = bench.key("elsewhere", PLAIN);
-    let key = rotated(&bench, PLAIN);
-    let admin = bench.admin();
-    bench.runtime.advance(2 * DAY);
-    let good = nothing(&bench, key, bench.now());
-    bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
-    let words = refused(bench.run(admin.destroy(key, &good, "x")));
-    assert!(words.contains(&other.to_string()), "{words}");
 }
 
 /// Agrees, vetoes or hangs, and writes down what it was told.

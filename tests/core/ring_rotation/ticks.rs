@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use waxseal::Result;
 use waxseal::ring::inventory::{MemoryInventory, NodePath, Snapshot};
-use waxseal::ring::{Action, Inventory, Reader, RingAdmin, Rollout, Scope, State, Target, Trust};
-use waxseal::testing::{Fault, InventoryLayer, Method};
+use waxseal::ring::{
+    Action, Hook, Inventory, KeyRecord, Move, Reader, RingAdmin, Rollout, Scope, State, Target, Trust,
+};
+use waxseal::testing::{Fault, InventoryLayer, Method, SimulatedRuntime};
 use waxseal::{ErrorKind, ring::RetireBy};
 
 use super::bench::{Bench, DAY, VERSIONED};
@@ -155,6 +157,52 @@ impl InventoryLayer for Spoiled {
         let scopes = self.0.scopes_of_kek(provider, kek_id, limit).await?;
         Ok(scopes.into_iter().filter(|scope| scope.as_str() != "a").collect())
     }
+}
+
+/// A hook that takes its time.
+#[derive(Debug)]
+struct Slow(SimulatedRuntime);
+
+#[async_trait]
+impl Hook for Slow {
+    async fn after_move(&self, _: &KeyRecord, _: &Move) -> Result<()> {
+        self.0.advance(Duration::from_secs(2));
+        Ok(())
+    }
+}
+
+/// A cadence of nothing worth the name, and still a tick rotates once.
+#[test]
+fn a_tick_rotates_a_key_once_however_short_its_cadence_is() {
+    let bench = Bench::with(|settings| settings.cadence = "PT1S".parse().unwrap());
+    bench.key("/", VERSIONED);
+    bench.runtime.advance(DAY);
+    // What is done after a move takes longer than the cadence.
+    let slow = bench.admin().with_hook(Arc::new(Slow(bench.runtime.clone())));
+    let tick = bench.run(slow.tick(None)).unwrap();
+    let actions: Vec<_> = tick.done.iter().map(|done| done.action).collect();
+    assert_eq!(actions, [Action::Rotate], "{tick:?}");
+    assert_eq!(bench.versions(VERSIONED), 2);
+    // The next one is for the next tick.
+    let tick = bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!((tick.done.len(), bench.versions(VERSIONED)), (1, 3), "{tick:?}");
+}
+
+/// A hook refuses, a reader lags: that is no race, whoever else ticks.
+#[test]
+fn what_is_refused_is_not_said_to_be_done_by_others() {
+    let bench = Bench::new();
+    bench.key("/", VERSIONED);
+    bench.runtime.advance(90 * DAY);
+    bench
+        .fakes
+        .versioned
+        .script_for(Method::Rotate, Fault::Fails(ErrorKind::Denied));
+    let tick = bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!((tick.refused.len(), tick.by_others.len()), (1, 0), "{tick:?}");
+    // It is still held, and nothing is due for others.
+    let tick = bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!((tick.refused.len(), tick.by_others.len()), (0, 0), "{tick:?}");
 }
 
 #[test]

@@ -47,6 +47,11 @@ fn route(state: &mut State, method: &str, target: &str, body: &Value) -> Answer 
             let found = state.keys.get(*name).and_then(|key| state.deleted(name, key));
             found.ok_or_else(|| error(404, "KeyNotFound", None))
         }
+        ("POST", ["deletedkeys", name, "recover"]) => {
+            let key = state.keys.get_mut(*name).filter(|key| key.deleted.is_some());
+            key.ok_or_else(|| error(404, "KeyNotFound", None))?.deleted = None;
+            get(state, name, None)
+        }
         // Two slashes, where a version belongs.
         ("POST", ["keys", _, "", "wrapkey" | "unwrapkey"]) => refused(400, "BadParameter"),
         ("POST", ["keys", name, version, operation @ ("wrapkey" | "unwrapkey")]) => {

@@ -271,8 +271,12 @@ pub(crate) enum KeysCommand {
     Promote(Promote),
     /// Go back to a key: a deprecated key becomes active, a retired key becomes deprecated.
     Reinstate(Reinstate),
+    /// Take a pending key out of the way: a staged key leaves the ring, a canary becomes deprecated.
+    TakeBack(TakeBack),
     /// Retire a deprecated key: it opens nothing anymore, and can be reinstated.
     Retire(Retire),
+    /// Revoke a key that somebody else may have: it is out of use at once and for good, and a successor takes its place.
+    Revoke(Revoke),
     /// Destroy a retired key, after the cooling-off.
     Destroy(Destroy),
     /// Do what is due: rotate, promote, retire, destroy.
@@ -387,6 +391,18 @@ pub(crate) struct Reinstate {
 }
 
 #[derive(Args)]
+pub(crate) struct TakeBack {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
 #[command(group(ArgGroup::new("grounds").required(true).args(["receipt", "force"])))]
 pub(crate) struct Retire {
     /// The id of the key, as `keys list` shows it.
@@ -409,6 +425,30 @@ pub(crate) struct Retire {
 }
 
 #[derive(Args)]
+pub(crate) struct Revoke {
+    /// The key.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// The ticket or the incident, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
+    pub(crate) ticket: String,
+    /// Who has approved it, for the history of the key.
+    #[arg(long, value_name = "WHO", value_parser = reason())]
+    pub(crate) approver: String,
+    /// The reason, for the history of the key.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
+    pub(crate) reason: String,
+    /// Put no other key in its place. Nothing can be sealed there until somebody creates one.
+    #[arg(long)]
+    pub(crate) no_successor: bool,
+    /// Disable it at its backend, too. What is under it cannot be re-wrapped until it is enabled there.
+    #[arg(long)]
+    pub(crate) disable_at_backend: bool,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["receipt", "cancel", "attest"])))]
 pub(crate) struct Destroy {
     /// The id of the key, as `keys list` shows it.
@@ -420,10 +460,11 @@ pub(crate) struct Destroy {
     /// Let the receipt count though its census saw not one envelope.
     #[arg(long, requires = "receipt")]
     pub(crate) allow_empty: bool,
-    /// Take it back.
+    /// Take it back. If the backend was told, it calls the destruction off.
     #[arg(long, requires = "reason")]
     pub(crate) cancel: bool,
-    /// Record that it was destroyed, where its backend cannot say so: a key file, for example.
+    /// Record that it was destroyed, where its backend cannot say so: a key file, for example. Refused while the backend says that it is
+    /// there.
     #[arg(long, requires = "reason")]
     pub(crate) attest: bool,
     /// The reason, for the history of the key.

@@ -171,6 +171,13 @@ fn a_canary_and_the_way_back() {
         (vec![first], vec![second])
     );
     shell.all_open();
+    // Another canary is given up. What it has wrapped opens.
+    let active = shell.ids("active").remove(0);
+    done(shell.runbook("ring-canary", &["start", &active, "100", "another server"]));
+    let third = shell.ids("pending").remove(0);
+    done(shell.runbook("ring-canary", &["back", &third, "it fails"]));
+    assert!(shell.ids("deprecated").contains(&third) && shell.ids("pending").is_empty());
+    shell.all_open();
 }
 
 #[test]

@@ -271,7 +271,7 @@ fn postgres_finds_everything_by_an_index() {
             .execute(&mut connection)
             .await
             .unwrap();
-        asked(crate::link::postgres::PgLink(connection), fill, "explain").await
+        asked(crate::link::postgres::PgLink::new(connection), fill, "explain").await
     });
     for (sql, plan) in &plans {
         assert!(!plan.contains("Seq Scan on waxseal_row"), "{sql}\n{plan}");

@@ -178,6 +178,8 @@ impl Bench {
             actor: "test".to_owned(),
             reason: "test".to_owned(),
             evidence: None,
+            ticket: None,
+            approver: None,
         })
         .unwrap();
     }

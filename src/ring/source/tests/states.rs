@@ -349,3 +349,17 @@ fn an_envelope_of_before_that_hides_its_key_opens_and_is_rewrapped() {
     // A ring hides no ids.
     assert_eq!(keks(&rewrapped.splice(&sealed).unwrap()), ["a"]);
 }
+
+/// The record of a staged key that was taken back is history; its KEK came into the ring again.
+#[test]
+fn a_key_that_was_taken_back_stands_in_nobodys_way() {
+    let bench = Bench::new();
+    let fake = bench.fake("again");
+    let mut back = bench.went(bench.key("tenant/a", &fake), &[Destroyed]);
+    back.taken_back = true;
+    let again = bench.went(bench.key("tenant/a", &fake), &[Active]);
+    bench.put(&[&back, &again]);
+    let sealer = uncached(&bench.open());
+    let sealed = seal(&sealer, "a");
+    assert_eq!(open(&sealer, &sealed, "a").unwrap(), b"hello");
+}

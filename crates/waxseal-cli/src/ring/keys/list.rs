@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use waxseal::envelope::{AlgorithmClass, WrapAlgorithm};
-use waxseal::ring::{KeyRecord, Protection, Scope, State};
+use waxseal::ring::{KeyRecord, Move, Protection, Scope, State};
 
 use super::id_of;
 use crate::arguments::{List, Show};
@@ -85,6 +85,9 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         "revision": key.revision,
         "canary": key.canary.map(|canary| json!({ "percent": canary.percent, "since": canary.since.to_string() })),
         "has_wrapped": key.has_wrapped,
+        "taken_back": key.taken_back,
+        "destruction_told": key.destruction_told,
+        "destruction_cancelled": key.destruction_cancelled.is_some(),
         "cadence": key.cadence.to_string(),
         "overlap": key.overlap.to_string(),
         "deprecated": time(key.deprecated),
@@ -104,6 +107,8 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
                     "actor": entry.actor,
                     "reason": entry.reason,
                     "evidence": entry.evidence,
+                    "ticket": entry.ticket,
+                    "approver": entry.approver,
                 })
             })
             .collect::<Vec<_>>(),
@@ -164,7 +169,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
                     table::or_dash(entry.from),
                     entry.to.to_string(),
                     entry.actor.clone(),
-                    entry.reason.clone(),
+                    reason_of(entry),
                     table::or_dash(entry.evidence.as_deref().and_then(|digest| digest.get(..12))),
                 ]
             })
@@ -172,6 +177,16 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         text += &table::table(["AT", "FROM", "TO", "ACTOR", "REASON", "EVIDENCE"], &history);
         text
     })
+}
+
+/// Why something was done, with what was claimed.
+fn reason_of(entry: &Move) -> String {
+    match (&entry.ticket, &entry.approver) {
+        (Some(ticket), Some(approver)) => {
+            format!("{} (ticket {ticket}, approved by {approver})", entry.reason)
+        }
+        _ => entry.reason.clone(),
+    }
 }
 
 /// A key as every listing has it.
@@ -198,6 +213,8 @@ fn to_json(key: &KeyRecord) -> Value {
 
 fn state_of(key: &KeyRecord) -> String {
     match key.canary {
+        None if key.taken_back => "taken back".to_owned(),
+        None if key.destruction_cancelled.is_some() => format!("{}, cancelled", key.state),
         Some(canary) => format!("{}, canary {}%", key.state, canary.percent),
         None => key.state.to_string(),
     }

@@ -3,6 +3,7 @@
 mod list;
 mod moves;
 mod new;
+mod revoke;
 mod rotate;
 mod tick;
 
@@ -31,7 +32,9 @@ pub(crate) fn run(options: &Keys) -> Result<()> {
         KeysCommand::Rotate(rotate) => rotate::rotate(&path, actor, rotate),
         KeysCommand::Promote(promote) => moves::promote(&path, actor, promote),
         KeysCommand::Reinstate(reinstate) => moves::reinstate(&path, actor, reinstate),
+        KeysCommand::TakeBack(back) => moves::take_back(&path, actor, back),
         KeysCommand::Retire(retire) => moves::retire(&path, actor, retire),
+        KeysCommand::Revoke(revoke) => revoke::run(&path, actor, revoke),
         KeysCommand::Destroy(destroy) => moves::destroy(&path, actor, destroy),
         KeysCommand::Tick(tick) => tick::run(&path, actor, tick),
     }

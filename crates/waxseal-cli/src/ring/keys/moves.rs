@@ -1,4 +1,4 @@
-//! `keys promote`, `reinstate`, `retire` and `destroy`.
+//! `keys promote`, `reinstate`, `take-back`, `retire` and `destroy`.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use waxseal::ring::RecordId;
 use waxseal::ring::{Evidence, EvidenceSource, Grounds};
 
 use super::{id_of, moved, receipt};
-use crate::arguments::{Actor, Destroy, Promote, Reinstate, Retire};
+use crate::arguments::{Actor, Destroy, Promote, Reinstate, Retire, TakeBack};
 use crate::failure::{Failure, Result};
 use crate::ring::{Administered, administer, ask, wait};
 
@@ -24,6 +24,20 @@ pub(super) fn reinstate(path: &Path, actor: &Actor, options: &Reinstate) -> Resu
     let done = wait(ring.admin.reinstate(id, &options.reason))?;
     ring.end()?;
     moved("keys reinstate", &done)
+}
+
+pub(super) fn take_back(path: &Path, actor: &Actor, options: &TakeBack) -> Result<()> {
+    let id = id_of(&options.id)?;
+    let ring = administer(path, actor, &[])?;
+    let key = wait(ring.admin.key(id))?;
+    let what = match key.has_wrapped {
+        true => "will wrap nothing anymore, and opens what it has wrapped",
+        false => "will not be a key of the ring anymore; at its backend nothing is changed",
+    };
+    ask::whether(&options.consent, &format!("The pending key {id} {what}."))?;
+    let done = wait(ring.admin.take_back(id, &options.reason))?;
+    ring.end()?;
+    moved("keys take-back", &done)
 }
 
 pub(super) fn retire(path: &Path, actor: &Actor, options: &Retire) -> Result<()> {

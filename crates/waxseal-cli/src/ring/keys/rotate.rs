@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::ring::{Rollout, Rotated, Target};
+use waxseal::ring::{Rollout, Rotated, Rotation, Target, Unfinished};
 
 use super::{id_of, orphan_json, orphan_text, warn};
 use crate::arguments::{Actor, Rotate};
@@ -14,18 +14,42 @@ use crate::ring::{administer, done, parsed, wait};
 pub(super) fn rotate(path: &Path, actor: &Actor, options: &Rotate) -> Result<()> {
     let (targets, rollout) = plan(options)?;
     let ring = administer(path, actor, &options.skip_reader)?;
-    let mut rotated = Vec::new();
-    for target in &targets {
-        rotated.extend(wait(ring.admin.rotate(target, rollout, &options.reason))?);
-    }
+    let rotation = wait(ring.admin.rotate_all(&targets, rollout, &options.reason))?;
     ring.end()?;
-    for one in &rotated {
+    for one in &rotation.rotated {
         warn(&one.warnings);
     }
-    let all: Vec<Value> = rotated.iter().map(to_json).collect();
-    done("keys rotate", json!({ "rotated": all }), || {
-        rotated.iter().map(line).collect()
-    })
+    let all: Vec<Value> = rotation.rotated.iter().map(to_json).collect();
+    let unfinished: Vec<Value> = rotation.unfinished.iter().map(unfinished_json).collect();
+    done(
+        "keys rotate",
+        json!({ "rotated": all, "unfinished": unfinished }),
+        || {
+            let rotated = rotation.rotated.iter().map(line);
+            rotated
+                .chain(rotation.unfinished.iter().map(unfinished_line))
+                .collect()
+        },
+    )?;
+    end(rotation)
+}
+
+/// What is not as it was asked for decides the exit code. A tick goes on with all of it.
+fn end(rotation: Rotation) -> Result<()> {
+    if let Some(unfinished) = rotation.unfinished.into_iter().next() {
+        return Err(unfinished.error.into());
+    }
+    let hindered = rotation
+        .rotated
+        .iter()
+        .find_map(|rotated| Some((rotated.key, rotated.hindered.as_ref()?)));
+    match hindered {
+        None => Ok(()),
+        Some((key, error)) => Err(Failure::refused(format!(
+            "the successor {key} is there and not promoted yet: {}",
+            error.detail().unwrap_or("its promotion failed")
+        ))),
+    }
 }
 
 /// Which keys, and how far.
@@ -73,6 +97,24 @@ fn to_json(rotated: &Rotated) -> Value {
         "hindered": rotated.hindered.as_ref().map(ToString::to_string),
         "orphans": rotated.orphans.iter().map(orphan_json).collect::<Vec<_>>(),
     })
+}
+
+fn unfinished_json(unfinished: &Unfinished) -> Value {
+    json!({
+        "key": unfinished.key.to_string(),
+        "predecessor": unfinished.predecessor.to_string(),
+        "scope": unfinished.scope.to_string(),
+        "reason": unfinished.error.to_string(),
+    })
+}
+
+fn unfinished_line(unfinished: &Unfinished) -> String {
+    format!(
+        "the successor of {} in {} was begun, and is not there yet; a tick goes on with it: {}\n",
+        unfinished.predecessor,
+        unfinished.scope,
+        crate::failure::printable(&unfinished.error.to_string())
+    )
 }
 
 fn line(rotated: &Rotated) -> String {

@@ -143,6 +143,11 @@ fn print(tick: &Tick) -> Result<()> {
             .iter()
             .map(|refused| refused_json(&refused.key, &refused.action, &refused.reason, refused.left))
             .collect::<Vec<_>>(),
+        "by_others": tick
+            .by_others
+            .iter()
+            .map(|due| json!({ "key": due.key.to_string(), "action": due.action.name() }))
+            .collect::<Vec<_>>(),
         "orphans": tick.orphans.iter().map(orphan_json).collect::<Vec<_>>(),
         "next": tick.next.map(|next| next.to_string()),
     });
@@ -161,6 +166,9 @@ fn print(tick: &Tick) -> Result<()> {
                 refused.key,
                 printable(&refused.reason)
             );
+        }
+        for due in &tick.by_others {
+            text += &format!("done by somebody else: {} {}\n", due.action, due.key);
         }
         for orphan in &tick.orphans {
             text += &orphan_text(orphan);
@@ -218,8 +226,15 @@ fn told(verdict: &Verdict) -> Result<()> {
         }
         text
     })?;
-    match verdict.due.is_empty() {
-        true => Err(Failure::nothing_due("nothing is due")),
-        false => Ok(()),
+    match (verdict.due.is_empty(), hindered.first()) {
+        (true, _) => Err(Failure::nothing_due("nothing is due")),
+        (false, None) => Ok(()),
+        (false, Some(first)) => Err(Failure::refused(format!(
+            "{} of what is due would not be done, the first: {} {}: {}",
+            hindered.len(),
+            first.action,
+            first.key,
+            first.hindered.as_deref().unwrap_or_default()
+        ))),
     }
 }

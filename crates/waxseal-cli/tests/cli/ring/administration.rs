@@ -175,7 +175,7 @@ fn settings_are_changed_one_by_one() {
     let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
     let first = text(&made["moves"][0]["key"]);
     assert_eq!(ring.json(&["keys", "show", &first])["key"]["cadence"], "P1Y");
-    let rotated = ring.json(&["keys", "rotate", &first, "--reason", "test"]);
+    let (rotated, _) = ring.json_and(8, &["keys", "rotate", &first, "--reason", "test"]);
     assert_eq!(rotated["rotated"][0]["state"], "pending", "{rotated}");
     let second = text(&rotated["rotated"][0]["key"]);
     let said = ring.fails(8, &["keys", "promote", &second, "--skip-reader", "web"]);

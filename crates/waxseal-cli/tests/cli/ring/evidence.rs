@@ -42,8 +42,85 @@ fn a_key_without_overlap_is_retired_with_a_receipt_and_destroyed_for_good() {
         "the file is shredded",
         "--yes",
     ];
+    // It is plainly there.
+    let said = ring.fails(8, &attest);
+    assert!(said.contains("the KEK is enabled"), "{said}");
+    assert_eq!(ring.state_of(&first), "destroying");
+    let uri = text(&ring.json(&["keys", "show", &first])["key"]["uri"]);
+    fs::remove_file(uri.strip_prefix("file:").unwrap()).unwrap();
     assert_eq!(ring.run(&attest).code, 0);
     assert_eq!(ring.state_of(&first), "destroyed");
+}
+
+#[test]
+fn a_pending_key_is_taken_back_and_makes_room() {
+    let (ring, first) = Ring::with_key();
+    let staged = ring.json(&["keys", "rotate", &first, "--stage", "--reason", "test"]);
+    let staged = text(&staged["rotated"][0]["key"]);
+    ring.fails(8, &["keys", "rotate", &first, "--reason", "test"]);
+    let back = ["keys", "take-back", &staged, "--reason", "not this one"];
+    let said = ring.fails(2, &back);
+    assert!(
+        said.contains("not be a key of the ring anymore") && said.contains("--yes"),
+        "{said}"
+    );
+    let back = ring.json(&[&back[..], &["--yes"]].concat());
+    assert_eq!(back["command"], "keys take-back");
+    let moved = &back["moves"][0];
+    assert_eq!(
+        (&moved["from"], &moved["to"]),
+        (&"pending".into(), &"destroyed".into())
+    );
+    let shown = ring.json(&["keys", "show", &staged]);
+    assert_eq!(shown["key"]["taken_back"], true);
+    let uri = text(&shown["key"]["uri"]);
+    assert!(String::from_utf8_lossy(&ring.run(&["keys", "list"]).stdout).contains("taken back"));
+    // Its key file is there, and can be registered again.
+    let again = ring.json(&["keys", "create", "--scope", "/", "--kek", &uri]);
+    assert_eq!(again["moves"][0]["to"], "pending");
+    let again = text(&again["moves"][0]["key"]);
+    ring.json(&["keys", "take-back", &again, "--reason", "nor this", "--yes"]);
+    ring.json(&["keys", "rotate", &first, "--canary", "20%", "--reason", "test"]);
+    let canary = ring.json(&["keys", "list", "--state", "pending"]);
+    let canary = text(&canary["keys"][0]["id"]);
+    let back = ring.json(&["keys", "take-back", &canary, "--reason", "slow", "--yes"]);
+    assert_eq!(back["moves"][0]["to"], "deprecated");
+    let said = ring.fails(8, &["keys", "take-back", &canary, "--reason", "again", "--yes"]);
+    assert!(said.contains("deprecated, and not pending"), "{said}");
+}
+
+/// The successor is there and waits for a reader: that is not what was asked for, and says so.
+#[test]
+fn a_rotation_that_a_reader_hinders_has_an_exit_code_of_its_own() {
+    let (ring, first) = Ring::with_key();
+    ring.json(&["ring", "set", "--readers", "billing"]);
+    let (done, said) = ring.json_and(8, &["keys", "rotate", &first, "--reason", "test"]);
+    let rotated = &done["rotated"][0];
+    assert_eq!(rotated["state"], "pending");
+    assert!(text(&rotated["hindered"]).contains("billing"), "{rotated}");
+    assert!(
+        said.contains("billing") && said.contains("not promoted yet"),
+        "{said}"
+    );
+    assert_eq!(ring.state_of(&first), "active");
+    // Only refusals: as a tick that is no rehearsal.
+    let (due, _) = ring.json_and(8, &["keys", "tick", "--dry-run"]);
+    assert_eq!(due["due"].as_array().unwrap().len(), 0);
+    ring.json_and(8, &["keys", "tick"]);
+}
+
+/// Scopes are rotated together, or none of them.
+#[test]
+fn a_canary_of_scopes_is_begun_in_all_of_them_or_in_none() {
+    let (ring, _) = Ring::with_key();
+    let both = ["keys", "rotate", "--canary", "/,b", "--reason", "test"];
+    ring.fails(4, &both);
+    let keys = ring.json(&["keys", "list"]);
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
+    ring.json(&["keys", "create", "--scope", "b", "--kek", "local"]);
+    let done = ring.json(&both);
+    assert_eq!(done["rotated"].as_array().unwrap().len(), 2);
+    assert_eq!(done["unfinished"].as_array().unwrap().len(), 0);
 }
 
 #[test]
@@ -52,7 +129,10 @@ fn a_tick_does_what_is_due_and_says_so_by_its_exit_code() {
     let said = ring.fails(11, &["keys", "tick"]);
     assert!(said.contains("nothing is due before "), "{said}");
     let (tick, _) = ring.json_and(11, &["keys", "tick"]);
-    assert_eq!(fields(&tick), ["done", "next", "orphans", "refused", "schema"]);
+    assert_eq!(
+        fields(&tick),
+        ["by_others", "done", "next", "orphans", "refused", "schema"]
+    );
 
     let far = "2199-01-01T00:00:00Z";
     let due = ring.json(&["keys", "tick", "--dry-run", "--now", far]);
@@ -451,6 +531,63 @@ fn no_output_takes_the_place_of_what_the_ring_needs() {
     for _ in 0..2 {
         assert_eq!(ring.run(&["census", "data", "--receipt", "r.json"]).code, 0);
     }
+}
+
+#[test]
+fn a_key_that_has_leaked_is_revoked_and_another_takes_its_place() {
+    let (ring, first) = Ring::with_key();
+    fs::create_dir(ring.0.path("data")).unwrap();
+    ring.seal("data/a.wax", "alice");
+    ring.json(&["ring", "set", "--readers", "billing"]);
+    let revoke = [
+        "keys",
+        "revoke",
+        &first,
+        "--ticket",
+        "INC-7",
+        "--approver",
+        "carol",
+        "--reason",
+        "leaked",
+    ];
+    let said = ring.fails(2, &revoke);
+    assert!(
+        said.contains("out of use, for good") && said.contains("--yes"),
+        "{said}"
+    );
+    let done = ring.json(&[&revoke[..], &["--yes"]].concat());
+    assert_eq!(
+        fields(&done),
+        [
+            "command",
+            "disabled",
+            "moves",
+            "not_disabled",
+            "same_kek",
+            "schema",
+            "successor",
+            "without_successor"
+        ]
+    );
+    let moved = &done["moves"][0];
+    assert_eq!(
+        (&moved["from"], &moved["to"]),
+        (&"active".into(), &"compromised".into())
+    );
+    assert_eq!(ring.state_of(&text(&done["successor"])), "active");
+    let history = &ring.json(&["keys", "show", &first])["key"]["history"];
+    let last = history.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["ticket"], &last["approver"]),
+        (&"INC-7".into(), &"carol".into())
+    );
+    // What is under it does not open, and what is sealed is under the other.
+    let run = ring.open("data/a.wax");
+    assert_eq!(run.code, 13, "{}", run.stderr);
+    ring.seal("data/b.wax", "bob");
+    assert_eq!(ring.open("data/b.wax").code, 0);
+    let said = ring.fails(8, &[&revoke[..], &["--yes"]].concat());
+    assert!(said.contains("compromised does not become compromised"), "{said}");
 }
 
 #[test]

@@ -143,6 +143,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
         &["keys", "retire", &id, "--force", "--reason", "x"],
         &["keys", "destroy", &id],
         &["keys", "destroy", &id, "--cancel"],
+        &["keys", "take-back", &id],
+        &["keys", "take-back", &id, "--reason", "x"],
         &["keys", "tick", "--now", "2026-01-01T00:00:00Z"],
         &["keys", "tick", "--dry-run", "--now", "soon"],
         &["census", "--receipt", "r"],
@@ -256,7 +258,8 @@ fn every_object_has_the_documented_fields() {
         ),
         (
             "keys tick --dry-run",
-            ring.json(&["keys", "tick", "--dry-run", "--now", "2199-01-01T00:00:00Z"]),
+            ring.json_and(8, &["keys", "tick", "--dry-run", "--now", "2199-01-01T00:00:00Z"])
+                .0,
         ),
         ("keys tick", of_json(&ring.tick().stdout)),
         (

@@ -1,0 +1,91 @@
+//! All keys of one KEK, in whichever scopes they are.
+
+use std::sync::Arc;
+
+use super::RingAdmin;
+use crate::ring::draft::Draft;
+use crate::ring::record::{KeyRecord, Provenance};
+use crate::ring::view::{View, no_such_key};
+use crate::ring::{RecordId, Scope, State};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// The most scopes that may have keys of one KEK when one of them is rotated or destroyed.
+const SHARING: u32 = 10_000;
+/// How often everything is looked at again because the ring was changed meanwhile.
+const LOOKS: usize = 16;
+
+impl RingAdmin {
+    /// Decides on a change with all keys of the KEK of this key in view: those that a look at the whole ring has found, at the same
+    /// revision. An inventory's index of KEKs is not signed, and one that leaves a scope out must not get its key destroyed.
+    ///
+    /// This reads and verifies the whole ring, as `ring check` does. Destroying is rare, and in no hurry.
+    pub(super) async fn change_same_kek<T: Send>(
+        &self,
+        id: RecordId,
+        mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        for _ in 0..LOOKS {
+            let (scopes, revision) = {
+                let whole = self.reader.whole().await?;
+                let key = whole.key(id).ok_or_else(|| no_such_key(id))?;
+                (scopes_of(&whole, &key.provenance)?, whole.revision())
+            };
+            let decided = self
+                .change(&scopes, |view, draft| match view.revision() == revision {
+                    true => decide(view, draft).map(Some),
+                    false => Ok(None),
+                })
+                .await?;
+            if let Some(decided) = decided {
+                return Ok(decided);
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict)
+            .with_detail("the ring was changed each time before the whole of it was looked at; try again"))
+    }
+
+    /// Every scope that has a key of this KEK, beside `scope`, as the inventory's index has it. A hint: nothing may depend on its being
+    /// complete.
+    pub(super) async fn scopes_sharing(
+        &self,
+        scope: &Scope,
+        provider: &str,
+        kek_id: &str,
+    ) -> Result<Vec<Scope>> {
+        let mut scopes = self
+            .inventory()
+            .scopes_of_kek(provider, kek_id, SHARING + 1)
+            .await?;
+        check_count(scopes.len())?;
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+        Ok(scopes)
+    }
+}
+
+fn check_count(scopes: usize) -> Result<()> {
+    if scopes <= SHARING as usize {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::OverLimit {
+        limit: "the number of scopes that share a KEK",
+        max: u64::from(SHARING),
+    }))
+}
+
+fn scopes_of(view: &View, kek: &Provenance) -> Result<Vec<Scope>> {
+    let keys = view.all_keys().filter(|key| key.provenance.overlaps(kek));
+    let mut scopes: Vec<_> = keys.map(|key| key.scope.clone()).collect();
+    scopes.sort();
+    scopes.dedup();
+    check_count(scopes.len())?;
+    Ok(scopes)
+}
+
+/// The other keys of a KEK, or of some of it, that are not gone.
+pub(super) fn others<'v>(view: &'v View, key: &'v KeyRecord) -> impl Iterator<Item = &'v Arc<KeyRecord>> {
+    view.all_keys().filter(|other| {
+        other.id != key.id && other.state != State::Destroyed && other.provenance.overlaps(&key.provenance)
+    })
+}
