@@ -23,7 +23,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use waxseal::ErrorKind;
 use waxseal::ring::config::RingConfig;
-use waxseal::ring::{Reader, RingAdmin, Scope, Trust, View};
+use waxseal::ring::{Reader, RingAdmin, Trust, View};
 
 use crate::arguments::{Actor, AuthorityCommand, Ring, RingCommand, RingFile};
 use crate::failure::{Failure, Result, printable};
