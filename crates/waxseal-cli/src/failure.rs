@@ -96,10 +96,10 @@ impl Failure {
         Self::new(Exit::NothingDue, "nothing_due", line)
     }
 
-    /// Whether the same may go well later.
+    /// Whether the same may go well later. A clock that is wrong after a start or a resume is set right without anybody's help.
     #[cfg(feature = "ring")]
     pub(crate) fn is_worth_a_new_try(&self) -> bool {
-        self.0.is_retryable
+        self.0.is_retryable || self.0.kind == exit::name(ErrorKind::ClocksDisagree)
     }
 
     /// The same, for an error that a value of the command line caused.
@@ -323,5 +323,13 @@ mod tests {
         assert_eq!(Failure::from(Error::new(ErrorKind::Io)).0.exit, Exit::Io);
         let denied = Error::new(ErrorKind::Denied).with_retryable(true);
         assert_eq!(Failure::from(denied).0.exit, Exit::Denied);
+    }
+
+    #[cfg(feature = "ring")]
+    #[test]
+    fn a_watch_outlives_a_wrong_clock_and_no_wrong_key() {
+        let may_pass = |kind| Failure::from(Error::new(kind)).is_worth_a_new_try();
+        assert!(may_pass(ErrorKind::ClocksDisagree) && may_pass(ErrorKind::Unavailable));
+        assert!(!may_pass(ErrorKind::InventoryInvalid) && !may_pass(ErrorKind::Configuration));
     }
 }

@@ -90,11 +90,8 @@ fn watch(every: Duration, core: &Weak<Core>, stop: &AtomicBool) {
         }
         drop(core);
         // Whoever woke the last look may have left a token, with which a thread does not park at all.
-        let until = Instant::now() + every;
-        while let Some(left) = until
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())
-        {
+        let begun = Instant::now();
+        while let Some(left) = every.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
             if stop.load(Ordering::SeqCst) {
                 return;
             }

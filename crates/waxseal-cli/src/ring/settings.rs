@@ -129,7 +129,7 @@ impl Edit {
     /// The same for a new ring, which by default opens for as long as it seals.
     pub(crate) fn apply_new(&self, settings: &mut waxseal::ring::Settings) {
         self.apply(settings);
-        if self.max_stale_open.is_none() && settings.max_stale_open.at_most() < settings.max_stale.at_most() {
+        if self.max_stale_open.is_none() {
             settings.max_stale_open = settings.max_stale;
         }
     }

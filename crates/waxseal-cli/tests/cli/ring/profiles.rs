@@ -50,6 +50,16 @@ fn what_a_profile_refuses_is_not_done() {
         assert!(!said.contains("acme"), "{said}");
     }
     assert!(!ring.0.path("b.wax").exists() && !ring.0.path("b.txt").exists());
+    // A job does what it can, and reports the rest.
+    let job = [&["rewrap", "--fall-short", "-o", "c.wax", "a.wax"], &strict[..]].concat();
+    let done = ring.json(&job);
+    assert_eq!(requirements(&done["unmet"]), ["hardware"]);
+    let said = ring.run(&job).stderr;
+    assert!(
+        said.contains("still misses hardware") && said.contains(&id),
+        "{said}"
+    );
+    assert_eq!(ring.open("c.wax").code, 0);
     // The context chooses, too, and so does nobody but for the rest.
     let classified = [&IN_RING[..], &["--context", "classification=restricted"]].concat();
     ring.fails(8, &[&["seal", "-o", "b.wax", "plain"], &classified[..]].concat());

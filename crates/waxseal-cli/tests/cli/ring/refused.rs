@@ -253,6 +253,9 @@ fn settings_change_alone_and_contradictions_are_refused() {
     ring.json(&["ring", "init", "--ring", "other.toml", "--max-stale", "PT5M"]);
     let status = ring.json(&["ring", "status", "--ring", "other.toml"]);
     assert_eq!(stale(&status["settings"]), ("PT5M".into(), "PT5M".into()));
+    ring.json(&["ring", "init", "--ring", "brief.toml", "--max-stale", "PT2S"]);
+    let status = ring.json(&["ring", "status", "--ring", "brief.toml"]);
+    assert_eq!(stale(&status["settings"]), ("PT2S".into(), "PT2S".into()));
 }
 
 #[test]
