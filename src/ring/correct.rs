@@ -5,17 +5,20 @@ use std::time::Duration;
 use super::authority::Authority;
 use super::draft::Pen;
 use super::reader::Reader;
-use super::record::{ClockCorrection, Intent, KeyRecord, Move};
+use super::record::{ClockCorrection, Intent, KeyRecord, Move, is_short};
+use super::view::is_about_records;
 use super::{Scope, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are looked at in one change.
-const AT_ONCE: u32 = 50;
+const AT_ONCE: usize = 50;
+/// The longest reason in bytes: the histories of keys say more around it.
+const MAX_REASON: usize = 900;
 /// How long an intent of the future may be held by whoever works on it.
 const HELD: Duration = Duration::from_secs(3600);
 
 /// What a correction of a ring's clock has done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Corrected {
     /// The time that the ring had.
@@ -24,6 +27,8 @@ pub struct Corrected {
     pub to: Time,
     /// How many keys had dates of the future, and have others now.
     pub keys: u64,
+    /// Scopes that could not be read or changed, and why: their dates are as they were. Call it again once they can be read.
+    pub problems: Vec<(Scope, Error)>,
 }
 
 /// Sets the time of a ring back to that of the inventory, if a change was signed by a clock that was ahead: a ring's time never goes
@@ -40,7 +45,7 @@ pub struct Corrected {
 /// If it was interrupted, call it again.
 ///
 /// # Errors
-/// `LifecycleRefused` if the ring's time is not ahead, and was not corrected before; `ClocksDisagree` if the inventory's clock and that
+/// `InvalidArgument` if the reason is more than one line, or more than 900 bytes; `LifecycleRefused` if the ring's time is not ahead, and was not corrected before; `ClocksDisagree` if the inventory's clock and that
 /// of this machine differ: correct those first; `Configuration` if the authority is not that of the ring; those of
 /// [`Trust::read`](super::Trust::read) and [`Inventory::commit`](super::Inventory::commit).
 pub async fn correct_clock(
@@ -49,6 +54,13 @@ pub async fn correct_clock(
     actor: &str,
     reason: &str,
 ) -> Result<Corrected> {
+    // Before anything is signed: each history must take it.
+    if reason.len() > MAX_REASON || !is_short(reason) {
+        return Err(Error::argument(format!(
+            "the reason of a correction is one line of at most {MAX_REASON} bytes, got {}",
+            reason.len()
+        )));
+    }
     let pen = Pen {
         trust: reader.trust(),
         inventory: &**reader.inventory(),
@@ -83,50 +95,73 @@ pub async fn correct_clock(
             Ok((from, to))
         })
         .await?;
-    let mut corrected = Corrected { from, to, keys: 0 };
-    let mut after: Option<Scope> = None;
-    loop {
-        let scopes = reader.inventory().scopes_after(after.as_ref(), AT_ONCE).await?;
-        let Some(last) = scopes.last().cloned() else { break };
-        if after.as_ref() >= Some(&last) {
-            return Err(Error::new(ErrorKind::InventoryInvalid)
-                .with_detail("the inventory does not list its scopes in order"));
+    let mut corrected = Corrected {
+        from,
+        to,
+        keys: 0,
+        problems: Vec::new(),
+    };
+    // What comes meanwhile has the right time.
+    for scopes in reader.listed().await?.chunks(AT_ONCE) {
+        match correct_scopes(&pen, scopes, reason).await {
+            Ok(keys) => corrected.keys += keys,
+            Err(error) if is_about_one(&error) => {
+                for scope in scopes {
+                    match correct_scopes(&pen, std::slice::from_ref(scope), reason).await {
+                        Ok(keys) => corrected.keys += keys,
+                        Err(error) if is_about_one(&error) => {
+                            // If not even the head verifies, no scope does.
+                            reader.scopes(&[]).await?;
+                            corrected.problems.push((scope.clone(), error));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
         }
-        corrected.keys += pen
-            .change(&scopes, |view, draft| {
-                let (now, revision, mut keys) = (draft.at(), draft.revision(), 0);
-                for key in view.all_keys() {
-                    let cooling_off = view.settings().cooling_off.after(now)?;
-                    if let Some(next) = key_of_now(key, now, cooling_off)? {
-                        let note = Move {
-                            at: now,
-                            revision,
-                            from: Some(key.state),
-                            to: key.state,
-                            actor: draft.actor().to_owned(),
-                            reason: format!("dates after {now} are by a wrong clock: {reason}"),
-                            evidence: None,
-                            ticket: None,
-                            approver: None,
-                        };
-                        let mut next = next;
-                        // The settings tell of it, too, if a history is full.
-                        let _ = next.record_move(note);
-                        draft.put(&next)?;
-                        keys += 1;
-                    }
-                }
-                for intent in view.all_intents() {
-                    if let Some(next) = intent_of_now(intent, now) {
-                        draft.put(&next)?;
-                    }
-                }
-                Ok(keys)
-            })
-            .await?;
-        after = Some(last);
     }
     Ok(corrected)
+}
+
+/// Whether an error is about some scope, and the others can be corrected all the same.
+fn is_about_one(error: &Error) -> bool {
+    is_about_records(error) || error.kind() == ErrorKind::InvalidArgument
+}
+
+/// Corrects the dates of these scopes. Returns of how many keys.
+async fn correct_scopes(pen: &Pen<'_>, scopes: &[Scope], reason: &str) -> Result<u64> {
+    pen.change(scopes, |view, draft| {
+        let (now, revision, mut keys) = (draft.at(), draft.revision(), 0);
+        for key in view.all_keys() {
+            let cooling_off = view.settings().cooling_off.after(now)?;
+            if let Some(next) = key_of_now(key, now, cooling_off)? {
+                let note = Move {
+                    at: now,
+                    revision,
+                    from: Some(key.state),
+                    to: key.state,
+                    actor: draft.actor().to_owned(),
+                    reason: format!("dates after {now} are by a wrong clock: {reason}"),
+                    evidence: None,
+                    ticket: None,
+                    approver: None,
+                };
+                let mut next = next;
+                // The settings tell of it, too, if a history is full.
+                let _ = next.record_move(note);
+                draft.put(&next)?;
+                keys += 1;
+            }
+        }
+        for intent in view.all_intents() {
+            if let Some(next) = intent_of_now(intent, now) {
+                draft.put(&next)?;
+            }
+        }
+        Ok(keys)
+    })
+    .await
 }
 
 /// The key without dates that cannot have been, counted from now instead. `None` if it has none.

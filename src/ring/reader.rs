@@ -103,29 +103,60 @@ impl Reader {
     /// Returns `None` after the last.
     ///
     /// # Errors
-    /// As [`Trust::read`].
+    /// As [`Trust::read`]; `InventoryInvalid` if the inventory does not list its scopes in order.
     pub async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Option<View>> {
-        let scopes = self.inventory.scopes_after(after, limit).await?;
+        let scopes = self.page_after(after, limit).await?;
         if scopes.is_empty() {
             return Ok(None);
         }
         self.scopes(&scopes).await.map(Some)
     }
 
-    /// Returns the names of all scopes that the inventory lists. A hint: one may be missing, or not exist.
-    pub(crate) async fn listed(&self) -> Result<Vec<Scope>> {
+    /// Returns the names of the next scopes that the inventory lists: at most `limit`, each after the one before, so that nobody
+    /// goes in circles.
+    async fn page_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        let page = self.inventory.scopes_after(after, limit).await?;
+        let befores = after.into_iter().chain(&page);
+        let is_in_order = match after {
+            Some(_) => befores.zip(&page).all(|(before, scope)| before < scope),
+            None => page.is_sorted_by(|before, scope| before < scope),
+        };
+        if is_in_order && page.len() <= limit as usize {
+            return Ok(page);
+        }
+        Err(Error::new(ErrorKind::InventoryInvalid)
+            .with_detail("the inventory does not list its scopes in order, each once"))
+    }
+
+    /// Returns the names of all scopes that the inventory lists. A hint: one may be missing, or not exist. They are no more than the head
+    /// signs records, or fit on one page, so that an inventory that invents scopes ends nobody's memory.
+    ///
+    /// # Errors
+    /// As [`Trust::read`]; `InventoryInvalid` if the inventory does not list its scopes in order, or lists more than that.
+    pub async fn listed(&self) -> Result<Vec<Scope>> {
         let mut all: Vec<Scope> = Vec::new();
+        let mut most = PAGE as usize;
         loop {
-            let page = self.inventory.scopes_after(all.last(), PAGE).await?;
+            let page = self.page_after(all.last(), PAGE).await?;
             if page.is_empty() {
                 return Ok(all);
             }
-            if page.first() <= all.last() && !all.is_empty() {
-                return Err(Error::new(ErrorKind::InventoryInvalid)
-                    .with_detail("the inventory does not list its scopes in order"));
-            }
             all.extend(page);
+            if all.len() > most {
+                // Counted again each time: a ring can grow, and only its authority lets it.
+                most = self.count_records().await?;
+                if all.len() > most {
+                    return Err(too_many(most));
+                }
+            }
         }
+    }
+
+    /// How many records the head signs.
+    pub(crate) async fn count_records(&self) -> Result<usize> {
+        let snapshot = self.inventory.read(&[], &tree::all_paths()).await?;
+        let view = self.trust.verify(snapshot, &[])?;
+        Ok(tree::all_leaves(&view.nodes, &view.root)?.len())
     }
 
     /// Reads everything, of one revision: the raw snapshot.
@@ -206,4 +237,11 @@ impl Reader {
             None => Error::new(ErrorKind::Conflict),
         })
     }
+}
+
+/// The error of an inventory that invents scopes.
+pub(crate) fn too_many(most: usize) -> Error {
+    Error::new(ErrorKind::InventoryInvalid).with_detail(format!(
+        "the inventory lists more scopes than the head signs records, which are {most}"
+    ))
 }

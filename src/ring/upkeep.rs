@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use super::Scope;
 use super::authority::Authority;
-use super::draft::Pen;
+use super::draft::{Draft, Pen};
 use super::reader::Reader;
 use super::record::Settings;
+use super::view::{ScopeView, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are signed anew in one change.
-const AT_ONCE: u32 = 50;
+const AT_ONCE: usize = 50;
+/// How often a ring is read whole until nothing is left to be signed anew.
+const TRIES: usize = 8;
 
 /// Changes the settings of a ring. `edit` is called more than once.
 ///
@@ -60,13 +63,15 @@ pub async fn set_settings(
 
 /// Lets another authority follow the one of a ring, and signs every record anew: at once for readers, who follow the
 /// succession from the key that they trust. Keep the private half of the next authority before you call this. Two
-/// authorities are valid until it returns; if it was interrupted, call it again with the same two.
+/// authorities are valid until it returns; if it was interrupted, call it again with the same two. The former authority is not
+/// dropped before the whole ring was read and verified, and each record bears a signature of the next one.
 ///
 /// A succession does not help against a stolen private half: who trusts the old key follows whatever it signs. Replace the
 /// public key in the configuration of every reader.
 ///
 /// # Errors
-/// `Configuration` if neither is the authority of the ring; `ClocksDisagree`; those of [`Trust::read`](super::Trust::read) and
+/// `Configuration` if neither is the authority of the ring; `InventoryInvalid` if a record is missing, or a scope is not listed, or does not
+/// verify: then both authorities stay valid; `ClocksDisagree`; those of [`Trust::read`](super::Trust::read) and
 /// [`Inventory::commit`](super::Inventory::commit).
 pub async fn rotate_authority(
     reader: &Reader,
@@ -109,37 +114,51 @@ pub async fn rotate_authority(
         runtime: reader.runtime(),
         tolerance: Duration::ZERO,
     };
-    let mut after: Option<Scope> = None;
-    loop {
-        let scopes = reader.inventory().scopes_after(after.as_ref(), AT_ONCE).await?;
-        let Some(last) = scopes.last().cloned() else { break };
-        pen.change(&scopes, |view, draft| {
-            for (scope, records) in &view.scopes {
-                let is_old = |id| {
-                    records
-                        .signers
-                        .get(&id)
-                        .is_some_and(|signer| signer != next.public().as_bytes())
-                };
-                for key in view.keys(scope).iter().filter(|key| is_old(key.id)) {
-                    draft.put(&**key)?;
-                }
-                for intent in view.intents(scope).iter().filter(|intent| is_old(intent.id)) {
-                    draft.put(intent)?;
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        after = Some(last);
-    }
-    pen.change(&[], |view, draft| {
-        let mut settings = view.settings().as_ref().clone();
-        if settings.authorities.len() == 1 {
-            return Ok(());
+    for _ in 0..TRIES {
+        // Nothing but the whole tree proves that no record is left that only the former authority has signed: a list of scopes may hide one,
+        // and its records could be read by nobody after the last change. From the succession on, only the next authority signs, so what
+        // is signed by it stays so.
+        let whole = reader.whole().await?;
+        let is_next = |signer: &[u8; 32]| signer == next.public().as_bytes();
+        let is_left = |records: &ScopeView| !records.signers.values().all(is_next);
+        let left = whole.scopes.into_iter().filter(|(_, records)| is_left(records));
+        let left: Vec<Scope> = left.map(|(scope, _)| scope).collect();
+        if left.is_empty() {
+            return pen
+                .change(&[], |view, draft| {
+                    let mut settings = view.settings().as_ref().clone();
+                    if settings.authorities.len() == 1 {
+                        return Ok(());
+                    }
+                    settings.authorities = vec![next.public()];
+                    draft.set_settings(settings)
+                })
+                .await;
         }
-        settings.authorities = vec![next.public()];
-        draft.set_settings(settings)
-    })
-    .await
+        for scopes in left.chunks(AT_ONCE) {
+            pen.change(scopes, |view, draft| sign_anew(view, draft, next))
+                .await?;
+        }
+    }
+    Err(Error::new(ErrorKind::Conflict).with_detail(
+        "records that the former authority has signed come back: somebody else writes to the inventory; both authorities are valid \
+         until this is called again",
+    ))
+}
+
+/// Signs what another authority has signed.
+fn sign_anew(view: &View, draft: &mut Draft<'_>, next: &Authority) -> Result<()> {
+    for (scope, records) in &view.scopes {
+        let is_old = |id| {
+            let signer = records.signers.get(&id);
+            signer.is_some_and(|signer| signer != next.public().as_bytes())
+        };
+        for key in view.keys(scope).iter().filter(|key| is_old(key.id)) {
+            draft.put(&**key)?;
+        }
+        for intent in view.intents(scope).iter().filter(|intent| is_old(intent.id)) {
+            draft.put(intent)?;
+        }
+    }
+    Ok(())
 }

@@ -103,7 +103,8 @@ impl From<PathBuf> for SqliteConfig {
 /// journal if there is one, since it belongs to the old file, and move the backup over the file. A process that still runs opens the
 /// new file, and a ring that is older than what a reader has seen is refused.
 ///
-/// *Clock.* That of the machine, and never earlier than at any commit before.
+/// *Clock.* That of the machine, also if it is set back: nothing is remembered. The ring compares it with the clock of whoever signs, which is the
+/// same one, and no change of a ring bears an earlier time than the one before.
 ///
 /// *Rights.* The file is made with mode 0600. A file that its group or everybody may write is refused: whoever writes it can
 /// delay the ring and delete keys. Processes on other machines need [PostgreSQL](crate#which-database): locks of network file systems do not hold.

@@ -157,7 +157,7 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
 }
 
 /// Whether a text of a record, such as an actor or a reason, is one line of at most 1,024 bytes.
-fn is_short(text: &str) -> bool {
+pub(crate) fn is_short(text: &str) -> bool {
     text.len() <= 1024 && !text.chars().any(char::is_control)
 }
 

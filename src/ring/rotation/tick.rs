@@ -10,7 +10,7 @@ use super::readers::{Heard, NAMED};
 use super::retire::retirement_grounds;
 use super::rotate::Rollout;
 use super::telling::Progress;
-use super::verdict::{Action, Due, due_in};
+use super::verdict::{Action, Due, Seen, due_in};
 use crate::ring::record::KeyRecord;
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -81,7 +81,7 @@ impl RingAdmin {
     pub async fn tick(&self, evidence: Option<&dyn EvidenceSource>) -> Result<Tick> {
         let at = self.reader.time(&self.read(&[]).await?).await?;
         let mut tick = Tick::default();
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
                 if let Err(error) = self.tick_scope(&scope, evidence, &mut tick).await {

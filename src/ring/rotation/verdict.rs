@@ -9,6 +9,7 @@ use super::evidence::EvidenceSource;
 use super::readers::{Heard, Reports};
 use super::retire::{check_retirement, retirement_grounds};
 use crate::ring::clock::Agreed;
+use crate::ring::reader::too_many;
 use crate::ring::record::{KeyRecord, Record, Settings};
 use crate::ring::view::{View, is_about_records};
 use crate::ring::{RecordId, Scope, State, Time};
@@ -89,6 +90,22 @@ pub struct Verdict {
     pub next: Option<Time>,
 }
 
+/// Scopes in which something was due.
+pub(super) struct Seen {
+    scopes: HashSet<Scope>,
+    /// How many there can be, as far as that was looked at: no more than the head signs records.
+    most: usize,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            scopes: HashSet::new(),
+            most: FIRST as usize,
+        }
+    }
+}
+
 impl RingAdmin {
     /// Returns what is due now, or at another time, and what hinders it. Changes nothing, and calls no backend.
     ///
@@ -99,7 +116,7 @@ impl RingAdmin {
             Some(at) => at,
             None => self.reader.time(&self.read(&[]).await?).await?,
         };
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         let (mut due, mut problems) = (Vec::new(), Vec::new());
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
@@ -124,11 +141,7 @@ impl RingAdmin {
     }
 
     /// The next scopes in which something is due, and that were not seen yet.
-    pub(super) async fn next_scopes(
-        &self,
-        at: Time,
-        seen: &mut HashSet<Scope>,
-    ) -> Result<Option<Vec<Scope>>> {
+    pub(super) async fn next_scopes(&self, at: Time, seen: &mut Seen) -> Result<Option<Vec<Scope>>> {
         // What is hindered stays due, and in front: so more are asked for until there are new ones.
         let mut limit = FIRST;
         loop {
@@ -136,8 +149,14 @@ impl RingAdmin {
             let is_all = scopes.len() < limit as usize;
             let new: Vec<_> = scopes
                 .into_iter()
-                .filter(|scope| seen.insert(scope.clone()))
+                .filter(|scope| seen.scopes.insert(scope.clone()))
                 .collect();
+            if seen.scopes.len() > seen.most {
+                seen.most = self.reader.count_records().await?;
+                if seen.scopes.len() > seen.most {
+                    return Err(too_many(seen.most));
+                }
+            }
             if !new.is_empty() {
                 return Ok(Some(new));
             }

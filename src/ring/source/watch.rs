@@ -89,13 +89,39 @@ fn watch(every: Duration, core: &Weak<Core>, stop: &AtomicBool) {
             }
         }
         drop(core);
-        // Whoever woke the last look may have left a token, with which a thread does not park at all.
-        let begun = Instant::now();
-        while let Some(left) = every.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
-            if stop.load(Ordering::SeqCst) {
-                return;
-            }
-            std::thread::park_timeout(left);
+        if !wait(every, stop) {
+            return;
         }
+    }
+}
+
+/// Waits for so long, however long that is. Returns whether to go on.
+fn wait(every: Duration, stop: &AtomicBool) -> bool {
+    let begun = Instant::now();
+    // Whoever woke the last look may have left a token, with which a thread does not park at all.
+    while let Some(left) = every.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        if stop.load(Ordering::SeqCst) {
+            return false;
+        }
+        std::thread::park_timeout(left);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_period_is_waited_for_and_ends_when_it_is_told_to() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let waits = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || wait(Duration::MAX, &stop)
+        });
+        stop.store(true, Ordering::SeqCst);
+        waits.thread().unpark();
+        assert!(!waits.join().unwrap());
+        assert!(wait(Duration::ZERO, &stop));
     }
 }

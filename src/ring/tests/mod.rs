@@ -1,5 +1,6 @@
 //! What a ring believes of an inventory that lies.
 
+mod lists;
 mod whole;
 
 use std::sync::Arc;

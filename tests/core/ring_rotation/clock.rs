@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use waxseal::ring::evidence::{Census, CensusReceipt, Covered};
+use waxseal::ring::inventory::{MemoryInventory, NodePath, Snapshot};
 use waxseal::ring::{
-    Event, Evidence, EvidenceSource, Grounds, Inventory, KeySource, NewKey, RecordId, RetireBy, RingAdmin,
-    Rollout, Scope, Settings, State, Target, Time, correct_clock, rotate_authority, set_settings,
+    Event, Evidence, EvidenceSource, Grounds, Inventory, KeySource, NewKey, Reader, RecordId, RetireBy,
+    RingAdmin, Rollout, Scope, Settings, State, Target, Time, Trust, correct_clock, rotate_authority,
+    set_settings,
 };
 use waxseal::runtime::Runtime;
-use waxseal::testing::SimulatedRuntime;
+use waxseal::testing::{InventoryLayer, SimulatedRuntime};
 use waxseal::{Error, ErrorKind, Result};
 
 use super::bench::{Bench, DAY, MINUTE, PLAIN, VERSIONED};
@@ -407,4 +410,82 @@ fn a_time_that_is_right_is_not_corrected() {
     assert_eq!(refused.kind(), ErrorKind::LifecycleRefused);
     assert_eq!(bench.run(bench.inventory.revision()).unwrap(), revision);
     assert_eq!(bench.state(key), State::Deprecated);
+}
+
+/// One scope does not verify.
+#[derive(Debug)]
+struct Broken(MemoryInventory, Scope);
+
+#[async_trait]
+impl InventoryLayer for Broken {
+    fn inner(&self) -> &dyn Inventory {
+        &self.0
+    }
+
+    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
+        if scopes.contains(&self.1) {
+            return Err(Error::new(ErrorKind::InventoryInvalid).with_detail("it was changed"));
+        }
+        self.0.read(scopes, nodes).await
+    }
+}
+
+#[test]
+fn a_scope_that_does_not_verify_keeps_no_other_from_the_correction_of_the_clock() {
+    let bench = Bench::new();
+    let right: SystemTime = bench.runtime.wall_clock();
+    bench.runtime.set_wall_clock(right + 365 * DAY);
+    for scope in ["a", "b", "c"] {
+        bench.key(scope, PLAIN);
+    }
+    bench.runtime.set_wall_clock(right);
+    let bad: Scope = "b".parse().unwrap();
+    let layer = Arc::new(Broken(bench.inventory.clone(), bad.clone()));
+    let trust = Trust::new(bench.ring, bench.authority.public());
+    let reader = Reader::new(trust, layer).with_runtime(Arc::new(bench.runtime.clone()));
+    let corrected = bench
+        .run(correct_clock(&reader, &bench.authority, "alice", "the battery"))
+        .unwrap();
+    assert_eq!(corrected.keys, 2);
+    let [(scope, error)] = &corrected.problems[..] else {
+        panic!("{corrected:?}")
+    };
+    assert_eq!((scope, error.kind()), (&bad, ErrorKind::InventoryInvalid));
+    // Once it can be read, it is corrected, too.
+    let rest = bench
+        .run(correct_clock(
+            &bench.reader(false),
+            &bench.authority,
+            "alice",
+            "the battery",
+        ))
+        .unwrap();
+    assert_eq!((rest.keys, rest.problems.len()), (1, 0));
+}
+
+#[test]
+fn a_reason_that_no_history_takes_is_refused_before_anything_is_signed() {
+    let bench = Bench::new();
+    let right: SystemTime = bench.runtime.wall_clock();
+    bench.runtime.set_wall_clock(right + 365 * DAY);
+    let key = bench.key("/", PLAIN);
+    bench.runtime.set_wall_clock(right);
+    let revision = bench.run(bench.inventory.revision()).unwrap();
+    let reader = bench.reader(false);
+    let correct = |reason: &str| bench.run(correct_clock(&reader, &bench.authority, "alice", reason));
+    for reason in ["two\nlines", &"x".repeat(901)] {
+        assert_eq!(correct(reason).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    assert_eq!(bench.run(bench.inventory.revision()).unwrap(), revision);
+    let longest = "x".repeat(900);
+    assert_eq!(correct(&longest).unwrap().keys, 1);
+    assert!(
+        bench
+            .record(key)
+            .history
+            .last()
+            .unwrap()
+            .reason
+            .contains(&longest)
+    );
 }

@@ -8,8 +8,9 @@ use waxseal::ring::{Time, correct_clock};
 
 use super::{ask, done, open, read_authority, show, table, wait};
 use crate::arguments::{Actor, Clock};
-use crate::failure::Result;
+use crate::failure::{Result, printable};
 use crate::report;
+use crate::warnings;
 
 /// Shows the times that a ring goes by, or sets its own back.
 pub(crate) fn run(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
@@ -76,6 +77,10 @@ fn correct(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
     let reason = options.reason.as_deref().unwrap_or_default();
     let corrected = wait(correct_clock(&ring.reader, &authority, &actor, reason))?;
     ring.end()?;
+    for (scope, error) in &corrected.problems {
+        let text = format!("the dates of scope {scope} are as they were: {error}");
+        let _ = warnings::warning(&printable(&text));
+    }
     done(
         "ring clock",
         json!({ "from": corrected.from.to_string(), "to": corrected.to.to_string(), "keys": corrected.keys }),
@@ -85,5 +90,9 @@ fn correct(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
                 corrected.from, corrected.to, corrected.keys
             )
         },
-    )
+    )?;
+    match corrected.problems.into_iter().next() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(()),
+    }
 }

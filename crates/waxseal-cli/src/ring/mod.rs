@@ -23,7 +23,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use waxseal::ErrorKind;
 use waxseal::ring::config::RingConfig;
-use waxseal::ring::{Reader, RingAdmin, Scope, Trust, View};
+use waxseal::ring::{Reader, RingAdmin, Trust, View};
 
 use crate::arguments::{Actor, AuthorityCommand, Ring, RingCommand, RingFile};
 use crate::failure::{Failure, Result, printable};
@@ -185,7 +185,7 @@ pub(crate) fn parsed<T: std::str::FromStr<Err = waxseal::Error>>(option: &str, t
 }
 
 /// How many scopes are read at once.
-const PAGE: u32 = 500;
+const PAGE: usize = 500;
 
 /// Shows every scope of a ring, page by page.
 ///
@@ -197,16 +197,9 @@ pub(crate) fn each_page(reader: &Reader, show: impl FnMut(&View)) -> Result<()> 
 
 /// Shows every scope of a ring that can be read, page by page. Warns of each other one, and returns what is wrong with the first.
 pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Result<Option<Failure>> {
-    let (mut after, mut first): (Option<Scope>, Option<Failure>) = (None, None);
-    loop {
-        let scopes = wait(reader.inventory().scopes_after(after.as_ref(), PAGE))?;
-        let last = scopes.iter().max().cloned();
-        // An inventory that lists without end must not keep us here.
-        if last.is_none() || last <= after {
-            return Ok(first);
-        }
-        after = last;
-        match pollster::block_on(reader.scopes(&scopes)) {
+    let mut first: Option<Failure> = None;
+    for scopes in wait(reader.listed())?.chunks(PAGE) {
+        match pollster::block_on(reader.scopes(scopes)) {
             Ok(page) => show(&page),
             Err(error) if !is_about_scopes(&error) => return Err(error.into()),
             Err(_) => {
@@ -227,6 +220,7 @@ pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Res
             }
         }
     }
+    Ok(first)
 }
 
 /// Whether what is wrong is wrong with the scopes that were asked for.
