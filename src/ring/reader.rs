@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::clock::Asked;
+use super::clock::{Agreed, Asked};
 use super::inventory::{Inventory, Row, Snapshot};
 use super::tree::{Digest, Leaf};
 use super::view::{ScopeView, Trust, View, no_such_key};
@@ -65,6 +65,11 @@ impl Reader {
 
     /// Returns the time that the inventory and this machine agree on.
     pub(crate) async fn time(&self, view: &View) -> Result<Time> {
+        Ok(self.agreed(view).await?.now)
+    }
+
+    /// Returns what both clocks say.
+    pub(crate) async fn agreed(&self, view: &View) -> Result<Agreed> {
         self.ask().await?.agreed_by(view.settings())
     }
 
