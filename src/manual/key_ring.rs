@@ -79,8 +79,9 @@
 //! prints the public key); nothing else counts as its report. It
 //! need only report on keys of the scopes that are listed with it, or of all if none is, and tries those of scopes that it has not used yet, too. A
 //! reader without a public key can be listed as well: that is a net for mistakes, since whoever may write heartbeats can report in its
-//! name. Any other process that reads the ring delays a promotion for as long as its fresh heartbeats say that it cannot use the key, or does not know it.
-//! `keys promote --skip-reader NAME` goes on without a report, and the history says so.
+//! name. Any other process that reads the ring delays a promotion for as long as its fresh heartbeats say that it cannot use the key, or does not know it,
+//! unless every listed reader has a public key: then it is only warned of.
+//! `--skip-reader NAME` of `keys tick`, `keys rotate` and `keys promote` goes on without a report, and the history says so.
 //!
 //! After a promotion the old key is deprecated: it opens, and wraps nothing anymore. Re-wrap what is stored within the overlap:
 //! `waxseal rewrap --ring R --in-place FILE`. Exit codes: 0 if something was done, 11 if nothing is due, 8 if something that is due was refused.

@@ -167,7 +167,9 @@ impl RingAdmin {
             true => reason.to_owned(),
             false => format!("{reason} (without the report of: {})", reports.skipped.join(", ")),
         };
-        self.activate(id, &reason, true).await
+        let mut done = self.activate(id, &reason, true).await?;
+        done.warnings.extend(reports.warnings());
+        Ok(done)
     }
 
     /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked.

@@ -82,9 +82,11 @@ impl RingAdmin {
         let at = self.reader.time(&self.read(&[]).await?).await?;
         let mut tick = Tick::default();
         let mut seen = Seen::default();
+        let mut beats = None;
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
-                if let Err(error) = self.tick_scope(&scope, evidence, &mut tick).await {
+                let ticked = self.tick_scope(&scope, evidence, &mut beats, &mut tick);
+                if let Err(error) = ticked.await {
                     tick.problems.push((scope, error));
                 }
             }
@@ -98,6 +100,7 @@ impl RingAdmin {
         &self,
         scope: &Scope,
         evidence: Option<&dyn EvidenceSource>,
+        beats: &mut Option<Vec<Heard>>,
         tick: &mut Tick,
     ) -> Result<()> {
         // What was refused once is not tried again in this tick.
@@ -107,10 +110,10 @@ impl RingAdmin {
         for _ in 0..TURNS {
             let view = self.read(std::slice::from_ref(scope)).await?;
             let at = self.reader.time(&view).await?;
-            let beats = self.beats(&view).await?;
-            tick.name_malformed(&beats);
+            let beats = self.beats(&view, beats).await?;
+            tick.name_malformed(beats);
             let mut next = None;
-            for due in due_in(&view, scope, at, &beats, self, evidence) {
+            for due in due_in(&view, scope, at, beats, self, evidence) {
                 let is_fresh = due.action == Action::Rotate && fresh.contains(&due.key);
                 if next.is_some() || is_fresh || !tried.insert((due.key, due.action)) {
                     continue;
@@ -155,10 +158,11 @@ impl RingAdmin {
         if is_done || !lost {
             return is_done;
         }
-        let (Ok(at), Ok(beats)) = (self.reader.time(&view).await, self.beats(&view).await) else {
+        let mut beats = None;
+        let (Ok(at), Ok(beats)) = (self.reader.time(&view).await, self.beats(&view, &mut beats).await) else {
             return false;
         };
-        let mut now = due_in(&view, &due.scope, at, &beats, self, evidence).into_iter();
+        let mut now = due_in(&view, &due.scope, at, beats, self, evidence).into_iter();
         !now.any(|now| (now.key, now.action) == (due.key, due.action))
     }
 

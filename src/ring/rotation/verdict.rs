@@ -117,6 +117,7 @@ impl RingAdmin {
         };
         let mut seen = Seen::default();
         let (mut due, mut problems) = (Vec::new(), Vec::new());
+        let mut beats = None;
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
                 let view = match self.read(std::slice::from_ref(&scope)).await {
@@ -127,8 +128,8 @@ impl RingAdmin {
                     }
                     Err(error) => return Err(error),
                 };
-                let beats = self.beats(&view).await?;
-                due.extend(due_in(&view, &scope, at, &beats, self, evidence));
+                let beats = self.beats(&view, &mut beats).await?;
+                due.extend(due_in(&view, &scope, at, beats, self, evidence));
             }
         }
         Ok(Verdict {
@@ -175,12 +176,16 @@ impl RingAdmin {
         }))
     }
 
-    /// The heartbeats, if any of the scopes needs them.
-    pub(super) async fn beats(&self, view: &View) -> Result<Vec<Heard>> {
-        match view.all_keys().any(|key| key.state == State::Pending) {
-            true => self.fresh_beats(view).await,
-            false => Ok(Vec::new()),
+    /// The heartbeats, if any of the scopes needs them: read once for all of them. Before a promotion they are read anew.
+    pub(super) async fn beats<'b>(
+        &self,
+        view: &View,
+        kept: &'b mut Option<Vec<Heard>>,
+    ) -> Result<&'b [Heard]> {
+        if kept.is_none() && view.all_keys().any(|key| key.state == State::Pending) {
+            *kept = Some(self.fresh_beats(view).await?);
         }
+        Ok(kept.as_deref().unwrap_or_default())
     }
 }
 

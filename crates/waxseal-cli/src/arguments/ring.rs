@@ -482,6 +482,9 @@ pub(crate) struct Tick {
     /// Let the receipt count though its census saw not one envelope.
     #[arg(long, requires = "receipt")]
     pub(crate) allow_empty: bool,
+    /// Promote without the report of this reader; may be repeated. The history says so.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub(crate) skip_reader: Vec<String>,
     /// Go on, and do what is due when it is due.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) watch: bool,
