@@ -143,6 +143,8 @@ def configurations() -> Seeds:
     whole = 'reader = "web"\nmark = "ring.mark"\nallow = ["file:keys/*", "vault-transit"]\n'
     administration = '[administration]\nauthority = "ring.authority"\nkeys = "ring.keys"\n'
     yield "whole", (front + sqlite + whole + administration).encode()
+    profiled = whole.replace('mark =', 'profiles = "profiles.toml"\nmark =')
+    yield "profiles", (front + sqlite + profiled + administration).encode()
     yield "authority-kek", (front + sqlite + administration + 'authority-kek = "env:KEY"\n').encode()
     yield "postgres", (front + 'store = "postgres-env:DATABASE_URL"\n').encode()
     yield "postgres-name", (front + 'store = "postgres-env:DATABASE_URL/orders"\n').encode()

@@ -219,7 +219,7 @@ fn what_is_wrong_is_said_with_what_to_set() {
             with("AZURE_CLIENT_SECRET", "CANARY-wrong"),
             "AADSTS7000215",
         ),
-        (5, &uri, with("AZURE_CLIENT_ID", "denied"), "denied access"),
+        (5, &uri, with("AZURE_CLIENT_ID", "denied"), "access was denied"),
         (
             4,
             &uri,
