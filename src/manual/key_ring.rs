@@ -158,9 +158,17 @@
 //!   change that.
 //! - Since then [`evidence_wait`](crate::ring::Settings::evidence_wait) had passed. Until then a process may still seal under the key:
 //!   one that has not read the ring since (`max_stale`, or `max_stale_open`, which is longer), with data keys that it holds (`lease_age`) and streams
-//!   that it has begun (`stream_age`); and what was sealed may not be visible yet (`store_delay`). Twice `clock_tolerance` and a minute for the change
-//!   itself come on top. With the defaults that is 1 hour and 17 minutes. If you lower one of these settings, evidence waits for what the former ones
-//!   allowed as well. The end of an overlap (`retire = "overlap-end"`) waits for as long.
+//!   that it has begun (`stream_age`); and what was sealed may not be visible yet (`store_delay`). A tenth of `max_stale`, but at least 2 seconds, comes
+//!   on top for the change itself. With the defaults that is 1 hour, 6 minutes and 6 seconds, and the refusal of a receipt names each part. If you lower
+//!   one of these settings, evidence waits for what the former ones allowed as well. The end of an overlap (`retire = "overlap-end"`) waits for as long.
+//!
+//! A ring that you make to try all this is quick with `waxseal ring init --max-stale PT1S --lease-age PT1S --stream-age PT0S --overlap PT0S`: its evidence
+//! waits for 4 seconds. Without `--stream-age`, a new ring lets a stream go on for 12 times its `--lease-age`, and at most for an hour.
+//!
+//! `clock_tolerance` is no part of the wait. A key stopped at the later of the times that the inventory and the machine said, and a census began at the
+//! earlier one, so a database that lies, or one machine whose clock is wrong, gains nothing. If both are wrong at once in the same direction, which
+//! takes both, evidence counts up to `clock_tolerance` too early for each of the two times. With SQLite both are one clock: see [the threat
+//! model](crate::manual::threat_model).
 //!
 //! A census covers what it was given, and says so: `covers` and `not_covered` in the receipt. Say what it must have been given, so that nobody
 //! forgets a store: `waxseal ring set --must-cover files:/srv/data --must-cover store:users.key`. A receipt that lacks one of these retires and

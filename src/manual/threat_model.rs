@@ -85,7 +85,7 @@
 //! | attacker | has | gets | cannot get |
 //! |---|---|---|---|
 //! | a reader of the inventory | names, states and histories of all keys | the same | any KEK or DEK: the inventory holds none |
-//! | a writer of the inventory, or its operator | the same, and can change, delete, delay and replay | denial of service: `InventoryInvalid`, `InventoryStale`; an *older* state, for a process that starts without a mark; delay: a running process to which it shows no change goes on with the keys that it knows; minutes, as far as `clock_tolerance` lets its clock be wrong | a key, a state, a setting, a time or a receipt that is believed; a wider key in the place of a missing one |
+//! | a writer of the inventory, or its operator | the same, and can change, delete, delay and replay | denial of service: `InventoryInvalid`, `InventoryStale`; an *older* state, for a process that starts without a mark; delay: a running process to which it shows no change goes on with the keys that it knows; the end of an overlap or of a cooling-off by `clock_tolerance` too early | a key, a state, a setting, a time or a receipt that is believed; a wider key in the place of a missing one |
 //! | a writer of heartbeats: the role of any reader | what a reader of the inventory gets | delays of promotions, until an administrator skips the reader; reports in the name of a listed reader *without* a key | a report of a listed reader with a key: that permits a promotion only if the key signed it for this ring, this key and the last five minutes |
 //! | a thief of a reader's key | its private half | reports that this reader can use a successor, so that it is promoted too early and the reader fails to open what is sealed, until it can or the key is rolled back | any record |
 //! | whoever sets the clock of one machine | what that machine signs, if it may sign | with PostgreSQL nothing: the server's clock disagrees, and nothing is signed. With SQLite, whose clock is the machine's: the end of a cooling-off or an overlap, and receipts that claim a later time | a receipt for a key that wrapped when the census read the ring |
@@ -102,7 +102,8 @@
 //! that starts for the first time, with no mark file, cannot know whether the state that it reads is the newest: give it one.
 //!
 //! *Time.* Nobody signs the inventory's clock, so nobody believes it alone: whoever signs compares it with the clock of the machine, and signs nothing if they
-//! are more than `clock_tolerance` apart. Evidence waits for twice that tolerance. That a census began after a key stopped wrapping is
+//! are more than `clock_tolerance` apart. Within the tolerance, a change bears the later of the two times, and a census began at the earlier one: one wrong
+//! clock alone makes no evidence count too early. Two do, the database's and that of the machine which signs, and SQLite has no other clock than the machine's. That a census began after a key stopped wrapping is
 //! known by the order of signed revisions, and by no clock. What is left is *delay*: a database that shows a running process an old revision
 //! keeps it wrapping under a key that others have retired, without end, and what it seals after the census is lost if the key is destroyed. Heartbeats show
 //! revision each process has; look at `ring status` before you destroy a key.

@@ -5,19 +5,21 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::authority::Authority;
-use super::clock::{Asked, COMMIT};
+use super::clock::{Agreed, Asked, CHANGE};
 use super::inventory::{Change, Inventory, Row, Signed};
 use super::record::{
     Ending, HEAD, Head, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body,
 };
 use super::tree::{self, Leaf, Nodes};
-use super::view::{MAX_SUCCESSIONS, Trust, View, hex};
+use super::view::{MAX_SUCCESSIONS, Mark, Trust, View, hex};
 use super::{RecordId, Scope, Time};
-use crate::runtime::{Runtime, with_timeout};
+use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How often a change is decided anew because somebody else was faster.
 const TRIES: usize = 64;
+/// How often it is because it was not made in time.
+const GIVEN_UP: usize = 3;
 
 /// The most keys that are destroyed at once: each head names them.
 const MAX_ENDINGS: usize = 2_000;
@@ -26,7 +28,7 @@ const MAX_ENDINGS: usize = 2_000;
 pub(crate) struct Draft<'d> {
     view: &'d View,
     authority: &'d Authority,
-    now: Time,
+    agreed: Agreed,
     at: Time,
     actor: &'d str,
     put: Vec<Row>,
@@ -40,8 +42,13 @@ pub(crate) struct Draft<'d> {
 }
 
 impl<'d> Draft<'d> {
-    /// Begins a change of what a view shows. `now` is the time that the inventory and this machine agree on.
-    pub(crate) fn new(view: &'d View, authority: &'d Authority, now: Time, actor: &'d str) -> Result<Self> {
+    /// Begins a change of what a view shows, at the time that the inventory and this machine agree on.
+    pub(crate) fn new(
+        view: &'d View,
+        authority: &'d Authority,
+        agreed: Agreed,
+        actor: &'d str,
+    ) -> Result<Self> {
         if authority.public() != view.authority {
             return Err(Error::configuration(format!(
                 "the authority's private half belongs to {}, and the ring's authority is {}; if a succession was interrupted, \
@@ -54,9 +61,9 @@ impl<'d> Draft<'d> {
         Ok(Self {
             view,
             authority,
-            now,
-            // A clock that jumps back undoes nothing.
-            at: now.max(view.changed()),
+            agreed,
+            // A clock that jumps back undoes nothing, and one that is behind lets nothing be over too early.
+            at: agreed.latest.max(view.changed()),
             actor,
             put: Vec::new(),
             endings: Vec::new(),
@@ -69,7 +76,12 @@ impl<'d> Draft<'d> {
 
     /// Returns what time it is: whether something has waited for long enough is decided by this one. The head may be ahead of it.
     pub(crate) fn now(&self) -> Time {
-        self.now
+        self.agreed.now
+    }
+
+    /// Returns what both clocks say.
+    pub(crate) fn agreed(&self) -> Agreed {
+        self.agreed
     }
 
     /// Returns the time that the change will bear.
@@ -79,7 +91,7 @@ impl<'d> Draft<'d> {
 
     /// Lets the change bear the time that it is, though the head is ahead of it.
     pub(crate) fn set_back(&mut self) {
-        self.at = self.now;
+        self.at = self.agreed.now;
     }
 
     /// Returns the revision that the ring will have.
@@ -122,7 +134,23 @@ impl<'d> Draft<'d> {
     /// Replaces the settings. How long what was done under those before may still have an effect is kept.
     pub(crate) fn set_settings(&mut self, mut settings: Settings) -> Result<()> {
         settings.check()?;
-        settings.follow(self.view.settings(), self.at, self.revision())?;
+        settings.follow(
+            self.view.settings(),
+            self.at,
+            self.agreed.earliest,
+            self.revision(),
+        )?;
+        self.settings = Some(settings);
+        Ok(())
+    }
+
+    /// Lets evidence wait from now on: a change came later than it was to, so what it stopped may have gone on for longer than its time says.
+    fn note_late_change(&mut self) -> Result<()> {
+        let mut settings = self.view.settings().as_ref().clone();
+        let wait = settings
+            .evidence_wait()
+            .max(settings.former_left(self.agreed.earliest));
+        settings.wait_from(self.at, self.revision(), wait)?;
         self.settings = Some(settings);
         Ok(())
     }
@@ -290,25 +318,48 @@ enum Attempt<T> {
     Done(T),
     /// Somebody else was faster.
     Overtaken(Error),
+    /// It was not made in time. Perhaps it will be.
+    GivenUp(Error),
+}
+
+/// A change that was given up, and may have come.
+struct Late<T> {
+    mark: Mark,
+    is_succession: bool,
+    has_come: bool,
+    decided: T,
 }
 
 impl Pen<'_> {
     /// Decides on a change of these scopes, and makes it. If somebody else changes the ring meanwhile, decides again. Nothing
     /// is written if `decide` puts nothing into the draft. Returns what `decide` returned.
     ///
+    /// What evidence waits for begins at the time of a change, so a change must not come late. If it is not in the inventory within
+    /// [`Settings::commit_time`], it is given up and decided anew, by a new time: the new one takes its revision, so the one before cannot come anymore.
+    /// If it has come all the same, the settings note it, and evidence waits from then on.
+    ///
     /// # Errors
-    /// `ClocksDisagree`; `TimedOut` if the change is not in the inventory within [`COMMIT`]: its time would be too early.
+    /// `ClocksDisagree`; `TimedOut` if one attempt takes longer than [`CHANGE`], or several were given up.
     pub(crate) async fn change<T: Send>(
         &self,
         scopes: &[Scope],
         mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
     ) -> Result<T> {
         let mut last = None;
+        let mut late = Vec::new();
+        let mut given_up = 0;
         for _ in 0..TRIES {
-            let attempt = self.attempt(scopes, &mut decide);
-            match with_timeout(self.runtime, Some(COMMIT), attempt).await? {
+            let attempt = self.attempt(scopes, &mut decide, &mut late);
+            match with_timeout(self.runtime, Some(CHANGE), attempt).await? {
                 Attempt::Done(decided) => return Ok(decided),
                 Attempt::Overtaken(error) => last = Some(error),
+                Attempt::GivenUp(error) => {
+                    given_up += 1;
+                    if given_up >= GIVEN_UP {
+                        return Err(error);
+                    }
+                    last = Some(error);
+                }
             }
         }
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::Conflict)))
@@ -318,24 +369,91 @@ impl Pen<'_> {
         &self,
         scopes: &[Scope],
         decide: &mut (impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send),
+        late: &mut Vec<Late<T>>,
     ) -> Result<Attempt<T>> {
-        let asked = Asked::of(self.inventory, self.runtime).await?;
         let view = self.trust.read(self.inventory, scopes).await?;
-        let tolerance = view.settings().clock_tolerance.at_most().max(self.tolerance);
-        let now = asked.agreed(tolerance)?;
-        let (decided, change) = {
-            let mut draft = Draft::new(&view, self.authority, now, self.actor)?;
-            draft.next = self.next;
-            let decided = decide(&view, &mut draft)?;
-            if draft.is_empty() {
-                return Ok(Attempt::Done(decided));
-            }
-            (decided, draft.finish()?)
-        };
-        match self.inventory.commit(&change).await {
-            Ok(()) => Ok(Attempt::Done(decided)),
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(Attempt::Overtaken(error)),
-            Err(error) => Err(error),
+        let settings = view.settings();
+        let limit = settings.commit_time();
+        // From here on the time of the change is known, and it must not be made much later.
+        let until = self.runtime.now() + limit;
+        let asked = with_timeout(self.runtime, Some(limit), Asked::of(self.inventory, self.runtime)).await?;
+        let agreed = asked.agreed(settings.clock_tolerance.at_most().max(self.tolerance))?;
+        if late.iter().any(|late| late.mark.revision <= view.revision()) {
+            return self.note_late(&view, agreed, until, late).await;
         }
+        let mut draft = Draft::new(&view, self.authority, agreed, self.actor)?;
+        draft.next = self.next;
+        let decided = decide(&view, &mut draft)?;
+        if draft.is_empty() {
+            return Ok(Attempt::Done(decided));
+        }
+        let change = draft.finish()?;
+        let given_up = match self.commit(&change, until).await {
+            Ok(()) => return Ok(Attempt::Done(decided)),
+            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(Attempt::Overtaken(error)),
+            Err(error) if error.kind() == ErrorKind::TimedOut => error,
+            Err(error) => return Err(error),
+        };
+        late.push(Late {
+            mark: Mark {
+                revision: view.revision() + 1,
+                head: Sha256::digest(&change.head.body).into(),
+            },
+            is_succession: change.succession.is_some(),
+            has_come: false,
+            decided,
+        });
+        Ok(Attempt::GivenUp(given_up))
+    }
+
+    /// Notes that a change that was given up has come, or may have. If it is the newest one, it is done.
+    async fn note_late<T: Send>(
+        &self,
+        view: &View,
+        agreed: Agreed,
+        until: Monotonic,
+        late: &mut Vec<Late<T>>,
+    ) -> Result<Attempt<T>> {
+        for late in late.iter_mut() {
+            late.has_come |= late.mark == view.mark();
+        }
+        let come = late.iter().position(|late| late.has_come);
+        // A new authority signs from here on. No key has stopped with that.
+        let is_succession = come.is_some_and(|index| late.get(index).is_some_and(|late| late.is_succession));
+        if !is_succession {
+            let mut draft = Draft::new(view, self.authority, agreed, self.actor)?;
+            draft.note_late_change()?;
+            match self.commit(&draft.finish()?, until).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Conflict => return Ok(Attempt::Overtaken(error)),
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Attempt::GivenUp(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let come = come.map(|index| late.swap_remove(index));
+        late.clear();
+        Ok(match come {
+            Some(come) => Attempt::Done(come.decided),
+            None => Attempt::Overtaken(Error::new(ErrorKind::Conflict)),
+        })
+    }
+
+    /// Makes a change, if there is time left for it.
+    async fn commit(&self, change: &Change, until: Monotonic) -> Result<()> {
+        let left = until.0.saturating_sub(self.runtime.now().0);
+        let given_up = || {
+            Error::new(ErrorKind::TimedOut).with_detail(
+                "the inventory takes longer to make a change than a tenth of max_stale, or 2 seconds if that is less: look for what holds it up, \
+                 or set max_stale higher",
+            )
+        };
+        if left.is_zero() {
+            return Err(given_up());
+        }
+        let made = with_timeout(self.runtime, Some(left), self.inventory.commit(change)).await;
+        made.map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => given_up().with_source(error),
+            _ => error,
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::clock::Asked;
+use super::clock::{Agreed, Asked};
 use super::inventory::{Inventory, Row, Snapshot};
 use super::tree::{Digest, Leaf};
 use super::view::{ScopeView, Trust, View, no_such_key};
@@ -65,6 +65,11 @@ impl Reader {
 
     /// Returns the time that the inventory and this machine agree on.
     pub(crate) async fn time(&self, view: &View) -> Result<Time> {
+        Ok(self.agreed(view).await?.now)
+    }
+
+    /// Returns what both clocks say.
+    pub(crate) async fn agreed(&self, view: &View) -> Result<Agreed> {
         self.ask().await?.agreed_by(view.settings())
     }
 
@@ -111,9 +116,9 @@ impl Reader {
     /// goes in circles.
     async fn page_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         let page = self.inventory.scopes_after(after, limit).await?;
-        let befores = after.into_iter().chain(&page);
+        let chained = after.into_iter().chain(&page);
         let is_in_order = match after {
-            Some(_) => befores.zip(&page).all(|(before, scope)| before < scope),
+            Some(_) => chained.zip(&page).all(|(before, scope)| before < scope),
             None => page.is_sorted_by(|before, scope| before < scope),
         };
         if is_in_order && page.len() <= limit as usize {

@@ -90,7 +90,7 @@ impl<'a> Census<'a> {
             ));
         }
         covers.iter().try_for_each(Covered::check)?;
-        let started = asked.agreed_by(view.settings())?;
+        let started = asked.agreed_by(view.settings())?.earliest;
         Ok(Self {
             tally: Tally::new(view.all_keys())?,
             reader,

@@ -317,7 +317,7 @@ impl CensusReceipt {
         self.body.whole
     }
 
-    /// Returns when the scan began, by the inventory's clock.
+    /// Returns when the scan began, by the inventory's clock or that of the machine that ran it: the one that was behind.
     #[must_use]
     pub fn started(&self) -> Time {
         self.body.started

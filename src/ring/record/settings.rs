@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NamedReader, READER, invalid};
 use crate::ring::authority::AuthorityKey;
-use crate::ring::clock::COMMIT;
+use crate::ring::clock::{CHANGE, COMMIT};
 use crate::ring::evidence::Covered;
 use crate::ring::{Period, Preset, RecordId, ScopeTemplate, Time};
 use crate::value::error::{Error, Result};
@@ -16,6 +16,10 @@ use crate::value::error::{Error, Result};
 const MAX_LISTED: usize = 1000;
 /// How many corrections of the clock are kept.
 const MAX_CORRECTIONS: usize = 32;
+/// An hour in seconds.
+const HOUR: u32 = 3600;
+/// How many times the age of a lease a stream may go on, if nobody says otherwise.
+const LEASES_IN_A_STREAM: u32 = 12;
 /// The longest that each of the periods may be that evidence waits for, in days.
 const MAX_WAIT_DAYS: u64 = 3660;
 
@@ -79,7 +83,8 @@ pub struct Settings {
     pub max_stale_open: Period,
     /// How old a lease of a data key may get, in caches and handles. 5 minutes by default.
     pub lease_age: Period,
-    /// For how long a stream that was begun may go on after the end of its lease. 1 hour by default.
+    /// For how long a stream that was begun may go on after the end of its lease. By default 12 times the `lease_age` that a new ring has, and at
+    /// most 1 hour; a later change of `lease_age` does not change it.
     pub stream_age: Period,
     /// How long what was written to a store may be invisible to a census: replication, buffers. None by default.
     pub store_delay: Period,
@@ -151,22 +156,73 @@ impl Settings {
     }
 
     /// Returns how long after a key has stopped wrapping somebody may still seal under it, or a census may not see it: the greater of
-    /// `max_stale` and `max_stale_open`, `lease_age`, `stream_age`, `store_delay`, twice `clock_tolerance` (the clock of whoever moved the key
-    /// and that of the census), and 60 seconds for the change itself. Only a census that began after that counts. If former
-    /// settings allowed more, it waits for those, too.
+    /// `max_stale` and `max_stale_open`, `lease_age`, `stream_age`, `store_delay`, and what a change may take to arrive: a tenth of `max_stale`,
+    /// but at least 2 and at most 60 seconds. Only a census that began after that counts. If former settings allowed more, it waits for
+    /// those, too.
+    ///
+    /// `clock_tolerance` is no part of it: a key stopped at the later of the times that the inventory and the machine said then, and a census began at
+    /// the earlier one.
     #[must_use]
     pub fn evidence_wait(&self) -> Duration {
-        let stale = self.max_stale.at_most().max(self.max_stale_open.at_most());
         let parts = [
-            stale,
+            self.longest_stale().1.at_most(),
             self.lease_age.at_most(),
             self.stream_age.at_most(),
             self.store_delay.at_most(),
-            self.clock_tolerance.at_most(),
-            self.clock_tolerance.at_most(),
-            COMMIT,
+            self.commit_time(),
         ];
         parts.into_iter().fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// The greater of the two, and its name.
+    fn longest_stale(&self) -> (&'static str, Period) {
+        match self.max_stale_open.at_most() > self.max_stale.at_most() {
+            true => ("max_stale_open", self.max_stale_open),
+            false => ("max_stale", self.max_stale),
+        }
+    }
+
+    /// How long a change may take from when its time was asked for until it is in the inventory. What waits for a move waits that much longer.
+    pub(crate) fn commit_time(&self) -> Duration {
+        (self.max_stale.at_most() / 10).clamp(COMMIT, CHANGE)
+    }
+
+    /// The parts of [`evidence_wait`](Self::evidence_wait), for people.
+    pub(crate) fn parts_of_wait(&self) -> String {
+        let (stale, longest) = self.longest_stale();
+        let mut text = format!(
+            "{stale} {longest} + lease_age {} + stream_age {} + store_delay {} + {} s for the change itself",
+            self.lease_age,
+            self.stream_age,
+            self.store_delay,
+            self.commit_time().as_secs_f32()
+        );
+        if let Some(former) = &self.former_wait {
+            text += &format!(
+                ", and not before the {} s are over that were allowed until {}",
+                former.wait.at_most().as_secs(),
+                former.at
+            );
+        }
+        text
+    }
+
+    /// What the hour of `stream_age` is while nobody has set it: as long as any other, and written as nobody writes it.
+    pub(crate) fn unset_stream_age() -> Result<Period> {
+        Period::from_seconds(HOUR)
+    }
+
+    /// Replaces a stream age that nobody has set, in settings of a new ring: 12 times the age of a lease, and no more than an hour.
+    pub(crate) fn derive_stream_age(&mut self) -> Result<()> {
+        if self.stream_age != Self::unset_stream_age()? {
+            return Ok(());
+        }
+        let derived = self.lease_age.at_most().saturating_mul(LEASES_IN_A_STREAM);
+        self.stream_age = match derived < Duration::from_secs(HOUR.into()) {
+            true => Period::at_least(derived)?,
+            false => "PT1H".parse()?,
+        };
+        Ok(())
     }
 
     /// Before when somebody may still seal under a key that stopped wrapping at this time and with this revision.
@@ -193,25 +249,36 @@ impl Settings {
     }
 
     /// Keeps what former settings allowed, which these follow with this revision.
-    pub(crate) fn follow(&mut self, former: &Self, at: Time, revision: u64) -> Result<()> {
+    /// `earliest` is what time it is at least.
+    pub(crate) fn follow(&mut self, former: &Self, at: Time, earliest: Time, revision: u64) -> Result<()> {
         self.former_wait.clone_from(&former.former_wait);
         let wait = former.evidence_wait();
         if self.evidence_wait() >= wait {
             return Ok(());
         }
-        let before = self
-            .former_wait
-            .as_ref()
-            .map(|kept| (kept.at, kept.wait.at_most()));
         // What is over has no effect anymore.
-        let before = before.filter(|(since, wait)| since.saturating_add(*wait) > at);
-        let before = before.map_or(Duration::ZERO, |(_, wait)| wait);
+        let before = self.former_left(earliest);
+        self.wait_from(at, revision, wait.max(before))
+    }
+
+    /// Lets evidence wait for so long from this time, whichever key it is about: what a change did that was late may have happened until then.
+    pub(crate) fn wait_from(&mut self, at: Time, revision: u64, wait: Duration) -> Result<()> {
         self.former_wait = Some(FormerWait {
             at,
             revision,
-            wait: Period::at_least(wait.max(before))?,
+            wait: Period::at_least(wait)?,
         });
         Ok(())
+    }
+
+    /// How long what former settings allowed has an effect. Nothing if that is over.
+    pub(crate) fn former_left(&self, earliest: Time) -> Duration {
+        let kept = self
+            .former_wait
+            .as_ref()
+            .map(|kept| (kept.at, kept.wait.at_most()));
+        let kept = kept.filter(|(since, wait)| since.saturating_add(*wait) > earliest);
+        kept.map_or(Duration::ZERO, |(_, wait)| wait)
     }
 
     /// Notes a correction of the clock.

@@ -17,7 +17,7 @@ pub struct Evidence {
     pub key: RecordId,
     /// The revision of the ring that the census had read before the scan began.
     pub revision: u64,
-    /// When the scan began, by the inventory's clock.
+    /// When the scan began, by the earlier of the clocks of the inventory and of the machine that ran it.
     pub began: Time,
     /// Whether everything was scanned that was to be.
     pub whole: bool,
@@ -129,8 +129,11 @@ impl Evidence {
         let after = settings.quiet_after(stopped.at, stopped.revision);
         if self.began <= after {
             return Err(format!(
-                "the census began at {}, and only one that began after {after} counts: until then caches and streams may have sealed under the key",
-                self.began
+                "the census began at {}, and only one that began after {after} counts: the key stopped wrapping at {}, and caches and streams may \
+                 have sealed under it for longer, as far as the settings allow: {}",
+                self.began,
+                stopped.at,
+                settings.parts_of_wait()
             ));
         }
         Ok(())

@@ -89,7 +89,8 @@ const HOOK: Duration = Duration::from_secs(30);
 ///
 /// Every method that changes the ring fails with `Configuration` if the authority is not the ring's, with `InventoryInvalid` if
 /// what the inventory holds does not verify, with `ClocksDisagree` if the clock of the inventory is further from that of this machine
-/// than the settings allow, with `TimedOut` if a change takes longer than a minute, and with the kinds of [`Inventory`] if that fails.
+/// than the settings allow, with `TimedOut` if a change takes longer than a minute, or again and again longer from its time until it is in the
+/// inventory than a tenth of `max_stale` (at least 2 seconds), and with the kinds of [`Inventory`] if that fails.
 ///
 /// *Cancel safety.* Dropping a future leaves each change of the ring done or not done. What a rotation has begun at a backend is
 /// finished by a later [`tick`](Self::tick).
@@ -108,6 +109,8 @@ pub struct RingAdmin {
 impl RingAdmin {
     /// Makes a ring: the first change of an empty inventory. `edit` changes the settings from their defaults. Returns what a
     /// process must know to believe the ring: keep the id and the public half of the authority in the configuration of each reader.
+    ///
+    /// If `edit` leaves [`stream_age`](Settings::stream_age) as it is, a stream may go on for 12 times the `lease_age`, and at most for 1 hour.
     ///
     /// # Errors
     /// `Configuration` if the inventory holds a ring; `InvalidArgument` for settings that contradict each other; `ClocksDisagree`.
@@ -140,10 +143,12 @@ impl RingAdmin {
         let asked = Asked::of(inventory, runtime).await?;
         let ring = RecordId::new(Time::try_from(runtime.wall_clock())?)?;
         let mut settings = Settings::new(ring, authority.public())?;
+        settings.stream_age = Settings::unset_stream_age()?;
         edit(&mut settings);
+        settings.derive_stream_age()?;
         settings.authorities = vec![authority.public()];
-        let now = asked.agreed_by(&settings)?;
-        let change = first(&settings, authority, now, actor)?;
+        let agreed = asked.agreed_by(&settings)?;
+        let change = first(&settings, authority, agreed.latest, actor)?;
         match inventory.commit(&change).await {
             Ok(()) => Ok(Trust::new(ring, authority.public())),
             Err(error) if error.kind() == ErrorKind::Conflict => Err(occupied()),

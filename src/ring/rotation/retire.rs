@@ -4,6 +4,7 @@ use super::evidence::{Evidence, Grounds};
 use super::moves::{Said, moved, stopped_wrapping};
 use super::promote::in_state;
 use super::{Moved, RingAdmin, refused};
+use crate::ring::clock::Agreed;
 use crate::ring::record::{KeyRecord, RetireBy, Settings};
 use crate::ring::{RecordId, State, Time};
 use crate::value::error::Result;
@@ -16,7 +17,7 @@ impl RingAdmin {
     /// or a hook refuses. [`Grounds::Force`] takes neither overlap nor evidence.
     pub async fn retire(&self, id: RecordId, grounds: Grounds<'_>, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
-        let now = self.reader.time(&view).await?;
+        let now = self.reader.agreed(&view).await?;
         // Nobody is asked about what is refused anyway.
         if key.state == State::Deprecated {
             check_retirement(&key, view.settings(), grounds, now)?;
@@ -26,7 +27,7 @@ impl RingAdmin {
         let key = self
             .change(&scope, |view, draft| {
                 let key = in_state(view, id, State::Deprecated)?;
-                check_retirement(key, view.settings(), grounds, draft.now())?;
+                check_retirement(key, view.settings(), grounds, draft.agreed())?;
                 let said = Said::new(draft, reason).with_evidence(digest(grounds));
                 let key = moved(key, State::Retired, &said)?;
                 draft.put(&key)?;
@@ -64,13 +65,13 @@ pub(super) fn check_retirement(
     key: &KeyRecord,
     settings: &Settings,
     grounds: Grounds<'_>,
-    now: Time,
+    agreed: Agreed,
 ) -> Result<()> {
     if matches!(grounds, Grounds::Force) {
         return Ok(());
     }
     if let Some(due) = key.retirement_due
-        && due > now
+        && due > agreed.now
     {
         return Err(refused(format!(
             "the key {} is in its overlap until {due}",
@@ -78,8 +79,8 @@ pub(super) fn check_retirement(
         )));
     }
     match grounds {
-        Grounds::Evidence(evidence) => evidence.check(key, settings, now),
-        _ if settings.retire == RetireBy::OverlapEnd => check_quiet(key, settings, now),
+        Grounds::Evidence(evidence) => evidence.check(key, settings, agreed.now),
+        _ if settings.retire == RetireBy::OverlapEnd => check_quiet(key, settings, agreed.earliest),
         _ => Err(refused(format!(
             "the key {}: the settings demand a census receipt that finds nothing under it",
             key.id
@@ -93,8 +94,9 @@ fn check_quiet(key: &KeyRecord, settings: &Settings, now: Time) -> Result<()> {
     match quiet {
         Some(after) if after < now => Ok(()),
         Some(after) => Err(refused(format!(
-            "the key {}: caches and streams may seal under it until {after}",
-            key.id
+            "the key {}: caches and streams may seal under it until {after}, as far as the settings allow: {}",
+            key.id,
+            settings.parts_of_wait()
         ))),
         None => Err(refused(format!("the key {} still wraps", key.id))),
     }

@@ -9,6 +9,7 @@ use super::evidence::EvidenceSource;
 use super::readers::{Heard, Reports};
 use super::retire::{check_retirement, retirement_grounds};
 use super::revoke::awaits_key;
+use crate::ring::clock::Agreed;
 use crate::ring::reader::too_many;
 use crate::ring::record::{KeyRecord, Record, Settings};
 use crate::ring::view::{View, is_about_records};
@@ -296,7 +297,7 @@ fn retirement_hindered(
     let about = evidence.and_then(|evidence| evidence.about(key));
     let left = about.as_ref().map(super::Evidence::left);
     let grounds = retirement_grounds(key, settings, about.as_ref(), at);
-    let why = check_retirement(key, settings, grounds, at)
+    let why = check_retirement(key, settings, grounds, Agreed::on(at))
         .err()
         .map(|error| error.detail().unwrap_or_default().to_owned());
     (why, left)

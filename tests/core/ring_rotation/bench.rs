@@ -55,8 +55,34 @@ pub(super) struct Stopping {
     stops: bool,
     /// Says that no scope has any KEK.
     lies: bool,
-    /// How long a change takes to arrive.
-    late: Option<(SimulatedRuntime, Duration)>,
+    late: Option<Late>,
+}
+
+/// How long changes take.
+#[derive(Clone, Debug)]
+struct Late {
+    runtime: SimulatedRuntime,
+    by: Duration,
+    /// Whether they have arrived by then, and only the answer is late.
+    arrives: bool,
+    /// For how many changes yet.
+    times: Arc<Mutex<usize>>,
+}
+
+impl Late {
+    async fn wait(this: Option<&Self>, arrives: bool) {
+        let Some(late) = this.filter(|late| late.arrives == arrives) else {
+            return;
+        };
+        let is_late = {
+            let mut times = late.times.lock().unwrap();
+            *times = times.saturating_sub(1);
+            *times > 0
+        };
+        if is_late {
+            late.runtime.sleep(late.by).await;
+        }
+    }
 }
 
 macro_rules! stopping {
@@ -81,10 +107,10 @@ impl InventoryLayer for Stopping {
         stopping!(self, self.inner.read(scopes, nodes))
     }
     async fn commit(&self, change: &Change) -> Result<()> {
-        if let Some((runtime, by)) = &self.late {
-            runtime.sleep(*by).await;
-        }
-        stopping!(self, self.inner.commit(change))
+        Late::wait(self.late.as_ref(), false).await;
+        let answer = stopping!(self, self.inner.commit(change));
+        Late::wait(self.late.as_ref(), true).await;
+        answer
     }
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
         stopping!(self, self.inner.scope_of(id))
@@ -284,11 +310,21 @@ impl Bench {
 
     /// One whose changes take so long to arrive.
     pub(super) fn late(&self, by: Duration) -> RingAdmin {
+        self.late_for(by, false, usize::MAX - 1)
+    }
+
+    /// One of whose changes the first ones take so long, to arrive or to be answered.
+    pub(super) fn late_for(&self, by: Duration, arrives: bool, times: usize) -> RingAdmin {
         let inventory = Stopping {
             inner: self.inventory.clone(),
             stops: false,
             lies: false,
-            late: Some((self.runtime.clone(), by)),
+            late: Some(Late {
+                runtime: self.runtime.clone(),
+                by,
+                arrives,
+                times: Arc::new(Mutex::new(times + 1)),
+            }),
         };
         let reader = Reader::new(
             Trust::new(self.ring, self.authority.public()),

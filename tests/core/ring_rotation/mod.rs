@@ -11,3 +11,4 @@ mod readers;
 mod retire;
 mod revoke;
 mod ticks;
+mod waits;

@@ -148,7 +148,7 @@ pub(crate) struct Settings {
     /// How old a data key may get, in caches and handles. By default PT5M.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) lease_age: Option<String>,
-    /// How long a stream may go on after the end of its lease. By default PT1H.
+    /// How long a stream may go on after the end of its lease. By default 12 times the --lease-age of a new ring, and at most PT1H.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) stream_age: Option<String>,
     /// How long a value that was written to a store may be invisible to a census. By default PT0S.
