@@ -40,14 +40,14 @@ const STALE: Duration = Duration::from_secs(3);
 pub(crate) fn on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::sqlite(folder.path());
-    let bench = Bench::new(store.clone(), folder.path(), |_| {});
+    let bench = Bench::new(&store, folder.path(), |_| {});
     bench.revokes_in_time(&store);
 }
 
 pub(crate) fn on_postgres() {
     let folder = tempfile::tempdir().unwrap();
     let Some(store) = Store::postgres() else { return };
-    let bench = Bench::new(store.clone(), folder.path(), |_| {});
+    let bench = Bench::new(&store, folder.path(), |_| {});
     bench.revokes_in_time(&store);
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn on_postgres() {
 pub(crate) fn without_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let Some(store) = Store::postgres() else { return };
-    let bench = Bench::new(store.clone(), folder.path(), |settings| {
+    let bench = Bench::new(&store, folder.path(), |settings| {
         settings.max_stale = "PT3S".parse().unwrap();
         settings.max_stale_open = settings.max_stale;
     });
@@ -79,7 +79,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(store: Store, folder: &Path, edit: impl FnOnce(&mut Settings) + Send) -> Self {
+    fn new(store: &Store, folder: &Path, edit: impl FnOnce(&mut Settings) + Send) -> Self {
         let inventory = store.create();
         let authority = Authority::generate().unwrap();
         let trust = block_on(RingAdmin::init(&*inventory, &authority, "alice", |settings| {
