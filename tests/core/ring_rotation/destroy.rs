@@ -53,6 +53,7 @@ fn destroying_takes_evidence_time_and_the_backend() {
     let words = refused(bench.run(admin.destroy(key, &good, "x")));
     assert!(words.contains("deprecated does not become destroying"), "{words}");
     bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
+    let good = nothing(&bench, key, bench.now());
     let mut bad = good.clone();
     bad.sole = 1;
     refused(bench.run(admin.destroy(key, &bad, "x")));
@@ -240,8 +241,8 @@ fn a_kek_that_is_another_key_too_is_not_destroyed() {
     let key = rotated(&bench, PLAIN);
     let admin = bench.admin();
     bench.runtime.advance(2 * DAY);
-    let good = nothing(&bench, key, bench.now());
     bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
+    let good = nothing(&bench, key, bench.now());
     // Also if the index of the inventory does not know of it.
     for admin in [bench.admin(), bench.with_lying_index()] {
         let words = refused(bench.run(admin.destroy(key, &good, "x")));
