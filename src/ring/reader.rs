@@ -116,9 +116,9 @@ impl Reader {
     /// goes in circles.
     async fn page_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         let page = self.inventory.scopes_after(after, limit).await?;
-        let befores = after.into_iter().chain(&page);
+        let chained = after.into_iter().chain(&page);
         let is_in_order = match after {
-            Some(_) => befores.zip(&page).all(|(before, scope)| before < scope),
+            Some(_) => chained.zip(&page).all(|(before, scope)| before < scope),
             None => page.is_sorted_by(|before, scope| before < scope),
         };
         if is_in_order && page.len() <= limit as usize {

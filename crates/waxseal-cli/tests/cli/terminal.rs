@@ -199,7 +199,7 @@ fn a_passphrase_is_asked_for_twice_to_seal_and_once_to_open() {
     for (answer, code, says) in [
         ("CANARY words\n", 0, ""),
         ("CANARY word\n", 3, "does not open"),
-        ("\n", 1, "empty"),
+        ("\n", 2, "empty"),
     ] {
         let mut terminal = Terminal::new();
         let child = at(&terminal, &tool, &open).unwrap();
