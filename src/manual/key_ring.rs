@@ -174,7 +174,8 @@
 //!
 //! `waxseal keys destroy ID --receipt FILE` is for later. It begins the cooling-off (7 days), and nobody can register that KEK from then on. After the
 //! cooling-off, a tick tells the backend; when the backend says that the KEK is destroyed, so is the key. The receipt has to find nothing under the
-//! whole KEK, by a census that began after the key was retired or revoked. If the KEK is a key of several scopes, destroy each of them with a receipt: the backend is told when the last has cooled
+//! whole KEK, by a census that began after the key was retired or revoked, or its destruction
+//! called off. If the KEK is a key of several scopes, destroy each of them with a receipt: the backend is told when the last has cooled
 //! off, and all end together. At most 2,000 keys are destroyed at once. Beginning to destroy, and telling the backend, read the whole ring.
 //!
 //! `waxseal keys destroy ID --cancel --reason TEXT` saves the key until the backend has destroyed it. It is recorded first, so that nobody tells the
