@@ -79,8 +79,9 @@
 //! prints the public key); nothing else counts as its report. It
 //! need only report on keys of the scopes that are listed with it, or of all if none is, and tries those of scopes that it has not used yet, too. A
 //! reader without a public key can be listed as well: that is a net for mistakes, since whoever may write heartbeats can report in its
-//! name. Any other process that reads the ring delays a promotion for as long as its fresh heartbeats say that it cannot use the key, or does not know it.
-//! `keys promote --skip-reader NAME` goes on without a report, and the history says so.
+//! name. Any other process that reads the ring delays a promotion for as long as its fresh heartbeats say that it cannot use the key, or does not know it,
+//! unless every listed reader has a public key: then it is only warned of.
+//! `--skip-reader NAME` of `keys tick`, `keys rotate` and `keys promote` goes on without a report, and the history says so.
 //!
 //! After a promotion the old key is deprecated: it opens, and wraps nothing anymore. Re-wrap what is stored within the overlap:
 //! `waxseal rewrap --ring R --in-place FILE`. Exit codes: 0 if something was done, 11 if nothing is due, 8 if something that is due was refused.
@@ -108,16 +109,37 @@
 //!
 //! Script: `docs/runbooks/ring-rollback`.
 //!
-//! # When somebody else may have a key
+//! # When a key has leaked
 //!
 //! `waxseal keys revoke ID --ticket T --approver WHO --reason TEXT` makes the key compromised, at once and for good. It asks no reader, no hook and no
-//! census; ticket and approver stand in the history as claims. A successor takes the place of an active key. Every process that reads the ring
-//! ends what it has cached under the key within a second (without the database: within `max_stale`), in handles and streams, too. An envelope
-//! that needs the key is `KeyRevoked` from then on; one that has another good wrap opens.
+//! census; ticket and approver stand in the history as claims. No command takes it back.
 //!
-//! Nothing is disabled at the backend unless you say `--disable-at-backend`. The command names other keys of the ring that are the same KEK: revoke
-//! them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
+//! *Other processes.* Each process that reads the ring ends every data key whose envelope names the KEK, in caches, handles and streams: `KeyRevoked` at
+//! the next call or chunk. That takes a quarter of a second, the time between two looks at the inventory, and the time that a look takes. A process that
+//! does not reach the inventory goes on for `max_stale_open` at most. Which version of a KEK an envelope names is a claim, so data keys under
+//! other versions end, too; the next call fetches a new one.
+//!
+//! *What was sealed.* An envelope that needs the key is `KeyRevoked` from then on. One that has another good wrap opens, unless its profile says
+//! `refuse-exposed`. A re-wrap does not take anything out of a revoked key: that takes a signed approval, which this version does not accept yet. So if
+//! you have the originals, seal them anew.
+//!
+//! *What is sealed.* A successor takes the place of a key that was active: the pending key of its scope and slot, a canary or a staged one as well, or else a
+//! new one, which waits for no reader. Until that one is active, sealing returns `NoKeyForScope`. If the backend fails or the
+//! command is killed, `waxseal keys tick` goes on with it; so do the same command once more, and `waxseal keys rotate ID`. With `--no-successor` nothing
+//! takes its place by itself.
+//!
+//! *The backend.* Nothing is disabled there unless you say `--disable-at-backend`, since nothing can be re-wrapped out of a disabled KEK. If the backend does
+//! not do it, the key is revoked all the same; the same command tries it once more. The command names other keys of the ring that are the
+//! same KEK: revoke them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
 //! `--no-successor`, and create a key elsewhere.
+//!
+//! *Afterwards.* `waxseal ring status` shows what is exposed: each key that was revoked and is not destroyed, since when, and whether another one is in its
+//! place. `waxseal census` counts what is under it. A program that has to let its users authenticate again has
+//! [`Hook::on_revoke`](crate::ring::Hook::on_revoke).
+//!
+//! A leaked key opens what was copied before, whatever the ring says: what was under it is to be counted as known.
+//!
+//! Script: `docs/runbooks/ring-revoke`.
 //!
 //! # Retirement
 //!
@@ -137,7 +159,7 @@
 //!   change that. If the key was reinstated after it was retired, somebody needed it: then the census must have begun after that, and a census for `destroy`
 //!   after the key was retired or revoked. So retiring and destroying take a census each.
 //! - Since then [`evidence_wait`](crate::ring::Settings::evidence_wait) had passed. Until then a process may still seal under the key:
-//!   one that has not read the ring since (`max_stale`, or `max_stale_open`, which is longer), with data keys that it holds (`lease_age`) and streams
+//!   one that has not read the ring since (`max_stale`), with data keys that it holds (`lease_age`) and streams
 //!   that it has begun (`stream_age`); and what was sealed may not be visible yet (`store_delay`). A tenth of `max_stale`, but at least 2 seconds, comes
 //!   on top for the change itself. With the defaults that is 1 hour, 6 minutes and 6 seconds, and the refusal of a receipt names each part. If you lower
 //!   one of these settings, evidence waits for what the former ones allowed as well. The end of an overlap (`retire = "overlap-end"`) waits for as long.

@@ -100,6 +100,13 @@ pub trait InventoryLayer: Debug + Send + Sync {
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         self.inner().heartbeats(since).await
     }
+
+    /// As [`Inventory::heartbeats_of`]: those of [`heartbeats`](Self::heartbeats) if the layer answers that by itself.
+    async fn heartbeats_of(&self, reader: &str, since: Time) -> Result<Vec<Heartbeat>> {
+        let mut beats = self.heartbeats(since).await?;
+        beats.retain(|beat| beat.reader == reader);
+        Ok(beats)
+    }
 }
 
 #[async_trait]
@@ -150,5 +157,9 @@ impl<L: InventoryLayer> Inventory for L {
 
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         InventoryLayer::heartbeats(self, since).await
+    }
+
+    async fn heartbeats_of(&self, reader: &str, since: Time) -> Result<Vec<Heartbeat>> {
+        InventoryLayer::heartbeats_of(self, reader, since).await
     }
 }

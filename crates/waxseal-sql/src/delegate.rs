@@ -75,6 +75,14 @@ macro_rules! delegate {
             ) -> waxseal::Result<Vec<waxseal::ring::inventory::Heartbeat>> {
                 self.0.heartbeats(since).await
             }
+
+            async fn heartbeats_of(
+                &self,
+                reader: &str,
+                since: waxseal::ring::Time,
+            ) -> waxseal::Result<Vec<waxseal::ring::inventory::Heartbeat>> {
+                self.0.heartbeats_of(reader, since).await
+            }
         }
     };
 }

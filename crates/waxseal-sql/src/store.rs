@@ -226,7 +226,19 @@ impl<C: Connect> Inventory for Store<C> {
 
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
         self.run(0, move |link, ring| {
-            Box::pin(tables::heartbeats(link, ring, since))
+            Box::pin(tables::heartbeats(link, ring, None, since))
+        })
+        .await
+    }
+
+    async fn heartbeats_of(&self, reader: &str, since: Time) -> Result<Vec<Heartbeat>> {
+        // No reader has such a name, and PostgreSQL no such text.
+        if reader.contains('\0') {
+            return Ok(Vec::new());
+        }
+        let reader = reader.to_owned();
+        self.run(0, move |link, ring| {
+            Box::pin(async move { tables::heartbeats(link, ring, Some(&reader), since).await })
         })
         .await
     }

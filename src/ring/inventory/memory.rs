@@ -232,10 +232,17 @@ impl Inventory for MemoryInventory {
     }
 
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
+        let now = self.now().await?;
         let held = self.held();
-        let recent = held.heartbeats.values().filter(|beat| beat.at >= Some(since));
-        let mut recent: Vec<_> = recent.cloned().collect();
+        let is_recent = |beat: &&Heartbeat| (Some(since)..=Some(now)).contains(&beat.at);
+        let mut recent: Vec<_> = held.heartbeats.values().filter(is_recent).cloned().collect();
         recent.sort_by_key(|beat| std::cmp::Reverse(beat.at));
         Ok(recent)
+    }
+
+    async fn heartbeats_of(&self, reader: &str, since: Time) -> Result<Vec<Heartbeat>> {
+        let mut beats = self.heartbeats(since).await?;
+        beats.retain(|beat| beat.reader == reader);
+        Ok(beats)
     }
 }

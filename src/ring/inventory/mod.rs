@@ -354,9 +354,16 @@ pub trait Inventory: Debug + Send + Sync {
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()>;
 
     /// Returns the heartbeats since then, by the store's clock, the newest first, at most 10,000. A row that has not the form of a
-    /// heartbeat is one that is [`malformed`](Heartbeat::malformed), and keeps nobody from the others.
+    /// heartbeat is one that is [`malformed`](Heartbeat::malformed), and keeps nobody from the others. Neither does one that claims to be of
+    /// the future: it is not returned.
     ///
     /// # Errors
     /// As the [trait](Self) says.
     async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>>;
+
+    /// Returns the same of one reader, however many others have written.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn heartbeats_of(&self, reader: &str, since: Time) -> Result<Vec<Heartbeat>>;
 }

@@ -133,13 +133,14 @@ impl Heartbeat {
         Ok(self.with_signed(Some(signed)))
     }
 
-    /// Refuses what this key has not signed for this ring within `fresh` of `now`.
+    /// Refuses what this key has not signed for this ring no longer than `fresh` before `now`, by clocks that may be `tolerance` apart.
     pub(crate) fn verify(
         &self,
         ring: RecordId,
         key: &AuthorityKey,
         now: Time,
         fresh: Duration,
+        tolerance: Duration,
     ) -> Result<()> {
         let signed = self
             .signed
@@ -159,7 +160,7 @@ impl Heartbeat {
         {
             return Err(invalid("a column is not a copy of what was signed"));
         }
-        if now.since(report.at).max(report.at.since(now)) > fresh {
+        if now.since(report.at) > fresh.saturating_add(tolerance) || report.at.since(now) > tolerance {
             return Err(invalid(format!(
                 "it was signed at {}, and it is {now}: it is old, or a clock is wrong",
                 report.at
@@ -175,6 +176,7 @@ mod tests {
     use crate::value::error::ErrorKind;
 
     const FRESH: Duration = Duration::from_secs(300);
+    const TOLERANCE: Duration = Duration::from_secs(60);
 
     fn time(text: &str) -> Time {
         text.parse().unwrap()
@@ -188,9 +190,11 @@ mod tests {
         let plain = Heartbeat::new("web".to_owned(), "1".to_owned(), 7, vec![id]);
         let good = plain.clone().sign(ring, &key, now).unwrap();
         good.check().unwrap();
-        let verify = |beat: &Heartbeat, now| beat.verify(ring, &key.public(), now, FRESH);
+        let verify = |beat: &Heartbeat, now| beat.verify(ring, &key.public(), now, FRESH, TOLERANCE);
         verify(&good, now).unwrap();
-        verify(&good, time("2026-01-01T00:05:00Z")).unwrap();
+        for edge in ["2026-01-01T00:06:00Z", "2025-12-31T23:59:00Z"] {
+            verify(&good, time(edge)).unwrap();
+        }
         let changed = |change: fn(&mut Heartbeat)| {
             let mut beat = good.clone();
             change(&mut beat);
@@ -218,7 +222,7 @@ mod tests {
             let error = verify(&beat, now).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InventoryInvalid, "{beat:?}");
         }
-        for old in ["2026-01-01T00:05:01Z", "2025-12-31T23:54:59Z"] {
+        for old in ["2026-01-01T00:06:01Z", "2025-12-31T23:58:59Z"] {
             let error = verify(&good, time(old)).unwrap_err();
             assert!(error.to_string().contains("clock"), "{error}");
         }

@@ -53,13 +53,16 @@ pub(super) struct Reports {
     pub(super) hindering: Vec<String>,
     /// Readers that would, were they not skipped.
     pub(super) skipped: Vec<String>,
+    /// What readers that nobody has listed say, where every listed one has a key: it hinders nothing.
+    unlisted: Vec<String>,
 }
 
 impl Reports {
     /// What the readers of a ring say of a key, by heartbeats that are fresh.
     ///
     /// Readers that the settings name, and that serve its scope, must have probed it. No other process may have failed to, or not
-    /// have read the ring since the key is in it.
+    /// have read the ring since the key is in it; unless each listed reader has a key, and it is of another reader: any reader can write a
+    /// row in whatever name.
     pub(super) fn of(
         key: &KeyRecord,
         settings: &Settings,
@@ -86,6 +89,9 @@ impl Reports {
             }
             add(&reader.name, what);
         }
+        let mut unlisted = Vec::new();
+        let has_keys =
+            !settings.readers.is_empty() && settings.readers.iter().all(|reader| reader.key.is_some());
         for heard in heard.iter().filter(|heard| heard.nothing.is_none()) {
             let beat = &heard.beat;
             let what = if beat.probed.contains(&key.id) {
@@ -101,9 +107,24 @@ impl Reports {
                     None => continue,
                 }
             };
-            add(&beat.reader, format!("the reader {} {what}", heard.name()));
+            let what = format!("the reader {} {what}", heard.name());
+            match has_keys && named(&beat.reader).is_none() {
+                true => unlisted.push(what),
+                false => add(&beat.reader, what),
+            }
         }
+        unlisted.truncate(NAMED);
+        reports.unlisted = unlisted;
         reports
+    }
+
+    /// What hinders nothing, and somebody should know.
+    pub(super) fn warnings(&self) -> Vec<Error> {
+        let said = self.unlisted.iter().map(|what| {
+            let detail = format!("{what}; it is not listed in the settings, and hindered nothing");
+            Error::new(ErrorKind::InventoryInvalid).with_detail(detail)
+        });
+        said.collect()
     }
 
     /// Why a promotion must wait. `None` if it need not.
@@ -128,16 +149,26 @@ impl RingAdmin {
     /// The heartbeats that still say something of their processes.
     pub(super) async fn fresh_beats(&self, view: &View) -> Result<Vec<Heard>> {
         let now = self.reader.time(view).await?;
-        let beats = self.inventory().heartbeats(now.saturating_sub(FRESH)).await?;
+        let since = now.saturating_sub(FRESH);
+        let tolerance = view.settings().clock_tolerance.at_most();
+        // Those that are listed by their names: whatever others write pushes none of them out.
+        let readers = &view.settings().readers;
+        let mut beats = Vec::new();
+        for reader in readers {
+            let mut own = self.inventory().heartbeats_of(&reader.name, since).await?;
+            own.retain(|beat| beat.reader == reader.name);
+            beats.extend(own);
+        }
+        let others = self.inventory().heartbeats(since).await?.into_iter();
+        beats.extend(others.filter(|beat| !readers.iter().any(|reader| reader.name == beat.reader)));
+        // One that claims to be of the future would be fresh for ever.
+        let latest = now.saturating_add(tolerance);
+        beats.retain(|beat| beat.at.is_none_or(|at| at <= latest));
         let heard = |beat: Heartbeat| {
-            let named = view
-                .settings()
-                .readers
-                .iter()
-                .find(|reader| reader.name == beat.reader);
+            let named = readers.iter().find(|reader| reader.name == beat.reader);
             let key = named.and_then(|reader| reader.key);
             let unsigned = || {
-                let verified = beat.verify(view.ring(), &key?, now, FRESH);
+                let verified = beat.verify(view.ring(), &key?, now, FRESH, tolerance);
                 let why = verified.err()?.detail().unwrap_or("it is wrong").to_owned();
                 Some(why)
             };

@@ -8,6 +8,7 @@ use super::evidence::{EvidenceSource, Grounds};
 use super::orphans::Orphan;
 use super::readers::{Heard, NAMED};
 use super::retire::retirement_grounds;
+use super::revoke::awaits_successor;
 use super::rotate::Rollout;
 use super::telling::Progress;
 use super::verdict::{Action, Due, Seen, due_in};
@@ -82,9 +83,11 @@ impl RingAdmin {
         let at = self.reader.time(&self.read(&[]).await?).await?;
         let mut tick = Tick::default();
         let mut seen = Seen::default();
+        let mut beats = None;
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
-                if let Err(error) = self.tick_scope(&scope, evidence, &mut tick).await {
+                let ticked = self.tick_scope(&scope, evidence, &mut beats, &mut tick);
+                if let Err(error) = ticked.await {
                     tick.problems.push((scope, error));
                 }
             }
@@ -98,6 +101,7 @@ impl RingAdmin {
         &self,
         scope: &Scope,
         evidence: Option<&dyn EvidenceSource>,
+        beats: &mut Option<Vec<Heard>>,
         tick: &mut Tick,
     ) -> Result<()> {
         // What was refused once is not tried again in this tick.
@@ -107,10 +111,10 @@ impl RingAdmin {
         for _ in 0..TURNS {
             let view = self.read(std::slice::from_ref(scope)).await?;
             let at = self.reader.time(&view).await?;
-            let beats = self.beats(&view).await?;
-            tick.name_malformed(&beats);
+            let beats = self.beats(&view, beats).await?;
+            tick.name_malformed(beats);
             let mut next = None;
-            for due in due_in(&view, scope, at, &beats, self, evidence) {
+            for due in due_in(&view, scope, at, beats, self, evidence) {
                 let is_fresh = due.action == Action::Rotate && fresh.contains(&due.key);
                 if next.is_some() || is_fresh || !tried.insert((due.key, due.action)) {
                     continue;
@@ -141,7 +145,7 @@ impl RingAdmin {
         let key = view.key(due.key);
         let is_done = match due.action {
             Action::Recover => key.is_some(),
-            Action::Rotate => key.is_none_or(|key| key.state != State::Active),
+            Action::Rotate => key.is_none_or(|key| key.state != State::Active && !awaits_successor(key)),
             Action::Promote => key.is_none_or(|key| key.state != State::Pending),
             Action::Retire => key.is_none_or(|key| key.state != State::Deprecated),
             Action::Destroy => key.is_none_or(|key| key.state != State::Destroying),
@@ -155,10 +159,11 @@ impl RingAdmin {
         if is_done || !lost {
             return is_done;
         }
-        let (Ok(at), Ok(beats)) = (self.reader.time(&view).await, self.beats(&view).await) else {
+        let mut beats = None;
+        let (Ok(at), Ok(beats)) = (self.reader.time(&view).await, self.beats(&view, &mut beats).await) else {
             return false;
         };
-        let mut now = due_in(&view, &due.scope, at, &beats, self, evidence).into_iter();
+        let mut now = due_in(&view, &due.scope, at, beats, self, evidence).into_iter();
         !now.any(|now| (now.key, now.action) == (due.key, due.action))
     }
 
@@ -188,6 +193,19 @@ impl RingAdmin {
                 let Some(key) = view.key(due.key) else {
                     return Ok(());
                 };
+                if key.state == State::Compromised {
+                    let said = key.history.iter().rev().find(|made| made.ticket.is_some());
+                    let reason = said.map_or(SCHEDULED, |made| made.reason.as_str());
+                    let moved = self.succeed(key, reason).await.map_err(Failure::after)?;
+                    tick.warnings.extend(moved.warnings);
+                    tick.done.push(Done {
+                        key: moved.key,
+                        action: Action::Rotate,
+                        from: None,
+                        to: moved.to,
+                    });
+                    return Ok(());
+                }
                 let keys = std::slice::from_ref(key);
                 let rotation = self.rotate_keys(keys, Rollout::AtOnce, &scheduled(key)).await?;
                 if let Some(unfinished) = rotation.unfinished.into_iter().next() {

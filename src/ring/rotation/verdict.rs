@@ -8,6 +8,7 @@ use super::RingAdmin;
 use super::evidence::EvidenceSource;
 use super::readers::{Heard, Reports};
 use super::retire::{check_retirement, retirement_grounds};
+use super::revoke::awaits_key;
 use crate::ring::clock::Agreed;
 use crate::ring::reader::too_many;
 use crate::ring::record::{KeyRecord, Record, Settings};
@@ -118,6 +119,7 @@ impl RingAdmin {
         };
         let mut seen = Seen::default();
         let (mut due, mut problems) = (Vec::new(), Vec::new());
+        let mut beats = None;
         while let Some(scopes) = self.next_scopes(at, &mut seen).await? {
             for scope in scopes {
                 let view = match self.read(std::slice::from_ref(&scope)).await {
@@ -128,8 +130,8 @@ impl RingAdmin {
                     }
                     Err(error) => return Err(error),
                 };
-                let beats = self.beats(&view).await?;
-                due.extend(due_in(&view, &scope, at, &beats, self, evidence));
+                let beats = self.beats(&view, &mut beats).await?;
+                due.extend(due_in(&view, &scope, at, beats, self, evidence));
             }
         }
         Ok(Verdict {
@@ -176,12 +178,16 @@ impl RingAdmin {
         }))
     }
 
-    /// The heartbeats, if any of the scopes needs them.
-    pub(super) async fn beats(&self, view: &View) -> Result<Vec<Heard>> {
-        match view.all_keys().any(|key| key.state == State::Pending) {
-            true => self.fresh_beats(view).await,
-            false => Ok(Vec::new()),
+    /// The heartbeats, if any of the scopes needs them: read once for all of them. Before a promotion they are read anew.
+    pub(super) async fn beats<'b>(
+        &self,
+        view: &View,
+        kept: &'b mut Option<Vec<Heard>>,
+    ) -> Result<&'b [Heard]> {
+        if kept.is_none() && view.all_keys().any(|key| key.state == State::Pending) {
+            *kept = Some(self.fresh_beats(view).await?);
         }
+        Ok(kept.as_deref().unwrap_or_default())
     }
 }
 
@@ -239,6 +245,15 @@ pub(super) fn due_in(
                 if let Some(since) = key.retirement_due.filter(|since| *since <= at) {
                     let (hindered, left) = retirement_hindered(key, view.settings(), at, evidence);
                     due.push(of(key.id, Action::Retire, since, hindered, left));
+                }
+            }
+            State::Compromised => {
+                if let Some(since) = key.next_rotation.filter(|since| *since <= at)
+                    && awaits_key(view, key)
+                    // What waits there takes its place, also if it was staged.
+                    && !matches!(rotation_hindered(view, key), Hindered::Busy)
+                {
+                    due.push(of(key.id, Action::Rotate, since, None, None));
                 }
             }
             State::Destroying => {

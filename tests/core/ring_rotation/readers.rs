@@ -1,11 +1,16 @@
 //! Readers delay a promotion until they can use the new key.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use waxseal::ring::inventory::Heartbeat;
+use async_trait::async_trait;
+use waxseal::Result;
+use waxseal::ring::inventory::{Heartbeat, MemoryInventory};
 use waxseal::ring::{
-    Authority, Inventory, KeyRing, NamedReader, RecordId, Rollout, State, Target, Trust, set_settings,
+    Authority, Inventory, KeyRing, NamedReader, Reader, RecordId, RingAdmin, Rollout, State, Target, Time,
+    Trust, set_settings,
 };
+use waxseal::testing::InventoryLayer;
 
 use super::bench::{Bench, MINUTE, VERSIONED};
 
@@ -146,7 +151,8 @@ fn nothing_but_what_its_key_signed_is_a_report_of_a_reader_with_a_key() {
     let good = beats.iter().find(signed).unwrap();
     assert_eq!(good.probed, [next]);
     let mut old = good.clone();
-    bench.runtime.advance(6 * MINUTE);
+    // Five minutes, and as far as the clocks may be apart.
+    bench.runtime.advance(11 * MINUTE);
     bench.run(bench.inventory.beat(&old)).unwrap();
     assert!(reason(&bench).contains("clock"), "{}", reason(&bench));
     old.process = "another".to_owned();
@@ -212,4 +218,108 @@ fn the_settings_name_a_reader_once() {
     for bad in [named(&["a", "a"]), named(&["a=b"]), named(&["a,b"]), named(&[""])] {
         assert_eq!(set(bad).unwrap_err().kind(), waxseal::ErrorKind::InvalidArgument);
     }
+}
+
+/// Rows that a role with the right to write heartbeats can put there.
+#[derive(Debug)]
+struct Forged {
+    inner: MemoryInventory,
+    rows: Vec<Heartbeat>,
+    /// How often heartbeats were read.
+    read: AtomicUsize,
+}
+
+#[async_trait]
+impl InventoryLayer for Forged {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
+    }
+
+    async fn heartbeats(&self, since: Time) -> Result<Vec<Heartbeat>> {
+        self.read.fetch_add(1, Ordering::SeqCst);
+        let mut beats = self.rows.clone();
+        beats.extend(self.inner.heartbeats(since).await?);
+        beats.truncate(10_000);
+        Ok(beats)
+    }
+
+    async fn heartbeats_of(&self, reader: &str, since: Time) -> Result<Vec<Heartbeat>> {
+        self.inner.heartbeats_of(reader, since).await
+    }
+}
+
+fn forged(bench: &Bench, at: Time, many: usize) -> (Arc<Forged>, RingAdmin) {
+    let row = |number| {
+        let mut beat = Heartbeat::new(format!("ghost {number}"), "p".to_owned(), 0, Vec::new());
+        beat.at = Some(at);
+        beat
+    };
+    let forged = Arc::new(Forged {
+        inner: bench.inventory.clone(),
+        rows: (0..many).map(row).collect(),
+        read: AtomicUsize::new(0),
+    });
+    let trust = Trust::new(bench.ring, bench.authority.public());
+    let reader = Reader::new(trust, Arc::clone(&forged) as Arc<dyn Inventory>);
+    let backends = Arc::new(bench.fakes.clone());
+    let admin = RingAdmin::new(reader, Arc::clone(&bench.authority), backends, "alice");
+    (forged, admin.with_runtime(Arc::new(bench.runtime.clone())))
+}
+
+#[test]
+fn a_heartbeat_of_the_future_hinders_nobody() {
+    let bench = Bench::new();
+    let first = bench.key("/", VERSIONED);
+    let (_, admin) = forged(&bench, "9000-01-01T00:00:00Z".parse().unwrap(), 1);
+    let rotated = bench
+        .run(admin.rotate(&Target::Key(first), Rollout::AtOnce, "x"))
+        .unwrap();
+    assert_eq!(rotated[0].state, State::Active);
+    // One of now does, and is skipped by name in a tick, too.
+    let (_, admin) = forged(&bench, bench.now(), 1);
+    let rotated = bench
+        .run(admin.rotate(&Target::Key(rotated[0].key), Rollout::AtOnce, "x"))
+        .unwrap();
+    assert_eq!(rotated[0].state, State::Pending);
+    assert_eq!(bench.run(admin.tick(None)).unwrap().done.len(), 0);
+    let ticked = bench.run(admin.skipping_reader("ghost 0").tick(None)).unwrap();
+    assert_eq!(ticked.done.len(), 1);
+    let reason = &bench
+        .record(rotated[0].key)
+        .history
+        .last()
+        .unwrap()
+        .reason
+        .clone();
+    assert!(reason.contains("without the report of: ghost 0"), "{reason}");
+}
+
+#[test]
+fn a_flood_of_heartbeats_neither_hinders_nor_hides_readers_with_keys() {
+    let key = Arc::new(Authority::generate().unwrap());
+    let api = NamedReader::new("api").with_key(key.public());
+    let bench = Bench::with(|settings| {
+        settings.scope_template = "tenant/{tenant}".parse().unwrap();
+        settings.readers = vec![api];
+    });
+    let pending: Vec<RecordId> = (0..3)
+        .map(|number| {
+            let first = bench.key(&format!("tenant/{number}"), &format!("vault-transit:k{number}"));
+            hindered(&bench, first)
+        })
+        .collect();
+    let (forged, admin) = forged(&bench, bench.now(), 10_000);
+    let refused = bench.run(admin.tick(None)).unwrap().refused;
+    assert_eq!((refused.len(), forged.read.load(Ordering::SeqCst)), (3, 1));
+    assert!(refused.iter().all(|refused| !refused.reason.contains("ghost")));
+    bench.run(process(&bench, "api", &key).beat()).unwrap();
+    let ticked = bench.run(admin.tick(None)).unwrap();
+    assert_eq!((ticked.done.len(), ticked.refused.len()), (3, 0), "{ticked:?}");
+    assert!(pending.iter().all(|key| bench.state(*key) == State::Active));
+    assert!(
+        ticked
+            .warnings
+            .iter()
+            .any(|warning| warning.to_string().contains("ghost"))
+    );
 }

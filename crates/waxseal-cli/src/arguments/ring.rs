@@ -438,7 +438,7 @@ pub(crate) struct Revoke {
     /// The reason, for the history of the key.
     #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: String,
-    /// Put no other key in its place. Nothing can be sealed there until somebody creates one.
+    /// Put no other key in its place. Nothing can be sealed there until somebody creates or promotes one.
     #[arg(long)]
     pub(crate) no_successor: bool,
     /// Disable it at its backend, too. What is under it cannot be re-wrapped until it is enabled there.
@@ -482,6 +482,9 @@ pub(crate) struct Tick {
     /// Let the receipt count though its census saw not one envelope.
     #[arg(long, requires = "receipt")]
     pub(crate) allow_empty: bool,
+    /// Promote without the report of this reader; may be repeated. The history says so.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub(crate) skip_reader: Vec<String>,
     /// Go on, and do what is due when it is due.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) watch: bool,

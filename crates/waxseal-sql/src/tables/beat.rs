@@ -1,5 +1,6 @@
 //! Heartbeats.
 
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 use waxseal::Result;
 use waxseal::ring::inventory::{Heartbeat, MAX_BODY, MAX_PROBED, MAX_READER, Signed};
 use waxseal::ring::{RecordId, Time};
@@ -51,17 +52,31 @@ pub(crate) async fn beat(link: &mut dyn Link, ring: &str, heartbeat: &Heartbeat)
     link.execute(sql, &values).await.map(drop)
 }
 
-pub(crate) async fn heartbeats(link: &mut dyn Link, ring: &str, since: Time) -> Result<Vec<Heartbeat>> {
-    // The newest of what one call may read: any reader may write as much as it likes.
-    let sql = fixed(
+/// The heartbeats since then: of one reader, or of all.
+pub(crate) async fn heartbeats(
+    link: &mut dyn Link,
+    ring: &str,
+    reader: Option<&str>,
+    since: Time,
+) -> Result<Vec<Heartbeat>> {
+    let now = super::now(link).await?;
+    // The newest of what one call may read: any reader may write as much as it likes, and whatever time.
+    let of = reader.map_or("", |_| "and reader = $4");
+    let sql = format!(
         "select substr(reader, 1, 256), substr(process, 1, 256), revision, substr(probed, 1, 151553), substr(failed, 1, 151553), \
         substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65), written \
         from (select *, sum(octet_length(probed) + octet_length(failed) + coalesce(octet_length(body), 0)) \
             over (order by written desc, reader, process rows unbounded preceding) as total \
-            from (select * from waxseal_heartbeat where ring = $1 and written >= $2 order by written desc limit 10000) newest) \
+            from (select * from waxseal_heartbeat where ring = $1 and written >= $2 and written <= $3 {of} order by written desc limit 10000) newest) \
         counted where total <= 134217728 order by written desc",
     );
-    let values = [ring.into(), since.as_microseconds().into()];
+    let mut values: Vec<Value<'_>> = vec![
+        ring.into(),
+        since.as_microseconds().into(),
+        now.as_microseconds().into(),
+    ];
+    values.extend(reader.map(Value::from));
+    let sql = AssertSqlSafe(sql).into_sql_str();
     let records = link.rows(&HEARTBEAT, sql, &values).await?;
     Ok(records.into_iter().map(heartbeat).collect())
 }

@@ -15,6 +15,9 @@ use crate::link::{Begin, Link, Value, fixed};
 /// For how long heartbeats are kept at least.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
+/// How far a heartbeat may be ahead of the clock: a server that takes the place of another has its own.
+const AHEAD: Duration = Duration::from_secs(3600);
+
 /// What became of a change that the database took.
 pub(crate) enum Outcome {
     Committed,
@@ -62,6 +65,11 @@ pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change) -> 
     let kept = i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX);
     let sql = fixed("delete from waxseal_heartbeat where ring = $1 and written < $2");
     link.execute(sql, &[ring.into(), clock.saturating_sub(kept).into()])
+        .await?;
+    // Any reader can write one of the future, which would never be over.
+    let ahead = i64::try_from(AHEAD.as_micros()).unwrap_or(i64::MAX);
+    let sql = fixed("delete from waxseal_heartbeat where ring = $1 and written > $2");
+    link.execute(sql, &[ring.into(), clock.saturating_add(ahead).into()])
         .await?;
     link.commit().await?;
     Ok(Outcome::Committed)

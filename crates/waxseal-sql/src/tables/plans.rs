@@ -167,9 +167,10 @@ async fn asked(link: impl Link, fill: &'static str, explain: &'static str) -> Ve
     assert_eq!(rows() - before, 33);
     let heartbeat = Heartbeat::new("r".to_owned(), "p".to_owned(), 1, Vec::new());
     beat(link, "r", &heartbeat).await.unwrap();
-    heartbeats(link, "r", Time::from_microseconds(0).unwrap())
-        .await
-        .unwrap();
+    for reader in [None, Some("r")] {
+        let beats = heartbeats(link, "r", reader, Time::from_microseconds(0).unwrap()).await;
+        assert_eq!(beats.unwrap().len(), 1);
+    }
     let mut deleting = change(1);
     deleting.delete = vec![id(1)];
     commit(link, "r", &deleting).await.unwrap();

@@ -218,6 +218,47 @@ fn the_clock_is_that_of_the_runtime_and_nothing_that_is_stored() {
     });
 }
 
+/// Whoever may write heartbeats writes any time in them, and as many as it likes.
+#[test]
+fn heartbeats_of_the_future_and_of_others_push_out_none_of_a_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring.db");
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio.block_on(async {
+        let inventory = SqliteInventory::create(SqliteConfig::new(&path)).await.unwrap();
+        inventory.commit(&change(0)).await.unwrap();
+        let start = inventory.now().await.unwrap();
+        let beat = |reader: &str| Heartbeat::new(reader.to_owned(), "p".to_owned(), 1, Vec::new());
+        inventory.beat(&beat("api")).await.unwrap();
+        inventory.beat(&beat("other")).await.unwrap();
+        let options = SqliteConnectOptions::new().filename(&path);
+        let mut connection = options.connect().await.unwrap();
+        let forge = "with recursive numbers(n) as (select 0 union all select n + 1 from numbers where n < 19999) \
+            insert into waxseal_heartbeat (ring, reader, process, revision, probed, failed, written) \
+            select ring, 'ghost', n, 0, '', '', case when n % 2 = 0 then 221845392000000000 else written end \
+            from numbers, (select ring, max(written) + 1 as written from waxseal_heartbeat group by ring)";
+        sqlx::raw_sql(forge).execute(&mut connection).await.unwrap();
+        while inventory.now().await.unwrap().as_microseconds() <= start.as_microseconds() + 1_000_000 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let all = inventory.heartbeats(start).await.unwrap();
+        assert_eq!(all.len(), 10_000);
+        let latest = inventory.now().await.unwrap();
+        assert!(all.iter().all(|beat| beat.at <= Some(latest)));
+        let own = inventory.heartbeats_of("api", start).await.unwrap();
+        assert_eq!(own.len(), 1);
+        assert_eq!(own[0].reader, "api");
+        // The next change forgets what would never be over.
+        inventory.commit(&change(1)).await.unwrap();
+        let future = "select count(*) from waxseal_heartbeat where written > 200000000000000000";
+        let left: i64 = sqlx::query_scalar(future).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(left, 0);
+    });
+}
+
 #[test]
 fn heartbeats_that_are_long_over_are_forgotten() {
     let folder = tempfile::tempdir().unwrap();

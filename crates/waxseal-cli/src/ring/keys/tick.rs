@@ -25,7 +25,7 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
         Some(time) => Some(parsed("--now", time)?),
         None => None,
     };
-    let ring = administer(path, actor, &[])?;
+    let ring = administer(path, actor, &options.skip_reader)?;
     let receipt = options.receipt.as_deref().map(receipt).transpose()?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
     let verified = receipt
