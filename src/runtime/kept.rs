@@ -41,7 +41,9 @@ impl<T> Kept<T> {
     pub fn get(&self) -> Result<&T> {
         let own = self.value.as_ref().filter(|_| !self.is_inherited());
         own.ok_or_else(|| {
-            Error::configuration("this was made before the process was forked; make another one in the child")
+            Error::configuration(
+                "the client or connection was made before this process was forked; make a new client in the child",
+            )
         })
     }
 
