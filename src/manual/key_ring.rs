@@ -156,7 +156,8 @@
 //! A receipt counts for a key only if the census began late enough, in two ways:
 //!
 //! - It had read the ring at the revision with which the key stopped wrapping, or a later one. Revisions are signed and in order, so no clock can
-//!   change that.
+//!   change that. If the key was reinstated after it was retired, somebody needed it: then the census must have begun after that, and a census for `destroy`
+//!   after the key was retired or revoked. So retiring and destroying take a census each.
 //! - Since then [`evidence_wait`](crate::ring::Settings::evidence_wait) had passed. Until then a process may still seal under the key:
 //!   one that has not read the ring since (`max_stale`), with data keys that it holds (`lease_age`) and streams
 //!   that it has begun (`stream_age`); and what was sealed may not be visible yet (`store_delay`). A tenth of `max_stale`, but at least 2 seconds, comes
@@ -173,14 +174,18 @@
 //!
 //! A census covers what it was given, and says so: `covers` and `not_covered` in the receipt. Say what it must have been given, so that nobody
 //! forgets a store: `waxseal ring set --must-cover files:/srv/data --must-cover store:users.key`. A receipt that lacks one of these retires and
-//! destroys nothing. Nor does one that saw not one envelope (a disk that is not mounted looks like that) unless somebody says `--allow-empty`.
+//! destroys nothing. Nor does one that saw not one envelope in one of these, or none at all (a disk that is not mounted looks like that), unless somebody
+//! says `--allow-empty`. Each place has a count of its own in the receipt.
 //! Files in which an envelope begins within the first 4 KiB, but not at the first byte, or in base64, hexadecimal digits, a list of numbers or with
 //! escapes, cannot be counted: they make the receipt not whole. What is compressed, in an archive or in the rows of a database is not seen: take it
 //! out, and add it by [`Census`](crate::ring::evidence::Census).
 //!
 //! The machine that counts needs no authority: `waxseal ring census-key census.key` makes a key that signs receipts and nothing else, `waxseal ring set
 //! --census-key PUBLIC-KEY` lists it in the settings, and `waxseal census ... --key census.key` signs with it. After `--remove-census-key` nothing that it has
-//! signed counts anymore.
+//! signed counts anymore, not even in a process that has verified it before.
+//!
+//! After you restore the inventory from an export, throw away all receipts from before: they may speak of a history that was lost. The ring notices
+//! that only for a receipt of the very revision that it has.
 //!
 //! A census never covers backups. Keep a retired key as long as a backup may hold envelopes under it.
 //!
@@ -191,7 +196,8 @@
 //!
 //! `waxseal keys destroy ID --receipt FILE` is for later. It begins the cooling-off (7 days), and nobody can register that KEK from then on. After the
 //! cooling-off, a tick tells the backend; when the backend says that the KEK is destroyed, so is the key. The receipt has to find nothing under the
-//! whole KEK. If the KEK is a key of several scopes, destroy each of them with a receipt: the backend is told when the last has cooled
+//! whole KEK, by a census that began after the key was retired or revoked, or its destruction
+//! called off. If the KEK is a key of several scopes, destroy each of them with a receipt: the backend is told when the last has cooled
 //! off, and all end together. At most 2,000 keys are destroyed at once. Beginning to destroy, and telling the backend, read the whole ring.
 //!
 //! `waxseal keys destroy ID --cancel --reason TEXT` saves the key until the backend has destroyed it. It is recorded first, so that nobody tells the

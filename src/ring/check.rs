@@ -145,8 +145,10 @@ impl Reader {
         let ahead = begun.changed().since(now);
         if ahead > begun.settings().clock_tolerance.at_most() {
             check.note(format!(
-                "the time of the ring is {}, and it is {now}: a change was signed by a clock that was ahead, and what waits for a time \
-                 waits for that much longer; set it back with `waxseal ring clock --correct`",
+                "the time of the ring is {}, and it is {now}: either this clock is behind, or a change was signed by a clock that was ahead. \
+                 Compare this clock with others first. If it is behind, set it right, and correct nothing: a correction would let evidence count too \
+                 early. If it is right, what waits for a time waits for that much longer, and no key is rotated: set the time of the ring back with \
+                 `waxseal ring clock --correct`",
                 begun.changed()
             ));
         }

@@ -84,6 +84,13 @@ impl<'d> Draft<'d> {
         self.agreed
     }
 
+    /// Returns the time of the ring and what the clocks say, if the ring is further ahead of them than the settings allow.
+    pub(crate) fn ahead(&self) -> Option<(Time, Time)> {
+        let (ring, now) = (self.view.changed(), self.agreed.now);
+        let tolerance = self.view.settings().clock_tolerance.at_most();
+        (ring > now.saturating_add(tolerance)).then_some((ring, now))
+    }
+
     /// Returns the time that the change will bear.
     pub(crate) fn at(&self) -> Time {
         self.at

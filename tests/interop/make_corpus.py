@@ -100,6 +100,7 @@ def raw_receipt(**changes: object) -> bytes:
         "schema": 1,
         "ring": RING,
         "revision": 7,
+        "head": "ab" * 32,
         "actor": "nightly",
         "whole": True,
         "started": "2026-11-27T08:00:00Z",
@@ -107,7 +108,7 @@ def raw_receipt(**changes: object) -> bytes:
         "items": 2,
         "bytes": 300,
         "foreign": 1,
-        "covers": [{"kind": "files", "name": "/srv/data"}],
+        "covers": [{"kind": "files", "name": "/srv/data", "items": 2}],
         "not_covered": ["backups", "branch-keys", "dek-stores"],
         "keys": [{"key": KEY, "kek": kek, "items": 1, "sole": 1, "bytes": 150, "seen": ["a.wax"]}],
         "unknown": [{"kek": {**kek, "id": ""}, "items": 1, "bytes": 150, "seen": []}],
@@ -124,8 +125,8 @@ def receipts() -> Seeds:
     yield "no-line-end", raw_receipt().rstrip()
     failed = [{"item": "a.wax", "reason": "cannot be read"}]
     yield "not-whole", raw_receipt(whole=False, failed=failed, failed_items=3)
-    every = [{"kind": "files", "name": "/"}, {"kind": "store", "name": "t.c"}]
-    every += [{"kind": "dek-store", "name": "d"}, {"kind": "branch-keys"}]
+    every = [{"kind": "files", "name": "/", "items": 1}, {"kind": "store", "name": "t.c", "items": 0}]
+    every += [{"kind": "dek-store", "name": "d", "items": 1}, {"kind": "branch-keys", "items": 0}]
     yield "every-place", raw_receipt(covers=every, not_covered=["backups"])
     yield "contradiction", raw_receipt(whole=False)
     yield "escapes", raw_receipt(actor='é "quoted" \\ \u2028')

@@ -45,6 +45,8 @@ def main():
     expected += [] if "dek-store" in covered else ["dek-stores"]
     if receipt["not_covered"] != expected or receipt["whole"] != (receipt["failed_items"] == 0):
         fail("it contradicts itself")
+    if any(place["items"] > receipt["items"] for place in receipt["covers"]) or len(receipt["head"]) != 64:
+        fail("it contradicts itself")
     for key in receipt["keys"]:
         print(key["key"], key["items"], key["sole"])
 

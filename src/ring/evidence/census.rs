@@ -1,11 +1,13 @@
 //! The scan: the front of each item, and no key.
 
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::receipt::{self, Body, CensusReceipt, FailedItem};
 use super::tally::Tally;
-use super::{Covered, look};
+use super::{Covered, PlaceCount, look};
 use crate::envelope::{Envelope, HeaderBuf, WrapSection, WrapsRef};
+use crate::ring::view::hex;
 use crate::ring::{Authority, Reader, Time, View};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Result};
@@ -19,6 +21,10 @@ const PROBE: usize = 8;
 
 /// A census that is under way: counts envelopes by the keys that they name, reading only their fronts, with no key and no
 /// network but the inventory.
+///
+/// *Places.* The receipt says how many envelopes were counted in each place that the census covers, and in each place below one of them that the
+/// settings demand. If it covers several places that are no files, say with [`scanning`](Self::scanning) which one comes: what must be covered and has
+/// not one envelope retires and destroys nothing.
 ///
 /// *What fails.* An item that begins as every envelope does, of whatever version, but cannot be read further has failed, and so
 /// has one whose wraps are in a DEK store, and one that cannot be read at all: each may be an envelope that a key is needed for, so the
@@ -50,7 +56,9 @@ pub struct Census<'a> {
     actor: String,
     started: Time,
     begun: Monotonic,
-    covers: Vec<Covered>,
+    covers: Vec<PlaceCount>,
+    /// Of those, the one whose items come now.
+    current: Option<usize>,
     tally: Tally,
     items: u64,
     bytes: u64,
@@ -77,7 +85,11 @@ impl<'a> Census<'a> {
         // Before everything that it will see.
         let (asked, begun) = (reader.ask().await?, reader.runtime().now());
         let view = reader.whole().await?;
-        if !receipt::may_sign(&view).any(|key| key == signer.public()) {
+        if !view
+            .settings()
+            .may_sign_receipts()
+            .any(|key| key == signer.public())
+        {
             return Err(Error::configuration(format!(
                 "{} may not sign census receipts of this ring: it is neither its authority nor one of its census keys; list it with `waxseal ring \
                  set --census-key`",
@@ -90,6 +102,20 @@ impl<'a> Census<'a> {
             ));
         }
         covers.iter().try_for_each(Covered::check)?;
+        let current = (covers.len() == 1).then_some(0);
+        // What is demanded has a count of its own.
+        let demanded = view.settings().must_cover.iter();
+        let below = demanded.filter(|place| covers.iter().any(|covered| covered.covers(place)));
+        let mut places: Vec<Covered> = Vec::new();
+        for place in covers.iter().chain(below) {
+            if !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
+        let covers = places
+            .into_iter()
+            .map(|place| PlaceCount::new(place, 0))
+            .collect();
         let started = asked.agreed_by(view.settings())?.earliest;
         Ok(Self {
             tally: Tally::new(view.all_keys())?,
@@ -100,6 +126,7 @@ impl<'a> Census<'a> {
             started,
             begun,
             covers,
+            current,
             items: 0,
             bytes: 0,
             foreign: 0,
@@ -112,6 +139,22 @@ impl<'a> Census<'a> {
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// Says of which place the items are that come next, if the census covers several. Files need no such word: they are counted for each place
+    /// that their name, an absolute path, lies in.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the census does not cover this place.
+    pub fn scanning(&mut self, place: &Covered) -> Result<()> {
+        let found = self.covers.iter().position(|covered| covered.place == *place);
+        let Some(found) = found else {
+            return Err(Error::argument(format!(
+                "the census does not cover {place}: name the place when it begins"
+            )));
+        };
+        self.current = Some(found);
+        Ok(())
     }
 
     /// Counts each item of an iterator: its name, and its bytes or at least their front.
@@ -194,6 +237,11 @@ impl<'a> Census<'a> {
         if let Err(error) = self.tally.count(&shorten(item), section, bytes) {
             return self.fail(item, &error.to_string());
         }
+        for (index, covered) in self.covers.iter_mut().enumerate() {
+            let is_in =
+                |place: &Covered| matches!(place, Covered::Files(path) if Path::new(item).starts_with(path));
+            covered.items += u64::from(Some(index) == self.current || is_in(&covered.place));
+        }
         self.items += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -217,6 +265,7 @@ impl<'a> Census<'a> {
             schema: receipt::SCHEMA,
             ring: self.view.ring(),
             revision: self.view.revision(),
+            head: hex(&self.view.mark().head),
             actor: self.actor,
             whole: self.failed_items == 0,
             started: self.started,

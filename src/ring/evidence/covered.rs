@@ -76,6 +76,73 @@ impl Covered {
     }
 }
 
+/// How many envelopes a census counted in one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+#[non_exhaustive]
+pub struct PlaceCount {
+    /// The place.
+    pub place: Covered,
+    /// How many envelopes were counted there.
+    pub items: u64,
+}
+
+impl PlaceCount {
+    /// So many envelopes in this place.
+    #[must_use]
+    pub fn new(place: Covered, items: u64) -> Self {
+        Self { place, items }
+    }
+}
+
+/// A count as a receipt has it: the members of the place, and `items`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    items: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Files,
+    Store,
+    DekStore,
+    BranchKeys,
+}
+
+impl From<PlaceCount> for Written {
+    fn from(count: PlaceCount) -> Self {
+        let (kind, name) = match count.place {
+            Covered::Files(name) => (Kind::Files, Some(name)),
+            Covered::Store(name) => (Kind::Store, Some(name)),
+            Covered::DekStore(name) => (Kind::DekStore, Some(name)),
+            Covered::BranchKeys => (Kind::BranchKeys, None),
+        };
+        let items = count.items;
+        Self { kind, name, items }
+    }
+}
+
+impl TryFrom<Written> for PlaceCount {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> std::result::Result<Self, Self::Error> {
+        let place = match (written.kind, written.name) {
+            (Kind::Files, Some(name)) => Covered::Files(name),
+            (Kind::Store, Some(name)) => Covered::Store(name),
+            (Kind::DekStore, Some(name)) => Covered::DekStore(name),
+            (Kind::BranchKeys, None) => Covered::BranchKeys,
+            _ => return Err("what a census covers has a name, and branch-keys have none"),
+        };
+        let items = written.items;
+        Ok(Self { place, items })
+    }
+}
+
 impl FromStr for Covered {
     type Err = Error;
 

@@ -16,6 +16,6 @@ mod tests;
 mod verified;
 
 pub use census::Census;
-pub use covered::Covered;
+pub use covered::{Covered, PlaceCount};
 pub use receipt::{CensusReceipt, FailedItem, KeyCount, MAX_RECEIPT, NamedKek, UnknownCount};
 pub use verified::{Found, VerifiedReceipt};

@@ -6,11 +6,11 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Covered, VerifiedReceipt};
+use super::{Covered, PlaceCount, VerifiedReceipt};
 use crate::envelope::KekRef;
 use crate::ring::inventory::Signed;
 use crate::ring::view::hex;
-use crate::ring::{Authority, AuthorityKey, RecordId, Time, View};
+use crate::ring::{Authority, AuthorityKey, Mark, RecordId, Time, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest length of a receipt in bytes.
@@ -116,6 +116,7 @@ pub(super) struct Body {
     pub(super) schema: u32,
     pub(super) ring: RecordId,
     pub(super) revision: u64,
+    pub(super) head: String,
     pub(super) actor: String,
     pub(super) whole: bool,
     pub(super) started: Time,
@@ -123,7 +124,7 @@ pub(super) struct Body {
     pub(super) items: u64,
     pub(super) bytes: u64,
     pub(super) foreign: u64,
-    pub(super) covers: Vec<Covered>,
+    pub(super) covers: Vec<PlaceCount>,
     pub(super) not_covered: Vec<String>,
     pub(super) keys: Vec<KeyCount>,
     pub(super) unknown: Vec<UnknownCount>,
@@ -132,15 +133,13 @@ pub(super) struct Body {
 }
 
 /// What is not among what was covered.
-pub(super) fn not_covered(covers: &[Covered]) -> Vec<String> {
+pub(super) fn not_covered(covers: &[PlaceCount]) -> Vec<String> {
     let mut missing = vec![BACKUPS.to_owned()];
-    if !covers.contains(&Covered::BranchKeys) {
+    let mut places = covers.iter().map(|covered| &covered.place);
+    if !places.clone().any(|place| *place == Covered::BranchKeys) {
         missing.push("branch-keys".to_owned());
     }
-    if !covers
-        .iter()
-        .any(|covered| matches!(covered, Covered::DekStore(_)))
-    {
+    if !places.any(|place| matches!(place, Covered::DekStore(_))) {
         missing.push("dek-stores".to_owned());
     }
     missing
@@ -264,7 +263,9 @@ impl CensusReceipt {
                 self.body.ring
             )));
         }
-        let signer = may_sign(view)
+        let signer = view
+            .settings()
+            .may_sign_receipts()
             .find(|key| *key.as_bytes() == self.signed.signer)
             .ok_or_else(|| {
                 refused(
@@ -281,16 +282,24 @@ impl CensusReceipt {
                 view.revision()
             )));
         }
+        // Two histories of one ring, after an older copy of it was restored: what is true of one is not of the other.
+        if self.body.revision == view.revision() && self.body.head != hex(&view.mark().head) {
+            return Err(refused(format!(
+                "is of another revision {} than that of the ring: the inventory was taken back to an older state, and changed since; run the census again",
+                self.body.revision
+            )));
+        }
         let body = &self.body;
         if body.finished < body.started
             || body.not_covered != not_covered(&body.covers)
             || body.whole != (body.failed_items == 0)
             || body.failed_items < body.failed.len() as u64
             || body.keys.iter().any(|count| count.sole > count.items)
+            || body.covers.iter().any(|covered| covered.items > body.items)
         {
             return Err(refused("contradicts itself".to_owned()));
         }
-        Ok(VerifiedReceipt::new(self))
+        Ok(VerifiedReceipt::new(self, signer))
     }
 
     /// Returns the ring that it says it is of.
@@ -347,9 +356,18 @@ impl CensusReceipt {
         self.body.foreign
     }
 
-    /// Returns what was scanned.
+    /// Returns the revision of the ring whose keys were counted, with the hash of its head.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the receipt has no such hash.
+    pub fn mark(&self) -> Result<Mark> {
+        format!("{}:{}", self.body.revision, self.body.head).parse()
+    }
+
+    /// Returns what was scanned, and how many envelopes were counted in each place: in those that [`Census::begin`](super::Census::begin) was given, and
+    /// in each of the settings' `must_cover` below one of them.
     #[must_use]
-    pub fn covers(&self) -> &[Covered] {
+    pub fn covers(&self) -> &[PlaceCount] {
         &self.body.covers
     }
 
@@ -382,13 +400,6 @@ impl CensusReceipt {
     pub fn failed_items(&self) -> u64 {
         self.body.failed_items
     }
-}
-
-/// Who may sign receipts.
-pub(super) fn may_sign(view: &View) -> impl Iterator<Item = AuthorityKey> {
-    let settings = view.settings();
-    let authorities = settings.authorities().iter();
-    authorities.chain(&settings.census_keys).copied()
 }
 
 fn check_len(len: usize) -> Result<()> {

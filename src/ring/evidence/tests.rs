@@ -385,6 +385,72 @@ fn an_envelope_inside_of_something_else_makes_the_receipt_not_whole() {
     assert_eq!((receipt.failed_items(), receipt.foreign()), (1, 0));
 }
 
+/// A disk that is not mounted, or a query of the wrong table, must not hide behind another place.
+#[test]
+fn each_place_has_a_count_of_its_own_and_so_has_what_is_demanded_below_one() {
+    let ring = Ring::new();
+    ring.key("/", OLD, DEPRECATED);
+    let place = |text: &str| text.parse::<Covered>().unwrap();
+    let demanded = [
+        "files:/srv/data",
+        "files:/mnt/disk",
+        "store:a",
+        "files:/elsewhere",
+    ]
+    .map(place);
+    let set = crate::ring::set_settings(&ring.reader, &ring.authority, "test", |settings| {
+        settings.must_cover = demanded.to_vec();
+    });
+    pollster::block_on(set).unwrap();
+    let covers = ["files:/srv", "files:/mnt/disk", "store:a", "store:b"]
+        .map(place)
+        .to_vec();
+    let mut census =
+        pollster::block_on(Census::begin(&ring.reader, &ring.census_key, "test", covers)).unwrap();
+    census.add_all([
+        ("/srv/data/1", envelope(1, &[OLD])),
+        ("/srv/data/2", envelope(1, &[OLD])),
+        ("/srv/database", envelope(1, &[OLD])),
+        ("of no place", envelope(1, &[OLD])),
+    ]);
+    census.scanning(&place("store:b")).unwrap();
+    census.add_all([("7", envelope(1, &[OLD])), ("8", b"foreign".to_vec())]);
+    let error = census.scanning(&place("store:c")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let receipt = census.finish().unwrap();
+    let counted: Vec<_> = receipt
+        .covers()
+        .iter()
+        .map(|covered| (covered.place.to_string(), covered.items))
+        .collect();
+    let expected = [
+        ("files:/srv", 3),
+        ("files:/mnt/disk", 0),
+        ("store:a", 0),
+        ("store:b", 1),
+        ("files:/srv/data", 2),
+    ];
+    assert_eq!(counted, expected.map(|(place, items)| (place.to_owned(), items)));
+    assert_eq!(receipt.items(), 5);
+    let read = CensusReceipt::from_bytes(receipt.as_bytes()).unwrap();
+    read.verify(&ring.view()).unwrap();
+    assert_eq!(read, receipt);
+    assert_eq!(read.mark().unwrap(), ring.view().mark());
+    // One place needs no word, whatever its items are called.
+    let receipt = ring.census(|census| census.add_all([("a", envelope(1, &[OLD]))]));
+    assert_eq!(receipt.covers()[0].items, 1);
+    // More than were counted at all.
+    let census = ring.begin(&ring.census_key).unwrap();
+    let at = census.view().changed();
+    let mut body = census.into_body(at);
+    body.covers[0].items = 1;
+    let lying = CensusReceipt::sign(body, &ring.census_key).unwrap();
+    assert_eq!(
+        lying.verify(&ring.view()).unwrap_err().kind(),
+        ErrorKind::InventoryInvalid
+    );
+}
+
 #[test]
 fn what_is_covered_has_a_name_that_can_be_compared() {
     let ring = Ring::new();
@@ -489,7 +555,11 @@ fn a_receipt_says_what_it_does_not_cover() {
     );
     let receipt = begin().unwrap().finish().unwrap();
     assert_eq!(receipt.not_covered(), ["backups"]);
-    assert_eq!(receipt.covers(), covers);
+    let counted: Vec<_> = covers
+        .into_iter()
+        .map(|place| PlaceCount::new(place, 0))
+        .collect();
+    assert_eq!(receipt.covers(), counted);
 }
 
 #[test]
@@ -561,6 +631,7 @@ fn the_json_has_the_documented_fields() {
         "schema",
         "ring",
         "revision",
+        "head",
         "actor",
         "whole",
         "started",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::receipt::{CensusReceipt, KeyCount, NamedKek};
-use crate::ring::{Evidence, EvidenceSource, KeyRecord};
+use crate::ring::{AuthorityKey, Evidence, EvidenceSource, KeyRecord};
 
 /// How many items are named.
 const SEEN: usize = 5;
@@ -13,6 +13,7 @@ const SEEN: usize = 5;
 pub struct VerifiedReceipt<'r> {
     receipt: &'r CensusReceipt,
     allows_empty: bool,
+    signer: AuthorityKey,
 }
 
 /// What a census found under one key.
@@ -38,14 +39,15 @@ impl Found {
 }
 
 impl<'r> VerifiedReceipt<'r> {
-    pub(super) fn new(receipt: &'r CensusReceipt) -> Self {
+    pub(super) fn new(receipt: &'r CensusReceipt, signer: AuthorityKey) -> Self {
         Self {
             receipt,
+            signer,
             allows_empty: false,
         }
     }
 
-    /// Lets it count as evidence though the census saw not one envelope.
+    /// Lets it count as evidence though the census saw not one envelope, or none in a place that must be covered.
     #[must_use]
     pub fn allowing_empty(self) -> Self {
         Self {
@@ -123,6 +125,7 @@ impl EvidenceSource for VerifiedReceipt<'_> {
             seen,
             digest: receipt.digest().to_owned(),
             allows_empty: self.allows_empty,
+            signer: Some(self.signer),
         })
     }
 }

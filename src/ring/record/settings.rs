@@ -149,6 +149,11 @@ impl Settings {
         &self.authorities
     }
 
+    /// Who may sign census receipts.
+    pub(crate) fn may_sign_receipts(&self) -> impl Iterator<Item = AuthorityKey> {
+        self.authorities.iter().chain(&self.census_keys).copied()
+    }
+
     /// Returns when the clock of the ring was corrected, the oldest first. At most the last 32 corrections are kept.
     #[must_use]
     pub fn clock_corrections(&self) -> &[ClockCorrection] {

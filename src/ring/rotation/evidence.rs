@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::moves::stopped_wrapping;
 use super::refused;
-use crate::ring::evidence::Covered;
-use crate::ring::record::{KeyRecord, Settings};
-use crate::ring::{RecordId, Time};
+use crate::ring::evidence::{Covered, PlaceCount};
+use crate::ring::record::{KeyRecord, Move, Settings};
+use crate::ring::{AuthorityKey, RecordId, State, Time};
 use crate::value::error::Result;
 
 /// What a census has found under one key. A census receipt returns it, after its signature was verified.
@@ -21,8 +21,8 @@ pub struct Evidence {
     pub began: Time,
     /// Whether everything was scanned that was to be.
     pub whole: bool,
-    /// What was scanned.
-    pub covers: Vec<Covered>,
+    /// What was scanned, and how many envelopes were counted there.
+    pub covers: Vec<PlaceCount>,
     /// How many envelopes were counted, under whichever key.
     pub items: u64,
     /// How many items were no envelopes.
@@ -39,8 +39,11 @@ pub struct Evidence {
     pub seen: Vec<String>,
     /// SHA-256 of the receipt, in hexadecimal digits.
     pub digest: String,
-    /// Whether it counts though not one envelope was seen.
+    /// Whether it counts though not one envelope was seen, or none in a place that must be covered.
     pub allows_empty: bool,
+    /// Who signed the receipt. It counts only while the settings list the signer as an authority or as a census key. `None` if it is of no
+    /// receipt: then whoever made it answers for it.
+    pub signer: Option<AuthorityKey>,
 }
 
 impl Evidence {
@@ -62,10 +65,12 @@ impl Evidence {
             seen: Vec::new(),
             digest,
             allows_empty: false,
+            signer: None,
         }
     }
 
-    /// Lets it count though the census saw not one envelope: the stores that it names are empty, and somebody knows that they should be.
+    /// Lets it count though the census saw not one envelope, or none in a place that must be covered: it is empty, and somebody knows that it should
+    /// be.
     #[must_use]
     pub fn allowing_empty(self) -> Self {
         Self {
@@ -99,10 +104,16 @@ impl Evidence {
         shown.map_err(|what| refused(format!("the key {}: {what}", key.id)))
     }
 
-    /// Whether the scan began after everything that could still be sealed under the key.
+    /// Whether the scan began after everything that could still be sealed under the key, and its signer is still believed.
     fn check_time(&self, key: &KeyRecord, settings: &Settings, now: Time) -> Refusal {
         if self.key != key.id {
             return Err(format!("the evidence is about the key {}", self.key));
+        }
+        let may_sign = |signer: AuthorityKey| settings.may_sign_receipts().any(|key| key == signer);
+        if let Some(signer) = self.signer.filter(|signer| !may_sign(*signer)) {
+            return Err(format!(
+                "the census receipt is signed by {signer}, which is neither an authority of the ring nor one of its census keys anymore"
+            ));
         }
         let Some(stopped) = stopped_wrapping(key) else {
             return Err("it still wraps, so no census can be the last".to_owned());
@@ -112,6 +123,20 @@ impl Evidence {
             return Err(format!(
                 "the census began at revision {} of the ring, and the key wrapped until revision {}: run it again",
                 self.revision, stopped.revision
+            ));
+        }
+        // What somebody has done since with the key contradicts it: a reinstatement, or it is a census of when the key still opened.
+        if let Some(opened) = last_opening(key)
+            && self.revision < opened.revision
+        {
+            let what = match opened.to {
+                State::Deprecated => "was reinstated",
+                State::Compromised => "was revoked",
+                _ => "was retired",
+            };
+            return Err(format!(
+                "the census began at revision {} of the ring, and the key {what} at revision {}: run another one",
+                self.revision, opened.revision
             ));
         }
         if self.began > now.saturating_add(settings.clock_tolerance.at_most()) {
@@ -141,17 +166,42 @@ impl Evidence {
 
     /// Whether what must be covered was scanned, and is not nothing.
     fn check_coverage(&self, settings: &Settings) -> Refusal {
-        let is_covered = |demanded: &&Covered| self.covers.iter().any(|covered| covered.covers(demanded));
+        let is_covered =
+            |demanded: &&Covered| self.covers.iter().any(|covered| covered.place.covers(demanded));
         if let Some(missing) = settings.must_cover.iter().find(|demanded| !is_covered(demanded)) {
             return Err(format!(
                 "the census has not scanned {}, and the settings demand it (must_cover)",
                 missing.to_string().escape_debug()
             ));
         }
-        if self.items > 0 || self.allows_empty {
+        if self.allows_empty {
             return Ok(());
         }
-        let scanned: Vec<_> = self.covers.iter().map(ToString::to_string).collect();
+        // Its own count: what is in the places around it says nothing of a disk that is not mounted.
+        let counted = |demanded: &Covered| {
+            let own = self.covers.iter().filter(|covered| covered.place == *demanded);
+            own.map(|covered| covered.items).max()
+        };
+        let mut demanded = settings.must_cover.iter();
+        if let Some(empty) = demanded.find(|demanded| counted(demanded).unwrap_or(0) == 0) {
+            let what = match counted(empty) {
+                Some(_) => "saw not one envelope in",
+                None => "is older than the demand, and has not counted by itself what is in",
+            };
+            return Err(format!(
+                "the census {what} {}, and the settings demand that it is covered (must_cover): look whether the place is there, and run it again; \
+                 if somebody knows that it is empty, say so (--allow-empty)",
+                empty.to_string().escape_debug()
+            ));
+        }
+        if self.items > 0 {
+            return Ok(());
+        }
+        let scanned: Vec<_> = self
+            .covers
+            .iter()
+            .map(|covered| covered.place.to_string())
+            .collect();
         Err(format!(
             "the census saw not one envelope in {} ({} other items): that shows nothing, unless somebody knows that there is none and says so \
              (--allow-empty)",
@@ -176,6 +226,17 @@ impl Evidence {
             Seen(&self.seen)
         ))
     }
+}
+
+/// The last move after which a census has to have read the ring: of a key that opens, the one by which it opens again; of one that does not, the
+/// one by which it stopped.
+fn last_opening(key: &KeyRecord) -> Option<&Move> {
+    let is_it = |entry: &&Move| match (entry.from, entry.to) {
+        (Some(State::Retired), State::Deprecated) => true,
+        (from, to @ (State::Retired | State::Compromised)) => from != Some(to),
+        _ => false,
+    };
+    key.history.iter().rev().find(is_it)
 }
 
 /// Why evidence does not count.

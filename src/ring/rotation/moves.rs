@@ -1,5 +1,6 @@
 //! What a move does to a record.
 
+use super::refused;
 use crate::ring::draft::Draft;
 use crate::ring::record::{KeyRecord, Move};
 use crate::ring::{RecordId, State, Time, Wraps};
@@ -40,6 +41,8 @@ pub(super) struct Said {
     pub(super) evidence: Option<String>,
     pub(super) ticket: Option<String>,
     pub(super) approver: Option<String>,
+    /// The time of the ring, if it is ahead of what the clocks say, and what they say.
+    ahead: Option<(Time, Time)>,
 }
 
 impl Said {
@@ -53,6 +56,7 @@ impl Said {
             evidence: None,
             ticket: None,
             approver: None,
+            ahead: draft.ahead(),
         }
     }
 
@@ -89,6 +93,7 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
         let detail = error.detail().unwrap_or_default().to_owned();
         error.with_detail(format!("the key {}: {detail}", key.id))
     })?;
+    check_clock(key, to, said)?;
     let mut next = linked(key);
     next.record_move(said.entry(Some(key.state), to))?;
     next.state = to;
@@ -114,6 +119,20 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
         _ => {}
     }
     Ok(next)
+}
+
+/// Refuses to stop a key while the ring's time is ahead: if that is so because the clock of whoever does it is behind, the key would seem to have
+/// stopped earlier than it did, and evidence would count too early. A revocation waits for nothing.
+fn check_clock(key: &KeyRecord, to: State, said: &Said) -> Result<()> {
+    let stops = key.has_wrapped && key.state.row().wraps != Wraps::No && to.row().wraps == Wraps::No;
+    match said.ahead {
+        Some((ring, now)) if stops && to != State::Compromised => Err(refused(format!(
+            "the key {} would be {to}, but the time of the ring is {ring}, and it is {now}: either this clock is behind, or a change was signed by \
+             one that was ahead; look which, and set this clock right, or correct the time of the ring (`waxseal ring clock --correct`)",
+            key.id
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The key with an entry in its history, and in the state that it has.

@@ -75,6 +75,7 @@ fn nothing_is_signed_while_the_clocks_disagree() {
         bench
             .run(bench.admin().retire(key, Grounds::Evidence(&evidence), "x"))
             .unwrap();
+        let evidence = about(&bench, &census(&bench), key);
         bench.run(bench.admin().destroy(key, &evidence, "x")).unwrap();
         let revision = bench.run(bench.inventory.revision()).unwrap();
 
@@ -146,6 +147,7 @@ fn a_clock_that_is_ahead_ends_no_cooling_off() {
     bench.runtime.advance(2 * DAY);
     let evidence = about(&bench, &census(&bench), key);
     retire(&bench, &evidence).unwrap();
+    let evidence = about(&bench, &census(&bench), key);
     bench.run(bench.admin().destroy(key, &evidence, "x")).unwrap();
     // Somebody puts the clock of the database forward. Every machine says another time.
     let here = machine(&bench, true, Duration::ZERO);
@@ -302,8 +304,8 @@ fn a_ring_whose_time_is_ahead_waits_and_is_set_back_by_a_signed_act() {
     bench
         .run(bench.admin().rotate(&everything(), Rollout::AtOnce, "x"))
         .unwrap();
-    let of_the_future = census(&bench);
     bench.run(bench.admin().retire(key, Grounds::Force, "x")).unwrap();
+    let of_the_future = census(&bench);
     bench
         .run(
             bench

@@ -53,6 +53,7 @@ fn destroying_takes_evidence_time_and_the_backend() {
     let words = refused(bench.run(admin.destroy(key, &good, "x")));
     assert!(words.contains("deprecated does not become destroying"), "{words}");
     bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
+    let good = nothing(&bench, key, bench.now());
     let mut bad = good.clone();
     bad.sole = 1;
     refused(bench.run(admin.destroy(key, &bad, "x")));
@@ -68,6 +69,9 @@ fn destroying_takes_evidence_time_and_the_backend() {
         bench.run(admin.cancel_destroy(key, "wait")).unwrap().to,
         State::Retired
     );
+    // Whoever has saved it had a reason.
+    refused(bench.run(admin.destroy(key, &good, "x")));
+    let good = nothing(&bench, key, bench.now());
     bench.run(admin.destroy(key, &good, "x")).unwrap();
     bench.runtime.advance(7 * DAY);
     assert_eq!(kms.count(Method::ScheduleDestroy), 0);
@@ -240,8 +244,8 @@ fn a_kek_that_is_another_key_too_is_not_destroyed() {
     let key = rotated(&bench, PLAIN);
     let admin = bench.admin();
     bench.runtime.advance(2 * DAY);
-    let good = nothing(&bench, key, bench.now());
     bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
+    let good = nothing(&bench, key, bench.now());
     // Also if the index of the inventory does not know of it.
     for admin in [bench.admin(), bench.with_lying_index()] {
         let words = refused(bench.run(admin.destroy(key, &good, "x")));
@@ -395,10 +399,10 @@ fn no_history_is_so_long_that_a_key_cannot_end() {
     bench.runtime.advance(2 * DAY);
     for key in [old, active] {
         bench.run(admin.retire(key, Grounds::Force, "x")).unwrap();
-        let good = nothing(&bench, key, bench.now());
         // And can be saved, as long as there is room to destroy it again.
         let mut saved = 0;
         loop {
+            let good = nothing(&bench, key, bench.now());
             bench.run(admin.destroy(key, &good, "x")).unwrap();
             bench.runtime.advance(Duration::from_secs(2));
             if bench.run(admin.cancel_destroy(key, "x")).is_err() {

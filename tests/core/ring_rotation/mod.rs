@@ -2,6 +2,7 @@
 
 mod bench;
 mod clock;
+mod contradicted;
 mod destroy;
 mod destroy_races;
 mod failing;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use waxseal::ring::evidence::Covered;
+use waxseal::ring::evidence::{Covered, PlaceCount};
 use waxseal::ring::{
     Evidence, EvidenceSource, Grounds, Hook, Inventory, KeyRecord, Move, RecordId, RetireBy, Rollout, State,
     Target, Time,
@@ -94,14 +94,16 @@ fn only_a_census_that_began_late_enough_counts() {
         record.history.last().unwrap().evidence.as_deref(),
         Some("00".repeat(32).as_str())
     );
-    // It comes back, and the census of before still counts: nothing was wrapped under it meanwhile.
+    // It comes back: somebody needs it, and the census of before does not count against that.
     assert_eq!(
         bench.run(bench.admin().reinstate(key, "x")).unwrap().to,
         State::Deprecated
     );
     refused(retire(&good));
     bench.runtime.advance(DAY);
-    retire(&good).unwrap();
+    let words = refused(retire(&good));
+    assert!(words.contains("was reinstated"), "{words}");
+    retire(&nothing(&bench, key, bench.now())).unwrap();
 }
 
 #[test]
@@ -307,12 +309,7 @@ fn a_census_that_lacks_what_must_be_covered_or_saw_nothing_at_all_shows_nothing(
     let key = rotated(&bench, PLAIN);
     bench.runtime.advance(2 * DAY);
     let mut good = nothing(&bench, key, bench.now());
-    good.covers = vec![
-        covered("files:/srv"),
-        covered("store:users.key"),
-        covered("dek-store:deks"),
-        Covered::BranchKeys,
-    ];
+    good.covers = places.map(|place| PlaceCount::new(covered(place), 1)).to_vec();
     let retire =
         |evidence: &Evidence| bench.run(bench.admin().retire(key, Grounds::Evidence(evidence), "empty"));
     for (index, place) in places.iter().enumerate() {
@@ -330,8 +327,26 @@ fn a_census_that_lacks_what_must_be_covered_or_saw_nothing_at_all_shows_nothing(
         assert!(tick.refused[0].reason.contains(place), "{tick:?}");
     }
     let mut beside = good.clone();
-    beside.covers[0] = covered("files:/srv/database");
+    beside.covers[0] = PlaceCount::new(covered("files:/srv/database"), 1);
     refused(retire(&beside));
+    // Whatever was seen elsewhere: a disk that is not mounted holds nothing, and a query of the wrong table finds nothing.
+    for (index, place) in places.iter().enumerate() {
+        let mut unmounted = good.clone();
+        (unmounted.items, unmounted.covers[index].items) = (1000, 0);
+        let words = refused(retire(&unmounted));
+        assert!(
+            words.contains(&format!("not one envelope in {place}")) && words.contains("--allow-empty"),
+            "{words}"
+        );
+    }
+    // The place around it says nothing of it.
+    let mut around = good.clone();
+    around.covers[0] = PlaceCount::new(covered("files:/srv"), 7);
+    let words = refused(retire(&around));
+    assert!(
+        words.contains("by itself") && words.contains("files:/srv/data"),
+        "{words}"
+    );
     let mut empty = good.clone();
     (empty.items, empty.foreign) = (0, 12);
     let words = refused(retire(&empty));
@@ -339,8 +354,16 @@ fn a_census_that_lacks_what_must_be_covered_or_saw_nothing_at_all_shows_nothing(
         words.contains("--allow-empty") && words.contains("files:/srv") && words.contains("12 other"),
         "{words}"
     );
-    retire(&good).unwrap();
+    let mut knowing = good.clone().allowing_empty();
+    knowing.covers = around.covers;
+    for covered in &mut knowing.covers {
+        covered.items = 0;
+    }
+    retire(&knowing).unwrap();
     let admin = bench.admin();
+    for evidence in [&mut empty, &mut beside] {
+        evidence.revision = bench.run(bench.inventory.revision()).unwrap();
+    }
     let words = refused(bench.run(admin.destroy(key, &empty, "x")));
     assert!(words.contains("--allow-empty"), "{words}");
     refused(bench.run(admin.destroy(key, &beside, "x")));

@@ -30,6 +30,10 @@ fn a_key_without_overlap_is_retired_with_a_receipt_and_destroyed_for_good() {
     assert!(said.contains("--allow-empty") && said.contains("/data"), "{said}");
     assert_eq!(ring.run(&[&retire[..], &["--allow-empty"]].concat()).code, 0);
     assert_eq!(ring.state_of(&first), "retired");
+    // What is destroyed is gone: the census of when it still opened does not suffice.
+    let said = ring.fails(8, &[&destroy[..], &["--allow-empty"]].concat());
+    assert!(said.contains("was retired"), "{said}");
+    ring.json(&["census", "data", "--receipt", "receipt.json"]);
     let said = ring.fails(8, &destroy);
     assert!(said.contains("--allow-empty"), "{said}");
     assert_eq!(ring.run(&[&destroy[..], &["--allow-empty"]].concat()).code, 0);
