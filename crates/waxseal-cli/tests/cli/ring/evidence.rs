@@ -708,7 +708,15 @@ fn what_must_be_covered_is_named_if_it_was_not() {
     fs::remove_dir(ring.0.path("data/sub")).unwrap();
     let (_, said) = ring.json_and(10, &["census", "data", "--receipt", "receipt.json"]);
     assert!(said.contains("must be covered"), "{said}");
+    // There, and empty: what else was counted says nothing of it.
     fs::create_dir(ring.0.path("data/sub")).unwrap();
+    ring.json(&["census", "data", "--receipt", "receipt.json"]);
+    let said = ring.fails(8, &retire);
+    assert!(
+        said.contains("not one envelope in files:/") && said.contains("data/sub"),
+        "{said}"
+    );
+    ring.seal("data/sub/b.wax", "bob");
     ring.retire(&first);
     let set = ring.json(&["ring", "set", "--must-cover", ""]);
     assert!(set["settings"]["must_cover"].as_array().unwrap().is_empty());
