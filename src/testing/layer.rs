@@ -1,6 +1,7 @@
 //! An inventory in front of another one.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -40,6 +41,11 @@ use crate::value::error::Result;
 pub trait InventoryLayer: Debug + Send + Sync {
     /// Returns the one behind it.
     fn inner(&self) -> &dyn Inventory;
+
+    /// As [`Inventory::behind`].
+    fn behind(&self) -> Duration {
+        self.inner().behind()
+    }
 
     /// As [`Inventory::revision`].
     async fn revision(&self) -> Result<u64> {
@@ -111,6 +117,10 @@ pub trait InventoryLayer: Debug + Send + Sync {
 
 #[async_trait]
 impl<L: InventoryLayer> Inventory for L {
+    fn behind(&self) -> Duration {
+        InventoryLayer::behind(self)
+    }
+
     async fn revision(&self) -> Result<u64> {
         InventoryLayer::revision(self).await
     }

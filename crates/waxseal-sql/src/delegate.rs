@@ -5,6 +5,10 @@ macro_rules! delegate {
     ($type:ty) => {
         #[async_trait::async_trait]
         impl waxseal::ring::Inventory for $type {
+            fn behind(&self) -> std::time::Duration {
+                self.0.behind()
+            }
+
             async fn revision(&self) -> waxseal::Result<u64> {
                 self.0.revision().await
             }

@@ -10,6 +10,7 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -281,6 +282,11 @@ impl Change {
 /// *Bounds.* Every call ends by itself: an implementation has its own limit of time for connecting and for a call.
 #[async_trait]
 pub trait Inventory: Debug + Send + Sync {
+    /// Returns how far behind the newest change a read may be: what is read goes stale that much earlier. Nothing by default.
+    fn behind(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Returns the revision: one small read, several times a second. 0 if there is no ring.
     ///
     /// # Errors
