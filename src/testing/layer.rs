@@ -97,6 +97,11 @@ pub trait InventoryLayer: Debug + Send + Sync {
         self.inner().scopes_after(after, limit).await
     }
 
+    /// As [`Inventory::scopes_pending`].
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        self.inner().scopes_pending(after, limit).await
+    }
+
     /// As [`Inventory::beat`].
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         self.inner().beat(heartbeat).await
@@ -159,6 +164,10 @@ impl<L: InventoryLayer> Inventory for L {
 
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         InventoryLayer::scopes_after(self, after, limit).await
+    }
+
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        InventoryLayer::scopes_pending(self, after, limit).await
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {

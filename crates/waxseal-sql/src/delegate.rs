@@ -69,6 +69,14 @@ macro_rules! delegate {
                 self.0.scopes_after(after, limit).await
             }
 
+            async fn scopes_pending(
+                &self,
+                after: Option<&waxseal::ring::Scope>,
+                limit: u32,
+            ) -> waxseal::Result<Vec<waxseal::ring::Scope>> {
+                self.0.scopes_pending(after, limit).await
+            }
+
             async fn beat(&self, heartbeat: &waxseal::ring::inventory::Heartbeat) -> waxseal::Result<()> {
                 self.0.beat(heartbeat).await
             }

@@ -226,6 +226,14 @@ impl<C: Connect> Inventory for Store<C> {
         .await
     }
 
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        let after = after.cloned();
+        self.run(0, move |link, ring| {
+            Box::pin(async move { tables::scopes_pending(link, ring, after.as_ref(), limit).await })
+        })
+        .await
+    }
+
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         heartbeat.check()?;
         let heartbeat = heartbeat.clone();

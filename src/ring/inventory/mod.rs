@@ -352,6 +352,12 @@ pub trait Inventory: Debug + Send + Sync {
     /// As the [trait](Self) says.
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>>;
 
+    /// Returns the same of scopes that have a pending key.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>>;
+
     /// Writes a heartbeat, in the place of the one before. Needs no right to change the ring. An inventory may forget a heartbeat
     /// that is older than 30 days.
     ///
