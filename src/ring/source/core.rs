@@ -454,8 +454,7 @@ impl Core {
     fn confirm(&self, begun: Monotonic) {
         let mut state = self.lock();
         state.confirmed = state.confirmed.max(begun);
-        let (settings, revision, behind) =
-            (Arc::clone(&state.settings), state.mark.revision, state.behind);
+        let (settings, revision, behind) = (Arc::clone(&state.settings), state.mark.revision, state.behind);
         for (_, entry) in &state.scopes {
             if entry.bad.is_none() && entry.as_of >= revision {
                 entry.keys.prolong(&settings, begun, behind);

@@ -141,9 +141,16 @@ pub(super) async fn what_is_due_is_found(subject: &Subject) -> Outcome {
         waiting.push(key(100 + number, of, State::Pending)?);
     }
     subject.good("a change", one.commit(&change(2, waiting)).await)?;
-    for (after, limit, expected) in [(None, 9, &["a", "c", "e"][..]), (Some("a"), 1, &["c"]), (Some("e"), 9, &[])] {
+    for (after, limit, expected) in [
+        (None, 9, &["a", "c", "e"][..]),
+        (Some("a"), 1, &["c"]),
+        (Some("e"), 9, &[]),
+    ] {
         let after = after.map(scope).transpose()?;
-        let found = subject.good("scopes_pending", other.scopes_pending(after.as_ref(), limit).await)?;
+        let found = subject.good(
+            "scopes_pending",
+            other.scopes_pending(after.as_ref(), limit).await,
+        )?;
         same("the scopes with a pending key", &found, &scopes(expected)?)?;
     }
     PASSED

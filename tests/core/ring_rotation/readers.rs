@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use waxseal::Result;
 use waxseal::ring::inventory::{Heartbeat, MemoryInventory};
 use waxseal::ring::{
-    Authority, Inventory, KeyRing, NamedReader, Reader, RecordId, RingAdmin, Rollout, Scope, State, Target, Time,
-    Trust, set_settings,
+    Authority, Inventory, KeyRing, NamedReader, Reader, RecordId, RingAdmin, Rollout, Scope, State, Target,
+    Time, Trust, set_settings,
 };
 use waxseal::testing::InventoryLayer;
 
