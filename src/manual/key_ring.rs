@@ -109,16 +109,37 @@
 //!
 //! Script: `docs/runbooks/ring-rollback`.
 //!
-//! # When somebody else may have a key
+//! # When a key has leaked
 //!
 //! `waxseal keys revoke ID --ticket T --approver WHO --reason TEXT` makes the key compromised, at once and for good. It asks no reader, no hook and no
-//! census; ticket and approver stand in the history as claims. A successor takes the place of an active key. Every process that reads the ring
-//! ends what it has cached under the key within a second (without the database: within `max_stale`), in handles and streams, too. An envelope
-//! that needs the key is `KeyRevoked` from then on; one that has another good wrap opens.
+//! census; ticket and approver stand in the history as claims. No command takes it back.
 //!
-//! Nothing is disabled at the backend unless you say `--disable-at-backend`. The command names other keys of the ring that are the same KEK: revoke
-//! them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
+//! *Other processes.* Each process that reads the ring ends every data key whose envelope names the KEK, in caches, handles and streams: `KeyRevoked` at
+//! the next call or chunk. That takes a quarter of a second, the time between two looks at the inventory, and the time that a look takes. A process that
+//! does not reach the inventory goes on for `max_stale_open` at most. Which version of a KEK an envelope names is a claim, so data keys under
+//! other versions end, too; the next call fetches a new one.
+//!
+//! *What was sealed.* An envelope that needs the key is `KeyRevoked` from then on. One that has another good wrap opens, unless its profile says
+//! `refuse-exposed`. A re-wrap does not take anything out of a revoked key: that takes a signed approval, which this version does not accept yet. So if
+//! you have the originals, seal them anew.
+//!
+//! *What is sealed.* A successor takes the place of a key that was active: the pending key of its scope and slot, a canary or a staged one as well, or else a
+//! new one, which waits for no reader. Until that one is active, sealing returns `NoKeyForScope`. If the backend fails or the
+//! command is killed, `waxseal keys tick` goes on with it; so do the same command once more, and `waxseal keys rotate ID`. With `--no-successor` nothing
+//! takes its place by itself.
+//!
+//! *The backend.* Nothing is disabled there unless you say `--disable-at-backend`, since nothing can be re-wrapped out of a disabled KEK. If the backend does
+//! not do it, the key is revoked all the same; the same command tries it once more. The command names other keys of the ring that are the
+//! same KEK: revoke them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
 //! `--no-successor`, and create a key elsewhere.
+//!
+//! *Afterwards.* `waxseal ring status` shows what is exposed: each key that was revoked and is not destroyed, since when, and whether another one is in its
+//! place. `waxseal census` counts what is under it. A program that has to let its users authenticate again has
+//! [`Hook::on_revoke`](crate::ring::Hook::on_revoke).
+//!
+//! A leaked key opens what was copied before, whatever the ring says: what was under it is to be counted as known.
+//!
+//! Script: `docs/runbooks/ring-revoke`.
 //!
 //! # Retirement
 //!

@@ -172,6 +172,9 @@ fn key_of_now(key: &KeyRecord, now: Time, cooling_off: Time) -> Result<Option<Ke
     if let Some(canary) = &mut next.canary {
         canary.since = canary.since.min(now);
     }
+    if key.state == State::Compromised {
+        next.next_rotation = next.next_rotation.map(|date| date.min(now));
+    }
     if is_late(next.activated) {
         next.activated = Some(now);
         let due = key.cadence.after(now)?;

@@ -1,4 +1,4 @@
-//! A key ring in SQLite and PostgreSQL, with keys in real backends: a year of it, and processes that are killed. Each test runs in
+//! A key ring in SQLite and PostgreSQL, with keys in real backends: a year of it, processes that are killed, and keys that leak. Each test runs in
 //! a copy of this program, with the variables that its backends read.
 #![allow(
     clippy::unwrap_used,
@@ -8,8 +8,10 @@
     missing_docs
 )]
 
+mod line;
 mod places;
 mod processes;
+mod revocation;
 mod values;
 mod year;
 
@@ -23,11 +25,17 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// Names the test that this copy of the program is for.
 const ALONE: &str = "WAXSEAL_TEST_ALONE";
 
-const TESTS: [(&str, fn()); 4] = [
+const TESTS: [(&str, fn()); 7] = [
     ("year::on_sqlite", year::on_sqlite),
     ("year::on_postgres", year::on_postgres),
     ("processes::on_sqlite", processes::on_sqlite),
     ("processes::on_postgres", processes::on_postgres),
+    ("revocation::on_sqlite", revocation::on_sqlite),
+    ("revocation::on_postgres", revocation::on_postgres),
+    (
+        "revocation::without_the_database",
+        revocation::without_the_database,
+    ),
 ];
 
 /// Runs a test in a copy of this program, and prints what was skipped there.
@@ -45,6 +53,9 @@ fn alone(name: &str) -> Result<(), Failed> {
 fn main() -> ExitCode {
     if processes::is_worker() {
         return processes::work();
+    }
+    if revocation::is_reader() {
+        return revocation::read();
     }
     if let Some(name) = std::env::var_os(ALONE) {
         let (_, test) = TESTS.iter().find(|(known, _)| name == **known).unwrap();

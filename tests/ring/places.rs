@@ -8,6 +8,7 @@ use waxseal::ring::{Inventory, UriBackends};
 use waxseal::testing::{ClockedInventory, SimulatedRuntime};
 use waxseal_sql::{PostgresConfig, PostgresInventory, SqliteInventory};
 
+use crate::line::Line;
 use crate::live::{address, unique, variable};
 
 const REGION: &str = "eu-central-1";
@@ -116,6 +117,18 @@ impl Store {
             Self::Sqlite(path) => Arc::new(block_on(SqliteInventory::open(path.as_str())).unwrap()),
             Self::Postgres(..) => Arc::new(block_on(PostgresInventory::connect(self.server())).unwrap()),
         }
+    }
+
+    /// The same server at the end of a line.
+    pub(crate) fn behind_a_line(&self) -> (Line, Self) {
+        let Self::Postgres(url, ring) = self else {
+            panic!("it is a file")
+        };
+        let rest = url.split_once("://").unwrap().1;
+        let place = rest.split(['/', '?']).next().unwrap().rsplit('@').next().unwrap();
+        let line = Line::to(place);
+        let url = url.replace(place, &line.address.to_string());
+        (line, Self::Postgres(url, ring.clone()))
     }
 
     fn server(&self) -> PostgresConfig {

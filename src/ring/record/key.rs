@@ -214,7 +214,7 @@ pub struct KeyRecord {
     /// When it last became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated: Option<Time>,
-    /// When it is to be rotated.
+    /// When it is to be rotated. Of a key that was revoked: since when a successor is to take its place, until one has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
     /// When it was last deprecated.
@@ -306,6 +306,13 @@ impl KeyRecord {
         MAX_MOVES.saturating_sub(self.history.len())
     }
 
+    /// Returns the move by which it was revoked, with the ticket and the approver, if it ever was.
+    #[must_use]
+    pub fn revocation(&self) -> Option<&Move> {
+        let mut moves = self.history.iter();
+        moves.find(|made| made.to == State::Compromised && made.from != Some(State::Compromised))
+    }
+
     /// The wrap algorithm: the highest number for private use if the record names none.
     pub(crate) fn wrap_algorithm(&self) -> WrapAlgorithm {
         let name = self.algorithm.as_str();
@@ -382,7 +389,8 @@ impl Record for KeyRecord {
     fn due(&self) -> Option<Time> {
         match self.state {
             State::Pending if !self.staged => Some(self.created),
-            State::Active => self.next_rotation,
+            // What was revoked while it was active is due for a successor.
+            State::Active | State::Compromised => self.next_rotation,
             State::Deprecated => self.retirement_due,
             State::Destroying => match &self.destruction_telling {
                 Some(telling) if self.destruction_cancelled.is_some() || !self.destruction_told => {

@@ -7,6 +7,7 @@ use super::intents::Plan;
 use super::moves::{Said, linked, moved};
 use super::preset::KeyKind;
 use super::probe::{Resolved, check_enabled, named};
+use super::revoke::filled;
 use super::rotate::Rollout;
 use super::{Labels, Moved, RingAdmin, refused};
 use crate::key::{KekState, Versions};
@@ -177,6 +178,7 @@ impl RingAdmin {
                 }
                 let key = moved(&key, State::Active, &said)?;
                 draft.put(&key)?;
+                filled(view, &key, draft)?;
                 Ok(key)
             })
             .await?;
@@ -264,6 +266,9 @@ impl RingAdmin {
                 }
                 for key in &keys {
                     draft.put(key)?;
+                    if key.state == State::Active {
+                        filled(view, key, draft)?;
+                    }
                 }
                 Ok(keys)
             })

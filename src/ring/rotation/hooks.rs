@@ -34,6 +34,16 @@ pub trait Hook: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Is told that a key was revoked, while its successor is made: to end sessions, and to let everybody authenticate again. The key is
+    /// compromised already, and nothing waits for the hook. [`after_move`](Self::after_move) comes after it.
+    ///
+    /// # Errors
+    /// An error is reported, and undoes nothing.
+    async fn on_revoke(&self, key: &KeyRecord, made: &Move) -> Result<()> {
+        let _ = (key, made);
+        Ok(())
+    }
+
     /// Is told of a move that was made.
     ///
     /// # Errors
@@ -73,6 +83,26 @@ impl RingAdmin {
             };
             refused(format!("a hook refuses the {what}: {why}")).with_source(error)
         })
+    }
+
+    /// Tells every hook that a key was revoked, then of the move, and returns what went wrong.
+    pub(super) async fn tell_of_revocation(&self, key: &KeyRecord) -> Vec<Error> {
+        let mut warnings = Vec::new();
+        let Some(made) = key.history.last() else {
+            return warnings;
+        };
+        for hook in &self.hooks {
+            let told = with_timeout(
+                &*self.runtime,
+                Some(self.hook_deadline),
+                hook.on_revoke(key, made),
+            );
+            if let Err(error) = told.await {
+                warnings.push(error);
+            }
+        }
+        warnings.extend(self.tell(key).await);
+        warnings
     }
 
     /// Tells every hook of a move, and returns what went wrong.

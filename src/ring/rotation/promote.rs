@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::destroy::words;
 use super::moves::{Said, linked, moved, noted};
 use super::readers::Reports;
+use super::revoke::{awaits_key, filled};
 use super::{Moved, RingAdmin, refused};
 use crate::key::KekState;
 use crate::ring::draft::Draft;
@@ -60,6 +61,9 @@ impl RingAdmin {
                     .await?;
                 Ok(self.done(&key).await)
             }
+            State::Compromised => Err(refused(format!(
+                "the key {id} is compromised, and stays so: only a deprecated or a retired key is reinstated"
+            ))),
             state => Err(refused(format!(
                 "the key {id} is {state}, and only a deprecated or a retired key is reinstated"
             ))),
@@ -167,9 +171,15 @@ impl RingAdmin {
             true => reason.to_owned(),
             false => format!("{reason} (without the report of: {})", reports.skipped.join(", ")),
         };
+<<<<<<< d71d4c7
         let mut done = self.activate(id, &reason, true).await?;
         done.warnings.extend(reports.warnings());
         Ok(done)
+=======
+        // Nobody is asked while nothing can be sealed because a key was revoked.
+        let asks = !awaits_key(&view, &key);
+        self.activate(id, &reason, asks).await
+>>>>>>> dev
     }
 
     /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked.
@@ -182,6 +192,9 @@ impl RingAdmin {
         let (view, key) = self.find(id).await?;
         self.probe_key(&key).await?;
         let before = view.active(&key.scope, &key.slot);
+        if let Some(before) = before.filter(|_| !asks) {
+            return Err(refused(format!("the key {} is active there by now", before.id)));
+        }
         if asks {
             self.ask_before_promote(&key, before.map(|before| &**before))
                 .await?;
@@ -199,7 +212,9 @@ impl RingAdmin {
                         key.state
                     )));
                 }
-                replace(key, before.as_ref(), reason, draft)
+                let replaced = replace(key, before.as_ref(), reason, draft)?;
+                filled(view, &replaced.0, draft)?;
+                Ok(replaced)
             })
             .await?;
         let mut warnings = match &before {

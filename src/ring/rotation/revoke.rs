@@ -1,13 +1,18 @@
 //! Keys that somebody else may have: out of use at once, and for good.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use super::moves::{Said, moved};
+use super::intents::under_way;
+use super::moves::{Said, linked, moved, noted};
 use super::rotate::Rollout;
 use super::same_kek::others;
 use super::{Moved, RingAdmin, refused};
+use crate::ring::draft::Draft;
 use crate::ring::record::KeyRecord;
-use crate::ring::view::no_such_key;
+use crate::ring::view::{View, no_such_key};
 use crate::ring::{RecordId, State};
 use crate::value::error::{Error, Result};
 
@@ -22,7 +27,7 @@ pub struct Revocation {
     /// Why.
     pub reason: String,
     /// Whether a successor takes the place of an active key. `true` by default; otherwise nothing can be sealed in its scope and slot
-    /// until somebody creates a key.
+    /// until somebody creates or promotes a key.
     pub successor: bool,
     /// Whether the backend disables the KEK, too. `false` by default: what is under a disabled KEK cannot be re-wrapped.
     pub disable_at_backend: bool,
@@ -42,15 +47,32 @@ impl Revocation {
     }
 }
 
+impl Revocation {
+    /// Before anything is done: the history would refuse it, too.
+    fn check(&self) -> Result<()> {
+        let of = [
+            ("ticket", &self.ticket),
+            ("approver", &self.approver),
+            ("reason", &self.reason),
+        ];
+        match of.into_iter().find(|(_, text)| text.trim().is_empty()) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::argument(format!(
+                "a revocation names its {name}, and this one is empty"
+            ))),
+        }
+    }
+}
+
 /// What a revocation has done. The key is compromised, whatever else failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// The move.
+    /// The move. If the key was compromised before, it is from there to there.
     pub moved: Moved,
     /// The key that took its place, if it was active and one did.
     pub successor: Option<RecordId>,
-    /// Why no successor took its place, although one was to: a tick goes on with what was begun.
+    /// Why no successor took its place, although one was to. A tick goes on with it, and so does the same revocation once more.
     pub without_successor: Option<Error>,
     /// Whether the backend has disabled the KEK.
     pub disabled: bool,
@@ -66,45 +88,64 @@ impl RingAdmin {
     /// `KeyRevoked` from then on.
     ///
     /// If the key was active, a successor takes its place: the pending key of its scope and slot if there is one, and else a new one. It is
-    /// probed, but waits for no reader and no hook, since without it nothing can be sealed there.
+    /// probed, but waits for no reader and no hook, since without it nothing can be sealed there: `NoKeyForScope` until then. That a successor
+    /// is to come is recorded together with the revocation. So if this process dies at any point, or the backend fails, a
+    /// [`tick`](Self::tick) goes on with it; the same revocation once more, or a [`rotate`](Self::rotate) of the key, does so at once.
+    /// Without a successor, nothing takes the place of the key by itself: a pending key becomes a staged one.
+    ///
+    /// Hooks are told after the commit, while the successor is made. They can delay or undo nothing.
+    ///
+    /// To revoke a key that is compromised already is no error: it does what is left of it, and adds nothing to the history.
     ///
     /// # Errors
-    /// `LifecycleRefused` if the key is being destroyed, is destroyed, or is revoked already. What fails after that is in [`Revoked`].
+    /// `LifecycleRefused` if the key is destroyed, or is being destroyed: it opens nothing then, and can be revoked after the destruction was
+    /// canceled. `InvalidArgument` if ticket, approver or reason is empty or too long. What fails after the commit is in [`Revoked`].
     pub async fn revoke(&self, id: RecordId, revocation: &Revocation) -> Result<Revoked> {
+        revocation.check()?;
         let (_, key) = self.find(id).await?;
         let scopes = self.index_of(&key).await;
-        let (before, key, same_kek) = self
-            .change(&scopes, |view, draft| {
-                let key = view.key(id).ok_or_else(|| no_such_key(id))?;
-                let mut said = Said::new(draft, revocation.reason.as_str());
-                said.ticket = Some(revocation.ticket.clone());
-                said.approver = Some(revocation.approver.clone());
-                let next = moved(key, State::Compromised, &said)?;
-                draft.put(&next)?;
-                let same = others(view, key).filter(|other| other.state != State::Compromised);
-                let same: Vec<_> = same.map(|other| other.id).collect();
-                Ok::<(State, KeyRecord, Vec<RecordId>), Error>((key.state, next, same))
-            })
+        let committed = self
+            .change(&scopes, |view, draft| commit(view, draft, id, revocation))
             .await?;
+        let key = &committed.key;
+        let told = async {
+            match committed.is_new {
+                true => self.tell_of_revocation(key).await,
+                false => Vec::new(),
+            }
+        };
+        let succeeded = async {
+            match committed.is_succeeded {
+                true => Some(self.succeed(key, &revocation.reason).await),
+                false => None,
+            }
+        };
+        let (warnings, succeeded) = both(told, succeeded).await;
         let mut revoked = Revoked {
-            moved: self.done(&key).await,
+            moved: Moved::new(id, committed.before, key.state),
             successor: None,
             without_successor: None,
             disabled: false,
             not_disabled: None,
-            same_kek,
+            same_kek: committed.same_kek.clone(),
         };
-        if before == State::Active && revocation.successor {
-            match self.succeed(&key, &revocation.reason).await {
-                Ok(moved) => {
-                    revoked.successor = Some(moved.key);
-                    revoked.moved.warnings.extend(moved.warnings);
-                }
-                Err(error) => revoked.without_successor = Some(error),
+        revoked.moved.warnings = warnings;
+        match succeeded {
+            None => {}
+            Some(Ok(moved)) => {
+                revoked.successor = Some(moved.key);
+                revoked.moved.warnings.extend(moved.warnings);
             }
+            Some(Err(error)) => match self.find(id).await {
+                // Somebody else was faster.
+                Ok((view, key)) if view.active(&key.scope, &key.slot).is_some() => {
+                    revoked.successor = view.active(&key.scope, &key.slot).map(|active| active.id);
+                }
+                _ => revoked.without_successor = Some(error),
+            },
         }
         if revocation.disable_at_backend {
-            match self.disable(&key).await {
+            match self.disable(key).await {
                 Ok(()) => revoked.disabled = true,
                 Err(error) => revoked.not_disabled = Some(error),
             }
@@ -121,17 +162,31 @@ impl RingAdmin {
         }
     }
 
-    /// Puts another key in the place of one that was revoked.
-    async fn succeed(&self, key: &KeyRecord, reason: &str) -> Result<Moved> {
+    /// Puts another key in the place of one that was revoked: the one that waits, what somebody has begun, or a new one.
+    pub(super) async fn succeed(&self, key: &KeyRecord, reason: &str) -> Result<Moved> {
         let (view, _) = self.find(key.id).await?;
+        let key = view.key(key.id).ok_or_else(|| no_such_key(key.id))?;
+        if let Some(active) = view.active(&key.scope, &key.slot) {
+            return Err(refused(format!("the key {} is active in its place", active.id)));
+        }
         let is_next = |other: &&Arc<KeyRecord>| other.slot == key.slot && other.state == State::Pending;
-        if let Some(next) = view.keys(&key.scope).iter().find(is_next) {
+        let waiting = view.keys(&key.scope).iter().filter(is_next);
+        if let Some(next) = waiting.max_by_key(|next| (key.successor == Some(next.id), next.id)) {
             return self.take_over_slot(next.id, reason).await;
         }
-        let key = view.key(key.id).ok_or_else(|| no_such_key(key.id))?;
-        let plan = self.plan(key, Rollout::AtOnce, reason).await?;
-        let claim = self.begin(std::slice::from_ref(&plan)).await?.pop();
-        let claim = claim.ok_or_else(|| refused("nothing was begun"))?;
+        let mut begun = view.intents(&key.scope).iter();
+        let begun = begun.find(|intent| intent.slot == key.slot && intent.abandoned.is_none());
+        let claim = match begun {
+            Some(intent) => self
+                .take_over(intent)
+                .await?
+                .ok_or_else(|| under_way(intent, view.changed()))?,
+            None => {
+                let plan = self.plan(key, Rollout::AtOnce, reason).await?;
+                let claim = self.begin(std::slice::from_ref(&plan)).await?.pop();
+                claim.ok_or_else(|| refused("nothing was begun"))?
+            }
+        };
         let made = self.finish(&claim).await?.key;
         self.take_over_slot(made.id, reason).await
     }
@@ -140,4 +195,143 @@ impl RingAdmin {
         let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
         self.call(admin.disable(&key.provenance.kek()?)).await
     }
+}
+
+/// What the change of a revocation has done.
+struct Committed {
+    before: State,
+    key: KeyRecord,
+    /// Whether the key was not compromised before.
+    is_new: bool,
+    /// Whether a successor is to take its place.
+    is_succeeded: bool,
+    same_kek: Vec<RecordId>,
+}
+
+fn commit(view: &View, draft: &mut Draft<'_>, id: RecordId, revocation: &Revocation) -> Result<Committed> {
+    let key = view.key(id).ok_or_else(|| no_such_key(id))?;
+    if key.state == State::Destroying {
+        return Err(refused(format!(
+            "the key {id} is being destroyed, and opens nothing: cancel that first if it is to be revoked"
+        )));
+    }
+    let mut said = Said::new(draft, revocation.reason.as_str());
+    said.ticket = Some(revocation.ticket.clone());
+    said.approver = Some(revocation.approver.clone());
+    let is_new = key.state != State::Compromised;
+    let is_vacated = key.state == State::Active || is_lost(view, key);
+    let is_succeeded = is_vacated && revocation.successor;
+    let mut next = match is_new {
+        true => moved(key, State::Compromised, &said)?,
+        // Only that it is to be succeeded after all is new.
+        false if is_succeeded && !awaits_successor(key) => noted(key, &said)?,
+        false => key.as_ref().clone(),
+    };
+    if is_succeeded {
+        next.next_rotation = next.next_rotation.or(Some(said.at));
+    }
+    if next.revision != key.revision {
+        draft.put(&next)?;
+    }
+    if key.state == State::Active && !revocation.successor {
+        stage_all(view, key, draft)?;
+    }
+    if key.state == State::Pending {
+        // Nothing follows the active key anymore.
+        let before = key.predecessor.and_then(|before| view.key(before));
+        if let Some(before) = before.filter(|before| before.successor == Some(id)) {
+            let mut before = linked(before);
+            before.successor = None;
+            draft.put(&before)?;
+        }
+    }
+    let same = others(view, key).filter(|other| other.state != State::Compromised);
+    Ok(Committed {
+        before: key.state,
+        key: next,
+        is_new,
+        is_succeeded,
+        same_kek: same.map(|other| other.id).collect(),
+    })
+}
+
+/// Lets what waits in the slot of a key, or is being made, wait until somebody promotes it.
+fn stage_all(view: &View, key: &KeyRecord, draft: &mut Draft<'_>) -> Result<()> {
+    let is_next = |other: &&Arc<KeyRecord>| other.slot == key.slot && other.state == State::Pending;
+    for next in view.keys(&key.scope).iter().filter(is_next) {
+        if !next.staged {
+            let mut next = linked(next);
+            next.staged = true;
+            draft.put(&next)?;
+        }
+    }
+    let begun = view.intents(&key.scope).iter();
+    for intent in begun.filter(|intent| intent.slot == key.slot && intent.abandoned.is_none()) {
+        if !intent.stage {
+            let mut intent = intent.clone();
+            intent.revision += 1;
+            intent.stage = true;
+            draft.put(&intent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a key was revoked, and another one is to take its place.
+pub(super) fn awaits_successor(key: &KeyRecord) -> bool {
+    key.state == State::Compromised && key.next_rotation.is_some()
+}
+
+/// Whether a slot has lost its key by a revocation, and another one is to take its place.
+pub(super) fn awaits_key(view: &View, of: &KeyRecord) -> bool {
+    let mut keys = view.keys(&of.scope).iter();
+    view.active(&of.scope, &of.slot).is_none() && keys.any(|key| key.slot == of.slot && awaits_successor(key))
+}
+
+/// Whether a key was the last one of its slot, and was revoked.
+pub(super) fn is_lost(view: &View, key: &KeyRecord) -> bool {
+    let of_slot = |other: &&Arc<KeyRecord>| other.slot == key.slot && other.activated.is_some();
+    let last = view.keys(&key.scope).iter().filter(of_slot);
+    let last = last.max_by_key(|other| (other.activated, other.id));
+    key.state == State::Compromised
+        && view.active(&key.scope, &key.slot).is_none()
+        && last.is_some_and(|last| last.id == key.id)
+}
+
+/// Another key is active in the slot: nobody waits for one anymore.
+pub(super) fn filled(view: &View, by: &KeyRecord, draft: &mut Draft<'_>) -> Result<()> {
+    let keys = view.keys(&by.scope).iter();
+    for lost in keys.filter(|key| key.slot == by.slot && awaits_successor(key)) {
+        let mut lost = linked(lost);
+        lost.next_rotation = None;
+        lost.successor = Some(by.id);
+        draft.put(&lost)?;
+    }
+    Ok(())
+}
+
+/// Does two things at once.
+async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|task| {
+        if first.is_none()
+            && let Poll::Ready(done) = one.as_mut().poll(task)
+        {
+            first = Some(done);
+        }
+        if second.is_none()
+            && let Poll::Ready(done) = other.as_mut().poll(task)
+        {
+            second = Some(done);
+        }
+        match (first.take(), second.take()) {
+            (Some(first), Some(second)) => Poll::Ready((first, second)),
+            (one, other) => {
+                (first, second) = (one, other);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }

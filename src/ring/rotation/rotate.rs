@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::intents::{Claim, under_way};
 use super::moves::{Said, noted};
 use super::orphans::Orphan;
+use super::revoke::{awaits_key, awaits_successor, is_lost};
 use super::{RingAdmin, refused};
 use crate::ring::record::KeyRecord;
 use crate::ring::view::{View, no_such_key};
@@ -103,7 +104,7 @@ pub struct Unfinished {
 
 impl RingAdmin {
     /// Rotates keys. A successor is made at the backend: a new version where an unwrap proves which version did it, else a new KEK
-    /// beside the old one.
+    /// beside the old one. A key that was active when it was revoked, and that no other key has followed, is rotated as well.
     ///
     /// # Errors
     /// `NoKeyForScope` if the scope has no active key; `LifecycleRefused` if the key is not active, or its successor waits already;
@@ -211,13 +212,17 @@ impl RingAdmin {
             }
             Target::Slot(scope, slot) => {
                 let view = self.read(std::slice::from_ref(scope)).await?;
-                let active = view.active(scope, slot).ok_or_else(|| none(scope))?;
-                Ok(vec![Arc::clone(active)])
+                let mut lost = view.keys(scope).iter();
+                let lost = lost.find(|key| key.slot == *slot && awaits_successor(key));
+                let key = view.active(scope, slot).or(lost).ok_or_else(|| none(scope))?;
+                Ok(vec![Arc::clone(key)])
             }
             Target::Scope(scope) => {
                 let view = self.read(std::slice::from_ref(scope)).await?;
-                let active = view.keys(scope).iter().filter(|key| key.state == State::Active);
-                let active: Vec<_> = active.cloned().collect();
+                let is_meant = |key: &&Arc<KeyRecord>| {
+                    key.state == State::Active || awaits_successor(key) && awaits_key(&view, key)
+                };
+                let active: Vec<_> = view.keys(scope).iter().filter(is_meant).cloned().collect();
                 match active.is_empty() {
                     true => Err(none(scope)),
                     false => Ok(active),
@@ -256,7 +261,7 @@ impl RingAdmin {
     }
 }
 
-/// Refuses a key that is not active, and says who is at work on its successor.
+/// Refuses a key that neither is active nor was when it was revoked, and says who is at work on its successor.
 fn check_active(view: &View, key: &KeyRecord) -> Result<()> {
     if key.state == State::Active {
         return Ok(());
@@ -264,6 +269,7 @@ fn check_active(view: &View, key: &KeyRecord) -> Result<()> {
     let mut intents = view.intents(&key.scope).iter();
     match intents.find(|intent| intent.predecessor == Some(key.id) && intent.abandoned.is_none()) {
         Some(intent) => Err(under_way(intent, view.changed())),
+        None if is_lost(view, key) => Ok(()),
         None => Err(refused(format!(
             "the key {} is {}, and only an active key is rotated",
             key.id, key.state

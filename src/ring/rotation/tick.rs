@@ -8,6 +8,7 @@ use super::evidence::{EvidenceSource, Grounds};
 use super::orphans::Orphan;
 use super::readers::{Heard, NAMED};
 use super::retire::retirement_grounds;
+use super::revoke::awaits_successor;
 use super::rotate::Rollout;
 use super::telling::Progress;
 use super::verdict::{Action, Due, Seen, due_in};
@@ -144,7 +145,7 @@ impl RingAdmin {
         let key = view.key(due.key);
         let is_done = match due.action {
             Action::Recover => key.is_some(),
-            Action::Rotate => key.is_none_or(|key| key.state != State::Active),
+            Action::Rotate => key.is_none_or(|key| key.state != State::Active && !awaits_successor(key)),
             Action::Promote => key.is_none_or(|key| key.state != State::Pending),
             Action::Retire => key.is_none_or(|key| key.state != State::Deprecated),
             Action::Destroy => key.is_none_or(|key| key.state != State::Destroying),
@@ -192,6 +193,19 @@ impl RingAdmin {
                 let Some(key) = view.key(due.key) else {
                     return Ok(());
                 };
+                if key.state == State::Compromised {
+                    let said = key.history.iter().rev().find(|made| made.ticket.is_some());
+                    let reason = said.map_or(SCHEDULED, |made| made.reason.as_str());
+                    let moved = self.succeed(key, reason).await.map_err(Failure::after)?;
+                    tick.warnings.extend(moved.warnings);
+                    tick.done.push(Done {
+                        key: moved.key,
+                        action: Action::Rotate,
+                        from: None,
+                        to: moved.to,
+                    });
+                    return Ok(());
+                }
                 let keys = std::slice::from_ref(key);
                 let rotation = self.rotate_keys(keys, Rollout::AtOnce, &scheduled(key)).await?;
                 if let Some(unfinished) = rotation.unfinished.into_iter().next() {

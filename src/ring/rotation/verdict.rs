@@ -8,6 +8,7 @@ use super::RingAdmin;
 use super::evidence::EvidenceSource;
 use super::readers::{Heard, Reports};
 use super::retire::{check_retirement, retirement_grounds};
+use super::revoke::awaits_key;
 use crate::ring::clock::Agreed;
 use crate::ring::reader::too_many;
 use crate::ring::record::{KeyRecord, Record, Settings};
@@ -244,6 +245,15 @@ pub(super) fn due_in(
                 if let Some(since) = key.retirement_due.filter(|since| *since <= at) {
                     let (hindered, left) = retirement_hindered(key, view.settings(), at, evidence);
                     due.push(of(key.id, Action::Retire, since, hindered, left));
+                }
+            }
+            State::Compromised => {
+                if let Some(since) = key.next_rotation.filter(|since| *since <= at)
+                    && awaits_key(view, key)
+                    // What waits there takes its place, also if it was staged.
+                    && !matches!(rotation_hindered(view, key), Hindered::Busy)
+                {
+                    due.push(of(key.id, Action::Rotate, since, None, None));
                 }
             }
             State::Destroying => {

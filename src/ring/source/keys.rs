@@ -96,7 +96,7 @@ impl ScopeKeys {
             let Some(active) = &slot.active else {
                 // One wrap less than the scope demands would be a silent fallback.
                 return Err(Error::new(ErrorKind::NoKeyForScope).with_detail(format!(
-                    "no key of scope {} is active in slot {}, whose last one was compromised: create one, or close the slot",
+                    "no key of scope {} is active in slot {}, whose last one was revoked: rotate that one, promote or create another, or close the slot",
                     self.scope, slot.slot
                 )));
             };
@@ -140,8 +140,20 @@ impl ScopeKeys {
             turn_over: !self.wraps_like(former),
             end: Vec::new(),
         };
-        for key in former.keys().filter(|key| key.state.row().unwraps) {
+        for key in former.keys() {
             let now = self.keys().find(|now| now.id == key.id);
+            let was_revoked = now.is_some_and(|now| now.revocation().is_some()) && key.revocation().is_none();
+            if was_revoked {
+                // Whatever it was before, and whatever it has become: what names another version may be under it.
+                changes.end.push(Ended {
+                    kek: to_kek(key),
+                    any_version: true,
+                });
+                continue;
+            }
+            if !key.state.row().unwraps {
+                continue;
+            }
             if now.is_some_and(|now| now.state.row().unwraps && now.provenance == key.provenance) {
                 continue;
             }
@@ -340,10 +352,16 @@ fn refusal(key: &KeyRecord) -> Error {
         State::Destroying | State::Destroyed => ErrorKind::KeyDestroyed,
         _ => ErrorKind::KeyRetired,
     };
+    let what_then = match key.state {
+        State::Compromised => {
+            ", for good: it cannot be reinstated, and a re-wrap out of it takes a signed approval, which this version does not accept yet"
+        }
+        _ => "",
+    };
     Error::new(kind)
         .with_provider(key.provenance.provider.clone())
         .with_detail(format!(
-            "the key {} of scope {} is {}",
+            "the key {} of scope {} is {}{what_then}",
             key.id, key.scope, key.state
         ))
 }

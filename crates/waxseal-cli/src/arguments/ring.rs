@@ -438,7 +438,7 @@ pub(crate) struct Revoke {
     /// The reason, for the history of the key.
     #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: String,
-    /// Put no other key in its place. Nothing can be sealed there until somebody creates one.
+    /// Put no other key in its place. Nothing can be sealed there until somebody creates or promotes one.
     #[arg(long)]
     pub(crate) no_successor: bool,
     /// Disable it at its backend, too. What is under it cannot be re-wrapped until it is enabled there.

@@ -6,6 +6,7 @@ mod census;
 mod census_key;
 mod clock;
 mod explain;
+mod exposed;
 mod init;
 pub(crate) mod keys;
 mod profile;

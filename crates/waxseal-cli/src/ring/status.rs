@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use waxseal::ring::{Mark, STATES, Time};
 
+use super::exposed::Exposed;
 use super::{Opened, believing, each_readable, open, parsed, read_config, settings, show, table, wait};
 use crate::arguments::Check;
 use crate::failure::{Failure, Result};
@@ -14,13 +15,15 @@ use crate::report::{self, many};
 /// Whose heartbeats are shown.
 const LATELY: Duration = Duration::from_secs(3600);
 
-/// Shows the settings, how many keys there are, when something is due next, and who reads the ring.
+/// Shows the settings, how many keys there are, which are exposed, when something is due next, and who reads the ring.
 pub(crate) fn status(path: &Path) -> Result<()> {
     let ring = open(path)?;
     let view = wait(ring.reader.scopes(&[]))?;
     let mut counts = [0_usize; STATES.len()];
+    let mut exposed: Vec<Exposed> = Vec::new();
     let bad = each_readable(&ring.reader, |page| {
         for key in page.all_keys() {
+            exposed.extend(Exposed::of(key, page));
             let index = STATES.iter().position(|row| row.state == key.state);
             if let Some(count) = index.and_then(|index| counts.get_mut(index)) {
                 *count += 1;
@@ -63,6 +66,7 @@ pub(crate) fn status(path: &Path) -> Result<()> {
         "now": now.to_string(),
         "next": next.map(|next| next.to_string()),
         "keys": keys,
+        "exposed": exposed.iter().map(Exposed::to_json).collect::<Vec<_>>(),
         "settings": settings::to_json(view.settings()),
         "readers": readers,
     });
@@ -82,6 +86,9 @@ pub(crate) fn status(path: &Path) -> Result<()> {
                 row.state.name(),
                 many(u64::try_from(count).unwrap_or(u64::MAX), "key"),
             ));
+        }
+        for one in &exposed {
+            rows.push(("exposed", crate::failure::printable(&one.line())));
         }
         rows.extend(settings::shown(view.settings()));
         for beat in &beats {

@@ -139,6 +139,37 @@ fn rotated_rewrapped_and_retired_with_evidence() {
 }
 
 #[test]
+fn a_key_that_has_leaked_is_out_of_use_and_can_be_revoked_again() {
+    let (shell, first) = Shell::with_ring(&[]);
+    let arguments = [first.as_str(), "INC-7", "carol", "it was in a log", "data"];
+    let said = done(shell.runbook("ring-revoke", &arguments));
+    assert!(
+        said.contains("ticket INC-7") && said.contains("it was in a log"),
+        "{said}"
+    );
+    assert_eq!(shell.ids("compromised"), [first.as_str()]);
+    let active = shell.ids("active");
+    assert_eq!(active.len(), 1);
+    let opened = shell.tool(&["open", "--ring", "ring.toml", "--context", CONTEXT, "data/0.wax"]);
+    assert_eq!(opened.status.code(), Some(13));
+    assert!(shell.path(&format!("receipt-{first}.json")).exists());
+    // Nothing changes the second time.
+    done(shell.runbook("ring-revoke", &arguments));
+    assert_eq!(shell.ids("active"), active);
+    shell.seal(0);
+    // One that cannot be disabled is revoked all the same, and the script says that not all was done.
+    let arguments = [active[0].as_str(), "INC-8", "carol", "again"];
+    let output = shell.runbook_with("ring-revoke", &arguments, &[("DISABLE", "1")]);
+    let complained = failed(output);
+    assert!(complained.contains("run this again"), "{complained}");
+    assert_eq!(shell.ids("compromised").len(), 2);
+    // A key that is not there is not revoked.
+    let nobody = "01890000-0000-7000-8000-000000000000";
+    let complained = failed(shell.runbook("ring-revoke", &[nobody, "a", "b", "c"]));
+    assert!(complained.contains("is not revoked"), "{complained}");
+}
+
+#[test]
 fn nothing_is_retired_that_something_is_under() {
     let (shell, first) = Shell::with_ring(&["--overlap", "PT0S"]);
     done(shell.tool(&["keys", "rotate", "--scope", "/", "--reason", "test"]));
@@ -246,6 +277,7 @@ fn every_runbook_says_how_it_is_used() {
         "ring-canary",
         "ring-rollback",
         "ring-retire",
+        "ring-revoke",
         "ring-backup",
     ] {
         let output = shell.runbook(name, &[]);

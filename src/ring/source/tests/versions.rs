@@ -145,6 +145,34 @@ fn retirement_of_one_version_ends_no_lease_of_another() {
     assert_eq!(kind(handle.seal(b"", Aad::none())), ErrorKind::KeyRevoked);
 }
 
+/// What a stanza names is a claim: what says that it is under another version may be under this one.
+#[test]
+fn a_retired_version_that_is_revoked_ends_what_names_any_version() {
+    let bench = Bench::new();
+    let (mut one, fake) = bench.active("tenant/a", "a");
+    let ring = bench.open();
+    let sealer = ring.sealer().build().unwrap();
+    fake.rotate_now();
+    let mut two = bench.went(bench.key("tenant/a", &fake), &[Pending]);
+    bench.promote(&mut one, &mut two);
+    bench.go(&mut one, Retired);
+    bench.put(&[&one]);
+    block_on(ring.refresh()).unwrap();
+    let new = seal(&sealer, "a");
+    let new_opener = opener(&sealer, &new);
+    bench.go(&mut one, State::Compromised);
+    // By the time that it is read, it is being destroyed.
+    bench.go(&mut one, State::Destroying);
+    bench.put(&[&one]);
+    block_on(ring.refresh()).unwrap();
+    assert_eq!(kind(new_opener.open(&new, Aad::none())), ErrorKind::KeyRevoked);
+    // What is under the other version opens anew.
+    assert!(open(&sealer, &new, "a").is_ok());
+    let again = opener(&sealer, &new);
+    block_on(ring.refresh()).unwrap();
+    assert!(again.open(&new, Aad::none()).is_ok(), "it has ended once");
+}
+
 #[test]
 fn where_versions_are_not_proven_a_key_is_all_of_them() {
     let bench = Bench::new();

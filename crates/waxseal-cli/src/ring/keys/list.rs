@@ -53,7 +53,7 @@ pub(super) fn list(path: &Path, options: &List) -> Result<()> {
                     kek_of(key),
                     table::or_dash(key.activated),
                     table::or_dash(match key.state {
-                        State::Active => key.next_rotation,
+                        State::Active | State::Compromised => key.next_rotation,
                         State::Deprecated => key.retirement_due,
                         State::Destroying => key.destruction_due,
                         _ => None,

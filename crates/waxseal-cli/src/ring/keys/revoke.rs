@@ -42,12 +42,18 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
             "same_kek": revoked.same_kek.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
         || {
-            let mut text = format!("{} is {}, and was {}\n", moved.key, moved.to, moved.from);
+            let mut text = match moved.from == moved.to {
+                true => format!("{} is {} already\n", moved.key, moved.to),
+                false => format!("{} is {}, and was {}\n", moved.key, moved.to, moved.from),
+            };
             if let Some(successor) = revoked.successor {
                 text += &format!("{successor} is active in its place\n");
             }
             if let Some(error) = &revoked.without_successor {
-                text += &format!("no key is in its place yet: {}\n", printable(&error.to_string()));
+                text += &format!(
+                    "no key is in its place yet, and nothing can be sealed there: {}\n  `keys tick` goes on with it, and so does the same command\n",
+                    printable(&error.to_string())
+                );
             }
             if revoked.disabled {
                 text += "its backend has disabled it\n";

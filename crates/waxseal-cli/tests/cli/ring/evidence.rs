@@ -586,8 +586,74 @@ fn a_key_that_has_leaked_is_revoked_and_another_takes_its_place() {
     assert_eq!(run.code, 13, "{}", run.stderr);
     ring.seal("data/b.wax", "bob");
     assert_eq!(ring.open("data/b.wax").code, 0);
-    let said = ring.fails(8, &[&revoke[..], &["--yes"]].concat());
-    assert!(said.contains("compromised does not become compromised"), "{said}");
+    // The same once more changes nothing.
+    let again = ring.json(&[&revoke[..], &["--yes"]].concat());
+    let moved = &again["moves"][0];
+    assert_eq!(
+        (&moved["from"], &moved["to"]),
+        (&"compromised".into(), &"compromised".into())
+    );
+    let said = ring.fails(8, &["keys", "reinstate", &first, "--reason", "x"]);
+    assert!(said.contains("compromised, and stays so"), "{said}");
+    // A re-wrap does not use it.
+    let rewrap = [
+        &["rewrap", "--ring", "ring.toml"],
+        &CONTEXT[..],
+        &["--in-place", "data/a.wax"],
+    ]
+    .concat();
+    let said = ring.fails(13, &rewrap);
+    assert!(said.contains("approval"), "{said}");
+    // It is exposed until it is destroyed.
+    let exposed = ring.json(&["ring", "status"])["exposed"].clone();
+    let one = &exposed.as_array().unwrap()[0];
+    assert_eq!(
+        fields(one),
+        [
+            "actor", "approver", "kek", "key", "reason", "replaced", "scope", "since", "slot", "state",
+            "ticket"
+        ]
+    );
+    assert_eq!(
+        (&one["key"], &one["replaced"], &one["ticket"]),
+        (&first.as_str().into(), &true.into(), &"INC-7".into())
+    );
+}
+
+/// Nothing can be sealed, and everybody is told so and what to do.
+#[test]
+fn a_scope_whose_key_was_revoked_without_a_successor_is_named() {
+    let (ring, first) = Ring::with_key();
+    let revoke = [
+        "keys",
+        "revoke",
+        &first,
+        "--ticket",
+        "INC-7",
+        "--approver",
+        "carol",
+        "--reason",
+        "leaked",
+        "--yes",
+    ];
+    ring.json(&[&revoke[..], &["--no-successor"]].concat());
+    fs::write(ring.0.path("plain"), "hello").unwrap();
+    let seal = [
+        &["seal", "--ring", "ring.toml"],
+        &CONTEXT[..],
+        &["-o", "x.wax", "plain"],
+    ]
+    .concat();
+    let said = ring.fails(4, &seal);
+    assert!(said.contains("revoked"), "{said}");
+    assert_eq!(ring.run(&["keys", "tick"]).code, 11);
+    assert_eq!(ring.json(&["ring", "status"])["exposed"][0]["replaced"], false);
+    let shown = String::from_utf8(ring.run(&["ring", "status"]).stdout).unwrap();
+    assert!(shown.contains("nothing can be sealed there"), "{shown}");
+    // One after all.
+    let done = ring.json(&revoke);
+    assert_eq!(ring.state_of(&text(&done["successor"])), "active");
+    assert_eq!(ring.json(&["ring", "status"])["exposed"][0]["replaced"], true);
 }
 
 #[test]
