@@ -171,15 +171,11 @@ impl RingAdmin {
             true => reason.to_owned(),
             false => format!("{reason} (without the report of: {})", reports.skipped.join(", ")),
         };
-<<<<<<< d71d4c7
-        let mut done = self.activate(id, &reason, true).await?;
-        done.warnings.extend(reports.warnings());
-        Ok(done)
-=======
         // Nobody is asked while nothing can be sealed because a key was revoked.
         let asks = !awaits_key(&view, &key);
-        self.activate(id, &reason, asks).await
->>>>>>> dev
+        let mut done = self.activate(id, &reason, asks).await?;
+        done.warnings.extend(reports.warnings());
+        Ok(done)
     }
 
     /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked.
