@@ -158,7 +158,7 @@
 //! - It had read the ring at the revision with which the key stopped wrapping, or a later one. Revisions are signed and in order, so no clock can
 //!   change that.
 //! - Since then [`evidence_wait`](crate::ring::Settings::evidence_wait) had passed. Until then a process may still seal under the key:
-//!   one that has not read the ring since (`max_stale`, or `max_stale_open`, which is longer), with data keys that it holds (`lease_age`) and streams
+//!   one that has not read the ring since (`max_stale`), with data keys that it holds (`lease_age`) and streams
 //!   that it has begun (`stream_age`); and what was sealed may not be visible yet (`store_delay`). A tenth of `max_stale`, but at least 2 seconds, comes
 //!   on top for the change itself. With the defaults that is 1 hour, 6 minutes and 6 seconds, and the refusal of a receipt names each part. If you lower
 //!   one of these settings, evidence waits for what the former ones allowed as well. The end of an overlap (`retire = "overlap-end"`) waits for as long.

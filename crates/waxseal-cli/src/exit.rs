@@ -31,7 +31,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     ),
     (
         Exit::Usage as u8,
-        "the command line is invalid, or a value in it is; nothing was done",
+        "the command line is invalid, or a value in it or typed at a prompt is; nothing was done",
     ),
     (
         Exit::DoesNotOpen as u8,

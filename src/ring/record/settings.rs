@@ -155,8 +155,8 @@ impl Settings {
         &self.clock_corrections
     }
 
-    /// Returns how long after a key has stopped wrapping somebody may still seal under it, or a census may not see it: the greater of
-    /// `max_stale` and `max_stale_open`, `lease_age`, `stream_age`, `store_delay`, and what a change may take to arrive: a tenth of `max_stale`,
+    /// Returns how long after a key has stopped wrapping somebody may still seal under it, or a census may not see it:
+    /// `max_stale` (not `max_stale_open`: nothing is sealed for longer), `lease_age`, `stream_age`, `store_delay`, and what a change may take to arrive: a tenth of `max_stale`,
     /// but at least 2 and at most 60 seconds. Only a census that began after that counts. If former settings allowed more, it waits for
     /// those, too.
     ///
@@ -165,21 +165,13 @@ impl Settings {
     #[must_use]
     pub fn evidence_wait(&self) -> Duration {
         let parts = [
-            self.longest_stale().1.at_most(),
+            self.max_stale.at_most(),
             self.lease_age.at_most(),
             self.stream_age.at_most(),
             self.store_delay.at_most(),
             self.commit_time(),
         ];
         parts.into_iter().fold(Duration::ZERO, Duration::saturating_add)
-    }
-
-    /// The greater of the two, and its name.
-    fn longest_stale(&self) -> (&'static str, Period) {
-        match self.max_stale_open.at_most() > self.max_stale.at_most() {
-            true => ("max_stale_open", self.max_stale_open),
-            false => ("max_stale", self.max_stale),
-        }
     }
 
     /// How long a change may take from when its time was asked for until it is in the inventory. What waits for a move waits that much longer.
@@ -189,9 +181,9 @@ impl Settings {
 
     /// The parts of [`evidence_wait`](Self::evidence_wait), for people.
     pub(crate) fn parts_of_wait(&self) -> String {
-        let (stale, longest) = self.longest_stale();
         let mut text = format!(
-            "{stale} {longest} + lease_age {} + stream_age {} + store_delay {} + {} s for the change itself",
+            "max_stale {} + lease_age {} + stream_age {} + store_delay {} + {} s for the change itself",
+            self.max_stale,
             self.lease_age,
             self.stream_age,
             self.store_delay,

@@ -63,7 +63,7 @@ fn a_key_without_an_id_is_one_version_and_can_be_destroyed() {
     let clock = SimulatedRuntime::new();
     let inventory = MemoryInventory::with_runtime(Arc::new(clock.clone()));
     let authority = Arc::new(Authority::generate().unwrap());
-    let init = RingAdmin::init(&inventory, &authority, "test", |settings| {
+    let init = RingAdmin::init_with_runtime(&inventory, &clock, &authority, "test", |settings| {
         settings.cooling_off = "PT0S".parse().unwrap();
         settings.overlap = "PT0S".parse().unwrap();
     });
