@@ -1,6 +1,7 @@
 //! An inventory in front of another one.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -40,6 +41,11 @@ use crate::value::error::Result;
 pub trait InventoryLayer: Debug + Send + Sync {
     /// Returns the one behind it.
     fn inner(&self) -> &dyn Inventory;
+
+    /// As [`Inventory::behind`].
+    fn behind(&self) -> Duration {
+        self.inner().behind()
+    }
 
     /// As [`Inventory::revision`].
     async fn revision(&self) -> Result<u64> {
@@ -91,6 +97,11 @@ pub trait InventoryLayer: Debug + Send + Sync {
         self.inner().scopes_after(after, limit).await
     }
 
+    /// As [`Inventory::scopes_pending`].
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        self.inner().scopes_pending(after, limit).await
+    }
+
     /// As [`Inventory::beat`].
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         self.inner().beat(heartbeat).await
@@ -111,6 +122,10 @@ pub trait InventoryLayer: Debug + Send + Sync {
 
 #[async_trait]
 impl<L: InventoryLayer> Inventory for L {
+    fn behind(&self) -> Duration {
+        InventoryLayer::behind(self)
+    }
+
     async fn revision(&self) -> Result<u64> {
         InventoryLayer::revision(self).await
     }
@@ -149,6 +164,10 @@ impl<L: InventoryLayer> Inventory for L {
 
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         InventoryLayer::scopes_after(self, after, limit).await
+    }
+
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        InventoryLayer::scopes_pending(self, after, limit).await
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {

@@ -5,6 +5,10 @@ macro_rules! delegate {
     ($type:ty) => {
         #[async_trait::async_trait]
         impl waxseal::ring::Inventory for $type {
+            fn behind(&self) -> std::time::Duration {
+                self.0.behind()
+            }
+
             async fn revision(&self) -> waxseal::Result<u64> {
                 self.0.revision().await
             }
@@ -63,6 +67,14 @@ macro_rules! delegate {
                 limit: u32,
             ) -> waxseal::Result<Vec<waxseal::ring::Scope>> {
                 self.0.scopes_after(after, limit).await
+            }
+
+            async fn scopes_pending(
+                &self,
+                after: Option<&waxseal::ring::Scope>,
+                limit: u32,
+            ) -> waxseal::Result<Vec<waxseal::ring::Scope>> {
+                self.0.scopes_pending(after, limit).await
             }
 
             async fn beat(&self, heartbeat: &waxseal::ring::inventory::Heartbeat) -> waxseal::Result<()> {

@@ -107,6 +107,9 @@ impl PostgresConfig {
     /// Also reads a hot standby, as long as the last transaction that it has replayed was committed no longer than this ago, by the
     /// clocks of the two servers. By default a standby is refused.
     ///
+    /// What is read goes stale that much earlier, so that evidence waits for readers of a standby, too: `behind` must be shorter than the
+    /// `max_stale` of the ring, or no ring opens. A standby whose clock is behind that of its primary counts as one that is so much behind.
+    ///
     /// A change of the ring, a revocation, reaches a reader of the standby that much later. A primary on which nobody commits
     /// looks like one that is not followed: something has to commit there more often, such as the heartbeats of readers that are
     /// connected to it. Whoever reads a standby writes no heartbeats.
@@ -292,6 +295,10 @@ impl Connect for Server {
             ));
         }
         Ok(link)
+    }
+
+    fn behind(&self) -> Duration {
+        self.0.standby.unwrap_or_default()
     }
 
     fn is_current(&self, _: &PgLink) -> bool {

@@ -28,6 +28,11 @@ pub(crate) trait Connect: Debug + Send + Sync + 'static {
 
     async fn connect(&self) -> Result<Self::Link>;
 
+    /// How far behind the newest change what it reads may be.
+    fn behind(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether a connection leads to where a new one would.
     fn is_current(&self, link: &Self::Link) -> bool;
 
@@ -46,6 +51,7 @@ pub(crate) struct Store<C: Connect> {
     door: Door,
     /// The name of the database's kind, for errors.
     provider: String,
+    behind: Duration,
 }
 
 #[derive(Debug)]
@@ -101,6 +107,7 @@ impl<C: Connect> Store<C> {
         prepare: impl for<'a> FnOnce(&'a mut dyn Link) -> BoxFuture<'a, Result<()>> + Send + 'static,
     ) -> Result<Self> {
         let store = Self {
+            behind: connect.behind(),
             shared: Kept::new(Arc::new(Shared {
                 connect,
                 ring,
@@ -139,6 +146,10 @@ impl<C: Connect> Store<C> {
 
 #[async_trait]
 impl<C: Connect> Inventory for Store<C> {
+    fn behind(&self) -> Duration {
+        self.behind
+    }
+
     async fn revision(&self) -> Result<u64> {
         self.run(0, |link, ring| Box::pin(tables::revision(link, ring)))
             .await
@@ -211,6 +222,14 @@ impl<C: Connect> Inventory for Store<C> {
         let after = after.cloned();
         self.run(0, move |link, ring| {
             Box::pin(async move { tables::scopes_after(link, ring, after.as_ref(), limit).await })
+        })
+        .await
+    }
+
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        let after = after.cloned();
+        self.run(0, move |link, ring| {
+            Box::pin(async move { tables::scopes_pending(link, ring, after.as_ref(), limit).await })
         })
         .await
     }

@@ -214,6 +214,13 @@ impl Inventory for MemoryInventory {
         }))
     }
 
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        Ok(self.held().scopes(limit, |row| {
+            let is_next = after.is_none_or(|after| row.scope > *after);
+            (is_next && row.state == Some(State::Pending)).then_some(())
+        }))
+    }
+
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<()> {
         heartbeat.check()?;
         let mut heartbeat = heartbeat.clone();

@@ -10,6 +10,7 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -281,6 +282,11 @@ impl Change {
 /// *Bounds.* Every call ends by itself: an implementation has its own limit of time for connecting and for a call.
 #[async_trait]
 pub trait Inventory: Debug + Send + Sync {
+    /// Returns how far behind the newest change a read may be: what is read goes stale that much earlier. Nothing by default.
+    fn behind(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Returns the revision: one small read, several times a second. 0 if there is no ring.
     ///
     /// # Errors
@@ -345,6 +351,12 @@ pub trait Inventory: Debug + Send + Sync {
     /// # Errors
     /// As the [trait](Self) says.
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>>;
+
+    /// Returns the same of scopes that have a pending key.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>>;
 
     /// Writes a heartbeat, in the place of the one before. Needs no right to change the ring. An inventory may forget a heartbeat
     /// that is older than 30 days.

@@ -140,6 +140,8 @@ impl RingAdmin {
                 self.probe_kek(&made.provenance, made.description.algorithm)
                     .await?;
             }
+            // A hint. If a scope is missing, two scopes may record one version, which is destroyed only when no scope has it anymore: that is
+            // proven there.
             let scopes = self
                 .scopes_sharing(&intent.scope, &made.provenance.provider, &made.provenance.id)
                 .await?;
@@ -216,7 +218,10 @@ impl RingAdmin {
                         orphans: Vec::new(),
                     });
                 }
-                Outcome::Recorded(key, orphans) => return Ok(Finished { key, orphans }),
+                Outcome::Recorded(key, orphans) => {
+                    let orphans = self.proven(orphans).await;
+                    return Ok(Finished { key, orphans });
+                }
             }
         }
         Err(Error::new(ErrorKind::Conflict)

@@ -100,6 +100,26 @@ impl RingAdmin {
         Ok(orphans)
     }
 
+    /// Those of these orphans that no scope of the ring has as a key. None if that cannot be proven now: a later look finds them.
+    pub(super) async fn proven(&self, mut orphans: Vec<Orphan>) -> Vec<Orphan> {
+        if orphans.is_empty() {
+            return orphans;
+        }
+        match self.reader.whole().await {
+            Ok(view) => orphans.retain(|orphan| {
+                let mut keys = view.all_keys();
+                !keys.any(|key| {
+                    is_of(key, &orphan.provider, &orphan.kek) && key.provenance.version == orphan.version
+                })
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "what a rotation found beside its own version could not be compared with the whole ring");
+                orphans.clear();
+            }
+        }
+        orphans
+    }
+
     async fn stray_versions(&self, scope: &Scope, kek: &Provenance) -> Result<Vec<Orphan>> {
         let manager = self.call(self.backends.key(kek)).await?;
         if manager.capabilities().versions != Versions::Proven {
@@ -113,15 +133,22 @@ impl RingAdmin {
         let all = KekRef::new(&kek.provider, &kek.id, "")?;
         let versions = self.call(admin.describe_versions(&all)).await?;
         // After the backend was asked: what is recorded meanwhile is known.
-        let scopes = self.scopes_sharing(scope, &kek.provider, &kek.id).await?;
-        let view = self.read(&scopes).await?;
-        if view.all_intents().any(|intent| intent.abandoned.is_none()) {
+        // The whole ring: whoever hides a scope from the index would have its versions called strays, and somebody would destroy them.
+        let view = self.reader.whole().await?;
+        let is_sharing =
+            |of: &&Scope| *of == scope || view.keys(of).iter().any(|key| is_of(key, &kek.provider, &kek.id));
+        let mut intents = view
+            .scopes
+            .keys()
+            .filter(is_sharing)
+            .flat_map(|scope| view.intents(scope));
+        if intents.any(|intent| intent.abandoned.is_none()) {
             // One of them may be somebody's work.
             return Ok(Vec::new());
         }
         let known: BTreeSet<_> = view
             .all_keys()
-            .filter(|key| (&key.provenance.provider, &key.provenance.id) == (&kek.provider, &kek.id))
+            .filter(|key| is_of(key, &kek.provider, &kek.id))
             .map(|key| key.provenance.version.as_str())
             .collect();
         // The newest first: older than the oldest that is known is what was there before the ring.
@@ -135,4 +162,9 @@ impl RingAdmin {
             .map(|version| Orphan::version(kek, version.kek.version()))
             .collect())
     }
+}
+
+/// Whether a key is of this KEK, in whatever version.
+fn is_of(key: &KeyRecord, provider: &str, kek: &str) -> bool {
+    key.provenance.provider == provider && key.provenance.id == kek
 }

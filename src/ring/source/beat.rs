@@ -1,7 +1,7 @@
 //! Heartbeats: which revision this process has, and under which pending keys it could seal and open.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ use crate::value::secret::Dek;
 
 /// How many pending keys one heartbeat probes anew.
 const PROBES: usize = 256;
-/// How many scopes in which something is due one heartbeat looks at, and how many of them it reads.
-const DUE: u32 = 1024;
+/// How many scopes with a pending key one heartbeat asks for at once, how often, and how many of them it reads.
+const PAGE: u32 = 1024;
+const PAGES: usize = 16;
 const ELSEWHERE: usize = 64;
 /// For how long one heartbeat probes.
 const PROBING: Duration = Duration::from_secs(20);
@@ -31,13 +32,18 @@ const GOOD: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     opened: Mutex<HashMap<RecordId, Monotonic>>,
-    /// How often scopes that are not loaded were looked at.
-    turns: AtomicUsize,
+    /// After which scope the next heartbeat looks on for pending keys of scopes that are not loaded.
+    after: Mutex<Option<Scope>>,
     /// Whether a heartbeat is on its way.
     pub(super) beating: AtomicBool,
 }
 
 impl Probes {
+    fn after(&self) -> MutexGuard<'_, Option<Scope>> {
+        // It is replaced by one assignment.
+        self.after.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<RecordId, Monotonic>> {
         // Each change is one call of the map: nothing is half done.
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,10 +123,18 @@ impl Core {
             return Vec::new();
         };
         let mut pending = Vec::new();
-        for scope in self.due_elsewhere(named).await {
-            if self.runtime.now() >= begun + PROBING / 2 {
-                break;
+        let (scopes, end) = match with_timeout(&*self.runtime, Some(READ), self.elsewhere(named)).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the inventory does not say where a key is pending");
+                return Vec::new();
             }
+        };
+        for scope in scopes {
+            if self.runtime.now() >= begun + PROBING / 2 {
+                return pending;
+            }
+            *self.probes.after() = Some(scope.clone());
             let pulse = || Pulse::until(begun);
             match self.read(std::slice::from_ref(&scope)).await {
                 Ok(view) => {
@@ -132,33 +146,35 @@ impl Core {
                 }
             }
         }
+        *self.probes.after() = end;
         pending
     }
 
-    /// Scopes that this reader serves, in which something is due, and that are not loaded. The inventory's word for it is a hint: what
-    /// it does not name is not probed, and so not promoted.
-    async fn due_elsewhere(&self, named: &NamedReader) -> Vec<Scope> {
-        let due = async {
-            let now = self.inventory.now().await?;
-            self.inventory.scopes_due(now, DUE).await
-        };
-        let due = match with_timeout(&*self.runtime, Some(READ), due).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(%error, "the inventory does not say where something is due");
-                return Vec::new();
+    /// Scopes with a pending key that this reader serves and that are not loaded, from where the last heartbeat was: and after which one
+    /// the next goes on, `None` for the beginning. So each has its turn, however many there are. The inventory's word for it is a hint: what it
+    /// does not name is not probed, and so not promoted.
+    async fn elsewhere(&self, named: &NamedReader) -> Result<(Vec<Scope>, Option<Scope>)> {
+        let mut after = self.probes.after().clone();
+        let mut found = Vec::new();
+        for _ in 0..PAGES {
+            let page = self.inventory.scopes_pending(after.as_ref(), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            let state = self.lock();
+            for scope in page {
+                if named.serves(&scope) && state.scopes.peek(&scope).is_none() {
+                    found.push(scope.clone());
+                }
+                after = Some(scope);
+                if found.len() == ELSEWHERE {
+                    return Ok((found, after));
+                }
             }
-        };
-        let state = self.lock();
-        let is_elsewhere = |scope: &Scope| named.serves(scope) && state.scopes.peek(scope).is_none();
-        let mut elsewhere: Vec<Scope> = due.into_iter().filter(is_elsewhere).collect();
-        drop(state);
-        // Others each time: what others hinder stays in front.
-        let turn = self.probes.turns.fetch_add(1, Ordering::SeqCst);
-        let first = turn.wrapping_mul(ELSEWHERE) % elsewhere.len().max(1);
-        elsewhere.rotate_left(first);
-        elsewhere.truncate(ELSEWHERE);
-        elsewhere
+            drop(state);
+            if is_last {
+                return Ok((found, None));
+            }
+        }
+        Ok((found, after))
     }
 
     /// Wraps a DEK that nobody uses under a pending key, and unwraps it.

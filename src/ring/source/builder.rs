@@ -138,7 +138,7 @@ impl Builder {
     /// Reads the ring's head and settings, and begins to watch the inventory.
     ///
     /// # Errors
-    /// `Configuration` if the inventory holds no ring; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
+    /// `Configuration` if the inventory holds no ring, or may be behind for as long as `max_stale` or longer; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
     /// library; those of the [`Inventory`]; `TimedOut` if it does not answer within 5 seconds; `InvalidArgument` for a reader's name
     /// that is empty, longer than 255 bytes or has control characters, for a reader's key without a name, and for a period of zero; `Unavailable` if the ring
     /// can have no thread.
@@ -162,6 +162,13 @@ impl Builder {
         let begun = runtime.now();
         let read = self.trust.read(&*self.inventory, &[]);
         let view = with_timeout(&*runtime, Some(READ), read).await?;
+        let (behind, max_stale) = (self.inventory.behind(), view.settings().max_stale);
+        if behind >= max_stale.at_most() {
+            return Err(Error::configuration(format!(
+                "the inventory may be {} ms behind, and the ring's max_stale is {max_stale}: allow it less, or read the primary",
+                behind.as_millis()
+            )));
+        }
         let watches = self.options.watches;
         let managers = Managers::new(self.backends, Arc::clone(&runtime));
         let core = Core::new(self.trust, self.inventory, managers, self.options, &view, begun)?;

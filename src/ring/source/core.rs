@@ -79,6 +79,7 @@ impl Core {
     ) -> Result<Self> {
         let state = State {
             settings: Arc::clone(view.settings()),
+            behind: inventory.behind(),
             mark: view.mark(),
             head_read: begun,
             confirmed: begun,
@@ -172,7 +173,7 @@ impl Core {
             return Ok(is_fresh.then(|| Arc::clone(&entry.keys)));
         }
         let (revision, confirmed) = (state.mark.revision, state.confirmed);
-        let max_stale = need.max_stale(&state.settings);
+        let max_stale = need.max_stale(&state.settings, state.behind);
         match state.absent.get(scope) {
             Some((of, read)) if *of == revision && now < (*read).max(confirmed) + max_stale => {
                 Err(no_key(scope))
@@ -453,10 +454,10 @@ impl Core {
     fn confirm(&self, begun: Monotonic) {
         let mut state = self.lock();
         state.confirmed = state.confirmed.max(begun);
-        let (settings, revision) = (Arc::clone(&state.settings), state.mark.revision);
+        let (settings, revision, behind) = (Arc::clone(&state.settings), state.mark.revision, state.behind);
         for (_, entry) in &state.scopes {
             if entry.bad.is_none() && entry.as_of >= revision {
-                entry.keys.prolong(&settings, begun);
+                entry.keys.prolong(&settings, begun, behind);
             }
         }
     }

@@ -213,7 +213,7 @@ impl KeyRing {
         self.0.check_process()?;
         let known = self.0.known();
         let confirmed = self.0.runtime.now().0.saturating_sub(known.confirmed.0);
-        let is_stale = |need: Need| confirmed >= need.max_stale(&known.settings);
+        let is_stale = |need: Need| confirmed >= need.max_stale(&known.settings, self.0.inventory.behind());
         Ok(Status {
             mark: known.mark,
             confirmed,

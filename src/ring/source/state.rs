@@ -21,6 +21,8 @@ pub(super) enum Need {
 
 pub(super) struct State {
     pub(super) settings: Arc<Settings>,
+    /// How far behind the newest change what was read may be.
+    pub(super) behind: Duration,
     /// The newest head that was verified.
     pub(super) mark: Mark,
     pub(super) head_read: Monotonic,
@@ -69,7 +71,7 @@ impl State {
             self.absent.put(scope.clone(), (view.revision(), begun));
             return;
         }
-        keys.prolong(view.settings(), begun);
+        keys.prolong(view.settings(), begun, self.behind);
         let entry = Entry {
             keys,
             as_of: view.revision(),
@@ -83,9 +85,9 @@ impl State {
 }
 
 impl ScopeKeys {
-    pub(super) fn prolong(&self, settings: &Settings, begun: Monotonic) {
+    pub(super) fn prolong(&self, settings: &Settings, begun: Monotonic, behind: Duration) {
         for (need, pulse) in [(Need::Seal, &self.seals), (Need::Open, &self.opens)] {
-            pulse.prolong(begun + need.max_stale(settings));
+            pulse.prolong(begun + need.max_stale(settings, behind));
         }
     }
 }
@@ -98,11 +100,13 @@ impl Need {
         }
     }
 
-    pub(super) fn max_stale(self, settings: &Settings) -> Duration {
-        match self {
+    /// For how long what was read counts: it may have been that much behind already.
+    pub(super) fn max_stale(self, settings: &Settings, behind: Duration) -> Duration {
+        let longest = match self {
             Self::Seal => settings.max_stale.at_most(),
             Self::Open => settings.max_stale_open.at_most(),
-        }
+        };
+        longest.saturating_sub(behind)
     }
 }
 

@@ -136,5 +136,22 @@ pub(super) async fn what_is_due_is_found(subject: &Subject) -> Outcome {
         &subject.good("next_due", other.next_due().await)?,
         &None,
     )?;
+    let mut waiting = Vec::new();
+    for (number, of) in (1..).zip(["a", "c", "e"]) {
+        waiting.push(key(100 + number, of, State::Pending)?);
+    }
+    subject.good("a change", one.commit(&change(2, waiting)).await)?;
+    for (after, limit, expected) in [
+        (None, 9, &["a", "c", "e"][..]),
+        (Some("a"), 1, &["c"]),
+        (Some("e"), 9, &[]),
+    ] {
+        let after = after.map(scope).transpose()?;
+        let found = subject.good(
+            "scopes_pending",
+            other.scopes_pending(after.as_ref(), limit).await,
+        )?;
+        same("the scopes with a pending key", &found, &scopes(expected)?)?;
+    }
     PASSED
 }

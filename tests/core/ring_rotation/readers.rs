@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use waxseal::Result;
 use waxseal::ring::inventory::{Heartbeat, MemoryInventory};
 use waxseal::ring::{
-    Authority, Inventory, KeyRing, NamedReader, Reader, RecordId, RingAdmin, Rollout, State, Target, Time,
-    Trust, set_settings,
+    Authority, Inventory, KeyRing, NamedReader, Reader, RecordId, RingAdmin, Rollout, Scope, State, Target,
+    Time, Trust, set_settings,
 };
 use waxseal::testing::InventoryLayer;
 
@@ -322,4 +322,50 @@ fn a_flood_of_heartbeats_neither_hinders_nor_hides_readers_with_keys() {
             .iter()
             .any(|warning| warning.to_string().contains("ghost"))
     );
+}
+
+/// More is overdue than anybody looks at.
+#[derive(Debug)]
+struct Overdue(MemoryInventory);
+
+#[async_trait]
+impl InventoryLayer for Overdue {
+    fn inner(&self) -> &dyn Inventory {
+        &self.0
+    }
+
+    async fn scopes_due(&self, _: Time, limit: u32) -> Result<Vec<Scope>> {
+        let overdue = (0..limit.min(5_000)).map(|number| format!("overdue/{number}").parse());
+        overdue.collect()
+    }
+}
+
+#[test]
+fn a_reader_reaches_every_pending_key_however_much_else_is_due() {
+    let key = Arc::new(Authority::generate().unwrap());
+    let api = NamedReader::new("api").with_key(key.public());
+    let bench = Bench::with(|settings| {
+        settings.scope_template = "tenant/{tenant}".parse().unwrap();
+        settings.readers = vec![api];
+    });
+    let pending: Vec<RecordId> = (0..150)
+        .map(|number| {
+            let first = bench.key(&format!("tenant/{number}"), &format!("vault-transit:k{number}"));
+            hindered(&bench, first)
+        })
+        .collect();
+    let trust = Trust::new(bench.ring, bench.authority.public());
+    let inventory = Arc::new(Overdue(bench.inventory.clone()));
+    let ring = KeyRing::builder(trust, inventory, Arc::new(bench.fakes.clone()))
+        .runtime(Arc::new(bench.runtime.clone()))
+        .without_watching()
+        .reader("api")
+        .reader_key(Arc::clone(&key));
+    let ring = bench.run(ring.open()).unwrap();
+    for _ in 0..3 {
+        bench.run(ring.beat()).unwrap();
+    }
+    let ticked = tick(&bench);
+    assert_eq!((ticked.done.len(), ticked.refused.len()), (150, 0));
+    assert!(pending.iter().all(|key| bench.state(*key) == State::Active));
 }

@@ -49,6 +49,7 @@ create table waxseal_row (
 
 create unique index waxseal_row_active on waxseal_row (ring, scope, slot) where state = 'active';
 create index waxseal_row_scope on waxseal_row (ring, scope);
+create index waxseal_row_pending on waxseal_row (ring, scope) where state = 'pending';
 create index waxseal_row_kek on waxseal_row (ring, kek_provider, kek_id) where kek_id is not null;
 create index waxseal_row_due on waxseal_row (ring, due, scope) where due is not null;
 

@@ -51,7 +51,8 @@ impl PgLink {
             is_standby: record.int("is_standby")? != 0,
             behind: record
                 .optional_int("behind")?
-                .map(|behind| Duration::from_micros(u64::try_from(behind).unwrap_or(0))),
+                // Less than nothing: the clock here is behind that of the primary by that much or more.
+                .map(|behind| Duration::from_micros(behind.unsigned_abs())),
         })
     }
 }

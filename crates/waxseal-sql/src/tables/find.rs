@@ -81,3 +81,18 @@ pub(crate) async fn scopes_after(
     let values = [ring.into(), after, i64::from(limit).into()];
     scopes(&link.rows(&SCOPE, sql, &values).await?)
 }
+
+pub(crate) async fn scopes_pending(
+    link: &mut dyn Link,
+    ring: &str,
+    after: Option<&Scope>,
+    limit: u32,
+) -> Result<Vec<Scope>> {
+    let sql = fixed(
+        "select substr(scope, 1, 513) from (select distinct scope from waxseal_row \
+        where ring = $1 and state = 'pending' and scope > $2 order by scope limit $3) found order by scope",
+    );
+    let after = Value::Text(Some(after.map_or("", Scope::as_str)));
+    let values = [ring.into(), after, i64::from(limit).into()];
+    scopes(&link.rows(&SCOPE, sql, &values).await?)
+}

@@ -7,7 +7,7 @@ mod read;
 
 pub(crate) use beat::{beat, heartbeats};
 pub(crate) use commit::{commit, restore};
-pub(crate) use find::{next_due, scope_of, scopes_after, scopes_due, scopes_of_kek};
+pub(crate) use find::{next_due, scope_of, scopes_after, scopes_due, scopes_of_kek, scopes_pending};
 pub(crate) use read::read;
 
 use waxseal::Result;

@@ -165,6 +165,7 @@ async fn asked(link: impl Link, fill: &'static str, explain: &'static str) -> Ve
         10
     );
     assert_eq!(rows() - before, 33);
+    assert!(scopes_pending(link, "r", None, 10).await.unwrap().is_empty());
     let heartbeat = Heartbeat::new("r".to_owned(), "p".to_owned(), 1, Vec::new());
     beat(link, "r", &heartbeat).await.unwrap();
     for reader in [None, Some("r")] {
@@ -239,6 +240,7 @@ fn sqlite_finds_everything_by_an_index() {
         "waxseal_row_scope",
         "waxseal_row_kek",
         "waxseal_row_due",
+        "waxseal_row_pending",
         "waxseal_heartbeat_written",
     ] {
         assert!(uses(index), "{index}");

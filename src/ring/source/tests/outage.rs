@@ -35,6 +35,52 @@ fn setting() -> Setting {
     }
 }
 
+/// What it reads may be behind.
+#[derive(Debug)]
+struct Behind(Moody, Duration);
+
+#[async_trait]
+impl InventoryLayer for Behind {
+    fn inner(&self) -> &dyn Inventory {
+        &self.0
+    }
+
+    fn behind(&self) -> Duration {
+        self.1
+    }
+}
+
+#[test]
+fn what_may_be_behind_goes_stale_that_much_earlier() {
+    let bench = Bench::new();
+    let _ = bench.active("tenant/a", "a");
+    let moody = Moody::new(&bench);
+    let behind = |by| {
+        let inventory = Arc::new(Behind(moody.clone(), by));
+        block_on(bench.builder_on(inventory).open())
+    };
+    for by in [seconds(60), Duration::MAX] {
+        assert_eq!(kind(behind(by)), ErrorKind::Configuration);
+    }
+    let ring = behind(seconds(40)).unwrap();
+    let (plain, cached) = (uncached(&ring), ring.sealer().build().unwrap());
+    for sealer in [&plain, &cached] {
+        seal(sealer, "a");
+    }
+    moody.be(Mood::Away);
+    bench.runtime.advance(seconds(19));
+    for sealer in [&plain, &cached] {
+        seal(sealer, "a");
+    }
+    assert!(!ring.status().unwrap().is_stale_for_sealing);
+    bench.runtime.advance(seconds(1));
+    assert!(ring.status().unwrap().is_stale_for_sealing);
+    for sealer in [&plain, &cached] {
+        let error = block_on(sealer.seal(b"", &context("a"))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InventoryStale);
+    }
+}
+
 #[test]
 fn no_inventory_at_the_start_is_an_error() {
     let bench = Bench::new();
