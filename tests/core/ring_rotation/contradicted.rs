@@ -24,10 +24,10 @@ fn about(bench: &Bench, receipt: &CensusReceipt, key: RecordId) -> Evidence {
     evidence.unwrap().allowing_empty()
 }
 
-fn list(bench: &Bench, keys: Vec<AuthorityKey>) {
+fn list(bench: &Bench, keys: &[AuthorityKey]) {
     let reader = bench.reader(false);
     let set = set_settings(&reader, &bench.authority, "x", |settings| {
-        settings.census_keys.clone_from(&keys);
+        settings.census_keys = keys.to_vec();
     });
     bench.run(set).unwrap();
 }
@@ -67,12 +67,12 @@ fn destroying_takes_a_census_that_began_after_the_key_stopped_to_open() {
 fn evidence_of_a_census_key_that_was_removed_counts_for_nothing_however_long_ago_it_was_verified() {
     let bench = Bench::new();
     let counter = Authority::generate().unwrap();
-    list(&bench, vec![counter.public()]);
+    list(&bench, &[counter.public()]);
     let key = rotated(&bench, VERSIONED);
     bench.runtime.advance(2 * DAY);
     let receipt = census(&bench, &counter);
     let evidence = about(&bench, &receipt, key);
-    list(&bench, Vec::new());
+    list(&bench, &[]);
     let words = refused(bench.run(bench.admin().retire(key, Grounds::Evidence(&evidence), "x")));
     assert!(words.contains(&counter.public().to_string()), "{words}");
     struct Verified(Evidence);
@@ -86,7 +86,7 @@ fn evidence_of_a_census_key_that_was_removed_counts_for_nothing_however_long_ago
         .unwrap();
     assert_eq!((tick.done.len(), tick.refused.len()), (0, 1), "{tick:?}");
     assert_eq!(bench.state(key), State::Deprecated);
-    list(&bench, vec![counter.public()]);
+    list(&bench, &[counter.public()]);
     bench
         .run(bench.admin().retire(key, Grounds::Evidence(&evidence), "x"))
         .unwrap();
@@ -167,9 +167,9 @@ fn a_receipt_of_the_history_that_was_lost_does_not_count_for_the_one_that_goes_o
     bench.run(import(&trust, &restored.inventory, &export)).unwrap();
     // Not yet as far.
     assert!(lost.verify(&restored.view("/")).is_err());
-    list(&restored, vec![Authority::generate().unwrap().public()]);
+    list(&restored, &[Authority::generate().unwrap().public()]);
     while restored.view("/").revision() < lost.revision() {
-        list(&restored, vec![Authority::generate().unwrap().public()]);
+        list(&restored, &[Authority::generate().unwrap().public()]);
     }
     let view = restored.view("/");
     assert_eq!(view.revision(), lost.revision());

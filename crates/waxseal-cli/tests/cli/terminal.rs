@@ -227,7 +227,7 @@ fn a_passphrase_is_asked_for_twice_to_seal_and_once_to_open() {
     terminal.expect("once more: ");
     terminal.answer("CANARY wrods\n");
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("not the same"));
     assert!(!tool.path("new").exists());
 }
