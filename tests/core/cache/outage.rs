@@ -142,6 +142,8 @@ fn each_use_is_logged_and_no_context_is() {
         .with_writer(log.clone())
         .with_ansi(false)
         .finish();
+    // With a single subscriber, `tracing` asks that of whichever thread comes to an event first, and other tests have none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     tracing::subscriber::with_default(subscriber, || {
         let bench = Bench::with(Caching {
             outage: 10 * MINUTE,
