@@ -88,17 +88,9 @@ impl RingAdmin {
     /// Tells every hook that a key was revoked, then of the move, and returns what went wrong.
     pub(super) async fn tell_of_revocation(&self, key: &KeyRecord) -> Vec<Error> {
         let mut warnings = Vec::new();
-        let Some(made) = key.history.last() else {
-            return warnings;
-        };
-        for hook in &self.hooks {
-            let told = with_timeout(
-                &*self.runtime,
-                Some(self.hook_deadline),
-                hook.on_revoke(key, made),
-            );
-            if let Err(error) = told.await {
-                warnings.push(error);
+        if let Some(made) = key.history.last() {
+            for hook in &self.hooks {
+                warnings.extend(self.told(hook.on_revoke(key, made)).await);
             }
         }
         warnings.extend(self.tell(key).await);
@@ -108,20 +100,18 @@ impl RingAdmin {
     /// Tells every hook of a move, and returns what went wrong.
     pub(super) async fn tell(&self, key: &KeyRecord) -> Vec<Error> {
         let mut warnings = Vec::new();
-        let Some(made) = key.history.last() else {
-            return warnings;
-        };
-        for hook in &self.hooks {
-            let told = with_timeout(
-                &*self.runtime,
-                Some(self.hook_deadline),
-                hook.after_move(key, made),
-            );
-            if let Err(error) = told.await {
-                warnings.push(error);
+        if let Some(made) = key.history.last() {
+            for hook in &self.hooks {
+                warnings.extend(self.told(hook.after_move(key, made)).await);
             }
         }
         warnings
+    }
+
+    /// What went wrong, in the time that a hook has.
+    async fn told(&self, hook: impl Future<Output = Result<()>>) -> Option<Error> {
+        let told = with_timeout(&*self.runtime, Some(self.hook_deadline), hook).await;
+        told.err()
     }
 
     /// What a move that was made returns, when every hook was told.
