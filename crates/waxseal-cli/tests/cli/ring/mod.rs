@@ -5,6 +5,7 @@ pub(crate) mod aged;
 mod evidence;
 mod init;
 mod listings;
+mod moves;
 mod profiles;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
