@@ -24,11 +24,12 @@ mod pattern;
 mod private;
 #[cfg(test)]
 mod tests;
+mod text;
 mod written;
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use serde::Deserialize;
 
 pub use pattern::pattern_for;
 pub use private::AuthorityFile;
+pub(in crate::ring) use text::{from_toml, place, read_text};
 
 use super::inventory::check_reader;
 use super::profile::Profiles;
@@ -43,8 +45,6 @@ use super::{AuthorityKey, Inventory, KeyRing, KeyRingBuilder, Mark, RecordId, Tr
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
-/// The greatest length of the file in bytes.
-pub(in crate::ring) const MAX: usize = 1 << 20;
 /// The version of the file.
 const SCHEMA: u32 = 1;
 /// What a ring in a database is called, unless it has a name there.
@@ -214,13 +214,7 @@ impl RingConfig {
     /// # Errors
     /// `Configuration`, with line and column.
     pub fn parse(text: &str, folder: &Path, shown: &str) -> Result<Self> {
-        if text.len() > MAX {
-            return Err(Error::configuration(format!("{shown} has more than 1 MiB")));
-        }
-        let raw: Raw = toml::from_str(text).map_err(|error| {
-            let at = place(text, error.span().map_or(0, |span| span.start));
-            Error::configuration(format!("{shown}:{at}: {}", error.message().replace('\n', " ")))
-        })?;
+        let raw: Raw = from_toml(text, shown)?;
         let wrong = |key: &str, error: &Error| {
             let at = place(text, find_key(text, key));
             let detail = error.detail().unwrap_or("it is wrong").to_owned();
@@ -479,17 +473,6 @@ fn quoted(text: &str) -> Result<String> {
     Ok(quoted)
 }
 
-/// `LINE:COLUMN` of an offset.
-pub(in crate::ring) fn place(text: &str, offset: usize) -> String {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .map_or(1, |line| line.chars().count() + 1);
-    format!("{line}:{column}")
-}
-
 /// Where the value of a key begins.
 fn find_key(text: &str, key: &str) -> usize {
     let mut offset = 0;
@@ -502,46 +485,4 @@ fn find_key(text: &str, key: &str) -> usize {
         offset += line.len();
     }
     0
-}
-
-/// Reads a file that decides what this process believes or demands, and that nobody else may write.
-pub(in crate::ring) fn read_text(path: &Path, what: &str) -> Result<String> {
-    let failed = |error: io::Error| {
-        let detail = format!("cannot read the {what} {}: {}", path.display(), error.kind());
-        Error::configuration(detail).with_source(error)
-    };
-    // Before it is opened, which waits for ever on a pipe.
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Error::configuration(format!(
-            "the {what} {} is not a regular file",
-            path.display()
-        )));
-    }
-    let file = File::open(path).map_err(failed)?;
-    check_mode(&file.metadata().map_err(failed)?, path, what)?;
-    let mut text = String::new();
-    file.take(MAX as u64 + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    Ok(text)
-}
-
-#[cfg(unix)]
-fn check_mode(metadata: &fs::Metadata, path: &Path, what: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode();
-    if mode & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(Error::configuration(format!(
-        "the {what} {} can be written by others (mode {:03o}), who could make this process believe them; run chmod go-w on it",
-        path.display(),
-        mode & 0o777
-    )))
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &fs::Metadata, _: &Path, _: &str) -> Result<()> {
-    Ok(())
 }

@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::Profiles;
 use super::choice::{ScopePattern, check_name};
 use super::requirements::{Requirements, StoredContext, Wraps, class_of};
-use crate::ring::config::{MAX, place, read_text};
+use crate::ring::config::{from_toml, place, read_text};
 use crate::ring::{Period, Slot};
 use crate::value::error::{Error, Result};
 
@@ -78,13 +78,7 @@ impl Profiles {
     /// # Errors
     /// `Configuration`, with line and column.
     pub fn parse(text: &str, shown: &str) -> Result<Self> {
-        if text.len() > MAX {
-            return Err(Error::configuration(format!("{shown} has more than 1 MiB")));
-        }
-        let raw: Raw = toml::from_str(text).map_err(|error| {
-            let at = place(text, error.span().map_or(0, |span| span.start));
-            Error::configuration(format!("{shown}:{at}: {}", error.message().replace('\n', " ")))
-        })?;
+        let raw: Raw = from_toml(text, shown)?;
         of_raw(raw).map_err(|(offset, error)| {
             let detail = error.detail().unwrap_or("it is wrong");
             Error::configuration(format!("{shown}:{}: {detail}", place(text, offset)))
