@@ -61,15 +61,7 @@ pub async fn correct_clock(
             reason.len()
         )));
     }
-    let pen = Pen {
-        trust: reader.trust(),
-        inventory: &**reader.inventory(),
-        authority,
-        next: None,
-        actor,
-        runtime: reader.runtime(),
-        tolerance: Duration::ZERO,
-    };
+    let pen = reader.pen(authority, actor);
     let (from, to) = pen
         .change(&[], |view, draft| {
             let (from, to) = (view.changed(), draft.now());

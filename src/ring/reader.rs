@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::authority::Authority;
 use super::clock::{Agreed, Asked};
+use super::draft::Pen;
 use super::inventory::{Inventory, Row, Snapshot};
 use super::tree::{Digest, Leaf};
 use super::view::{ScopeView, Trust, View, no_such_key};
@@ -51,6 +54,19 @@ impl Reader {
     #[must_use]
     pub fn inventory(&self) -> &Arc<dyn Inventory> {
         &self.inventory
+    }
+
+    /// Returns what this authority makes changes with.
+    pub(crate) fn pen<'p>(&'p self, authority: &'p Authority, actor: &'p str) -> Pen<'p> {
+        Pen {
+            trust: &self.trust,
+            inventory: &*self.inventory,
+            authority,
+            next: None,
+            actor,
+            runtime: &*self.runtime,
+            tolerance: Duration::ZERO,
+        }
     }
 
     /// Returns the runtime.

@@ -1,7 +1,5 @@
 //! What an administrator does to a ring as a whole: its settings, and who may change it.
 
-use std::time::Duration;
-
 use super::Scope;
 use super::authority::Authority;
 use super::draft::{Draft, Pen};
@@ -35,13 +33,8 @@ pub async fn set_settings(
         settings.clock_tolerance.at_most()
     };
     let pen = Pen {
-        trust: reader.trust(),
-        inventory: &**reader.inventory(),
-        authority,
-        next: None,
-        actor,
-        runtime: reader.runtime(),
         tolerance,
+        ..reader.pen(authority, actor)
     };
     pen.change(&[], |view, draft| {
         let mut settings = view.settings().as_ref().clone();
@@ -85,13 +78,8 @@ pub async fn rotate_authority(
     let begun = reader.scopes(&[]).await?;
     if begun.authority() != next.public() {
         let pen = Pen {
-            trust: reader.trust(),
-            inventory: &**reader.inventory(),
-            authority: current,
             next: Some(next),
-            actor,
-            runtime: reader.runtime(),
-            tolerance: Duration::ZERO,
+            ..reader.pen(current, actor)
         };
         pen.change(&[], |view, draft| {
             if view.settings().authorities().len() > 1 {
@@ -105,15 +93,7 @@ pub async fn rotate_authority(
         })
         .await?;
     }
-    let pen = Pen {
-        trust: reader.trust(),
-        inventory: &**reader.inventory(),
-        authority: next,
-        next: None,
-        actor,
-        runtime: reader.runtime(),
-        tolerance: Duration::ZERO,
-    };
+    let pen = reader.pen(next, actor);
     for _ in 0..TRIES {
         // Nothing but the whole tree proves that no record is left that only the former authority has signed: a list of scopes may hide one,
         // and its records could be read by nobody after the last change. From the succession on, only the next authority signs, so what

@@ -308,9 +308,7 @@ fn read_some(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
 
 /// A text that a receipt has room for.
 fn shorten(text: &str) -> String {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default().to_owned()
+    text.get(..text.floor_char_boundary(MAX_TEXT))
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -208,8 +208,8 @@ pub(super) fn words(state: KekState) -> &'static str {
 
 /// A reason as long as a record takes it.
 fn short(reason: &str) -> String {
-    let end = (0..=reason.len().min(1024))
-        .rev()
-        .find(|end| reason.is_char_boundary(*end));
-    reason.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+    reason
+        .get(..reason.floor_char_boundary(1024))
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -51,7 +51,7 @@ pub use tick::{Done, Refused, Tick};
 pub use verdict::{Action, Due, Verdict};
 
 use super::clock::Asked;
-use super::draft::{Draft, Pen, first};
+use super::draft::{Draft, first};
 use super::inventory::Inventory;
 use super::record::{KeyRecord, Settings};
 use super::view::{Trust, View, no_such_key};
@@ -247,15 +247,7 @@ impl RingAdmin {
         scopes: &[Scope],
         decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
     ) -> Result<T> {
-        let pen = Pen {
-            trust: self.reader.trust(),
-            inventory: self.inventory(),
-            authority: &self.authority,
-            next: None,
-            actor: &self.actor,
-            runtime: self.reader.runtime(),
-            tolerance: Duration::ZERO,
-        };
+        let pen = self.reader.pen(&self.authority, &self.actor);
         pen.change(scopes, decide).await
     }
 
