@@ -1,5 +1,6 @@
 //! Scopes by what is in them.
 
+use sqlx::SqlStr;
 use waxseal::Result;
 use waxseal::ring::{RecordId, Scope, Time};
 
@@ -76,10 +77,7 @@ pub(crate) async fn scopes_after(
         "select substr(scope, 1, 513) from (select distinct scope from waxseal_row \
         where ring = $1 and scope > $2 order by scope limit $3) found order by scope",
     );
-    // No scope is empty.
-    let after = Value::Text(Some(after.map_or("", Scope::as_str)));
-    let values = [ring.into(), after, i64::from(limit).into()];
-    scopes(&link.rows(&SCOPE, sql, &values).await?)
+    page(link, sql, ring, after, limit).await
 }
 
 pub(crate) async fn scopes_pending(
@@ -92,6 +90,18 @@ pub(crate) async fn scopes_pending(
         "select substr(scope, 1, 513) from (select distinct scope from waxseal_row \
         where ring = $1 and state = 'pending' and scope > $2 order by scope limit $3) found order by scope",
     );
+    page(link, sql, ring, after, limit).await
+}
+
+/// What `sql` lists after a scope.
+async fn page(
+    link: &mut dyn Link,
+    sql: SqlStr,
+    ring: &str,
+    after: Option<&Scope>,
+    limit: u32,
+) -> Result<Vec<Scope>> {
+    // No scope is empty.
     let after = Value::Text(Some(after.map_or("", Scope::as_str)));
     let values = [ring.into(), after, i64::from(limit).into()];
     scopes(&link.rows(&SCOPE, sql, &values).await?)

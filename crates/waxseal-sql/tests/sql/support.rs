@@ -96,6 +96,11 @@ mod live {
             Some(database)
         }
 
+        /// Runs what makes connections of its own.
+        pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+            self.tokio.block_on(work)
+        }
+
         /// As the owner of everything.
         pub(crate) fn url(&self) -> String {
             let schema = &self.schema;

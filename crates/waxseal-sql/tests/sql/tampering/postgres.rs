@@ -156,12 +156,7 @@ async fn create(database: &Database) -> Arc<dyn Inventory> {
 #[test]
 fn each_column_that_is_changed_is_noticed_or_not_used() {
     let Some(database) = Database::new() else { return };
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    tokio.block_on(async {
+    database.block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let inventory = create(&database).await;
         let ring = ring(folder.path(), Arc::clone(&inventory)).await;
@@ -180,12 +175,7 @@ fn each_column_that_is_changed_is_noticed_or_not_used() {
 #[test]
 fn an_older_dump_of_a_schema_is_refused_by_whoever_has_seen_a_newer_one() {
     let Some(database) = Database::new() else { return };
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    tokio.block_on(async {
+    database.block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let inventory = create(&database).await;
         let ring = ring(folder.path(), Arc::clone(&inventory)).await;
