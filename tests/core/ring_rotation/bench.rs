@@ -14,7 +14,7 @@ use waxseal::key::{KekAdmin, KekDescription, KekTemplate};
 use waxseal::ring::inventory::{Change, Heartbeat, MemoryInventory, NodePath, Snapshot};
 use waxseal::ring::{
     Authority, Backends, Inventory, KeyRecord, KeySource, NewKey, Provenance, Reader, RecordId, RingAdmin,
-    Scope, Settings, Slot, State, Time, Trust, View,
+    Rollout, Scope, Settings, Slot, State, Target, Time, Trust, View,
 };
 use waxseal::runtime::Runtime;
 use waxseal::testing::{FakeKeyManager, InventoryLayer, SimulatedRuntime};
@@ -358,6 +358,12 @@ impl Bench {
     pub(super) fn key(&self, scope: &str, uri: &str) -> RecordId {
         let new = NewKey::new(scope.parse().unwrap(), KeySource::Existing(uri.to_owned()));
         self.run(self.admin().create(&new)).unwrap().key
+    }
+
+    /// Rotates one key, and returns its successor.
+    pub(super) fn rotate(&self, target: &Target, rollout: Rollout) -> RecordId {
+        let rotated = self.run(self.admin().rotate(target, rollout, "x")).unwrap();
+        rotated[0].key
     }
 
     pub(super) fn view(&self, scope: &str) -> View {

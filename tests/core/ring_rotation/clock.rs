@@ -328,14 +328,9 @@ fn a_ring_whose_time_is_ahead_waits_and_is_set_back_by_a_signed_act() {
     // It goes on, at the time that it has, and nothing is over before its time.
     bench
         .run(
-            bench.admin().set_canary(
-                bench
-                    .run(bench.admin().rotate(&Target::Key(staged), Rollout::Staged, "x"))
-                    .unwrap()[0]
-                    .key,
-                Some(5),
-                "x",
-            ),
+            bench
+                .admin()
+                .set_canary(bench.rotate(&Target::Key(staged), Rollout::Staged), Some(5), "x"),
         )
         .unwrap();
     assert!(bench.view("b").changed() > bench.now());

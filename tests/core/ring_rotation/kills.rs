@@ -228,10 +228,7 @@ fn moves_that_race_leave_one_active_key() {
     for polls in 1.. {
         let bench = Bench::new();
         let first = bench.key("/", VERSIONED);
-        let staged = bench
-            .run(bench.admin().rotate(&Target::Key(first), Rollout::Staged, "x"))
-            .unwrap()[0]
-            .key;
+        let staged = bench.rotate(&Target::Key(first), Rollout::Staged);
         let slow = bench.stopping();
         let mut work = pin!(slow.promote(staged, "slow"));
         let mut is_done = false;

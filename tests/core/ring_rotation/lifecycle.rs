@@ -311,10 +311,7 @@ fn several_targets_are_rotated_together_or_not_at_all() {
     for scope in ["a", "b", "c"] {
         bench.key(scope, VERSIONED);
     }
-    let waiting = bench
-        .run(bench.admin().rotate(&slot_of("c"), Rollout::Staged, "x"))
-        .unwrap()[0]
-        .key;
+    let waiting = bench.rotate(&slot_of("c"), Rollout::Staged);
     let versions = bench.versions(VERSIONED);
     for bad in ["c", "nowhere"] {
         let targets = [slot_of("a"), slot_of("b"), slot_of(bad)];

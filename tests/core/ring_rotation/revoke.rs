@@ -90,14 +90,8 @@ fn the_key_that_waits_takes_over_and_old_keys_need_nobody() {
     let bench = Bench::new();
     let first = bench.key("/", VERSIONED);
     let target = Target::Scope(Scope::root());
-    let second = bench
-        .run(bench.admin().rotate(&target, Rollout::AtOnce, "x"))
-        .unwrap()[0]
-        .key;
-    let staged = bench
-        .run(bench.admin().rotate(&target, Rollout::Staged, "x"))
-        .unwrap()[0]
-        .key;
+    let second = bench.rotate(&target, Rollout::AtOnce);
+    let staged = bench.rotate(&target, Rollout::Staged);
     let revoked = bench.run(bench.admin().revoke(first, &leak())).unwrap();
     assert!(revoked.successor.is_none());
     assert_eq!(
@@ -310,10 +304,7 @@ fn without_a_successor_what_waits_goes_on_waiting() {
     let bench = Bench::with(|settings| settings.readers = vec![NamedReader::new("billing")]);
     let key = bench.key("/", VERSIONED);
     let target = Target::Key(key);
-    let next = bench
-        .run(bench.admin().rotate(&target, Rollout::AtOnce, "x"))
-        .unwrap()[0]
-        .key;
+    let next = bench.rotate(&target, Rollout::AtOnce);
     bench.run(bench.admin().revoke(key, &alone)).unwrap();
     assert!(bench.run(bench.admin().tick(None)).unwrap().done.is_empty());
     assert_eq!(bench.states("/"), [State::Compromised, State::Pending]);
@@ -340,14 +331,8 @@ fn a_key_is_revoked_in_each_state_of_the_table() {
     let bench = Bench::new();
     let old = bench.key("/", VERSIONED);
     let target = Target::Scope(Scope::root());
-    let active = bench
-        .run(bench.admin().rotate(&target, Rollout::AtOnce, "x"))
-        .unwrap()[0]
-        .key;
-    let staged = bench
-        .run(bench.admin().rotate(&target, Rollout::Staged, "x"))
-        .unwrap()[0]
-        .key;
+    let active = bench.rotate(&target, Rollout::AtOnce);
+    let staged = bench.rotate(&target, Rollout::Staged);
     let revoked = bench.run(bench.admin().revoke(staged, &leak())).unwrap();
     assert_eq!((revoked.moved.from, revoked.successor), (State::Pending, None));
     assert_eq!(bench.record(active).successor, None, "nothing follows it anymore");
@@ -367,10 +352,7 @@ fn a_key_is_revoked_in_each_state_of_the_table() {
     // A key that was taken back is gone.
     let other = bench.key("b", PLAIN);
     let target = Target::Key(other);
-    let staged = bench
-        .run(bench.admin().rotate(&target, Rollout::Staged, "x"))
-        .unwrap()[0]
-        .key;
+    let staged = bench.rotate(&target, Rollout::Staged);
     bench.run(bench.admin().take_back(staged, "x")).unwrap();
     refused(bench.run(bench.admin().revoke(staged, &leak())));
     for (ticket, approver, reason) in [("", "b", "c"), ("a", " ", "c"), ("a", "b", "")] {
