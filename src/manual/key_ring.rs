@@ -61,8 +61,8 @@
 //! | pending | pre-activation | its canary share | yes | yes | active; deprecated (a canary that is rolled back); compromised; destroyed (if it never wrapped) |
 //! | active | active | yes | yes | yes | deprecated (when another key of its scope and slot becomes active, in the same change); retired (if its scope is shredded or closed, with an authorization); compromised |
 //! | deprecated | deactivated | no | yes | yes | retired (with evidence, or after the overlap if the settings say so); active (a reinstatement; the active key becomes deprecated in the same change); compromised |
-//! | retired | deactivated | no | no | with an approval | deprecated (a reinstatement); destroying (with evidence); compromised |
-//! | compromised | compromised | no | no | with an approval | destroying (with evidence) |
+//! | retired | deactivated | no | no | with an approval | deprecated (a reinstatement); destroying (with evidence, or because its scope was shredded); compromised |
+//! | compromised | compromised | no | no | with an approval | destroying (with evidence, or because its scope was shredded) |
 //! | destroying | deactivated | no | no | no | retired (cancelled, if it was retired); compromised (cancelled, if it was compromised); destroyed (when the backend says so, or an operator attests it) |
 //! | destroyed | destroyed | no | no | no |  |
 //!

@@ -11,11 +11,13 @@ pub mod evidence;
 mod id;
 pub mod inventory;
 mod lifecycle;
+mod line;
 pub mod profile;
 mod reader;
 mod record;
 mod rotation;
 mod scope;
+mod shred_receipt;
 mod source;
 mod time;
 mod transfer;
@@ -32,15 +34,16 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection,
-    Provenance, RetireBy, Settings, Telling,
+    BeforeShred, Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader,
+    Protection, Provenance, RetireBy, Settings, Telling, Tombstone,
 };
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
-    Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Target, Tick,
-    Unfinished, Verdict,
+    Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding,
+    Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
+pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};
 pub use time::{Period, Time};
 pub use transfer::import;

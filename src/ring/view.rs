@@ -10,7 +10,7 @@ use super::authority::AuthorityKey;
 use super::inventory::{Inventory, RecordKind, Row, Signed, Snapshot};
 use super::record::{
     HEAD, Head, Intent, KeyRecord, Provenance, READER, Record, SETTINGS, SUCCESSION, Settings, Succession,
-    invalid, needs_newer, of_body, verify,
+    Tombstone, invalid, needs_newer, of_body, verify,
 };
 use super::tree::{self, Digest, Leaf, Nodes};
 use super::{RecordId, Scope, Slot, State, Time};
@@ -286,6 +286,7 @@ pub struct View {
 pub(crate) struct ScopeView {
     keys: Vec<Arc<KeyRecord>>,
     intents: Vec<Intent>,
+    tombstone: Option<Arc<Tombstone>>,
     pub(crate) leaves: Vec<Leaf>,
     /// Who has signed which record.
     pub(crate) signers: BTreeMap<RecordId, [u8; 32]>,
@@ -328,6 +329,12 @@ impl ScopeView {
                     .keys
                     .push(Arc::new(KeyRecord::of_row(&row, ring, authorities)?)),
                 RecordKind::Intent => view.intents.push(Intent::of_row(&row, ring, authorities)?),
+                RecordKind::Tombstone => {
+                    let tombstone = Tombstone::of_row(&row, ring, authorities)?;
+                    if view.tombstone.replace(Arc::new(tombstone)).is_some() {
+                        return Err(named("is the second of its scope"));
+                    }
+                }
             }
         }
         if let Some(leaf) = missing.first() {
@@ -429,6 +436,20 @@ impl View {
     /// Returns every rotation under way that was asked for.
     pub fn all_intents(&self) -> impl Iterator<Item = &Intent> {
         self.scopes.values().flat_map(|scope| &scope.intents)
+    }
+
+    /// Returns the record that says that a scope was shredded, if it was, and was asked for.
+    #[must_use]
+    pub fn tombstone(&self, scope: &Scope) -> Option<&Arc<Tombstone>> {
+        self.scopes.get(scope).and_then(|scope| scope.tombstone.as_ref())
+    }
+
+    /// Refuses to let a key of a scope that was shredded come into use.
+    pub(crate) fn check_not_shredded(&self, scope: &Scope) -> Result<()> {
+        match self.tombstone(scope) {
+            None => Ok(()),
+            Some(tombstone) => Err(tombstone.no_new_key()),
+        }
     }
 
     /// Returns a key, if its scope was asked for.

@@ -5,6 +5,7 @@ mod intent;
 mod key;
 mod report;
 mod settings;
+mod tombstone;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub use intent::{Intent, IntentStep};
 pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};
 pub use report::NamedReader;
 pub use settings::{ClockCorrection, RetireBy, Settings};
+pub(crate) use tombstone::ShreddedBy;
+pub use tombstone::{BeforeShred, Tombstone};
 
 /// The version of records that this library writes and understands.
 pub(crate) const READER: u32 = 1;
@@ -104,6 +107,10 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     /// How the head names it while it is being destroyed.
     fn ending(&self) -> Option<Ending> {
         None
+    }
+    /// Whether it is a key that wraps or unwraps, or says that one is being made.
+    fn is_in_use(&self) -> bool {
+        false
     }
     /// When something is to be done about it.
     fn due(&self) -> Option<Time>;

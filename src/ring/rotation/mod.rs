@@ -29,6 +29,8 @@ mod retire;
 mod revoke;
 mod rotate;
 mod same_kek;
+mod shred;
+mod shred_cancel;
 mod telling;
 mod tick;
 mod verdict;
@@ -47,6 +49,7 @@ pub use orphans::Orphan;
 pub use preset::{KeyKind, Preset};
 pub use revoke::{Revocation, Revoked};
 pub use rotate::{Event, Rollout, Rotated, Rotation, Target, Unfinished};
+pub use shred::{Shredded, Shredding};
 pub use tick::{Done, Refused, Tick};
 pub use verdict::{Action, Due, Verdict};
 

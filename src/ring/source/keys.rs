@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
 use crate::key::Purpose;
 use crate::message::Pulse;
-use crate::ring::{KeyRecord, RewrappedFrom, Scope, Slot, State, View};
+use crate::ring::{KeyRecord, RewrappedFrom, Scope, Slot, State, Tombstone, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The keys of one scope, as a verified view showed them.
@@ -18,6 +18,8 @@ pub(super) struct ScopeKeys {
     /// All keys, by KEK.
     pub(super) keks: Vec<Arc<Kek>>,
     slots: Vec<SlotKeys>,
+    /// Whether the scope was shredded: then none of these is used.
+    shredded: Option<Arc<Tombstone>>,
     /// Stops if it is not known for too long that these are still the keys: for sealing, and for opening.
     pub(super) seals: Pulse,
     pub(super) opens: Pulse,
@@ -64,13 +66,25 @@ impl ScopeKeys {
             scope: scope.clone(),
             keks: keks.into_iter().map(Arc::new).collect(),
             slots,
+            shredded: view.tombstone(scope).cloned(),
             seals,
             opens,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.keks.is_empty()
+        self.keks.is_empty() && self.shredded.is_none()
+    }
+
+    /// Refuses a scope that was shredded.
+    ///
+    /// # Errors
+    /// `KeyDestroyed`, also while that can be cancelled.
+    pub(super) fn check_not_shredded(&self) -> Result<()> {
+        match &self.shredded {
+            None => Ok(()),
+            Some(tombstone) => Err(tombstone.no_key()),
+        }
     }
 
     fn keys(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
@@ -139,6 +153,7 @@ impl ScopeKeys {
         let mut changes = Changes {
             turn_over: !self.wraps_like(former),
             end: Vec::new(),
+            end_scope: self.shredded.is_some() && former.shredded.is_none(),
         };
         for key in former.keys() {
             let now = self.keys().find(|now| now.id == key.id);
@@ -176,6 +191,8 @@ pub(super) struct Changes {
     pub(super) turn_over: bool,
     /// Keys that unwrapped and do not any more.
     pub(super) end: Vec<Ended>,
+    /// The scope was shredded.
+    pub(super) end_scope: bool,
 }
 
 #[derive(Debug)]

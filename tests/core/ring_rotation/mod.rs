@@ -11,5 +11,7 @@ mod lifecycle;
 mod readers;
 mod retire;
 mod revoke;
+mod shred;
+mod shred_races;
 mod ticks;
 mod waits;

@@ -4,6 +4,7 @@ mod changes;
 mod many;
 mod outage;
 mod profiles;
+mod shredded;
 mod states;
 mod versions;
 mod watching;
