@@ -216,6 +216,11 @@
 //!
 //! Script: `docs/runbooks/ring-retire`.
 //!
+//! To make everything of a scope unreadable, whatever is under its keys, see [the page about shredding](crate::manual::shredding).
+//!
+//! `waxseal ring simulate` tells what `keys rotate`, `retire`, `revoke`, `destroy` or `shred` would do: which scopes it affects, how many envelopes by census receipts, which
+//! readers lag, what would refuse it, and when it would be due. It changes nothing and asks no key manager, so it needs neither the authority nor credentials.
+//!
 //! # Backup and restore
 //!
 //! `waxseal ring export FILE` writes the whole ring, from one moment, after it was verified. The export holds no secret: the KEKs stay in

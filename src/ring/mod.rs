@@ -38,8 +38,9 @@ pub use record::{
     Protection, Provenance, RetireBy, Settings, Telling, Tombstone,
 };
 pub use rotation::{
-    Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
-    Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding,
+    Action, Affected, AffectedScope, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind,
+    KeySource, LaggingReader, Moved, NewKey, Orphan, Preset, Refused, Revocation, Revoked, RingAdmin,
+    Rollout, Rotated, Rotation, Shredded, Shredding, Simulated, SimulatedCount, SimulatedMove, Simulation,
     Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};

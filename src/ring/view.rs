@@ -444,6 +444,11 @@ impl View {
         self.scopes.get(scope).and_then(|scope| scope.tombstone.as_ref())
     }
 
+    /// Returns the tombstones of all scopes that were asked for and shredded.
+    pub fn all_tombstones(&self) -> impl Iterator<Item = &Arc<Tombstone>> {
+        self.scopes.values().filter_map(|scope| scope.tombstone.as_ref())
+    }
+
     /// Refuses to let a key of a scope that was shredded come into use.
     pub(crate) fn check_not_shredded(&self, scope: &Scope) -> Result<()> {
         match self.tombstone(scope) {

@@ -169,7 +169,7 @@ pub(super) fn check_not_shredding(view: &View, key: &KeyRecord) -> Result<()> {
 }
 
 /// Refuses to destroy a KEK that is another key, too, under which something is or may be.
-fn check_unneeded(view: &View, key: &KeyRecord) -> Result<()> {
+pub(super) fn check_unneeded(view: &View, key: &KeyRecord) -> Result<()> {
     let is_needed = |other: &&std::sync::Arc<KeyRecord>| {
         !matches!(
             other.state,

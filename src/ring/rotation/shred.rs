@@ -206,7 +206,7 @@ impl RingAdmin {
 }
 
 /// Refuses to shred a scope whose keys another scope needs.
-fn check_alone(whole: &View, scope: &Scope) -> Result<()> {
+pub(super) fn check_alone(whole: &View, scope: &Scope) -> Result<()> {
     let own = whole
         .keys(scope)
         .iter()
@@ -259,9 +259,7 @@ fn begin(
         .filter(|key| key.state != State::Destroyed);
     let keys: Vec<&Arc<KeyRecord>> = keys.collect();
     if keys.is_empty() {
-        return Err(Error::new(ErrorKind::NoKeyForScope).with_detail(format!(
-            "the ring has no key of scope {scope} that is not destroyed: there is nothing to shred"
-        )));
+        return Err(nothing_to_shred(scope));
     }
     let mut said = Said::new(draft, shredding.reason.as_str());
     said.ticket = Some(shredding.ticket.clone());
@@ -300,7 +298,13 @@ fn begin(
     Ok((Arc::new(tombstone), done))
 }
 
-fn never_wrapped(key: &KeyRecord) -> bool {
+pub(super) fn nothing_to_shred(scope: &Scope) -> Error {
+    Error::new(ErrorKind::NoKeyForScope).with_detail(format!(
+        "the ring has no key of scope {scope} that is not destroyed: there is nothing to shred"
+    ))
+}
+
+pub(super) fn never_wrapped(key: &KeyRecord) -> bool {
     key.state == State::Pending && !key.has_wrapped
 }
 

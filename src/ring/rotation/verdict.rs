@@ -276,13 +276,13 @@ pub(super) fn due_in(
     due
 }
 
-enum Hindered {
+pub(super) enum Hindered {
     No,
     Busy,
     Yes(String),
 }
 
-fn rotation_hindered(view: &View, key: &KeyRecord) -> Hindered {
+pub(super) fn rotation_hindered(view: &View, key: &KeyRecord) -> Hindered {
     let mut intents = view.intents(&key.scope).iter();
     if intents.any(|intent| intent.slot == key.slot && intent.abandoned.is_none()) {
         return Hindered::Busy;

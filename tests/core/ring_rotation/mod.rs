@@ -13,5 +13,6 @@ mod retire;
 mod revoke;
 mod shred;
 mod shred_races;
+mod simulate;
 mod ticks;
 mod waits;

@@ -20,8 +20,8 @@ fn tombstone(bench: &Bench, of: &str, keys: Vec<RecordId>) -> Tombstone {
 fn bury(bench: &Bench, tombstone: &Tombstone) {
     let trust = bench.trust();
     let scopes = [tombstone.scope.clone()];
-    let buried = bench.pen(&trust).change(&scopes, |_, draft| draft.put(tombstone));
-    block_on(buried).unwrap();
+    let pen = bench.pen(&trust);
+    block_on(pen.change(&scopes, |_, draft| draft.put(tombstone))).unwrap();
 }
 
 /// The keys are active by their records. The tombstone is what counts.
@@ -131,14 +131,10 @@ fn a_scope_opens_again_when_the_tombstone_is_taken_away() {
     let trust = bench.trust();
     let scopes = [scope("tenant/a")];
     let next = bench.went(bench.key("tenant/a", &bench.fake("next")), &[State::Pending]);
-    let added = bench.pen(&trust).change(&scopes, |_, draft| draft.put(&next));
+    let pen = bench.pen(&trust);
+    let added = pen.change(&scopes, |_, draft| draft.put(&next));
     assert_eq!(kind(block_on(added)), ErrorKind::LifecycleRefused);
-    block_on(
-        bench
-            .pen(&trust)
-            .change(&scopes, |_, draft| draft.delete(&tombstone)),
-    )
-    .unwrap();
+    block_on(pen.change(&scopes, |_, draft| draft.delete(&tombstone))).unwrap();
     block_on(ring.refresh()).unwrap();
     fake.forget_calls();
     assert!(open(&sealer, &sealed, "a").is_ok());

@@ -5,9 +5,11 @@ mod moves;
 mod new;
 mod revoke;
 mod rotate;
+mod shred;
 mod tick;
 
 pub(super) use list::protection;
+pub(super) use shred::{tombstone_json, tombstone_line};
 
 use std::path::Path;
 
@@ -36,6 +38,8 @@ pub(crate) fn run(options: &Keys) -> Result<()> {
         KeysCommand::Retire(retire) => moves::retire(&path, actor, retire),
         KeysCommand::Revoke(revoke) => revoke::run(&path, actor, revoke),
         KeysCommand::Destroy(destroy) => moves::destroy(&path, actor, destroy),
+        KeysCommand::Shred(shred) => shred::run(&path, actor, shred),
+        KeysCommand::ShredReceipt(receipt) => shred::receipt_of(&path, actor, receipt),
         KeysCommand::Tick(tick) => tick::run(&path, actor, tick),
     }
 }
@@ -86,7 +90,7 @@ fn orphan_text(orphan: &Orphan) -> String {
 }
 
 /// Reads a receipt. It is believed only after it was verified.
-fn receipt(path: &Path) -> Result<CensusReceipt> {
+pub(super) fn receipt(path: &Path) -> Result<CensusReceipt> {
     use std::io::Read;
     let limit = waxseal::ring::evidence::MAX_RECEIPT as u64 + 1;
     let mut bytes = Vec::new();

@@ -10,6 +10,7 @@ mod profiles;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
+mod shred;
 
 use std::fs;
 
