@@ -7,6 +7,7 @@ mod init;
 mod listings;
 mod moves;
 mod profiles;
+mod receipts;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
