@@ -6,6 +6,7 @@ mod evidence;
 mod init;
 mod listings;
 mod moves;
+mod otherwise;
 mod profiles;
 mod receipts;
 mod refused;
