@@ -45,15 +45,17 @@ impl Core {
         let Some(wider) = self.wider(&own, wraps) else {
             return Ok(Ok(own));
         };
-        match self.fresh(&wider, need) {
-            Ok(Some(keys)) => Ok(Ok(Arc::new(own.served_by(&keys)))),
-            Ok(None) => Ok(Err(wider)),
-            Err(error) if error.kind() == ErrorKind::NoKeyForScope && own.is_vacant => {
-                Err(neither(scope, &wider))
-            }
+        let keys = match self.fresh(&wider, need) {
+            Ok(Some(keys)) => Some(keys).filter(|keys| !keys.is_vacant),
+            Ok(None) => return Ok(Err(wider)),
+            Err(error) if error.kind() == ErrorKind::NoKeyForScope => None,
+            Err(error) => return Err(error),
+        };
+        match keys {
+            Some(keys) => Ok(Ok(Arc::new(own.served_by(&keys)))),
+            None if own.is_vacant => Err(neither(scope, &wider)),
             // Its own keys may do: if not, the wrap is under no key that the ring knows.
-            Err(error) if error.kind() == ErrorKind::NoKeyForScope => Ok(Ok(own)),
-            Err(error) => Err(error),
+            None => Ok(Ok(own)),
         }
     }
 }

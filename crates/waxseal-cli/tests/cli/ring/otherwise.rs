@@ -111,7 +111,7 @@ fn a_scope_that_cannot_serve_is_refused() {
     );
     let said = ring.fails(4, &["ring", "status"]);
     assert!(
-        said.contains("ring.toml:") && said.contains("otherwise"),
+        said.contains("ring.toml:4:13") && said.contains("a scope is"),
         "{said}"
     );
 }
