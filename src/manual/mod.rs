@@ -16,6 +16,10 @@
     feature = "ring",
     doc = "| [`shredding`] | making all data of a tenant unreadable, and what that does not reach |"
 )]
+#![cfg_attr(
+    feature = "ring",
+    doc = "| [`tenants`] | a key for each tenant: scopes, and a wider scope for those without keys |"
+)]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
 //! | [`key_manager`] | how to connect another KMS or HSM |
 //! | [`performance`] | what to call, what to turn, and what it costs |
@@ -31,6 +35,8 @@ pub mod operating;
 pub mod profiles;
 #[cfg(feature = "ring")]
 pub mod shredding;
+#[cfg(feature = "ring")]
+pub mod tenants;
 pub mod threat_model;
 
 #[doc = include_str!("../../docs/PERFORMANCE.md")]

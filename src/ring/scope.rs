@@ -182,6 +182,22 @@ impl ScopeTemplate {
             .any(|segment| matches!(segment, Segment::Key(_)))
     }
 
+    /// Whether a scope may be that of some context.
+    pub(crate) fn may_make(&self, scope: &Scope) -> bool {
+        if self.segments.is_empty() {
+            return *scope == Scope::root();
+        }
+        let mut parts = scope.0.split('/');
+        let fits = |segment: &Segment| {
+            let part = parts.next().filter(|part| !part.is_empty());
+            part.is_some_and(|part| match segment {
+                Segment::Text(text) => text == part,
+                Segment::Key(_) => true,
+            })
+        };
+        self.segments.iter().all(fits) && parts.next().is_none()
+    }
+
     /// Returns the scope of a context.
     ///
     /// # Errors
@@ -326,6 +342,35 @@ mod tests {
             let scope = scope_of("{t}", &[("t", value)]).unwrap();
             assert_eq!(scope.parse::<Scope>().unwrap().as_str(), scope);
             assert_ne!(scope, "/");
+        }
+    }
+
+    #[test]
+    fn a_template_knows_which_scopes_it_makes() {
+        let may = |template: &str, scope: &str| {
+            let template: ScopeTemplate = template.parse().unwrap();
+            template.may_make(&scope.parse().unwrap())
+        };
+        for (template, scope) in [
+            ("/", "/"),
+            ("{t}", "acme"),
+            ("tenant/{t}", "tenant/acme"),
+            ("tenant/{t}/{e}", "tenant/acme/prod"),
+            ("a/b", "a/b"),
+        ] {
+            assert!(may(template, scope), "{template} {scope}");
+        }
+        for (template, scope) in [
+            ("/", "acme"),
+            ("{t}", "/"),
+            ("{t}", "a/b"),
+            ("tenant/{t}", "/"),
+            ("tenant/{t}", "tenant"),
+            ("tenant/{t}", "tenants/acme"),
+            ("tenant/{t}", "tenant/acme/prod"),
+            ("tenant/{t}/{e}", "tenant/acme"),
+        ] {
+            assert!(!may(template, scope), "{template} {scope}");
         }
     }
 

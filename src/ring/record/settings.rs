@@ -9,7 +9,7 @@ use super::{NamedReader, READER, invalid};
 use crate::ring::authority::AuthorityKey;
 use crate::ring::clock::{CHANGE, COMMIT};
 use crate::ring::evidence::Covered;
-use crate::ring::{Period, Preset, RecordId, ScopeTemplate, Time};
+use crate::ring::{Period, Preset, RecordId, Scope, ScopeTemplate, Time};
 use crate::value::error::{Error, Result};
 
 /// The greatest number of readers that may be demanded, and of keys of each kind.
@@ -77,6 +77,10 @@ pub struct Settings {
     /// Which scope a context belongs to.
     #[serde(default)]
     pub scope_template: ScopeTemplate,
+    /// Scopes whose keys may serve contexts whose own scope has never had a key, in processes that name one of them: see
+    /// [`KeyRingBuilder::otherwise`](crate::ring::KeyRingBuilder::otherwise). None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub otherwise: Vec<Scope>,
     /// For how long after the last successful read of the inventory a process seals. 60 seconds by default.
     pub max_stale: Period,
     /// For how long it opens. Not shorter than `max_stale`.
@@ -125,6 +129,7 @@ impl Settings {
             authorities: vec![authority],
             census_keys: Vec::new(),
             scope_template: ScopeTemplate::default(),
+            otherwise: Vec::new(),
             max_stale: "PT60S".parse()?,
             max_stale_open: "PT60S".parse()?,
             lease_age: "PT5M".parse()?,
@@ -285,6 +290,24 @@ impl Settings {
         self.clock_corrections.drain(..many);
     }
 
+    /// Refuses a scope that would serve others and is that of a context itself: whoever owns it would own keys of others.
+    fn check_otherwise(&self) -> Result<()> {
+        let scopes: BTreeSet<&Scope> = self.otherwise.iter().collect();
+        if scopes.len() < self.otherwise.len() || scopes.len() > MAX_LISTED {
+            return Err(Error::argument(format!(
+                "otherwise lists at most {MAX_LISTED} different scopes"
+            )));
+        }
+        match scopes.iter().find(|scope| self.scope_template.may_make(scope)) {
+            None => Ok(()),
+            Some(own) => Err(Error::argument(format!(
+                "otherwise names the scope {own}, which by the scope template {} is the scope of some context itself: name one that is of no context, \
+                 such as / or a path with another number of segments",
+                self.scope_template
+            ))),
+        }
+    }
+
     /// Refuses settings that contradict each other.
     ///
     /// # Errors
@@ -319,6 +342,7 @@ impl Settings {
             )));
         }
         self.must_cover.iter().try_for_each(Covered::check)?;
+        self.check_otherwise()?;
         if self.clock_corrections.len() > MAX_CORRECTIONS {
             return Err(invalid("there are too many corrections of the clock"));
         }

@@ -12,7 +12,7 @@ use crate::ring::clock::Agreed;
 use crate::ring::evidence::VerifiedReceipt;
 use crate::ring::record::KeyRecord;
 use crate::ring::view::{View, no_such_key};
-use crate::ring::{EvidenceSource, Grounds, Reader, RecordId, Scope, State, Time};
+use crate::ring::{Evidence, EvidenceSource, Grounds, Reader, RecordId, Scope, State, Time};
 use crate::value::error::{Error, Result};
 
 /// A move that is thought through.
@@ -183,6 +183,12 @@ impl<'l> Looks<'l> {
         }
     }
 
+    /// What the receipts say of a key together.
+    fn about(&self, key: &KeyRecord) -> Option<Evidence> {
+        let said = self.censuses.iter().filter_map(|census| census.about(key));
+        said.reduce(Evidence::and)
+    }
+
     fn would_move(&mut self, key: &KeyRecord, to: State, at: Option<Time>) {
         self.into.moves.push(SimulatedMove {
             key: Some(key.id),
@@ -208,24 +214,13 @@ impl<'l> Looks<'l> {
         self.would_move(key, State::Retired, None);
         if key.state == State::Deprecated {
             self.into.due = key.retirement_due;
-            let mut refusals = Vec::new();
-            let mut evidence: Vec<_> = self.censuses.iter().map(|census| census.about(key)).collect();
-            if evidence.is_empty() {
-                evidence.push(None);
-            }
-            for about in &evidence {
-                let grounds = retirement_grounds(key, settings, about.as_ref(), self.agreed.now);
-                // A receipt that was given is what it would be retired by.
-                let grounds = match (grounds, about) {
-                    (Grounds::OverlapEnd, Some(about)) => Grounds::Evidence(about),
-                    (grounds, _) => grounds,
-                };
-                refusals.push(check_retirement(key, settings, grounds, self.agreed));
-            }
-            // One that counts suffices.
-            if refusals.iter().all(Result::is_err) {
-                refusals.into_iter().for_each(|refusal| self.refuse(refusal));
-            }
+            let about = self.about(key);
+            let grounds = match &about {
+                // What was given is what it would be retired by.
+                Some(about) => Grounds::Evidence(about),
+                None => retirement_grounds(key, settings, None, self.agreed.now),
+            };
+            self.refuse(check_retirement(key, settings, grounds, self.agreed));
         } else {
             let is_not = format!(
                 "the key {} is {}, and only a deprecated key is retired",
@@ -283,23 +278,12 @@ impl<'l> Looks<'l> {
         self.refuse(key.state.check_move(State::Destroying));
         self.refuse(check_not_shredding(self.view, key));
         self.refuse(check_unneeded(self.view, key));
-        let evidence: Vec<_> = self
-            .censuses
-            .iter()
-            .filter_map(|census| census.about(key))
-            .collect();
-        let refusals: Vec<_> = evidence
-            .iter()
-            .map(|evidence| evidence.check(key, settings, self.agreed.now))
-            .collect();
-        match refusals.iter().any(Result::is_ok) {
-            true => {}
-            false if refusals.is_empty() => {
-                let text = "it takes a census receipt that finds nothing under the key, and none was given"
-                    .to_owned();
-                self.into.refused.push(text);
+        match self.about(key) {
+            Some(evidence) => self.refuse(evidence.check(key, settings, self.agreed.now)),
+            None => {
+                let text = "it takes a census receipt that finds nothing under the key, and none was given";
+                self.into.refused.push(text.to_owned());
             }
-            false => refusals.into_iter().for_each(|refusal| self.refuse(refusal)),
         }
         let waits = others(self.view, key).filter_map(|other| waits_for(key, other));
         self.into

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::ring::evidence::CensusReceipt;
 use waxseal::ring::{Simulated, SimulatedMove, Simulation};
 
-use super::keys::receipt;
+use super::keys::{receipts, verified};
 use super::{open, parsed, show, wait};
 use crate::arguments::Simulate;
 use crate::failure::{Failure, Result, printable};
@@ -15,22 +14,10 @@ use crate::report::{self, many};
 /// Tells what a move would do. Changes nothing.
 pub(super) fn run(path: &Path, options: &Simulate) -> Result<()> {
     let of = simulation(options)?;
-    let receipts: Vec<CensusReceipt> = options
-        .receipt
-        .iter()
-        .map(|file| receipt(file))
-        .collect::<Result<_>>()?;
+    let receipts = receipts(&options.receipt)?;
     let ring = open(path)?;
     let view = wait(ring.reader.scopes(&[]))?;
-    let mut verified = Vec::new();
-    for receipt in &receipts {
-        let one = receipt.verify(&view)?;
-        verified.push(if options.allow_empty {
-            one.allowing_empty()
-        } else {
-            one
-        });
-    }
+    let verified = verified(&receipts, &view, options.allow_empty)?;
     let simulated = wait(ring.reader.simulate(&of, &verified))?;
     ring.end()?;
     show(&to_json(&simulated), || text(&simulated))?;

@@ -141,3 +141,60 @@ fn a_scope_opens_again_when_the_tombstone_is_taken_away() {
     assert_eq!(fake.count(Method::Unwrap), 1, "what was kept is gone");
     seal(&sealer, "a");
 }
+
+/// A wider scope serves nobody that was shredded.
+#[test]
+fn no_wider_scope_serves_what_was_shredded() {
+    let bench = Bench::new();
+    let (own, _) = bench.active("tenant/a", "own");
+    let (root, fake) = bench.active("/", "root");
+    let trust = bench.trust();
+    block_on(bench.pen(&trust).change(&[], |view, draft| {
+        let mut settings = view.settings().as_ref().clone();
+        settings.otherwise = vec![scope("/")];
+        draft.set_settings(settings)
+    }))
+    .unwrap();
+    let ring = block_on(bench.builder().otherwise(scope("/")).open()).unwrap();
+    let sealer = ring.sealer().build().unwrap();
+    // Sealed under the wider scope, before the tenant had a key.
+    let before = seal(&Sealer::new(fake.clone()), "a");
+    assert!(open(&sealer, &before, "a").is_ok());
+    let handle = opener(&sealer, &before);
+    let by_root = seal(&sealer, "b");
+    let sealed = seal(&sealer, "a");
+    bury(&bench, &tombstone(&bench, "tenant/a", vec![own.id]));
+    block_on(ring.refresh()).unwrap();
+    fake.forget_calls();
+    for refused in [
+        kind(open(&sealer, &before, "a")),
+        kind(open(&sealer, &sealed, "a")),
+        kind(block_on(sealer.seal(b"", &context("a")))),
+    ] {
+        assert_eq!(refused, ErrorKind::KeyDestroyed);
+    }
+    assert_eq!(kind(handle.open(&before, Aad::none())), ErrorKind::KeyRevoked);
+    assert_eq!(fake.total(), 0);
+    assert!(open(&sealer, &by_root, "b").is_ok());
+    // The wider scope itself is shredded: those that it served have nothing, and others go on with their own.
+    let (_, third) = bench.active("tenant/c", "third");
+    let of_third = seal(&sealer, "c");
+    let both = Sealer::builder()
+        .wrap_with(third)
+        .wrap_with(fake.clone())
+        .build()
+        .unwrap();
+    let both = seal(&both, "c");
+    bury(&bench, &tombstone(&bench, "/", vec![root.id]));
+    block_on(ring.refresh()).unwrap();
+    fake.forget_calls();
+    assert_eq!(kind(open(&sealer, &by_root, "b")), ErrorKind::KeyDestroyed);
+    assert_eq!(
+        kind(block_on(sealer.seal(b"", &context("b")))),
+        ErrorKind::KeyDestroyed
+    );
+    assert!(open(&sealer, &of_third, "c").is_ok());
+    assert!(open(&sealer, &both, "c").is_ok());
+    seal(&sealer, "c");
+    assert_eq!(fake.total(), 0);
+}

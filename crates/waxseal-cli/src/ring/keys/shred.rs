@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::ring::evidence::{CensusReceipt, VerifiedReceipt};
+use waxseal::ring::evidence::VerifiedReceipt;
 use waxseal::ring::{KeyRecord, Moved, Scope, ShredReceipt, Shredding, State, Time, Tombstone};
 
-use super::{move_json, receipt, warn};
+use super::{move_json, receipts, verified, warn};
 use crate::arguments::{Actor, Shred, ShredReceiptOptions};
 use crate::failure::{Failure, Result, printable};
 use crate::report::{self, many};
@@ -28,10 +28,10 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &Shred) -> Result<()> {
 }
 
 fn shred(path: &Path, actor: &Actor, scope: &Scope, options: &Shred) -> Result<()> {
-    let censuses = read_censuses(&options.census)?;
+    let censuses = receipts(&options.census)?;
     let ring = administer(path, actor, &[])?;
     let view = wait(ring.admin.reader().scopes(std::slice::from_ref(scope)))?;
-    let verified = verified(&censuses, &view)?;
+    let verified = verified(&censuses, &view, false)?;
     let keys = view
         .keys(scope)
         .iter()
@@ -117,10 +117,10 @@ pub(super) fn receipt_of(path: &Path, actor: &Actor, options: &ShredReceiptOptio
         return check(path, file);
     }
     let scope: Scope = parsed("--scope", options.scope.as_deref().unwrap_or_default())?;
-    let censuses = read_censuses(&options.census)?;
+    let censuses = receipts(&options.census)?;
     let ring = administer(path, actor, &[])?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
-    let verified = verified(&censuses, &view)?;
+    let verified = verified(&censuses, &view, false)?;
     let receipt = wait(ring.admin.shred_receipt(&scope, &verified))?;
     ring.end()?;
     let file = options.output.as_deref().unwrap_or_else(|| Path::new("-"));
@@ -160,17 +160,6 @@ fn write(path: &Path, file: &Path, receipt: &ShredReceipt) -> Result<(String, bo
         .map_err(|error| Failure::of_io("write", &name, error))?;
     output.finish()?;
     Ok((name.to_string(), is_stream))
-}
-
-fn read_censuses(files: &[std::path::PathBuf]) -> Result<Vec<CensusReceipt>> {
-    files.iter().map(|file| receipt(file)).collect()
-}
-
-fn verified<'r>(
-    receipts: &'r [CensusReceipt],
-    view: &waxseal::ring::View,
-) -> Result<Vec<VerifiedReceipt<'r>>> {
-    receipts.iter().map(|receipt| Ok(receipt.verify(view)?)).collect()
 }
 
 /// What a census says of some keys together.
