@@ -564,6 +564,21 @@ impl View {
         self.all_keys().find(|key| key.id == id)
     }
 
+    /// Whether a scope that was asked for has no key and never had one: it has no records but keys that are being made or were taken back, none of which
+    /// has ever wrapped. The tree proves it.
+    pub(crate) fn is_vacant(&self, scope: &Scope) -> bool {
+        let Some(of) = self.scopes.get(scope) else {
+            return false;
+        };
+        let is_nothing = |leaf: &Leaf| match leaf.kind {
+            RecordKind::Intent => true,
+            RecordKind::Key => of.keys.iter().any(|key| {
+                key.id == leaf.id && !key.has_wrapped && (key.taken_back || key.state == State::Pending)
+            }),
+        };
+        of.provisioned.is_none() && of.leaves.iter().all(is_nothing)
+    }
+
     /// Returns the active key of a scope and slot.
     #[must_use]
     pub fn active(&self, scope: &Scope, slot: &Slot) -> Option<&Arc<KeyRecord>> {

@@ -110,6 +110,10 @@ pub struct Settings {
     /// Who may make the first key of a scope. Nobody but the authority by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provision: Option<Provisioning>,
+    /// Scopes whose keys may serve contexts whose own scope has never had a key, in processes that name one of them: see
+    /// [`KeyRingBuilder::otherwise`](crate::ring::KeyRingBuilder::otherwise). None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub otherwise: Vec<Scope>,
     /// For how long after the last successful read of the inventory a process seals. 60 seconds by default.
     pub max_stale: Period,
     /// For how long it opens. Not shorter than `max_stale`.
@@ -159,6 +163,7 @@ impl Settings {
             census_keys: Vec::new(),
             scope_template: ScopeTemplate::default(),
             provision: None,
+            otherwise: Vec::new(),
             max_stale: "PT60S".parse()?,
             max_stale_open: "PT60S".parse()?,
             lease_age: "PT5M".parse()?,
@@ -332,6 +337,24 @@ impl Settings {
         self.clock_corrections.drain(..many);
     }
 
+    /// Refuses a scope that would serve others and is that of a context itself: whoever owns it would own keys of others.
+    fn check_otherwise(&self) -> Result<()> {
+        let scopes: BTreeSet<&Scope> = self.otherwise.iter().collect();
+        if scopes.len() < self.otherwise.len() || scopes.len() > MAX_LISTED {
+            return Err(Error::argument(format!(
+                "otherwise lists at most {MAX_LISTED} different scopes"
+            )));
+        }
+        match scopes.iter().find(|scope| self.scope_template.makes(scope)) {
+            None => Ok(()),
+            Some(own) => Err(Error::argument(format!(
+                "otherwise names the scope {own}, which by the scope template {} is the scope of some context itself: name one that is of no context, \
+                 such as / or a path with another number of segments",
+                self.scope_template
+            ))),
+        }
+    }
+
     /// Refuses settings that contradict each other.
     ///
     /// # Errors
@@ -366,6 +389,7 @@ impl Settings {
             )));
         }
         self.must_cover.iter().try_for_each(Covered::check)?;
+        self.check_otherwise()?;
         if self.clock_corrections.len() > MAX_CORRECTIONS {
             return Err(invalid("there are too many corrections of the clock"));
         }
@@ -403,6 +427,11 @@ impl Settings {
         if signers.chain(readers).any(|key| keys.contains(key)) {
             return Err(Error::argument(
                 "a provisioner has a key of its own, which no authority, census or reader has",
+            ));
+        }
+        if !provision.closed && !self.otherwise.is_empty() {
+            return Err(Error::argument(
+                "provision and otherwise exclude each other: a scope without a key either gets one on first use, or is served by a wider scope",
             ));
         }
         if self.scope_template.makes(&provision.parent) {
