@@ -2,6 +2,8 @@
 
 mod authority;
 mod backends;
+#[allow(dead_code, reason = "the next changes use it")]
+mod branch;
 mod check;
 mod clock;
 pub mod config;
@@ -13,6 +15,7 @@ pub mod inventory;
 mod lifecycle;
 mod line;
 pub mod profile;
+mod provisioned;
 mod reader;
 mod record;
 mod rotation;
@@ -34,8 +37,9 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    BeforeShred, Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader,
-    Protection, Provenance, RetireBy, Settings, Telling, Tombstone,
+    BeforeShred, Branch, Canary, Cancelled, ClockCorrection, FormerParent, Intent, IntentStep, KeyRecord,
+    Move, NamedReader, Protection, Provenance, Provisioning, RetireBy, Settings, Telling, Tombstone,
+    WrappedKey,
 };
 pub use rotation::{
     Action, Affected, AffectedScope, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind,

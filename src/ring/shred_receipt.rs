@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{NamedKek, VerifiedReceipt};
 use super::line::{Line, LineKind};
-use super::record::{KeyRecord, Tombstone};
+use super::record::{BRANCH, KeyRecord, Tombstone};
 use super::view::{View, hex};
 use super::{Authority, AuthorityKey, Protection, RecordId, Scope, Slot, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -177,7 +177,7 @@ impl ShredReceipt {
                     tombstone.scope
                 ))
             })?;
-            keys.push(key_of(key, of.censuses));
+            keys.push(key_of(view, key, of.censuses));
         }
         let stage = stage_of(&keys);
         let body = Body {
@@ -325,7 +325,7 @@ impl ShredReceipt {
     }
 }
 
-fn key_of(key: &KeyRecord, censuses: &[VerifiedReceipt<'_>]) -> ShredKey {
+fn key_of(view: &View, key: &KeyRecord, censuses: &[VerifiedReceipt<'_>]) -> ShredKey {
     let kek = &key.provenance;
     let destroyed = key.history.last().filter(|_| key.state == State::Destroyed);
     let counted = censuses.iter().map(|census| {
@@ -350,8 +350,25 @@ fn key_of(key: &KeyRecord, censuses: &[VerifiedReceipt<'_>]) -> ShredKey {
         destroyed: key.destroyed,
         how: destroyed.map(|made| format!("{}, by {}", made.reason, made.actor)),
         counted: counted.collect(),
-        copies: Vec::new(),
+        copies: copies_of(view, key),
     }
+}
+
+/// Under what copies of a branch key are in backups of the inventory.
+fn copies_of(view: &View, key: &KeyRecord) -> Vec<ParentCopy> {
+    let parents = key.branch.iter().flat_map(super::record::Branch::parents);
+    let of_ring = parents.filter_map(|parent| view.key(parent.parent));
+    let copy = |parent: &std::sync::Arc<KeyRecord>| {
+        let kek = &parent.provenance;
+        ParentCopy {
+            parent: parent.id,
+            scope: parent.scope.clone(),
+            kek: NamedKek::new(&kek.provider, &kek.id, &kek.version),
+            state: parent.state,
+            opens: parent.state != State::Destroyed,
+        }
+    };
+    of_ring.map(copy).collect()
 }
 
 fn stage_of(keys: &[ShredKey]) -> ShredStage {
@@ -398,7 +415,8 @@ fn unreached(view: &View, tombstone: &Tombstone, keys: &[ShredKey]) -> Vec<Unrea
             tombstone.at
         ),
     );
-    let kept = ids(&|key| key.state != State::Destroyed);
+    // Of a branch key, the parents say it.
+    let kept = ids(&|key| key.state != State::Destroyed && key.kek.provider != BRANCH);
     if !kept.is_empty() {
         add(
             "inventory-backups",
@@ -432,7 +450,7 @@ fn unreached(view: &View, tombstone: &Tombstone, keys: &[ShredKey]) -> Vec<Unrea
             "the ring does not erase key files, and knows nothing of copies and backups of them: whoever has one opens what is under it".to_owned(),
         );
     }
-    let at_backends = ids(&|key| key.kek.provider != LOCAL && key.copies.is_empty() && !key.taken_back);
+    let at_backends = ids(&|key| key.kek.provider != LOCAL && key.kek.provider != BRANCH && !key.taken_back);
     if !at_backends.is_empty() {
         let due = keys
             .iter()
@@ -446,7 +464,7 @@ fn unreached(view: &View, tombstone: &Tombstone, keys: &[ShredKey]) -> Vec<Unrea
                 .to_owned(),
         );
     }
-    let untouched = ids(&|key| key.taken_back);
+    let untouched = ids(&|key| key.taken_back && key.kek.provider != BRANCH);
     if !untouched.is_empty() {
         add(
             "backends",

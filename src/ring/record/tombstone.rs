@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancelled, READER, Record, is_short};
+use super::{BRANCHES, Cancelled, Record, is_short};
 use crate::envelope::KekRef;
 use crate::ring::inventory::RecordKind;
 use crate::ring::{RecordId, Scope, Slot, State, Time};
@@ -84,7 +84,7 @@ impl Tombstone {
         keys: Vec<RecordId>,
     ) -> Self {
         Self {
-            min_reader: READER,
+            min_reader: BRANCHES,
             id,
             scope,
             revision: 1,

@@ -14,7 +14,7 @@ use super::moves::{Said, moved, noted};
 use super::{Moved, RingAdmin, refused};
 use crate::ring::draft::Draft;
 use crate::ring::evidence::VerifiedReceipt;
-use crate::ring::record::{BeforeShred, KeyRecord, ShreddedBy, Tombstone};
+use crate::ring::record::{BRANCHES, BeforeShred, KeyRecord, ShreddedBy, Tombstone};
 use crate::ring::shred_receipt::{Issue, ShredReceipt};
 use crate::ring::view::View;
 use crate::ring::{RecordId, Scope, State};
@@ -138,7 +138,7 @@ impl RingAdmin {
         scope: &Scope,
         censuses: &[VerifiedReceipt<'_>],
     ) -> Result<ShredReceipt> {
-        let view = self.read(std::slice::from_ref(scope)).await?;
+        let view = self.reader.with_parents(scope).await?;
         if self.authority.public() != view.authority() {
             return Err(Error::configuration(
                 "the authority's private half is not that of the ring, so nobody would believe the receipt",
@@ -164,13 +164,22 @@ impl RingAdmin {
         mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
     ) -> Result<T> {
         for _ in 0..LOOKS {
-            let whole = self.reader.whole().await?;
-            check_alone(&whole, scope)?;
-            let revision = whole.revision();
-            drop(whole);
+            // Branch keys are keys of no other scope, and nothing but envelopes is under them: nobody else need be looked at.
+            let is_branch = |view: &View| {
+                let mut keys = view.keys(scope).iter();
+                keys.all(|key| key.branch.is_some() || key.state == State::Destroyed)
+            };
+            let revision = match is_branch(&self.read(std::slice::from_ref(scope)).await?) {
+                true => None,
+                false => {
+                    let whole = self.reader.whole().await?;
+                    check_alone(&whole, scope)?;
+                    Some(whole.revision())
+                }
+            };
             let decided = self
                 .change(std::slice::from_ref(scope), |view, draft| {
-                    match view.revision() == revision {
+                    match revision.map_or_else(|| is_branch(view), |revision| view.revision() == revision) {
                         true => decide(view, draft).map(Some),
                         false => Ok(None),
                     }
@@ -217,26 +226,40 @@ pub(super) fn check_alone(whole: &View, scope: &Scope) -> Result<()> {
             && other.state != State::Destroyed
             && own.iter().any(|key| key.provenance.overlaps(&other.provenance))
     };
+    if let Some(shared) = names(whole.all_keys().filter(is_shared)) {
+        return Err(refused(format!(
+            "the scope {scope} has a KEK that is a key of another scope, too: {shared}. Destroying it would destroy what is under those: nothing was \
+             done. Rotate those scopes to KEKs of their own and destroy their old keys first, or re-wrap what is to be kept and destroy key by key"
+        )));
+    }
+    let is_under = |other: &&Arc<KeyRecord>| {
+        other.state != State::Destroyed && own.iter().any(|key| other.is_branch_of(key.id))
+    };
+    match names(whole.all_keys().filter(is_under)) {
+        None => Ok(()),
+        Some(under) => Err(refused(format!(
+            "branch keys of other scopes are wrapped under keys of the scope {scope}: {under}. Destroying it would destroy what is under those: nothing was \
+             done. Shred those scopes first, or wrap their branch keys under another scope"
+        ))),
+    }
+}
+
+/// Some of these keys, and how many more there are. `None` if there are none.
+fn names<'k>(keys: impl Iterator<Item = &'k Arc<KeyRecord>>) -> Option<String> {
     let mut named: Vec<String> = Vec::new();
-    let mut count = 0_usize;
-    for other in whole.all_keys().filter(is_shared) {
-        count += 1;
-        if named.len() < NAMED {
-            named.push(format!("{} of scope {} ({})", other.id, other.scope, other.state));
+    let mut more = 0_usize;
+    for key in keys {
+        match named.len() < NAMED {
+            true => named.push(format!("{} of scope {} ({})", key.id, key.scope, key.state)),
+            false => more += 1,
         }
     }
-    if count == 0 {
-        return Ok(());
+    let text = named.join(", ");
+    match (named.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(text),
+        (false, more) => Some(format!("{text} and {more} more")),
     }
-    let more = match count - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Err(refused(format!(
-        "the scope {scope} has a KEK that is a key of another scope, too: {}{more}. Destroying it would destroy what is under those: nothing was done. \
-         Rotate those scopes to KEKs of their own and destroy their old keys first, or re-wrap what is to be kept and destroy key by key",
-        named.join(", ")
-    )))
 }
 
 type Begun = (Arc<Tombstone>, Vec<(State, KeyRecord)>);
@@ -325,6 +348,8 @@ fn out_of_use(key: &KeyRecord, tombstone: RecordId, said: &Said) -> Result<KeyRe
         _ => noted(key, said).unwrap_or_else(|_| key.clone()),
     };
     next.revision = key.revision + 1;
+    // Whoever does not know what was shredded must not write it.
+    next.min_reader = next.min_reader.max(BRANCHES);
     // What is being destroyed already goes on as it was.
     if key.state != State::Destroying {
         next.shredded = Some(BeforeShred {
@@ -359,6 +384,11 @@ fn begin_to_destroy(view: &View, draft: &mut Draft<'_>, scope: &Scope) -> Result
     for key in waiting.filter(|key| matches!(key.state, State::Retired | State::Compromised)) {
         let mut next = moved(key, State::Destroying, &said)?;
         next.destruction_due = Some(tombstone.due);
+        if key.branch.is_some() {
+            // No backend has it.
+            next = moved(&next, State::Destroyed, &said)?;
+            next.revision = key.revision + 1;
+        }
         draft.put(&next)?;
         done.push(next);
     }

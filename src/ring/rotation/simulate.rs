@@ -392,6 +392,16 @@ impl<'l> Looks<'l> {
             }
         }
         for key in moved {
+            let under = self.view.all_keys().filter(|other| {
+                other.state != State::Destroyed
+                    && other.is_branch_of(key.id)
+                    && !moved.iter().any(|key| key.id == other.id)
+            });
+            for other in under {
+                add(other, Affected::Branch);
+            }
+        }
+        for key in moved {
             for census in self.censuses {
                 let found = census.finds(key);
                 self.into.counted.push(SimulatedCount {
