@@ -16,7 +16,7 @@
 //! | at once | Every key of the scope goes out of use, in one change: active, deprecated and canary keys become retired. A pending key that never wrapped anything leaves the ring. A rotation that was begun is given up. A signed *tombstone* says who has done it, when, and why. |
 //! | within a second | Each process that reads the ring ends what it has of the scope: data keys, caches, handles, streams. Sealing, opening and re-wrapping return `KeyDestroyed`, with the date and the ticket. A process that does not reach the inventory goes on for `max_stale_open` at most. |
 //! | for the cooling-off | Nothing happens at the backends. Nobody registers one of the KEKs in another scope. |
-//! | then | A tick begins to destroy the keys: it tells each backend, as for any key that is [destroyed](crate::manual::key_ring#destroying), and asks until the KEK is gone. A backend that the ring cannot tell (key files, tokens, Transit servers) is told by hand, and attested: `waxseal keys destroy ID --attest`. |
+//! | then | A tick begins to destroy the keys. A branch key is in the ring and nowhere else: its wrap is removed from its record, and no backend is asked. Of any other key, it tells each backend, as for any key that is [destroyed](crate::manual::key_ring#destroying), and asks until the KEK is gone. A backend that the ring cannot tell (key files, tokens, Transit servers) is told by hand, and attested: `waxseal keys destroy ID --attest`. |
 //! | for good | The tombstone stays. No key comes into use in the scope anymore: `keys create`, `adopt`, `rotate`, `promote` and `reinstate` are refused. |
 //!
 //! A scope is shredded alone: `tenant/acme/prod` is another scope than `tenant/acme`. If a KEK of the scope is a key of another scope, too, the shredding is refused
@@ -41,7 +41,9 @@
 //! configuration of the ring. Its `stage` is `pending`, `destroying` or `destroyed`: only the last one says that the keys are gone.
 //!
 //! - *Processes* that could not read the ring went on with what they held. The receipt says until when at the latest.
-//! - *Backups of the inventory* hold no KEK. But while a KEK exists, whoever restores an inventory from before has the scope in use again.
+//! - *Backups of the inventory* hold no KEK of a backend. But while a KEK exists, whoever restores an inventory from before has the scope in use again. A *branch key* is in
+//!   each backup of the inventory, wrapped under its parent. So the receipt names every parent that still opens such a copy (`copies`): whoever has the backup and
+//!   the use of that KEK has the branch key, until the parent is destroyed. Take a receipt anew when that has happened.
 //! - *Backends* keep copies by themselves: deletion windows (AWS: 7 to 30 days), backups of a Transit server or an HSM. During a window, whoever administers the backend can
 //!   save the KEK there.
 //! - *Key files*: the ring does not erase them. Remove the file and every copy of it. Overwriting a file erases it neither on a flash disk nor on a file system that copies on
