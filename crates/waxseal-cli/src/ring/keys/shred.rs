@@ -1,7 +1,7 @@
 //! `keys shred` and `keys shred-receipt`.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use waxseal::ring::evidence::VerifiedReceipt;
@@ -63,7 +63,7 @@ fn shred(path: &Path, actor: &Actor, scope: &Scope, options: &Shred) -> Result<(
         None => None,
         Some(file) => {
             let receipt = wait(ring.admin.shred_receipt(scope, &verified))?;
-            Some(write(path, file, &receipt)?.0)
+            Some(write(path, Some(file), &receipt)?.0)
         }
     };
     let mut object = tombstone_json(tombstone);
@@ -123,8 +123,7 @@ pub(super) fn receipt_of(path: &Path, actor: &Actor, options: &ShredReceiptOptio
     let verified = verified(&censuses, &view, false)?;
     let receipt = wait(ring.admin.shred_receipt(&scope, &verified))?;
     ring.end()?;
-    let file = options.output.as_deref().unwrap_or_else(|| Path::new("-"));
-    let (name, is_stream) = write(path, file, &receipt)?;
+    let (name, is_stream) = write(path, options.output.as_ref(), &receipt)?;
     let object = receipt_json("output", &name, &receipt);
     show_beside(is_stream, &object, || format!("{}in {name}\n", told(&receipt)))
 }
@@ -151,9 +150,9 @@ fn check(path: &Path, file: &Path) -> Result<()> {
 }
 
 /// Writes a receipt. Returns its name, and whether that is a stream.
-fn write(path: &Path, file: &Path, receipt: &ShredReceipt) -> Result<(String, bool)> {
+fn write(path: &Path, file: Option<&PathBuf>, receipt: &ShredReceipt) -> Result<(String, bool)> {
     let own = sources(path)?;
-    let mut output = Output::create(Some(file), Access::Usual, replace(&own))?;
+    let mut output = Output::create(file, Access::Usual, replace(&own))?;
     let (name, is_stream) = (output.name(), output.is_stream());
     output
         .write_all(receipt.as_bytes())
