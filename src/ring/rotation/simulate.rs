@@ -401,6 +401,19 @@ impl<'l> Looks<'l> {
                 add(other, Affected::Branch);
             }
         }
+        let branches: usize = self
+            .into
+            .scopes
+            .iter()
+            .filter(|affected| affected.why == Affected::Branch)
+            .map(|affected| affected.keys.len())
+            .sum();
+        if branches > 0 {
+            let text = format!(
+                "{branches} branch keys of other scopes are wrapped under it: they open only while it does"
+            );
+            self.into.unreadable.push(text);
+        }
         for key in moved {
             for census in self.censuses {
                 let found = census.finds(key);

@@ -198,7 +198,7 @@ fn a_tenant_that_leaves_is_shredded_and_its_neighbor_is_not() {
         "{said}"
     );
     let open = || shell.tool(&["open", "--ring", "ring.toml", "--context", CONTEXT, "data/0.wax"]);
-    assert_eq!(open().status.code(), Some(13));
+    assert_eq!(open().status.code(), Some(14));
     done(shell.runbook("ring-shred", &["cancel", "tenant/acme", "they stay"]));
     shell.all_open();
     done(shell.runbook("ring-shred", &start));

@@ -232,3 +232,100 @@ fn a_scope_with_branch_keys_of_others_is_not_shredded_and_a_branch_scope_reads_n
         .collect();
     assert_eq!(under, ["tenant/a", "tenant/b"]);
 }
+
+/// Applications make keys on first use, and none of them revives what was shredded, whatever the inventory replays.
+#[test]
+fn first_use_does_not_revive_a_scope() {
+    let bench = Bench::new();
+    bench.active("/", "root");
+    let provisioner = Arc::new(Authority::generate().unwrap());
+    let trust = bench.trust();
+    block_on(bench.pen(&trust).change(&[], |view, draft| {
+        let mut settings = view.settings().as_ref().clone();
+        let keys = vec![provisioner.public()];
+        settings.provision = Some(crate::ring::Provisioning::on_first_use(scope("/"), keys));
+        draft.set_settings(settings)
+    }))
+    .unwrap();
+    let opened = || {
+        let builder = bench.builder().provisioner(Arc::clone(&provisioner));
+        block_on(builder.open()).unwrap()
+    };
+    let rings = [opened(), opened()];
+    let sealers = rings.each_ref().map(|ring| ring.sealer().build().unwrap());
+    let sealed = seal(&sealers[0], "a");
+    assert!(open(&sealers[1], &sealed, "a").is_ok());
+    let handle = opener(&sealers[1], &sealed);
+    let beside = seal(&sealers[0], "b");
+    let scope_a = scope("tenant/a");
+    let before = block_on(bench.inventory.read(std::slice::from_ref(&scope_a), &[])).unwrap();
+    let row = before
+        .provisioned
+        .first()
+        .expect("it was made on first use")
+        .clone();
+
+    let admin = admin(&bench);
+    let shredding = Shredding::new("GDPR-17", "they have left");
+    let shredded = run(&bench, admin.shred(&scope_a, &shredding)).unwrap();
+    assert_eq!(shredded.moved[0].from, State::Active);
+    let after = block_on(bench.inventory.read(std::slice::from_ref(&scope_a), &[])).unwrap();
+    assert!(after.provisioned.is_empty(), "the authority signs for it now");
+    let refused = |sealer: &Sealer| {
+        assert_eq!(kind(open(sealer, &sealed, "a")), ErrorKind::KeyDestroyed);
+        assert_eq!(
+            kind(block_on(sealer.seal(b"", &context("a")))),
+            ErrorKind::KeyDestroyed
+        );
+        assert!(open(sealer, &beside, "b").is_ok());
+    };
+    for (ring, sealer) in rings.iter().zip(&sealers) {
+        block_on(ring.refresh()).unwrap();
+        refused(sealer);
+    }
+    assert_eq!(kind(handle.open(&sealed, Aad::none())), ErrorKind::KeyRevoked);
+    bench.runtime.advance(7 * DAY);
+    run(&bench, admin.tick(None)).unwrap();
+    assert_eq!(run(&bench, admin.key(row.id)).unwrap().state, State::Destroyed);
+    // The inventory gives the old row back. It takes none, and nobody believes it.
+    let revision = block_on(bench.inventory.revision()).unwrap();
+    assert_eq!(
+        kind(block_on(bench.inventory.provision(revision, &row))),
+        ErrorKind::Conflict
+    );
+    let moody = Moody::new(&bench);
+    let replays = Replays {
+        inner: moody,
+        row: row.clone(),
+    };
+    let builder = bench
+        .builder_on(Arc::new(replays))
+        .provisioner(Arc::clone(&provisioner));
+    let late = block_on(builder.open()).unwrap().sealer().build().unwrap();
+    refused(&late);
+    refused(&opened().sealer().build().unwrap());
+    // Another tenant begins as before.
+    seal(&sealers[1], "c");
+}
+
+/// An inventory that returns a provisioned row of before.
+#[derive(Debug)]
+struct Replays {
+    inner: Moody,
+    row: Row,
+}
+
+#[async_trait]
+impl InventoryLayer for Replays {
+    fn inner(&self) -> &dyn Inventory {
+        &self.inner
+    }
+
+    async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
+        let mut snapshot = self.inner.read(scopes, nodes).await?;
+        if scopes.contains(&self.row.scope) {
+            snapshot.provisioned.push(self.row.clone());
+        }
+        Ok(snapshot)
+    }
+}

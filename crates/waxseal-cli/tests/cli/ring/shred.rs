@@ -98,7 +98,7 @@ fn a_tenant_that_leaves_is_out_of_use_at_once_and_comes_back_if_that_is_cancelle
         serde_json::json!({"key": key, "from": "active", "to": "retired"})
     );
     let run = ring.open("data/acme.wax");
-    assert_eq!(run.code, 13, "{}", run.stderr);
+    assert_eq!(run.code, 14, "{}", run.stderr);
     assert!(
         run.stderr.contains("the scope tenant/acme was shredded on"),
         "{}",
@@ -111,7 +111,7 @@ fn a_tenant_that_leaves_is_out_of_use_at_once_and_comes_back_if_that_is_cancelle
         &["-o", "more.wax", "plain"],
     ]
     .concat();
-    let said = ring.fails(13, &seal);
+    let said = ring.fails(14, &seal);
     assert!(said.contains("was shredded"), "{said}");
     opens_other(&ring);
 
@@ -259,7 +259,7 @@ fn a_tenant_is_gone_when_its_keys_are() {
     let kept = format!("file:{}", ring.0.path("kept.key").display());
     let run = ring.run(&[&["open", "--kek", &kept], &CONTEXT[..], &["data/acme.wax"]].concat());
     assert_eq!(run.stdout, b"of acme", "{}", run.stderr);
-    assert_eq!(ring.open("data/acme.wax").code, 13);
+    assert_eq!(ring.open("data/acme.wax").code, 14);
     opens_other(&ring);
     let said = ring.fails(8, &["keys", "create", "--scope", "tenant/acme", "--kek", "local"]);
     assert!(said.contains("takes another scope"), "{said}");
