@@ -23,6 +23,8 @@ const READERS: usize = 2;
 const ROUNDS: usize = 5;
 /// How often the one that shreds is killed in each round.
 const KILLS: usize = 6;
+/// In how many milliseconds it is killed: about as long as it takes.
+const MOMENT: u64 = 45;
 /// How long a process that was killed keeps others from going on.
 const LEASE: Duration = Duration::from_secs(2);
 /// Only to fail instead of hanging.
@@ -126,7 +128,7 @@ impl Bench {
                     assert!(worker.child.wait().unwrap().success());
                     break;
                 }
-                std::thread::sleep(Duration::from_millis(random(120)));
+                std::thread::sleep(Duration::from_millis(random(MOMENT)));
                 // SIGKILL.
                 worker.child.kill().unwrap();
                 worker.child.wait().unwrap();
@@ -278,31 +280,25 @@ fn read(store: &Store, ring: &str, authority: AuthorityKey, folder: &Path) {
         let envelope = Envelope::parse(&old).unwrap();
         let handle = block_on(sealer.opener(envelope.header(), &context)).unwrap();
         let mut is_warm = false;
-        let kinds = loop {
+        loop {
             let opened = [
-                block_on(sealer.open(&old, &context)).map(drop),
-                block_on(sealer.open(&new, &context)).map(drop),
+                block_on(sealer.open(&old, &context)),
+                block_on(sealer.open(&new, &context)),
             ];
-            let kinds: Vec<_> = opened
-                .iter()
-                .filter_map(|one| one.as_ref().err())
-                .map(|error| error.kind())
-                .collect();
-            match kinds.len() {
-                2 => break kinds,
-                // It came between the two.
-                1 => continue,
-                _ => {}
+            // It may come between the two.
+            if opened.iter().all(Result::is_err) {
+                break;
             }
-            if !is_warm {
+            if !is_warm && opened.iter().all(Result::is_ok) {
                 handle.open(&old, Aad::none()).unwrap();
                 println!("warm");
                 is_warm = true;
             }
-        };
+        }
+        // What was on its way is over, and nothing comes back.
+        let refusal = |sealed: &[u8]| block_on(sealer.open(sealed, &context)).unwrap_err().kind();
+        let kinds = [refusal(&old), refusal(&new)];
         let of_handle = handle.open(&old, Aad::none()).unwrap_err().kind();
-        // Nothing comes back.
-        assert!(block_on(sealer.open(&old, &context)).is_err());
         let neighbor = crate::shred::context("neighbor");
         for what in ["old", "new"] {
             let opened = block_on(sealer.open(&content(what, "neighbor"), &neighbor)).unwrap();

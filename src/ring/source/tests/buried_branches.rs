@@ -322,7 +322,7 @@ impl InventoryLayer for Replays {
     }
 
     async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
-        let mut snapshot = self.inner.read(scopes, nodes).await?;
+        let mut snapshot = Inventory::read(&self.inner, scopes, nodes).await?;
         if scopes.contains(&self.row.scope) {
             snapshot.provisioned.push(self.row.clone());
         }
