@@ -233,6 +233,35 @@ fn a_scope_with_branch_keys_of_others_is_not_shredded_and_a_branch_scope_reads_n
     assert_eq!(under, ["tenant/a", "tenant/b"]);
 }
 
+/// A first key comes under a parent at the moment at which the scope of the parent is shredded. The parent is not destroyed.
+#[test]
+fn a_parent_that_was_used_meanwhile_is_not_destroyed() {
+    let bench = Bench::new();
+    let (parent, fake) = bench.active("/", "root");
+    let admin = admin(&bench);
+    run(
+        &bench,
+        admin.shred(&scope("/"), &Shredding::new("T", "a mistake")),
+    )
+    .unwrap();
+    let (key, _) = branch(&bench, "tenant/a", &parent, &fake);
+    bench.runtime.advance(7 * DAY);
+    let tick = run(&bench, admin.tick(None)).unwrap();
+    let why = &tick
+        .refused
+        .iter()
+        .find(|refused| refused.action == Action::Shred)
+        .unwrap()
+        .reason;
+    assert!(
+        why.contains("branch keys of other scopes") && why.contains(&key.id.to_string()),
+        "{why}"
+    );
+    assert_eq!(run(&bench, admin.key(parent.id)).unwrap().state, State::Retired);
+    run(&bench, admin.cancel_shred(&scope("/"), "they need it")).unwrap();
+    assert_eq!(run(&bench, admin.key(parent.id)).unwrap().state, State::Active);
+}
+
 /// Applications make keys on first use, and none of them revives what was shredded, whatever the inventory replays.
 #[test]
 fn first_use_does_not_revive_a_scope() {
