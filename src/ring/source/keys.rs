@@ -77,6 +77,11 @@ impl ScopeKeys {
         self.keks.iter().flat_map(|kek| &kek.keys)
     }
 
+    #[cfg(feature = "audit")]
+    pub(super) fn records(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+        self.keys()
+    }
+
     /// The keys that wait to become active.
     pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
         self.keys().filter(|key| key.state == State::Pending)

@@ -5,6 +5,8 @@ mod builder;
 mod choose;
 mod core;
 mod keys;
+#[cfg(feature = "audit")]
+mod known;
 mod manager;
 mod managers;
 mod profiled;

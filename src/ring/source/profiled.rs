@@ -7,6 +7,8 @@ use super::keys::{Kek, ScopeKeys};
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
 use crate::key::Request;
 use crate::ring::KeyRecord;
+#[cfg(feature = "audit")]
+use crate::ring::RecordId;
 use crate::ring::profile::{
     CONTEXT, ExplainedWrap, Explanation, Facts, Requirements, Rewrap, was_compromised,
 };
@@ -107,6 +109,19 @@ impl ScopeKeys {
 
     fn is_exposed(&self, stanza: WrapRef<'_>) -> bool {
         self.named_by(stanza).any(|key| was_compromised(key))
+    }
+
+    /// The keys that wraps may be under, by what they name, and that were compromised once.
+    #[cfg(feature = "audit")]
+    pub(super) fn exposed(&self, wraps: Option<WrapSection<'_>>) -> Vec<RecordId> {
+        let mut exposed = Vec::new();
+        for stanza in wraps.iter().flat_map(|wraps| wraps.stanzas()) {
+            let keys = self.named_by(stanza).filter(|key| was_compromised(key));
+            exposed.extend(keys.map(|key| key.id));
+        }
+        exposed.sort_unstable();
+        exposed.dedup();
+        exposed
     }
 
     fn named(&self, wraps: WrapSection<'_>) -> Vec<Facts> {
