@@ -149,6 +149,10 @@ pub(super) struct Asked {
 }
 
 /// What the ring knew when it was asked.
+#[cfg_attr(
+    not(feature = "ring"),
+    allow(dead_code, reason = "nothing else knows scopes and keys")
+)]
 #[derive(Clone, Debug)]
 pub(crate) struct RingSeen {
     pub(crate) id: String,

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::KeyRing;
+use super::branches::Branches;
 use super::core::{Core, READ};
 use super::managers::Managers;
 use super::watch::Watcher;
 use crate::ring::inventory::check_reader;
 use crate::ring::profile::Profiles;
-use crate::ring::{Authority, Backends, Inventory, Settings, Trust};
+use crate::ring::{Authority, Backends, Inventory, Scope, Settings, Trust};
 use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
 use crate::source::Leases;
 use crate::value::error::{Error, Result};
 
 /// How many scopes are kept, unless said otherwise.
 const SCOPES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+/// How many branch keys are kept open, unless said otherwise.
+const BRANCH_KEYS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// What a ring was told.
 #[derive(Clone, Debug)]
@@ -30,6 +34,9 @@ pub(super) struct Options {
     pub(super) scopes: NonZeroUsize,
     pub(super) stream_age: Option<Duration>,
     pub(super) profiles: Option<Arc<Profiles>>,
+    pub(super) otherwise: Option<Scope>,
+    pub(super) provisioner: Option<Arc<Authority>>,
+    branch_keys: NonZeroUsize,
 }
 
 impl Options {
@@ -66,6 +73,9 @@ impl Builder {
                 scopes: SCOPES,
                 stream_age: None,
                 profiles: None,
+                otherwise: None,
+                provisioner: None,
+                branch_keys: BRANCH_KEYS,
             },
         }
     }
@@ -135,10 +145,46 @@ impl Builder {
         self
     }
 
+    /// Lets the keys of this scope serve contexts whose own scope has never had a key. The ring's signed settings must list the scope
+    /// ([`Settings::otherwise`]). By default such a context is `NoKeyForScope`.
+    ///
+    /// For a ring whose tenants get keys of their own one by one: until a tenant has one, its values are sealed under the keys of the wider scope.
+    /// From then on they are sealed under its own; what was sealed before still opens under the keys of the wider scope, and a re-wrap moves it to
+    /// the tenant's. A tenant whose keys are all retired, revoked or destroyed is served by no other scope, neither to seal nor to open.
+    ///
+    /// The wraps under the wider scope's keys are bound to the context as all wraps are, so no tenant's envelope opens in the context of another. But
+    /// whoever may use those keys at their backend may unwrap for each of those tenants, and destroying a tenant's own key leaves what is
+    /// still under them.
+    pub fn otherwise(mut self, scope: Scope) -> Self {
+        self.options.otherwise = Some(scope);
+        self
+    }
+
+    /// Makes the first key of a scope when something is sealed in it for the first time: a branch key, wrapped under the key of a wider scope, and signed
+    /// by this private half of a provisioner. The ring's settings must list its public half ([`Settings::provision`]), and name the wider scope. By default
+    /// a scope without keys is `NoKeyForScope`.
+    ///
+    /// Processes that meet a scope at the same time make one key. A scope that has ever had a key gets none in this way, whatever became of that one.
+    /// Nothing is made to open or to re-wrap.
+    ///
+    /// Until an administrator's [tick](crate::ring::RingAdmin::tick) takes a new key over, nothing but the inventory says that it exists: if the inventory loses the row,
+    /// what was sealed under it is lost, and nobody notices. Keep backups, and let ticks come often.
+    pub fn provisioner(mut self, key: impl Into<Arc<Authority>>) -> Self {
+        self.options.provisioner = Some(key.into());
+        self
+    }
+
+    /// Keeps this many branch keys open: those that were not used for longest go first, and are wiped. 10,000 by default. One that is used again, or is older than
+    /// the `lease_age` of the settings, is unwrapped again: one call of the KMS.
+    pub fn branch_keys(mut self, at_most: NonZeroUsize) -> Self {
+        self.options.branch_keys = at_most;
+        self
+    }
+
     /// Reads the ring's head and settings, and begins to watch the inventory.
     ///
     /// # Errors
-    /// `Configuration` if the inventory holds no ring, or may be behind for as long as `max_stale` or longer; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
+    /// `Configuration` if the inventory holds no ring, if the settings do not list the scope of [`otherwise`](Self::otherwise), or if the inventory may be behind for as long as `max_stale` or longer; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
     /// library; those of the [`Inventory`]; `TimedOut` if it does not answer within 5 seconds; `InvalidArgument` for a reader's name
     /// that is empty, longer than 255 bytes or has control characters, for a reader's key without a name, and for a period of zero; `Unavailable` if the ring
     /// can have no thread.
@@ -169,8 +215,17 @@ impl Builder {
                 behind.as_millis()
             )));
         }
+        if let Some(scope) = &self.options.otherwise
+            && !view.settings().otherwise.contains(scope)
+        {
+            return Err(Error::configuration(format!(
+                "otherwise names the scope {scope}, and the settings of the ring do not allow its keys to serve other scopes: allow it with \
+                 `waxseal ring set --otherwise`, or leave it out"
+            )));
+        }
         let watches = self.options.watches;
-        let managers = Managers::new(self.backends, Arc::clone(&runtime));
+        let branches = Branches::new(self.trust.ring(), Arc::clone(&runtime), self.options.branch_keys);
+        let managers = Managers::new(self.backends, Arc::clone(&runtime), branches);
         let core = Core::new(self.trust, self.inventory, managers, self.options, &view, begun)?;
         let core = Arc::new(core);
         if watches {

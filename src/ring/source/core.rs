@@ -15,6 +15,7 @@ use super::settle::Seen;
 use super::single::Single;
 use super::state::{Entry, Need, State, no_key};
 use super::watch::Watcher;
+use crate::envelope::WrapSection;
 use crate::key::Request;
 use crate::ring::record::invalid;
 use crate::ring::view::is_about_records;
@@ -51,7 +52,8 @@ pub(super) struct Core {
     generation: u64,
     first_settings: Arc<Settings>,
     state: Mutex<State>,
-    loads: Single<Scope, ()>,
+    /// By the scope, and whether its first key is made if it has none.
+    loads: Single<(Scope, bool), ()>,
     checks: Single<(), ()>,
     pub(super) watcher: OnceLock<Watcher>,
 }
@@ -84,11 +86,13 @@ impl Core {
             head_read: begun,
             confirmed: begun,
             scopes: LruCache::new(options.scopes),
+            otherwise: options.otherwise.clone(),
             absent: LruCache::new(ABSENT),
             seen: Seen::default(),
             failed: None,
             attempted: begun,
         };
+        managers.set_age(view.settings().lease_age.at_most());
         Ok(Self {
             process: process_name()?,
             probes: Probes::default(),
@@ -158,14 +162,19 @@ impl Core {
             .collect()
     }
 
-    /// The keys of the scope of a request, if they are at hand and fresh enough.
-    pub(super) fn keys_at_hand(&self, request: &Request<'_>, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
+    /// The keys that serve a request, if they are at hand and fresh enough. `wraps` are those that it is to open.
+    pub(super) fn keys_at_hand(
+        &self,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> Result<Option<Arc<ScopeKeys>>> {
         self.check_process()?;
         let scope = self.settings().scope_template.scope_of(request.context())?;
-        self.fresh(&scope, need)
+        Ok(self.served(&scope, need, wraps)?.ok())
     }
 
-    fn fresh(&self, scope: &Scope, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
+    pub(super) fn fresh(&self, scope: &Scope, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
         let now = self.runtime.now();
         let mut state = self.lock();
         if let Some(entry) = state.scopes.get(scope) {
@@ -174,7 +183,9 @@ impl Core {
         }
         let (revision, confirmed) = (state.mark.revision, state.confirmed);
         let max_stale = need.max_stale(&state.settings, state.behind);
-        match state.absent.get(scope) {
+        // A provisioner makes no revision.
+        let is_closed = state.settings.provisions().is_none();
+        match state.absent.get(scope).filter(|_| is_closed) {
             Some((of, read)) if *of == revision && now < (*read).max(confirmed) + max_stale => {
                 Err(no_key(scope))
             }
@@ -182,28 +193,41 @@ impl Core {
         }
     }
 
-    /// The keys of the scope of a request: at hand, or read.
+    /// The keys that serve a request: at hand, or read. `wraps` are those that it is to open.
     ///
     /// # Errors
     /// `NoKeyForScope`; `InventoryStale`; those of [`Trust::read`]; `TimedOut` at the deadline of the request.
-    pub(super) async fn keys(self: &Arc<Self>, request: &Request<'_>, need: Need) -> Result<Arc<ScopeKeys>> {
-        if let Some(keys) = self.keys_at_hand(request, need)? {
+    pub(super) async fn keys(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> Result<Arc<ScopeKeys>> {
+        if let Some(keys) = self.keys_at_hand(request, need, wraps)? {
             return Ok(keys);
         }
-        Box::pin(self.read_keys(request, need)).await
+        Box::pin(self.read_keys(request, need, wraps)).await
     }
 
-    async fn read_keys(self: &Arc<Self>, request: &Request<'_>, need: Need) -> Result<Arc<ScopeKeys>> {
-        // Another template may come to light with the keys.
-        for _ in 0..3 {
+    async fn read_keys(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> Result<Arc<ScopeKeys>> {
+        // Another template may come to light with the keys, and a wider scope.
+        for _ in 0..4 {
             let scope = self.settings().scope_template.scope_of(request.context())?;
-            if let Some(keys) = self.fresh(&scope, need)? {
-                return Ok(keys);
-            }
+            let scope = match self.served(&scope, need, wraps)? {
+                Ok(keys) => return Ok(keys),
+                Err(missing) => missing,
+            };
             let left = request
                 .deadline()
                 .map(|deadline| deadline.0.saturating_sub(self.runtime.now().0));
-            let read = with_timeout(&*self.runtime, left, self.load(&scope)).await;
+            // What is sealed needs a key; what is opened has one, or none can open it.
+            let first = need == Need::Seal && wraps.is_none();
+            let read = with_timeout(&*self.runtime, left, self.load(&scope, first)).await;
             read.map_err(|error| self.stale(&scope, error))?;
         }
         Err(Error::new(ErrorKind::InventoryStale)
@@ -223,8 +247,9 @@ impl Core {
             .with_source(error)
     }
 
-    /// Reads the keys of a scope now.
-    async fn load(self: &Arc<Self>, scope: &Scope) -> Result<()> {
+    /// Reads the keys of a scope now. Makes the first one, if it may.
+    async fn load(self: &Arc<Self>, scope: &Scope, first: bool) -> Result<()> {
+        let first = first && self.options.provisioner.is_some();
         {
             let state = self.lock();
             // Whoever watches notices when it comes back; until then nobody waits for it.
@@ -242,6 +267,11 @@ impl Core {
                 match core.read(&scopes).await {
                     Ok(view) => {
                         core.note(None);
+                        let [scope] = &scopes;
+                        let view = match first {
+                            true => core.provision(view, scope).await?,
+                            false => view,
+                        };
                         core.publish(&view, &scopes, begun);
                         Ok(())
                     }
@@ -257,7 +287,7 @@ impl Core {
             };
             Box::pin(work) as _
         };
-        self.loads.join(scope, work).await
+        self.loads.join(&(scope.clone(), first), work).await
     }
 
     /// Compares what is known with the inventory, and reads again what has changed.
@@ -274,6 +304,7 @@ impl Core {
     }
 
     async fn look(&self) -> Result<()> {
+        self.managers.branches.sweep();
         let looked = self.look_at_all().await;
         self.note(looked.as_ref().err());
         looked
@@ -376,25 +407,30 @@ impl Core {
     fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
         let settings = Arc::clone(view.settings());
         let mut changes: Vec<(Scope, Changes)> = Vec::new();
-        let mut is_other_template = false;
+        let mut is_other_choice = false;
         {
             let mut state = self.lock();
             if view.revision() >= state.mark.revision {
-                is_other_template = state.settings.scope_template != settings.scope_template;
-                if is_other_template {
+                is_other_choice = state.settings.scope_template != settings.scope_template
+                    || state.allowed(&state.settings) != state.allowed(&settings);
+                if is_other_choice {
                     // Their leases stand on pulses that nobody prolongs any more.
                     state.scopes.clear();
                     state.absent.clear();
                 }
                 state.settings = Arc::clone(&settings);
                 state.mark = view.mark();
+                self.managers.set_age(settings.lease_age.at_most());
             }
             for scope in scopes {
                 state.publish(view, scope, begun, &mut changes);
             }
         }
-        if is_other_template {
-            tracing::info!(revision = view.revision(), "the ring has another scope template");
+        if is_other_choice {
+            tracing::info!(
+                revision = view.revision(),
+                "the ring has another scope template, or a wider scope may serve that might not, or the other way round"
+            );
             self.leases.turn_over_all();
         }
         self.apply(&changes, &settings);
@@ -409,14 +445,16 @@ impl Core {
             .map(|(scope, _)| scope)
             .collect();
         if !turned.is_empty() {
+            let is_turned = self.lock().served_by_any(settings, &turned);
             self.leases
-                .turn_over_sealing(|context| scope_of(context).is_some_and(|scope| turned.contains(&&scope)));
+                .turn_over_sealing(|context| scope_of(context).is_some_and(|scope| is_turned(&scope)));
         }
         for (scope, ended) in changes
             .iter()
             .flat_map(|(scope, changes)| changes.end.iter().map(move |ended| (scope, ended)))
         {
             tracing::info!(%scope, kek = %ended.kek, "a key of the ring unwraps no more");
+            self.managers.branches.end(ended.key);
             if ended.any_version {
                 self.leases.end_kek(&ended.kek);
             } else {

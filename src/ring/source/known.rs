@@ -28,8 +28,8 @@ impl KeyRing {
             Purpose::Open => Need::Open,
             _ => Need::Seal,
         };
-        let scope_keys = core.keys_at_hand(request, need).ok().flatten();
-        let keys = scope_keys.iter().flat_map(|keys| keys.records());
+        let scope_keys = core.keys_at_hand(request, need, wraps).ok().flatten();
+        let keys = scope_keys.iter().flat_map(|keys| keys.keys());
         let named = scope_keys.iter().flat_map(|keys| keys.exposed(wraps));
         Some(Known {
             ring: core.trust.ring(),

@@ -1,15 +1,19 @@
 //! The key ring as a source of data keys.
 
 mod beat;
+mod branches;
 mod builder;
 mod choose;
 mod core;
+mod key;
 mod keys;
 #[cfg(feature = "audit")]
 mod known;
 mod manager;
 mod managers;
+mod otherwise;
 mod profiled;
+mod provision;
 mod settle;
 mod single;
 mod state;
@@ -51,7 +55,8 @@ use crate::value::error::{Error, Result};
 /// ```
 ///
 /// *Scopes.* The ring's signed settings say which scope a context belongs to. Only keys of that scope seal and open in it,
-/// whatever an envelope names, and a scope without keys is `NoKeyForScope`.
+/// whatever an envelope names, and a scope without keys is `NoKeyForScope`, unless [`Builder::otherwise`] names a wider scope that serves
+/// where there is none.
 ///
 /// *Sealing* makes one wrap for each slot of the scope, under its active key and no other version than that. A pending key
 /// with a canary share takes the place of the active one for its share of the contexts, by a hash of context and key.
@@ -68,6 +73,9 @@ use crate::value::error::{Error, Result};
 /// unwraps no more end. If the inventory cannot be read, the ring seals for `max_stale` after the last successful read, and
 /// opens for `max_stale_open`; then it returns `InventoryStale`, and leases end, until the inventory is back. If what
 /// it reads does not verify, it goes on in the same way with what it has verified before, and [`status`](Self::status) tells.
+///
+/// *Branch keys* are kept in the ring, wrapped under a key of a wider scope, and opened in the memory of this process: one call of that key's KMS for each branch key and
+/// [`lease_age`](Settings::lease_age), however many ask. What happens to the wider key happens to them: if it is retired, revoked or destroyed, they do not open either.
 ///
 /// *Leases* end at the `lease_age` of the settings, handles and caches included, and streams that were begun under them at most
 /// `stream_age` later, whatever a sealer was told.
@@ -97,6 +105,8 @@ pub struct Status {
     pub bad_scopes: Vec<(Scope, Error)>,
     /// How many scopes are kept.
     pub scopes: usize,
+    /// How many branch keys are open in the memory of this process.
+    pub branch_keys: usize,
 }
 
 impl KeyRing {
@@ -200,7 +210,7 @@ impl KeyRing {
         if let Some(profile) = profile {
             request = request.with_profile(profile);
         }
-        let keys = self.0.keys(&request, Need::Open).await?;
+        let keys = self.0.keys(&request, Need::Open, Some(wraps)).await?;
         let demands = self.0.demands(&keys, &request)?.unwrap_or_default();
         Ok(keys.explain(demands, wraps, body, &request))
     }
@@ -222,6 +232,7 @@ impl KeyRing {
             problem: known.failed,
             bad_scopes: known.bad,
             scopes: known.scopes,
+            branch_keys: self.0.managers.branches.count(),
         })
     }
 }
@@ -244,7 +255,7 @@ fn current(keys: &ScopeKeys, request: &Request<'_>) -> Result<Vec<KekRef>> {
 impl DekSource for KeyRing {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let (core, begun) = (&self.0, self.0.runtime.now());
-        let keys = core.keys(request, Need::Seal).await?;
+        let keys = core.keys(request, Need::Seal, None).await?;
         let demands = core.demands(&keys, request)?;
         if let Some(demands) = &demands {
             keys.check_sealing(demands, request)?;
@@ -262,7 +273,7 @@ impl DekSource for KeyRing {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         let (core, begun) = (&self.0, self.0.runtime.now());
-        let keys = core.keys(request, Need::Open).await?;
+        let keys = core.keys(request, Need::Open, Some(wraps)).await?;
         let demands = core.demands(&keys, request)?;
         if let Some(demands) = &demands {
             keys.check_opening(demands, wraps, body, request)?;
@@ -283,7 +294,7 @@ impl DekSource for KeyRing {
         request: &Request<'_>,
     ) -> Result<Rewrapped> {
         let (core, begun) = (&self.0, self.0.runtime.now());
-        let keys = core.keys(request, Need::Seal).await?;
+        let keys = core.keys(request, Need::Seal, Some(wraps)).await?;
         let current = current(&keys, request)?;
         let request = knowing(request, &current).with_purpose(Purpose::Rewrap);
         let demands = core.demands(&keys, &request)?;
@@ -303,7 +314,7 @@ impl DekSource for KeyRing {
     }
 
     fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
-        let Ok(Some(keys)) = self.0.keys_at_hand(request, Need::Seal) else {
+        let Ok(Some(keys)) = self.0.keys_at_hand(request, Need::Seal, Some(wraps)) else {
             return Currency::Unknown;
         };
         let Ok(current) = current(&keys, request) else {

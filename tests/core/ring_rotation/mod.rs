@@ -9,6 +9,7 @@ mod failing;
 mod kills;
 mod lifecycle;
 mod readers;
+mod receipts;
 mod retire;
 mod revoke;
 mod ticks;

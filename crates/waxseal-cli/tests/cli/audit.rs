@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::tool::{AAD, PAIR, Tool};
+use crate::tool::{AAD, PAIR, Tool, end};
 
 const SEAL: [&str; 7] = ["seal", "--kek", "env:K", "--context", PAIR, "--log", "log"];
 const OPEN: [&str; 7] = ["open", "--kek", "env:K", "--context", PAIR, "--log", "log"];
@@ -49,8 +49,10 @@ fn used() -> Tool {
     tool
 }
 
+/// The JSON of a command, whether it finds something or warns.
 fn json(tool: &Tool, arguments: &[&str]) -> Value {
-    let run = tool.run(&[arguments, &["--json"]].concat(), b"");
+    let command = tool.command(&[arguments, &["--json"]].concat()).spawn();
+    let run = end(command.unwrap(), b"");
     serde_json::from_slice(&run.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {}", run.stderr))
 }
 

@@ -2,6 +2,7 @@
 
 mod changes;
 mod many;
+mod otherwise;
 mod outage;
 mod profiles;
 mod states;

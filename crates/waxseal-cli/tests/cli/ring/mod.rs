@@ -6,7 +6,9 @@ mod evidence;
 mod init;
 mod listings;
 mod moves;
+mod otherwise;
 mod profiles;
+mod receipts;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
