@@ -60,7 +60,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     (Exit::Io as u8, "reading or writing failed"),
     (
         Exit::Attention as u8,
-        "needs attention: doctor, ring check, census or audit verify found something, or a ring does not verify",
+        "needs attention: doctor, check, census or verify found something, or a ring does not verify",
     ),
     (Exit::NothingDue as u8, "nothing is due"),
     (Exit::KeyRetired as u8, "the key is retired"),
