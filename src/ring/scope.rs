@@ -393,6 +393,35 @@ mod tests {
     }
 
     #[test]
+    fn a_template_knows_which_scopes_it_makes() {
+        let may = |template: &str, scope: &str| {
+            let template: ScopeTemplate = template.parse().unwrap();
+            template.makes(&scope.parse().unwrap())
+        };
+        for (template, scope) in [
+            ("/", "/"),
+            ("{t}", "acme"),
+            ("tenant/{t}", "tenant/acme"),
+            ("tenant/{t}/{e}", "tenant/acme/prod"),
+            ("a/b", "a/b"),
+        ] {
+            assert!(may(template, scope), "{template} {scope}");
+        }
+        for (template, scope) in [
+            ("/", "acme"),
+            ("{t}", "/"),
+            ("{t}", "a/b"),
+            ("tenant/{t}", "/"),
+            ("tenant/{t}", "tenant"),
+            ("tenant/{t}", "tenants/acme"),
+            ("tenant/{t}", "tenant/acme/prod"),
+            ("tenant/{t}/{e}", "tenant/acme"),
+        ] {
+            assert!(!may(template, scope), "{template} {scope}");
+        }
+    }
+
+    #[test]
     fn a_missing_key_is_no_wider_scope() {
         for pairs in [&[("a", "1")][..], &[("t", "")]] {
             let error = scope_of("tenant/{t}", pairs).unwrap_err();

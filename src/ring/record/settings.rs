@@ -107,13 +107,13 @@ pub struct Settings {
     /// Which scope a context belongs to.
     #[serde(default)]
     pub scope_template: ScopeTemplate,
+    /// Who may make the first key of a scope. Nobody but the authority by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provision: Option<Provisioning>,
     /// Scopes whose keys may serve contexts whose own scope has never had a key, in processes that name one of them: see
     /// [`KeyRingBuilder::otherwise`](crate::ring::KeyRingBuilder::otherwise). None by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub otherwise: Vec<Scope>,
-    /// Who may make the first key of a scope. Nobody but the authority by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provision: Option<Provisioning>,
     /// For how long after the last successful read of the inventory a process seals. 60 seconds by default.
     pub max_stale: Period,
     /// For how long it opens. Not shorter than `max_stale`.
@@ -162,8 +162,8 @@ impl Settings {
             authorities: vec![authority],
             census_keys: Vec::new(),
             scope_template: ScopeTemplate::default(),
-            otherwise: Vec::new(),
             provision: None,
+            otherwise: Vec::new(),
             max_stale: "PT60S".parse()?,
             max_stale_open: "PT60S".parse()?,
             lease_age: "PT5M".parse()?,
@@ -427,6 +427,11 @@ impl Settings {
         if signers.chain(readers).any(|key| keys.contains(key)) {
             return Err(Error::argument(
                 "a provisioner has a key of its own, which no authority, census or reader has",
+            ));
+        }
+        if !provision.closed && !self.otherwise.is_empty() {
+            return Err(Error::argument(
+                "provision and otherwise exclude each other: a scope without a key either gets one on first use, or is served by a wider scope",
             ));
         }
         if self.scope_template.makes(&provision.parent) {
