@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::receipt::{KeyCount, NamedKek, UnknownCount};
 use crate::envelope::{KekRef, WrapRef, WrapSection};
-use crate::ring::KeyRecord;
+use crate::ring::{Branch, KeyRecord};
 use crate::value::error::{Error, Result};
 
 /// How many items are named for each KEK.
@@ -124,6 +124,31 @@ impl Tally {
                 },
                 item,
             );
+        }
+        Ok(())
+    }
+
+    /// Counts a branch key, which nothing opens but what it is wrapped under.
+    pub(super) fn count_branch(&mut self, item: &str, branch: &Branch, bytes: u64) -> Result<()> {
+        let wrapped = &branch.wrapped;
+        let kek = NamedKek::new(&wrapped.provider, &wrapped.id, &wrapped.version);
+        match self.find(&kek)? {
+            Match::Keys(indices) => {
+                for index in indices.iter() {
+                    if let Some(counted) = self.keys.get_mut(*index) {
+                        counted.items += 1;
+                        counted.sole += 1;
+                        counted.bytes = counted.bytes.saturating_add(bytes);
+                        push(&mut counted.lost, item);
+                    }
+                }
+            }
+            Match::Unknown(kek) => {
+                let other = self.unknown.entry(kek).or_default();
+                other.items += 1;
+                other.bytes = other.bytes.saturating_add(bytes);
+                push(&mut other.seen, item);
+            }
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod coverage;
 mod create;
 mod destroy;
 mod evidence;
+mod export;
 mod hooks;
 mod intents;
 mod moves;

@@ -103,7 +103,10 @@ impl RingAdmin {
             }
             Err(error) => tick.warnings.push(error),
         }
-        tick.next = self.next(at).await?;
+        tick.next = match tick.taken_over {
+            TAKEN => Some(at),
+            _ => self.next(at).await?,
+        };
         Ok(tick)
     }
 
