@@ -121,7 +121,7 @@ impl<'a> Census<'a> {
             .collect();
         let started = asked.agreed_by(view.settings())?.earliest;
         let mut census = Self {
-            tally: Tally::new(view.all_keys())?,
+            tally: Tally::new(&view)?,
             reader,
             signer,
             view,
