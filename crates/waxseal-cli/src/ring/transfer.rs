@@ -10,9 +10,9 @@ use waxseal::ring::{Exported, import as fill};
 use super::using::replace;
 use super::{administer, ask, done, open, read_config, show_beside, sources, store, wait};
 use crate::arguments::{Actor, Import, Transfer};
-use crate::failure::{Failure, Result, printable};
+use crate::failure::{Failure, Result};
+use crate::report;
 use crate::stream::{Access, Input, Output};
-use crate::{report, warnings};
 
 /// The greatest export that is read.
 const MAX: u64 = 4 << 30;
@@ -67,11 +67,10 @@ fn remember(path: &Path, actor: &Actor, options: &Transfer) -> Result<Option<Exp
     match remembered {
         Ok(exported) => Ok(Some(exported)),
         Err(failure) => {
-            let text = format!(
-                "the export is complete, and the ring does not remember it: {failure}; a key that branch keys were wrapped under is not destroyed \
-                 before it does"
+            let failure = failure.and(
+                "; the export is complete, and the ring does not remember it: a key that branch keys were wrapped under is not destroyed before it does",
             );
-            let _ = warnings::warning(&printable(&text));
+            failure.warn();
             Ok(None)
         }
     }
