@@ -247,8 +247,7 @@ impl RingConfig {
             return Err(wrong("reader-key", &error));
         }
         let private = |path: PathBuf| AuthorityFile::new(folder.join(path), None);
-        let (reader_key, provisioner_key) =
-            (raw.reader_key.map(private), raw.provisioner_key.map(private));
+        let (reader_key, provisioner_key) = (raw.reader_key.map(private), raw.provisioner_key.map(private));
         let administration = match raw.administration {
             None => None,
             Some(given) => Some(Administration {

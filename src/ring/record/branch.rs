@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::key::algorithm_of;
 use super::{BRANCHES, KeyRecord, Provenance, invalid};
 use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
+use crate::ring::view::of_hex;
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::Result;
 
@@ -26,6 +27,8 @@ pub struct Branch {
     pub parent_scope: Scope,
     /// The wrap. Its context is the ring, the scope and the id of the branch key.
     pub wrapped: WrappedKey,
+    /// A hash of the ring, the id and the 32 bytes, in hexadecimal digits: whatever a KMS answers, no other bytes are taken for the branch key.
+    pub commitment: String,
 }
 
 /// The wrap of a key, as it stands in a record.
@@ -89,11 +92,12 @@ impl Branch {
     }
 
     /// Says what a branch key is wrapped under.
-    pub(crate) fn new(parent: &KeyRecord, wrapped: &WrappedDek) -> Self {
+    pub(crate) fn new(parent: &KeyRecord, wrapped: &WrappedDek, commitment: String) -> Self {
         Self {
             parent: parent.id,
             parent_scope: parent.scope.clone(),
             wrapped: WrappedKey::new(wrapped),
+            commitment,
         }
     }
 }
@@ -132,6 +136,9 @@ pub(super) fn check(key: &KeyRecord) -> Result<()> {
         return Err(invalid(
             "the parent of a branch key is a key of another scope, and no branch key",
         ));
+    }
+    if of_hex(&branch.commitment).is_none() {
+        return Err(invalid("the commitment of the branch key is no hash"));
     }
     match (key.state, branch.wrapped.bytes.is_empty()) {
         (State::Destroyed, true) => Ok(()),

@@ -7,7 +7,14 @@ impl Ring {
     /// A ring of tenants whose branch keys are under the scope `/`.
     fn of_branches(more: &[&str]) -> (Self, String) {
         let ring = Self::none();
-        let init = ["ring", "init", "--scope-template", "tenant/{tenant}", "--overlap", "PT0S"];
+        let init = [
+            "ring",
+            "init",
+            "--scope-template",
+            "tenant/{tenant}",
+            "--overlap",
+            "PT0S",
+        ];
         ring.json(&[&init[..], more].concat());
         let made = ring.json(&["keys", "create", "--scope", "/", "--kek", "local"]);
         ring.0.write("plain", "alice");
@@ -31,15 +38,27 @@ fn a_branch_key_is_made_shown_rotated_and_wrapped_anew() {
     let (ring, parent) = Ring::of_branches(&[]);
     let id = ring.branch("tenant/acme");
     let key = ring.shown(&id);
-    assert_eq!(key["kek"], serde_json::json!({"provider": "branch", "id": id, "version": null}));
+    assert_eq!(
+        key["kek"],
+        serde_json::json!({"provider": "branch", "id": id, "version": null})
+    );
     assert_eq!(key["uri"], "branch:");
-    assert_eq!((&key["branch"]["parent"], &key["branch"]["parent_scope"]), (&parent.as_str().into(), &"/".into()));
+    assert_eq!(
+        (&key["branch"]["parent"], &key["branch"]["parent_scope"]),
+        (&parent.as_str().into(), &"/".into())
+    );
     assert_eq!(key["branch"]["wrapped_under"], ring.shown(&parent)["kek"]);
-    assert_eq!((&key["class"], &key["protection"]), (&"symmetric".into(), &"software".into()));
+    assert_eq!(
+        (&key["class"], &key["protection"]),
+        (&"symmetric".into(), &"software".into())
+    );
     assert_eq!(ring.shown(&parent)["branch"], Value::Null);
     let shown = ring.run(&["keys", "show", &id]);
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("wrapped under") && shown.contains(&format!("{parent} of /")), "{shown}");
+    assert!(
+        shown.contains("wrapped under") && shown.contains(&format!("{parent} of /")),
+        "{shown}"
+    );
     ring.seal("data/a.wax", "alice");
     assert_eq!(ring.open("data/a.wax").stdout, b"alice");
     let status = ring.json(&["ring", "status"]);
@@ -51,26 +70,55 @@ fn a_branch_key_is_made_shown_rotated_and_wrapped_anew() {
     let rotated = ring.json(&["keys", "rotate", "--scope", "/", "--reason", "test"]);
     let next = text(&rotated["rotated"][0]["key"]);
     age(ring.0.folder());
-    let said = ring.fails(8, &["keys", "retire", &parent, "--force", "--reason", "x", "--yes"]);
-    assert!(said.contains("1 branch key is") && said.contains("ring rewrap-branches --scope /"), "{said}");
+    let said = ring.fails(
+        8,
+        &["keys", "retire", &parent, "--force", "--reason", "x", "--yes"],
+    );
+    assert!(
+        said.contains("1 branch key is") && said.contains("ring rewrap-branches --scope /"),
+        "{said}"
+    );
     let other = ring.json(&["ring", "rewrap-branches", "--scope", "system"]);
     assert_eq!((&other["rewrapped"], &other["left"]), (&0.into(), &0.into()));
     let job = ring.json(&["ring", "rewrap-branches"]);
     assert_eq!(
         fields(&job),
-        ["command", "current", "failed", "left", "rewrapped", "schema", "stopped", "taken_over"]
+        [
+            "command",
+            "current",
+            "failed",
+            "left",
+            "rewrapped",
+            "schema",
+            "stopped",
+            "taken_over"
+        ]
     );
-    assert_eq!((&job["rewrapped"], &job["left"], &job["stopped"]), (&1.into(), &0.into(), &false.into()));
+    assert_eq!(
+        (&job["rewrapped"], &job["left"], &job["stopped"]),
+        (&1.into(), &0.into(), &false.into())
+    );
     assert_eq!(ring.shown(&id)["branch"]["parent"], next.as_str());
     let again = ring.run(&["ring", "rewrap-branches"]);
     let again = String::from_utf8(again.stdout).unwrap();
-    assert!(again.contains("0 branch keys wrapped anew, 1 were under the active key"), "{again}");
+    assert!(
+        again.contains("0 branch keys wrapped anew, 1 were under the active key"),
+        "{again}"
+    );
 
     // A census counts what is under the parent: nothing anymore.
     let census = ring.json(&["census", "data", "--receipt", "receipt.json"]);
-    let places: Vec<String> = census["covers"].as_array().unwrap().iter().map(|place| text(&place["place"])).collect();
+    let places: Vec<String> = census["covers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|place| text(&place["place"]))
+        .collect();
     assert_eq!(places[1], "branch-keys");
-    assert_eq!(census["not_covered"], serde_json::json!(["backups", "dek-stores"]));
+    assert_eq!(
+        census["not_covered"],
+        serde_json::json!(["backups", "dek-stores"])
+    );
     let run = ring.run(&["keys", "retire", &parent, "--receipt", "receipt.json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(ring.open("data/a.wax").stdout, b"alice");
@@ -83,7 +131,10 @@ fn a_parent_is_destroyed_after_an_export_that_the_ring_remembers() {
     ring.branch("tenant/acme");
     ring.seal("data/a.wax", "alice");
     let early = ring.json(&["ring", "export", "early.json"]);
-    assert_eq!(early["remembered"], ring.json(&["ring", "status"])["exported"]["revision"]);
+    assert_eq!(
+        early["remembered"],
+        ring.json(&["ring", "status"])["exported"]["revision"]
+    );
     ring.json(&["keys", "rotate", "--scope", "/", "--reason", "test"]);
     age(ring.0.folder());
     ring.json(&["ring", "rewrap-branches"]);
@@ -91,7 +142,10 @@ fn a_parent_is_destroyed_after_an_export_that_the_ring_remembers() {
     ring.json(&["census", "data", "--receipt", "receipt.json"]);
     let destroy = ["keys", "destroy", &parent, "--receipt", "receipt.json", "--yes"];
     let said = ring.fails(8, &destroy);
-    assert!(said.contains("the newest export is of revision") && said.contains("waxseal ring export"), "{said}");
+    assert!(
+        said.contains("the newest export is of revision") && said.contains("waxseal ring export"),
+        "{said}"
+    );
     // A machine without the authority exports as well, and the ring remembers nothing.
     let config = fs::read_to_string(ring.0.path("ring.toml")).unwrap();
     ring.0
@@ -120,22 +174,53 @@ fn keys_that_are_made_on_first_use_are_set_up_and_taken_over() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(ring.0.path("provisioner.key")).unwrap().permissions().mode();
+        let mode = fs::metadata(ring.0.path("provisioner.key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
     let said = ring.fails(8, &["ring", "provisioner-key", "provisioner.key"]);
     assert!(said.contains("never overwritten"), "{said}");
     let said = ring.fails(2, &["ring", "set", "--provision", "on-first-use"]);
     assert!(said.contains("provisioners"), "{said}");
-    let said = ring.fails(2, &["ring", "set", "--provisioner", &public, "--provision-parent", "tenant/x"]);
+    let said = ring.fails(
+        2,
+        &[
+            "ring",
+            "set",
+            "--provisioner",
+            &public,
+            "--provision-parent",
+            "tenant/x",
+        ],
+    );
     assert!(said.contains("parent scope"), "{said}");
-    let set = ring.json(&["ring", "set", "--provision", "on-first-use", "--provisioner", &public]);
+    let set = ring.json(&[
+        "ring",
+        "set",
+        "--provision",
+        "on-first-use",
+        "--provisioner",
+        &public,
+    ]);
     assert_eq!(
         set["settings"]["provision"],
         serde_json::json!({"when": "on-first-use", "parent": "/", "provisioners": [public]})
     );
     // Nobody makes keys who has no provisioner's key.
-    let seal = |name: &str| ring.run(&["seal", "--ring", "ring.toml", "--context", "tenant=acme", "-o", name, "plain"]);
+    let seal = |name: &str| {
+        ring.run(&[
+            "seal",
+            "--ring",
+            "ring.toml",
+            "--context",
+            "tenant=acme",
+            "-o",
+            name,
+            "plain",
+        ])
+    };
     let run = seal("data/a.wax");
     assert_eq!(run.code, 4, "{}", run.stderr);
     let config = fs::read_to_string(ring.0.path("ring.toml")).unwrap();
@@ -149,7 +234,14 @@ fn keys_that_are_made_on_first_use_are_set_up_and_taken_over() {
     assert_eq!(ring.open("data/a.wax").stdout, b"alice");
     let check = ring.json(&["ring", "check"]);
     assert_eq!((&check["provisioned"], &check["good"]), (&1.into(), &true.into()));
-    assert!(check["findings"].as_array().unwrap().iter().any(|found| text(&found["what"]).contains("keys tick")), "{check}");
+    assert!(
+        check["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|found| text(&found["what"]).contains("keys tick")),
+        "{check}"
+    );
     let list = ring.json(&["keys", "list", "--scope", "tenant/acme"]);
     assert_eq!(list["keys"][0]["branch"]["parent"], parent.as_str());
 
@@ -168,7 +260,12 @@ fn keys_that_are_made_on_first_use_are_set_up_and_taken_over() {
     let said = ring.fails(2, &remove);
     assert!(said.contains("is no provisioner"), "{said}");
     assert_eq!(ring.open("data/a.wax").stdout, b"alice");
-    let said = ring.fails(2, &["keys", "create", "--scope", "tenant/b", "--kek", "local", "--parent", "/"]);
+    let said = ring.fails(
+        2,
+        &[
+            "keys", "create", "--scope", "tenant/b", "--kek", "local", "--parent", "/",
+        ],
+    );
     assert!(said.contains("--kek branch"), "{said}");
 }
 
@@ -180,7 +277,16 @@ fn a_job_that_is_killed_at_random_loses_no_tenant() {
         ring.branch(&format!("tenant/{tenant}"));
         let context = format!("tenant={tenant}");
         let name = format!("data/{tenant}.wax");
-        let run = ring.run(&["seal", "--ring", "ring.toml", "--context", &context, "-o", &name, "plain"]);
+        let run = ring.run(&[
+            "seal",
+            "--ring",
+            "ring.toml",
+            "--context",
+            &context,
+            "-o",
+            &name,
+            "plain",
+        ]);
         assert_eq!(run.code, 0, "{}", run.stderr);
     }
     let all_open = || {
