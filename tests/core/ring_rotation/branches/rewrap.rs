@@ -64,6 +64,9 @@ fn every_branch_key_is_wrapped_anew_once_and_stays_the_same_key() {
     assert_eq!(branches.calls(), (5, 10), "what is done costs no call");
     all_open(&branches, &sealed, "after");
     branches.check();
+    // A copy in a backup is under the former parent, and the record says so.
+    let former = &branches.bench.active("tenant/a").branch.as_ref().unwrap().former;
+    assert_eq!((former.len(), former[0].parent), (1, branches.parent));
     // Without the former version of the parent.
     branches
         .bench
