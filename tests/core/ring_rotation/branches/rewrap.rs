@@ -65,7 +65,8 @@ fn every_branch_key_is_wrapped_anew_once_and_stays_the_same_key() {
     all_open(&branches, &sealed, "after");
     branches.check();
     // A copy in a backup is under the former parent, and the record says so.
-    let former = &branches.bench.active("tenant/a").branch.as_ref().unwrap().former;
+    let record = branches.bench.active("tenant/a");
+    let former = &record.branch.as_ref().unwrap().former;
     assert_eq!((former.len(), former[0].parent), (1, branches.parent));
     // Without the former version of the parent.
     branches
