@@ -22,7 +22,7 @@ mod environment;
 mod fake;
 #[cfg(feature = "ring")]
 pub mod inventory_conformance;
-mod join;
+pub(crate) mod join;
 #[cfg(feature = "ring")]
 mod layer;
 mod runtime;

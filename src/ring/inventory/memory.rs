@@ -319,3 +319,19 @@ impl Inventory for MemoryInventory {
         Ok(beats)
     }
 }
+
+#[cfg(test)]
+impl MemoryInventory {
+    /// Holds nothing but this, as after somebody else has written the store.
+    pub(crate) fn replace(&self, whole: &Snapshot) {
+        let place = |row: &Row| ((row.scope.clone(), row.slot.clone()), row.clone());
+        let mut held = self.held();
+        held.revision = whole.revision;
+        held.head.clone_from(&whole.head);
+        held.settings.clone_from(&whole.settings);
+        held.successions.clone_from(&whole.successions);
+        held.nodes.clone_from(&whole.nodes);
+        held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.provisioned = whole.provisioned.iter().map(place).collect();
+    }
+}
