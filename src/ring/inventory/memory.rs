@@ -222,7 +222,7 @@ impl Inventory for MemoryInventory {
             return Ok(there.clone());
         }
         let conflict = |what: String| Err(Error::new(ErrorKind::Conflict).with_detail(what));
-        if held.revision != follows {
+        if held.revision != follows || follows == 0 {
             return conflict(format!(
                 "the first key of a scope follows revision {follows}, and the ring has revision {}",
                 held.revision
