@@ -11,6 +11,7 @@ mod init;
 pub(crate) mod keys;
 mod profile;
 mod settings;
+mod simulate;
 mod status;
 mod store;
 mod table;
@@ -48,6 +49,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
         RingCommand::Status => status::status(&path),
         RingCommand::Check(check) => status::check(&path, check),
+        RingCommand::Simulate(options) => simulate::run(&path, options),
         RingCommand::Clock(options) => clock::run(&path, actor, options),
         RingCommand::Export(transfer) => transfer::export(&path, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
