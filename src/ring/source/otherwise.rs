@@ -11,6 +11,7 @@ use super::keys::ScopeKeys;
 use super::state::{Need, State, no_key};
 use crate::envelope::WrapSection;
 use crate::ring::{Scope, Settings};
+use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Result};
 
 impl Core {
@@ -40,7 +41,7 @@ impl Core {
     pub(super) fn served(
         &self,
         scope: &Scope,
-        need: Need,
+        need: (Need, Option<Monotonic>),
         wraps: Option<WrapSection<'_>>,
     ) -> Result<std::result::Result<Arc<ScopeKeys>, Scope>> {
         let Some(own) = self.fresh(scope, need)? else {
