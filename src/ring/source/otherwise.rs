@@ -47,7 +47,7 @@ impl Core {
         let Some(own) = self.fresh(scope, need)? else {
             return Ok(Err(scope.clone()));
         };
-        let Some(wider) = self.wider(&own, need, wraps) else {
+        let Some(wider) = self.wider(&own, need.0, wraps) else {
             return Ok(Ok(own));
         };
         let keys = match self.fresh(&wider, need) {
