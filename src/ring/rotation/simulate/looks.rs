@@ -8,6 +8,7 @@ use crate::ring::evidence::VerifiedReceipt;
 use crate::ring::record::KeyRecord;
 use crate::ring::rotation::destroy::{check_not_shredding, check_unneeded, waits_for};
 use crate::ring::rotation::intents::under_way;
+use crate::ring::rotation::parents::{Branches, check_exported};
 use crate::ring::rotation::retire::{check_retirement, retirement_grounds};
 use crate::ring::rotation::revoke::is_lost;
 use crate::ring::rotation::same_kek::others;
@@ -70,6 +71,7 @@ impl<'l> Looks<'l> {
                 None => retirement_grounds(key, settings, None, self.agreed.now),
             };
             self.refuse(check_retirement(key, settings, grounds, self.agreed));
+            self.refuse(Branches::in_whole(self.view, key).check_none(self.view, key));
         } else {
             let is_not = format!(
                 "the key {} is {}, and only a deprecated key is retired",
@@ -127,6 +129,8 @@ impl<'l> Looks<'l> {
         self.refuse(key.state.check_move(State::Destroying));
         self.refuse(check_not_shredding(self.view, key));
         self.refuse(check_unneeded(self.view, key));
+        self.refuse(Branches::in_whole(self.view, key).check_none(self.view, key));
+        self.refuse(check_exported(self.view, key));
         match self.about(key) {
             Some(evidence) => self.refuse(evidence.check(key, settings, self.agreed.now)),
             None => {

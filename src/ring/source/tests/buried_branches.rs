@@ -231,6 +231,10 @@ fn a_scope_with_branch_keys_of_others_is_not_shredded_and_a_branch_scope_reads_n
         .map(|affected| affected.scope.to_string())
         .collect();
     assert_eq!(under, ["tenant/a", "tenant/b"]);
+    let simulation = crate::ring::Simulation::Destroy(parent.id);
+    let simulated = run(&bench, admin.reader().simulate(&simulation, &[])).unwrap();
+    let why = simulated.refused.join("; ");
+    assert!(why.contains("2 branch keys are wrapped under the key"), "{why}");
 }
 
 /// A first key comes under a parent at the moment at which the scope of the parent is shredded. The parent is not destroyed.
