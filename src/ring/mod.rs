@@ -1,5 +1,6 @@
 //! The key ring: all keys of one deployment, their states, and the evidence for each move.
 
+mod approval;
 mod authority;
 mod backends;
 mod check;
@@ -16,6 +17,7 @@ mod reader;
 mod record;
 mod rotation;
 mod scope;
+mod signed_line;
 mod source;
 mod time;
 mod transfer;
@@ -23,6 +25,7 @@ mod tree;
 mod upkeep;
 mod view;
 
+pub use approval::{Approval, Expires, MAX_APPROVAL, MAX_APPROVAL_AGE, NewApproval};
 pub use authority::{Authority, AuthorityKey};
 pub use backends::{Backends, UriBackends};
 pub use check::{Check, Finding};

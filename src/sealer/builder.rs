@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Sealer, Settings};
 use crate::envelope::ChunkSize;
-use crate::key::{KeyManager, RewrapRules};
+use crate::key::{Authorization, KeyManager, RewrapRules};
 use crate::message::Sealing;
 use crate::message::parallel::Parallel;
 #[cfg(feature = "ring")]
@@ -32,6 +32,7 @@ impl Default for Settings {
             actor: None,
             request_id: None,
             rules: RewrapRules::new(),
+            authorizations: Arc::default(),
             parallel: None,
         }
     }
@@ -142,6 +143,12 @@ impl Builder {
     /// leaves neither fewer wraps nor a weaker class.
     pub fn rewrap_rules(mut self, rules: RewrapRules<'static>) -> Self {
         self.settings.rules = rules;
+        self
+    }
+
+    /// Sets who allows re-wraps that are otherwise forbidden, see [`Sealer::authorized_by`].
+    pub fn authorized_by(mut self, authorizations: impl IntoIterator<Item = Authorization>) -> Self {
+        self.settings.authorizations = authorizations.into_iter().collect();
         self
     }
 

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Covered, PlaceCount, VerifiedReceipt};
 use crate::envelope::KekRef;
 use crate::ring::inventory::Signed;
+use crate::ring::signed_line::{self, SignedLine};
 use crate::ring::view::hex;
-use crate::ring::{Authority, AuthorityKey, Mark, RecordId, Time, View};
+use crate::ring::{Authority, Mark, RecordId, Time, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest length of a receipt in bytes.
@@ -19,11 +19,6 @@ pub const MAX_RECEIPT: usize = 64 << 20;
 pub(super) const SCHEMA: u32 = 1;
 /// The kind of record that a signature of a receipt is for.
 const KIND: &str = "receipt";
-/// What stands before the signature. It is the last field, so that what is signed is what stands before it.
-const FIELD: &str = ",\"signature\":\"";
-/// The length of a public key and of a signature as text.
-const SIGNER: usize = 51;
-const SIGNATURE: usize = 86;
 /// What a census never covers.
 const BACKUPS: &str = "backups";
 
@@ -161,13 +156,7 @@ impl CensusReceipt {
         let text = serde_json::to_vec(&body)
             .map_err(|error| Error::argument(format!("a receipt cannot be written: {error}")))?;
         let signed = signer.sign(body.ring, KIND, digest_of(&text))?;
-        let mut bytes = text;
-        bytes.pop(); // the brace at the end
-        bytes.extend_from_slice(FIELD.as_bytes());
-        bytes.extend_from_slice(signer.public().to_string().as_bytes());
-        bytes.push(b':');
-        bytes.extend_from_slice(Base64UrlUnpadded::encode_string(&signed.signature).as_bytes());
-        bytes.extend_from_slice(b"\"}\n");
+        let bytes = signed_line::write(text, signer.public(), &signed.signature);
         check_len(bytes.len())?;
         Ok(Self {
             digest: hex(&Sha256::digest(&bytes).into()),
@@ -203,32 +192,17 @@ impl CensusReceipt {
                 )),
             );
         }
-        let tail = FIELD.len() + SIGNER + 1 + SIGNATURE + 2;
-        let (front, tail) = line
-            .len()
-            .checked_sub(tail)
-            .and_then(|at| line.split_at_checked(at))
-            .ok_or_else(wrong)?;
-        let tail = std::str::from_utf8(tail).map_err(|_| wrong())?;
-        let tail = tail
-            .strip_prefix(FIELD)
-            .and_then(|rest| rest.strip_suffix("\"}"))
-            .ok_or_else(wrong)?;
-        let (signer, signature) = tail.rsplit_once(':').ok_or_else(wrong)?;
-        let signer: AuthorityKey = signer.parse().map_err(|_| wrong())?;
-        let mut decoded = [0; 64];
-        match Base64UrlUnpadded::decode(signature, &mut decoded) {
-            Ok(all) if all.len() == 64 => {}
-            _ => return Err(wrong()),
-        }
-        let mut text = front.to_vec();
-        text.push(b'}');
+        let SignedLine {
+            text,
+            signer,
+            signature,
+        } = SignedLine::read(line).ok_or_else(wrong)?;
         let body: Body = serde_json::from_slice(&text)
             .map_err(|error| Error::argument(format!("the census receipt has a wrong form: {error}")))?;
         let mut whole = line.to_vec();
         whole.push(b'\n');
         Ok(Self {
-            signed: Signed::new(digest_of(&text), *signer.as_bytes(), decoded),
+            signed: Signed::new(digest_of(&text), *signer.as_bytes(), signature),
             digest: hex(&Sha256::digest(&whole).into()),
             bytes: whole,
             body,

@@ -74,6 +74,10 @@ pub struct Settings {
     /// Who may sign census receipts, beside the authority.
     #[serde(default)]
     pub census_keys: Vec<AuthorityKey>,
+    /// Who may sign [approvals](crate::ring::Approval) of the use of a revoked or retired key. None by default. None of them is an
+    /// authority or a census key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<AuthorityKey>,
     /// Which scope a context belongs to.
     #[serde(default)]
     pub scope_template: ScopeTemplate,
@@ -124,6 +128,7 @@ impl Settings {
             ring,
             authorities: vec![authority],
             census_keys: Vec::new(),
+            approvers: Vec::new(),
             scope_template: ScopeTemplate::default(),
             max_stale: "PT60S".parse()?,
             max_stale_open: "PT60S".parse()?,
@@ -335,6 +340,16 @@ impl Settings {
         if self.authorities.is_empty() || self.authorities.len() > 2 || self.census_keys.len() > MAX_LISTED {
             return Err(Error::argument(format!(
                 "a ring has one authority, or two during a succession, and at most {MAX_LISTED} census keys"
+            )));
+        }
+        if self.approvers.len() > MAX_LISTED {
+            return Err(Error::argument(format!(
+                "a ring has at most {MAX_LISTED} approvers"
+            )));
+        }
+        if let Some(key) = self.may_sign_receipts().find(|key| self.approvers.contains(key)) {
+            return Err(Error::argument(format!(
+                "{key} cannot be an approver: it signs for the ring already, and an approval is somebody else's; make a key with `waxseal ring approver-key`"
             )));
         }
         Ok(())

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::approved::Approved;
 use super::core::Core;
-use super::keys::ScopeKeys;
+use super::keys::{ScopeKeys, Usage};
 use super::manager::{Closed, RingKey};
 use crate::envelope::WrapSection;
-use crate::key::{Purpose, Request};
+use crate::key::Request;
 use crate::message::Pulse;
 use crate::ring::KeyRecord;
 use crate::ring::profile::Requirements;
@@ -49,12 +50,12 @@ impl Core {
         for kek in &keys.keks {
             let mut stanzas = wraps.stanzas().filter(|stanza| kek.may_have_wrapped(*stanza));
             let Some(first) = stanzas.next() else { continue };
-            let permitted = |version| kek.verdict(version, Purpose::Open);
+            let permitted = |version| kek.verdict(version, Usage::Open);
             let refused = permitted(first.kek_version)
                 .err()
                 .filter(|_| stanzas.all(|stanza| permitted(stanza.kek_version).is_err()));
             let refused = refused.or_else(|| demands.and_then(|demands| kek.refused_by(demands)));
-            any_of = match (refused, kek.opener(Purpose::Open)) {
+            any_of = match (refused, kek.opener(Usage::Open)) {
                 (None, Some(key)) => {
                     let (kek, key) = (Arc::clone(kek), Arc::clone(key));
                     any_of.open_with(match self.managers.at_hand(&key.provenance) {
@@ -63,7 +64,7 @@ impl Core {
                     })
                 }
                 (refused, _) => {
-                    let error = refused.unwrap_or_else(|| kek.refusal());
+                    let error = refused.unwrap_or_else(|| kek.refusal(Usage::Open));
                     any_of.open_with(Closed::new(Arc::clone(kek), error, None))
                 }
             };
@@ -77,31 +78,35 @@ impl Core {
         keys: &ScopeKeys,
         wraps: WrapSection<'_>,
         request: &Request<'_>,
+        approved: Option<&Arc<Approved>>,
     ) -> Result<AnyOf> {
         let mut any_of = self.any_of();
         let chosen = keys.to_wrap(request.context().digest())?;
         for key in &chosen {
-            any_of = any_of.wrap_with(self.ring_key(keys, key).await?);
+            any_of = any_of.wrap_with(self.ring_key(keys, key).await?.under(approved));
         }
         for kek in &keys.keks {
             let is_chosen = chosen.iter().any(|key| kek.is_of(key));
             if is_chosen || !wraps.stanzas().any(|stanza| kek.may_have_wrapped(stanza)) {
                 continue;
             }
-            let (kek, purpose) = (Arc::clone(kek), Purpose::Rewrap);
-            any_of = match kek.opener(purpose) {
+            let (kek, usage) = (
+                Arc::clone(kek),
+                Usage::Rewrap(approved.map(|approved| &**approved)),
+            );
+            any_of = match kek.opener(usage) {
                 Some(key) => match self.ring_key(keys, key).await {
-                    Ok(manager) => any_of.open_with(manager),
-                    Err(error) => any_of.open_with(Closed::new(kek, error, None)),
+                    Ok(manager) => any_of.open_with(manager.under(approved)),
+                    Err(error) => any_of.open_with(Closed::new(kek, error, None).under(approved)),
                 },
                 // It is not asked to unwrap, and knows whether its ids are unique in the world.
                 None => {
-                    let error = kek.refusal();
+                    let error = kek.refusal(usage);
                     let manager = match kek.keys.last() {
                         Some(key) => self.managers.of(&key.provenance).await.ok(),
                         None => None,
                     };
-                    any_of.open_with(Closed::new(kek, error, manager))
+                    any_of.open_with(Closed::new(kek, error, manager).under(approved))
                 }
             };
         }

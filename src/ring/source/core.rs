@@ -8,6 +8,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use super::Options;
+use super::approved::Said;
 use super::beat::{Probes, process_name};
 use super::keys::{Changes, ScopeKeys};
 use super::managers::Managers;
@@ -51,6 +52,8 @@ pub(super) struct Core {
     generation: u64,
     first_settings: Arc<Settings>,
     state: Mutex<State>,
+    /// What time the inventory has said that it is.
+    pub(super) said: Mutex<Option<Said>>,
     loads: Single<Scope, ()>,
     checks: Single<(), ()>,
     pub(super) watcher: OnceLock<Watcher>,
@@ -81,6 +84,7 @@ impl Core {
             settings: Arc::clone(view.settings()),
             behind: inventory.behind(),
             mark: view.mark(),
+            changed: view.changed(),
             head_read: begun,
             confirmed: begun,
             scopes: LruCache::new(options.scopes),
@@ -101,6 +105,7 @@ impl Core {
             generation: entropy::generation(),
             first_settings: Arc::clone(view.settings()),
             state: Mutex::new(state),
+            said: Mutex::default(),
             loads: Single::default(),
             checks: Single::default(),
             watcher: OnceLock::new(),
@@ -376,7 +381,7 @@ impl Core {
     fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
         let settings = Arc::clone(view.settings());
         let mut changes: Vec<(Scope, Changes)> = Vec::new();
-        let mut is_other_template = false;
+        let (mut is_other_template, mut has_lost_approver) = (false, false);
         {
             let mut state = self.lock();
             if view.revision() >= state.mark.revision {
@@ -386,8 +391,11 @@ impl Core {
                     state.scopes.clear();
                     state.absent.clear();
                 }
+                let mut former = state.settings.approvers.iter();
+                has_lost_approver = former.any(|key| !settings.approvers.contains(key));
                 state.settings = Arc::clone(&settings);
                 state.mark = view.mark();
+                state.changed = view.changed();
             }
             for scope in scopes {
                 state.publish(view, scope, begun, &mut changes);
@@ -395,6 +403,9 @@ impl Core {
         }
         if is_other_template {
             tracing::info!(revision = view.revision(), "the ring has another scope template");
+        }
+        if is_other_template || has_lost_approver {
+            // Whoever re-wraps forgets what an approval of a former approver has opened.
             self.leases.turn_over_all();
         }
         self.apply(&changes, &settings);

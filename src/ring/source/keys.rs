@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::approved::Approved;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
-use crate::key::Purpose;
 use crate::message::Pulse;
-use crate::ring::{KeyRecord, RewrappedFrom, Scope, Slot, State, View};
+use crate::ring::{KeyRecord, RecordId, RewrappedFrom, Scope, Slot, State, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The keys of one scope, as a verified view showed them.
@@ -77,6 +77,11 @@ impl ScopeKeys {
         self.keks.iter().flat_map(|kek| &kek.keys)
     }
 
+    /// A key of the scope.
+    pub(super) fn key(&self, id: RecordId) -> Option<&Arc<KeyRecord>> {
+        self.keys().find(|key| key.id == id)
+    }
+
     /// The keys that wait to become active.
     pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
         self.keys().filter(|key| key.state == State::Pending)
@@ -106,7 +111,7 @@ impl ScopeKeys {
                 .unwrap_or(active);
             // What is sealed must open.
             if let Some(kek) = self.keks.iter().find(|kek| kek.is_of(key)) {
-                kek.verdict(&key.provenance.version, Purpose::Seal)?;
+                kek.verdict(&key.provenance.version, Usage::Open)?;
             }
             chosen.push(key);
         }
@@ -270,49 +275,43 @@ impl Kek {
     /// Whether a version may unwrap for this. An empty one is one that nobody has named.
     ///
     /// # Errors
-    /// `KeyRetired`, `KeyRevoked` or `KeyDestroyed` by its state; `NoUsableKey` if the ring does not have it.
-    pub(super) fn verdict(&self, version: &str, purpose: Purpose) -> Result<()> {
-        let refused = |key: &&Arc<KeyRecord>| !permits(key.state, purpose);
+    /// `KeyRetired`, `KeyRevoked` or `KeyDestroyed` by its state; `ApprovalRefused`; `NoUsableKey` if the ring does not have it.
+    pub(super) fn verdict(&self, version: &str, usage: Usage<'_>) -> Result<()> {
         if version.is_empty() {
-            let mut keys = self.keys.iter();
-            return match keys
-                .clone()
-                .all(|key| refused(&key))
-                .then(|| keys.next())
-                .flatten()
-            {
-                Some(key) => Err(refusal(key)),
-                None => Ok(()),
-            };
+            let mut first = None;
+            for key in &self.keys {
+                match permit(key, usage) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => first = first.or(Some(error)),
+                }
+            }
+            return first.map_or(Ok(()), Err);
         }
         if !self.has(version) {
             return Err(unknown_version());
         }
-        match self.versions(version).find(refused) {
-            Some(key) => Err(refusal(key)),
-            None => Ok(()),
-        }
+        self.versions(version).try_for_each(|key| permit(key, usage))
     }
 
     /// The same of a version that its backend has proven: no other record stands for it.
-    pub(super) fn verdict_of_proven(&self, version: &str, purpose: Purpose) -> Result<()> {
-        let mut keys = self
-            .keys
-            .iter()
-            .filter(|key| key.provenance.version == version)
-            .peekable();
+    pub(super) fn verdict_of_proven(&self, version: &str, usage: Usage<'_>) -> Result<()> {
+        let mut keys = self.proven(version).peekable();
         if keys.peek().is_none() {
             return Err(unknown_version());
         }
-        match keys.find(|key| !permits(key.state, purpose)) {
-            Some(key) => Err(refusal(key)),
-            None => Ok(()),
-        }
+        keys.try_for_each(|key| permit(key, usage))
+    }
+
+    /// The keys that a version is which its backend has proven.
+    pub(super) fn proven<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
+        self.keys
+            .iter()
+            .filter(move |key| key.provenance.version == version)
     }
 
     /// The key through which all of its versions are reached, if any may unwrap for this: the one that wraps, or the newest.
-    pub(super) fn opener(&self, purpose: Purpose) -> Option<&Arc<KeyRecord>> {
-        let usable = self.keys.iter().filter(|key| permits(key.state, purpose));
+    pub(super) fn opener(&self, usage: Usage<'_>) -> Option<&Arc<KeyRecord>> {
+        let usable = self.keys.iter().filter(|key| permit(key, usage).is_ok());
         usable.max_by_key(|key| (key.state == State::Active, key.id))
     }
 
@@ -323,11 +322,10 @@ impl Kek {
     }
 
     /// Why none of its versions may unwrap.
-    pub(super) fn refusal(&self) -> Error {
-        self.keys
-            .iter()
-            .max_by_key(|key| key.id)
-            .map_or_else(|| Error::new(ErrorKind::NoUsableKey), |key| refusal(key))
+    pub(super) fn refusal(&self, usage: Usage<'_>) -> Error {
+        let newest = self.keys.iter().max_by_key(|key| key.id);
+        let refused = newest.and_then(|key| permit(key, usage).err());
+        refused.unwrap_or_else(|| Error::new(ErrorKind::NoUsableKey))
     }
 }
 
@@ -336,17 +334,36 @@ fn unknown_version() -> Error {
         .with_detail("the ring does not have the version of the key that it is wrapped under")
 }
 
-fn permits(state: State, purpose: Purpose) -> bool {
-    let row = state.row();
-    match purpose {
-        // An approval is no part of a request yet.
-        Purpose::Rewrap => row.rewrapped_from == RewrappedFrom::Yes,
-        _ => row.unwraps,
+/// What a key is wanted for, and what allows that.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Usage<'a> {
+    /// To open what is under it; or to seal, since what is sealed must open.
+    Open,
+    /// To re-wrap what is under it, with these approvals.
+    Rewrap(Option<&'a Approved>),
+}
+
+/// Refuses a key whose state does not let it unwrap for this.
+fn permit(key: &KeyRecord, usage: Usage<'_>) -> Result<()> {
+    let row = key.state.row();
+    let is_permitted = match usage {
+        Usage::Open => row.unwraps,
+        Usage::Rewrap(approved) => match row.rewrapped_from {
+            RewrappedFrom::Yes => true,
+            RewrappedFrom::WithApproval => {
+                return approved.map_or_else(|| Err(refusal(key)), |approved| approved.check(key));
+            }
+            RewrappedFrom::No => false,
+        },
+    };
+    match is_permitted {
+        true => Ok(()),
+        false => Err(refusal(key)),
     }
 }
 
 /// The error of a key whose state does not let it unwrap.
-fn refusal(key: &KeyRecord) -> Error {
+pub(super) fn refusal(key: &KeyRecord) -> Error {
     let kind = match key.state {
         State::Compromised => ErrorKind::KeyRevoked,
         State::Destroying | State::Destroyed => ErrorKind::KeyDestroyed,
@@ -354,8 +371,11 @@ fn refusal(key: &KeyRecord) -> Error {
     };
     let what_then = match key.state {
         State::Compromised => {
-            ", for good: it cannot be reinstated, and a re-wrap out of it takes a signed approval, which this version does not accept yet"
+            ", for good: it cannot be reinstated, and a re-wrap out of it takes an approval (`waxseal ring approve`)"
         }
+        State::Retired => ": reinstate it, or re-wrap with an approval (`waxseal ring approve`)",
+        State::Destroying => ", and no approval helps: its destruction has to be canceled first",
+        State::Destroyed => ", and no approval helps",
         _ => "",
     };
     Error::new(kind)

@@ -1,5 +1,6 @@
 //! The key ring as a source of data keys.
 
+mod approved;
 mod beat;
 mod builder;
 mod choose;
@@ -57,6 +58,10 @@ use crate::value::error::{Error, Result};
 /// *Opening* uses the keys whose [state](super::State) permits it. Keys that are retired, compromised, or destroyed are not asked; if
 /// nothing else opens the envelope, the error names them: `KeyRetired`, `KeyRevoked`, `KeyDestroyed`. If a backend proves
 /// which version has unwrapped, that version has to be such a key, too.
+///
+/// *Approvals.* A re-wrap out of a key that is retired or compromised takes an [`Approval`](super::Approval) of that very key
+/// ([`Sealer::authorized_by`](crate::Sealer::authorized_by)); without one that counts, the error is `KeyRetired`, `KeyRevoked` or
+/// `ApprovalRefused`. What a re-wrap returns says which approvals were used.
 ///
 /// *Re-wrap* moves to the active keys, and keeps or replaces wraps as [`AnyOf`](crate::source::AnyOf) does. The ring knows which
 /// keys wrap now, so a [`Rewrapper`](crate::sealer::Rewrapper) leaves alone what is under them.
@@ -291,8 +296,12 @@ impl DekSource for KeyRing {
             Some(demands) => Some(keys.begin_rewrap(demands, wraps, body, &request)?),
             None => None,
         };
-        let any_of = core.rewrapping(&keys, wraps, &request).await?;
+        let approved = core.approved(&keys, wraps, &request).await?;
+        let any_of = core.rewrapping(&keys, wraps, &request, approved.as_ref()).await?;
         let mut rewrapped = any_of.rewrap(wraps, body, &request).await?;
+        if let Some(approved) = &approved {
+            rewrapped = approved.bear_witness(rewrapped);
+        }
         if let Some(plan) = plan {
             rewrapped = keys.end_rewrap(plan, wraps, rewrapped)?;
         }

@@ -1,5 +1,6 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
+mod approvals;
 mod changes;
 mod many;
 mod outage;
