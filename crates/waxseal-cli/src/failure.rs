@@ -226,7 +226,9 @@ impl From<Error> for Failure {
             ErrorKind::ContextMismatch => {
                 "; give the --context it was sealed with, whose keys `waxseal inspect` lists"
             }
-            ErrorKind::NoUsableKey => "; name that key with --kek",
+            ErrorKind::NoUsableKey => {
+                "; name that key with --kek, or, with --ring, see `waxseal keys list` whether it is a key of the scope of this --context"
+            }
             ErrorKind::NoKeyForScope => {
                 "; see `waxseal keys list`, and create one with `waxseal keys create`"
             }

@@ -177,12 +177,12 @@ impl KeyRing {
 
     /// Tells what the profiles make of an envelope in this context, of which the header is enough: what is demanded, which wraps
     /// the envelope names, which of them lack what, and by which key. `profile` is the caller's choice. Uses no key and asks no
-    /// backend, so nothing that the envelope says is proven.
+    /// backend, so nothing that the envelope says is proven. In a ring without profiles nothing is demanded, and it tells of the wraps.
     ///
     /// # Errors
     /// - the errors of [`Header::parse`]; `ContextMismatch` if another context is stored in the envelope; `Unsupported` for a detached
     ///   envelope
-    /// - `Configuration` if the ring has no profiles, or not the one that is named
+    /// - `Configuration` if the ring does not have the profile that is named
     /// - `ProfileRefused` if the context chooses no profile
     /// - `NoKeyForScope`, `InventoryStale`, and the errors of the [`Inventory`]
     ///
@@ -204,9 +204,7 @@ impl KeyRing {
             request = request.with_profile(profile);
         }
         let keys = self.0.keys(&request, Need::Open).await?;
-        let demands = self.0.demands(&keys, &request)?.ok_or_else(|| {
-            Error::configuration("the key ring has no profiles: give it some with KeyRingBuilder::profiles")
-        })?;
+        let demands = self.0.demands(&keys, &request)?.unwrap_or_default();
         Ok(keys.explain(demands, wraps, body, &request))
     }
 

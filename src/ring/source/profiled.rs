@@ -27,7 +27,7 @@ impl Core {
         match (&self.options.profiles, request.profile()) {
             (None, None) => Ok(None),
             (None, Some(name)) => Err(Error::configuration(format!(
-                "the request names the profile {}, and the key ring has no profiles: give it some with KeyRingBuilder::profiles",
+                "the request names the profile {}, and the key ring has no profiles: name a file of them, by `profiles` in ring.toml, --profiles or KeyRingBuilder::profiles",
                 name.escape_debug()
             ))),
             (Some(profiles), name) => {

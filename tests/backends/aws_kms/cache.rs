@@ -53,10 +53,12 @@ impl<'s> Requests<'s> {
     /// How many requests of each kind named this key: decrypt, and any.
     fn of(&self, key: &str) -> (usize, usize) {
         let (mut decrypts, mut all) = (0, 0);
-        for line in self.ask("GET", "download-recording").lines() {
-            let Ok(request) = serde_json::from_str::<serde_json::Value>(line) else {
-                continue;
-            };
+        let recording = self.ask("GET", "download-recording");
+        let (_, recording) = recording.split_once("\r\n\r\n").unwrap();
+        for line in recording.lines().filter(|line| !line.is_empty()) {
+            // Requests are recorded as they come, from many threads: a line that is torn would be one that is not counted.
+            let request: serde_json::Value = serde_json::from_str(line)
+                .unwrap_or_else(|error| panic!("moto has recorded {line:?}: {error}"));
             let body = Base64::decode_vec(request["body"].as_str().unwrap_or_default()).unwrap_or_default();
             if !String::from_utf8_lossy(&body).contains(key) {
                 continue;

@@ -43,7 +43,10 @@ pub(crate) fn run(path: &Path, actor: &Actor, options: &Init) -> Result<()> {
             ];
             rows.extend(ids.iter().map(|id| ("adopted", id.clone())));
             if ids.is_empty() && is_new {
-                rows.push(("next", first_key(path)));
+                rows.push((
+                    "next",
+                    first_key(path, options.settings.scope_template.as_deref()),
+                ));
             }
             if !is_new {
                 let note =
@@ -56,10 +59,16 @@ pub(crate) fn run(path: &Path, actor: &Actor, options: &Init) -> Result<()> {
 }
 
 /// How a ring gets its first key.
-fn first_key(path: &Path) -> String {
-    let create = "create a key: waxseal keys create --scope / --kek local";
+fn first_key(path: &Path, template: Option<&str>) -> String {
+    // What stands in braces is for the reader to fill in.
+    let scope = template.unwrap_or("/").replace('{', "<").replace('}', ">");
+    let scope = match scope.contains('<') {
+        true => format!("'{scope}'"),
+        false => scope,
+    };
+    let create = format!("create a key: waxseal keys create --scope {scope} --kek local");
     match path.to_str() {
-        Some("ring.toml") | None => create.to_owned(),
+        Some("ring.toml") | None => create,
         Some(other) => format!("{create} --ring {other}"),
     }
 }

@@ -102,6 +102,48 @@ fn an_explanation_names_what_is_missed_without_any_key() {
 }
 
 #[test]
+fn a_ring_without_profiles_explains_the_wraps() {
+    let (ring, id) = Ring::with_key();
+    ring.seal("a.wax", "hello");
+    let explain = [&["explain", "a.wax"], &IN_RING[..]].concat();
+    let told = ring.json(&explain);
+    assert_eq!(
+        (&told["met"], text(&told["wraps"][0]["key"])),
+        (&Value::Bool(true), id)
+    );
+    assert_eq!(told["profiles"].as_array().unwrap().len(), 0);
+    let said = ring.fails(2, &[&explain[..], &["--profile", "restricted"]].concat());
+    assert!(said.contains("--profiles"), "{said}");
+}
+
+#[test]
+fn a_ring_by_template_says_how_its_first_key_is_made_and_whose_key_is_missing() {
+    let ring = Ring::none();
+    let run = ring.run(&["ring", "init", "--scope-template", "tenant/{tenant}"]);
+    let shown = String::from_utf8(run.stdout).unwrap();
+    assert!(
+        shown.contains("keys create --scope 'tenant/<tenant>' --kek local"),
+        "{shown}"
+    );
+    for scope in ["tenant/acme", "tenant/globex"] {
+        ring.json(&["keys", "create", "--scope", scope, "--kek", "local"]);
+    }
+    ring.seal("a.wax", "hello");
+    let said = ring.fails(
+        4,
+        &[
+            "open",
+            "--ring",
+            "ring.toml",
+            "--context",
+            "tenant=globex",
+            "a.wax",
+        ],
+    );
+    assert!(said.contains("the scope of this --context"), "{said}");
+}
+
+#[test]
 fn keys_alone_take_profiles_from_a_file() {
     let (ring, _) = ring();
     ring.0.write_private("key", KEY);
