@@ -39,9 +39,9 @@ pub use record::{
     Provenance, RetireBy, Settings, Telling,
 };
 pub use rotation::{
-    Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
-    Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Target, Tick,
-    Unfinished, Verdict,
+    Action, Done, Due, Event, Evidence, EvidenceSource, Gate, Grounds, Hook, KeyKind, KeySource, Moved,
+    NewKey, Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Successor,
+    Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};

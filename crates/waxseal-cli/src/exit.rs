@@ -89,6 +89,7 @@ impl Exit {
             | ErrorKind::Unsupported { .. } => Self::NoEnvelope,
             ErrorKind::PolicyRefused
             | ErrorKind::ProfileRefused { .. }
+            | ErrorKind::ApprovalRefused { .. }
             | ErrorKind::LifecycleRefused
             | ErrorKind::WouldWeaken { .. } => Self::Refused,
             ErrorKind::Io | ErrorKind::Store => Self::Io,
@@ -134,6 +135,7 @@ pub(crate) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::WouldWeaken { .. } => "would_weaken",
         ErrorKind::PolicyRefused => "policy_refused",
         ErrorKind::ProfileRefused { .. } => "profile_refused",
+        ErrorKind::ApprovalRefused { .. } => "approval_refused",
         ErrorKind::BudgetExhausted { .. } => "budget_exhausted",
         ErrorKind::LeaseExpired => "lease_expired",
         ErrorKind::Store => "store",

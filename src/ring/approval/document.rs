@@ -25,9 +25,9 @@ const KIND: &str = "approval";
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     pub(super) schema: u32,
+    pub(super) key: RecordId,
     pub(super) ring: RecordId,
     pub(super) revision: u64,
-    pub(super) key: RecordId,
     pub(super) ticket: String,
     pub(super) approver: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,9 +40,9 @@ impl Body {
     pub(super) fn new(ring: RecordId, revision: u64, key: RecordId, (issued, expires): (Time, Time)) -> Self {
         Self {
             schema: SCHEMA,
+            key,
             ring,
             revision,
-            key,
             ticket: String::new(),
             approver: String::new(),
             reason: None,

@@ -39,9 +39,9 @@ fn an_approval_is_one_line_and_says_what_it_says() {
         .strip_suffix("\"}\n")
         .unwrap();
     let expected = format!(
-        r#"{{"schema":1,"ring":"{}","revision":7,"key":"{}","ticket":"INC-7","approver":"carol","issued":"2026-11-27T08:00:00Z","expires":"2026-11-27T16:00:00Z","signature":"{signature}"}}"#,
-        settings.ring,
-        approval.key()
+        r#"{{"schema":1,"key":"{}","ring":"{}","revision":7,"ticket":"INC-7","approver":"carol","issued":"2026-11-27T08:00:00Z","expires":"2026-11-27T16:00:00Z","signature":"{signature}"}}"#,
+        approval.key(),
+        settings.ring
     );
     assert_eq!(text, expected + "\n");
     assert!(signature.starts_with(&approver.public().to_string()) && signature.len() == 138);

@@ -12,7 +12,7 @@ use super::{orphan_json, orphan_text, receipt, warn};
 use crate::arguments::{self, Actor};
 use crate::failure::{Failure, Result, printable};
 use crate::report;
-use crate::ring::{administer, parsed, show, wait};
+use crate::ring::{administer_gated, parsed, show, wait};
 use crate::warnings;
 
 /// The longest and the shortest time between two ticks of `--watch`.
@@ -25,7 +25,7 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
         Some(time) => Some(parsed("--now", time)?),
         None => None,
     };
-    let ring = administer(path, actor, &options.skip_reader)?;
+    let ring = administer_gated(path, actor, &options.skip_reader, &options.gated)?;
     let receipt = options.receipt.as_deref().map(receipt).transpose()?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
     let verified = receipt

@@ -2,7 +2,10 @@
 
 mod administration;
 pub(crate) mod aged;
+mod approvals;
 mod evidence;
+#[cfg(unix)]
+mod gates;
 mod init;
 mod listings;
 mod moves;
