@@ -176,6 +176,11 @@
 //! forgets a store: `waxseal ring set --must-cover files:/srv/data --must-cover store:users.key`. A receipt that lacks one of these retires and
 //! destroys nothing. Nor does one that saw not one envelope in one of these, or none at all (a disk that is not mounted looks like that), unless somebody
 //! says `--allow-empty`. Each place has a count of its own in the receipt.
+//!
+//! If no machine sees all places, each counts its own: `waxseal keys retire ID --receipt one.json --receipt other.json`. Each receipt has to count by
+//! itself, and together they have to cover what the settings demand. Two censuses run at different times, so an envelope that a job moves meanwhile from
+//! a place of the later one to a place of the earlier one is seen by neither: count such places in one census.
+//!
 //! Files in which an envelope begins within the first 4 KiB, but not at the first byte, or in base64, hexadecimal digits, a list of numbers or with
 //! escapes, cannot be counted: they make the receipt not whole. What is compressed, in an archive or in the rows of a database is not seen: take it
 //! out, and add it by [`Census`](crate::ring::evidence::Census).

@@ -12,6 +12,10 @@
     feature = "ring",
     doc = "| [`key_ring`] | running a key ring: rotation, canary, retirement, backup |"
 )]
+#![cfg_attr(
+    feature = "ring",
+    doc = "| [`tenants`] | a key for each tenant: scopes, and a wider scope for those without keys |"
+)]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
 //! | [`key_manager`] | how to connect another KMS or HSM |
 //! | [`performance`] | what to call, what to turn, and what it costs |
@@ -25,6 +29,8 @@ pub mod key_ring;
 pub mod operating;
 #[cfg(feature = "ring")]
 pub mod profiles;
+#[cfg(feature = "ring")]
+pub mod tenants;
 pub mod threat_model;
 
 #[doc = include_str!("../../docs/PERFORMANCE.md")]

@@ -39,24 +39,45 @@ fn monotonic(nanos: u64) -> Option<Monotonic> {
 /// assert!(pulse.check(Monotonic(Duration::from_secs(20))).is_err());
 /// ```
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<AtomicU64>);
+pub struct Pulse {
+    end: Arc<AtomicU64>,
+    /// Another one that must not have stopped either.
+    other: Option<Arc<AtomicU64>>,
+}
 
 impl Pulse {
     /// Makes a pulse that stops at `end`, in the time of the runtime that asks, unless somebody prolongs it.
     #[must_use]
     pub fn until(end: Monotonic) -> Self {
-        Self(Arc::new(AtomicU64::new(nanos(end))))
+        Self {
+            end: Arc::new(AtomicU64::new(nanos(end))),
+            other: None,
+        }
+    }
+
+    /// Returns a pulse that stops when the first of two stops. Whoever prolongs the two prolongs it.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        Self {
+            end: Arc::clone(&self.end),
+            other: Some(Arc::clone(&other.end)),
+        }
     }
 
     /// Moves the end of the pulse to `end`. An end that is earlier than the current end changes nothing.
     pub fn prolong(&self, end: Monotonic) {
-        self.0.fetch_max(nanos(end), Ordering::SeqCst);
+        self.end.fetch_max(nanos(end), Ordering::SeqCst);
     }
 
     /// Returns when the pulse stops.
     #[must_use]
     pub fn end(&self) -> Monotonic {
-        Monotonic(Duration::from_nanos(self.0.load(Ordering::Relaxed)))
+        Monotonic(Duration::from_nanos(self.nanos()))
+    }
+
+    fn nanos(&self) -> u64 {
+        let own = self.end.load(Ordering::Relaxed);
+        let other = self.other.as_ref();
+        other.map_or(own, |other| own.min(other.load(Ordering::Relaxed)))
     }
 
     /// Refuses the use of a pulse that has stopped.
@@ -64,7 +85,7 @@ impl Pulse {
     /// # Errors
     /// `LeaseExpired` at the end of the pulse and after it.
     pub fn check(&self, now: Monotonic) -> Result<()> {
-        if nanos(now) >= self.0.load(Ordering::Relaxed) {
+        if nanos(now) >= self.nanos() {
             return Err(Error::new(ErrorKind::LeaseExpired)
                 .with_detail("nobody has confirmed recently that its keys may still be used"));
         }

@@ -1,5 +1,6 @@
 //! Changes of a ring: decided on a verified view, signed, and made only if nobody was faster.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -8,7 +9,7 @@ use super::authority::Authority;
 use super::clock::{Agreed, Asked, CHANGE};
 use super::inventory::{Change, Inventory, Row, Signed};
 use super::record::{
-    Ending, HEAD, Head, READER, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body,
+    BASE, Ending, HEAD, Head, KeyRecord, Move, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body,
 };
 use super::tree::{self, Leaf, Nodes};
 use super::view::{MAX_SUCCESSIONS, Mark, Trust, View, hex};
@@ -35,6 +36,8 @@ pub(crate) struct Draft<'d> {
     /// Of what was put, what is being destroyed.
     endings: Vec<Ending>,
     delete: Vec<(Scope, RecordId)>,
+    /// Provisioned rows that go.
+    take: Vec<RecordId>,
     settings: Option<Settings>,
     /// Who may follow the authority.
     next: Option<&'d Authority>,
@@ -68,6 +71,7 @@ impl<'d> Draft<'d> {
             put: Vec::new(),
             endings: Vec::new(),
             delete: Vec::new(),
+            take: Vec::new(),
             settings: None,
             next: None,
             succession: None,
@@ -141,6 +145,7 @@ impl<'d> Draft<'d> {
     /// Replaces the settings. How long what was done under those before may still have an effect is kept.
     pub(crate) fn set_settings(&mut self, mut settings: Settings) -> Result<()> {
         settings.check()?;
+        settings.set_min_reader();
         settings.follow(
             self.view.settings(),
             self.at,
@@ -175,7 +180,7 @@ impl<'d> Draft<'d> {
             }));
         }
         let succession = Succession {
-            min_reader: READER,
+            min_reader: BASE,
             ring: self.view.head.ring,
             number,
             next: next.public(),
@@ -213,8 +218,50 @@ impl<'d> Draft<'d> {
         Ok(destroying)
     }
 
+    /// Takes over the provisioned keys of the scopes that it touches: as soon as the tree has a record of a scope, it must have this one,
+    /// or what was sealed under it would be lost. Rows that do not count any more go.
+    fn take_over(&mut self) -> Result<()> {
+        let touched: BTreeSet<Scope> = self.put.iter().map(|row| row.scope.clone()).collect();
+        for scope in touched {
+            let Some(records) = self.view.scopes.get(&scope) else {
+                continue;
+            };
+            self.take.extend(&records.to_take);
+            let keys = records.keys().iter();
+            let mut kept = keys.filter(|key| records.provisioned == Some(key.id));
+            let Some(key) = kept.next() else { continue };
+            if self.put.iter().any(|row| row.id == key.id) {
+                continue;
+            }
+            let own = self.taken_over(key)?;
+            let signer = self.succession.as_ref().map_or(self.authority, |(_, next)| next);
+            // It may be active: what takes its place comes after it has left.
+            self.put.insert(0, own.to_row(self.view.head.ring, signer)?);
+        }
+        Ok(())
+    }
+
+    /// The record of a provisioned key, as the authority signs it.
+    pub(crate) fn taken_over(&self, key: &KeyRecord) -> Result<KeyRecord> {
+        let mut own = key.clone();
+        own.revision += 1;
+        own.record_move(Move {
+            at: self.at,
+            revision: self.revision(),
+            from: Some(key.state),
+            to: key.state,
+            actor: self.actor.to_owned(),
+            reason: "taken over from its provisioner".to_owned(),
+            evidence: None,
+            ticket: None,
+            approver: None,
+        })?;
+        Ok(own)
+    }
+
     /// Signs it.
-    fn finish(self) -> Result<Change> {
+    fn finish(mut self) -> Result<Change> {
+        self.take_over()?;
         let view = self.view;
         let ring = view.head.ring;
         let mut nodes = view.nodes.clone();
@@ -252,7 +299,7 @@ impl<'d> Draft<'d> {
             None => None,
         };
         let head = Head {
-            min_reader: READER,
+            min_reader: BASE,
             ring,
             revision: view.head.revision + 1,
             settings: settings.as_ref().map_or_else(
@@ -270,6 +317,7 @@ impl<'d> Draft<'d> {
         change.succession = succession;
         change.nodes = written;
         change.put = self.put;
+        change.take = self.take;
         change.delete = self.delete.into_iter().map(|(_, id)| id).collect();
         Ok(change)
     }
@@ -289,9 +337,11 @@ pub(crate) fn first(settings: &Settings, authority: &Authority, at: Time, actor:
     check_actor(actor)?;
     settings.check()?;
     let ring = settings.ring;
-    let signed = authority.sign(ring, SETTINGS, to_body(settings)?)?;
+    let mut settings = settings.clone();
+    settings.set_min_reader();
+    let signed = authority.sign(ring, SETTINGS, to_body(&settings)?)?;
     let head = Head {
-        min_reader: READER,
+        min_reader: BASE,
         ring,
         revision: 1,
         settings: hex(&Sha256::digest(&signed.body).into()),

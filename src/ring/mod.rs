@@ -3,6 +3,8 @@
 mod approval;
 mod authority;
 mod backends;
+#[allow(dead_code, reason = "the next changes use it")]
+mod branch;
 mod check;
 mod clock;
 pub mod config;
@@ -13,6 +15,7 @@ mod id;
 pub mod inventory;
 mod lifecycle;
 pub mod profile;
+mod provisioned;
 mod reader;
 mod record;
 mod rotation;
@@ -35,8 +38,8 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection,
-    Provenance, RetireBy, Settings, Telling,
+    Branch, Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection,
+    Provenance, Provisioning, RetireBy, Settings, Telling, WrappedKey,
 };
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Gate, Grounds, Hook, KeyKind, KeySource, Moved,

@@ -1,6 +1,6 @@
 //! Reading a ring: page by page, by id, and as a whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,16 +132,7 @@ impl Reader {
     /// goes in circles.
     async fn page_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         let page = self.inventory.scopes_after(after, limit).await?;
-        let chained = after.into_iter().chain(&page);
-        let is_in_order = match after {
-            Some(_) => chained.zip(&page).all(|(before, scope)| before < scope),
-            None => page.is_sorted_by(|before, scope| before < scope),
-        };
-        if is_in_order && page.len() <= limit as usize {
-            return Ok(page);
-        }
-        Err(Error::new(ErrorKind::InventoryInvalid)
-            .with_detail("the inventory does not list its scopes in order, each once"))
+        check_page(after, page, limit)
     }
 
     /// Returns the names of all scopes that the inventory lists. A hint: one may be missing, or not exist. They are no more than the head
@@ -177,37 +168,44 @@ impl Reader {
 
     /// Reads everything, of one revision: the raw snapshot.
     pub(crate) async fn everything(&self) -> Result<(Snapshot, View)> {
-        let (mut snapshot, view, scopes) = self.gather(|rows, _| rows).await?;
-        snapshot.rows = scopes.into_values().flatten().collect();
+        let whole = self.gather(|rows, _| rows).await?;
+        let (mut snapshot, view) = (whole.snapshot, whole.view);
+        snapshot.rows = whole.scopes.into_values().flatten().collect();
+        snapshot.provisioned = whole.provisioned.into_values().map(|(row, _)| row).collect();
         Ok((snapshot, view))
     }
 
-    /// Reads everything, of one revision: the verified view.
+    /// Reads everything, of one revision: the verified view, the keys of provisioners included.
     pub(crate) async fn whole(&self) -> Result<View> {
-        let (_, mut view, scopes) = self.gather(|_, records| records).await?;
-        view.scopes = scopes;
+        let whole = self.gather(|_, records| records).await?;
+        let mut view = whole.view;
+        view.scopes = whole.scopes;
+        let provisioned = whole.provisioned.into_iter();
+        view.scopes
+            .extend(provisioned.map(|(scope, (_, records))| (scope, records)));
         Ok(view)
     }
 
+    /// Returns the names of the scopes with a provisioned row that the inventory lists after this one, at most `limit`. A hint: one may be missing, or
+    /// not exist.
+    pub(crate) async fn provisioned_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        let page = self.inventory.scopes_provisioned(after, limit).await?;
+        check_page(after, page, limit)
+    }
+
     /// Reads everything page by page, so that no call is long, and then again what was changed meanwhile, until all of it is of one
-    /// revision. Returns what the snapshot and the view have beside rows, with all nodes, and what `keep` makes of each scope.
-    async fn gather<T>(
-        &self,
-        mut keep: impl FnMut(Vec<Row>, ScopeView) -> T,
-    ) -> Result<(Snapshot, View, BTreeMap<Scope, T>)> {
+    /// revision.
+    async fn gather<T>(&self, mut keep: impl FnMut(Vec<Row>, ScopeView) -> T) -> Result<Whole<T>> {
         let mut held: BTreeMap<Scope, (Vec<Leaf>, T)> = BTreeMap::new();
         let mut todo = self.listed().await?;
         let mut missing = None;
         for _ in 0..TRIES {
             for page in todo.chunks(PAGE as usize) {
-                let nodes: BTreeSet<_> = page.iter().flat_map(tree::paths).collect();
-                let nodes: Vec<_> = nodes.into_iter().collect();
-                let snapshot = self.inventory.read(page, &nodes).await?;
+                let (snapshot, mut view) = self.trust.read_rows(&*self.inventory, page, None).await?;
                 let mut rows: BTreeMap<Scope, Vec<Row>> = BTreeMap::new();
-                for row in &snapshot.rows {
-                    rows.entry(row.scope.clone()).or_default().push(row.clone());
+                for row in snapshot.rows {
+                    rows.entry(row.scope.clone()).or_default().push(row);
                 }
-                let mut view = self.trust.verify(snapshot, page)?;
                 for scope in page {
                     match view.scopes.remove(scope) {
                         Some(records) if !records.leaves.is_empty() => {
@@ -238,8 +236,20 @@ impl Reader {
                 todo.extend(listed.into_iter().filter(|scope| !held.contains_key(scope)));
             }
             if todo.is_empty() && signed.is_empty() {
-                let scopes = held.into_iter().map(|(scope, (_, kept))| (scope, kept));
-                return Ok((end, view, scopes.collect()));
+                // Each of them makes no revision, and a commit that takes one does.
+                match self.provisioned_at(&view).await {
+                    Ok(provisioned) => {
+                        let scopes = held.into_iter().map(|(scope, (_, kept))| (scope, kept));
+                        return Ok(Whole {
+                            snapshot: end,
+                            view,
+                            scopes: scopes.collect(),
+                            provisioned,
+                        });
+                    }
+                    Err(error) if error.kind() == ErrorKind::Conflict => {}
+                    Err(error) => return Err(error),
+                }
             }
             // A scope came meanwhile, or all records of one are gone.
             missing = signed.into_values().flatten().next();
@@ -253,6 +263,55 @@ impl Reader {
             None => Error::new(ErrorKind::Conflict),
         })
     }
+
+    /// The keys that provisioners have made, of this revision. `Conflict` if there is a newer one.
+    async fn provisioned_at(&self, view: &View) -> Result<BTreeMap<Scope, (Row, ScopeView)>> {
+        let mut found = BTreeMap::new();
+        if view.settings().provision.is_none() {
+            return Ok(found);
+        }
+        let tree = Some((&view.nodes, view.revision()));
+        let mut after = None;
+        loop {
+            let page = self.provisioned_after(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(found) };
+            let (snapshot, mut read) = self.trust.read_rows(&*self.inventory, &page, tree).await?;
+            for row in snapshot.provisioned {
+                let records = read.scopes.remove(&row.scope);
+                // What does not count is no part of the ring.
+                if let Some(records) = records.filter(|records| records.provisioned == Some(row.id)) {
+                    found.insert(row.scope.clone(), (row, records));
+                }
+            }
+            after = Some(last.clone());
+        }
+    }
+}
+
+/// A whole ring.
+struct Whole<T> {
+    /// Without rows, with all nodes.
+    snapshot: Snapshot,
+    /// Without scopes, with all nodes.
+    view: View,
+    /// What was kept of each scope that the tree has records of.
+    scopes: BTreeMap<Scope, T>,
+    /// The other scopes, with the only key of each.
+    provisioned: BTreeMap<Scope, (Row, ScopeView)>,
+}
+
+/// Refuses names of scopes that are not in order, so that nobody goes in circles.
+fn check_page(after: Option<&Scope>, page: Vec<Scope>, limit: u32) -> Result<Vec<Scope>> {
+    let chained = after.into_iter().chain(&page);
+    let is_in_order = match after {
+        Some(_) => chained.zip(&page).all(|(before, scope)| before < scope),
+        None => page.is_sorted_by(|before, scope| before < scope),
+    };
+    if is_in_order && page.len() <= limit as usize {
+        return Ok(page);
+    }
+    Err(Error::new(ErrorKind::InventoryInvalid)
+        .with_detail("the inventory does not list its scopes in order, each once"))
 }
 
 /// The error of an inventory that invents scopes.

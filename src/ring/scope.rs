@@ -182,6 +182,21 @@ impl ScopeTemplate {
             .any(|segment| matches!(segment, Segment::Key(_)))
     }
 
+    /// Returns whether some context has this scope.
+    #[must_use]
+    pub fn makes(&self, scope: &Scope) -> bool {
+        if self.segments.is_empty() {
+            return *scope == Scope::root();
+        }
+        let mut found = scope.as_str().split('/');
+        let fits = |segment: &Segment, found: Option<&str>| match (segment, found) {
+            (Segment::Text(text), Some(found)) => text == found,
+            (Segment::Key(_), Some(found)) => is_escaped(found),
+            (_, None) => false,
+        };
+        self.segments.iter().all(|segment| fits(segment, found.next())) && found.next().is_none()
+    }
+
     /// Returns the scope of a context.
     ///
     /// # Errors
@@ -232,6 +247,30 @@ fn push_escaped(scope: &mut String, value: &str) {
             scope.push(c);
         }
     }
+}
+
+/// Whether a segment is what some value becomes.
+fn is_escaped(segment: &str) -> bool {
+    let mut value = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            value.push(byte);
+            continue;
+        }
+        let digits =
+            [bytes.next(), bytes.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
+        match digits {
+            [Some(high), Some(low)] => value.push(u8::try_from(high * 16 + low).unwrap_or(0)),
+            _ => return false,
+        }
+    }
+    let mut again = String::new();
+    match String::from_utf8(value) {
+        Ok(value) if !value.is_empty() => push_escaped(&mut again, &value),
+        _ => return false,
+    }
+    again == segment
 }
 
 impl FromStr for ScopeTemplate {
@@ -326,6 +365,59 @@ mod tests {
             let scope = scope_of("{t}", &[("t", value)]).unwrap();
             assert_eq!(scope.parse::<Scope>().unwrap().as_str(), scope);
             assert_ne!(scope, "/");
+        }
+    }
+
+    #[test]
+    fn a_template_makes_what_contexts_have_and_nothing_else() {
+        let template: ScopeTemplate = "tenant/{t}/{e}".parse().unwrap();
+        for value in ["x", "a/b", " a ", "%", "{", "é 🦀", "\u{1}", "%2F", "a%2fb"] {
+            let scope = scope_of("tenant/{t}/{e}", &[("t", value), ("e", "1")]).unwrap();
+            assert!(template.makes(&scope.parse().unwrap()), "{scope}");
+        }
+        for no in [
+            "/",
+            "tenant",
+            "tenant/a",
+            "tenant/a/b/c",
+            "other/a/b",
+            "tenant/a%2f/b",
+            "tenant/a%/b",
+            "tenant/%41/b",
+            "tenant/%FF/b",
+        ] {
+            assert!(!template.makes(&no.parse().unwrap()), "{no}");
+        }
+        let all = ScopeTemplate::default();
+        assert!(all.makes(&Scope::root()) && !all.makes(&"a".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_template_knows_which_scopes_it_makes() {
+        let may = |template: &str, scope: &str| {
+            let template: ScopeTemplate = template.parse().unwrap();
+            template.makes(&scope.parse().unwrap())
+        };
+        for (template, scope) in [
+            ("/", "/"),
+            ("{t}", "acme"),
+            ("tenant/{t}", "tenant/acme"),
+            ("tenant/{t}/{e}", "tenant/acme/prod"),
+            ("a/b", "a/b"),
+        ] {
+            assert!(may(template, scope), "{template} {scope}");
+        }
+        for (template, scope) in [
+            ("/", "acme"),
+            ("{t}", "/"),
+            ("{t}", "a/b"),
+            ("tenant/{t}", "/"),
+            ("tenant/{t}", "tenant"),
+            ("tenant/{t}", "tenants/acme"),
+            ("tenant/{t}", "tenant/acme/prod"),
+            ("tenant/{t}/{e}", "tenant/acme"),
+        ] {
+            assert!(!may(template, scope), "{template} {scope}");
         }
     }
 

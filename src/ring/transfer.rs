@@ -26,6 +26,9 @@ struct Export {
     successions: Vec<SignedText>,
     nodes: BTreeMap<String, String>,
     rows: Vec<RowText>,
+    /// The keys of provisioners, of scopes that have no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    provisioned: Vec<RowText>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,6 +112,7 @@ impl Reader {
                 .map(|(path, body)| (path.clone(), Base64::encode_string(body)))
                 .collect(),
             rows: snapshot.rows.iter().map(to_text).collect::<Result<_>>()?,
+            provisioned: snapshot.provisioned.iter().map(to_text).collect::<Result<_>>()?,
         };
         let text = serde_json::to_vec_pretty(&export).map_err(|error| wrong(&error.to_string()))?;
         Ok((view.mark(), text))
@@ -197,8 +201,14 @@ pub async fn import(trust: &Trust, inventory: &dyn Inventory, export: &[u8]) -> 
             .collect::<Result<_>>()?,
         nodes,
         rows: export.rows.into_iter().map(of_text).collect::<Result<_>>()?,
+        provisioned: export
+            .provisioned
+            .into_iter()
+            .map(of_text)
+            .collect::<Result<_>>()?,
     };
-    let mut scopes: Vec<Scope> = snapshot.rows.iter().map(|row| row.scope.clone()).collect();
+    let rows = snapshot.rows.iter().chain(&snapshot.provisioned);
+    let mut scopes: Vec<Scope> = rows.map(|row| row.scope.clone()).collect();
     scopes.sort();
     scopes.dedup();
     let view = trust.verify(snapshot.clone(), &scopes)?;
@@ -208,6 +218,13 @@ pub async fn import(trust: &Trust, inventory: &dyn Inventory, export: &[u8]) -> 
             "its records are not as many as its head signs: {}, and not {}",
             snapshot.rows.len(),
             leaves.len()
+        )));
+    }
+    let mut provisioned = snapshot.provisioned.iter();
+    if let Some(row) = provisioned.find(|row| !view.is_provisioned(row.id)) {
+        return Err(wrong(&format!(
+            "the provisioned key {} is of a scope that has records",
+            row.id
         )));
     }
     inventory.restore(&snapshot).await?;

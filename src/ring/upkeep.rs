@@ -10,6 +10,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are signed anew in one change.
 const AT_ONCE: usize = 50;
+/// How many scopes are read at once.
+const AT_ONCE_READ: u32 = 500;
 /// How often a ring is read whole until nothing is left to be signed anew.
 const TRIES: usize = 8;
 
@@ -17,8 +19,9 @@ const TRIES: usize = 8;
 ///
 /// # Errors
 /// `InvalidArgument` for settings that contradict each other; `LifecycleRefused` if the scope template changes while the
-/// ring has keys, since their envelopes would look for others; `Configuration` if the authority is not that of the ring;
-/// `ClocksDisagree`; those of
+/// ring has keys, since their envelopes would look for others, or if a provisioner's key or the parent of the keys that it makes is taken out
+/// while keys count only because of them, or more may come; `Conflict` if somebody else changes who provisions keys meanwhile;
+/// `Configuration` if the authority is not that of the ring; `ClocksDisagree`; those of
 /// [`Trust::read`](super::Trust::read) and [`Inventory::commit`](super::Inventory::commit).
 pub async fn set_settings(
     reader: &Reader,
@@ -27,11 +30,14 @@ pub async fn set_settings(
     mut edit: impl FnMut(&mut Settings) + Send,
 ) -> Result<()> {
     // Who says that clocks may be further apart says so for this change, too.
-    let tolerance = {
-        let mut settings = reader.scopes(&[]).await?.settings().as_ref().clone();
-        edit(&mut settings);
-        settings.clock_tolerance.at_most()
-    };
+    let former = reader.scopes(&[]).await?;
+    let mut edited = former.settings().as_ref().clone();
+    edit(&mut edited);
+    let tolerance = edited.clock_tolerance.at_most();
+    let is_dropped = drops_provisioners(former.settings(), &edited);
+    if is_dropped {
+        check_taken_over(reader, &former, &edited).await?;
+    }
     let pen = Pen {
         tolerance,
         ..reader.pen(authority, actor)
@@ -49,9 +55,68 @@ pub async fn set_settings(
                  another scope; make another ring, and re-wrap",
             ));
         }
+        let is_as_looked_at = is_dropped && view.settings().provision == former.settings().provision;
+        if drops_provisioners(view.settings(), &settings) && !is_as_looked_at {
+            return Err(Error::new(ErrorKind::Conflict)
+                .with_detail("somebody else has changed who provisions keys meanwhile: look again"));
+        }
         draft.set_settings(settings)
     })
     .await
+}
+
+/// Whether keys that a provisioner has made may be believed by former settings, and not by these.
+fn drops_provisioners(former: &Settings, settings: &Settings) -> bool {
+    let Some(before) = &former.provision else {
+        return false;
+    };
+    settings.provision.as_ref().is_none_or(|now| {
+        now.parent != before.parent || !before.keys.iter().all(|key| now.keys.contains(key))
+    })
+}
+
+/// Refuses to take a provisioner, or the parent, out of the settings while keys count only because of them. What is not closed can get more
+/// of them at any time.
+async fn check_taken_over(reader: &Reader, view: &View, settings: &Settings) -> Result<()> {
+    let refused = |why: String| Err(Error::new(ErrorKind::LifecycleRefused).with_detail(why));
+    if view.settings().provisions().is_some() {
+        return refused(
+            "keys are provisioned on first use, so more of them may come at any time: close that first, let `waxseal ring tick` take over what was \
+             made, and then take the key of a provisioner or the parent out of the settings"
+                .to_owned(),
+        );
+    }
+    let mut after = None;
+    loop {
+        let page = reader.provisioned_after(after.as_ref(), AT_ONCE_READ).await?;
+        let Some(last) = page.last().cloned() else {
+            return Ok(());
+        };
+        let (snapshot, read) = reader
+            .trust()
+            .read_rows(&**reader.inventory(), &page, None)
+            .await?;
+        for row in snapshot
+            .provisioned
+            .iter()
+            .filter(|row| read.is_provisioned(row.id))
+        {
+            let is_kept = settings.provision.as_ref().is_some_and(|now| {
+                let mut keys = now.keys.iter();
+                let parent = read.key(row.id).and_then(|key| key.branch.as_ref());
+                keys.any(|key| *key.as_bytes() == row.signed.signer)
+                    && parent.is_some_and(|branch| branch.parent_scope == now.parent)
+            });
+            if !is_kept {
+                return refused(format!(
+                    "the key {} of scope {} counts only because its provisioner and its parent are in the settings: let `waxseal ring tick` take over \
+                     what was provisioned first",
+                    row.id, row.scope
+                ));
+            }
+        }
+        after = Some(last);
+    }
 }
 
 /// Lets another authority follow the one of a ring, and signs every record anew: at once for readers, who follow the

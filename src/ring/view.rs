@@ -1,6 +1,6 @@
 //! What a ring holds, verified. Nothing else in the ring looks at what an inventory returned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::authority::AuthorityKey;
 use super::inventory::{Inventory, RecordKind, Row, Signed, Snapshot};
+use super::provisioned;
 use super::record::{
     HEAD, Head, Intent, KeyRecord, Provenance, READER, Record, SETTINGS, SUCCESSION, Settings, Succession,
     invalid, needs_newer, of_body, verify,
@@ -15,6 +16,9 @@ use super::record::{
 use super::tree::{self, Digest, Leaf, Nodes};
 use super::{RecordId, Scope, Slot, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
+
+/// How often a scope is read until the parents of its branch keys are among what was read.
+const READS: usize = 4;
 
 /// The greatest number of successions of authorities.
 pub(crate) const MAX_SUCCESSIONS: usize = 1000;
@@ -66,6 +70,8 @@ pub struct Trust {
     ring: RecordId,
     authority: AuthorityKey,
     mark: Mutex<Option<Mark>>,
+    /// Under which scope new branch keys are, by the newest settings that were seen: it is read along, so that one call is enough.
+    parent: Mutex<Option<Scope>>,
 }
 
 impl Trust {
@@ -76,6 +82,7 @@ impl Trust {
             ring,
             authority,
             mark: Mutex::new(None),
+            parent: Mutex::new(None),
         }
     }
 
@@ -113,16 +120,74 @@ impl Trust {
     /// names the record. `Configuration` if there is no ring; `Unsupported` if it needs a newer library. Those of
     /// [`Inventory::read`].
     pub async fn read(&self, inventory: &dyn Inventory, scopes: &[Scope]) -> Result<View> {
-        let mut nodes: Vec<_> = scopes.iter().flat_map(tree::paths).collect();
-        nodes.push(String::new());
-        nodes.sort();
-        nodes.dedup();
-        let snapshot = inventory.read(scopes, &nodes).await?;
-        self.verify(snapshot, scopes)
+        Ok(self.read_rows(inventory, scopes, None).await?.1)
     }
 
-    pub(crate) fn verify(&self, snapshot: Snapshot, scopes: &[Scope]) -> Result<View> {
-        let Some(signed_head) = snapshot.head else {
+    /// The same, with the rows of these scopes. The nodes are those of `tree` and of this revision, if it is there; `Conflict` if the
+    /// ring has another one.
+    pub(crate) async fn read_rows(
+        &self,
+        inventory: &dyn Inventory,
+        scopes: &[Scope],
+        tree: Option<(&Nodes, u64)>,
+    ) -> Result<(Snapshot, View)> {
+        let mut parents = BTreeSet::new();
+        if !scopes.is_empty() {
+            parents.extend(self.parent().filter(|parent| !scopes.contains(parent)));
+        }
+        for _ in 0..READS {
+            let all: Vec<Scope> = scopes.iter().chain(&parents).cloned().collect();
+            let mut nodes: Vec<_> = all.iter().flat_map(tree::paths).collect();
+            nodes.push(String::new());
+            nodes.sort();
+            nodes.dedup();
+            let asked = tree.map_or(&nodes[..], |_| &[]);
+            let mut snapshot = inventory.read(&all, asked).await?;
+            if let Some((tree, revision)) = tree {
+                if snapshot.revision != revision {
+                    return Err(Error::new(ErrorKind::Conflict));
+                }
+                let above = nodes.into_iter().filter_map(|path| {
+                    let body = tree.get(&path)?.clone();
+                    Some((path, body))
+                });
+                snapshot.nodes = above.collect();
+            }
+            let view = self.verify_parts(&mut snapshot, scopes, &parents)?;
+            // A branch key whose parent is in a scope that was not expected: its first of this process, or one that an administrator made.
+            let unread = view.unread_parents();
+            if unread.is_empty() {
+                view.check_provisioned()?;
+                snapshot.rows.retain(|row| scopes.contains(&row.scope));
+                snapshot.provisioned.retain(|row| scopes.contains(&row.scope));
+                return Ok((snapshot, view));
+            }
+            parents.extend(unread);
+        }
+        Err(Error::new(ErrorKind::Conflict)
+            .with_detail("the parents of branch keys were changed each time that they were read"))
+    }
+
+    fn parent(&self) -> Option<Scope> {
+        self.parent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Verifies a snapshot that holds these scopes, and those of the parents of their branch keys.
+    pub(crate) fn verify(&self, mut snapshot: Snapshot, scopes: &[Scope]) -> Result<View> {
+        let view = self.verify_parts(&mut snapshot, scopes, &BTreeSet::new())?;
+        view.check_provisioned()?;
+        Ok(view)
+    }
+
+    /// Verifies these scopes, and parents as far as they can be. Takes the nodes out of the snapshot. Whether the parents of provisioned keys are
+    /// what they must be, is left to [`View::check_provisioned`].
+    fn verify_parts(
+        &self,
+        snapshot: &mut Snapshot,
+        scopes: &[Scope],
+        parents: &BTreeSet<Scope>,
+    ) -> Result<View> {
+        let Some(signed_head) = snapshot.head.take() else {
             return Err(match (snapshot.revision, self.mark()) {
                 (0, None) => {
                     Error::configuration("the inventory holds no ring; make one with `waxseal ring init`")
@@ -156,6 +221,7 @@ impl Trust {
 
         let signed_settings = snapshot
             .settings
+            .take()
             .ok_or_else(|| invalid("the settings of the ring are missing"))?;
         verify(&signed_settings, self.ring, SETTINGS, &[authority])?;
         if hex(&Sha256::digest(&signed_settings.body).into()) != head.settings {
@@ -178,23 +244,45 @@ impl Trust {
             mark,
             authority,
             settings: Arc::new(settings),
-            nodes: snapshot.nodes,
+            nodes: std::mem::take(&mut snapshot.nodes),
             root,
             scopes: BTreeMap::new(),
+            parents: BTreeMap::new(),
         };
-        let mut rows: BTreeMap<Scope, Vec<Row>> = BTreeMap::new();
-        for row in snapshot.rows {
-            rows.entry(row.scope.clone()).or_default().push(row);
+        let mut rows: BTreeMap<&Scope, Vec<&Row>> = BTreeMap::new();
+        for row in &snapshot.rows {
+            rows.entry(&row.scope).or_default().push(row);
         }
-        for scope in scopes {
-            if view.scopes.contains_key(scope) {
-                continue;
-            }
+        let mut provisioned: BTreeMap<&Scope, Vec<&Row>> = BTreeMap::new();
+        for row in &snapshot.provisioned {
+            provisioned.entry(&row.scope).or_default().push(row);
+        }
+        let of_scope = |view: &View, scope: &Scope| -> Result<ScopeView> {
             let leaves = tree::leaves_of(&view.nodes, &view.root, scope)?;
-            let rows = rows.remove(scope).unwrap_or_default();
-            let scope_view = ScopeView::verify(scope, rows, &leaves, self.ring, view.settings.authorities())?;
-            view.scopes.insert(scope.clone(), scope_view);
+            let of = rows.get(scope).map_or(&[][..], Vec::as_slice);
+            let mut scope_view =
+                ScopeView::verify(scope, of, &leaves, self.ring, view.settings.authorities())?;
+            let of = provisioned.get(scope).map_or(&[][..], Vec::as_slice);
+            scope_view.add_provisioned(scope, of, &view.head, &view.settings)?;
+            Ok(scope_view)
+        };
+        for scope in scopes {
+            if !view.scopes.contains_key(scope) {
+                let verified = of_scope(&view, scope)?;
+                view.scopes.insert(scope.clone(), verified);
+            }
         }
+        for scope in parents.iter().filter(|parent| !scopes.contains(parent)) {
+            // One that cannot be believed hinders its branch keys, and no others.
+            let verified = of_scope(&view, scope).map_err(Arc::new);
+            view.parents.insert(scope.clone(), verified);
+        }
+        let parent = view
+            .settings
+            .provision
+            .as_ref()
+            .map(|provision| provision.parent.clone());
+        *self.parent.lock().unwrap_or_else(PoisonError::into_inner) = parent;
         self.see(mark);
         Ok(view)
     }
@@ -279,6 +367,8 @@ pub struct View {
     pub(crate) nodes: Nodes,
     pub(crate) root: Digest,
     pub(crate) scopes: BTreeMap<Scope, ScopeView>,
+    /// Scopes that were read for the parents of branch keys alone, and what is wrong with them.
+    parents: BTreeMap<Scope, std::result::Result<ScopeView, Arc<Error>>>,
 }
 
 /// All records of one scope.
@@ -287,14 +377,22 @@ pub(crate) struct ScopeView {
     keys: Vec<Arc<KeyRecord>>,
     intents: Vec<Intent>,
     pub(crate) leaves: Vec<Leaf>,
-    /// Who has signed which record.
+    /// Who has signed which record of the tree.
     pub(crate) signers: BTreeMap<RecordId, [u8; 32]>,
+    /// The key that a provisioner has signed, if it is believed: the only one of the scope.
+    pub(crate) provisioned: Option<RecordId>,
+    /// All provisioned rows of the scope. None of them counts if the tree has a record of it.
+    pub(crate) to_take: Vec<RecordId>,
 }
 
 impl ScopeView {
+    pub(crate) fn keys(&self) -> &[Arc<KeyRecord>] {
+        &self.keys
+    }
+
     fn verify(
         scope: &Scope,
-        rows: Vec<Row>,
+        rows: &[&Row],
         leaves: &[Leaf],
         ring: RecordId,
         authorities: &[AuthorityKey],
@@ -326,8 +424,8 @@ impl ScopeView {
             match row.kind {
                 RecordKind::Key => view
                     .keys
-                    .push(Arc::new(KeyRecord::of_row(&row, ring, authorities)?)),
-                RecordKind::Intent => view.intents.push(Intent::of_row(&row, ring, authorities)?),
+                    .push(Arc::new(KeyRecord::of_row(row, ring, authorities)?)),
+                RecordKind::Intent => view.intents.push(Intent::of_row(row, ring, authorities)?),
             }
         }
         if let Some(leaf) = missing.first() {
@@ -352,6 +450,35 @@ impl ScopeView {
             }
         }
         Ok(view)
+    }
+
+    /// Adds the key that a provisioner has signed. It counts only if the tree proves that the scope has no record at all: so nothing that was
+    /// destroyed, revoked or taken over comes back, whatever an inventory replays.
+    fn add_provisioned(
+        &mut self,
+        scope: &Scope,
+        rows: &[&Row],
+        head: &Head,
+        settings: &Settings,
+    ) -> Result<()> {
+        self.to_take = rows.iter().map(|row| row.id).collect();
+        if !self.leaves.is_empty() {
+            return Ok(());
+        }
+        match rows {
+            [] => {}
+            [row] => {
+                let key = provisioned::of_row(row, head, settings)?;
+                self.provisioned = Some(key.id);
+                self.keys.push(Arc::new(key));
+            }
+            _ => {
+                return Err(invalid(format!(
+                    "scope {scope} has more than one provisioned key"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -437,11 +564,91 @@ impl View {
         self.all_keys().find(|key| key.id == id)
     }
 
+    /// Whether a scope that was asked for has no key and never had one: it has no records but keys that are being made or were taken back, none of which
+    /// has ever wrapped. The tree proves it.
+    pub(crate) fn is_vacant(&self, scope: &Scope) -> bool {
+        let Some(of) = self.scopes.get(scope) else {
+            return false;
+        };
+        let is_nothing = |leaf: &Leaf| match leaf.kind {
+            RecordKind::Intent => true,
+            RecordKind::Key => of.keys.iter().any(|key| {
+                key.id == leaf.id && !key.has_wrapped && (key.taken_back || key.state == State::Pending)
+            }),
+        };
+        of.provisioned.is_none() && of.leaves.iter().all(is_nothing)
+    }
+
     /// Returns the active key of a scope and slot.
     #[must_use]
     pub fn active(&self, scope: &Scope, slot: &Slot) -> Option<&Arc<KeyRecord>> {
         let mut keys = self.keys(scope).iter();
         keys.find(|key| key.state == State::Active && key.slot == *slot)
+    }
+
+    /// Returns the key that a branch key is wrapped under, or `None` for a key that is no branch key.
+    ///
+    /// # Errors
+    /// `InventoryInvalid` if the ring has no such key, or it is a branch key itself; what is wrong with its scope, if that cannot be believed.
+    pub fn parent(&self, key: &KeyRecord) -> Result<Option<&Arc<KeyRecord>>> {
+        let Some(branch) = &key.branch else {
+            return Ok(None);
+        };
+        let of_scope = match (
+            self.scopes.get(&branch.parent_scope),
+            self.parents.get(&branch.parent_scope),
+        ) {
+            (Some(scope), _) | (None, Some(Ok(scope))) => Some(scope),
+            (None, Some(Err(error))) => return Err(error.copy()),
+            (None, None) => None,
+        };
+        let mut keys = of_scope.into_iter().flat_map(|scope| &scope.keys);
+        let wrong = |what: &str| {
+            invalid(format!(
+                "the branch key {} of scope {} is wrapped under the key {} of scope {}, {what}",
+                key.id, key.scope, branch.parent, branch.parent_scope
+            ))
+        };
+        match keys.find(|parent| parent.id == branch.parent) {
+            Some(parent) if parent.branch.is_some() => Err(wrong("which is a branch key itself")),
+            Some(parent) if parent.taken_back => Err(wrong("which was taken back")),
+            Some(parent) if !branch.wrapped.is_under(&parent.provenance) => {
+                Err(wrong("and its wrap names another KEK"))
+            }
+            Some(parent) => Ok(Some(parent)),
+            None => Err(wrong("which the ring does not have")),
+        }
+    }
+
+    /// Returns whether this is a key that a provisioner has made, and that no administrator has taken over.
+    #[must_use]
+    pub fn is_provisioned(&self, key: RecordId) -> bool {
+        self.scopes.values().any(|scope| scope.provisioned == Some(key))
+    }
+
+    /// The scopes of parents that are not in it.
+    fn unread_parents(&self) -> BTreeSet<Scope> {
+        let living = self.all_keys().filter(|key| key.state != State::Destroyed);
+        let parents = living
+            .filter_map(|key| key.branch.as_ref())
+            .map(|branch| &branch.parent_scope);
+        let is_unread =
+            |scope: &&Scope| !self.scopes.contains_key(*scope) && !self.parents.contains_key(*scope);
+        parents.filter(is_unread).cloned().collect()
+    }
+
+    /// Refuses provisioned keys whose parents are not what they must be.
+    fn check_provisioned(&self) -> Result<()> {
+        for (_, scope) in self
+            .scopes
+            .iter()
+            .filter(|(_, scope)| scope.provisioned.is_some())
+        {
+            for key in &scope.keys {
+                provisioned::check_parent(key, self.parent(key)?)?;
+            }
+        }
+        Ok(())
     }
 }
 

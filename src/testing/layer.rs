@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Snapshot};
+use crate::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Row, Snapshot};
 use crate::ring::{RecordId, Scope, Time};
 use crate::value::error::Result;
 
@@ -60,6 +60,16 @@ pub trait InventoryLayer: Debug + Send + Sync {
     /// As [`Inventory::commit`].
     async fn commit(&self, change: &Change) -> Result<()> {
         self.inner().commit(change).await
+    }
+
+    /// As [`Inventory::provision`].
+    async fn provision(&self, follows: u64, row: &Row) -> Result<Row> {
+        self.inner().provision(follows, row).await
+    }
+
+    /// As [`Inventory::scopes_provisioned`].
+    async fn scopes_provisioned(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        self.inner().scopes_provisioned(after, limit).await
     }
 
     /// As [`Inventory::restore`].
@@ -136,6 +146,14 @@ impl<L: InventoryLayer> Inventory for L {
 
     async fn commit(&self, change: &Change) -> Result<()> {
         InventoryLayer::commit(self, change).await
+    }
+
+    async fn provision(&self, follows: u64, row: &Row) -> Result<Row> {
+        InventoryLayer::provision(self, follows, row).await
+    }
+
+    async fn scopes_provisioned(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        InventoryLayer::scopes_provisioned(self, after, limit).await
     }
 
     async fn restore(&self, whole: &Snapshot) -> Result<()> {

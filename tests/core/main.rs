@@ -41,6 +41,8 @@ mod rewrapper;
 mod ring_rotation;
 #[cfg(feature = "ring")]
 mod ring_source;
+#[cfg(feature = "ring")]
+mod ring_tenants;
 mod streams;
 mod why_not;
 

@@ -25,6 +25,22 @@ macro_rules! delegate {
                 self.0.commit(change).await
             }
 
+            async fn provision(
+                &self,
+                follows: u64,
+                row: &waxseal::ring::inventory::Row,
+            ) -> waxseal::Result<waxseal::ring::inventory::Row> {
+                self.0.provision(follows, row).await
+            }
+
+            async fn scopes_provisioned(
+                &self,
+                after: Option<&waxseal::ring::Scope>,
+                limit: u32,
+            ) -> waxseal::Result<Vec<waxseal::ring::Scope>> {
+                self.0.scopes_provisioned(after, limit).await
+            }
+
             async fn restore(&self, whole: &waxseal::ring::inventory::Snapshot) -> waxseal::Result<()> {
                 self.0.restore(whole).await
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
-use waxseal::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Snapshot};
+use waxseal::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Row, Snapshot, check_provisioned};
 use waxseal::ring::{RecordId, Scope, Time};
 use waxseal::runtime::{BoxFuture, Kept};
 use waxseal::{Error, ErrorKind, Result};
@@ -174,11 +174,28 @@ impl<C: Connect> Inventory for Store<C> {
         outcome.into_result()
     }
 
+    async fn provision(&self, follows: u64, row: &Row) -> Result<Row> {
+        check_provisioned(row)?;
+        let row = row.clone();
+        self.run(1, move |link, ring| {
+            Box::pin(async move { tables::provision(link, ring, follows, &row).await })
+        })
+        .await
+    }
+
+    async fn scopes_provisioned(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        let after = after.cloned();
+        self.run(0, move |link, ring| {
+            Box::pin(async move { tables::scopes_provisioned(link, ring, after.as_ref(), limit).await })
+        })
+        .await
+    }
+
     async fn restore(&self, whole: &Snapshot) -> Result<()> {
         whole.check()?;
         let whole = whole.clone();
         let outcome = self
-            .run(whole.rows.len(), move |link, ring| {
+            .run(whole.rows.len() + whole.provisioned.len(), move |link, ring| {
                 Box::pin(async move { tables::restore(link, ring, &whole).await })
             })
             .await?;

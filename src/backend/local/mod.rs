@@ -13,6 +13,7 @@
 
 mod admin;
 mod derived;
+mod held;
 mod kdf;
 mod key;
 mod passphrase;
@@ -26,6 +27,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 pub use admin::LocalAdmin;
+pub(crate) use held::HeldKey;
 pub use kdf::Kdf;
 pub use key::LocalKey;
 pub use passphrase::PassphraseKey;

@@ -10,6 +10,7 @@
 //! reader-key = "reader.key"             # optional: the file of the key that signs them
 //! mark = "ring.mark"                    # optional: refuses an older dump of the inventory
 //! profiles = "profiles.toml"            # optional: what data of each class demands, see the manual's page on profiles
+//! otherwise = "/"                       # optional: the scope that serves contexts whose own scope has never had a key
 //!
 //! [administration]                      # only where keys are made and moved
 //! authority = "ring.authority"
@@ -41,7 +42,7 @@ pub(in crate::ring) use text::{from_toml, place, read_text};
 
 use super::inventory::check_reader;
 use super::profile::Profiles;
-use super::{AuthorityKey, Inventory, KeyRing, KeyRingBuilder, Mark, RecordId, Trust, UriBackends};
+use super::{AuthorityKey, Inventory, KeyRing, KeyRingBuilder, Mark, RecordId, Scope, Trust, UriBackends};
 use crate::runtime::Environment;
 use crate::value::error::{Error, Result};
 
@@ -153,6 +154,9 @@ pub struct RingConfig {
     pub mark: Option<PathBuf>,
     /// The file of profiles: see [`Profiles`].
     pub profiles: Option<PathBuf>,
+    /// The scope that serves contexts whose own scope has never had a key: see
+    /// [`KeyRingBuilder::otherwise`](super::KeyRingBuilder::otherwise).
+    pub otherwise: Option<Scope>,
     /// What only administrators have.
     pub administration: Option<Administration>,
 }
@@ -170,6 +174,7 @@ struct Raw {
     reader_key: Option<PathBuf>,
     mark: Option<PathBuf>,
     profiles: Option<PathBuf>,
+    otherwise: Option<Scope>,
     administration: Option<RawAdministration>,
 }
 
@@ -194,6 +199,7 @@ impl RingConfig {
             reader_key: None,
             mark: None,
             profiles: None,
+            otherwise: None,
             administration: None,
         }
     }
@@ -254,6 +260,7 @@ impl RingConfig {
             reader_key: reader_key.transpose()?,
             mark: raw.mark.map(|mark| folder.join(mark)),
             profiles: raw.profiles.map(|profiles| folder.join(profiles)),
+            otherwise: raw.otherwise,
             administration,
         })
     }
@@ -297,6 +304,9 @@ impl RingConfig {
         }
         if let Some(profiles) = &self.profiles {
             line("profiles", &relative(profiles)?)?;
+        }
+        if let Some(otherwise) = &self.otherwise {
+            line("otherwise", otherwise.as_str())?;
         }
         let allowed: Vec<String> = self
             .allow
@@ -382,7 +392,8 @@ impl RingConfig {
         written::replace(path, format!("{mark}\n").as_bytes(), 0o600)
     }
 
-    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, and its profiles.
+    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, its profiles, and which
+    /// scope serves where there is no key.
     ///
     /// # Errors
     /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles); `Configuration` if the
@@ -402,6 +413,9 @@ impl RingConfig {
         }
         if let Some(profiles) = self.read_profiles()? {
             builder = builder.profiles(profiles);
+        }
+        if let Some(scope) = &self.otherwise {
+            builder = builder.otherwise(scope.clone());
         }
         Ok(builder)
     }

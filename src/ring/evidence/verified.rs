@@ -126,6 +126,7 @@ impl EvidenceSource for VerifiedReceipt<'_> {
             digest: receipt.digest().to_owned(),
             allows_empty: self.allows_empty,
             signer: Some(self.signer),
+            others: Vec::new(),
         })
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Change, Heartbeat, Inventory, NodePath, Row, Signed, Snapshot};
-use crate::ring::{RecordId, Scope, State, Time};
+use super::{Change, Heartbeat, Inventory, NodePath, Row, Signed, Snapshot, check_provisioned};
+use crate::ring::{RecordId, Scope, Slot, State, Time};
 use crate::runtime::{AmbientRuntime, Runtime};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -33,10 +33,16 @@ struct Held {
     successions: Vec<Signed>,
     nodes: BTreeMap<NodePath, Vec<u8>>,
     rows: BTreeMap<RecordId, Row>,
+    provisioned: BTreeMap<(Scope, Slot), Row>,
     heartbeats: BTreeMap<(String, String), Heartbeat>,
 }
 
 impl Held {
+    fn provisioned_of<'h>(&'h self, scopes: &'h [Scope]) -> impl Iterator<Item = &'h Row> {
+        let rows = self.provisioned.values();
+        rows.filter(|row| scopes.contains(&row.scope))
+    }
+
     /// Distinct scopes, in the order of what `key` returns.
     fn scopes<K: Ord>(&self, limit: u32, key: impl Fn(&Row) -> Option<K>) -> Vec<Scope> {
         let mut first: BTreeMap<&Scope, K> = BTreeMap::new();
@@ -55,6 +61,12 @@ impl Held {
         let scopes = scopes.into_iter().map(|(_, scope)| scope.clone());
         scopes.take(limit as usize).collect()
     }
+}
+
+fn not_taken(scope: &Scope) -> Error {
+    Error::new(ErrorKind::Conflict).with_detail(format!(
+        "scope {scope} has a provisioned row beside its others, or a second one"
+    ))
 }
 
 fn two_active() -> Error {
@@ -118,6 +130,7 @@ impl Inventory for MemoryInventory {
             successions: held.successions.clone(),
             nodes: nodes.collect(),
             rows: rows.cloned().collect(),
+            provisioned: held.provisioned_of(scopes).cloned().collect(),
         })
     }
 
@@ -146,7 +159,14 @@ impl Inventory for MemoryInventory {
             }
             rows.insert(row.id, row.clone());
         }
+        let mut provisioned = held.provisioned.clone();
+        provisioned.retain(|_, row| !change.take.contains(&row.id));
+        let is_left = |row: &&Row| provisioned.keys().any(|(scope, _)| *scope == row.scope);
+        if let Some(row) = change.put.iter().find(is_left) {
+            return Err(not_taken(&row.scope));
+        }
         held.rows = rows;
+        held.provisioned = provisioned;
         for (path, body) in &change.nodes {
             if body.is_empty() {
                 held.nodes.remove(path);
@@ -172,6 +192,14 @@ impl Inventory for MemoryInventory {
                 return Err(two_active());
             }
         }
+        let mut provisioned = BTreeMap::new();
+        for row in &whole.provisioned {
+            let place = (row.scope.clone(), row.slot.clone());
+            let is_second = provisioned.insert(place, row.clone()).is_some();
+            if is_second || whole.rows.iter().any(|other| other.scope == row.scope) {
+                return Err(not_taken(&row.scope));
+            }
+        }
         let mut held = self.held();
         if held.revision != 0 {
             return Err(Error::new(ErrorKind::Conflict).with_detail("the inventory holds a ring already"));
@@ -181,8 +209,43 @@ impl Inventory for MemoryInventory {
         held.successions.clone_from(&whole.successions);
         held.nodes.clone_from(&whole.nodes);
         held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.provisioned = provisioned;
         held.revision = whole.revision;
         Ok(())
+    }
+
+    async fn provision(&self, follows: u64, row: &Row) -> Result<Row> {
+        check_provisioned(row)?;
+        let mut held = self.held();
+        let place = (row.scope.clone(), row.slot.clone());
+        if let Some(there) = held.provisioned.get(&place) {
+            return Ok(there.clone());
+        }
+        let conflict = |what: String| Err(Error::new(ErrorKind::Conflict).with_detail(what));
+        if held.revision != follows {
+            return conflict(format!(
+                "the first key of a scope follows revision {follows}, and the ring has revision {}",
+                held.revision
+            ));
+        }
+        if held.rows.values().any(|other| other.scope == row.scope) {
+            return conflict(format!("scope {} has a row already", row.scope));
+        }
+        let has_id = |other: &Row| other.id == row.id;
+        if held.rows.contains_key(&row.id) || held.provisioned.values().any(has_id) {
+            return conflict(format!("another row has the id {}", row.id));
+        }
+        held.provisioned.insert(place, row.clone());
+        Ok(row.clone())
+    }
+
+    async fn scopes_provisioned(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        let held = self.held();
+        let mut scopes: Vec<Scope> = held.provisioned.keys().map(|(scope, _)| scope.clone()).collect();
+        scopes.dedup();
+        scopes.retain(|scope| after.is_none_or(|after| scope > after));
+        scopes.truncate(limit as usize);
+        Ok(scopes)
     }
 
     async fn now(&self) -> Result<Time> {
@@ -190,7 +253,10 @@ impl Inventory for MemoryInventory {
     }
 
     async fn scope_of(&self, id: RecordId) -> Result<Option<Scope>> {
-        Ok(self.held().rows.get(&id).map(|row| row.scope.clone()))
+        let held = self.held();
+        let provisioned = || held.provisioned.values().find(|row| row.id == id);
+        let found = held.rows.get(&id).or_else(provisioned);
+        Ok(found.map(|row| row.scope.clone()))
     }
 
     async fn scopes_of_kek(&self, provider: &str, kek_id: &str, limit: u32) -> Result<Vec<Scope>> {

@@ -1,9 +1,9 @@
 //! Where a ring is kept: a store of signed byte strings, which decides nothing.
 //!
 //! An inventory can delay, delete and replay what it holds. It cannot make a key, a state or a receipt believed: the
-//! ring verifies everything that it reads. So an implementation needs no cryptography, and has four duties: a
-//! [`Snapshot`] is consistent, a [`Change`] happens entirely or not at all, only one change follows each revision, and what was
-//! committed lasts.
+//! ring verifies everything that it reads. So an implementation needs no cryptography, and has five duties: a
+//! [`Snapshot`] is consistent, a [`Change`] happens entirely or not at all, only one change follows each revision, a scope gets one first key
+//! and keeps it, whoever [provisions](Inventory::provision) or commits at the same time, and what was committed lasts.
 
 mod heartbeat;
 mod memory;
@@ -185,6 +185,8 @@ pub struct Snapshot {
     pub nodes: BTreeMap<NodePath, Vec<u8>>,
     /// All rows of the scopes that were asked for, in any order.
     pub rows: Vec<Row>,
+    /// The provisioned rows of these scopes, in any order.
+    pub provisioned: Vec<Row>,
 }
 
 impl Snapshot {
@@ -199,7 +201,8 @@ impl Snapshot {
         for signed in self.settings.iter().chain(&self.successions).chain([&head]) {
             check_signed(signed)?;
         }
-        check_parts(&self.nodes, &self.rows, self.revision - 1)
+        check_parts(&self.nodes, &self.rows, self.revision - 1)?;
+        self.provisioned.iter().try_for_each(check_provisioned)
     }
 }
 
@@ -217,6 +220,18 @@ fn check_parts(nodes: &BTreeMap<NodePath, Vec<u8>>, rows: &[Row], follows: u64) 
         return Err(Error::argument("a revision is at most 2^63 - 2"));
     }
     Ok(())
+}
+
+/// Refuses a row that is no provisioned key. Implementations of [`Inventory::provision`] call this first.
+///
+/// # Errors
+/// `InvalidArgument` if it is not an active key, its body is empty, or its revision is above 2^63 - 2; `OverLimit` if its body has more than
+/// [`MAX_BODY`] bytes.
+pub fn check_provisioned(row: &Row) -> Result<()> {
+    if row.kind != RecordKind::Key || row.state != Some(State::Active) {
+        return Err(Error::argument("a provisioned row is an active key"));
+    }
+    check_parts(&BTreeMap::new(), std::slice::from_ref(row), 0)
 }
 
 /// A change of a ring: everything in it happens, or nothing.
@@ -237,6 +252,8 @@ pub struct Change {
     pub put: Vec<Row>,
     /// Rows to delete, before any are written.
     pub delete: Vec<RecordId>,
+    /// Provisioned rows to delete, before any rows are written: their keys enter the tree, or are given up. One that is not there is no error.
+    pub take: Vec<RecordId>,
 }
 
 impl Change {
@@ -251,6 +268,7 @@ impl Change {
             nodes: BTreeMap::new(),
             put: Vec::new(),
             delete: Vec::new(),
+            take: Vec::new(),
         }
     }
 
@@ -293,7 +311,8 @@ pub trait Inventory: Debug + Send + Sync {
     /// As the [trait](Self) says.
     async fn revision(&self) -> Result<u64>;
 
-    /// Reads all rows of these scopes, with the head, the settings, the successions and these nodes, in one consistent snapshot.
+    /// Reads all rows of these scopes, the provisioned ones as well, with the head, the settings, the successions and these nodes, in one
+    /// consistent snapshot.
     ///
     /// # Errors
     /// As the [trait](Self) says.
@@ -302,9 +321,28 @@ pub trait Inventory: Debug + Send + Sync {
     /// Makes a change, if the ring has the revision that the change follows. It lasts when this returns.
     ///
     /// # Errors
-    /// `Conflict` if the ring has another revision, or the change would leave two active keys in one scope and slot. Else as
-    /// the [trait](Self) says.
+    /// `Conflict` if the ring has another revision, the change would leave two active keys in one scope and slot, or it puts a row into a
+    /// scope that has a provisioned row which it does not [take](Change::take). Else as the [trait](Self) says.
     async fn commit(&self, change: &Change) -> Result<()>;
+
+    /// Adds the first key of a scope, which a provisioner has signed, if the ring has the revision `follows`, and the scope has no row, and no
+    /// provisioned row in this slot. It lasts when this returns. Returns what the inventory then holds there: this row, or that of
+    /// somebody who was faster, whatever the revision. The revision of the ring stays the same. Needs no right to change anything else.
+    ///
+    /// No commit and no other provision comes between the look and the write.
+    ///
+    /// # Errors
+    /// `Conflict` if the ring has another revision, the scope has a row, or a provisioned row of another slot or scope has the same id. Else as the [trait](Self) says.
+    ///
+    /// *Cancel safety.* Dropping the future leaves the row added or not.
+    async fn provision(&self, follows: u64, row: &Row) -> Result<Row>;
+
+    /// Returns the scopes with a provisioned row after this one in the order of their bytes, at most `limit`. From the beginning with
+    /// `None`.
+    ///
+    /// # Errors
+    /// As the [trait](Self) says.
+    async fn scopes_provisioned(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>>;
 
     /// Fills an empty inventory with everything that a snapshot holds, at its revision. It lasts when this returns.
     ///
@@ -322,7 +360,7 @@ pub trait Inventory: Debug + Send + Sync {
     /// As the [trait](Self) says.
     async fn now(&self) -> Result<Time>;
 
-    /// Returns the scope of the row with this id, if there is one.
+    /// Returns the scope of the row with this id, provisioned or not, if there is one.
     ///
     /// # Errors
     /// As the [trait](Self) says.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{READER, Record, is_short};
+use super::{BASE, Record, is_short};
 use crate::envelope::KekRef;
 use crate::ring::inventory::RecordKind;
 use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
@@ -87,7 +87,7 @@ impl Intent {
         begun: Time,
     ) -> Self {
         Self {
-            min_reader: READER,
+            min_reader: BASE,
             id,
             scope,
             slot,

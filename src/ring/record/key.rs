@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Ending, READER, Record, invalid, is_short};
+use super::branch::{self, Branch};
+use super::{BASE, BRANCHES, Ending, Record, invalid, is_short};
 use crate::backend::kek_uri::KekUri;
 use crate::envelope::{KekRef, WrapAlgorithm};
 pub use crate::key::Protection;
@@ -186,6 +187,9 @@ pub struct KeyRecord {
     pub provenance: Provenance,
     /// The wrap algorithm, by its name.
     pub algorithm: String,
+    /// What makes it a branch key: the wrap of its 32 bytes under a key of a wider scope. `None` for a KEK that a backend keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Branch>,
     /// Where the KEK is kept.
     pub protection: Protection,
     /// Its canary share, while it is pending.
@@ -266,7 +270,7 @@ impl KeyRecord {
         created: Time,
     ) -> Self {
         Self {
-            min_reader: READER,
+            min_reader: BASE,
             id,
             scope,
             slot,
@@ -274,6 +278,7 @@ impl KeyRecord {
             state: State::Pending,
             provenance,
             algorithm: algorithm.to_string(),
+            branch: None,
             protection,
             canary: None,
             staged: false,
@@ -300,6 +305,13 @@ impl KeyRecord {
         }
     }
 
+    /// Makes it a branch key, which older readers refuse.
+    pub(crate) fn with_branch(mut self, branch: Branch) -> Self {
+        self.min_reader = BRANCHES;
+        self.branch = Some(branch);
+        self
+    }
+
     /// Returns whether it has the state that permits this, and is not hindered by anything else in the record.
     #[must_use]
     pub fn unwraps(&self) -> bool {
@@ -318,14 +330,15 @@ impl KeyRecord {
         moves.find(|made| made.to == State::Compromised && made.from != Some(State::Compromised))
     }
 
+    /// The state that it had at this revision of the ring, if it was there.
+    pub(crate) fn state_at(&self, revision: u64) -> Option<State> {
+        let mut until = self.history.iter().rev();
+        until.find(|made| made.revision <= revision).map(|made| made.to)
+    }
+
     /// The wrap algorithm: the highest number for private use if the record names none.
     pub(crate) fn wrap_algorithm(&self) -> WrapAlgorithm {
-        let name = self.algorithm.as_str();
-        let number = name.parse().ok().map(WrapAlgorithm::from_id);
-        let mut all = (0..=u8::MAX).map(WrapAlgorithm::from_id);
-        number
-            .or_else(|| all.find(|algorithm| algorithm.name() == Some(name)))
-            .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
+        algorithm_of(&self.algorithm)
     }
 
     /// Adds to the history. Its last entries are kept for the moves that end a key, so that no key has to live for ever.
@@ -354,6 +367,15 @@ impl KeyRecord {
         self.history.push(entry);
         Ok(())
     }
+}
+
+/// The wrap algorithm of this name: the highest number for private use if there is none.
+pub(super) fn algorithm_of(name: &str) -> WrapAlgorithm {
+    let number = name.parse().ok().map(WrapAlgorithm::from_id);
+    let mut all = (0..=u8::MAX).map(WrapAlgorithm::from_id);
+    number
+        .or_else(|| all.find(|algorithm| algorithm.name() == Some(name)))
+        .unwrap_or(WrapAlgorithm::from_id(u8::MAX))
 }
 
 impl Record for KeyRecord {
@@ -410,6 +432,7 @@ impl Record for KeyRecord {
 
     fn check(&self) -> Result<()> {
         self.provenance.kek()?;
+        branch::check(self)?;
         let moves = self.history.iter();
         if let Some(cancelled) = &self.destruction_cancelled
             && !(is_short(&cancelled.actor) && is_short(&cancelled.reason))

@@ -1,6 +1,7 @@
 //! What a ring signs: its head, its settings, which authority has followed which, its keys, and what a rotation is about
 //! to do.
 
+mod branch;
 mod intent;
 mod key;
 mod report;
@@ -15,18 +16,26 @@ use super::{RecordId, Scope, Slot, State, Time};
 use crate::envelope::KekRef;
 use crate::value::error::{Error, ErrorKind, Result};
 
+pub(crate) use branch::{ALGORITHM as BRANCH_ALGORITHM, PROVIDER as BRANCH};
+pub use branch::{Branch, WrappedKey};
 pub use intent::{Intent, IntentStep};
 pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};
 pub use report::NamedReader;
-pub use settings::{ClockCorrection, RetireBy, Settings};
+pub use settings::{ClockCorrection, Provisioning, RetireBy, Settings};
 
 /// The version of records that this library writes and understands.
-pub(crate) const READER: u32 = 1;
+pub(crate) const READER: u32 = BRANCHES;
+/// The version that every reader understands.
+pub(crate) const BASE: u32 = 1;
+/// The version that understands branch keys, and settings that let them be provisioned.
+pub(crate) const BRANCHES: u32 = 2;
 
 /// The kinds of signed bodies beside those that are rows.
 pub(crate) const HEAD: &str = "head";
 pub(crate) const SETTINGS: &str = "settings";
 pub(crate) const SUCCESSION: &str = "succession";
+/// The kind of a key's record that a provisioner has signed.
+pub(crate) const PROVISIONED: &str = "provisioned";
 
 /// The head of a ring: it signs everything else, through digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +142,11 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
 
     /// The record of a row, if one of these keys has signed it and the columns beside it are copies of its fields.
     fn of_row(row: &Row, ring: RecordId, authorities: &[AuthorityKey]) -> Result<Self> {
+        Self::signed_as(Self::KIND.name(), row, ring, authorities)
+    }
+
+    /// The same of a row whose signature is of this kind.
+    fn signed_as(kind: &str, row: &Row, ring: RecordId, authorities: &[AuthorityKey]) -> Result<Self> {
         let named = |error: Error| {
             let detail = error.detail().unwrap_or("it is wrong").to_owned();
             Error::new(error.kind()).with_detail(format!(
@@ -142,7 +156,7 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
                 row.scope
             ))
         };
-        verify(&row.signed, ring, Self::KIND.name(), authorities).map_err(named)?;
+        verify(&row.signed, ring, kind, authorities).map_err(named)?;
         let record: Self = of_body(&row.signed.body).map_err(named)?;
         if record.min_reader() > READER {
             return Err(named(needs_newer(record.min_reader())));
@@ -185,6 +199,11 @@ pub(crate) fn of_body<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 /// Refuses what none of these keys has signed.
 pub(crate) fn verify(signed: &Signed, ring: RecordId, kind: &str, keys: &[AuthorityKey]) -> Result<()> {
     let key = keys.iter().find(|key| *key.as_bytes() == signed.signer);
-    let key = key.ok_or_else(|| invalid(format!("the {kind} is not signed by an authority of this ring")))?;
+    let key = key.ok_or_else(|| {
+        invalid(match kind {
+            PROVISIONED => "it is not signed by a provisioner that the settings list".to_owned(),
+            _ => format!("the {kind} is not signed by an authority of this ring"),
+        })
+    })?;
     key.verify(ring, kind, signed)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{READER, invalid, needs_newer, of_body, to_body};
+use super::{BASE, READER, invalid, needs_newer, of_body, to_body};
 use crate::ring::authority::{Authority, AuthorityKey};
 use crate::ring::inventory::{Heartbeat, check_reader};
 use crate::ring::{RecordId, Scope, Time};
@@ -120,7 +120,7 @@ impl Heartbeat {
     /// Signs it for this ring, at this time.
     pub(crate) fn sign(self, ring: RecordId, key: &Authority, at: Time) -> Result<Self> {
         let report = Report {
-            min_reader: READER,
+            min_reader: BASE,
             ring,
             reader: self.reader.clone(),
             process: self.process.clone(),

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NamedReader, READER, invalid};
+use super::{BASE, BRANCHES, NamedReader, invalid};
 use crate::ring::authority::AuthorityKey;
 use crate::ring::clock::{CHANGE, COMMIT};
 use crate::ring::evidence::Covered;
-use crate::ring::{Period, Preset, RecordId, ScopeTemplate, Time};
+use crate::ring::{Period, Preset, RecordId, Scope, ScopeTemplate, Time};
 use crate::value::error::{Error, Result};
 
 /// The greatest number of readers that may be demanded, and of keys of each kind.
 const MAX_LISTED: usize = 1000;
+/// The greatest number of provisioners: each reader tries their keys.
+const MAX_PROVISIONERS: usize = 16;
 /// How many corrections of the clock are kept.
 const MAX_CORRECTIONS: usize = 32;
 /// An hour in seconds.
@@ -33,6 +35,34 @@ pub enum RetireBy {
     Evidence,
     /// The end of its overlap.
     OverlapEnd,
+}
+
+/// Who may make the first key of a scope, and under which parent: the branch keys that an application makes when it meets a scope for the first time.
+///
+/// A provisioner has no other right: it signs no head, and what it signs is believed only for a scope of which the ring has no record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Provisioning {
+    /// The scope whose active key in the slot `default` wraps the new keys. The template must not make it.
+    pub parent: Scope,
+    /// The public keys of the provisioners: 1 to 16.
+    pub keys: Vec<AuthorityKey>,
+    /// Whether no more keys are made. Those that were made are used on. The keys of provisioners and the parent can be taken out of the settings
+    /// when the ring has taken over all that they have made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
+}
+
+impl Provisioning {
+    /// Lets these provisioners make the first key of each scope, under the active key of the scope `parent`.
+    #[must_use]
+    pub fn on_first_use(parent: Scope, keys: Vec<AuthorityKey>) -> Self {
+        Self {
+            parent,
+            keys,
+            closed: false,
+        }
+    }
 }
 
 /// Somebody has set the time of a ring back, after a change was signed by a wrong clock.
@@ -81,6 +111,13 @@ pub struct Settings {
     /// Which scope a context belongs to.
     #[serde(default)]
     pub scope_template: ScopeTemplate,
+    /// Who may make the first key of a scope. Nobody but the authority by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provision: Option<Provisioning>,
+    /// Scopes whose keys may serve contexts whose own scope has never had a key, in processes that name one of them: see
+    /// [`KeyRingBuilder::otherwise`](crate::ring::KeyRingBuilder::otherwise). None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub otherwise: Vec<Scope>,
     /// For how long after the last successful read of the inventory a process seals. 60 seconds by default.
     pub max_stale: Period,
     /// For how long it opens. Not shorter than `max_stale`.
@@ -124,12 +161,14 @@ impl Settings {
     /// The defaults, for a ring of this authority.
     pub(crate) fn new(ring: RecordId, authority: AuthorityKey) -> Result<Self> {
         Ok(Self {
-            min_reader: READER,
+            min_reader: BASE,
             ring,
             authorities: vec![authority],
             census_keys: Vec::new(),
             approvers: Vec::new(),
             scope_template: ScopeTemplate::default(),
+            provision: None,
+            otherwise: Vec::new(),
             max_stale: "PT60S".parse()?,
             max_stale_open: "PT60S".parse()?,
             lease_age: "PT5M".parse()?,
@@ -146,6 +185,19 @@ impl Settings {
             former_wait: None,
             clock_corrections: Vec::new(),
         })
+    }
+
+    /// Which readers may use them.
+    pub(crate) fn set_min_reader(&mut self) {
+        self.min_reader = match self.provision {
+            Some(_) => BRANCHES,
+            None => BASE,
+        };
+    }
+
+    /// Who may make the first key of a scope now, and under which parent.
+    pub(crate) fn provisions(&self) -> Option<&Provisioning> {
+        self.provision.as_ref().filter(|provision| !provision.closed)
     }
 
     /// Returns who may sign records.
@@ -290,6 +342,24 @@ impl Settings {
         self.clock_corrections.drain(..many);
     }
 
+    /// Refuses a scope that would serve others and is that of a context itself: whoever owns it would own keys of others.
+    fn check_otherwise(&self) -> Result<()> {
+        let scopes: BTreeSet<&Scope> = self.otherwise.iter().collect();
+        if scopes.len() < self.otherwise.len() || scopes.len() > MAX_LISTED {
+            return Err(Error::argument(format!(
+                "otherwise lists at most {MAX_LISTED} different scopes"
+            )));
+        }
+        match scopes.iter().find(|scope| self.scope_template.makes(scope)) {
+            None => Ok(()),
+            Some(own) => Err(Error::argument(format!(
+                "otherwise names the scope {own}, which by the scope template {} is the scope of some context itself: name one that is of no context, \
+                 such as / or a path with another number of segments",
+                self.scope_template
+            ))),
+        }
+    }
+
     /// Refuses settings that contradict each other.
     ///
     /// # Errors
@@ -324,6 +394,7 @@ impl Settings {
             )));
         }
         self.must_cover.iter().try_for_each(Covered::check)?;
+        self.check_otherwise()?;
         if self.clock_corrections.len() > MAX_CORRECTIONS {
             return Err(invalid("there are too many corrections of the clock"));
         }
@@ -336,6 +407,9 @@ impl Settings {
             return Err(Error::argument(format!(
                 "readers are at most {MAX_LISTED} different names of 1 to 255 bytes without control characters, = and a comma, each with at most {MAX_LISTED} scopes"
             )));
+        }
+        if let Some(provision) = &self.provision {
+            self.check_provision(provision)?;
         }
         if self.authorities.is_empty() || self.authorities.len() > 2 || self.census_keys.len() > MAX_LISTED {
             return Err(Error::argument(format!(
@@ -350,6 +424,36 @@ impl Settings {
         if let Some(key) = self.may_sign_receipts().find(|key| self.approvers.contains(key)) {
             return Err(Error::argument(format!(
                 "{key} cannot be an approver: it signs for the ring already, and an approval is somebody else's; make a key with `waxseal ring approver-key`"
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_provision(&self, provision: &Provisioning) -> Result<()> {
+        let keys: BTreeSet<_> = provision.keys.iter().collect();
+        if keys.is_empty() || keys.len() != provision.keys.len() || keys.len() > MAX_PROVISIONERS {
+            return Err(Error::argument(format!(
+                "provision needs the public keys of 1 to {MAX_PROVISIONERS} provisioners, each once, got {}",
+                provision.keys.len()
+            )));
+        }
+        let signers = self.authorities.iter().chain(&self.census_keys);
+        let readers = self.readers.iter().filter_map(|reader| reader.key.as_ref());
+        if signers.chain(readers).any(|key| keys.contains(key)) {
+            return Err(Error::argument(
+                "a provisioner has a key of its own, which no authority, census or reader has",
+            ));
+        }
+        if !provision.closed && !self.otherwise.is_empty() {
+            return Err(Error::argument(
+                "provision and otherwise exclude each other: a scope without a key either gets one on first use, or is served by a wider scope",
+            ));
+        }
+        if self.scope_template.makes(&provision.parent) {
+            return Err(Error::argument(format!(
+                "the parent scope of provisioned keys must be none that the scope template {} makes, got {}: \
+                 the keys of a context would be wrapped under those of another; take / or system/branch-keys, for example",
+                self.scope_template, provision.parent
             )));
         }
         Ok(())

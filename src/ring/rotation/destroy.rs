@@ -47,7 +47,7 @@ impl RingAdmin {
                     .filter_map(|other| waits_for(key, other))
                     .collect();
                 let said = Said::new(draft, reason);
-                let said = said.with_evidence(Some(evidence.digest.clone()));
+                let said = said.with_evidence(Some(evidence.history_digest()));
                 let mut key = moved(key, State::Destroying, &said)?;
                 key.destruction_due = Some(view.settings().cooling_off.after(said.at)?);
                 draft.put(&key)?;

@@ -2,14 +2,23 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
+use super::coverage::check_coverage;
 use super::moves::stopped_wrapping;
 use super::refused;
-use crate::ring::evidence::{Covered, PlaceCount};
+use crate::ring::evidence::PlaceCount;
 use crate::ring::record::{KeyRecord, Move, Settings};
 use crate::ring::{AuthorityKey, RecordId, State, Time};
 use crate::value::error::Result;
 
+/// What stands before the digests of several receipts.
+const SEVERAL: &[u8] = b"waxseal ring receipts v1\n";
+
 /// What a census has found under one key. A census receipt returns it, after its signature was verified.
+///
+/// What must be covered can be more than one machine sees. [`and`](Self::and) joins what several censuses have found: each of them must count by
+/// itself, and together they must have covered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Evidence {
@@ -44,6 +53,8 @@ pub struct Evidence {
     /// Who signed the receipt. It counts only while the settings list the signer as an authority or as a census key. `None` if it is of no
     /// receipt: then whoever made it answers for it.
     pub signer: Option<AuthorityKey>,
+    /// What other censuses have found under the same key, each without others.
+    pub(in crate::ring) others: Vec<Evidence>,
 }
 
 impl Evidence {
@@ -66,42 +77,104 @@ impl Evidence {
             digest,
             allows_empty: false,
             signer: None,
+            others: Vec::new(),
         }
+    }
+
+    /// Adds what another census has found under the same key, in other places. Each of the two must show by itself that its own scan was whole,
+    /// began late enough and found nothing; what must be covered is what they have scanned together. The same evidence counts once.
+    ///
+    /// Two censuses run at different times. An envelope that is moved meanwhile from a place of the later one to a place of the earlier one is seen
+    /// by neither: count places between which envelopes move in one census.
+    #[must_use]
+    pub fn and(mut self, mut other: Self) -> Self {
+        let more = std::mem::take(&mut other.others);
+        for other in std::iter::once(other).chain(more) {
+            if !self.parts().any(|part| *part == other) {
+                self.others.push(other);
+            }
+        }
+        self
+    }
+
+    /// Each census by itself.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Returns what the history of a key keeps of it: the digest of the receipt. Of several, SHA-256 of the line `waxseal ring receipts v1` and
+    /// the digests, in ascending order, each on a line of its own, in hexadecimal digits.
+    #[must_use]
+    pub fn history_digest(&self) -> String {
+        if self.others.is_empty() {
+            return self.digest.clone();
+        }
+        let mut digests: Vec<&str> = self.parts().map(|part| part.digest.as_str()).collect();
+        digests.sort_unstable();
+        let mut hash = Sha256::new();
+        hash.update(SEVERAL);
+        for digest in digests {
+            hash.update(digest.as_bytes());
+            hash.update(b"\n");
+        }
+        base16ct::lower::encode_string(&hash.finalize())
     }
 
     /// Lets it count though the census saw not one envelope, or none in a place that must be covered: it is empty, and somebody knows that it should
     /// be.
     #[must_use]
-    pub fn allowing_empty(self) -> Self {
-        Self {
-            allows_empty: true,
-            ..self
+    pub fn allowing_empty(mut self) -> Self {
+        self.allows_empty = true;
+        for other in &mut self.others {
+            other.allows_empty = true;
         }
+        self
     }
 
-    /// Returns how many items would be left that nothing is known to open.
+    /// Returns how many items would be left that nothing is known to open. What several censuses have seen counts for each of them.
     #[must_use]
     pub fn left(&self) -> u64 {
-        let counts = [self.sole, self.shared, self.unknown, self.failed];
-        counts.into_iter().fold(0, u64::saturating_add)
+        self.parts().map(Self::own_left).fold(0, u64::saturating_add)
     }
 
     /// Whether it says something of the key: that something is under it, or by a scan of everything that nothing is.
     pub(super) fn says_something(&self, key: &KeyRecord, settings: &Settings, now: Time) -> bool {
-        let is_timely = self.check_time(key, settings, now).is_ok();
-        is_timely && (self.left() > 0 || (self.whole && self.check_coverage(settings).is_ok()))
+        let is_timely = |part: &Self| part.check_time(key, settings, now).is_ok();
+        let finds = |part: &Self| part.own_left() > 0 && is_timely(part);
+        self.parts().any(finds)
+            || (self.parts().all(|part| part.whole && is_timely(part))
+                && check_coverage(self, settings).is_ok())
     }
 
     /// Refuses what does not show that nothing is under the key.
     pub(super) fn check(&self, key: &KeyRecord, settings: &Settings, now: Time) -> Result<()> {
-        let shown = self
-            .check_time(key, settings, now)
-            .and_then(|()| match self.whole {
-                true => self.check_coverage(settings),
-                false => Err("the census did not scan everything".to_owned()),
-            })
-            .and_then(|()| self.check_counts());
+        let of_parts = |check: &dyn Fn(&Self) -> Refusal| {
+            let mut parts = self.parts();
+            parts.try_for_each(|part| check(part).map_err(|what| self.named(part, what)))
+        };
+        let shown = of_parts(&|part| part.check_time(key, settings, now))
+            .and_then(|()| of_parts(&Self::check_whole))
+            .and_then(|()| check_coverage(self, settings))
+            .and_then(|()| of_parts(&Self::check_counts));
         shown.map_err(|what| refused(format!("the key {}: {what}", key.id)))
+    }
+
+    /// Says which of several it is about.
+    fn named(&self, part: &Self, what: String) -> String {
+        match self.others.is_empty() {
+            true => what,
+            false => format!(
+                "{what} (the receipt whose digest is {})",
+                part.digest.escape_debug()
+            ),
+        }
+    }
+
+    fn check_whole(&self) -> Refusal {
+        match self.whole {
+            true => Ok(()),
+            false => Err("the census did not scan everything".to_owned()),
+        }
     }
 
     /// Whether the scan began after everything that could still be sealed under the key, and its signer is still believed.
@@ -164,57 +237,13 @@ impl Evidence {
         Ok(())
     }
 
-    /// Whether what must be covered was scanned, and is not nothing.
-    fn check_coverage(&self, settings: &Settings) -> Refusal {
-        let is_covered =
-            |demanded: &&Covered| self.covers.iter().any(|covered| covered.place.covers(demanded));
-        if let Some(missing) = settings.must_cover.iter().find(|demanded| !is_covered(demanded)) {
-            return Err(format!(
-                "the census has not scanned {}, and the settings demand it (must_cover)",
-                missing.to_string().escape_debug()
-            ));
-        }
-        if self.allows_empty {
-            return Ok(());
-        }
-        // Its own count: what is in the places around it says nothing of a disk that is not mounted.
-        let counted = |demanded: &Covered| {
-            let own = self.covers.iter().filter(|covered| covered.place == *demanded);
-            own.map(|covered| covered.items).max()
-        };
-        let mut demanded = settings.must_cover.iter();
-        if let Some(empty) = demanded.find(|demanded| counted(demanded).unwrap_or(0) == 0) {
-            let what = match counted(empty) {
-                Some(_) => "saw not one envelope in",
-                None => "is older than the demand, and has not counted by itself what is in",
-            };
-            return Err(format!(
-                "the census {what} {}, and the settings demand that it is covered (must_cover): look whether the place is there, and run it again; \
-                 if somebody knows that it is empty, say so (--allow-empty)",
-                empty.to_string().escape_debug()
-            ));
-        }
-        if self.items > 0 {
-            return Ok(());
-        }
-        let scanned: Vec<_> = self
-            .covers
-            .iter()
-            .map(|covered| covered.place.to_string())
-            .collect();
-        Err(format!(
-            "the census saw not one envelope in {} ({} other items): that shows nothing, unless somebody knows that there is none and says so \
-             (--allow-empty)",
-            match scanned.is_empty() {
-                true => "what it scanned".to_owned(),
-                false => scanned.join(", ").escape_debug().to_string(),
-            },
-            self.foreign
-        ))
+    fn own_left(&self) -> u64 {
+        let counts = [self.sole, self.shared, self.unknown, self.failed];
+        counts.into_iter().fold(0, u64::saturating_add)
     }
 
     fn check_counts(&self) -> Refusal {
-        if self.left() == 0 {
+        if self.own_left() == 0 {
             return Ok(());
         }
         Err(format!(
@@ -240,7 +269,7 @@ fn last_opening(key: &KeyRecord) -> Option<&Move> {
 }
 
 /// Why evidence does not count.
-type Refusal = std::result::Result<(), String>;
+pub(super) type Refusal = std::result::Result<(), String>;
 
 struct Items(u64);
 
@@ -269,6 +298,14 @@ impl fmt::Display for Seen<'_> {
 pub trait EvidenceSource: Send + Sync {
     /// Returns what it says about a key. `None` if it says nothing, not even that nothing is under it.
     fn about(&self, key: &KeyRecord) -> Option<Evidence>;
+}
+
+/// Several receipts, of which each must count by itself, and which together have covered what must be covered.
+impl<E: EvidenceSource> EvidenceSource for Vec<E> {
+    fn about(&self, key: &KeyRecord) -> Option<Evidence> {
+        let said = self.iter().filter_map(|one| one.about(key));
+        said.reduce(Evidence::and)
+    }
 }
 
 /// Why a key may be retired.

@@ -14,6 +14,7 @@
 //! change nothing anymore. What nobody can go on with is an [`Orphan`]: reported, and never used.
 
 mod cancel;
+mod coverage;
 mod create;
 mod destroy;
 mod evidence;

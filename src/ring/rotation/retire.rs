@@ -40,7 +40,7 @@ impl RingAdmin {
 
 fn digest(grounds: Grounds<'_>) -> Option<String> {
     match grounds {
-        Grounds::Evidence(evidence) => Some(evidence.digest.clone()),
+        Grounds::Evidence(evidence) => Some(evidence.history_digest()),
         _ => None,
     }
 }

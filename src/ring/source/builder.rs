@@ -10,7 +10,7 @@ use super::managers::Managers;
 use super::watch::Watcher;
 use crate::ring::inventory::check_reader;
 use crate::ring::profile::Profiles;
-use crate::ring::{Authority, Backends, Inventory, Settings, Trust};
+use crate::ring::{Authority, Backends, Inventory, Scope, Settings, Trust};
 use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
 use crate::source::Leases;
 use crate::value::error::{Error, Result};
@@ -30,6 +30,7 @@ pub(super) struct Options {
     pub(super) scopes: NonZeroUsize,
     pub(super) stream_age: Option<Duration>,
     pub(super) profiles: Option<Arc<Profiles>>,
+    pub(super) otherwise: Option<Scope>,
 }
 
 impl Options {
@@ -66,6 +67,7 @@ impl Builder {
                 scopes: SCOPES,
                 stream_age: None,
                 profiles: None,
+                otherwise: None,
             },
         }
     }
@@ -135,10 +137,25 @@ impl Builder {
         self
     }
 
+    /// Lets the keys of this scope serve contexts whose own scope has never had a key. The ring's signed settings must list the scope
+    /// ([`Settings::otherwise`]). By default such a context is `NoKeyForScope`.
+    ///
+    /// For a ring whose tenants get keys of their own one by one: until a tenant has one, its values are sealed under the keys of the wider scope.
+    /// From then on they are sealed under its own; what was sealed before still opens under the keys of the wider scope, and a re-wrap moves it to
+    /// the tenant's. A tenant whose keys are all retired, revoked or destroyed is served by no other scope, neither to seal nor to open.
+    ///
+    /// The wraps under the wider scope's keys are bound to the context as all wraps are, so no tenant's envelope opens in the context of another. But
+    /// whoever may use those keys at their backend may unwrap for each of those tenants, and destroying a tenant's own key leaves what is
+    /// still under them.
+    pub fn otherwise(mut self, scope: Scope) -> Self {
+        self.options.otherwise = Some(scope);
+        self
+    }
+
     /// Reads the ring's head and settings, and begins to watch the inventory.
     ///
     /// # Errors
-    /// `Configuration` if the inventory holds no ring, or may be behind for as long as `max_stale` or longer; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
+    /// `Configuration` if the inventory holds no ring, if the settings do not list the scope of [`otherwise`](Self::otherwise), or if the inventory may be behind for as long as `max_stale` or longer; `InventoryInvalid` if it does not verify; `Unsupported` if it needs a newer
     /// library; those of the [`Inventory`]; `TimedOut` if it does not answer within 5 seconds; `InvalidArgument` for a reader's name
     /// that is empty, longer than 255 bytes or has control characters, for a reader's key without a name, and for a period of zero; `Unavailable` if the ring
     /// can have no thread.
@@ -167,6 +184,14 @@ impl Builder {
             return Err(Error::configuration(format!(
                 "the inventory may be {} ms behind, and the ring's max_stale is {max_stale}: allow it less, or read the primary",
                 behind.as_millis()
+            )));
+        }
+        if let Some(scope) = &self.options.otherwise
+            && !view.settings().otherwise.contains(scope)
+        {
+            return Err(Error::configuration(format!(
+                "otherwise names the scope {scope}, and the settings of the ring do not allow its keys to serve other scopes: allow it with \
+                 `waxseal ring set --otherwise`, or leave it out"
             )));
         }
         let watches = self.options.watches;

@@ -16,6 +16,7 @@ use super::settle::Seen;
 use super::single::Single;
 use super::state::{Entry, Need, State, no_key};
 use super::watch::Watcher;
+use crate::envelope::WrapSection;
 use crate::key::Request;
 use crate::ring::record::invalid;
 use crate::ring::view::is_about_records;
@@ -88,6 +89,7 @@ impl Core {
             head_read: begun,
             confirmed: begun,
             scopes: LruCache::new(options.scopes),
+            otherwise: options.otherwise.clone(),
             absent: LruCache::new(ABSENT),
             seen: Seen::default(),
             failed: None,
@@ -163,14 +165,19 @@ impl Core {
             .collect()
     }
 
-    /// The keys of the scope of a request, if they are at hand and fresh enough.
-    pub(super) fn keys_at_hand(&self, request: &Request<'_>, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
+    /// The keys that serve a request, if they are at hand and fresh enough. `wraps` are those that it is to open.
+    pub(super) fn keys_at_hand(
+        &self,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> Result<Option<Arc<ScopeKeys>>> {
         self.check_process()?;
         let scope = self.settings().scope_template.scope_of(request.context())?;
-        self.fresh(&scope, need)
+        Ok(self.served(&scope, need, wraps)?.ok())
     }
 
-    fn fresh(&self, scope: &Scope, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
+    pub(super) fn fresh(&self, scope: &Scope, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
         let now = self.runtime.now();
         let mut state = self.lock();
         if let Some(entry) = state.scopes.get(scope) {
@@ -187,24 +194,35 @@ impl Core {
         }
     }
 
-    /// The keys of the scope of a request: at hand, or read.
+    /// The keys that serve a request: at hand, or read. `wraps` are those that it is to open.
     ///
     /// # Errors
     /// `NoKeyForScope`; `InventoryStale`; those of [`Trust::read`]; `TimedOut` at the deadline of the request.
-    pub(super) async fn keys(self: &Arc<Self>, request: &Request<'_>, need: Need) -> Result<Arc<ScopeKeys>> {
-        if let Some(keys) = self.keys_at_hand(request, need)? {
+    pub(super) async fn keys(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> Result<Arc<ScopeKeys>> {
+        if let Some(keys) = self.keys_at_hand(request, need, wraps)? {
             return Ok(keys);
         }
-        Box::pin(self.read_keys(request, need)).await
+        Box::pin(self.read_keys(request, need, wraps)).await
     }
 
-    async fn read_keys(self: &Arc<Self>, request: &Request<'_>, need: Need) -> Result<Arc<ScopeKeys>> {
-        // Another template may come to light with the keys.
-        for _ in 0..3 {
+    async fn read_keys(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> Result<Arc<ScopeKeys>> {
+        // Another template may come to light with the keys, and a wider scope.
+        for _ in 0..4 {
             let scope = self.settings().scope_template.scope_of(request.context())?;
-            if let Some(keys) = self.fresh(&scope, need)? {
-                return Ok(keys);
-            }
+            let scope = match self.served(&scope, need, wraps)? {
+                Ok(keys) => return Ok(keys),
+                Err(missing) => missing,
+            };
             let left = request
                 .deadline()
                 .map(|deadline| deadline.0.saturating_sub(self.runtime.now().0));
@@ -381,12 +399,13 @@ impl Core {
     fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
         let settings = Arc::clone(view.settings());
         let mut changes: Vec<(Scope, Changes)> = Vec::new();
-        let (mut is_other_template, mut has_lost_approver) = (false, false);
+        let (mut is_other_choice, mut has_lost_approver) = (false, false);
         {
             let mut state = self.lock();
             if view.revision() >= state.mark.revision {
-                is_other_template = state.settings.scope_template != settings.scope_template;
-                if is_other_template {
+                is_other_choice = state.settings.scope_template != settings.scope_template
+                    || state.allowed(&state.settings) != state.allowed(&settings);
+                if is_other_choice {
                     // Their leases stand on pulses that nobody prolongs any more.
                     state.scopes.clear();
                     state.absent.clear();
@@ -401,10 +420,13 @@ impl Core {
                 state.publish(view, scope, begun, &mut changes);
             }
         }
-        if is_other_template {
-            tracing::info!(revision = view.revision(), "the ring has another scope template");
+        if is_other_choice {
+            tracing::info!(
+                revision = view.revision(),
+                "the ring has another scope template, or a wider scope may serve that might not, or the other way round"
+            );
         }
-        if is_other_template || has_lost_approver {
+        if is_other_choice || has_lost_approver {
             // Whoever re-wraps forgets what an approval of a former approver has opened.
             self.leases.turn_over_all();
         }
@@ -420,8 +442,9 @@ impl Core {
             .map(|(scope, _)| scope)
             .collect();
         if !turned.is_empty() {
+            let is_turned = self.lock().served_by_any(settings, &turned);
             self.leases
-                .turn_over_sealing(|context| scope_of(context).is_some_and(|scope| turned.contains(&&scope)));
+                .turn_over_sealing(|context| scope_of(context).is_some_and(|scope| is_turned(&scope)));
         }
         for (scope, ended) in changes
             .iter()

@@ -18,6 +18,8 @@ pub(super) struct ScopeKeys {
     /// All keys, by KEK.
     pub(super) keks: Vec<Arc<Kek>>,
     slots: Vec<SlotKeys>,
+    /// Whether the scope has no key and never had one.
+    pub(super) is_vacant: bool,
     /// Stops if it is not known for too long that these are still the keys: for sealing, and for opening.
     pub(super) seals: Pulse,
     pub(super) opens: Pulse,
@@ -30,7 +32,7 @@ pub(super) struct Kek {
 }
 
 /// What wraps in one slot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SlotKeys {
     slot: Slot,
     /// `None` if the slot lost its key and nothing followed.
@@ -64,8 +66,45 @@ impl ScopeKeys {
             scope: scope.clone(),
             keks: keks.into_iter().map(Arc::new).collect(),
             slots,
+            is_vacant: view.is_vacant(scope),
             seals,
             opens,
+        }
+    }
+
+    /// Whether the keys of a wider scope may serve this one beside its own: it has never had a key, or it has one that seals in each of its slots.
+    /// Nothing serves a scope that lost its keys.
+    pub(super) fn may_be_served(&self) -> bool {
+        self.is_vacant || (!self.slots.is_empty() && self.slots.iter().all(|slot| slot.active.is_some()))
+    }
+
+    /// These keys and those of a wider scope: the latter open, and wrap if this scope has never had a key.
+    pub(super) fn served_by(&self, wider: &Self) -> Self {
+        let mut keks = self.keks.clone();
+        for kek in &wider.keks {
+            let same = keks
+                .iter_mut()
+                .find(|own| kek.keys.first().is_some_and(|key| own.is_of(key)));
+            match same {
+                // What the records of either forbid is forbidden.
+                Some(own) => {
+                    let keys = own.keys.iter().chain(&kek.keys).cloned().collect();
+                    *own = Arc::new(Kek { keys });
+                }
+                None => keks.push(Arc::clone(kek)),
+            }
+        }
+        Self {
+            scope: self.scope.clone(),
+            keks,
+            slots: if self.is_vacant {
+                wider.slots.clone()
+            } else {
+                self.slots.clone()
+            },
+            is_vacant: self.is_vacant,
+            seals: self.seals.with(&wider.seals),
+            opens: self.opens.with(&wider.opens),
         }
     }
 

@@ -8,6 +8,7 @@ mod core;
 mod keys;
 mod manager;
 mod managers;
+mod otherwise;
 mod profiled;
 mod settle;
 mod single;
@@ -50,7 +51,8 @@ use crate::value::error::{Error, Result};
 /// ```
 ///
 /// *Scopes.* The ring's signed settings say which scope a context belongs to. Only keys of that scope seal and open in it,
-/// whatever an envelope names, and a scope without keys is `NoKeyForScope`.
+/// whatever an envelope names, and a scope without keys is `NoKeyForScope`, unless [`Builder::otherwise`] names a wider scope that serves
+/// where there is none.
 ///
 /// *Sealing* makes one wrap for each slot of the scope, under its active key and no other version than that. A pending key
 /// with a canary share takes the place of the active one for its share of the contexts, by a hash of context and key.
@@ -203,7 +205,7 @@ impl KeyRing {
         if let Some(profile) = profile {
             request = request.with_profile(profile);
         }
-        let keys = self.0.keys(&request, Need::Open).await?;
+        let keys = self.0.keys(&request, Need::Open, Some(wraps)).await?;
         let demands = self.0.demands(&keys, &request)?.unwrap_or_default();
         Ok(keys.explain(demands, wraps, body, &request))
     }
@@ -247,7 +249,7 @@ fn current(keys: &ScopeKeys, request: &Request<'_>) -> Result<Vec<KekRef>> {
 impl DekSource for KeyRing {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let (core, begun) = (&self.0, self.0.runtime.now());
-        let keys = core.keys(request, Need::Seal).await?;
+        let keys = core.keys(request, Need::Seal, None).await?;
         let demands = core.demands(&keys, request)?;
         if let Some(demands) = &demands {
             keys.check_sealing(demands, request)?;
@@ -265,7 +267,7 @@ impl DekSource for KeyRing {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         let (core, begun) = (&self.0, self.0.runtime.now());
-        let keys = core.keys(request, Need::Open).await?;
+        let keys = core.keys(request, Need::Open, Some(wraps)).await?;
         let demands = core.demands(&keys, request)?;
         if let Some(demands) = &demands {
             keys.check_opening(demands, wraps, body, request)?;
@@ -286,7 +288,7 @@ impl DekSource for KeyRing {
         request: &Request<'_>,
     ) -> Result<Rewrapped> {
         let (core, begun) = (&self.0, self.0.runtime.now());
-        let keys = core.keys(request, Need::Seal).await?;
+        let keys = core.keys(request, Need::Seal, Some(wraps)).await?;
         let current = current(&keys, request)?;
         let request = knowing(request, &current).with_purpose(Purpose::Rewrap);
         let demands = core.demands(&keys, &request)?;
@@ -310,7 +312,7 @@ impl DekSource for KeyRing {
     }
 
     fn is_current(&self, wraps: WrapSection<'_>, request: &Request<'_>) -> Currency {
-        let Ok(Some(keys)) = self.0.keys_at_hand(request, Need::Seal) else {
+        let Ok(Some(keys)) = self.0.keys_at_hand(request, Need::Seal, Some(wraps)) else {
             return Currency::Unknown;
         };
         let Ok(current) = current(&keys, request) else {

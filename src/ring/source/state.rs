@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) confirmed: Monotonic,
     pub(super) scopes: LruCache<Scope, Entry>,
     pub(super) seen: Seen,
+    /// Which scope serves those that have never had a key, if the settings allow it.
+    pub(super) otherwise: Option<Scope>,
     /// Scopes that had no key, at which revision, and when that was read.
     pub(super) absent: LruCache<Scope, (u64, Monotonic)>,
     /// Why the last attempt to read the inventory failed.
@@ -48,6 +50,12 @@ pub(super) struct Entry {
 }
 
 impl State {
+    /// The scope that serves where there is no key, if these settings allow it.
+    pub(super) fn allowed(&self, settings: &Settings) -> Option<&Scope> {
+        let scope = self.otherwise.as_ref();
+        scope.filter(|scope| settings.otherwise.contains(scope))
+    }
+
     pub(super) fn publish(
         &mut self,
         view: &View,
@@ -64,11 +72,18 @@ impl State {
             Some(former) => (former.seals.clone(), former.opens.clone()),
             None => (Pulse::until(begun), Pulse::until(begun)),
         };
-        let keys = Arc::new(ScopeKeys::new(view, scope, seals, opens));
+        let mut keys = ScopeKeys::new(view, scope, seals, opens);
+        let serves = self.allowed(view.settings()).is_some();
+        if serves && !keys.may_be_served() && former.as_ref().is_some_and(|former| former.may_be_served()) {
+            // What another scope has opened for this one ends: nobody prolongs the former pulses anymore.
+            (keys.seals, keys.opens) = (Pulse::until(begun), Pulse::until(begun));
+        }
+        let keys = Arc::new(keys);
         if let Some(former) = &former {
             changes.push((scope.clone(), keys.changes_since(former)));
         }
-        if keys.is_empty() {
+        // One that another scope serves is watched like any other: it may get a key.
+        if keys.is_empty() && !(serves && keys.is_vacant) {
             self.scopes.pop(scope);
             self.absent.put(scope.clone(), (view.revision(), begun));
             return;

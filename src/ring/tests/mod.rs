@@ -405,7 +405,7 @@ fn head_settings_nodes_and_revision_are_of_one_moment() {
 fn a_record_that_needs_a_newer_reader_is_not_used() {
     let ring = Ring::new();
     let mut a = key(&scope("/"), "1");
-    a.min_reader = 2;
+    a.min_reader = record::READER + 1;
     ring.put(&[&a]);
     let error = block_on(ring.reader().scopes(&[scope("/")])).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");

@@ -235,9 +235,11 @@ pub(super) async fn a_whole_ring_is_restored(subject: &Subject) -> Outcome {
         successions: ["first", "second"].map(signed).to_vec(),
         nodes: [("".to_owned(), vec![1]), ("b".to_owned(), vec![2])].into(),
         rows: vec![key(1, "a", State::Active)?, key(2, "b", State::Retired)?],
+        provisioned: vec![key(3, "c", State::Active)?, key(4, "d", State::Active)?],
     };
     subject.good("a ring", pair.0.restore(&whole).await)?;
-    let found = read(subject, &pair, &["a", "b"]).await?;
+    let mut found = read(subject, &pair, &["a", "b", "c", "d"]).await?;
+    found.provisioned.sort_by_key(|row| row.id);
     same("the ring", &format!("{found:?}"), &format!("{whole:?}"))?;
     subject.conflict("a ring where there is one", pair.1.restore(&whole).await)?;
     let next = change(41, vec![key(2, "b", State::Deprecated)?]);

@@ -76,7 +76,8 @@ pub enum ErrorKind {
     /// The KEK was destroyed.
     #[error("the key is destroyed")]
     KeyDestroyed,
-    /// The ring has no key for the scope of this context. A key of a wider scope is never used in its place.
+    /// The ring has no key for the scope of this context. A key of a wider scope takes its place only if the signed
+    /// settings allow it and the process names the scope.
     #[error("the ring has no key for this scope")]
     NoKeyForScope,
     /// A key of a ring cannot make this move. The detail says why, and what would become unreadable.

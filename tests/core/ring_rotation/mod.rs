@@ -10,6 +10,7 @@ mod gate;
 mod kills;
 mod lifecycle;
 mod readers;
+mod receipts;
 mod retire;
 mod revoke;
 mod ticks;

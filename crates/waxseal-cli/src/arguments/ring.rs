@@ -25,7 +25,7 @@ pub(crate) struct Actor {
     pub(crate) actor: Option<String>,
 }
 
-/// What is demanded.
+/// How the keys of a ring, or of the command line, are restricted, and which scope of a ring serves others.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Profile {
     /// Refuse what this profile forbids: classes of keys, missing wraps, context keys and more. The scope and the context
@@ -35,6 +35,10 @@ pub(crate) struct Profile {
     /// The file of profiles. Without it, the one that the ring's configuration names.
     #[arg(long, value_name = "FILE")]
     pub(crate) profiles: Option<PathBuf>,
+    /// Let the keys of this scope of the ring serve a context whose own scope has never had a key. The ring's settings must
+    /// allow it. Without it, the one that the ring's configuration names.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) otherwise: Option<String>,
 }
 
 pub(super) const ABOUT_EXPLAIN: &str = "\
@@ -145,6 +149,10 @@ pub(crate) struct Settings {
     /// The scope that a context belongs to, for example tenant/{tenant}. By default every context belongs to /.
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) scope_template: Option<String>,
+    /// A scope whose keys may serve contexts whose own scope has never had a key, in processes that name it with
+    /// --otherwise: / for example. May be repeated, and replaces the list. Empty: none.
+    #[arg(long, value_name = "SCOPE", action = ArgAction::Append)]
+    pub(crate) otherwise: Vec<String>,
     /// How long a process seals after it last read the inventory. By default PT60S.
     #[arg(long, value_name = "PERIOD")]
     pub(crate) max_stale: Option<String>,
@@ -460,10 +468,10 @@ pub(crate) struct Retire {
     /// The id of the key, as `keys list` shows it.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// A census receipt that finds nothing under it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) receipt: Option<PathBuf>,
-    /// Let the receipt count though its census saw not one envelope.
+    /// A census receipt that finds nothing under it; may be repeated: together they cover what must be covered.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) receipt: Vec<PathBuf>,
+    /// Let the receipts count though a census saw not one envelope.
     #[arg(long, requires = "receipt")]
     pub(crate) allow_empty: bool,
     /// Without overlap and evidence. What is under it does not open until it is reinstated.
@@ -508,10 +516,11 @@ pub(crate) struct Destroy {
     /// The id of the key, as `keys list` shows it.
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// Begin: a census receipt that finds nothing under it. The cooling-off begins.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) receipt: Option<PathBuf>,
-    /// Let the receipt count though its census saw not one envelope.
+    /// Begin: a census receipt that finds nothing under it; may be repeated: together they cover what must be covered. The
+    /// cooling-off begins.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) receipt: Vec<PathBuf>,
+    /// Let the receipts count though a census saw not one envelope.
     #[arg(long, requires = "receipt")]
     pub(crate) allow_empty: bool,
     /// Take it back. If the backend was told, it calls the destruction off.
@@ -530,10 +539,10 @@ pub(crate) struct Destroy {
 
 #[derive(Args)]
 pub(crate) struct Tick {
-    /// A census receipt, by which deprecated keys are retired.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) receipt: Option<PathBuf>,
-    /// Let the receipt count though its census saw not one envelope.
+    /// A census receipt, by which deprecated keys are retired; may be repeated: together they cover what must be covered.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) receipt: Vec<PathBuf>,
+    /// Let the receipts count though a census saw not one envelope.
     #[arg(long, requires = "receipt")]
     pub(crate) allow_empty: bool,
     /// Promote without the report of this reader; may be repeated. The history says so.

@@ -225,6 +225,11 @@ fn tell(receipt: &CensusReceipt, name: &str, is_stream: bool) -> Result<()> {
             })
         })
         .collect();
+    let covers: Vec<_> = receipt
+        .covers()
+        .iter()
+        .map(|covered| json!({ "place": covered.place.to_string(), "items": covered.items }))
+        .collect();
     let object = json!({
         "schema": report::SCHEMA,
         "command": "census",
@@ -238,6 +243,7 @@ fn tell(receipt: &CensusReceipt, name: &str, is_stream: bool) -> Result<()> {
         "foreign": receipt.foreign(),
         "failed": receipt.failed(),
         "failed_items": receipt.failed_items(),
+        "covers": covers,
         "not_covered": receipt.not_covered(),
         "keys": keys,
         "unknown": unknown,
@@ -263,6 +269,13 @@ fn tell(receipt: &CensusReceipt, name: &str, is_stream: bool) -> Result<()> {
             ]);
         }
         let mut text = table::table(["KEY", "KEK", "ITEMS", "SOLE", "BYTES"], &rows);
+        let places = receipt.covers().iter();
+        let places: Vec<[String; 2]> = places
+            .map(|covered| [covered.place.to_string(), covered.items.to_string()])
+            .collect();
+        text += "\n";
+        text += &table::table(["PLACE", "ITEMS"], &places);
+        text += "\n";
         text += &format!(
             "{}, {}, {} not read; not covered: {}\n",
             many(receipt.items(), "envelope"),

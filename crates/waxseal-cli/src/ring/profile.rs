@@ -10,6 +10,11 @@ use crate::kek::Keks;
 
 /// Lets what is demanded hold. A ring has been given its profiles already.
 pub(crate) fn demand(builder: Builder, keks: &Keks, options: &Profile) -> Result<Builder> {
+    if options.otherwise.is_some() && !matches!(keks, Keks::Ring(..)) {
+        return Err(Failure::usage(
+            "--otherwise names a scope of a ring: give the ring with --ring instead of --kek",
+        ));
+    }
     let builder = match (keks, &options.profiles) {
         (Keks::Ring(..), _) => builder,
         (_, Some(file)) => builder.profiles(Profiles::read(file)?),

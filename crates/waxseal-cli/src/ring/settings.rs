@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use waxseal::ring::evidence::Covered;
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
-    Authority, AuthorityKey, NamedReader, Period, Preset, RetireBy, RingAdmin, ScopeTemplate, set_settings,
+    Authority, AuthorityKey, NamedReader, Period, Preset, RetireBy, RingAdmin, Scope, ScopeTemplate,
+    set_settings,
 };
 
 use super::{Opened, done, open, parsed, read_authority, table, wait};
@@ -17,6 +18,7 @@ use crate::failure::{Failure, Result};
 #[derive(Default)]
 pub(crate) struct Edit {
     scope_template: Option<ScopeTemplate>,
+    otherwise: Option<Vec<Scope>>,
     max_stale: Option<Period>,
     max_stale_open: Option<Period>,
     lease_age: Option<Period>,
@@ -73,7 +75,12 @@ impl Edit {
             let readers = readers.iter().map(|reader| parsed("--readers", reader));
             readers.collect::<Result<_>>()
         });
+        let otherwise = listed(&options.otherwise).map(|scopes| {
+            let scopes = scopes.iter().map(|scope| parsed("--otherwise", scope));
+            scopes.collect::<Result<_>>()
+        });
         Ok(Self {
+            otherwise: otherwise.transpose()?,
             scope_template: match &options.scope_template {
                 Some(text) => Some(parsed("--scope-template", text)?),
                 None => None,
@@ -122,6 +129,7 @@ impl Edit {
             &options.overlap,
         ];
         periods.iter().all(|given| given.is_none())
+            && options.otherwise.is_empty()
             && options.must_cover.is_empty()
             && options.readers.is_empty()
             && options.census_key.is_empty()
@@ -165,6 +173,9 @@ impl Edit {
         put(&mut settings.overlap, self.overlap);
         if let Some(template) = &self.scope_template {
             settings.scope_template = template.clone();
+        }
+        if let Some(scopes) = &self.otherwise {
+            settings.otherwise.clone_from(scopes);
         }
         if let Some(preset) = self.preset {
             settings.preset = preset;
@@ -253,6 +264,7 @@ pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> 
 pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
     json!({
         "scope_template": settings.scope_template.to_string(),
+        "otherwise": settings.otherwise.iter().map(Scope::to_string).collect::<Vec<_>>(),
         "max_stale": settings.max_stale.to_string(),
         "max_stale_open": settings.max_stale_open.to_string(),
         "lease_age": settings.lease_age.to_string(),
@@ -285,6 +297,10 @@ pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, St
     };
     vec![
         ("scope template", settings.scope_template.to_string()),
+        (
+            "otherwise",
+            list(settings.otherwise.iter().map(Scope::to_string).collect()),
+        ),
         (
             "max stale",
             format!("{} (to open: {})", settings.max_stale, settings.max_stale_open),

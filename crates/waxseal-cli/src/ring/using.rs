@@ -9,7 +9,7 @@ use waxseal::envelope::KekRef;
 use waxseal::ring::config::StoreAt;
 use waxseal::ring::{Backends, KeyRecord, KeyRing};
 
-use super::{each_page, environment, open, profile, read_config, store, wait};
+use super::{each_page, environment, open, parsed, profile, read_config, store, wait};
 use crate::arguments::Profile;
 use crate::failure::{Failure, Result};
 use crate::stream::{Place, Replace, Source};
@@ -30,6 +30,13 @@ pub(super) fn open_ring(path: &Path, profile: &Profile) -> Result<KeyRing> {
     let mut builder = KeyRing::builder(Arc::clone(&trust), inventory, backends);
     if let Some(profiles) = profiles {
         builder = builder.profiles(profiles);
+    }
+    let otherwise = match &profile.otherwise {
+        Some(scope) => Some(parsed("--otherwise", scope)?),
+        None => config.otherwise.clone(),
+    };
+    if let Some(scope) = otherwise {
+        builder = builder.otherwise(scope);
     }
     let ring = wait(builder.open())?;
     config.keep_mark(&trust)?;

@@ -71,3 +71,55 @@ create table waxseal_heartbeat (
 );
 
 create index waxseal_heartbeat_written on waxseal_heartbeat (ring, written);
+
+-- The first key of a scope, which a provisioner has signed, until the ring takes it over.
+create table waxseal_provisioned (
+    ring text collate "C" not null,
+    id text collate "C" not null check (octet_length(id) = 36),
+    kind text collate "C" not null check (octet_length(kind) <= 16),
+    scope text collate "C" not null check (octet_length(scope) between 1 and 512),
+    slot text collate "C" not null check (octet_length(slot) between 1 and 64),
+    state text collate "C" check (octet_length(state) <= 16),
+    revision bigint not null check (revision >= 0),
+    kek_provider text collate "C" check (octet_length(kek_provider) <= 32),
+    kek_id text collate "C" check (octet_length(kek_id) <= 2048),
+    kek_version text collate "C" check (octet_length(kek_version) <= 255),
+    due bigint,
+    body bytea not null check (octet_length(body) between 1 and 262144),
+    signer bytea not null check (octet_length(signer) = 32),
+    signature bytea not null check (octet_length(signature) = 64),
+    -- The revision of the ring that it followed.
+    follows bigint not null,
+    primary key (ring, scope, slot),
+    check ((kek_provider is null) = (kek_id is null) and (kek_provider is null) = (kek_version is null))
+);
+
+create unique index waxseal_provisioned_id on waxseal_provisioned (ring, id);
+
+-- Whoever inserts one may have no other right to write. So the owner of the tables looks, and locks the ring against a commit meanwhile: the
+-- row comes only if the ring has the revision that it follows, and its scope has no record. It lasts, also if the server is told not to wait
+-- for the disk. Tables of a session with the same names are not looked at.
+do $do$
+begin
+    execute format($create$
+        create function waxseal_provision() returns trigger language plpgsql security definer set search_path = %I, pg_temp as $body$
+        begin
+            perform from waxseal_ring where ring = new.ring and revision = new.follows for share;
+            if not found then
+                return null;
+            end if;
+            perform from waxseal_row where ring = new.ring and scope = new.scope limit 1;
+            if found then
+                return null;
+            end if;
+            if current_setting('synchronous_commit') = 'off' then
+                perform set_config('synchronous_commit', 'on', true);
+            end if;
+            return new;
+        end
+        $body$
+    $create$, current_schema());
+end
+$do$;
+
+create trigger waxseal_provision before insert on waxseal_provisioned for each row execute procedure waxseal_provision();

@@ -71,3 +71,27 @@ create table waxseal_heartbeat (
 ) strict;
 
 create index waxseal_heartbeat_written on waxseal_heartbeat (ring, written);
+
+-- The first key of a scope, which a provisioner has signed, until the ring takes it over.
+create table waxseal_provisioned (
+    ring text not null,
+    id text not null check (octet_length(id) = 36),
+    kind text not null check (octet_length(kind) <= 16),
+    scope text not null check (octet_length(scope) between 1 and 512),
+    slot text not null check (octet_length(slot) between 1 and 64),
+    state text check (octet_length(state) <= 16),
+    revision integer not null check (revision >= 0),
+    kek_provider text check (octet_length(kek_provider) <= 32),
+    kek_id text check (octet_length(kek_id) <= 2048),
+    kek_version text check (octet_length(kek_version) <= 255),
+    due integer,
+    body blob not null check (octet_length(body) between 1 and 262144),
+    signer blob not null check (octet_length(signer) = 32),
+    signature blob not null check (octet_length(signature) = 64),
+    -- The revision of the ring that it followed.
+    follows integer not null,
+    primary key (ring, scope, slot),
+    check ((kek_provider is null) = (kek_id is null) and (kek_provider is null) = (kek_version is null))
+) strict;
+
+create unique index waxseal_provisioned_id on waxseal_provisioned (ring, id);

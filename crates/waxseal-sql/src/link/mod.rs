@@ -75,6 +75,10 @@ pub(crate) trait Link: Send {
     /// What makes the tables, version by version from 1.
     fn migrations(&self) -> &'static [&'static str];
 
+    /// A statement that inserts a provisioned row: `$1` is the ring, `$2` the revision that it follows, `COLUMNS` and `VALUES` the others, of
+    /// which `$5` is the scope. It inserts nothing if the ring has another revision, or the scope a record.
+    fn provision(&self) -> &'static str;
+
     async fn is_alive(&mut self) -> bool;
 }
 

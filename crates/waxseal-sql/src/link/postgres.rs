@@ -169,6 +169,11 @@ impl Link for PgLink {
         &[include_str!("../../migrations/postgres/1_inventory.sql")]
     }
 
+    fn provision(&self) -> &'static str {
+        // A trigger looks, which may lock what the role of a reader may not.
+        "insert into waxseal_provisioned (ring, follows, COLUMNS) values ($1, $2, VALUES)"
+    }
+
     async fn is_alive(&mut self) -> bool {
         self.0.ping().await.is_ok()
     }

@@ -9,6 +9,7 @@ use waxseal::ring::inventory::{Change, Row, Signed, Snapshot};
 use waxseal::ring::{State, Time};
 use waxseal::{Error, ErrorKind, Result};
 
+use super::provision::{self, take};
 use super::{parameters, revision};
 use crate::link::{Begin, Link, Value, fixed};
 
@@ -46,6 +47,9 @@ pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change) -> 
             "the change follows revision {}, and the ring has revision {revision}",
             change.follows
         )));
+    }
+    if let Some(conflict) = take(link, ring, &change.take, &change.put).await? {
+        return Ok(conflict);
     }
     for id in &change.delete {
         let sql = fixed("delete from waxseal_row where ring = $1 and id = $2");
@@ -95,6 +99,9 @@ pub(crate) async fn restore(link: &mut dyn Link, ring: &str, whole: &Snapshot) -
     }
     for (path, body) in &whole.nodes {
         put_node(link, ring, path, body).await?;
+    }
+    if let Some(conflict) = provision::restore(link, ring, revision, &whole.provisioned).await? {
+        return Ok(conflict);
     }
     for succession in &whole.successions {
         put_succession(link, ring, succession).await?;
@@ -162,13 +169,12 @@ async fn put_head(link: &mut dyn Link, ring: &str, change: &Change) -> Result<bo
 
 /// Writes these rows, in order, by one statement: both databases check the unique index after each row.
 async fn put(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<()> {
-    const COLUMNS: usize = 13;
+    const COUNT: usize = 13;
     let places: Vec<_> = (0..rows.len())
-        .map(|row| format!("($1, {})", parameters(2 + row * COLUMNS, COLUMNS)))
+        .map(|row| format!("($1, {})", parameters(2 + row * COUNT, COUNT)))
         .collect();
     let sql = format!(
-        "insert into waxseal_row (ring, id, kind, scope, slot, state, revision, kek_provider, kek_id, kek_version, due, \
-        body, signer, signature) values {} \
+        "insert into waxseal_row (ring, {COLUMNS}) values {} \
         on conflict (ring, id) do update set kind = excluded.kind, scope = excluded.scope, slot = excluded.slot, \
         state = excluded.state, revision = excluded.revision, kek_provider = excluded.kek_provider, \
         kek_id = excluded.kek_id, kek_version = excluded.kek_version, due = excluded.due, body = excluded.body, \
@@ -178,25 +184,34 @@ async fn put(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<()> {
     let ids: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
     let mut values: Vec<Value<'_>> = vec![ring.into()];
     for (row, id) in rows.iter().zip(&ids) {
-        let kek = row.kek.as_ref();
-        values.extend([
-            id.as_str().into(),
-            row.kind.name().into(),
-            row.scope.as_str().into(),
-            row.slot.as_str().into(),
-            Value::Text(row.state.map(State::name)),
-            i64::try_from(row.revision).unwrap_or(i64::MAX).into(),
-            Value::Text(kek.map(KekRef::provider)),
-            Value::Text(kek.map(KekRef::id)),
-            Value::Text(kek.map(KekRef::version)),
-            Value::Int(row.due.map(Time::as_microseconds)),
-            row.signed.body.as_slice().into(),
-            row.signed.signer.as_slice().into(),
-            row.signed.signature.as_slice().into(),
-        ]);
+        values.extend(self::values(row, id));
     }
     let sql = AssertSqlSafe(sql).into_sql_str();
     link.execute(sql, &values).await.map(drop)
+}
+
+/// The columns of a row.
+pub(super) const COLUMNS: &str = "id, kind, scope, slot, state, revision, kek_provider, kek_id, kek_version, due, \
+    body, signer, signature";
+
+/// What stands in the columns of a row with this id.
+pub(super) fn values<'r>(row: &'r Row, id: &'r str) -> [Value<'r>; 13] {
+    let kek = row.kek.as_ref();
+    [
+        id.into(),
+        row.kind.name().into(),
+        row.scope.as_str().into(),
+        row.slot.as_str().into(),
+        Value::Text(row.state.map(State::name)),
+        i64::try_from(row.revision).unwrap_or(i64::MAX).into(),
+        Value::Text(kek.map(KekRef::provider)),
+        Value::Text(kek.map(KekRef::id)),
+        Value::Text(kek.map(KekRef::version)),
+        Value::Int(row.due.map(Time::as_microseconds)),
+        row.signed.body.as_slice().into(),
+        row.signed.signer.as_slice().into(),
+        row.signed.signature.as_slice().into(),
+    ]
 }
 
 async fn put_node(link: &mut dyn Link, ring: &str, path: &str, body: &[u8]) -> Result<()> {

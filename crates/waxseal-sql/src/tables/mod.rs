@@ -3,11 +3,13 @@
 mod beat;
 mod commit;
 mod find;
+mod provision;
 mod read;
 
 pub(crate) use beat::{beat, heartbeats};
 pub(crate) use commit::{commit, restore};
 pub(crate) use find::{next_due, scope_of, scopes_after, scopes_due, scopes_of_kek, scopes_pending};
+pub(crate) use provision::{provision, scopes_provisioned};
 pub(crate) use read::read;
 
 use waxseal::Result;

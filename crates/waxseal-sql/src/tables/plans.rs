@@ -93,6 +93,10 @@ impl<L: Link> Link for Spy<L> {
         self.link.migrations()
     }
 
+    fn provision(&self) -> &'static str {
+        self.link.provision()
+    }
+
     async fn is_alive(&mut self) -> bool {
         self.link.is_alive().await
     }

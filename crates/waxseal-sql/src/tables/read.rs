@@ -38,7 +38,7 @@ const NODE: Select = Select {
     key: 1,
 };
 
-const ROW: Select = Select {
+pub(super) const ROW: Select = Select {
     table: "waxseal_row",
     columns: &[
         "id",
@@ -59,16 +59,15 @@ const ROW: Select = Select {
 };
 
 // Of a text or of bytes, one more than there may be: what is too long is seen, and not read. The tables' own checks may be gone.
-const ROWS: &str = "select substr(id, 1, 37), substr(kind, 1, 17), substr(scope, 1, 513), substr(slot, 1, 65), \
+pub(super) const ROW_COLUMNS: &str = "substr(id, 1, 37), substr(kind, 1, 17), substr(scope, 1, 513), substr(slot, 1, 65), \
     substr(state, 1, 17), revision, substr(kek_provider, 1, 33), substr(kek_id, 1, 2049), substr(kek_version, 1, 256), \
-    due, substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65) \
-    from waxseal_row where ring = $1 and scope in";
+    due, substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65)";
 
 /// How many names one statement asks for: few different statements, which the connection keeps prepared.
 const STEPS: [usize; 3] = [1, 10, 100];
 
 /// Parts of what is asked for, each as long as one of the steps: the last name is repeated.
-fn parts<T: Clone>(mut names: &[T]) -> Vec<Vec<T>> {
+pub(super) fn parts<T: Clone>(mut names: &[T]) -> Vec<Vec<T>> {
     let mut parts = Vec::new();
     while let Some(last) = names.last() {
         let fits = STEPS.into_iter().find(|step| *step >= names.len());
@@ -115,16 +114,25 @@ pub(crate) async fn read(
     scopes.sort_unstable();
     scopes.dedup();
     for part in parts(&scopes) {
-        let sql = format!("{ROWS} ({})", parameters(2, part.len()));
+        let table = |table: &str| {
+            format!(
+                "select {ROW_COLUMNS} from {table} where ring = $1 and scope in ({})",
+                parameters(2, part.len())
+            )
+        };
         let values: Vec<Value<'_>> = std::iter::once(ring)
             .chain(part.iter().map(|scope| scope.as_str()))
             .map(Value::from)
             .collect();
-        let records = link
-            .rows(&ROW, AssertSqlSafe(sql).into_sql_str(), &values)
-            .await?;
-        for record in records {
-            snapshot.rows.push(row(record)?);
+        for (name, rows) in [
+            ("waxseal_row", &mut snapshot.rows),
+            ("waxseal_provisioned", &mut snapshot.provisioned),
+        ] {
+            let select = Select { table: name, ..ROW };
+            let sql = AssertSqlSafe(table(name)).into_sql_str();
+            for record in link.rows(&select, sql, &values).await? {
+                rows.push(row(record)?);
+            }
         }
     }
     link.commit().await?;
@@ -194,7 +202,7 @@ fn signed(record: &mut Record) -> Result<Signed> {
     ))
 }
 
-fn row(mut record: Record) -> Result<Row> {
+pub(super) fn row(mut record: Record) -> Result<Row> {
     let signed = signed(&mut record)?;
     let kek = match (
         record.optional_text("kek_provider")?,

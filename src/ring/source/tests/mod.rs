@@ -3,6 +3,7 @@
 mod approvals;
 mod changes;
 mod many;
+mod otherwise;
 mod outage;
 mod profiles;
 mod states;

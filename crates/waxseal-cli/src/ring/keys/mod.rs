@@ -9,17 +9,19 @@ mod tick;
 
 pub(super) use list::protection;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use waxseal::ring::evidence::CensusReceipt;
-use waxseal::ring::{Moved, Orphan};
-use waxseal::ring::{RecordId, State};
+use waxseal::ring::evidence::{CensusReceipt, VerifiedReceipt};
+use waxseal::ring::{Moved, Orphan, RecordId, State, View};
 
 use super::{kek_json, parsed, path_of};
 use crate::arguments::{Keys, KeysCommand};
 use crate::failure::{Failure, Result, printable};
 use crate::warnings;
+
+/// How many receipts count together.
+const MOST_RECEIPTS: usize = 64;
 
 pub(crate) fn run(options: &Keys) -> Result<()> {
     let path = path_of(&options.ring);
@@ -85,7 +87,33 @@ fn orphan_text(orphan: &Orphan) -> String {
     )
 }
 
-/// Reads a receipt. It is believed only after it was verified.
+/// Reads receipts. They are believed only after they were verified.
+fn receipts(paths: &[PathBuf]) -> Result<Vec<CensusReceipt>> {
+    if paths.len() > MOST_RECEIPTS {
+        return Err(Failure::usage(format!(
+            "--receipt: at most {MOST_RECEIPTS} receipts count together, got {}",
+            paths.len()
+        )));
+    }
+    paths.iter().map(|path| receipt(path)).collect()
+}
+
+/// Verifies receipts for the ring as it is now.
+fn verified<'r>(
+    receipts: &'r [CensusReceipt],
+    view: &View,
+    allows_empty: bool,
+) -> Result<Vec<VerifiedReceipt<'r>>> {
+    let each = receipts.iter().map(|receipt| {
+        let verified = receipt.verify(view)?;
+        Ok(match allows_empty {
+            true => verified.allowing_empty(),
+            false => verified,
+        })
+    });
+    each.collect()
+}
+
 fn receipt(path: &Path) -> Result<CensusReceipt> {
     use std::io::Read;
     let limit = waxseal::ring::evidence::MAX_RECEIPT as u64 + 1;

@@ -1,11 +1,11 @@
 //! `keys promote`, `reinstate`, `take-back`, `retire` and `destroy`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use waxseal::ring::RecordId;
 use waxseal::ring::{Evidence, EvidenceSource, Grounds};
 
-use super::{id_of, moved, receipt};
+use super::{id_of, moved, receipts, verified};
 use crate::arguments::{Actor, Destroy, Promote, Reinstate, Retire, TakeBack};
 use crate::failure::{Failure, Result};
 use crate::ring::{Administered, administer, administer_gated, ask, wait};
@@ -43,16 +43,16 @@ pub(super) fn take_back(path: &Path, actor: &Actor, options: &TakeBack) -> Resul
 pub(super) fn retire(path: &Path, actor: &Actor, options: &Retire) -> Result<()> {
     let id = id_of(&options.id)?;
     let ring = administer(path, actor, &[])?;
-    let done = match &options.receipt {
-        Some(file) => {
-            let evidence = evidence(&ring, file, id, options.allow_empty)?;
+    let done = match options.receipt.as_slice() {
+        files @ [_, ..] => {
+            let evidence = evidence(&ring, files, id, options.allow_empty)?;
             let reason = options
                 .reason
                 .as_deref()
                 .unwrap_or("a census found nothing under it");
             wait(ring.admin.retire(id, Grounds::Evidence(&evidence), reason))?
         }
-        None => {
+        [] => {
             let question = format!("What is under the key {id} will not open until it is reinstated.");
             ask::whether(&options.consent, &question)?;
             let reason = options.reason.as_deref().unwrap_or_default();
@@ -70,17 +70,17 @@ pub(super) fn destroy(path: &Path, actor: &Actor, options: &Destroy) -> Result<(
         .reason
         .as_deref()
         .unwrap_or("a census found nothing under it");
-    let done = match &options.receipt {
-        Some(file) => {
-            let evidence = evidence(&ring, file, id, options.allow_empty)?;
+    let done = match options.receipt.as_slice() {
+        files @ [_, ..] => {
+            let evidence = evidence(&ring, files, id, options.allow_empty)?;
             let question = format!(
                 "The key {id} will be destroyed after the cooling-off, with all that is under it in backups."
             );
             ask::whether(&options.consent, &question)?;
             wait(ring.admin.destroy(id, &evidence, reason))?
         }
-        None if options.cancel => wait(ring.admin.cancel_destroy(id, reason))?,
-        None => {
+        [] if options.cancel => wait(ring.admin.cancel_destroy(id, reason))?,
+        [] => {
             let question = format!("This records that the key {id} is gone. It cannot be taken back.");
             ask::whether(&options.consent, &question)?;
             wait(ring.admin.attest_destroyed(id, reason))?
@@ -90,16 +90,12 @@ pub(super) fn destroy(path: &Path, actor: &Actor, options: &Destroy) -> Result<(
     moved("keys destroy", &done)
 }
 
-/// What a verified receipt says of a key.
-fn evidence(ring: &Administered, file: &Path, id: RecordId, allows_empty: bool) -> Result<Evidence> {
-    let receipt = receipt(file)?;
+/// What verified receipts say of a key.
+fn evidence(ring: &Administered, files: &[PathBuf], id: RecordId, allows_empty: bool) -> Result<Evidence> {
+    let receipts = receipts(files)?;
     let key = wait(ring.admin.key(id))?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
-    let mut verified = receipt.verify(&view)?;
-    if allows_empty {
-        verified = verified.allowing_empty();
-    }
-    verified
+    verified(&receipts, &view, allows_empty)?
         .about(&key)
         .ok_or_else(|| Failure::refused(format!("the receipt says nothing about the key {id}")))
 }

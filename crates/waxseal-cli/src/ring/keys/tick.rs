@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use waxseal::ring::Time;
-use waxseal::ring::evidence::VerifiedReceipt;
 use waxseal::ring::{EvidenceSource, RingAdmin, Tick, Verdict};
 
-use super::{orphan_json, orphan_text, receipt, warn};
+use super::{orphan_json, orphan_text, receipts, verified, warn};
 use crate::arguments::{self, Actor};
 use crate::failure::{Failure, Result, printable};
 use crate::report;
@@ -26,19 +25,10 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
         None => None,
     };
     let ring = administer_gated(path, actor, &options.skip_reader, &options.gated)?;
-    let receipt = options.receipt.as_deref().map(receipt).transpose()?;
+    let receipts = receipts(&options.receipt)?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
-    let verified = receipt
-        .as_ref()
-        .map(|receipt| receipt.verify(&view))
-        .transpose()?
-        .map(|verified| match options.allow_empty {
-            true => verified.allowing_empty(),
-            false => verified,
-        });
-    let evidence = verified
-        .as_ref()
-        .map(|verified: &VerifiedReceipt<'_>| verified as &dyn EvidenceSource);
+    let verified = verified(&receipts, &view, options.allow_empty)?;
+    let evidence = (!verified.is_empty()).then_some(&verified as &dyn EvidenceSource);
     if options.dry_run {
         let mut verdict = wait(ring.admin.verdict(now, evidence))?;
         ring.end()?;

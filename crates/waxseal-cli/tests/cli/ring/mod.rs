@@ -9,7 +9,9 @@ mod gates;
 mod init;
 mod listings;
 mod moves;
+mod otherwise;
 mod profiles;
+mod receipts;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
