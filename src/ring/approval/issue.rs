@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use super::document::{Approval, Body};
 use super::needs_approval;
-use crate::ring::view::no_such_key;
-use crate::ring::{Authority, KeyRecord, Period, Reader, RecordId, State, Time};
+use crate::ring::view::{View, no_such_key};
+use crate::ring::{Authority, KeyRecord, Period, Reader, RecordId, RewrappedFrom, State, Time};
 use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
 
 /// When an approval ends: a time of RFC 3339, or a period of ISO 8601 from when it is issued.
@@ -93,7 +93,7 @@ impl NewApproval {
         let (_, view) = reader.scope_of(self.key).await?;
         let key = view.key(self.key);
         let key = key.ok_or_else(|| no_such_key(self.key))?;
-        check_state(key)?;
+        check_state(&view, key)?;
         let agreed = reader.agreed(&view).await?;
         let tolerance = view.settings().clock_tolerance.at_most();
         ring_is_not_ahead(view.changed(), agreed.now, tolerance)?;
@@ -124,8 +124,17 @@ impl NewApproval {
     }
 }
 
-fn check_state(key: &KeyRecord) -> Result<()> {
-    if needs_approval(key) {
+/// A branch key is out of use, too, if its parent is.
+fn check_state(view: &View, key: &KeyRecord) -> Result<()> {
+    let parent = view.parent(key)?;
+    let is_gone = |key: &KeyRecord| key.state.row().rewrapped_from == RewrappedFrom::No;
+    if let Some(parent) = parent.filter(|parent| is_gone(parent)) {
+        return Err(Error::new(ErrorKind::LifecycleRefused).with_detail(format!(
+            "the branch key {} is wrapped under the key {}, which is {}: no approval helps",
+            key.id, parent.id, parent.state
+        )));
+    }
+    if needs_approval(key) || !is_gone(key) && parent.is_some_and(|parent| needs_approval(parent)) {
         return Ok(());
     }
     let why = match key.state {

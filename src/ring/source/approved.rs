@@ -9,7 +9,7 @@ use crate::envelope::WrapSection;
 use crate::key::Request;
 use crate::ring::approval::{needs_approval, ring_is_not_ahead};
 use crate::ring::clock::{Agreed, Asked};
-use crate::ring::{Approval, KeyRecord, RecordId, Settings, Time};
+use crate::ring::{Approval, KeyRecord, RecordId, RewrappedFrom, Settings, State, Time};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::source::Rewrapped;
 use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
@@ -43,7 +43,10 @@ impl Approved {
                 false => Err(grant.approval.expired(grant.until.1, grant.until.1)),
             };
         }
-        let of_key = self.refused.iter().find(|(of, _)| *of == Some(key.id));
+        let of_key = self
+            .refused
+            .iter()
+            .find(|(of, _)| of.is_some_and(|of| serves(of, key)));
         if let Some((_, error)) = of_key.or_else(|| self.refused.iter().find(|(of, _)| of.is_none())) {
             return Err(error.copy());
         }
@@ -63,7 +66,10 @@ impl Approved {
 
     /// The one of a key that lasts longest.
     fn grant(&self, key: &KeyRecord) -> Option<&Grant> {
-        let of_key = self.grants.iter().filter(|grant| grant.approval.key() == key.id);
+        let of_key = self
+            .grants
+            .iter()
+            .filter(|grant| serves(grant.approval.key(), key));
         of_key.max_by_key(|grant| grant.until)
     }
 
@@ -100,6 +106,17 @@ impl Approved {
         let authorizations = grants.into_iter().map(|grant| grant.approval.authorization());
         rewrapped.with_authorizations(authorizations.collect())
     }
+}
+
+/// Whether an approval that names a key serves this one: the key itself, or a branch key that is out of use only because its parent is.
+fn serves(named: RecordId, key: &KeyRecord) -> bool {
+    let is_parent = || key.branch.as_ref().is_some_and(|branch| branch.parent == named);
+    named == key.id || is_parent() && own_state(key).row().rewrapped_from == RewrappedFrom::Yes
+}
+
+/// The state of a key as its own history has it. That of a branch key is the worse one of its own and its parent's.
+fn own_state(key: &KeyRecord) -> State {
+    key.history.last().map_or(key.state, |made| made.to)
 }
 
 /// What time it was, and when that was asked.

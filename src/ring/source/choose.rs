@@ -1,10 +1,11 @@
 //! Which keys are asked for a request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::approved::Approved;
 use super::core::Core;
-use super::keys::{ScopeKeys, Usage};
+use super::keys::{ScopeKeys, Usage, to_kek};
 use super::manager::{Closed, RingKey};
 use crate::envelope::WrapSection;
 use crate::key::Request;
@@ -111,6 +112,15 @@ impl Core {
             };
         }
         Ok(any_of)
+    }
+
+    /// Says of an envelope that has opened that it names keys that were revoked.
+    pub(super) fn note_exposed(&self, keys: &ScopeKeys, wraps: WrapSection<'_>, lease: &DekLease) {
+        let exposed = keys.exposed(wraps);
+        let Some(key) = exposed.first() else { return };
+        tracing::warn!(key = %key.id, scope = %key.scope, "an envelope was opened that names a revoked key");
+        self.exposed.fetch_add(1, Ordering::Relaxed);
+        lease.expose(exposed.iter().map(|key| to_kek(key)).collect());
     }
 
     /// Lets a lease end when the ring says so.

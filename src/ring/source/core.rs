@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(super) struct Core {
     generation: u64,
     first_settings: Arc<Settings>,
     state: Mutex<State>,
+    /// How often something was opened that is exposed.
+    pub(super) exposed: AtomicU64,
     /// What time the inventory has said that it is.
     pub(super) said: Mutex<Option<Said>>,
     loads: Single<Scope, ()>,
@@ -107,6 +110,7 @@ impl Core {
             generation: entropy::generation(),
             first_settings: Arc::clone(view.settings()),
             state: Mutex::new(state),
+            exposed: AtomicU64::new(0),
             said: Mutex::default(),
             loads: Single::default(),
             checks: Single::default(),

@@ -17,6 +17,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -102,6 +103,9 @@ pub struct Status {
     pub bad_scopes: Vec<(Scope, Error)>,
     /// How many scopes are kept.
     pub scopes: usize,
+    /// How often an envelope was opened that names a revoked key, by another wrap: what is in it may be known to whoever has the key. Opens that a
+    /// cache answers are not counted again; [`DekLease::exposed_by`] tells of each.
+    pub exposed_opens: u64,
 }
 
 impl KeyRing {
@@ -227,6 +231,7 @@ impl KeyRing {
             problem: known.failed,
             bad_scopes: known.bad,
             scopes: known.scopes,
+            exposed_opens: self.0.exposed.load(Ordering::Relaxed),
         })
     }
 }
@@ -278,6 +283,7 @@ impl DekSource for KeyRing {
             keys.check_opened(demands, &lease)?;
         }
         core.bound(&lease, &keys.opens, begun, demands.as_deref());
+        core.note_exposed(&keys, wraps, &lease);
         Ok(lease)
     }
 

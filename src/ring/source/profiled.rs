@@ -109,6 +109,27 @@ impl ScopeKeys {
         self.named_by(stanza).any(|key| was_compromised(key))
     }
 
+    /// The keys that a wrap section names and that were revoked.
+    pub(super) fn exposed(&self, wraps: WrapSection<'_>) -> Vec<Arc<KeyRecord>> {
+        let mut exposed: Vec<Arc<KeyRecord>> = Vec::new();
+        if !self
+            .keks
+            .iter()
+            .flat_map(|kek| &kek.keys)
+            .any(|key| was_compromised(key))
+        {
+            return exposed;
+        }
+        for stanza in wraps.stanzas() {
+            for key in self.named_by(stanza).filter(|key| was_compromised(key)) {
+                if !exposed.iter().any(|other| other.id == key.id) {
+                    exposed.push(Arc::clone(key));
+                }
+            }
+        }
+        exposed
+    }
+
     fn named(&self, wraps: WrapSection<'_>) -> Vec<Facts> {
         let mut named = Vec::new();
         for stanza in wraps.stanzas() {

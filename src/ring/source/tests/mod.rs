@@ -2,6 +2,7 @@
 
 mod approvals;
 mod changes;
+mod exposed;
 mod many;
 mod otherwise;
 mod outage;
