@@ -3,7 +3,6 @@
 mod approval;
 mod authority;
 mod backends;
-#[allow(dead_code, reason = "the next changes use it")]
 mod branch;
 mod check;
 mod clock;

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::core::{Core, READ};
-use super::keys::{Kek, ScopeKeys, refusal};
+use super::key::Key;
+use super::keys::{Kek, ScopeKeys};
 use crate::envelope::WrapSection;
 use crate::key::Request;
-use crate::ring::approval::{needs_approval, ring_is_not_ahead};
+use crate::ring::approval::ring_is_not_ahead;
 use crate::ring::clock::{Agreed, Asked};
-use crate::ring::{Approval, KeyRecord, RecordId, RewrappedFrom, Settings, State, Time};
+use crate::ring::{Approval, KeyRecord, RecordId, Settings, Time};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::source::Rewrapped;
 use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
@@ -36,7 +37,7 @@ struct Grant {
 
 impl Approved {
     /// Refuses a key that none of them allows to use now.
-    pub(super) fn check(&self, key: &KeyRecord) -> Result<()> {
+    pub(super) fn check(&self, key: &Key) -> Result<()> {
         if let Some(grant) = self.grant(key) {
             return match self.runtime.now() < grant.until.0 {
                 true => Ok(()),
@@ -46,14 +47,14 @@ impl Approved {
         let of_key = self
             .refused
             .iter()
-            .find(|(of, _)| of.is_some_and(|of| serves(of, key)));
+            .find(|(of, _)| of.is_some_and(|of| key.is_served_by(of)));
         if let Some((_, error)) = of_key.or_else(|| self.refused.iter().find(|(of, _)| of.is_none())) {
             return Err(error.copy());
         }
         let named = self.grants.iter().map(|grant| grant.approval.key());
         let named = named.chain(self.refused.iter().filter_map(|(of, _)| *of)).next();
         Err(match named {
-            None => refusal(key),
+            None => key.refusal(),
             Some(other) => Error::new(ErrorKind::ApprovalRefused {
                 fault: ApprovalFault::OtherKey,
             })
@@ -64,17 +65,25 @@ impl Approved {
         })
     }
 
+    /// How long a key may be used yet.
+    pub(super) fn left(&self, key: &Key) -> Duration {
+        let until = self.grant(key).map(|grant| grant.until.0);
+        until.map_or(Duration::MAX, |until| {
+            until.0.saturating_sub(self.runtime.now().0)
+        })
+    }
+
     /// The one of a key that lasts longest.
-    fn grant(&self, key: &KeyRecord) -> Option<&Grant> {
+    fn grant(&self, key: &Key) -> Option<&Grant> {
         let of_key = self
             .grants
             .iter()
-            .filter(|grant| serves(grant.approval.key(), key));
+            .filter(|grant| key.is_served_by(grant.approval.key()));
         of_key.max_by_key(|grant| grant.until)
     }
 
     /// Remembers that a key was used, and says so.
-    pub(super) fn note_use(&self, key: &KeyRecord) {
+    pub(super) fn note_use(&self, key: &Key) {
         let Some(grant) = self.grant(key) else { return };
         tracing::warn!(
             key = %key.id,
@@ -106,17 +115,6 @@ impl Approved {
         let authorizations = grants.into_iter().map(|grant| grant.approval.authorization());
         rewrapped.with_authorizations(authorizations.collect())
     }
-}
-
-/// Whether an approval that names a key serves this one: the key itself, or a branch key that is out of use only because its parent is.
-fn serves(named: RecordId, key: &KeyRecord) -> bool {
-    let is_parent = || key.branch.as_ref().is_some_and(|branch| branch.parent == named);
-    named == key.id || is_parent() && own_state(key).row().rewrapped_from == RewrappedFrom::Yes
-}
-
-/// The state of a key as its own history has it. That of a branch key is the worse one of its own and its parent's.
-fn own_state(key: &KeyRecord) -> State {
-    key.history.last().map_or(key.state, |made| made.to)
 }
 
 /// What time it was, and when that was asked.
@@ -183,7 +181,8 @@ impl Core {
         };
         let (now, agreed) = self.time(&settings, changed).await?;
         let until = approval.judge(&settings, revision, agreed)?;
-        if let Some(key) = keys.key(approval.key()) {
+        // Of a branch key, what it is wrapped under may be named.
+        if let Some(key) = keys.record(approval.key()) {
             approval.check_key(key)?;
         }
         Ok((now + until.since(agreed.latest), until))
@@ -214,9 +213,15 @@ impl Core {
 }
 
 impl ScopeKeys {
+    /// The record of a key, or of one that a branch key is wrapped under.
+    fn record(&self, id: RecordId) -> Option<&Arc<KeyRecord>> {
+        let mut keys = self.keks.iter().flat_map(|kek| &kek.keys);
+        keys.find_map(|key| key.record_of(id))
+    }
+
     /// Whether a stanza may be under a key out of which a re-wrap takes an approval.
     fn names_what_needs_approval(&self, wraps: WrapSection<'_>) -> bool {
-        let needs = |kek: &Kek| kek.keys.iter().any(|key| needs_approval(key));
+        let needs = |kek: &Kek| kek.keys.iter().any(|key| key.needs_approval());
         let keks: Vec<&Arc<Kek>> = self.keks.iter().filter(|kek| needs(kek)).collect();
         let mut stanzas = wraps.stanzas();
         stanzas.any(|stanza| keks.iter().any(|kek| kek.may_have_wrapped(stanza)))

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::approved::Approved;
 use super::core::Core;
-use super::keys::{ScopeKeys, Usage, to_kek};
-use super::manager::{Closed, RingKey};
+use super::key::{Key, Usage};
+use super::keys::{ScopeKeys, to_kek};
+use super::manager::{Closed, Named, RingKey};
 use crate::envelope::WrapSection;
 use crate::key::Request;
 use crate::message::Pulse;
-use crate::ring::KeyRecord;
 use crate::ring::profile::Requirements;
 use crate::runtime::Monotonic;
 use crate::source::{AnyOf, Currency, DekLease, DekSource};
@@ -18,11 +19,11 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 impl Core {
     /// A key to wrap with, pinned to its version.
-    pub(super) async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<KeyRecord>) -> Result<RingKey> {
+    pub(super) async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<Key>) -> Result<RingKey> {
         let kek = keys
             .kek_of(key)
             .ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
-        let manager = self.managers.of(&key.provenance).await?;
+        let manager = self.managers.of(key).await?;
         Ok(RingKey::open(Arc::clone(kek), Arc::clone(key), manager))
     }
 
@@ -59,7 +60,7 @@ impl Core {
             any_of = match (refused, kek.opener(Usage::Open)) {
                 (None, Some(key)) => {
                     let (kek, key) = (Arc::clone(kek), Arc::clone(key));
-                    any_of.open_with(match self.managers.at_hand(&key.provenance) {
+                    any_of.open_with(match self.managers.at_hand(&key) {
                         Some(manager) => RingKey::open(kek, key, manager),
                         None => RingKey::later(kek, key, Arc::clone(&self.managers)),
                     })
@@ -96,15 +97,23 @@ impl Core {
                 Usage::Rewrap(approved.map(|approved| &**approved)),
             );
             any_of = match kek.opener(usage) {
-                Some(key) => match self.ring_key(keys, key).await {
-                    Ok(manager) => any_of.open_with(manager.under(approved)),
-                    Err(error) => any_of.open_with(Closed::new(kek, error, None).under(approved)),
-                },
+                Some(key) => {
+                    let left = approved.map_or(Duration::MAX, |approved| approved.left(key));
+                    match self.managers.of_within(key, left).await {
+                        Ok(manager) => {
+                            let key = RingKey::open(Arc::clone(&kek), Arc::clone(key), manager);
+                            any_of.open_with(key.under(approved))
+                        }
+                        Err(error) => any_of.open_with(Closed::new(kek, error, None).under(approved)),
+                    }
+                }
                 // It is not asked to unwrap, and knows whether its ids are unique in the world.
                 None => {
                     let error = kek.refusal(usage);
                     let manager = match kek.keys.last() {
-                        Some(key) => self.managers.of(&key.provenance).await.ok(),
+                        // Its id is unique, and its parent need not be asked to know that.
+                        Some(key) if key.branch.is_some() => Some(Named::of(key)),
+                        Some(key) => self.managers.of(key).await.ok(),
                         None => None,
                     };
                     any_of.open_with(Closed::new(kek, error, manager).under(approved))
@@ -161,7 +170,7 @@ impl Core {
             let Some(key) = key.copied().or_else(|| kek.keys.last()) else {
                 continue;
             };
-            let Some(manager) = self.managers.at_hand(&key.provenance) else {
+            let Some(manager) = self.managers.at_hand(key) else {
                 return Currency::Unknown;
             };
             let ring_key = RingKey::open(Arc::clone(kek), Arc::clone(key), manager);

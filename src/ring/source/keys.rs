@@ -1,14 +1,14 @@
 //! The keys of one scope at one revision, and what their states permit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::approved::Approved;
+use super::key::{Key, Usage};
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
 use crate::message::Pulse;
-use crate::ring::{KeyRecord, RecordId, RewrappedFrom, Scope, Slot, State, View};
+use crate::ring::{RecordId, Scope, Slot, State, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The keys of one scope, as a verified view showed them.
@@ -20,6 +20,8 @@ pub(super) struct ScopeKeys {
     slots: Vec<SlotKeys>,
     /// Whether the scope has no key and never had one.
     pub(super) is_vacant: bool,
+    /// The scopes of the keys that its branch keys are wrapped under: what changes there changes this one.
+    pub(super) parents: BTreeSet<Scope>,
     /// Stops if it is not known for too long that these are still the keys: for sealing, and for opening.
     pub(super) seals: Pulse,
     pub(super) opens: Pulse,
@@ -28,7 +30,7 @@ pub(super) struct ScopeKeys {
 /// One KEK, and the keys of the scope that are versions of it.
 #[derive(Debug)]
 pub(super) struct Kek {
-    pub(super) keys: Vec<Arc<KeyRecord>>,
+    pub(super) keys: Vec<Arc<Key>>,
 }
 
 /// What wraps in one slot.
@@ -36,17 +38,20 @@ pub(super) struct Kek {
 struct SlotKeys {
     slot: Slot,
     /// `None` if the slot lost its key and nothing followed.
-    active: Option<Arc<KeyRecord>>,
-    canaries: Vec<Arc<KeyRecord>>,
+    active: Option<Arc<Key>>,
+    canaries: Vec<Arc<Key>>,
 }
 
 impl ScopeKeys {
     pub(super) fn new(view: &View, scope: &Scope, seals: Pulse, opens: Pulse) -> Self {
         // What was taken back is no key of the ring any more; its KEK may be registered again.
         let keys = view.keys(scope).iter().filter(|key| !key.taken_back);
+        let keys: Vec<Arc<Key>> = keys.map(|key| Arc::new(Key::new(view, key))).collect();
+        let parents = keys.iter().filter_map(|key| key.branch.as_ref());
+        let parents = parents.map(|branch| branch.parent_scope.clone()).collect();
         let mut keks: Vec<Kek> = Vec::new();
-        let mut slots: BTreeMap<&Slot, Vec<&Arc<KeyRecord>>> = BTreeMap::new();
-        for key in keys {
+        let mut slots: BTreeMap<&Slot, Vec<&Arc<Key>>> = BTreeMap::new();
+        for key in &keys {
             slots.entry(&key.slot).or_default().push(key);
             let is_its = |kek: &&mut Kek| kek.is_of(key);
             match keks.iter_mut().find(is_its) {
@@ -67,6 +72,7 @@ impl ScopeKeys {
             keks: keks.into_iter().map(Arc::new).collect(),
             slots,
             is_vacant: view.is_vacant(scope),
+            parents,
             seals,
             opens,
         }
@@ -103,6 +109,7 @@ impl ScopeKeys {
                 self.slots.clone()
             },
             is_vacant: self.is_vacant,
+            parents: self.parents.union(&wider.parents).cloned().collect(),
             seals: self.seals.with(&wider.seals),
             opens: self.opens.with(&wider.opens),
         }
@@ -112,17 +119,12 @@ impl ScopeKeys {
         self.keks.is_empty()
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+    fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keks.iter().flat_map(|kek| &kek.keys)
     }
 
-    /// A key of the scope.
-    pub(super) fn key(&self, id: RecordId) -> Option<&Arc<KeyRecord>> {
-        self.keys().find(|key| key.id == id)
-    }
-
     /// The keys that wait to become active.
-    pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys().filter(|key| key.state == State::Pending)
     }
 
@@ -130,7 +132,7 @@ impl ScopeKeys {
     ///
     /// # Errors
     /// `NoKeyForScope` if there is none, or a slot has lost its own.
-    pub(super) fn to_wrap(&self, digest: &[u8; 32]) -> Result<Vec<&Arc<KeyRecord>>> {
+    pub(super) fn to_wrap(&self, digest: &[u8; 32]) -> Result<Vec<&Arc<Key>>> {
         if self.slots.is_empty() {
             return Err(Error::new(ErrorKind::NoKeyForScope)
                 .with_detail(format!("no key of scope {} is active", self.scope)));
@@ -158,7 +160,7 @@ impl ScopeKeys {
     }
 
     /// The KEK that a key is a version of.
-    pub(super) fn kek_of(&self, key: &KeyRecord) -> Option<&Arc<Kek>> {
+    pub(super) fn kek_of(&self, key: &Key) -> Option<&Arc<Kek>> {
         self.keks.iter().find(|kek| kek.is_of(key))
     }
 
@@ -168,7 +170,7 @@ impl ScopeKeys {
             let slots = keys.slots.iter();
             slots
                 .map(|slot| {
-                    let share = |key: &Arc<KeyRecord>| (key.id, key.canary.map(|canary| canary.percent));
+                    let share = |key: &Arc<Key>| (key.id, key.canary.map(|canary| canary.percent));
                     let canaries: Vec<_> = slot.canaries.iter().map(share).collect();
                     let active = slot.active.as_ref().map(|key| (key.id, key.provenance.clone()));
                     (slot.slot.clone(), active, canaries)
@@ -190,21 +192,23 @@ impl ScopeKeys {
             if was_revoked {
                 // Whatever it was before, and whatever it has become: what names another version may be under it.
                 changes.end.push(Ended {
+                    key: key.id,
                     kek: to_kek(key),
                     any_version: true,
                 });
                 continue;
             }
-            if !key.state.row().unwraps {
+            if !key.unwraps() {
                 continue;
             }
-            if now.is_some_and(|now| now.state.row().unwraps && now.provenance == key.provenance) {
+            if now.is_some_and(|now| now.unwraps() && now.provenance == key.provenance) {
                 continue;
             }
             // Retired, all versions but this one go on. A version that an envelope names is a claim, so nobody who
             // may have the key is let off by one.
             let is_orderly = now.is_some_and(|now| now.state == State::Retired);
             changes.end.push(Ended {
+                key: key.id,
                 kek: to_kek(key),
                 any_version: !is_orderly,
             });
@@ -224,25 +228,26 @@ pub(super) struct Changes {
 
 #[derive(Debug)]
 pub(super) struct Ended {
+    pub(super) key: RecordId,
     pub(super) kek: KekRef,
     pub(super) any_version: bool,
 }
 
-pub(super) fn to_kek(key: &KeyRecord) -> KekRef {
+pub(super) fn to_kek(key: &Key) -> KekRef {
     let provenance = &key.provenance;
     KekRef::trusted(&provenance.provider, &provenance.id, &provenance.version)
 }
 
 impl SlotKeys {
     /// `None` if the slot demands no wrap: none of its keys was ever active, or it was closed.
-    fn new(slot: &Slot, keys: &[&Arc<KeyRecord>]) -> Option<Self> {
+    fn new(slot: &Slot, keys: &[&Arc<Key>]) -> Option<Self> {
         let active = keys.iter().find(|key| key.state == State::Active);
         let last = keys.iter().filter(|key| key.activated.is_some());
         let last = last.max_by_key(|key| (key.activated, key.id));
         if active.is_none() && last.is_none_or(|last| was_closed(last)) {
             return None;
         }
-        let is_canary = |key: &&&Arc<KeyRecord>| key.state == State::Pending && key.canary.is_some();
+        let is_canary = |key: &&&Arc<Key>| key.state == State::Pending && key.canary.is_some();
         Some(Self {
             slot: slot.clone(),
             active: active.map(|key| Arc::clone(key)),
@@ -252,7 +257,7 @@ impl SlotKeys {
 }
 
 /// Whether the last key of a slot went out of use because the slot was closed, and not because it was lost.
-fn was_closed(key: &KeyRecord) -> bool {
+fn was_closed(key: &Key) -> bool {
     let mut history = key.history.iter().rev();
     let left = history.find(|entry| entry.from == Some(State::Active) && entry.to != State::Active);
     left.is_some_and(|entry| entry.to == State::Retired)
@@ -260,7 +265,7 @@ fn was_closed(key: &KeyRecord) -> bool {
 
 /// Whether a pending key wraps in a context with this digest: the same answer in each process, and another share of the
 /// contexts for each key.
-fn wraps_as_canary(key: &KeyRecord, digest: &[u8; 32]) -> bool {
+fn wraps_as_canary(key: &Key, digest: &[u8; 32]) -> bool {
     let Some(canary) = key.canary else { return false };
     let mut hash = Sha256::new();
     hash.update(b"waxseal ring canary v1\0");
@@ -275,7 +280,7 @@ fn wraps_as_canary(key: &KeyRecord, digest: &[u8; 32]) -> bool {
 
 impl Kek {
     /// Whether a key is a version of this KEK.
-    pub(super) fn is_of(&self, key: &KeyRecord) -> bool {
+    pub(super) fn is_of(&self, key: &Key) -> bool {
         self.keys.first().is_some_and(|first| {
             let (one, other) = (&first.provenance, &key.provenance);
             one.uri == other.uri && one.provider == other.provider && one.id == other.id
@@ -304,7 +309,7 @@ impl Kek {
     }
 
     /// The keys that a version is. One without a version is every version: its backend does not tell them apart.
-    pub(super) fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
+    pub(super) fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<Key>> {
         self.keys.iter().filter(move |key| {
             let of = &key.provenance;
             of.is_whole() || of.version == version
@@ -314,12 +319,12 @@ impl Kek {
     /// Whether a version may unwrap for this. An empty one is one that nobody has named.
     ///
     /// # Errors
-    /// `KeyRetired`, `KeyRevoked` or `KeyDestroyed` by its state; `ApprovalRefused`; `NoUsableKey` if the ring does not have it.
+    /// Those of [`Key::permit`]; `NoUsableKey` if the ring does not have it.
     pub(super) fn verdict(&self, version: &str, usage: Usage<'_>) -> Result<()> {
         if version.is_empty() {
             let mut first = None;
             for key in &self.keys {
-                match permit(key, usage) {
+                match key.permit(usage) {
                     Ok(()) => return Ok(()),
                     Err(error) => first = first.or(Some(error)),
                 }
@@ -329,7 +334,7 @@ impl Kek {
         if !self.has(version) {
             return Err(unknown_version());
         }
-        self.versions(version).try_for_each(|key| permit(key, usage))
+        self.versions(version).try_for_each(|key| key.permit(usage))
     }
 
     /// The same of a version that its backend has proven: no other record stands for it.
@@ -338,19 +343,19 @@ impl Kek {
         if keys.peek().is_none() {
             return Err(unknown_version());
         }
-        keys.try_for_each(|key| permit(key, usage))
+        keys.try_for_each(|key| key.permit(usage))
     }
 
     /// The keys that a version is which its backend has proven.
-    pub(super) fn proven<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
+    pub(super) fn proven<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<Key>> {
         self.keys
             .iter()
             .filter(move |key| key.provenance.version == version)
     }
 
     /// The key through which all of its versions are reached, if any may unwrap for this: the one that wraps, or the newest.
-    pub(super) fn opener(&self, usage: Usage<'_>) -> Option<&Arc<KeyRecord>> {
-        let usable = self.keys.iter().filter(|key| permit(key, usage).is_ok());
+    pub(super) fn opener(&self, usage: Usage<'_>) -> Option<&Arc<Key>> {
+        let usable = self.keys.iter().filter(|key| key.permit(usage).is_ok());
         usable.max_by_key(|key| (key.state == State::Active, key.id))
     }
 
@@ -363,7 +368,7 @@ impl Kek {
     /// Why none of its versions may unwrap.
     pub(super) fn refusal(&self, usage: Usage<'_>) -> Error {
         let newest = self.keys.iter().max_by_key(|key| key.id);
-        let refused = newest.and_then(|key| permit(key, usage).err());
+        let refused = newest.and_then(|key| key.permit(usage).err());
         refused.unwrap_or_else(|| Error::new(ErrorKind::NoUsableKey))
     }
 }
@@ -371,56 +376,4 @@ impl Kek {
 fn unknown_version() -> Error {
     Error::new(ErrorKind::NoUsableKey)
         .with_detail("the ring does not have the version of the key that it is wrapped under")
-}
-
-/// What a key is wanted for, and what allows that.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Usage<'a> {
-    /// To open what is under it; or to seal, since what is sealed must open.
-    Open,
-    /// To re-wrap what is under it, with these approvals.
-    Rewrap(Option<&'a Approved>),
-}
-
-/// Refuses a key whose state does not let it unwrap for this.
-fn permit(key: &KeyRecord, usage: Usage<'_>) -> Result<()> {
-    let row = key.state.row();
-    let is_permitted = match usage {
-        Usage::Open => row.unwraps,
-        Usage::Rewrap(approved) => match row.rewrapped_from {
-            RewrappedFrom::Yes => true,
-            RewrappedFrom::WithApproval => {
-                return approved.map_or_else(|| Err(refusal(key)), |approved| approved.check(key));
-            }
-            RewrappedFrom::No => false,
-        },
-    };
-    match is_permitted {
-        true => Ok(()),
-        false => Err(refusal(key)),
-    }
-}
-
-/// The error of a key whose state does not let it unwrap.
-pub(super) fn refusal(key: &KeyRecord) -> Error {
-    let kind = match key.state {
-        State::Compromised => ErrorKind::KeyRevoked,
-        State::Destroying | State::Destroyed => ErrorKind::KeyDestroyed,
-        _ => ErrorKind::KeyRetired,
-    };
-    let what_then = match key.state {
-        State::Compromised => {
-            ", for good: it cannot be reinstated, and a re-wrap out of it takes an approval (`waxseal ring approve`)"
-        }
-        State::Retired => ": reinstate it, or re-wrap with an approval (`waxseal ring approve`)",
-        State::Destroying => ", and no approval helps: its destruction has to be canceled first",
-        State::Destroyed => ", and no approval helps",
-        _ => "",
-    };
-    Error::new(kind)
-        .with_provider(key.provenance.provider.clone())
-        .with_detail(format!(
-            "the key {} of scope {} is {}{what_then}",
-            key.id, key.scope, key.state
-        ))
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::approved::Approved;
-use super::keys::{Kek, Usage, to_kek};
+use super::key::{Key, Usage};
+use super::keys::{Kek, to_kek};
 use super::managers::Managers;
-use crate::envelope::{WrapRef, WrappedDek};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{self, Binds, Capabilities, KeyManager, Purpose, Recognition, Request, Unwrapped, Versions};
-use crate::ring::KeyRecord;
-use crate::ring::approval::needs_approval;
+use crate::ring::record::BRANCH_ALGORITHM;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
@@ -18,7 +18,7 @@ use crate::value::secret::Dek;
 #[derive(Debug)]
 pub(super) struct RingKey {
     kek: Arc<Kek>,
-    key: Arc<KeyRecord>,
+    key: Arc<Key>,
     reach: Reach,
     /// What approvals of a re-wrap allow.
     approved: Option<Arc<Approved>>,
@@ -35,7 +35,7 @@ enum Reach {
 
 impl RingKey {
     /// `manager` is pinned to `key`, one of the KEK's.
-    pub(super) fn open(kek: Arc<Kek>, key: Arc<KeyRecord>, manager: Arc<dyn KeyManager>) -> Self {
+    pub(super) fn open(kek: Arc<Kek>, key: Arc<Key>, manager: Arc<dyn KeyManager>) -> Self {
         let reach = Reach::Open(manager);
         Self {
             kek,
@@ -46,7 +46,7 @@ impl RingKey {
     }
 
     /// Only to unwrap: what it recognizes goes by what the record says.
-    pub(super) fn later(kek: Arc<Kek>, key: Arc<KeyRecord>, managers: Arc<Managers>) -> Self {
+    pub(super) fn later(kek: Arc<Kek>, key: Arc<Key>, managers: Arc<Managers>) -> Self {
         let reach = Reach::Later(managers);
         Self {
             kek,
@@ -65,10 +65,7 @@ impl RingKey {
     }
 
     fn usage(&self, request: &Request<'_>) -> Usage<'_> {
-        match request.purpose() {
-            Purpose::Rewrap => Usage::Rewrap(self.approved.as_deref()),
-            _ => Usage::Open,
-        }
+        usage(request, self.approved.as_ref())
     }
 
     fn at_hand(&self) -> Option<&Arc<dyn KeyManager>> {
@@ -81,7 +78,7 @@ impl RingKey {
     async fn manager(&self) -> Result<Arc<dyn KeyManager>> {
         match &self.reach {
             Reach::Open(manager) => Ok(Arc::clone(manager)),
-            Reach::Later(managers) => managers.of(&self.key.provenance).await,
+            Reach::Later(managers) => managers.of(&self.key).await,
         }
     }
 
@@ -122,10 +119,10 @@ impl RingKey {
     }
 
     /// Remembers under which approvals something was unwrapped: by one of these keys, so under none if one of them needs none.
-    fn note_use<'k>(&self, keys: impl Iterator<Item = &'k Arc<KeyRecord>>) {
+    fn note_use<'k>(&self, keys: impl Iterator<Item = &'k Arc<Key>>) {
         let Some(approved) = &self.approved else { return };
         let keys: Vec<_> = keys.collect();
-        if keys.iter().all(|key| needs_approval(key)) {
+        if keys.iter().all(|key| key.needs_approval()) {
             keys.iter().for_each(|key| approved.note_use(key));
         }
     }
@@ -249,6 +246,13 @@ impl Closed {
     }
 }
 
+fn usage<'a>(request: &Request<'_>, approved: Option<&'a Arc<Approved>>) -> Usage<'a> {
+    match request.purpose() {
+        Purpose::Rewrap => Usage::Rewrap(approved.map(|approved| &**approved)),
+        _ => Usage::Open,
+    }
+}
+
 #[async_trait]
 impl KeyManager for Closed {
     fn provider(&self) -> &str {
@@ -277,11 +281,41 @@ impl KeyManager for Closed {
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         // The state of the very key that it names, if it names one.
-        let usage = match request.purpose() {
-            Purpose::Rewrap => Usage::Rewrap(self.approved.as_deref()),
-            _ => Usage::Open,
-        };
-        self.kek.verdict(wrapped.kek_version, usage)?;
+        self.kek
+            .verdict(wrapped.kek_version, usage(request, self.approved.as_ref()))?;
         Err(self.error.copy())
+    }
+}
+
+/// A branch key that nobody opens: it knows its stanzas, and is asked nothing else.
+#[derive(Debug)]
+pub(super) struct Named(KekRef);
+
+impl Named {
+    pub(super) fn of(key: &Key) -> Arc<dyn KeyManager> {
+        Arc::new(Self(to_kek(key)))
+    }
+}
+
+#[async_trait]
+impl KeyManager for Named {
+    fn provider(&self) -> &str {
+        self.0.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(BRANCH_ALGORITHM, Binds::Aad).local()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        Recognition::by_id(wrapped, BRANCH_ALGORITHM, self.provider(), self.0.id())
+    }
+
+    async fn wrap(&self, _: &Dek, _: &Request<'_>) -> Result<WrappedDek> {
+        Err(Error::new(ErrorKind::NoUsableKey))
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, _: &Request<'_>) -> Result<Unwrapped> {
+        Err(key::not_recognized(&wrapped))
     }
 }

@@ -2,14 +2,17 @@
 
 mod approved;
 mod beat;
+mod branches;
 mod builder;
 mod choose;
 mod core;
+mod key;
 mod keys;
 mod manager;
 mod managers;
 mod otherwise;
 mod profiled;
+mod provision;
 mod settle;
 mod single;
 mod state;
@@ -75,6 +78,9 @@ use crate::value::error::{Error, Result};
 /// opens for `max_stale_open`; then it returns `InventoryStale`, and leases end, until the inventory is back. If what
 /// it reads does not verify, it goes on in the same way with what it has verified before, and [`status`](Self::status) tells.
 ///
+/// *Branch keys* are kept in the ring, wrapped under a key of a wider scope, and opened in the memory of this process: one call of that key's KMS for each branch key and
+/// [`lease_age`](Settings::lease_age), however many ask. What happens to the wider key happens to them: if it is retired, revoked or destroyed, they do not open either.
+///
 /// *Leases* end at the `lease_age` of the settings, handles and caches included, and streams that were begun under them at most
 /// `stream_age` later, whatever a sealer was told.
 ///
@@ -106,6 +112,8 @@ pub struct Status {
     /// How often an envelope was opened that names a revoked key, by another wrap: what is in it may be known to whoever has the key. Opens that a
     /// cache answers are not counted again; [`DekLease::exposed_by`] tells of each.
     pub exposed_opens: u64,
+    /// How many branch keys are open in the memory of this process.
+    pub branch_keys: usize,
 }
 
 impl KeyRing {
@@ -232,6 +240,7 @@ impl KeyRing {
             bad_scopes: known.bad,
             scopes: known.scopes,
             exposed_opens: self.0.exposed.load(Ordering::Relaxed),
+            branch_keys: self.0.managers.branches.count(),
         })
     }
 }
