@@ -421,9 +421,15 @@ impl Settings {
                 "a ring has at most {MAX_LISTED} approvers"
             )));
         }
-        if let Some(key) = self.may_sign_receipts().find(|key| self.approvers.contains(key)) {
+        let provisioners = self
+            .provision
+            .iter()
+            .flat_map(|provision| provision.keys.iter().copied());
+        let readers = self.readers.iter().filter_map(|reader| reader.key);
+        let mut others = self.may_sign_receipts().chain(provisioners).chain(readers);
+        if let Some(key) = others.find(|key| self.approvers.contains(key)) {
             return Err(Error::argument(format!(
-                "{key} cannot be an approver: it signs for the ring already, and an approval is somebody else's; make a key with `waxseal ring approver-key`"
+                "{key} cannot be an approver: it signs something else for the ring, and an approval is somebody else's; make a key with `waxseal ring approver-key`"
             )));
         }
         Ok(())
@@ -441,7 +447,7 @@ impl Settings {
         let readers = self.readers.iter().filter_map(|reader| reader.key.as_ref());
         if signers.chain(readers).any(|key| keys.contains(key)) {
             return Err(Error::argument(
-                "a provisioner has a key of its own, which no authority, census or reader has",
+                "a provisioner has a key of its own, which no authority, census, approver or reader has",
             ));
         }
         if !provision.closed && !self.otherwise.is_empty() {
