@@ -14,6 +14,10 @@
 )]
 #![cfg_attr(
     feature = "ring",
+    doc = "| [`shredding`] | making all data of a tenant unreadable, and what that does not reach |"
+)]
+#![cfg_attr(
+    feature = "ring",
     doc = "| [`tenants`] | a key for each tenant: scopes, and a wider scope for those without keys |"
 )]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
@@ -29,6 +33,8 @@ pub mod key_ring;
 pub mod operating;
 #[cfg(feature = "ring")]
 pub mod profiles;
+#[cfg(feature = "ring")]
+pub mod shredding;
 #[cfg(feature = "ring")]
 pub mod tenants;
 pub mod threat_model;

@@ -13,13 +13,14 @@ pub mod evidence;
 mod id;
 pub mod inventory;
 mod lifecycle;
+mod line;
 pub mod profile;
 mod provisioned;
 mod reader;
 mod record;
 mod rotation;
 mod scope;
-mod signed_line;
+mod shred_receipt;
 mod source;
 mod time;
 mod transfer;
@@ -37,15 +38,18 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Branch, Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection,
-    Provenance, Provisioning, RetireBy, Settings, Telling, WrappedKey,
+    BeforeShred, Branch, Canary, Cancelled, ClockCorrection, FormerParent, Intent, IntentStep, KeyRecord,
+    Move, NamedReader, Protection, Provenance, Provisioning, RetireBy, Settings, Telling, Tombstone,
+    WrappedKey,
 };
 pub use rotation::{
-    Action, Done, Due, Event, Evidence, EvidenceSource, Gate, Grounds, Hook, KeyKind, KeySource, Moved,
-    NewKey, Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Successor,
-    Target, Tick, Unfinished, Verdict,
+    Action, Affected, AffectedScope, Done, Due, Event, Evidence, EvidenceSource, Gate, Grounds, Hook,
+    KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan, Preset, Refused, Revocation, Revoked,
+    RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding, Simulated, SimulatedCount, SimulatedMove,
+    Simulation, Successor, Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
+pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};
 pub use time::{Period, Time};
 pub use transfer::import;

@@ -1,15 +1,12 @@
 //! The signed document.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::MAX_APPROVAL_AGE;
 use crate::key::Authorization;
 use crate::ring::clock::Agreed;
-use crate::ring::inventory::Signed;
+use crate::ring::line::{Line, LineKind};
 use crate::ring::record::is_short;
-use crate::ring::signed_line::{self, SignedLine};
 use crate::ring::{Authority, AuthorityKey, KeyRecord, RecordId, Settings, Time, View};
 use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
 
@@ -17,8 +14,11 @@ use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
 pub const MAX_APPROVAL: usize = 16_384;
 /// The version of approvals that this library writes and reads.
 const SCHEMA: u32 = 1;
-/// The kind of record that a signature of an approval is for.
-const KIND: &str = "approval";
+const KIND: LineKind = LineKind {
+    kind: "approval",
+    max: MAX_APPROVAL,
+    limit: "the length of an approval in bytes",
+};
 
 /// Everything of an approval but the signature, in the order in which it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,24 +110,17 @@ impl Body {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
-    bytes: Arc<[u8]>,
+    line: Line,
     body: Body,
     signer: AuthorityKey,
-    signed: Signed,
 }
 
 impl Approval {
     pub(super) fn sign(body: Body, signer: &Authority) -> Result<Self> {
-        let text = serde_json::to_vec(&body)
-            .map_err(|error| Error::argument(format!("an approval cannot be written: {error}")))?;
-        let signed = signer.sign(body.ring, KIND, text.clone())?;
-        let bytes = signed_line::write(text, signer.public(), &signed.signature);
-        check_len(bytes.len())?;
         Ok(Self {
-            bytes: bytes.into(),
+            line: Line::sign(KIND, body.ring, &body, signer)?,
             body,
             signer: signer.public(),
-            signed,
         })
     }
 
@@ -138,7 +131,7 @@ impl Approval {
     /// `InvalidArgument` if it is no approval, or was formatted anew; `Unsupported` if a newer version wrote it; `OverLimit` if it has
     /// more than [`MAX_APPROVAL`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        check_len(bytes.len())?;
+        KIND.check_len(bytes.len())?;
         let wrong = || {
             Error::argument(
                 "this is no approval: an approval is one line of JSON that ends with its signature, exactly as `waxseal ring approve` wrote it",
@@ -158,27 +151,20 @@ impl Approval {
                 )),
             );
         }
-        let SignedLine {
-            text,
-            signer,
-            signature,
-        } = SignedLine::read(line).ok_or_else(wrong)?;
+        let (line, text) = Line::parse(bytes).ok_or_else(wrong)?;
         let body: Body = serde_json::from_slice(&text)
             .map_err(|error| Error::argument(format!("the approval has a wrong form: {error}")))?;
-        let mut whole = line.to_vec();
-        whole.push(b'\n');
         Ok(Self {
-            bytes: whole.into(),
+            signer: line.named_signer()?,
+            line,
             body,
-            signer,
-            signed: Signed::new(text, *signer.as_bytes(), signature),
         })
     }
 
     /// Returns the approval as it is kept: one line of JSON.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.line.as_bytes()
     }
 
     /// Returns it as a re-wrap takes it: see [`Sealer::authorized_by`](crate::Sealer::authorized_by).
@@ -186,7 +172,7 @@ impl Approval {
     pub fn authorization(&self) -> Authorization {
         Authorization::new(&self.body.ticket, &self.body.approver)
             .with_subject(self.body.key.to_string())
-            .with_document(Arc::clone(&self.bytes))
+            .with_document(self.as_bytes())
     }
 
     /// Verifies it for the ring of this view, at this time: its signature, its signer and its life; and, if the view has the scope of its
@@ -223,7 +209,7 @@ impl Approval {
                 ),
             ));
         }
-        self.signer.verify(body.ring, KIND, &self.signed).map_err(|_| {
+        self.line.verify(KIND, body.ring, &self.signer).map_err(|_| {
             self.refused(
                 ApprovalFault::Altered,
                 "use the file exactly as `waxseal ring approve` wrote it",
@@ -343,14 +329,4 @@ impl Approval {
     pub fn expires(&self) -> Time {
         self.body.expires
     }
-}
-
-fn check_len(len: usize) -> Result<()> {
-    if len > MAX_APPROVAL {
-        return Err(Error::new(ErrorKind::OverLimit {
-            limit: "the length of an approval in bytes",
-            max: MAX_APPROVAL as u64,
-        }));
-    }
-    Ok(())
 }

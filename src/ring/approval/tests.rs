@@ -3,6 +3,7 @@
 use super::document::Body;
 use super::*;
 use crate::ring::clock::Agreed;
+use crate::ring::line::{Line, LineKind};
 use crate::ring::{Authority, RecordId, Settings, Time};
 use crate::value::error::{ApprovalFault, ErrorKind};
 
@@ -107,15 +108,25 @@ fn an_approval_is_read_only_as_it_was_written() {
 #[test]
 fn a_signature_of_another_kind_or_of_a_forger_is_none() {
     let (approval, settings, approver) = approval();
-    let line = approval.as_bytes().strip_suffix(b"\n").unwrap();
-    let end = line.len() - ",\"signature\":\"".len() - 138 - 2;
-    let text = [&line[..end], b"}"].concat();
-    let as_receipt = approver.sign(settings.ring, "receipt", text.clone()).unwrap();
+    let text = std::str::from_utf8(approval.as_bytes()).unwrap();
+    let body: Body = {
+        let mut value: serde_json::Value = serde_json::from_str(text).unwrap();
+        value.as_object_mut().unwrap().remove("signature");
+        serde_json::from_value(value).unwrap()
+    };
+    let receipt = LineKind {
+        kind: "receipt",
+        max: MAX_APPROVAL,
+        limit: "",
+    };
+    let as_receipt = Line::sign(receipt, settings.ring, &body, &approver).unwrap();
+    // Signed by anybody, in the name of the approver.
     let anybody = Authority::from_seed(&[3; 32]);
-    let forged = anybody.sign(settings.ring, "approval", text.clone()).unwrap();
-    for (signer, signed) in [(approver.public(), as_receipt), (approver.public(), forged)] {
-        let line = crate::ring::signed_line::write(text.clone(), signer, &signed.signature);
-        let error = judge(&Approval::from_bytes(&line).unwrap(), &settings).unwrap_err();
+    let forged = Approval::sign(body, &anybody).unwrap();
+    let forged = String::from_utf8(forged.as_bytes().to_vec()).unwrap();
+    let forged = forged.replace(&anybody.public().to_string(), &approver.public().to_string());
+    for line in [as_receipt.as_bytes(), forged.as_bytes()] {
+        let error = judge(&Approval::from_bytes(line).unwrap(), &settings).unwrap_err();
         let fault = ApprovalFault::Altered;
         assert_eq!(error.kind(), ErrorKind::ApprovalRefused { fault });
     }

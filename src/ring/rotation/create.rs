@@ -102,6 +102,7 @@ impl RingAdmin {
     /// `LifecycleRefused` if the ring has a key of the same KEK in this scope or destroys one in any, or if another one is being made there; `InvalidArgument`
     /// for a URI, label or period that is wrong; `Unsupported` if no KEK can be made at that place; the kinds of the backend.
     pub async fn create(&self, new: &NewKey) -> Result<Moved> {
+        self.check_scope(&new.scope).await?;
         match &new.source {
             KeySource::Existing(uri) => {
                 let resolved = self.resolve(uri).await?;
@@ -131,6 +132,12 @@ impl RingAdmin {
                 self.promote_pending(made.id, &new.reason).await
             }
         }
+    }
+
+    /// Refuses a scope that was shredded, before a backend is called.
+    async fn check_scope(&self, scope: &Scope) -> Result<()> {
+        let view = self.read(std::slice::from_ref(scope)).await?;
+        view.check_not_shredded(scope)
     }
 
     /// Registers a KEK that is there.
@@ -218,6 +225,7 @@ impl RingAdmin {
         let KeySource::Existing(uri) = &new.source else {
             return Err(Error::argument("only a KEK that is there can be adopted"));
         };
+        self.check_scope(&new.scope).await?;
         let resolved = self.resolve(uri).await?;
         // The newest first: it is the one that the probe was wrapped under.
         let mut keks = vec![resolved.provenance.clone()];

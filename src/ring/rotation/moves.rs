@@ -116,7 +116,11 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
             next.deprecated = Some(said.at);
             next.retirement_due = Some(key.overlap.after(said.at)?);
         }
-        State::Destroyed => next.destroyed = Some(said.at),
+        State::Destroyed => {
+            next.destroyed = Some(said.at);
+            // A branch key is nowhere else, but in backups of the inventory.
+            next.remove_wrap();
+        }
         _ => {}
     }
     Ok(next)

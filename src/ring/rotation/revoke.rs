@@ -222,7 +222,8 @@ fn commit(view: &View, draft: &mut Draft<'_>, id: RecordId, revocation: &Revocat
     said.approver = Some(revocation.approver.clone());
     let is_new = key.state != State::Compromised;
     let is_vacated = key.state == State::Active || is_lost(view, key);
-    let is_succeeded = is_vacated && revocation.successor;
+    // Nothing takes the place of a key whose scope was shredded.
+    let is_succeeded = is_vacated && revocation.successor && view.tombstone(&key.scope).is_none();
     let mut next = match is_new {
         true => moved(key, State::Compromised, &said)?,
         // Only that it is to be succeeded after all is new.

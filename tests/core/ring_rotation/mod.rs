@@ -13,5 +13,8 @@ mod readers;
 mod receipts;
 mod retire;
 mod revoke;
+mod shred;
+mod shred_races;
+mod simulate;
 mod ticks;
 mod waits;

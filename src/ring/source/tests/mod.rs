@@ -1,12 +1,14 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
 mod approvals;
+mod buried_branches;
 mod changes;
 mod exposed;
 mod many;
 mod otherwise;
 mod outage;
 mod profiles;
+mod shredded;
 mod states;
 mod versions;
 mod watching;

@@ -15,6 +15,8 @@ mod receipts;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
+mod shred;
+mod simulate;
 
 use std::fs;
 
