@@ -252,8 +252,8 @@ fn what_is_under_a_leaked_key_is_moved_under_an_approval() {
     let output = shell.runbook("ring-break-glass", &arguments);
     assert_eq!(output.status.code(), Some(8));
     let complained = failed(output);
-    assert_eq!(complained.matches("it has expired").count(), 3, "{complained}");
-    assert!(complained.contains("not moved: data/1.wax"), "{complained}");
+    assert_eq!(complained.matches("not moved: data/").count(), 3, "{complained}");
+    assert!(complained.contains("it has expired"), "{complained}");
     // Nor does one of another key begin with it.
     done(approve(&first, "PT8H", "approval.json"));
     let other = shell.ids("active").remove(0);
