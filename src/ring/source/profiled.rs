@@ -107,15 +107,11 @@ impl ScopeKeys {
         self.named_by(stanza).any(|key| key.was_compromised())
     }
 
-    /// The keys that a wrap section names and that were revoked.
+    /// The keys that a wrap section may be under, by what it names, and that were compromised once.
     pub(super) fn exposed(&self, wraps: WrapSection<'_>) -> Vec<Arc<Key>> {
         let mut exposed: Vec<Arc<Key>> = Vec::new();
-        if !self
-            .keks
-            .iter()
-            .flat_map(|kek| &kek.keys)
-            .any(|key| key.was_compromised())
-        {
+        let mut keys = self.keks.iter().flat_map(|kek| &kek.keys);
+        if !keys.any(|key| key.was_compromised()) {
             return exposed;
         }
         for stanza in wraps.stanzas() {
