@@ -3,6 +3,7 @@
 mod approval;
 mod ask;
 mod authority;
+mod branches;
 mod census;
 mod clock;
 mod explain;
@@ -54,8 +55,10 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Check(check) => status::check(&path, check),
         RingCommand::Simulate(options) => simulate::run(&path, options),
         RingCommand::Clock(options) => clock::run(&path, actor, options),
-        RingCommand::Export(transfer) => transfer::export(&path, transfer),
+        RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
+        RingCommand::RewrapBranches(options) => branches::rewrap(&path, actor, options),
+        RingCommand::ProvisionerKey(key) => signing_key::provisioner(&key.file),
         RingCommand::CensusKey(key) => signing_key::census(&key.file),
         RingCommand::ApproverKey(key) => signing_key::approver(&key.file),
         RingCommand::Approve(options) => approval::approve(&path, actor, options),

@@ -1,4 +1,4 @@
-//! `ring census-key` and `ring approver-key`: keys that sign one kind of document for a ring, and nothing else.
+//! `ring census-key`, `ring approver-key` and `ring provisioner-key`: keys that sign one kind of document for a ring, and nothing else.
 
 use std::path::Path;
 
@@ -35,6 +35,22 @@ pub(crate) fn approver(path: &Path) -> Result<()> {
             format!(
                 "the approver is {public}\nlist it where the authority is: waxseal ring set --approver {public}\n\
                  sign with it: waxseal ring approve --key ID --ticket TEXT --expires TIME --signer {} -o FILE\n",
+                path.display()
+            )
+        },
+    )
+}
+
+/// Makes the key of a provisioner, which signs the first key of a scope.
+pub(crate) fn provisioner(path: &Path) -> Result<()> {
+    let public = make(path)?;
+    done(
+        "ring provisioner-key",
+        json!({ "output": path.display().to_string(), "provisioner": public }),
+        || {
+            format!(
+                "the provisioner is {public}\nlist it where the authority is: waxseal ring set --provision on-first-use --provisioner {public}\n\
+                 name the file in the ring.toml of whoever makes keys on first use: provisioner-key = \"{}\"\n",
                 path.display()
             )
         },

@@ -1,6 +1,7 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
 mod approvals;
+mod branch;
 mod buried_branches;
 mod changes;
 mod exposed;

@@ -3,6 +3,7 @@
 mod administration;
 pub(crate) mod aged;
 mod approvals;
+mod branches;
 mod evidence;
 #[cfg(unix)]
 mod gates;
