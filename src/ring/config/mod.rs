@@ -11,6 +11,7 @@
 //! mark = "ring.mark"                    # optional: refuses an older dump of the inventory
 //! profiles = "profiles.toml"            # optional: what data of each class demands, see the manual's page on profiles
 //! otherwise = "/"                       # optional: the scope that serves contexts whose own scope has never had a key
+//! provisioner = "provisioner.key"       # optional: the file of the key that signs the first key of a scope
 //!
 //! [administration]                      # only where keys are made and moved
 //! authority = "ring.authority"
@@ -157,6 +158,9 @@ pub struct RingConfig {
     /// The scope that serves contexts whose own scope has never had a key: see
     /// [`KeyRingBuilder::otherwise`](super::KeyRingBuilder::otherwise).
     pub otherwise: Option<Scope>,
+    /// The file of the key that signs the first key of a scope: see [`KeyRingBuilder::provisioner`](super::KeyRingBuilder::provisioner). Whoever reads it,
+    /// and may write the inventory, can make the first key of a scope that has none, and do nothing else with it.
+    pub provisioner: Option<AuthorityFile>,
     /// What only administrators have.
     pub administration: Option<Administration>,
 }
@@ -175,6 +179,7 @@ struct Raw {
     mark: Option<PathBuf>,
     profiles: Option<PathBuf>,
     otherwise: Option<Scope>,
+    provisioner: Option<PathBuf>,
     administration: Option<RawAdministration>,
 }
 
@@ -200,6 +205,7 @@ impl RingConfig {
             mark: None,
             profiles: None,
             otherwise: None,
+            provisioner: None,
             administration: None,
         }
     }
@@ -243,6 +249,9 @@ impl RingConfig {
         let reader_key = raw
             .reader_key
             .map(|path| AuthorityFile::new(folder.join(path), None));
+        let provisioner = raw
+            .provisioner
+            .map(|path| AuthorityFile::new(folder.join(path), None));
         let administration = match raw.administration {
             None => None,
             Some(given) => Some(Administration {
@@ -261,6 +270,7 @@ impl RingConfig {
             mark: raw.mark.map(|mark| folder.join(mark)),
             profiles: raw.profiles.map(|profiles| folder.join(profiles)),
             otherwise: raw.otherwise,
+            provisioner: provisioner.transpose()?,
             administration,
         })
     }
@@ -307,6 +317,9 @@ impl RingConfig {
         }
         if let Some(otherwise) = &self.otherwise {
             line("otherwise", otherwise.as_str())?;
+        }
+        if let Some(key) = &self.provisioner {
+            line("provisioner", &relative(key.path())?)?;
         }
         let allowed: Vec<String> = self
             .allow
@@ -392,12 +405,12 @@ impl RingConfig {
         written::replace(path, format!("{mark}\n").as_bytes(), 0o600)
     }
 
-    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, its profiles, and which
-    /// scope serves where there is no key.
+    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, its profiles, which
+    /// scope serves where there is no key, and whether it makes the first key of a scope.
     ///
     /// # Errors
     /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles); `Configuration` if the
-    /// reader's key cannot be read, has not this form, is sealed, or can be read by others.
+    /// reader's or the provisioner's key cannot be read, has not this form, is sealed, or can be read by others.
     pub fn builder(
         &self,
         inventory: Arc<dyn Inventory>,
@@ -416,6 +429,9 @@ impl RingConfig {
         }
         if let Some(scope) = &self.otherwise {
             builder = builder.otherwise(scope.clone());
+        }
+        if let Some(key) = &self.provisioner {
+            builder = builder.provisioner(key.read_plain()?);
         }
         Ok(builder)
     }

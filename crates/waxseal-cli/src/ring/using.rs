@@ -56,6 +56,9 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>> {
     if let Some(key) = &config.reader_key {
         files.push(("the reader's key", key.path()));
     }
+    if let Some(key) = &config.provisioner {
+        files.push(("the provisioner's key", key.path()));
+    }
     if let Some(profiles) = &config.profiles {
         files.push(("the file of profiles", profiles));
     }

@@ -10,6 +10,8 @@
 #[cfg(feature = "sqlite")]
 mod files;
 #[cfg(all(feature = "sqlite", unix))]
+mod first_keys;
+#[cfg(all(feature = "sqlite", unix))]
 mod fork;
 mod forms;
 #[cfg(feature = "postgres")]
