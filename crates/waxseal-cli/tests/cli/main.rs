@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[cfg(feature = "audit")]
+mod audit;
 #[cfg(feature = "azure-key-vault")]
 mod azure;
 #[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]

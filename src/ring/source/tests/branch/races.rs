@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use super::*;
-use crate::testing::join::join;
+use crate::runtime::join::join;
 
 /// Does something once, before a row is added.
 type Before = Box<dyn FnOnce() + Send>;

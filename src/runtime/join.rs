@@ -46,7 +46,8 @@ impl<T> Future for Join<'_, T> {
 }
 
 /// Polls a future once and drops it. Whether it was ready.
-pub(super) fn poll_once_and_drop<T>(mut future: BoxFuture<'_, T>) -> bool {
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn poll_once_and_drop<T>(mut future: BoxFuture<'_, T>) -> bool {
     let mut context = Context::from_waker(std::task::Waker::noop());
     future.as_mut().poll(&mut context).is_ready()
 }
