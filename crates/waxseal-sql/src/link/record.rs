@@ -54,6 +54,12 @@ impl Record {
         Self { select, cells }
     }
 
+    /// The rest of a row whose first column says which columns of which table the others are.
+    pub(crate) fn behind_first(mut self, select: Select) -> Self {
+        self.cells.drain(..self.cells.len().min(1));
+        Self::new(select, self.cells)
+    }
+
     /// An error about this column.
     pub(crate) fn invalid(&self, column: &str, why: &str) -> Error {
         let key: Vec<_> = self.cells.iter().take(self.select.key).map(shown).collect();

@@ -11,33 +11,6 @@ use waxseal::ring::{RecordId, Scope, Time};
 use super::parameters;
 use crate::link::{Begin, Link, Record, Select, Value, fixed, invalid};
 
-const RING: Select = Select {
-    table: "waxseal_ring",
-    columns: &[
-        "ring",
-        "revision",
-        "head_body",
-        "head_signer",
-        "head_signature",
-        "settings_body",
-        "settings_signer",
-        "settings_signature",
-    ],
-    key: 1,
-};
-
-const SUCCESSION: Select = Select {
-    table: "waxseal_succession",
-    columns: &["position", "body", "signer", "signature"],
-    key: 1,
-};
-
-const NODE: Select = Select {
-    table: "waxseal_node",
-    columns: &["path", "body"],
-    key: 1,
-};
-
 pub(super) const ROW: Select = Select {
     table: "waxseal_row",
     columns: &[
@@ -81,117 +54,209 @@ pub(super) fn parts<T: Clone>(mut names: &[T]) -> Vec<Vec<T>> {
     parts
 }
 
-/// Reads these scopes and these nodes, and what is there once.
+/// What a snapshot is read from, each in the columns of a row behind the name of the part: so it is one statement, of one moment. What is typed comes first.
+const ROWS: Part = Part {
+    name: "row",
+    select: ROW,
+    sql: "select 'row', ROW_COLUMNS from waxseal_row where ring = $1 and scope in (SCOPES)",
+};
+
+const PROVISIONED: Part = Part {
+    name: "provisioned",
+    select: Select {
+        table: "waxseal_provisioned",
+        ..ROW
+    },
+    sql: "select 'provisioned', ROW_COLUMNS from waxseal_provisioned where ring = $1 and scope in (SCOPES)",
+};
+
+const NODES: Part = Part {
+    name: "node",
+    select: Select {
+        table: "waxseal_node",
+        columns: &["path", "", "", "", "", "", "", "", "", "", "body", "", ""],
+        key: 1,
+    },
+    sql: "select 'node', substr(path, 1, 4), null, null, null, null, null, null, null, null, null, substr(body, 1, 262145), null, null \
+        from waxseal_node where ring = $1 and path in (NODES)",
+};
+
+const HEAD: Part = Part {
+    name: "head",
+    select: Select {
+        table: "waxseal_ring",
+        columns: &[
+            "ring", "", "", "", "", "revision", "", "", "", "", "head_body", "head_signer", "head_signature",
+        ],
+        key: 1,
+    },
+    sql: "select 'head', substr(ring, 1, 256), null, null, null, null, revision, null, null, null, null, \
+        substr(head_body, 1, 262145), substr(head_signer, 1, 33), substr(head_signature, 1, 65) from waxseal_ring where ring = $1",
+};
+
+const SETTINGS: Part = Part {
+    name: "settings",
+    select: Select {
+        table: "waxseal_ring",
+        columns: &[
+            "ring", "", "", "", "", "", "", "", "", "", "settings_body", "settings_signer", "settings_signature",
+        ],
+        key: 1,
+    },
+    sql: "select 'settings', substr(ring, 1, 256), null, null, null, null, null, null, null, null, null, \
+        substr(settings_body, 1, 262145), substr(settings_signer, 1, 33), substr(settings_signature, 1, 65) from waxseal_ring where ring = $1",
+};
+
+const SUCCESSIONS: Part = Part {
+    name: "succession",
+    select: Select {
+        table: "waxseal_succession",
+        columns: &["", "", "", "", "", "position", "", "", "", "", "body", "signer", "signature"],
+        key: 0,
+    },
+    sql: "select 'succession', null, null, null, null, null, position, null, null, null, null, \
+        substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65) from waxseal_succession where ring = $1",
+};
+
+/// One of the things that a snapshot is read from.
+struct Part {
+    name: &'static str,
+    select: Select,
+    sql: &'static str,
+}
+
+/// The column that says of which part a record is.
+const TAGGED: Select = Select {
+    table: "waxseal_row",
+    columns: &["part"],
+    key: 0,
+};
+
+/// Reads these scopes and these nodes, and what is there once: by one statement, unless there are many of them.
 pub(crate) async fn read(
     link: &mut dyn Link,
     ring: &str,
     scopes: &[Scope],
     nodes: &[NodePath],
 ) -> Result<Snapshot> {
-    link.begin(Begin::Read).await?;
-    let mut snapshot = Snapshot::default();
-    read_ring(link, ring, &mut snapshot).await?;
-    let sql = fixed(
-        "select position, substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65) \
-        from waxseal_succession where ring = $1 order by position",
-    );
-    for mut record in link.rows(&SUCCESSION, sql, &[ring.into()]).await? {
-        if record.count("position")? != snapshot.successions.len() as u64 + 1 {
-            return Err(record.invalid("position", "the successions are not counted from 1"));
-        }
-        snapshot.successions.push(signed(&mut record)?);
-    }
-    let mut nodes: Vec<_> = nodes
+    let mut nodes: Vec<&str> = nodes
         .iter()
         .filter(|path| check_node_path(path).is_ok())
+        .map(String::as_str)
         .collect();
     nodes.sort_unstable();
     nodes.dedup();
-    for part in parts(&nodes) {
-        read_nodes(link, ring, &part, &mut snapshot.nodes).await?;
-    }
-    let mut scopes: Vec<_> = scopes.iter().collect();
+    let mut scopes: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
     scopes.sort_unstable();
     scopes.dedup();
-    for part in parts(&scopes) {
-        let table = |table: &str| {
-            format!(
-                "select {ROW_COLUMNS} from {table} where ring = $1 and scope in ({})",
-                parameters(2, part.len())
-            )
-        };
-        let values: Vec<Value<'_>> = std::iter::once(ring)
-            .chain(part.iter().map(|scope| scope.as_str()))
-            .map(Value::from)
-            .collect();
-        for (name, rows) in [
-            ("waxseal_row", &mut snapshot.rows),
-            ("waxseal_provisioned", &mut snapshot.provisioned),
-        ] {
-            let select = Select { table: name, ..ROW };
-            let sql = AssertSqlSafe(table(name)).into_sql_str();
-            for record in link.rows(&select, sql, &values).await? {
-                rows.push(row(record)?);
-            }
-        }
+    let (nodes, scopes) = (parts(&nodes), parts(&scopes));
+    let count = nodes.len().max(scopes.len()).max(1);
+    let mut snapshot = Snapshot::default();
+    if count > 1 {
+        link.begin(Begin::Read).await?;
     }
-    link.commit().await?;
+    let none = Vec::new();
+    for index in 0..count {
+        let (nodes, scopes) = (
+            nodes.get(index).unwrap_or(&none),
+            scopes.get(index).unwrap_or(&none),
+        );
+        read_parts(link, ring, index == 0, nodes, scopes, &mut snapshot).await?;
+    }
+    if count > 1 {
+        link.commit().await?;
+    }
     Ok(snapshot)
 }
 
-async fn read_ring(link: &mut dyn Link, ring: &str, snapshot: &mut Snapshot) -> Result<()> {
-    let sql = fixed(
-        "select substr(ring, 1, 256), revision, \
-        substr(head_body, 1, 262145), substr(head_signer, 1, 33), substr(head_signature, 1, 65), \
-        substr(settings_body, 1, 262145), substr(settings_signer, 1, 33), substr(settings_signature, 1, 65) \
-        from waxseal_ring where ring = $1",
-    );
-    let Some(mut record) = link.row(&RING, sql, &[ring.into()]).await? else {
-        return Ok(());
-    };
-    snapshot.revision = record.count("revision")?;
-    snapshot.head = Some(Signed::new(
-        record.bytes("head_body", MAX_BODY)?,
-        record.array("head_signer")?,
-        record.array("head_signature")?,
-    ));
-    snapshot.settings = match record.optional_bytes("settings_body", MAX_BODY)? {
-        Some(body) => Some(Signed::new(
-            body,
-            record.array("settings_signer")?,
-            record.array("settings_signature")?,
-        )),
-        // What is too short or too long must not look like what is absent.
-        None if !record.is_null("settings_signer")? || !record.is_null("settings_signature")? => {
-            return Err(record.invalid("settings_body", "it is null or empty, and has a signature"));
+/// Reads some of the nodes and scopes by one statement, and `once` what is there once.
+async fn read_parts(
+    link: &mut dyn Link,
+    ring: &str,
+    once: bool,
+    nodes: &[&str],
+    scopes: &[&str],
+    snapshot: &mut Snapshot,
+) -> Result<()> {
+    let wanted = [
+        (&ROWS, !scopes.is_empty()),
+        (&PROVISIONED, !scopes.is_empty()),
+        (&HEAD, once),
+        (&SETTINGS, once),
+        (&SUCCESSIONS, once),
+        (&NODES, !nodes.is_empty()),
+    ];
+    let (scopes_from, nodes_from) = (2, 2 + scopes.len());
+    let sql: Vec<String> = wanted
+        .iter()
+        .filter(|(_, is_wanted)| *is_wanted)
+        .map(|(part, _)| {
+            let sql = part.sql.replace("ROW_COLUMNS", ROW_COLUMNS);
+            let sql = sql.replace("SCOPES", &parameters(scopes_from, scopes.len()));
+            sql.replace("NODES", &parameters(nodes_from, nodes.len()))
+        })
+        .collect();
+    let values: Vec<Value<'_>> = std::iter::once(&ring)
+        .chain(scopes)
+        .chain(nodes)
+        .map(|text| Value::from(*text))
+        .collect();
+    let sql = AssertSqlSafe(sql.join(" union all ")).into_sql_str();
+    let mut successions = BTreeMap::new();
+    for record in link.rows(&TAGGED, sql, &values).await? {
+        let name = record.text("part")?;
+        let part = wanted.iter().find(|(part, _)| part.name == name);
+        let (part, _) = part.ok_or_else(|| record.invalid("part", "there is no such part"))?;
+        let mut record = record.behind_first(part.select);
+        match part.name {
+            "row" => snapshot.rows.push(row(record)?),
+            "provisioned" => snapshot.provisioned.push(row(record)?),
+            "node" => {
+                let path = record.text("path")?.to_owned();
+                snapshot.nodes.insert(path, record.bytes("body", MAX_BODY)?);
+            }
+            "head" => {
+                snapshot.revision = record.count("revision")?;
+                snapshot.head = Some(Signed::new(
+                    record.bytes("head_body", MAX_BODY)?,
+                    record.array("head_signer")?,
+                    record.array("head_signature")?,
+                ));
+            }
+            "settings" => snapshot.settings = settings(record)?,
+            _ => {
+                let position = record.count("position")?;
+                if successions.insert(position, signed(&mut record)?).is_some() {
+                    return Err(record.invalid("position", "two successions have the same"));
+                }
+            }
         }
-        None => None,
-    };
+    }
+    if !successions.keys().copied().eq(1..=successions.len() as u64) {
+        return Err(invalid(
+            SUCCESSIONS.select.table,
+            "?",
+            "position",
+            "the successions are not counted from 1",
+        ));
+    }
+    snapshot.successions.extend(successions.into_values());
     Ok(())
 }
 
-async fn read_nodes(
-    link: &mut dyn Link,
-    ring: &str,
-    part: &[&NodePath],
-    nodes: &mut BTreeMap<NodePath, Vec<u8>>,
-) -> Result<()> {
-    let sql = format!(
-        "select substr(path, 1, 4), substr(body, 1, 262145) from waxseal_node where ring = $1 and path in ({})",
-        parameters(2, part.len())
-    );
-    let values: Vec<Value<'_>> = std::iter::once(ring)
-        .chain(part.iter().map(|path| path.as_str()))
-        .map(Value::from)
-        .collect();
-    for mut record in link
-        .rows(&NODE, AssertSqlSafe(sql).into_sql_str(), &values)
-        .await?
-    {
-        let path = record.text("path")?.to_owned();
-        nodes.insert(path, record.bytes("body", MAX_BODY)?);
+fn settings(mut record: Record) -> Result<Option<Signed>> {
+    match record.optional_bytes("settings_body", MAX_BODY)? {
+        Some(body) => Ok(Some(Signed::new(
+            body,
+            record.array("settings_signer")?,
+            record.array("settings_signature")?,
+        ))),
+        // What is too short or too long must not look like what is absent.
+        None if !record.is_null("settings_signer")? || !record.is_null("settings_signature")? => {
+            Err(record.invalid("settings_body", "it is null or empty, and has a signature"))
+        }
+        None => Ok(None),
     }
-    Ok(())
 }
 
 fn signed(record: &mut Record) -> Result<Signed> {
