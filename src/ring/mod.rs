@@ -2,7 +2,6 @@
 
 mod authority;
 mod backends;
-#[allow(dead_code, reason = "the next changes use it")]
 mod branch;
 mod check;
 mod clock;

@@ -620,6 +620,49 @@ impl View {
         }
     }
 
+    /// Whether the tree proves that a scope that was asked for has no record at all, and no provisioner has made a key for it.
+    pub(crate) fn is_without_key(&self, scope: &Scope) -> bool {
+        let of = self.scopes.get(scope);
+        of.is_some_and(|of| of.leaves.is_empty() && of.provisioned.is_none())
+    }
+
+    /// The key that wraps new branch keys: the active one of this scope in the default slot, if the scope was read.
+    ///
+    /// # Errors
+    /// What is wrong with the scope, if it cannot be believed.
+    pub(crate) fn active_parent(&self, scope: &Scope) -> Result<Option<Arc<KeyRecord>>> {
+        let of = match (self.scopes.get(scope), self.parents.get(scope)) {
+            (Some(of), _) | (None, Some(Ok(of))) => of,
+            (None, Some(Err(error))) => return Err(error.copy()),
+            (None, None) => return Ok(None),
+        };
+        let mut keys = of.keys.iter();
+        let active = keys.find(|key| key.state == State::Active && key.slot == Slot::default());
+        Ok(active.cloned())
+    }
+
+    /// Adds what the inventory returned when the first key of a scope was provisioned, if it is believed.
+    ///
+    /// # Errors
+    /// As for a row that was read.
+    pub(crate) fn with_provisioned(&mut self, scope: &Scope, row: &Row) -> Result<()> {
+        if row.scope != *scope {
+            return Err(invalid(format!(
+                "the first key of scope {scope} is of scope {}",
+                row.scope
+            )));
+        }
+        let Some(mut of) = self.scopes.get(scope).cloned() else {
+            return Err(invalid(format!("scope {scope} was not read")));
+        };
+        of.add_provisioned(scope, &[row], &self.head, &self.settings)?;
+        for key in &of.keys {
+            provisioned::check_parent(key, self.parent(key)?)?;
+        }
+        self.scopes.insert(scope.clone(), of);
+        Ok(())
+    }
+
     /// Returns whether this is a key that a provisioner has made, and that no administrator has taken over.
     #[must_use]
     pub fn is_provisioned(&self, key: RecordId) -> bool {

@@ -35,21 +35,21 @@ pub struct ExplainedWrap {
 }
 
 impl ExplainedWrap {
-    /// `record` is the newest of the keys that may have made the wrap, and `facts` is what all of them have.
+    /// `record` is the newest of the keys that may have made the wrap, with its state or the worse one of its parent, and `facts` is what all of them have.
     pub(in crate::ring) fn new(
         demands: &Requirements,
         index: usize,
         (kek, algorithm): (KekRef, WrapAlgorithm),
-        record: Option<&KeyRecord>,
+        record: Option<(&KeyRecord, State)>,
         facts: &Facts,
     ) -> Self {
         Self {
             index,
             kek,
             algorithm,
-            key: record.map(|key| key.id),
-            slot: record.map(|key| key.slot.clone()),
-            state: record.map(|key| key.state),
+            key: record.map(|(key, _)| key.id),
+            slot: record.map(|(key, _)| key.slot.clone()),
+            state: record.map(|(_, state)| state),
             class: facts.class,
             protection: facts.protection,
             unmet: demands.unmet_by_opening(std::slice::from_ref(facts)),

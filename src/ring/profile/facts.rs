@@ -15,7 +15,7 @@ pub(in crate::ring) struct Facts {
     pub(super) protection: Protection,
     pub(super) slot: Option<Slot>,
     /// `None` if nobody knows.
-    pub(super) was_compromised: Option<bool>,
+    pub(in crate::ring) was_compromised: Option<bool>,
 }
 
 impl Facts {
@@ -25,7 +25,11 @@ impl Facts {
         Self {
             name: format!("key {}", key.id),
             kek: Some(format!("{}\0{}", provenance.provider, provenance.id)),
-            class: key.wrap_algorithm().class(),
+            // A branch key is as strong as the wrap that it is kept under.
+            class: match &key.branch {
+                Some(branch) => branch.wrapped.wrap_algorithm().class(),
+                None => key.wrap_algorithm().class(),
+            },
             protection: key.protection,
             slot: Some(key.slot.clone()),
             was_compromised: Some(was_compromised(key)),

@@ -16,7 +16,7 @@ use super::{RecordId, Scope, Slot, State, Time};
 use crate::envelope::KekRef;
 use crate::value::error::{Error, ErrorKind, Result};
 
-pub(crate) use branch::{ALGORITHM as BRANCH_ALGORITHM, PROVIDER as BRANCH};
+pub(crate) use branch::ALGORITHM as BRANCH_ALGORITHM;
 pub use branch::{Branch, WrappedKey};
 pub use intent::{Intent, IntentStep};
 pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::core::{Core, READ};
+use super::key::Key;
 use super::keys::ScopeKeys;
 use crate::key::{KeyManager, Purpose, Request};
 use crate::message::Pulse;
 use crate::ring::inventory::{Heartbeat, MAX_PROBED};
-use crate::ring::{KeyRecord, NamedReader, RecordId, Scope, Time};
+use crate::ring::{NamedReader, RecordId, Scope, Time};
 use crate::runtime::{Monotonic, with_timeout};
 use crate::value::context::EncryptionContext;
 use crate::value::entropy;
@@ -113,11 +114,7 @@ impl Core {
 
     /// The pending keys of scopes that nobody has asked for yet, if the settings say that this reader serves them: a promotion
     /// there waits for it all the same.
-    async fn pending_elsewhere(
-        &self,
-        reader: &str,
-        begun: Monotonic,
-    ) -> Vec<(Arc<ScopeKeys>, Arc<KeyRecord>)> {
+    async fn pending_elsewhere(&self, reader: &str, begun: Monotonic) -> Vec<(Arc<ScopeKeys>, Arc<Key>)> {
         let settings = self.settings();
         let Some(named) = settings.readers.iter().find(|named| named.name == reader) else {
             return Vec::new();
@@ -178,7 +175,7 @@ impl Core {
     }
 
     /// Wraps a DEK that nobody uses under a pending key, and unwraps it.
-    async fn probe(&self, keys: &ScopeKeys, key: &Arc<KeyRecord>) -> Result<()> {
+    async fn probe(&self, keys: &ScopeKeys, key: &Arc<Key>) -> Result<()> {
         let ring = self.trust.ring().to_string();
         let context = EncryptionContext::new([("waxseal-ring", ring.as_str()), ("purpose", "probe")])?;
         let request = Request::new(&context)

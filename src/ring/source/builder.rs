@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::KeyRing;
+use super::branches::Branches;
 use super::core::{Core, READ};
 use super::managers::Managers;
 use super::watch::Watcher;
@@ -17,6 +18,9 @@ use crate::value::error::{Error, Result};
 
 /// How many scopes are kept, unless said otherwise.
 const SCOPES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+/// How many branch keys are kept open, unless said otherwise.
+const BRANCH_KEYS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// What a ring was told.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Options {
     pub(super) stream_age: Option<Duration>,
     pub(super) profiles: Option<Arc<Profiles>>,
     pub(super) otherwise: Option<Scope>,
+    pub(super) provisioner: Option<Arc<Authority>>,
+    branch_keys: NonZeroUsize,
 }
 
 impl Options {
@@ -68,6 +74,8 @@ impl Builder {
                 stream_age: None,
                 profiles: None,
                 otherwise: None,
+                provisioner: None,
+                branch_keys: BRANCH_KEYS,
             },
         }
     }
@@ -152,6 +160,27 @@ impl Builder {
         self
     }
 
+    /// Makes the first key of a scope when something is sealed in it for the first time: a branch key, wrapped under the key of a wider scope, and signed
+    /// by this private half of a provisioner. The ring's settings must list its public half ([`Settings::provision`]), and name the wider scope. By default
+    /// a scope without keys is `NoKeyForScope`.
+    ///
+    /// Processes that meet a scope at the same time make one key. A scope that has ever had a key gets none in this way, whatever became of that one.
+    /// Nothing is made to open or to re-wrap.
+    ///
+    /// Until an administrator's [tick](crate::ring::RingAdmin::tick) takes a new key over, nothing but the inventory says that it exists: if the inventory loses the row,
+    /// what was sealed under it is lost, and nobody notices. Keep backups, and let ticks come often.
+    pub fn provisioner(mut self, key: impl Into<Arc<Authority>>) -> Self {
+        self.options.provisioner = Some(key.into());
+        self
+    }
+
+    /// Keeps this many branch keys open: those that were not used for longest go first, and are wiped. 10,000 by default. One that is used again, or is older than
+    /// the `lease_age` of the settings, is unwrapped again: one call of the KMS.
+    pub fn branch_keys(mut self, at_most: NonZeroUsize) -> Self {
+        self.options.branch_keys = at_most;
+        self
+    }
+
     /// Reads the ring's head and settings, and begins to watch the inventory.
     ///
     /// # Errors
@@ -195,7 +224,8 @@ impl Builder {
             )));
         }
         let watches = self.options.watches;
-        let managers = Managers::new(self.backends, Arc::clone(&runtime));
+        let branches = Branches::new(self.trust.ring(), Arc::clone(&runtime), self.options.branch_keys);
+        let managers = Managers::new(self.backends, Arc::clone(&runtime), branches);
         let core = Core::new(self.trust, self.inventory, managers, self.options, &view, begun)?;
         let core = Arc::new(core);
         if watches {

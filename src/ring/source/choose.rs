@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::core::Core;
+use super::key::Key;
 use super::keys::ScopeKeys;
-use super::manager::{Closed, RingKey};
+use super::manager::{Closed, Named, RingKey};
 use crate::envelope::WrapSection;
 use crate::key::{Purpose, Request};
 use crate::message::Pulse;
-use crate::ring::KeyRecord;
 use crate::ring::profile::Requirements;
 use crate::runtime::Monotonic;
 use crate::source::{AnyOf, Currency, DekLease, DekSource};
@@ -16,11 +16,11 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 impl Core {
     /// A key to wrap with, pinned to its version.
-    pub(super) async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<KeyRecord>) -> Result<RingKey> {
+    pub(super) async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<Key>) -> Result<RingKey> {
         let kek = keys
             .kek_of(key)
             .ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
-        let manager = self.managers.of(&key.provenance).await?;
+        let manager = self.managers.of(key).await?;
         Ok(RingKey::open(Arc::clone(kek), Arc::clone(key), manager))
     }
 
@@ -57,7 +57,7 @@ impl Core {
             any_of = match (refused, kek.opener(Purpose::Open)) {
                 (None, Some(key)) => {
                     let (kek, key) = (Arc::clone(kek), Arc::clone(key));
-                    any_of.open_with(match self.managers.at_hand(&key.provenance) {
+                    any_of.open_with(match self.managers.at_hand(&key) {
                         Some(manager) => RingKey::open(kek, key, manager),
                         None => RingKey::later(kek, key, Arc::clone(&self.managers)),
                     })
@@ -98,7 +98,9 @@ impl Core {
                 None => {
                     let error = kek.refusal();
                     let manager = match kek.keys.last() {
-                        Some(key) => self.managers.of(&key.provenance).await.ok(),
+                        // Its id is unique, and its parent need not be asked to know that.
+                        Some(key) if key.branch.is_some() => Some(Named::of(key)),
+                        Some(key) => self.managers.of(key).await.ok(),
                         None => None,
                     };
                     any_of.open_with(Closed::new(kek, error, manager))
@@ -146,7 +148,7 @@ impl Core {
             let Some(key) = key.copied().or_else(|| kek.keys.last()) else {
                 continue;
             };
-            let Some(manager) = self.managers.at_hand(&key.provenance) else {
+            let Some(manager) = self.managers.at_hand(key) else {
                 return Currency::Unknown;
             };
             let ring_key = RingKey::open(Arc::clone(kek), Arc::clone(key), manager);

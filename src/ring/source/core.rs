@@ -52,7 +52,8 @@ pub(super) struct Core {
     generation: u64,
     first_settings: Arc<Settings>,
     state: Mutex<State>,
-    loads: Single<Scope, ()>,
+    /// By the scope, and whether its first key is made if it has none.
+    loads: Single<(Scope, bool), ()>,
     checks: Single<(), ()>,
     pub(super) watcher: OnceLock<Watcher>,
 }
@@ -91,6 +92,7 @@ impl Core {
             failed: None,
             attempted: begun,
         };
+        managers.set_age(view.settings().lease_age.at_most());
         Ok(Self {
             process: process_name()?,
             probes: Probes::default(),
@@ -181,7 +183,9 @@ impl Core {
         }
         let (revision, confirmed) = (state.mark.revision, state.confirmed);
         let max_stale = need.max_stale(&state.settings, state.behind);
-        match state.absent.get(scope) {
+        // A provisioner makes no revision.
+        let is_closed = state.settings.provisions().is_none();
+        match state.absent.get(scope).filter(|_| is_closed) {
             Some((of, read)) if *of == revision && now < (*read).max(confirmed) + max_stale => {
                 Err(no_key(scope))
             }
@@ -221,7 +225,9 @@ impl Core {
             let left = request
                 .deadline()
                 .map(|deadline| deadline.0.saturating_sub(self.runtime.now().0));
-            let read = with_timeout(&*self.runtime, left, self.load(&scope)).await;
+            // What is sealed needs a key; what is opened has one, or none can open it.
+            let first = need == Need::Seal && wraps.is_none();
+            let read = with_timeout(&*self.runtime, left, self.load(&scope, first)).await;
             read.map_err(|error| self.stale(&scope, error))?;
         }
         Err(Error::new(ErrorKind::InventoryStale)
@@ -241,8 +247,9 @@ impl Core {
             .with_source(error)
     }
 
-    /// Reads the keys of a scope now.
-    async fn load(self: &Arc<Self>, scope: &Scope) -> Result<()> {
+    /// Reads the keys of a scope now. Makes the first one, if it may.
+    async fn load(self: &Arc<Self>, scope: &Scope, first: bool) -> Result<()> {
+        let first = first && self.options.provisioner.is_some();
         {
             let state = self.lock();
             // Whoever watches notices when it comes back; until then nobody waits for it.
@@ -260,6 +267,11 @@ impl Core {
                 match core.read(&scopes).await {
                     Ok(view) => {
                         core.note(None);
+                        let [scope] = &scopes;
+                        let view = match first {
+                            true => core.provision(view, scope).await?,
+                            false => view,
+                        };
                         core.publish(&view, &scopes, begun);
                         Ok(())
                     }
@@ -275,7 +287,7 @@ impl Core {
             };
             Box::pin(work) as _
         };
-        self.loads.join(scope, work).await
+        self.loads.join(&(scope.clone(), first), work).await
     }
 
     /// Compares what is known with the inventory, and reads again what has changed.
@@ -292,6 +304,7 @@ impl Core {
     }
 
     async fn look(&self) -> Result<()> {
+        self.managers.branches.sweep();
         let looked = self.look_at_all().await;
         self.note(looked.as_ref().err());
         looked
@@ -407,6 +420,7 @@ impl Core {
                 }
                 state.settings = Arc::clone(&settings);
                 state.mark = view.mark();
+                self.managers.set_age(settings.lease_age.at_most());
             }
             for scope in scopes {
                 state.publish(view, scope, begun, &mut changes);
@@ -440,6 +454,7 @@ impl Core {
             .flat_map(|(scope, changes)| changes.end.iter().map(move |ended| (scope, ended)))
         {
             tracing::info!(%scope, kek = %ended.kek, "a key of the ring unwraps no more");
+            self.managers.branches.end(ended.key);
             if ended.any_version {
                 self.leases.end_kek(&ended.kek);
             } else {

@@ -1,14 +1,15 @@
 //! The keys of one scope at one revision, and what their states permit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::key::Key;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
 use crate::key::Purpose;
 use crate::message::Pulse;
-use crate::ring::{KeyRecord, RewrappedFrom, Scope, Slot, State, View};
+use crate::ring::{RecordId, Scope, Slot, State, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The keys of one scope, as a verified view showed them.
@@ -20,6 +21,8 @@ pub(super) struct ScopeKeys {
     slots: Vec<SlotKeys>,
     /// Whether the scope has no key and never had one.
     pub(super) is_vacant: bool,
+    /// The scopes of the keys that its branch keys are wrapped under: what changes there changes this one.
+    pub(super) parents: BTreeSet<Scope>,
     /// Stops if it is not known for too long that these are still the keys: for sealing, and for opening.
     pub(super) seals: Pulse,
     pub(super) opens: Pulse,
@@ -28,7 +31,7 @@ pub(super) struct ScopeKeys {
 /// One KEK, and the keys of the scope that are versions of it.
 #[derive(Debug)]
 pub(super) struct Kek {
-    pub(super) keys: Vec<Arc<KeyRecord>>,
+    pub(super) keys: Vec<Arc<Key>>,
 }
 
 /// What wraps in one slot.
@@ -36,17 +39,20 @@ pub(super) struct Kek {
 struct SlotKeys {
     slot: Slot,
     /// `None` if the slot lost its key and nothing followed.
-    active: Option<Arc<KeyRecord>>,
-    canaries: Vec<Arc<KeyRecord>>,
+    active: Option<Arc<Key>>,
+    canaries: Vec<Arc<Key>>,
 }
 
 impl ScopeKeys {
     pub(super) fn new(view: &View, scope: &Scope, seals: Pulse, opens: Pulse) -> Self {
         // What was taken back is no key of the ring any more; its KEK may be registered again.
         let keys = view.keys(scope).iter().filter(|key| !key.taken_back);
+        let keys: Vec<Arc<Key>> = keys.map(|key| Arc::new(Key::new(view, key))).collect();
+        let parents = keys.iter().filter_map(|key| key.branch.as_ref());
+        let parents = parents.map(|branch| branch.parent_scope.clone()).collect();
         let mut keks: Vec<Kek> = Vec::new();
-        let mut slots: BTreeMap<&Slot, Vec<&Arc<KeyRecord>>> = BTreeMap::new();
-        for key in keys {
+        let mut slots: BTreeMap<&Slot, Vec<&Arc<Key>>> = BTreeMap::new();
+        for key in &keys {
             slots.entry(&key.slot).or_default().push(key);
             let is_its = |kek: &&mut Kek| kek.is_of(key);
             match keks.iter_mut().find(is_its) {
@@ -67,6 +73,7 @@ impl ScopeKeys {
             keks: keks.into_iter().map(Arc::new).collect(),
             slots,
             is_vacant: view.is_vacant(scope),
+            parents,
             seals,
             opens,
         }
@@ -103,6 +110,7 @@ impl ScopeKeys {
                 self.slots.clone()
             },
             is_vacant: self.is_vacant,
+            parents: self.parents.union(&wider.parents).cloned().collect(),
             seals: self.seals.with(&wider.seals),
             opens: self.opens.with(&wider.opens),
         }
@@ -112,12 +120,12 @@ impl ScopeKeys {
         self.keks.is_empty()
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+    fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keks.iter().flat_map(|kek| &kek.keys)
     }
 
     /// The keys that wait to become active.
-    pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys().filter(|key| key.state == State::Pending)
     }
 
@@ -125,7 +133,7 @@ impl ScopeKeys {
     ///
     /// # Errors
     /// `NoKeyForScope` if there is none, or a slot has lost its own.
-    pub(super) fn to_wrap(&self, digest: &[u8; 32]) -> Result<Vec<&Arc<KeyRecord>>> {
+    pub(super) fn to_wrap(&self, digest: &[u8; 32]) -> Result<Vec<&Arc<Key>>> {
         if self.slots.is_empty() {
             return Err(Error::new(ErrorKind::NoKeyForScope)
                 .with_detail(format!("no key of scope {} is active", self.scope)));
@@ -153,7 +161,7 @@ impl ScopeKeys {
     }
 
     /// The KEK that a key is a version of.
-    pub(super) fn kek_of(&self, key: &KeyRecord) -> Option<&Arc<Kek>> {
+    pub(super) fn kek_of(&self, key: &Key) -> Option<&Arc<Kek>> {
         self.keks.iter().find(|kek| kek.is_of(key))
     }
 
@@ -163,7 +171,7 @@ impl ScopeKeys {
             let slots = keys.slots.iter();
             slots
                 .map(|slot| {
-                    let share = |key: &Arc<KeyRecord>| (key.id, key.canary.map(|canary| canary.percent));
+                    let share = |key: &Arc<Key>| (key.id, key.canary.map(|canary| canary.percent));
                     let canaries: Vec<_> = slot.canaries.iter().map(share).collect();
                     let active = slot.active.as_ref().map(|key| (key.id, key.provenance.clone()));
                     (slot.slot.clone(), active, canaries)
@@ -185,21 +193,23 @@ impl ScopeKeys {
             if was_revoked {
                 // Whatever it was before, and whatever it has become: what names another version may be under it.
                 changes.end.push(Ended {
+                    key: key.id,
                     kek: to_kek(key),
                     any_version: true,
                 });
                 continue;
             }
-            if !key.state.row().unwraps {
+            if !key.unwraps() {
                 continue;
             }
-            if now.is_some_and(|now| now.state.row().unwraps && now.provenance == key.provenance) {
+            if now.is_some_and(|now| now.unwraps() && now.provenance == key.provenance) {
                 continue;
             }
             // Retired, all versions but this one go on. A version that an envelope names is a claim, so nobody who
             // may have the key is let off by one.
             let is_orderly = now.is_some_and(|now| now.state == State::Retired);
             changes.end.push(Ended {
+                key: key.id,
                 kek: to_kek(key),
                 any_version: !is_orderly,
             });
@@ -219,25 +229,26 @@ pub(super) struct Changes {
 
 #[derive(Debug)]
 pub(super) struct Ended {
+    pub(super) key: RecordId,
     pub(super) kek: KekRef,
     pub(super) any_version: bool,
 }
 
-pub(super) fn to_kek(key: &KeyRecord) -> KekRef {
+pub(super) fn to_kek(key: &Key) -> KekRef {
     let provenance = &key.provenance;
     KekRef::trusted(&provenance.provider, &provenance.id, &provenance.version)
 }
 
 impl SlotKeys {
     /// `None` if the slot demands no wrap: none of its keys was ever active, or it was closed.
-    fn new(slot: &Slot, keys: &[&Arc<KeyRecord>]) -> Option<Self> {
+    fn new(slot: &Slot, keys: &[&Arc<Key>]) -> Option<Self> {
         let active = keys.iter().find(|key| key.state == State::Active);
         let last = keys.iter().filter(|key| key.activated.is_some());
         let last = last.max_by_key(|key| (key.activated, key.id));
         if active.is_none() && last.is_none_or(|last| was_closed(last)) {
             return None;
         }
-        let is_canary = |key: &&&Arc<KeyRecord>| key.state == State::Pending && key.canary.is_some();
+        let is_canary = |key: &&&Arc<Key>| key.state == State::Pending && key.canary.is_some();
         Some(Self {
             slot: slot.clone(),
             active: active.map(|key| Arc::clone(key)),
@@ -247,7 +258,7 @@ impl SlotKeys {
 }
 
 /// Whether the last key of a slot went out of use because the slot was closed, and not because it was lost.
-fn was_closed(key: &KeyRecord) -> bool {
+fn was_closed(key: &Key) -> bool {
     let mut history = key.history.iter().rev();
     let left = history.find(|entry| entry.from == Some(State::Active) && entry.to != State::Active);
     left.is_some_and(|entry| entry.to == State::Retired)
@@ -255,7 +266,7 @@ fn was_closed(key: &KeyRecord) -> bool {
 
 /// Whether a pending key wraps in a context with this digest: the same answer in each process, and another share of the
 /// contexts for each key.
-fn wraps_as_canary(key: &KeyRecord, digest: &[u8; 32]) -> bool {
+fn wraps_as_canary(key: &Key, digest: &[u8; 32]) -> bool {
     let Some(canary) = key.canary else { return false };
     let mut hash = Sha256::new();
     hash.update(b"waxseal ring canary v1\0");
@@ -270,7 +281,7 @@ fn wraps_as_canary(key: &KeyRecord, digest: &[u8; 32]) -> bool {
 
 impl Kek {
     /// Whether a key is a version of this KEK.
-    pub(super) fn is_of(&self, key: &KeyRecord) -> bool {
+    pub(super) fn is_of(&self, key: &Key) -> bool {
         self.keys.first().is_some_and(|first| {
             let (one, other) = (&first.provenance, &key.provenance);
             one.uri == other.uri && one.provider == other.provider && one.id == other.id
@@ -299,7 +310,7 @@ impl Kek {
     }
 
     /// The keys that a version is. One without a version is every version: its backend does not tell them apart.
-    pub(super) fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
+    pub(super) fn versions<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<Key>> {
         self.keys.iter().filter(move |key| {
             let of = &key.provenance;
             of.is_whole() || of.version == version
@@ -311,7 +322,7 @@ impl Kek {
     /// # Errors
     /// `KeyRetired`, `KeyRevoked` or `KeyDestroyed` by its state; `NoUsableKey` if the ring does not have it.
     pub(super) fn verdict(&self, version: &str, purpose: Purpose) -> Result<()> {
-        let refused = |key: &&Arc<KeyRecord>| !permits(key.state, purpose);
+        let refused = |key: &&Arc<Key>| !key.permits(purpose);
         if version.is_empty() {
             let mut keys = self.keys.iter();
             return match keys
@@ -320,7 +331,7 @@ impl Kek {
                 .then(|| keys.next())
                 .flatten()
             {
-                Some(key) => Err(refusal(key)),
+                Some(key) => Err(key.refusal()),
                 None => Ok(()),
             };
         }
@@ -328,7 +339,7 @@ impl Kek {
             return Err(unknown_version());
         }
         match self.versions(version).find(refused) {
-            Some(key) => Err(refusal(key)),
+            Some(key) => Err(key.refusal()),
             None => Ok(()),
         }
     }
@@ -343,15 +354,15 @@ impl Kek {
         if keys.peek().is_none() {
             return Err(unknown_version());
         }
-        match keys.find(|key| !permits(key.state, purpose)) {
-            Some(key) => Err(refusal(key)),
+        match keys.find(|key| !key.permits(purpose)) {
+            Some(key) => Err(key.refusal()),
             None => Ok(()),
         }
     }
 
     /// The key through which all of its versions are reached, if any may unwrap for this: the one that wraps, or the newest.
-    pub(super) fn opener(&self, purpose: Purpose) -> Option<&Arc<KeyRecord>> {
-        let usable = self.keys.iter().filter(|key| permits(key.state, purpose));
+    pub(super) fn opener(&self, purpose: Purpose) -> Option<&Arc<Key>> {
+        let usable = self.keys.iter().filter(|key| key.permits(purpose));
         usable.max_by_key(|key| (key.state == State::Active, key.id))
     }
 
@@ -366,41 +377,11 @@ impl Kek {
         self.keys
             .iter()
             .max_by_key(|key| key.id)
-            .map_or_else(|| Error::new(ErrorKind::NoUsableKey), |key| refusal(key))
+            .map_or_else(|| Error::new(ErrorKind::NoUsableKey), |key| key.refusal())
     }
 }
 
 fn unknown_version() -> Error {
     Error::new(ErrorKind::NoUsableKey)
         .with_detail("the ring does not have the version of the key that it is wrapped under")
-}
-
-fn permits(state: State, purpose: Purpose) -> bool {
-    let row = state.row();
-    match purpose {
-        // An approval is no part of a request yet.
-        Purpose::Rewrap => row.rewrapped_from == RewrappedFrom::Yes,
-        _ => row.unwraps,
-    }
-}
-
-/// The error of a key whose state does not let it unwrap.
-fn refusal(key: &KeyRecord) -> Error {
-    let kind = match key.state {
-        State::Compromised => ErrorKind::KeyRevoked,
-        State::Destroying | State::Destroyed => ErrorKind::KeyDestroyed,
-        _ => ErrorKind::KeyRetired,
-    };
-    let what_then = match key.state {
-        State::Compromised => {
-            ", for good: it cannot be reinstated, and a re-wrap out of it takes a signed approval, which this version does not accept yet"
-        }
-        _ => "",
-    };
-    Error::new(kind)
-        .with_provider(key.provenance.provider.clone())
-        .with_detail(format!(
-            "the key {} of scope {} is {}{what_then}",
-            key.id, key.scope, key.state
-        ))
 }

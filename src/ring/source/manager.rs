@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::key::Key;
 use super::keys::{Kek, to_kek};
 use super::managers::Managers;
-use crate::envelope::{WrapRef, WrappedDek};
+use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::key::{self, Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions};
-use crate::ring::KeyRecord;
+use crate::ring::record::BRANCH_ALGORITHM;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
 
@@ -16,7 +17,7 @@ use crate::value::secret::Dek;
 #[derive(Debug)]
 pub(super) struct RingKey {
     kek: Arc<Kek>,
-    key: Arc<KeyRecord>,
+    key: Arc<Key>,
     reach: Reach,
 }
 
@@ -31,13 +32,13 @@ enum Reach {
 
 impl RingKey {
     /// `manager` is pinned to `key`, one of the KEK's.
-    pub(super) fn open(kek: Arc<Kek>, key: Arc<KeyRecord>, manager: Arc<dyn KeyManager>) -> Self {
+    pub(super) fn open(kek: Arc<Kek>, key: Arc<Key>, manager: Arc<dyn KeyManager>) -> Self {
         let reach = Reach::Open(manager);
         Self { kek, key, reach }
     }
 
     /// Only to unwrap: what it recognizes goes by what the record says.
-    pub(super) fn later(kek: Arc<Kek>, key: Arc<KeyRecord>, managers: Arc<Managers>) -> Self {
+    pub(super) fn later(kek: Arc<Kek>, key: Arc<Key>, managers: Arc<Managers>) -> Self {
         let reach = Reach::Later(managers);
         Self { kek, key, reach }
     }
@@ -52,7 +53,7 @@ impl RingKey {
     async fn manager(&self) -> Result<Arc<dyn KeyManager>> {
         match &self.reach {
             Reach::Open(manager) => Ok(Arc::clone(manager)),
-            Reach::Later(managers) => managers.of(&self.key.provenance).await,
+            Reach::Later(managers) => managers.of(&self.key).await,
         }
     }
 
@@ -219,5 +220,38 @@ impl KeyManager for Closed {
         // The state of the very key that it names, if it names one.
         self.kek.verdict(wrapped.kek_version, request.purpose())?;
         Err(self.error.copy())
+    }
+}
+
+/// A branch key that nobody opens: it knows its stanzas, and is asked nothing else.
+#[derive(Debug)]
+pub(super) struct Named(KekRef);
+
+impl Named {
+    pub(super) fn of(key: &Key) -> Arc<dyn KeyManager> {
+        Arc::new(Self(to_kek(key)))
+    }
+}
+
+#[async_trait]
+impl KeyManager for Named {
+    fn provider(&self) -> &str {
+        self.0.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(BRANCH_ALGORITHM, Binds::Aad).local()
+    }
+
+    fn recognizes(&self, wrapped: WrapRef<'_>) -> Recognition {
+        Recognition::by_id(wrapped, BRANCH_ALGORITHM, self.provider(), self.0.id())
+    }
+
+    async fn wrap(&self, _: &Dek, _: &Request<'_>) -> Result<WrappedDek> {
+        Err(Error::new(ErrorKind::NoUsableKey))
+    }
+
+    async fn unwrap(&self, wrapped: WrapRef<'_>, _: &Request<'_>) -> Result<Unwrapped> {
+        Err(key::not_recognized(&wrapped))
     }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use super::branches::Branches;
+use super::key::Key;
 use super::single::Single;
 use crate::key::KeyManager;
-use crate::ring::{Backends, Provenance};
+use crate::ring::{Backends, KeyRecord, Provenance};
 use crate::runtime::{Runtime, with_timeout};
 use crate::value::error::Result;
 
@@ -17,7 +19,7 @@ use crate::value::error::Result;
 const MOST: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// How long opening one may take.
-const OPENING: Duration = Duration::from_secs(30);
+pub(super) const OPENING: Duration = Duration::from_secs(30);
 
 /// Opens KEKs when they are first used, each once at a time, and keeps them.
 pub(super) struct Managers {
@@ -25,29 +27,57 @@ pub(super) struct Managers {
     runtime: Arc<dyn Runtime>,
     open: Arc<Mutex<LruCache<Provenance, Arc<dyn KeyManager>>>>,
     opening: Single<Provenance, Arc<dyn KeyManager>>,
+    pub(super) branches: Branches,
+    /// For how long a branch key is kept, by the newest settings.
+    age: Mutex<Duration>,
 }
 
 impl Managers {
-    pub(super) fn new(backends: Arc<dyn Backends>, runtime: Arc<dyn Runtime>) -> Self {
+    pub(super) fn new(backends: Arc<dyn Backends>, runtime: Arc<dyn Runtime>, branches: Branches) -> Self {
         Self {
             backends,
+            branches,
+            age: Mutex::default(),
             runtime,
             open: Arc::new(Mutex::new(LruCache::new(MOST))),
             opening: Single::default(),
         }
     }
 
-    /// The manager of a KEK, if it is open.
-    pub(super) fn at_hand(&self, provenance: &Provenance) -> Option<Arc<dyn KeyManager>> {
-        lock(&self.open).get(provenance).cloned()
+    /// Keeps branch keys for so long, from now on.
+    pub(super) fn set_age(&self, age: Duration) {
+        *lock(&self.age) = age;
     }
 
-    /// The manager of a KEK, pinned to its version.
+    /// The manager of a key, if it is open.
+    pub(super) fn at_hand(&self, key: &Key) -> Option<Arc<dyn KeyManager>> {
+        match key.branch {
+            Some(_) => self.branches.at_hand(key.id),
+            None => lock(&self.open).get(&key.provenance).cloned(),
+        }
+    }
+
+    /// The manager of a key, pinned to its version. A branch key is unwrapped by its parent for that, if it is not open.
     ///
     /// # Errors
-    /// Those of [`Backends::key`]; `TimedOut`.
-    pub(super) async fn of(&self, provenance: &Provenance) -> Result<Arc<dyn KeyManager>> {
-        if let Some(manager) = self.at_hand(provenance) {
+    /// Those of [`Backends::key`]; `TimedOut`; for a branch key those of its parent, and `InventoryInvalid` if the ring does not have that one.
+    pub(super) async fn of(&self, key: &Key) -> Result<Arc<dyn KeyManager>> {
+        if let Some(manager) = self.at_hand(key) {
+            return Ok(manager);
+        }
+        let (record, parent) = key.records()?;
+        let Some(parent) = parent else {
+            return self.of_record(record).await;
+        };
+        let manager = self.of_record(parent).await?;
+        let age = *lock(&self.age);
+        self.branches.of(record, (parent, manager), age).await
+    }
+
+    /// The manager of a KEK that a backend keeps, pinned to its version.
+    pub(super) async fn of_record(&self, key: &KeyRecord) -> Result<Arc<dyn KeyManager>> {
+        let provenance = &key.provenance;
+        if let Some(manager) = lock(&self.open).get(provenance).cloned() {
             return Ok(manager);
         }
         let work = || {
@@ -66,7 +96,7 @@ impl Managers {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is one call of the map: nothing is half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -76,6 +106,7 @@ impl fmt::Debug for Managers {
         f.debug_struct("Managers")
             .field("backends", &self.backends)
             .field("open", &lock(&self.open).len())
+            .field("branch_keys", &self.branches.count())
             .finish_non_exhaustive()
     }
 }

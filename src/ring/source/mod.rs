@@ -1,14 +1,17 @@
 //! The key ring as a source of data keys.
 
 mod beat;
+mod branches;
 mod builder;
 mod choose;
 mod core;
+mod key;
 mod keys;
 mod manager;
 mod managers;
 mod otherwise;
 mod profiled;
+mod provision;
 mod settle;
 mod single;
 mod state;
@@ -69,6 +72,9 @@ use crate::value::error::{Error, Result};
 /// opens for `max_stale_open`; then it returns `InventoryStale`, and leases end, until the inventory is back. If what
 /// it reads does not verify, it goes on in the same way with what it has verified before, and [`status`](Self::status) tells.
 ///
+/// *Branch keys* are kept in the ring, wrapped under a key of a wider scope, and opened in the memory of this process: one call of that key's KMS for each branch key and
+/// [`lease_age`](Settings::lease_age), however many ask. What happens to the wider key happens to them: if it is retired, revoked or destroyed, they do not open either.
+///
 /// *Leases* end at the `lease_age` of the settings, handles and caches included, and streams that were begun under them at most
 /// `stream_age` later, whatever a sealer was told.
 ///
@@ -97,6 +103,8 @@ pub struct Status {
     pub bad_scopes: Vec<(Scope, Error)>,
     /// How many scopes are kept.
     pub scopes: usize,
+    /// How many branch keys are open in the memory of this process.
+    pub branch_keys: usize,
 }
 
 impl KeyRing {
@@ -222,6 +230,7 @@ impl KeyRing {
             problem: known.failed,
             bad_scopes: known.bad,
             scopes: known.scopes,
+            branch_keys: self.0.managers.branches.count(),
         })
     }
 }

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use super::core::Core;
+use super::key::Key;
 use super::keys::{Kek, ScopeKeys};
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
 use crate::key::Request;
-use crate::ring::KeyRecord;
-use crate::ring::profile::{
-    CONTEXT, ExplainedWrap, Explanation, Facts, Requirements, Rewrap, was_compromised,
-};
+use crate::ring::profile::{CONTEXT, ExplainedWrap, Explanation, Facts, Requirements, Rewrap};
 use crate::source::{DekLease, Fate, Rewrapped, Unmet};
 use crate::value::error::{Error, Result};
 
@@ -77,7 +75,7 @@ impl Kek {
     pub(super) fn refused_by(&self, demands: &Requirements) -> Option<Error> {
         let mut unmet = Vec::new();
         for key in self.keys.iter().filter(|key| key.unwraps()) {
-            let of_key = demands.unmet_by_opening(&[Facts::of_record(key)]);
+            let of_key = demands.unmet_by_opening(&[key.facts()]);
             if of_key.is_empty() {
                 return None;
             }
@@ -91,11 +89,11 @@ impl ScopeKeys {
     /// The keys that wrap for a request.
     fn made(&self, request: &Request<'_>) -> Result<Vec<Facts>> {
         let keys = self.to_wrap(request.context().digest())?;
-        Ok(keys.into_iter().map(|key| Facts::of_record(key)).collect())
+        Ok(keys.into_iter().map(|key| key.facts()).collect())
     }
 
     /// The keys that a stanza may be under, by what it names.
-    fn named_by<'k>(&'k self, stanza: WrapRef<'k>) -> impl Iterator<Item = &'k Arc<KeyRecord>> {
+    fn named_by<'k>(&'k self, stanza: WrapRef<'k>) -> impl Iterator<Item = &'k Arc<Key>> {
         let keks = self.keks.iter().filter(move |kek| kek.may_have_wrapped(stanza));
         keks.flat_map(move |kek| {
             let is_any = stanza.kek_version.is_empty();
@@ -106,13 +104,13 @@ impl ScopeKeys {
     }
 
     fn is_exposed(&self, stanza: WrapRef<'_>) -> bool {
-        self.named_by(stanza).any(|key| was_compromised(key))
+        self.named_by(stanza).any(|key| key.was_compromised())
     }
 
     fn named(&self, wraps: WrapSection<'_>) -> Vec<Facts> {
         let mut named = Vec::new();
         for stanza in wraps.stanzas() {
-            named.extend(self.named_by(stanza).map(|key| Facts::of_record(key)));
+            named.extend(self.named_by(stanza).map(|key| key.facts()));
         }
         named
     }
@@ -127,7 +125,7 @@ impl ScopeKeys {
             let version = key.provenance.version.as_str();
             by.version().is_empty() || version.is_empty() || version == by.version()
         });
-        Facts::merged(keys.map(|key| Facts::of_record(key)))
+        Facts::merged(keys.map(|key| key.facts()))
     }
 
     /// The stanzas that no key of the scope has made, and that a re-wrap therefore keeps.
@@ -216,10 +214,13 @@ impl ScopeKeys {
         let (mut explained, mut section) = (Vec::new(), Vec::new());
         for (index, stanza) in wraps.stanzas().enumerate() {
             let keys: Vec<_> = self.named_by(stanza).collect();
-            let facts = Facts::merged(keys.iter().map(|key| Facts::of_record(key)))
+            let facts = Facts::merged(keys.iter().map(|key| key.facts()))
                 .unwrap_or_else(|| Facts::unknown(index, stanza, false));
             let kek = KekRef::trusted(stanza.provider, stanza.kek_id, stanza.kek_version);
-            let newest = keys.iter().max_by_key(|key| key.id).map(|key| key.as_ref());
+            let newest = keys
+                .iter()
+                .max_by_key(|key| key.id)
+                .map(|key| (&***key as &crate::ring::KeyRecord, key.state));
             explained.push(ExplainedWrap::new(
                 &demands,
                 index,

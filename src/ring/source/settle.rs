@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::{Core, READ};
+use super::state::Entry;
 use crate::ring::inventory::NodePath;
 use crate::ring::tree::{self, Digest};
 use crate::ring::{Scope, View};
@@ -56,7 +57,7 @@ impl Core {
     /// scope of many thousands lets no other be read again.
     pub(super) async fn settle(&self, mut view: View) -> Result<()> {
         for _ in 0..TRIES {
-            let scopes: Vec<(Scope, NodePath)> = {
+            let scopes: Vec<(Scope, BTreeSet<NodePath>)> = {
                 let mut state = self.lock();
                 if state.scopes.len() <= FEW {
                     state.seen = Seen {
@@ -66,11 +67,15 @@ impl Core {
                     return Ok(());
                 }
                 let scopes = state.scopes.iter();
-                scopes
-                    .map(|(scope, _)| (scope.clone(), tree::bucket_of(scope)))
-                    .collect()
+                // What a branch key is depends on its parent, too.
+                let buckets = |(scope, entry): (&Scope, &Entry)| {
+                    let parents = entry.keys.parents.iter();
+                    let all = parents.chain([scope]).map(tree::bucket_of).collect();
+                    (scope.clone(), all)
+                };
+                scopes.map(buckets).collect()
             };
-            let buckets = scopes.iter().map(|(_, bucket)| bucket.clone()).collect();
+            let buckets = scopes.iter().flat_map(|(_, buckets)| buckets.clone()).collect();
             match self.walk(&view, &buckets).await {
                 Ok(walked) => {
                     self.take_over(&view, &scopes, walked);
@@ -123,15 +128,16 @@ impl Core {
         Ok(walked)
     }
 
-    fn take_over(&self, view: &View, scopes: &[(Scope, NodePath)], walked: Walked) {
+    fn take_over(&self, view: &View, scopes: &[(Scope, BTreeSet<NodePath>)], walked: Walked) {
         let mut state = self.lock();
         let before = state.seen.revision;
-        for (scope, bucket) in scopes {
+        for (scope, buckets) in scopes {
             let Some(entry) = state.scopes.peek_mut(scope) else {
                 continue;
             };
             // One that was read at another revision may be of a state that came and went.
-            if walked.is_same(bucket) && entry.bad.is_none() && entry.as_of == before {
+            let is_same = buckets.iter().all(|bucket| walked.is_same(bucket));
+            if is_same && entry.bad.is_none() && entry.as_of == before {
                 entry.as_of = view.revision();
             }
         }
