@@ -1,5 +1,5 @@
-//! A key ring in SQLite and PostgreSQL, with keys in real backends: a year of it, processes that are killed, and keys that leak. Each test runs in
-//! a copy of this program, with the variables that its backends read.
+//! A key ring in SQLite and PostgreSQL, with keys in real backends: a year of it, processes that are killed, keys that leak, and many
+//! tenants. Each test runs in a copy of this program, with the variables that its backends read.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,9 +12,12 @@ mod line;
 mod places;
 mod processes;
 mod revocation;
+mod tenants;
 mod values;
 mod year;
 
+#[path = "../support/counted.rs"]
+mod counted;
 #[path = "../support/live.rs"]
 mod live;
 
@@ -25,7 +28,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// Names the test that this copy of the program is for.
 const ALONE: &str = "WAXSEAL_TEST_ALONE";
 
-const TESTS: [(&str, fn()); 7] = [
+const TESTS: [(&str, fn()); 13] = [
     ("year::on_sqlite", year::on_sqlite),
     ("year::on_postgres", year::on_postgres),
     ("processes::on_sqlite", processes::on_sqlite),
@@ -36,6 +39,12 @@ const TESTS: [(&str, fn()); 7] = [
         "revocation::without_the_database",
         revocation::without_the_database,
     ),
+    ("tenants::cold_on_sqlite", tenants::cold_on_sqlite),
+    ("tenants::cold_on_postgres", tenants::cold_on_postgres),
+    ("tenants::many_on_sqlite", tenants::many_on_sqlite),
+    ("tenants::many_on_postgres", tenants::many_on_postgres),
+    ("tenants::killed_on_sqlite", tenants::killed_on_sqlite),
+    ("tenants::killed_on_postgres", tenants::killed_on_postgres),
 ];
 
 /// Runs a test in a copy of this program, and prints what was skipped there.
@@ -53,6 +62,9 @@ fn alone(name: &str) -> Result<(), Failed> {
 fn main() -> ExitCode {
     if processes::is_worker() {
         return processes::work();
+    }
+    if tenants::is_worker() {
+        return tenants::work();
     }
     if revocation::is_reader() {
         return revocation::read();

@@ -9,7 +9,7 @@ use waxseal::ring::inventory::{MAX_BODY, NodePath, RecordKind, Row, Signed, Snap
 use waxseal::ring::{RecordId, Scope, Time};
 
 use super::parameters;
-use crate::link::{Begin, Link, Record, Select, Value, fixed, invalid};
+use crate::link::{Begin, Link, Record, Select, Value, invalid};
 
 pub(super) const ROW: Select = Select {
     table: "waxseal_row",
@@ -86,7 +86,19 @@ const HEAD: Part = Part {
     select: Select {
         table: "waxseal_ring",
         columns: &[
-            "ring", "", "", "", "", "revision", "", "", "", "", "head_body", "head_signer", "head_signature",
+            "ring",
+            "",
+            "",
+            "",
+            "",
+            "revision",
+            "",
+            "",
+            "",
+            "",
+            "head_body",
+            "head_signer",
+            "head_signature",
         ],
         key: 1,
     },
@@ -99,7 +111,19 @@ const SETTINGS: Part = Part {
     select: Select {
         table: "waxseal_ring",
         columns: &[
-            "ring", "", "", "", "", "", "", "", "", "", "settings_body", "settings_signer", "settings_signature",
+            "ring",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "settings_body",
+            "settings_signer",
+            "settings_signature",
         ],
         key: 1,
     },
@@ -111,7 +135,21 @@ const SUCCESSIONS: Part = Part {
     name: "succession",
     select: Select {
         table: "waxseal_succession",
-        columns: &["", "", "", "", "", "position", "", "", "", "", "body", "signer", "signature"],
+        columns: &[
+            "",
+            "",
+            "",
+            "",
+            "",
+            "position",
+            "",
+            "",
+            "",
+            "",
+            "body",
+            "signer",
+            "signature",
+        ],
         key: 0,
     },
     sql: "select 'succession', null, null, null, null, null, position, null, null, null, null, \
