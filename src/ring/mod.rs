@@ -34,8 +34,8 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Branch, Canary, Cancelled, ClockCorrection, Intent, IntentStep, KeyRecord, Move, NamedReader, Protection,
-    Provenance, Provisioning, RetireBy, Settings, Telling, WrappedKey,
+    Branch, Canary, Cancelled, ClockCorrection, Exported, Intent, IntentStep, KeyRecord, Move, NamedReader,
+    Protection, Provenance, Provisioning, RetireBy, Settings, Telling, WrappedKey,
 };
 pub use rotation::{
     Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::key::algorithm_of;
 use super::{BRANCHES, KeyRecord, Provenance, invalid};
 use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
-use crate::ring::{RecordId, Scope};
+use crate::ring::{RecordId, Scope, State};
 use crate::value::error::Result;
 
 /// The provider of branch keys in stanzas.
@@ -41,7 +41,7 @@ pub struct WrappedKey {
     pub version: String,
     /// The wrap algorithm, by its name.
     pub algorithm: String,
-    /// The bytes, in base64.
+    /// The bytes, in base64. Empty if the branch key is destroyed: then nothing opens with it anymore.
     pub bytes: String,
 }
 
@@ -83,6 +83,11 @@ impl WrappedKey {
 }
 
 impl Branch {
+    /// Deletes the wrapped bytes. What they were wrapped under stays, for whoever asks what could still open a copy.
+    pub(crate) fn erase(&mut self) {
+        self.wrapped.bytes.clear();
+    }
+
     /// Says what a branch key is wrapped under.
     pub(crate) fn new(parent: &KeyRecord, wrapped: &WrappedDek) -> Self {
         Self {
@@ -128,5 +133,9 @@ pub(super) fn check(key: &KeyRecord) -> Result<()> {
             "the parent of a branch key is a key of another scope, and no branch key",
         ));
     }
-    branch.wrapped.to_wrapped().map(drop)
+    match (key.state, branch.wrapped.bytes.is_empty()) {
+        (State::Destroyed, true) => Ok(()),
+        (State::Destroyed, false) => Err(invalid("it is destroyed, and its wrap is still there")),
+        _ => branch.wrapped.to_wrapped().map(drop),
+    }
 }

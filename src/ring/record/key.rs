@@ -404,6 +404,11 @@ impl Record for KeyRecord {
         self.provenance.kek().ok()
     }
 
+    fn parent(&self) -> Option<RecordId> {
+        let branch = self.branch.as_ref().filter(|_| self.state != State::Destroyed);
+        branch.map(|branch| branch.parent)
+    }
+
     fn ending(&self) -> Option<Ending> {
         (self.state == State::Destroying).then(|| Ending::new(self.id, &self.provenance))
     }

@@ -13,6 +13,7 @@
 //! Whoever finds an intent whose time is over takes it over and goes on from there. The process that had it before can then
 //! change nothing anymore. What nobody can go on with is an [`Orphan`]: reported, and never used.
 
+mod branch;
 mod cancel;
 mod coverage;
 mod create;

@@ -115,7 +115,12 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
             next.deprecated = Some(said.at);
             next.retirement_due = Some(key.overlap.after(said.at)?);
         }
-        State::Destroyed => next.destroyed = Some(said.at),
+        State::Destroyed => {
+            next.destroyed = Some(said.at);
+            if let Some(branch) = &mut next.branch {
+                branch.erase();
+            }
+        }
         _ => {}
     }
     Ok(next)

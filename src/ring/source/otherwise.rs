@@ -16,10 +16,14 @@ use crate::value::error::{Error, ErrorKind, Result};
 impl Core {
     /// The wider scope that a request takes keys from, beside those of its own scope: to seal only if the scope has none, and to
     /// open also if a wrap is under no key that the scope knows.
-    pub(super) fn wider(&self, own: &ScopeKeys, wraps: Option<WrapSection<'_>>) -> Option<Scope> {
+    pub(super) fn wider(&self, own: &ScopeKeys, need: Need, wraps: Option<WrapSection<'_>>) -> Option<Scope> {
         let wider = {
             let state = self.lock();
             let settings = Arc::clone(&state.settings);
+            // Where keys are made on first use, nothing is wrapped under a wider one instead: no tree proves that there is no such key.
+            if need == Need::Seal && own.is_vacant && settings.provision.is_some() {
+                return None;
+            }
             state.allowed(&settings)?.clone()
         };
         let is_stranger = |wraps: WrapSection<'_>| {
@@ -42,7 +46,7 @@ impl Core {
         let Some(own) = self.fresh(scope, need)? else {
             return Ok(Err(scope.clone()));
         };
-        let Some(wider) = self.wider(&own, wraps) else {
+        let Some(wider) = self.wider(&own, need, wraps) else {
             return Ok(Ok(own));
         };
         let keys = match self.fresh(&wider, need) {
