@@ -145,6 +145,14 @@ impl<'d> Draft<'d> {
         self.hangs.insert(id, hangs);
     }
 
+    /// Deletes provisioned rows of a scope that do not count, since the scope has records.
+    pub(crate) fn drop_provisioned(&mut self, scope: &Scope) {
+        let records = self.view.scopes.get(scope);
+        if let Some(records) = records.filter(|records| records.provisioned.is_none()) {
+            self.take.extend(&records.to_take);
+        }
+    }
+
     /// Remembers an export of this ring. No other change of the ring can come between.
     pub(crate) fn remember_export(&mut self, revision: u64, digest: String) {
         self.exported = Some(Exported {
@@ -236,6 +244,7 @@ impl<'d> Draft<'d> {
             && self.settings.is_none()
             && self.succession.is_none()
             && self.exported.is_none()
+            && self.take.is_empty()
     }
 
     /// The keys that are being destroyed after the change.

@@ -38,9 +38,9 @@ pub use record::{
     Protection, Provenance, Provisioning, RetireBy, Settings, Telling, WrappedKey,
 };
 pub use rotation::{
-    Action, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind, KeySource, Moved, NewKey,
-    Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Target, Tick,
-    Unfinished, Verdict,
+    Action, BranchRewrap, BranchesRewrapped, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook,
+    KeyKind, KeySource, Moved, NewKey, Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout,
+    Rotated, Rotation, TakenOver, Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};

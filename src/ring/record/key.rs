@@ -307,6 +307,12 @@ impl KeyRecord {
         self
     }
 
+    /// The key that it is wrapped under, if it is a branch key that is not destroyed.
+    pub(crate) fn parent_key(&self) -> Option<RecordId> {
+        let branch = self.branch.as_ref().filter(|_| self.state != State::Destroyed);
+        branch.map(|branch| branch.parent)
+    }
+
     /// Returns whether it has the state that permits this, and is not hindered by anything else in the record.
     #[must_use]
     pub fn unwraps(&self) -> bool {
@@ -405,8 +411,7 @@ impl Record for KeyRecord {
     }
 
     fn parent(&self) -> Option<RecordId> {
-        let branch = self.branch.as_ref().filter(|_| self.state != State::Destroyed);
-        branch.map(|branch| branch.parent)
+        self.parent_key()
     }
 
     fn ending(&self) -> Option<Ending> {

@@ -9,8 +9,8 @@ use super::{Outcome, PASSED, Subject, same};
 use crate::ring::inventory::{Change, Heartbeat, Snapshot};
 use crate::ring::{Inventory, State};
 use crate::runtime::BoxFuture;
+use crate::runtime::join::{join, poll_once_and_drop};
 use crate::testing::conformance::probe::Finding;
-use crate::testing::join::{join, poll_once_and_drop};
 use crate::value::error::{ErrorKind, Result};
 
 /// Does both at once, each on a thread of its own.
