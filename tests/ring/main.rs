@@ -28,7 +28,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// Names the test that this copy of the program is for.
 const ALONE: &str = "WAXSEAL_TEST_ALONE";
 
-const TESTS: [(&str, fn()); 13] = [
+const TESTS: [(&str, fn()); 14] = [
     ("year::on_sqlite", year::on_sqlite),
     ("year::on_postgres", year::on_postgres),
     ("processes::on_sqlite", processes::on_sqlite),
@@ -43,6 +43,7 @@ const TESTS: [(&str, fn()); 13] = [
     ("tenants::cold_on_postgres", tenants::cold_on_postgres),
     ("tenants::many_on_sqlite", tenants::many_on_sqlite),
     ("tenants::many_on_postgres", tenants::many_on_postgres),
+    ("tenants::one_moves", tenants::one_moves),
     ("tenants::killed_on_sqlite", tenants::killed_on_sqlite),
     ("tenants::killed_on_postgres", tenants::killed_on_postgres),
 ];

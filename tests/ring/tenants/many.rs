@@ -164,10 +164,8 @@ fn take_over(bench: &Bench, count: usize) {
 /// Wraps those under the new parent that were made before it.
 fn rewrap(bench: &Bench, count: usize) {
     let (began, before) = (Instant::now(), resident());
-    let mut most = before;
-    let done = bench
-        .admin
-        .rewrap_branches(&BranchRewrap::default(), |_| most = most.max(resident()));
+    let (mut most, all) = (before, BranchRewrap::default());
+    let done = bench.admin.rewrap_branches(&all, |_| most = most.max(resident()));
     let done = block_on(done).unwrap();
     let took = began.elapsed();
     println!(
@@ -187,7 +185,7 @@ fn rewrap(bench: &Bench, count: usize) {
         most < before + ROOM,
         "{before} bytes were resident, and then {most}"
     );
-    let again = block_on(bench.admin.rewrap_branches(&BranchRewrap::default(), |_| {})).unwrap();
+    let again = block_on(bench.admin.rewrap_branches(&all, |_| {})).unwrap();
     assert_eq!((again.rewrapped, again.current), (0, count as u64), "{again:?}");
     let root = Scope::root();
     let view = block_on(

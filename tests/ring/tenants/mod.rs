@@ -3,6 +3,7 @@
 mod cold;
 mod kills;
 mod many;
+mod moves;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ use waxseal::{EncryptionContext, Result};
 pub(crate) use kills::{is_worker, work};
 
 use crate::counted::Counted;
-use crate::places::{Store, backends};
+use crate::places::{self, Store, backends};
 
 pub(crate) fn cold_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
@@ -43,6 +44,12 @@ pub(crate) fn many_on_postgres() {
     let folder = tempfile::tempdir().unwrap();
     let Some(store) = Store::postgres() else { return };
     many::tenants(&Bench::new(store, folder.path()));
+}
+
+pub(crate) fn one_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(vault) = places::vault() else { return };
+    moves::one_tenant(&Bench::new(Store::sqlite(folder.path()), folder.path()), &vault);
 }
 
 pub(crate) fn killed_on_sqlite() {

@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[cfg(feature = "postgres")]
+mod axum_tenants;
 #[cfg(feature = "azure-key-vault")]
 mod azure;
 #[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
