@@ -49,7 +49,7 @@
 //! |---|---|---|
 //! | `NoUsableKey` | no KEK of the envelope is configured here; [`attempts`](crate::Error::attempts) names its KEKs | add the KEK with `open_with`, or re-wrap in a process that has the KEK |
 //! | `NoRoom` | the new wraps are longer than the room for them, so they do not fit [in place](crate::in_place) | write the whole envelope again, with more [padding](crate::Builder::padding) |
-//! | `KeyRetired`, `KeyRevoked`, `KeyDestroyed` | the KEK, or for `KeyRevoked` the lease of a data key, was taken out of use | somebody did this on purpose: find out who before you work around it |
+//! | `KeyRetired`, `KeyRevoked`, `KeyDestroyed` | the KEK, or for `KeyRevoked` the lease of a data key, was taken out of use; `KeyDestroyed` also for all of a scope that was shredded | somebody did this on purpose: find out who before you work around it |
 //! | `NoKeyForScope` | a key ring has no key for the scope of this context | create a key for the scope, or correct the context |
 //! | `LifecycleRefused` | a key of a ring cannot make this move now | the message says why; for a retirement, what would become unreadable |
 //!

@@ -61,8 +61,8 @@
 //! | pending | pre-activation | its canary share | yes | yes | active; deprecated (a canary that is rolled back); compromised; destroyed (if it never wrapped) |
 //! | active | active | yes | yes | yes | deprecated (when another key of its scope and slot becomes active, in the same change); retired (if its scope is shredded or closed, with an authorization); compromised |
 //! | deprecated | deactivated | no | yes | yes | retired (with evidence, or after the overlap if the settings say so); active (a reinstatement; the active key becomes deprecated in the same change); compromised |
-//! | retired | deactivated | no | no | with an approval | deprecated (a reinstatement); destroying (with evidence); compromised |
-//! | compromised | compromised | no | no | with an approval | destroying (with evidence) |
+//! | retired | deactivated | no | no | with an approval | deprecated (a reinstatement); destroying (with evidence, or because its scope was shredded); compromised |
+//! | compromised | compromised | no | no | with an approval | destroying (with evidence, or because its scope was shredded) |
 //! | destroying | deactivated | no | no | no | retired (cancelled, if it was retired); compromised (cancelled, if it was compromised); destroyed (when the backend says so, or an operator attests it) |
 //! | destroyed | destroyed | no | no | no |  |
 //!
@@ -220,6 +220,11 @@
 //! | PKCS#11 | remove the object with this label and this `CKA_ID`, and no other one with this label. A key without `CKA_ID` is the object that has none |
 //!
 //! Script: `docs/runbooks/ring-retire`.
+//!
+//! To make everything of a scope unreadable, whatever is under its keys, see [the page about shredding](crate::manual::shredding).
+//!
+//! `waxseal ring simulate` tells what `keys rotate`, `retire`, `revoke`, `destroy` or `shred` would do: which scopes it affects, how many envelopes by census receipts, which
+//! readers lag, what would refuse it, and when it would be due. It changes nothing and asks no key manager, so it needs neither the authority nor credentials.
 //!
 //! # Backup and restore
 //!

@@ -14,7 +14,11 @@
 )]
 #![cfg_attr(
     feature = "ring",
-    doc = "| [`tenants`] | a key for each tenant: scopes, branch keys on first use, what they cost, moving and shredding one |"
+    doc = "| [`shredding`] | making all data of a tenant unreadable, and what that does not reach |"
+)]
+#![cfg_attr(
+    feature = "ring",
+    doc = "| [`tenants`] | a key for each tenant: scopes, branch keys on first use, what they cost, moving one |"
 )]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
 //! | [`key_manager`] | how to connect another KMS or HSM |
@@ -29,6 +33,8 @@ pub mod key_ring;
 pub mod operating;
 #[cfg(feature = "ring")]
 pub mod profiles;
+#[cfg(feature = "ring")]
+pub mod shredding;
 #[cfg(feature = "ring")]
 pub mod tenants;
 pub mod threat_model;

@@ -29,8 +29,11 @@
 //! | is lost with the inventory | no: the KMS still has it | yes |
 //!
 //! Both can be in one ring: branch keys for most tenants, and a KMS key for the one that demands it. Class and protection of a branch key are those of its parent, for
-//! [profiles](crate::manual::profiles), too. A branch key's state is the worse of its own and its parent's: if the parent is revoked, so are they all. A branch key is
-//! no parent of others.
+//! [profiles](crate::manual::profiles), too. A branch key's state is the worse of its own and its parent's: if the parent is revoked, so are they all. Whoever
+//! reads the inventory gains nothing without the parent.
+//!
+//! The parent is the active key of the scope `--parent SCOPE`, or else of the one of `ring set --provision-parent`, or else of `/`. That scope is of no context itself, and a branch
+//! key is no parent.
 //!
 //! # A key on first use
 //!
@@ -40,7 +43,7 @@
 //! waxseal ring init --scope-template 'tenant/{tenant}'
 //! waxseal keys create --scope / --kek aws-kms:alias/tenants          # the parent
 //! waxseal ring provisioner-key provisioner.key                       # prints its public half
-//! waxseal ring set --provision on-first-use --provisioner ed25519:...
+//! waxseal ring set --provision on-first-use --provision-parent / --provisioner ed25519:...
 //! ```
 //!
 //! `provisioner-key = "provisioner.key"` in the `ring.toml` of an application lets it make first keys. A job that only opens or re-wraps needs none. In code:
@@ -91,8 +94,9 @@
 //! - *One for each tenant.* Processes that meet a tenant at the same time use the key of the one that was first.
 //! - *First means first.* A key is made only for a scope of which the signed tree proves that it has no record at all. A tenant whose key was
 //!   revoked, retired or shredded gets no other in this way: `NoKeyForScope`, or the error of the key.
-//! - *Run ticks.* Until a tick has taken a new key over, the authority has not signed that it exists: if somebody deletes the row, nobody notices, and what is under
-//!   the key is lost. `waxseal keys tick --watch` as a service is best.
+//! - *Run ticks.* Until a tick has taken a new key over, nothing but the inventory says that it exists: if the row is deleted, nobody notices, what is under the key is lost, and
+//!   the tenant gets another one. After that the tree names it, and a deletion is an error. `waxseal keys tick --watch` as a service is best; `ring check` counts what was not
+//!   taken over yet. Any other change of such a scope takes its key over, too.
 //! - *Denied is denied.* Who may name tenants at your application may make keys. Authenticate a tenant before you seal for it, and count.
 //!
 //! By an administrator instead: leave `--provision never`, the default, and run `waxseal keys create --scope tenant/acme --kek branch` when a tenant signs up.
@@ -129,9 +133,20 @@
 //!   [`Rewrapper`](crate::sealer::Rewrapper), and retire the old key when a census finds nothing under it. No request fails meanwhile. The cadence of
 //!   the settings counts for branch keys as for any others: a tick rotates those that are due, and each leaves data to be re-wrapped. If the parent's
 //!   rotation is enough for you, choose a long cadence.
-//! - *The parent*: `waxseal keys rotate --scope / --reason TEXT`. New branch keys come under the new parent; those that are there stay as they are, and nothing that
-//!   is stored has to be re-wrapped. `waxseal ring rewrap-branches` wraps the branch keys under the new parent: three calls of the KMS for each,
-//!   resumable, in any number of processes. Then the old parent can be retired. It is destroyed only after an export that is newer than that job.
+//! - *The parent*: `waxseal keys rotate --scope / --reason TEXT`. New branch keys come under the new parent. Those that are there stay under the key that wrapped them, which
+//!   still unwraps, and nothing that is stored has to be re-wrapped. Then wrap the branch keys under the new parent:
+//!
+//! ```text
+//! waxseal ring rewrap-branches            # can be killed and run again; --limit N, --at-once N
+//! waxseal ring status                     # how many branch keys are under which key
+//! ```
+//!
+//! For each of them the job unwraps, wraps, and unwraps again before it commits: three calls. The signed head counts the branch keys of each parent, so `left` in its
+//! result does not depend on what the inventory lists. A branch key under a parent that was revoked is not wrapped anew, since somebody may have it: rotate it, and re-wrap the tenant's data.
+//!
+//! A parent is neither retired nor destroyed while branch keys are under it, not even by `--force`. To destroy it takes, beside the evidence, an export that is newer
+//! than the last re-wrap: from an older one nobody could restore the tenants without that parent. `waxseal ring export FILE`, where the authority is, verifies the file that it has written
+//! and lets the ring remember it. A census counts branch keys under their parents (`branch-keys` among what it covers).
 //!
 //! # Moving one tenant elsewhere
 //!
@@ -155,6 +170,11 @@
 //! - plaintext that somebody has kept, and envelopes that were re-wrapped under keys of others;
 //! - what was sealed under a wider scope, see below;
 //! - a process that cannot read the inventory, for `max_stale_open` at most.
+//!
+//! [The page about shredding](crate::manual::shredding) has the whole procedure.
+//!
+//! `keys destroy` of a single branch key takes evidence and the cooling-off as for any key. Then a tick deletes the wrapped bytes from its record; the record stays, and says what they
+//! were wrapped under: a copy in a backup of the inventory opens with that key for as long as that one exists. No backend is asked.
 //!
 //! # When the inventory is lost
 //!

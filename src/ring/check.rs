@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::inventory::RecordKind;
 use super::reader::Reader;
+use super::record::Record;
 use super::tree::Nodes;
 use super::view::{Mark, View, is_about_records};
 use super::{AuthorityKey, RecordId, Scope, State, tree};
@@ -335,7 +336,7 @@ fn look_at(view: &View, check: &mut Check, seen: &mut Seen) {
                 *count += 1;
             }
             let is_named = view.head.destroying.iter().any(|ending| ending.key == key.id);
-            if is_named != (key.state == State::Destroying) {
+            if is_named != key.ending().is_some() {
                 check.findings.push(Finding {
                     scope: Some(scope.clone()),
                     record: Some(key.id),
@@ -362,6 +363,17 @@ fn look_at(view: &View, check: &mut Check, seen: &mut Seen) {
                         is_error: false,
                     });
                 }
+            }
+        }
+        if let Some(tombstone) = view.tombstone(scope) {
+            // Whoever wrote it has not gone by the rules; no key of the scope is used all the same.
+            for key in view.keys(scope).iter().filter(|key| key.is_in_use()) {
+                check.findings.push(Finding {
+                    scope: Some(scope.clone()),
+                    record: Some(key.id),
+                    what: format!("{}, and its key {} is {}", tombstone.words(), key.id, key.state),
+                    is_error: true,
+                });
             }
         }
         let slots: Vec<_> = view.keys(scope).iter().map(|key| &key.slot).collect();

@@ -151,6 +151,16 @@ async fn correct_scopes(pen: &Pen<'_>, scopes: &[Scope], reason: &str) -> Result
                 draft.put(&next)?;
             }
         }
+        let cooling_off = view.settings().cooling_off.after(now)?;
+        for scope in scopes {
+            if let Some(tombstone) = view.tombstone(scope).filter(|tombstone| tombstone.at > now) {
+                let mut next = tombstone.next();
+                next.at = now;
+                next.due = next.due.min(cooling_off);
+                next.begun = next.begun.map(|begun| begun.min(now));
+                draft.put(&next)?;
+            }
+        }
         Ok(keys)
     })
     .await

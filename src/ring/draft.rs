@@ -124,6 +124,7 @@ impl<'d> Draft<'d> {
     /// Writes a record, in the place of the one with its id. What is deprecated comes before what becomes active.
     pub(crate) fn put(&mut self, record: &impl Record) -> Result<()> {
         self.demand(record.scope())?;
+        self.check_not_shredded(record)?;
         let signer = self.succession.as_ref().map_or(self.authority, |(_, next)| next);
         self.put.push(record.to_row(self.view.head.ring, signer)?);
         self.note_parent(record);
@@ -172,6 +173,19 @@ impl<'d> Draft<'d> {
         }
         self.delete.push((record.scope().clone(), record.id()));
         Ok(())
+    }
+
+    /// In a scope that was shredded, no key comes into use: whoever wants that takes the tombstone away first.
+    fn check_not_shredded(&self, record: &impl Record) -> Result<()> {
+        match self.view.tombstone(record.scope()) {
+            Some(tombstone) if record.is_in_use() => {
+                match self.delete.iter().any(|(_, id)| *id == tombstone.id) {
+                    true => Ok(()),
+                    false => Err(tombstone.no_new_key()),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Only what was read can be changed.

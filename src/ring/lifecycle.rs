@@ -153,7 +153,10 @@ pub const STATES: [StateRow; 7] = [
         rewrapped_from: RewrappedFrom::WithApproval,
         goes_to: &[
             to_only(State::Deprecated, "a reinstatement"),
-            to_only(State::Destroying, "with evidence"),
+            to_only(
+                State::Destroying,
+                "with evidence, or because its scope was shredded",
+            ),
             to(State::Compromised),
         ],
     },
@@ -164,7 +167,10 @@ pub const STATES: [StateRow; 7] = [
         wraps: Wraps::No,
         unwraps: false,
         rewrapped_from: RewrappedFrom::WithApproval,
-        goes_to: &[to_only(State::Destroying, "with evidence")],
+        goes_to: &[to_only(
+            State::Destroying,
+            "with evidence, or because its scope was shredded",
+        )],
     },
     StateRow {
         state: State::Destroying,

@@ -12,12 +12,14 @@ pub mod evidence;
 mod id;
 pub mod inventory;
 mod lifecycle;
+mod line;
 pub mod profile;
 mod provisioned;
 mod reader;
 mod record;
 mod rotation;
 mod scope;
+mod shred_receipt;
 mod source;
 mod time;
 mod transfer;
@@ -34,15 +36,18 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    Branch, Canary, Cancelled, ClockCorrection, Exported, Intent, IntentStep, KeyRecord, Move, NamedReader,
-    Protection, Provenance, Provisioning, RetireBy, Settings, Telling, WrappedKey,
+    BeforeShred, Branch, Canary, Cancelled, ClockCorrection, Exported, FormerParent, Intent, IntentStep,
+    KeyRecord, Move, NamedReader, Protection, Provenance, Provisioning, RetireBy, Settings, Telling,
+    Tombstone, WrappedKey,
 };
 pub use rotation::{
-    Action, BranchRewrap, BranchesRewrapped, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook,
-    KeyKind, KeySource, Moved, NewKey, Orphan, Preset, Refused, Revocation, Revoked, RingAdmin, Rollout,
-    Rotated, Rotation, TakenOver, Target, Tick, Unfinished, Verdict,
+    Action, Affected, AffectedScope, BranchRewrap, BranchesRewrapped, Done, Due, Event, Evidence,
+    EvidenceSource, Grounds, Hook, KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan, Preset, Refused,
+    Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding, Simulated,
+    SimulatedCount, SimulatedMove, Simulation, TakenOver, Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
+pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};
 pub use time::{Period, Time};
 pub use transfer::import;

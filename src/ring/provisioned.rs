@@ -80,6 +80,7 @@ fn is_new(key: &KeyRecord) -> bool {
         destruction_telling: None,
         destruction_told: false,
         destruction_cancelled: None,
+        shredded: None,
         taken_back: false,
         destroyed: None,
         labels: std::collections::BTreeMap::new(),

@@ -186,6 +186,28 @@ impl Reader {
         Ok(view)
     }
 
+    /// Reads a scope, and those of all keys that its branch keys are or were wrapped under, destroyed ones included.
+    pub(crate) async fn with_parents(&self, scope: &Scope) -> Result<View> {
+        let mut scopes = vec![scope.clone()];
+        for _ in 0..TRIES {
+            let view = self.scopes(&scopes).await?;
+            let branches = view.keys(scope).iter().filter_map(|key| key.branch.as_ref());
+            let parents = branches.flat_map(super::record::Branch::parents);
+            let mut missing: Vec<_> = parents
+                .map(|parent| parent.parent_scope)
+                .filter(|parent| !scopes.contains(parent))
+                .collect();
+            missing.sort();
+            missing.dedup();
+            if missing.is_empty() {
+                return Ok(view);
+            }
+            scopes.extend(missing);
+        }
+        Err(Error::new(ErrorKind::Conflict)
+            .with_detail("the parents of branch keys were changed each time that they were read"))
+    }
+
     /// Returns the names of the scopes with a provisioned row that the inventory lists after this one, at most `limit`. A hint: one may be missing, or
     /// not exist.
     pub(crate) async fn provisioned_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {

@@ -74,6 +74,7 @@ const fn kind_byte(kind: RecordKind) -> u8 {
     match kind {
         RecordKind::Key => 1,
         RecordKind::Intent => 2,
+        RecordKind::Tombstone => 3,
     }
 }
 
@@ -89,7 +90,7 @@ fn of_entry(entry: &[u8; ENTRY]) -> Option<Leaf> {
     let (kind, digest) = rest.split_first()?;
     Some(Leaf {
         id: RecordId::from_bytes(*id).ok()?,
-        kind: [RecordKind::Key, RecordKind::Intent]
+        kind: [RecordKind::Key, RecordKind::Intent, RecordKind::Tombstone]
             .into_iter()
             .find(|known| kind_byte(*known) == *kind)?,
         digest: digest.try_into().ok()?,

@@ -204,6 +204,9 @@ fn sign_anew(view: &View, draft: &mut Draft<'_>, next: &Authority) -> Result<()>
         for intent in view.intents(scope).iter().filter(|intent| is_old(intent.id)) {
             draft.put(intent)?;
         }
+        if let Some(tombstone) = view.tombstone(scope).filter(|tombstone| is_old(tombstone.id)) {
+            draft.put(&**tombstone)?;
+        }
     }
     Ok(())
 }

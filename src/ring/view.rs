@@ -11,7 +11,7 @@ use super::inventory::{Inventory, RecordKind, Row, Signed, Snapshot};
 use super::provisioned;
 use super::record::{
     Exported, HEAD, Head, Intent, KeyRecord, Provenance, READER, Record, SETTINGS, SUCCESSION, Settings,
-    Succession, invalid, needs_newer, of_body, verify,
+    Succession, Tombstone, invalid, needs_newer, of_body, verify,
 };
 use super::tree::{self, Digest, Leaf, Nodes};
 use super::{RecordId, Scope, Slot, State, Time};
@@ -376,6 +376,7 @@ pub struct View {
 pub(crate) struct ScopeView {
     keys: Vec<Arc<KeyRecord>>,
     intents: Vec<Intent>,
+    tombstone: Option<Arc<Tombstone>>,
     pub(crate) leaves: Vec<Leaf>,
     /// Who has signed which record of the tree.
     pub(crate) signers: BTreeMap<RecordId, [u8; 32]>,
@@ -426,6 +427,12 @@ impl ScopeView {
                     .keys
                     .push(Arc::new(KeyRecord::of_row(row, ring, authorities)?)),
                 RecordKind::Intent => view.intents.push(Intent::of_row(row, ring, authorities)?),
+                RecordKind::Tombstone => {
+                    let tombstone = Tombstone::of_row(row, ring, authorities)?;
+                    if view.tombstone.replace(Arc::new(tombstone)).is_some() {
+                        return Err(named("is the second of its scope"));
+                    }
+                }
             }
         }
         if let Some(leaf) = missing.first() {
@@ -586,6 +593,25 @@ impl View {
         self.scopes.values().flat_map(|scope| &scope.intents)
     }
 
+    /// Returns the record that says that a scope was shredded, if it was, and was asked for.
+    #[must_use]
+    pub fn tombstone(&self, scope: &Scope) -> Option<&Arc<Tombstone>> {
+        self.scopes.get(scope).and_then(|scope| scope.tombstone.as_ref())
+    }
+
+    /// Returns the tombstones of all scopes that were asked for and shredded.
+    pub fn all_tombstones(&self) -> impl Iterator<Item = &Arc<Tombstone>> {
+        self.scopes.values().filter_map(|scope| scope.tombstone.as_ref())
+    }
+
+    /// Refuses to let a key of a scope that was shredded come into use.
+    pub(crate) fn check_not_shredded(&self, scope: &Scope) -> Result<()> {
+        match self.tombstone(scope) {
+            None => Ok(()),
+            Some(tombstone) => Err(tombstone.no_new_key()),
+        }
+    }
+
     /// Returns a key, if its scope was asked for.
     #[must_use]
     pub fn key(&self, id: RecordId) -> Option<&Arc<KeyRecord>> {
@@ -600,6 +626,7 @@ impl View {
         };
         let is_nothing = |leaf: &Leaf| match leaf.kind {
             RecordKind::Intent => true,
+            RecordKind::Tombstone => false,
             RecordKind::Key => of.keys.iter().any(|key| {
                 key.id == leaf.id && !key.has_wrapped && (key.taken_back || key.state == State::Pending)
             }),

@@ -12,6 +12,7 @@ mod line;
 mod places;
 mod processes;
 mod revocation;
+mod shred;
 mod tenants;
 mod values;
 mod year;
@@ -28,7 +29,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// Names the test that this copy of the program is for.
 const ALONE: &str = "WAXSEAL_TEST_ALONE";
 
-const TESTS: [(&str, fn()); 14] = [
+const TESTS: [(&str, fn()); 16] = [
     ("year::on_sqlite", year::on_sqlite),
     ("year::on_postgres", year::on_postgres),
     ("processes::on_sqlite", processes::on_sqlite),
@@ -39,6 +40,8 @@ const TESTS: [(&str, fn()); 14] = [
         "revocation::without_the_database",
         revocation::without_the_database,
     ),
+    ("shred::on_sqlite", shred::on_sqlite),
+    ("shred::on_postgres", shred::on_postgres),
     ("tenants::cold_on_sqlite", tenants::cold_on_sqlite),
     ("tenants::cold_on_postgres", tenants::cold_on_postgres),
     ("tenants::many_on_sqlite", tenants::many_on_sqlite),
@@ -69,6 +72,9 @@ fn main() -> ExitCode {
     }
     if revocation::is_reader() {
         return revocation::read();
+    }
+    if shred::is_worker() {
+        return shred::work();
     }
     if let Some(name) = std::env::var_os(ALONE) {
         let (_, test) = TESTS.iter().find(|(known, _)| name == **known).unwrap();

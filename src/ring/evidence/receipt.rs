@@ -2,28 +2,24 @@
 
 use std::fmt;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::{Covered, PlaceCount, VerifiedReceipt};
 use crate::envelope::KekRef;
-use crate::ring::inventory::Signed;
+use crate::ring::line::{Line, LineKind};
 use crate::ring::view::hex;
-use crate::ring::{Authority, AuthorityKey, Mark, RecordId, Time, View};
+use crate::ring::{Authority, Mark, RecordId, Time, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest length of a receipt in bytes.
 pub const MAX_RECEIPT: usize = 64 << 20;
 /// The version of receipts that this library writes and reads.
 pub(super) const SCHEMA: u32 = 1;
-/// The kind of record that a signature of a receipt is for.
-const KIND: &str = "receipt";
-/// What stands before the signature. It is the last field, so that what is signed is what stands before it.
-const FIELD: &str = ",\"signature\":\"";
-/// The length of a public key and of a signature as text.
-const SIGNER: usize = 51;
-const SIGNATURE: usize = 86;
+const KIND: LineKind = LineKind {
+    kind: "receipt",
+    max: MAX_RECEIPT,
+    limit: "the length of a census receipt in bytes",
+};
 /// What a census never covers.
 const BACKUPS: &str = "backups";
 
@@ -41,7 +37,7 @@ pub struct NamedKek {
 }
 
 impl NamedKek {
-    pub(super) fn new(provider: &str, id: &str, version: &str) -> Self {
+    pub(crate) fn new(provider: &str, id: &str, version: &str) -> Self {
         Self {
             provider: provider.to_owned(),
             id: id.to_owned(),
@@ -149,32 +145,14 @@ pub(super) fn not_covered(covers: &[PlaceCount]) -> Vec<String> {
 /// and must not be formatted anew: the signature is over its exact bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CensusReceipt {
-    bytes: Vec<u8>,
-    /// Of those bytes: a ring with many keys asks for it many times.
-    digest: String,
+    line: Line,
     body: Body,
-    signed: Signed,
 }
 
 impl CensusReceipt {
     pub(super) fn sign(body: Body, signer: &Authority) -> Result<Self> {
-        let text = serde_json::to_vec(&body)
-            .map_err(|error| Error::argument(format!("a receipt cannot be written: {error}")))?;
-        let signed = signer.sign(body.ring, KIND, digest_of(&text))?;
-        let mut bytes = text;
-        bytes.pop(); // the brace at the end
-        bytes.extend_from_slice(FIELD.as_bytes());
-        bytes.extend_from_slice(signer.public().to_string().as_bytes());
-        bytes.push(b':');
-        bytes.extend_from_slice(Base64UrlUnpadded::encode_string(&signed.signature).as_bytes());
-        bytes.extend_from_slice(b"\"}\n");
-        check_len(bytes.len())?;
-        Ok(Self {
-            digest: hex(&Sha256::digest(&bytes).into()),
-            bytes,
-            body,
-            signed,
-        })
+        let line = Line::sign(KIND, body.ring, &body, signer)?;
+        Ok(Self { line, body })
     }
 
     /// Reads a receipt. Nothing of it can be believed before [`verify`](Self::verify).
@@ -183,7 +161,7 @@ impl CensusReceipt {
     /// `InvalidArgument` if it is no receipt, or was formatted anew; `Unsupported` if a newer version wrote it; `OverLimit` if it has more than
     /// [`MAX_RECEIPT`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        check_len(bytes.len())?;
+        KIND.check_len(bytes.len())?;
         let wrong = || {
             Error::argument(
                 "this is no census receipt: a receipt is one line of JSON that ends with its signature, exactly as `waxseal census` wrote it",
@@ -193,8 +171,7 @@ impl CensusReceipt {
         struct Version {
             schema: u32,
         }
-        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let version: Version = serde_json::from_slice(line).map_err(|_| wrong())?;
+        let version: Version = serde_json::from_slice(bytes).map_err(|_| wrong())?;
         if version.schema != SCHEMA {
             return Err(
                 Error::unsupported("this version of receipts").with_detail(format!(
@@ -203,48 +180,22 @@ impl CensusReceipt {
                 )),
             );
         }
-        let tail = FIELD.len() + SIGNER + 1 + SIGNATURE + 2;
-        let (front, tail) = line
-            .len()
-            .checked_sub(tail)
-            .and_then(|at| line.split_at_checked(at))
-            .ok_or_else(wrong)?;
-        let tail = std::str::from_utf8(tail).map_err(|_| wrong())?;
-        let tail = tail
-            .strip_prefix(FIELD)
-            .and_then(|rest| rest.strip_suffix("\"}"))
-            .ok_or_else(wrong)?;
-        let (signer, signature) = tail.rsplit_once(':').ok_or_else(wrong)?;
-        let signer: AuthorityKey = signer.parse().map_err(|_| wrong())?;
-        let mut decoded = [0; 64];
-        match Base64UrlUnpadded::decode(signature, &mut decoded) {
-            Ok(all) if all.len() == 64 => {}
-            _ => return Err(wrong()),
-        }
-        let mut text = front.to_vec();
-        text.push(b'}');
+        let (line, text) = Line::parse(bytes).ok_or_else(wrong)?;
         let body: Body = serde_json::from_slice(&text)
             .map_err(|error| Error::argument(format!("the census receipt has a wrong form: {error}")))?;
-        let mut whole = line.to_vec();
-        whole.push(b'\n');
-        Ok(Self {
-            signed: Signed::new(digest_of(&text), *signer.as_bytes(), decoded),
-            digest: hex(&Sha256::digest(&whole).into()),
-            bytes: whole,
-            body,
-        })
+        Ok(Self { line, body })
     }
 
     /// Returns the receipt as it is kept: one line of JSON.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.line.as_bytes()
     }
 
     /// Returns SHA-256 of the receipt in hexadecimal digits, by which the history of a key names it.
     #[must_use]
     pub fn digest(&self) -> &str {
-        &self.digest
+        self.line.digest()
     }
 
     /// Verifies it for the ring of this view: its signature, and that it says what it does not cover.
@@ -263,17 +214,16 @@ impl CensusReceipt {
                 self.body.ring
             )));
         }
-        let signer = view
-            .settings()
-            .may_sign_receipts()
-            .find(|key| *key.as_bytes() == self.signed.signer)
+        let signer = self
+            .line
+            .signer(view.settings().may_sign_receipts())
             .ok_or_else(|| {
                 refused(
                     "is signed neither by the authority of the ring nor by one of its census keys".to_owned(),
                 )
             })?;
-        signer
-            .verify(ring, KIND, &self.signed)
+        self.line
+            .verify(KIND, ring, &signer)
             .map_err(|_| refused("was changed: its signature is wrong".to_owned()))?;
         if self.body.revision > view.revision() {
             return Err(refused(format!(
@@ -400,19 +350,4 @@ impl CensusReceipt {
     pub fn failed_items(&self) -> u64 {
         self.body.failed_items
     }
-}
-
-fn check_len(len: usize) -> Result<()> {
-    if len > MAX_RECEIPT {
-        return Err(Error::new(ErrorKind::OverLimit {
-            limit: "the length of a census receipt in bytes",
-            max: MAX_RECEIPT as u64,
-        }));
-    }
-    Ok(())
-}
-
-/// What is signed instead of the text, which may be longer than a record.
-fn digest_of(text: &[u8]) -> Vec<u8> {
-    Sha256::digest(text).to_vec()
 }

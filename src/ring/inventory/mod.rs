@@ -30,6 +30,8 @@ pub enum RecordKind {
     Key,
     /// What a rotation is about to do at a backend, or has begun there.
     Intent,
+    /// That the scope was shredded.
+    Tombstone,
 }
 
 impl RecordKind {
@@ -39,13 +41,14 @@ impl RecordKind {
         match self {
             Self::Key => "key",
             Self::Intent => "intent",
+            Self::Tombstone => "tombstone",
         }
     }
 
     /// Returns the kind of this name.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        [Self::Key, Self::Intent]
+        [Self::Key, Self::Intent, Self::Tombstone]
             .into_iter()
             .find(|kind| kind.name() == name)
     }
@@ -125,11 +128,11 @@ pub struct Row {
     pub scope: Scope,
     /// The slot in the wrap section.
     pub slot: Slot,
-    /// The state of a key. `None` for an intent.
+    /// The state of a key. `None` for what is no key.
     pub state: Option<State>,
     /// How often this record was written, from 1.
     pub revision: u64,
-    /// The KEK of a key, by which a scope is found. `None` for an intent.
+    /// The KEK of a key, by which a scope is found. `None` for what is no key.
     pub kek: Option<KekRef>,
     /// When something is to be done about it, if ever.
     pub due: Option<Time>,

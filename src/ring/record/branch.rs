@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::key::algorithm_of;
 use super::{BRANCHES, KeyRecord, Provenance, invalid};
 use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
+use crate::ring::view::of_hex;
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::Result;
 
@@ -24,8 +25,23 @@ pub struct Branch {
     pub parent: RecordId,
     /// The scope of that key.
     pub parent_scope: Scope,
-    /// The wrap. Its context is the ring, the scope and the id of the branch key.
+    /// The wrap. Its context is the ring, the scope and the id of the branch key. Without its bytes, if the key is destroyed.
     pub wrapped: WrappedKey,
+    /// A hash of the ring, the id and the 32 bytes, in hexadecimal digits: whatever a KMS answers, no other bytes are taken for the branch key.
+    pub commitment: String,
+    /// The keys that it was wrapped under before: whoever has a backup of the inventory from then, and one of those, has the branch key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<FormerParent>,
+}
+
+/// A key that a branch key was wrapped under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FormerParent {
+    /// The key.
+    pub parent: RecordId,
+    /// Its scope.
+    pub parent_scope: Scope,
 }
 
 /// The wrap of a key, as it stands in a record.
@@ -83,17 +99,55 @@ impl WrappedKey {
 }
 
 impl Branch {
-    /// Deletes the wrapped bytes. What they were wrapped under stays, for whoever asks what could still open a copy.
-    pub(crate) fn erase(&mut self) {
-        self.wrapped.bytes.clear();
-    }
-
     /// Says what a branch key is wrapped under.
-    pub(crate) fn new(parent: &KeyRecord, wrapped: &WrappedDek) -> Self {
+    pub(crate) fn new(parent: &KeyRecord, wrapped: &WrappedDek, commitment: String) -> Self {
         Self {
             parent: parent.id,
             parent_scope: parent.scope.clone(),
             wrapped: WrappedKey::new(wrapped),
+            commitment,
+            former: Vec::new(),
+        }
+    }
+
+    /// The same in the place of an older wrap of the key, whose parents are remembered.
+    pub(crate) fn following(mut self, older: &Self) -> Self {
+        let last = FormerParent {
+            parent: older.parent,
+            parent_scope: older.parent_scope.clone(),
+        };
+        self.former.clone_from(&older.former);
+        if !self.former.contains(&last) {
+            self.former.push(last);
+        }
+        self
+    }
+
+    /// The keys that copies of the branch key are wrapped under, here or in backups: each once, the last one first.
+    pub(crate) fn parents(&self) -> Vec<FormerParent> {
+        let mut all = vec![FormerParent {
+            parent: self.parent,
+            parent_scope: self.parent_scope.clone(),
+        }];
+        for former in self.former.iter().rev() {
+            if !all.contains(former) {
+                all.push(former.clone());
+            }
+        }
+        all
+    }
+}
+
+impl KeyRecord {
+    /// Whether it is a branch key that is wrapped under this key.
+    pub(crate) fn is_branch_of(&self, parent: RecordId) -> bool {
+        self.branch.as_ref().is_some_and(|branch| branch.parent == parent)
+    }
+
+    /// Removes the bytes of a branch key that is destroyed. What it was wrapped under stays.
+    pub(crate) fn remove_wrap(&mut self) {
+        if let Some(branch) = &mut self.branch {
+            branch.wrapped.bytes.clear();
         }
     }
 }
@@ -133,9 +187,12 @@ pub(super) fn check(key: &KeyRecord) -> Result<()> {
             "the parent of a branch key is a key of another scope, and no branch key",
         ));
     }
+    if of_hex(&branch.commitment).is_none() {
+        return Err(invalid("the commitment of the branch key is no hash"));
+    }
     match (key.state, branch.wrapped.bytes.is_empty()) {
         (State::Destroyed, true) => Ok(()),
-        (State::Destroyed, false) => Err(invalid("it is destroyed, and its wrap is still there")),
+        (State::Destroyed, false) => Err(invalid("a branch key that is destroyed has no wrap")),
         _ => branch.wrapped.to_wrapped().map(drop),
     }
 }

@@ -168,6 +168,10 @@ impl Record for Intent {
         None
     }
 
+    fn is_in_use(&self) -> bool {
+        self.abandoned.is_none()
+    }
+
     fn due(&self) -> Option<Time> {
         self.abandoned.is_none().then_some(self.lease_until)
     }

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::branch::{self, Branch};
-use super::{BASE, BRANCHES, Ending, Record, invalid, is_short};
+use super::{BASE, BRANCHES, BeforeShred, Ending, Record, invalid, is_short};
 use crate::backend::kek_uri::KekUri;
 use crate::envelope::{KekRef, WrapAlgorithm};
 pub use crate::key::Protection;
 use crate::ring::inventory::RecordKind;
-use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
+use crate::ring::{Period, RecordId, Scope, Slot, State, Time, Wraps};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The greatest number of moves in a history.
@@ -239,6 +239,9 @@ pub struct KeyRecord {
     /// Who has cancelled its destruction, until the backend has called it off and the key is what it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destruction_cancelled: Option<Cancelled>,
+    /// What it was before its scope was shredded. `None` if that has not happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shredded: Option<BeforeShred>,
     /// Whether it was taken back before it wrapped anything. The ring does not have it anymore, and its KEK was not touched.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taken_back: bool,
@@ -293,6 +296,7 @@ impl KeyRecord {
             destruction_telling: None,
             destruction_told: false,
             destruction_cancelled: None,
+            shredded: None,
             taken_back: false,
             destroyed: None,
             history: Vec::new(),
@@ -415,7 +419,19 @@ impl Record for KeyRecord {
     }
 
     fn ending(&self) -> Option<Ending> {
-        (self.state == State::Destroying).then(|| Ending::new(self.id, &self.provenance))
+        // What will be destroyed is not registered elsewhere meanwhile.
+        let is_ending = match self.state {
+            State::Destroying => true,
+            // Nobody registers a branch key elsewhere.
+            State::Retired | State::Compromised => self.shredded.is_some() && self.branch.is_none(),
+            _ => false,
+        };
+        is_ending.then(|| Ending::new(self.id, &self.provenance))
+    }
+
+    fn is_in_use(&self) -> bool {
+        let row = self.state.row();
+        row.unwraps || row.wraps != Wraps::No
     }
 
     fn due(&self) -> Option<Time> {

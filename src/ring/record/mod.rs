@@ -7,6 +7,7 @@ mod key;
 mod parents;
 mod report;
 mod settings;
+mod tombstone;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,20 +18,22 @@ use super::{RecordId, Scope, Slot, State, Time};
 use crate::envelope::KekRef;
 use crate::value::error::{Error, ErrorKind, Result};
 
-pub(crate) use branch::ALGORITHM as BRANCH_ALGORITHM;
-pub use branch::{Branch, WrappedKey};
+pub(crate) use branch::{ALGORITHM as BRANCH_ALGORITHM, PROVIDER as BRANCH};
+pub use branch::{Branch, FormerParent, WrappedKey};
 pub use intent::{Intent, IntentStep};
 pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};
 pub use parents::Exported;
 pub(crate) use parents::{Hangs, Parent, after as parents_after};
 pub use report::NamedReader;
 pub use settings::{ClockCorrection, Provisioning, RetireBy, Settings};
+pub(crate) use tombstone::ShreddedBy;
+pub use tombstone::{BeforeShred, Tombstone};
 
 /// The version of records that this library writes and understands.
 pub(crate) const READER: u32 = BRANCHES;
 /// The version that every reader understands.
 pub(crate) const BASE: u32 = 1;
-/// The version that understands branch keys, and settings that let them be provisioned.
+/// The version that understands branch keys, settings that let them be provisioned, and scopes that were shredded.
 pub(crate) const BRANCHES: u32 = 2;
 
 /// The kinds of signed bodies beside those that are rows.
@@ -136,6 +139,10 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     /// How the head names it while it is being destroyed.
     fn ending(&self) -> Option<Ending> {
         None
+    }
+    /// Whether it is a key that wraps or unwraps, or says that one is being made.
+    fn is_in_use(&self) -> bool {
+        false
     }
     /// When something is to be done about it.
     fn due(&self) -> Option<Time>;

@@ -1,6 +1,6 @@
 //! Calling off a destruction.
 
-use super::destroy::words;
+use super::destroy::{check_not_shredding, words};
 use super::moves::{Said, linked, moved};
 use super::promote::in_state;
 use super::same_kek::others;
@@ -27,6 +27,7 @@ impl RingAdmin {
         let done = self
             .change(&scope, |view, draft| {
                 let key = in_state(view, id, State::Destroying)?;
+                check_not_shredding(view, key)?;
                 let said = Said::new(draft, reason);
                 if key.destruction_telling.is_none() && !key.destruction_told {
                     let key = moved(key, before(key), &said)?;
@@ -172,7 +173,7 @@ fn by_own_means(key: &KeyRecord, what: &str, error: Error) -> Error {
 }
 
 /// The state from which the destruction began.
-fn before(key: &KeyRecord) -> State {
+pub(super) fn before(key: &KeyRecord) -> State {
     let mut history = key.history.iter().rev();
     let began = history.find(|made| made.to == State::Destroying && made.from != Some(State::Destroying));
     began.and_then(|made| made.from).unwrap_or(State::Retired)

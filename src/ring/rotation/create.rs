@@ -109,6 +109,7 @@ impl RingAdmin {
     /// for a URI, label or period that is wrong, and for a parent scope that is the one of a context; `Unsupported` if no KEK can be made at that
     /// place; `NoKeyForScope` if the parent scope of a branch key has no active key; the kinds of the backend.
     pub async fn create(&self, new: &NewKey) -> Result<Moved> {
+        self.check_scope(&new.scope).await?;
         match &new.source {
             KeySource::Existing(uri) => {
                 let resolved = self.resolve(uri).await?;
@@ -151,6 +152,12 @@ impl RingAdmin {
             return Ok(self.done(&made).await);
         }
         self.promote_pending(made.id, &new.reason).await
+    }
+
+    /// Refuses a scope that was shredded, before a backend is called.
+    async fn check_scope(&self, scope: &Scope) -> Result<()> {
+        let view = self.read(std::slice::from_ref(scope)).await?;
+        view.check_not_shredded(scope)
     }
 
     /// Registers a KEK that is there.
@@ -238,6 +245,7 @@ impl RingAdmin {
         let KeySource::Existing(uri) = &new.source else {
             return Err(Error::argument("only a KEK that is there can be adopted"));
         };
+        self.check_scope(&new.scope).await?;
         let resolved = self.resolve(uri).await?;
         // The newest first: it is the one that the probe was wrapped under.
         let mut keks = vec![resolved.provenance.clone()];

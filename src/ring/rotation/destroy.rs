@@ -45,6 +45,7 @@ impl RingAdmin {
                 let key = view.key(id).ok_or_else(|| no_such_key(id))?;
                 // The table comes first: what it does not allow needs no evidence.
                 key.state.check_move(State::Destroying)?;
+                check_not_shredding(view, key)?;
                 evidence.check(key, view.settings(), draft.now())?;
                 check_unneeded(view, key)?;
                 branches.check_none(view, key)?;
@@ -167,8 +168,21 @@ impl RingAdmin {
     }
 }
 
+/// Refuses to do with one key of a scope that was shredded what is done with all of them.
+pub(super) fn check_not_shredding(view: &View, key: &KeyRecord) -> Result<()> {
+    match view.tombstone(&key.scope) {
+        None => Ok(()),
+        Some(tombstone) => Err(refused(format!(
+            "the key {} goes with its scope: {}; what is done is done with the whole scope (`waxseal keys shred --scope {}`)",
+            key.id,
+            tombstone.words(),
+            key.scope
+        ))),
+    }
+}
+
 /// Refuses to destroy a KEK that is another key, too, under which something is or may be.
-fn check_unneeded(view: &View, key: &KeyRecord) -> Result<()> {
+pub(super) fn check_unneeded(view: &View, key: &KeyRecord) -> Result<()> {
     let is_needed = |other: &&std::sync::Arc<KeyRecord>| {
         !matches!(
             other.state,

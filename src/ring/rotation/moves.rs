@@ -117,9 +117,8 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
         }
         State::Destroyed => {
             next.destroyed = Some(said.at);
-            if let Some(branch) = &mut next.branch {
-                branch.erase();
-            }
+            // A branch key is nowhere else, but in backups of the inventory.
+            next.remove_wrap();
         }
         _ => {}
     }

@@ -38,7 +38,8 @@ impl RingAdmin {
     /// `LifecycleRefused` if it is neither deprecated nor retired, its backend has disabled or destroyed the KEK or is about to, or a hook
     /// refuses; the kinds of the backend.
     pub async fn reinstate(&self, id: RecordId, reason: &str) -> Result<Moved> {
-        let (_, key) = self.find(id).await?;
+        let (view, key) = self.find(id).await?;
+        view.check_not_shredded(&key.scope)?;
         match key.state {
             State::Deprecated => {
                 self.check_usable(&key).await?;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::RingAdmin;
-use crate::ring::RecordId;
 use crate::ring::inventory::Heartbeat;
 use crate::ring::record::{KeyRecord, Settings};
 use crate::ring::view::View;
+use crate::ring::{Reader, RecordId, Scope};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// For how long a heartbeat says something of its process: readers write one every 30 seconds.
@@ -148,35 +148,100 @@ impl RingAdmin {
 
     /// The heartbeats that still say something of their processes.
     pub(super) async fn fresh_beats(&self, view: &View) -> Result<Vec<Heard>> {
-        let now = self.reader.time(view).await?;
-        let since = now.saturating_sub(FRESH);
-        let tolerance = view.settings().clock_tolerance.at_most();
-        // Those that are listed by their names: whatever others write pushes none of them out.
-        let readers = &view.settings().readers;
-        let mut beats = Vec::new();
-        for reader in readers {
-            let mut own = self.inventory().heartbeats_of(&reader.name, since).await?;
-            own.retain(|beat| beat.reader == reader.name);
-            beats.extend(own);
-        }
-        let others = self.inventory().heartbeats(since).await?.into_iter();
-        beats.extend(others.filter(|beat| !readers.iter().any(|reader| reader.name == beat.reader)));
-        // One that claims to be of the future would be fresh for ever.
-        let latest = now.saturating_add(tolerance);
-        beats.retain(|beat| beat.at.is_none_or(|at| at <= latest));
-        let heard = |beat: Heartbeat| {
-            let named = readers.iter().find(|reader| reader.name == beat.reader);
-            let key = named.and_then(|reader| reader.key);
-            let unsigned = || {
-                let verified = beat.verify(view.ring(), &key?, now, FRESH, tolerance);
-                let why = verified.err()?.detail().unwrap_or("it is wrong").to_owned();
-                Some(why)
-            };
-            let nothing = beat.malformed.clone().or_else(unsigned);
-            Heard { beat, nothing }
-        };
-        Ok(beats.into_iter().map(heard).collect())
+        fresh_beats(&self.reader, view).await
     }
+}
+
+/// The heartbeats that still say something of their processes.
+pub(super) async fn fresh_beats(reader: &Reader, view: &View) -> Result<Vec<Heard>> {
+    let inventory = reader.inventory();
+    let now = reader.time(view).await?;
+    let since = now.saturating_sub(FRESH);
+    let tolerance = view.settings().clock_tolerance.at_most();
+    // Those that are listed by their names: whatever others write pushes none of them out.
+    let readers = &view.settings().readers;
+    let mut beats = Vec::new();
+    for listed in readers {
+        let mut own = inventory.heartbeats_of(&listed.name, since).await?;
+        own.retain(|beat| beat.reader == listed.name);
+        beats.extend(own);
+    }
+    let others = inventory.heartbeats(since).await?.into_iter();
+    beats.extend(others.filter(|beat| !readers.iter().any(|reader| reader.name == beat.reader)));
+    // One that claims to be of the future would be fresh for ever.
+    let latest = now.saturating_add(tolerance);
+    beats.retain(|beat| beat.at.is_none_or(|at| at <= latest));
+    let heard = |beat: Heartbeat| {
+        let named = readers.iter().find(|reader| reader.name == beat.reader);
+        let key = named.and_then(|reader| reader.key);
+        let unsigned = || {
+            let verified = beat.verify(view.ring(), &key?, now, FRESH, tolerance);
+            let why = verified.err()?.detail().unwrap_or("it is wrong").to_owned();
+            Some(why)
+        };
+        let nothing = beat.malformed.clone().or_else(unsigned);
+        Heard { beat, nothing }
+    };
+    Ok(beats.into_iter().map(heard).collect())
+}
+
+/// A process that reads the ring and has not read the newest revision, or a reader that is listed and has not reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaggingReader {
+    /// The name of the reader.
+    pub reader: String,
+    /// The process. `None` if no process of a listed reader has reported.
+    pub process: Option<String>,
+    /// The revision that it uses, as it says.
+    pub revision: Option<u64>,
+    /// Why it is named, for people.
+    pub why: String,
+}
+
+/// The readers of these scopes that have not reported, or use an older revision.
+pub(super) fn lagging(view: &View, heard: &[Heard], scopes: &[&Scope]) -> Vec<LaggingReader> {
+    let readers = &view.settings().readers;
+    let serves = |name: &str| {
+        let listed = readers.iter().find(|reader| reader.name == name);
+        listed.is_none_or(|reader| scopes.iter().any(|scope| reader.serves(scope)))
+    };
+    let mut all = Vec::new();
+    for listed in readers.iter().filter(|reader| serves(&reader.name)) {
+        let own = || heard.iter().filter(|heard| heard.beat.reader == listed.name);
+        if own().any(|heard| heard.nothing.is_none()) {
+            continue;
+        }
+        let why = match own().find_map(|heard| heard.nothing.as_ref()) {
+            Some(why) => format!("its report does not count: {why}"),
+            None => format!(
+                "it is listed, and has not reported in the last {} s",
+                FRESH.as_secs()
+            ),
+        };
+        all.push(LaggingReader {
+            reader: listed.name.clone(),
+            process: None,
+            revision: None,
+            why,
+        });
+    }
+    let newest = view.revision();
+    let is_behind = |heard: &&Heard| heard.nothing.is_none() && heard.beat.revision < newest;
+    for heard in heard
+        .iter()
+        .filter(is_behind)
+        .filter(|heard| serves(&heard.beat.reader))
+    {
+        let beat = &heard.beat;
+        all.push(LaggingReader {
+            reader: beat.reader.clone(),
+            process: Some(beat.process.clone()),
+            revision: Some(beat.revision),
+            why: format!("it uses revision {}, and the ring is at {newest}", beat.revision),
+        });
+    }
+    all
 }
 
 #[cfg(test)]

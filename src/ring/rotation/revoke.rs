@@ -192,6 +192,12 @@ impl RingAdmin {
     }
 
     async fn disable(&self, key: &KeyRecord) -> Result<()> {
+        if let Some(branch) = &key.branch {
+            return Err(Error::unsupported("disabling a branch key at a backend").with_detail(format!(
+                "a branch key is in the ring, and no backend knows of it: it is wrapped under the key {} of scope {}",
+                branch.parent, branch.parent_scope
+            )));
+        }
         let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
         self.call(admin.disable(&key.provenance.kek()?)).await
     }
@@ -220,7 +226,8 @@ fn commit(view: &View, draft: &mut Draft<'_>, id: RecordId, revocation: &Revocat
     said.approver = Some(revocation.approver.clone());
     let is_new = key.state != State::Compromised;
     let is_vacated = key.state == State::Active || is_lost(view, key);
-    let is_succeeded = is_vacated && revocation.successor;
+    // Nothing takes the place of a key whose scope was shredded.
+    let is_succeeded = is_vacated && revocation.successor && view.tombstone(&key.scope).is_none();
     let mut next = match is_new {
         true => moved(key, State::Compromised, &said)?,
         // Only that it is to be succeeded after all is new.

@@ -348,7 +348,11 @@ impl RingAdmin {
                         true => noted(now, &said)?,
                         false => linked(now),
                     };
-                    next.branch = Some(branch.clone());
+                    next.branch = Some(match &now.branch {
+                        // Copies in backups are wrapped under that.
+                        Some(older) => branch.clone().following(older),
+                        None => branch.clone(),
+                    });
                     next.protection = to.protection;
                     draft.put(&next)?;
                     rewrapped += 1;

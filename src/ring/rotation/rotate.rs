@@ -207,11 +207,13 @@ impl RingAdmin {
         match target {
             Target::Key(id) => {
                 let (view, key) = self.find(*id).await?;
+                view.check_not_shredded(&key.scope)?;
                 check_active(&view, &key)?;
                 Ok(vec![key])
             }
             Target::Slot(scope, slot) => {
                 let view = self.read(std::slice::from_ref(scope)).await?;
+                view.check_not_shredded(scope)?;
                 let mut lost = view.keys(scope).iter();
                 let lost = lost.find(|key| key.slot == *slot && awaits_successor(key));
                 let key = view.active(scope, slot).or(lost).ok_or_else(|| none(scope))?;
@@ -219,6 +221,7 @@ impl RingAdmin {
             }
             Target::Scope(scope) => {
                 let view = self.read(std::slice::from_ref(scope)).await?;
+                view.check_not_shredded(scope)?;
                 let is_meant = |key: &&Arc<KeyRecord>| {
                     key.state == State::Active || awaits_successor(key) && awaits_key(&view, key)
                 };

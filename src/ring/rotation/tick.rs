@@ -12,7 +12,7 @@ use super::revoke::awaits_successor;
 use super::rotate::Rollout;
 use super::telling::Progress;
 use super::verdict::{Action, Due, Seen, due_in};
-use crate::ring::record::KeyRecord;
+use crate::ring::record::{KeyRecord, Record};
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -163,6 +163,9 @@ impl RingAdmin {
             Action::Promote => key.is_none_or(|key| key.state != State::Pending),
             Action::Retire => key.is_none_or(|key| key.state != State::Deprecated),
             Action::Destroy => key.is_none_or(|key| key.state != State::Destroying),
+            Action::Shred => view
+                .tombstone(&due.scope)
+                .is_none_or(|tombstone| tombstone.due().is_none()),
         };
         let lost = match failure.error.kind() {
             ErrorKind::Conflict => true,
@@ -276,6 +279,17 @@ impl RingAdmin {
                     }
                     Progress::Told => tick.did(due, Some(State::Destroying), State::Destroying),
                     Progress::Waits => {}
+                }
+            }
+            Action::Shred => {
+                for moved in self.go_on_shredding(&due.scope).await? {
+                    tick.warnings.extend(moved.warnings);
+                    tick.done.push(Done {
+                        key: moved.key,
+                        action: Action::Shred,
+                        from: Some(moved.from),
+                        to: moved.to,
+                    });
                 }
             }
         }

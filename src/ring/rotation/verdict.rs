@@ -37,6 +37,8 @@ pub enum Action {
     Retire,
     /// Tells the backend to destroy a key, or asks whether it has.
     Destroy,
+    /// Begins to destroy the keys of a scope that was shredded, or goes on with a cancellation of that.
+    Shred,
 }
 
 impl Action {
@@ -49,6 +51,7 @@ impl Action {
             Self::Promote => "promote",
             Self::Retire => "retire",
             Self::Destroy => "destroy",
+            Self::Shred => "shred",
         }
     }
 }
@@ -63,7 +66,7 @@ impl fmt::Display for Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Due {
-    /// The key. For what another process has begun: the key that it will be.
+    /// The key. For what another process has begun: the key that it will be. For a scope that was shredded: the record that says so.
     pub key: RecordId,
     /// Its scope.
     pub scope: Scope,
@@ -217,6 +220,11 @@ pub(super) fn due_in(
     for intent in intents().filter(|intent| !intent.is_held(at)) {
         due.push(of(intent.key, Action::Recover, intent.lease_until, None, None));
     }
+    if let Some(tombstone) = view.tombstone(scope)
+        && let Some(since) = tombstone.due().filter(|since| *since <= at)
+    {
+        due.push(of(tombstone.id, Action::Shred, since, None, None));
+    }
     for key in view.keys(scope) {
         match key.state {
             State::Pending if !key.staged => {
@@ -268,13 +276,13 @@ pub(super) fn due_in(
     due
 }
 
-enum Hindered {
+pub(super) enum Hindered {
     No,
     Busy,
     Yes(String),
 }
 
-fn rotation_hindered(view: &View, key: &KeyRecord) -> Hindered {
+pub(super) fn rotation_hindered(view: &View, key: &KeyRecord) -> Hindered {
     let mut intents = view.intents(&key.scope).iter();
     if intents.any(|intent| intent.slot == key.slot && intent.abandoned.is_none()) {
         return Hindered::Busy;

@@ -178,8 +178,11 @@ impl Core {
         let now = self.runtime.now();
         let mut state = self.lock();
         if let Some(entry) = state.scopes.get(scope) {
-            let is_fresh = need.pulse(&entry.keys).check(now).is_ok();
-            return Ok(is_fresh.then(|| Arc::clone(&entry.keys)));
+            if need.pulse(&entry.keys).check(now).is_err() {
+                return Ok(None);
+            }
+            entry.keys.check_not_shredded()?;
+            return Ok(Some(Arc::clone(&entry.keys)));
         }
         let (revision, confirmed) = (state.mark.revision, state.confirmed);
         let max_stale = need.max_stale(&state.settings, state.behind);
@@ -196,7 +199,8 @@ impl Core {
     /// The keys that serve a request: at hand, or read. `wraps` are those that it is to open.
     ///
     /// # Errors
-    /// `NoKeyForScope`; `InventoryStale`; those of [`Trust::read`]; `TimedOut` at the deadline of the request.
+    /// `NoKeyForScope`; `KeyDestroyed` if the scope was shredded; `InventoryStale`; those of [`Trust::read`]; `TimedOut` at the deadline of the
+    /// request.
     pub(super) async fn keys(
         self: &Arc<Self>,
         request: &Request<'_>,
@@ -448,6 +452,18 @@ impl Core {
             let is_turned = self.lock().served_by_any(settings, &turned);
             self.leases
                 .turn_over_sealing(|context| scope_of(context).is_some_and(|scope| is_turned(&scope)));
+        }
+        let shredded: Vec<&Scope> = changes
+            .iter()
+            .filter(|(_, changes)| changes.end_scope)
+            .map(|(scope, _)| scope)
+            .collect();
+        if !shredded.is_empty() {
+            tracing::info!(?shredded, "scopes of the ring were shredded");
+            // Whatever their envelopes say of keys.
+            let is_ended = self.lock().served_by_any(settings, &shredded);
+            self.leases
+                .end_contexts(|context| scope_of(context).is_some_and(|scope| is_ended(&scope)));
         }
         for (scope, ended) in changes
             .iter()

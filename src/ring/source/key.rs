@@ -38,6 +38,8 @@ impl Deref for Key {
 impl Key {
     pub(super) fn new(view: &View, record: &Arc<KeyRecord>) -> Self {
         let under = match view.parent(record) {
+            // Nobody asks for a key that is destroyed, and its parent may not have been read.
+            _ if record.state == State::Destroyed => Under::Backend,
             Ok(None) => Under::Backend,
             Ok(Some(parent)) => Under::Parent(Arc::clone(parent)),
             Err(error) => Under::Missing(Arc::new(error)),

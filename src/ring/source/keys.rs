@@ -9,7 +9,7 @@ use super::key::Key;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
 use crate::key::Purpose;
 use crate::message::Pulse;
-use crate::ring::{RecordId, Scope, Slot, State, View};
+use crate::ring::{RecordId, Scope, Slot, State, Tombstone, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The keys of one scope, as a verified view showed them.
@@ -19,6 +19,8 @@ pub(super) struct ScopeKeys {
     /// All keys, by KEK.
     pub(super) keks: Vec<Arc<Kek>>,
     slots: Vec<SlotKeys>,
+    /// Whether the scope was shredded: then none of these is used.
+    shredded: Option<Arc<Tombstone>>,
     /// Whether the scope has no key and never had one.
     pub(super) is_vacant: bool,
     /// The scopes of the keys that its branch keys are wrapped under: what changes there changes this one.
@@ -72,6 +74,7 @@ impl ScopeKeys {
             scope: scope.clone(),
             keks: keks.into_iter().map(Arc::new).collect(),
             slots,
+            shredded: view.tombstone(scope).cloned(),
             is_vacant: view.is_vacant(scope),
             parents,
             seals,
@@ -82,7 +85,10 @@ impl ScopeKeys {
     /// Whether the keys of a wider scope may serve this one beside its own: it has never had a key, or it has one that seals in each of its slots.
     /// Nothing serves a scope that lost its keys.
     pub(super) fn may_be_served(&self) -> bool {
-        self.is_vacant || (!self.slots.is_empty() && self.slots.iter().all(|slot| slot.active.is_some()))
+        self.is_vacant
+            || (self.shredded.is_none()
+                && !self.slots.is_empty()
+                && self.slots.iter().all(|slot| slot.active.is_some()))
     }
 
     /// These keys and those of a wider scope: the latter open, and wrap if this scope has never had a key.
@@ -109,6 +115,7 @@ impl ScopeKeys {
             } else {
                 self.slots.clone()
             },
+            shredded: None,
             is_vacant: self.is_vacant,
             parents: self.parents.union(&wider.parents).cloned().collect(),
             seals: self.seals.with(&wider.seals),
@@ -117,7 +124,18 @@ impl ScopeKeys {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.keks.is_empty()
+        self.keks.is_empty() && self.shredded.is_none()
+    }
+
+    /// Refuses a scope that was shredded.
+    ///
+    /// # Errors
+    /// `KeyDestroyed`, also while that can be cancelled.
+    pub(super) fn check_not_shredded(&self) -> Result<()> {
+        match &self.shredded {
+            None => Ok(()),
+            Some(tombstone) => Err(tombstone.no_key()),
+        }
     }
 
     fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
@@ -186,6 +204,7 @@ impl ScopeKeys {
         let mut changes = Changes {
             turn_over: !self.wraps_like(former),
             end: Vec::new(),
+            end_scope: self.shredded.is_some() && former.shredded.is_none(),
         };
         for key in former.keys() {
             let now = self.keys().find(|now| now.id == key.id);
@@ -202,7 +221,8 @@ impl ScopeKeys {
             if !key.unwraps() {
                 continue;
             }
-            if now.is_some_and(|now| now.unwraps() && now.provenance == key.provenance) {
+            let goes_on = |now: &Arc<Key>| now.unwraps() && now.provenance == key.provenance;
+            if self.shredded.is_none() && now.is_some_and(goes_on) {
                 continue;
             }
             // Retired, all versions but this one go on. A version that an envelope names is a claim, so nobody who
@@ -225,6 +245,8 @@ pub(super) struct Changes {
     pub(super) turn_over: bool,
     /// Keys that unwrapped and do not any more.
     pub(super) end: Vec<Ended>,
+    /// The scope was shredded.
+    pub(super) end_scope: bool,
 }
 
 #[derive(Debug)]

@@ -53,6 +53,8 @@ impl Core {
             Ok(Some(keys)) => Some(keys).filter(|keys| !keys.is_vacant),
             Ok(None) => return Ok(Err(wider)),
             Err(error) if error.kind() == ErrorKind::NoKeyForScope => None,
+            // The wider scope was shredded: the own keys go on.
+            Err(error) if error.kind() == ErrorKind::KeyDestroyed && !own.is_vacant => None,
             Err(error) => return Err(error),
         };
         match keys {

@@ -89,6 +89,17 @@ fn rows() -> Finding<Vec<Row>> {
             Some(time(-1)?),
             Signed::new(vec![0], [0; 32], [0; 64]),
         ),
+        Row::new(
+            id(6)?,
+            RecordKind::Tombstone,
+            scope("a")?,
+            Slot::default(),
+            None,
+            1,
+            None,
+            Some(time(7)?),
+            signed("it was shredded"),
+        ),
     ];
     for (number, state) in (10..).zip(crate::ring::STATES.iter().map(|row| row.state)) {
         rows.push(key(number, &format!("state/{state}"), state)?);

@@ -1,6 +1,7 @@
 //! Keys of a ring are made and moved: on an inventory in memory, a clock that tests move, and backends that fail on demand.
 
 mod bench;
+mod branches;
 mod clock;
 mod contradicted;
 mod destroy;
@@ -12,5 +13,8 @@ mod readers;
 mod receipts;
 mod retire;
 mod revoke;
+mod shred;
+mod shred_races;
+mod simulate;
 mod ticks;
 mod waits;

@@ -96,6 +96,9 @@ pub(crate) enum RingCommand {
     Status,
     /// Verify every record: signatures, digests, deleted and added records.
     Check(Check),
+    /// Tell what a move would do: which scopes, how many envelopes, which readers lag, what would refuse it. Changes nothing, and
+    /// asks no key manager.
+    Simulate(Simulate),
     /// Show the time by the inventory, by this machine and by the ring; or set the ring's back.
     Clock(Clock),
     /// Verify the whole ring and write it to a file. The file holds no secret.
@@ -225,6 +228,32 @@ pub(crate) struct Check {
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("move").required(true).args(["retire", "revoke", "shred", "destroy", "rotate"])))]
+pub(crate) struct Simulate {
+    /// What `keys retire` of this key would do.
+    #[arg(long, value_name = "ID")]
+    pub(crate) retire: Option<String>,
+    /// What `keys revoke` of this key would do.
+    #[arg(long, value_name = "ID")]
+    pub(crate) revoke: Option<String>,
+    /// What `keys shred` of this scope would do.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) shred: Option<String>,
+    /// What `keys destroy` of this key would do.
+    #[arg(long, value_name = "ID")]
+    pub(crate) destroy: Option<String>,
+    /// What `keys rotate` of this key would do.
+    #[arg(long, value_name = "ID")]
+    pub(crate) rotate: Option<String>,
+    /// A census receipt; may be repeated.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) receipt: Vec<PathBuf>,
+    /// Let the receipts count though their censuses saw not one envelope.
+    #[arg(long, requires = "receipt")]
+    pub(crate) allow_empty: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct CensusKey {
     /// A new file for the private half, which only its owner can read.
     #[arg(value_name = "FILE")]
@@ -329,6 +358,10 @@ pub(crate) enum KeysCommand {
     Revoke(Revoke),
     /// Destroy a retired key, after the cooling-off.
     Destroy(Destroy),
+    /// Shred a scope: its keys are out of use at once, and destroyed after the cooling-off, with everything under them.
+    Shred(Shred),
+    /// Write the signed receipt of a shredding: what opens nowhere anymore, and what the shredding does not reach.
+    ShredReceipt(ShredReceiptOptions),
     /// Do what is due: rotate, promote, retire, destroy.
     Tick(Tick),
 }
@@ -527,6 +560,51 @@ pub(crate) struct Destroy {
     pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["ticket", "cancel"])))]
+pub(crate) struct Shred {
+    /// The scope. Those below it are other scopes.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: String,
+    /// The ticket, for the history of each key: the request for erasure, for example.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
+    pub(crate) ticket: Option<String>,
+    /// Who has approved it, for the history of each key.
+    #[arg(long, value_name = "WHO", value_parser = reason(), conflicts_with = "cancel")]
+    pub(crate) approver: Option<String>,
+    /// Take it back: the keys are what they were. Until the first of them is destroyed.
+    #[arg(long)]
+    pub(crate) cancel: bool,
+    /// The reason, for the history of each key.
+    #[arg(long, value_name = "TEXT", value_parser = reason(), required = true)]
+    pub(crate) reason: Option<String>,
+    /// A census receipt: how many envelopes it has found under the keys is told before, and stands in the receipt. May be repeated.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, conflicts_with = "cancel")]
+    pub(crate) census: Vec<PathBuf>,
+    /// Write the signed receipt of this step to this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "cancel")]
+    pub(crate) receipt: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("whose").required(true).args(["scope", "check"])))]
+pub(crate) struct ShredReceiptOptions {
+    /// The scope that was shredded.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<String>,
+    /// The file of the receipt. Standard output by default.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "check")]
+    pub(crate) output: Option<PathBuf>,
+    /// A census receipt whose counts stand in the receipt; may be repeated.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, conflicts_with = "check")]
+    pub(crate) census: Vec<PathBuf>,
+    /// Verify this receipt, and tell what it says. Needs no authority.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check: Option<PathBuf>,
 }
 
 #[derive(Args)]

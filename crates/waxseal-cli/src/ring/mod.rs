@@ -13,6 +13,7 @@ pub(crate) mod keys;
 mod profile;
 mod provisioner_key;
 mod settings;
+mod simulate;
 mod status;
 mod store;
 mod table;
@@ -50,6 +51,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
         RingCommand::Status => status::status(&path),
         RingCommand::Check(check) => status::check(&path, check),
+        RingCommand::Simulate(options) => simulate::run(&path, options),
         RingCommand::Clock(options) => clock::run(&path, actor, options),
         RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),

@@ -1,12 +1,14 @@
 //! `ring status` and `ring check`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use waxseal::ring::{Mark, STATES, Time, View};
+use waxseal::ring::{Mark, STATES, State, Time, Tombstone, View};
 
 use super::exposed::Exposed;
+use super::keys::{tombstone_json, tombstone_line};
 use super::{Opened, believing, each_readable, open, parsed, read_config, settings, show, table, wait};
 use crate::arguments::Check;
 use crate::failure::{Failure, Result};
@@ -21,7 +23,17 @@ pub(crate) fn status(path: &Path) -> Result<()> {
     let view = wait(ring.reader.scopes(&[]))?;
     let mut counts = [0_usize; STATES.len()];
     let mut exposed: Vec<Exposed> = Vec::new();
+    // Those whose keys are not all gone, and how many there are.
+    let mut shredded: Vec<Arc<Tombstone>> = Vec::new();
+    let mut tombstones = 0_u64;
     let bad = each_readable(&ring.reader, |page| {
+        for tombstone in page.all_tombstones() {
+            tombstones += 1;
+            let mut keys = page.keys(&tombstone.scope).iter();
+            if keys.any(|key| key.state != State::Destroyed) {
+                shredded.push(Arc::clone(tombstone));
+            }
+        }
         for key in page.all_keys() {
             exposed.extend(Exposed::of(key, page));
             let index = STATES.iter().position(|row| row.state == key.state);
@@ -78,6 +90,8 @@ pub(crate) fn status(path: &Path) -> Result<()> {
             "actor": exported.actor,
         })),
         "exposed": exposed.iter().map(Exposed::to_json).collect::<Vec<_>>(),
+        "tombstones": tombstones,
+        "shredded": shredded.iter().map(|one| tombstone_json(one)).collect::<Vec<_>>(),
         "settings": settings::to_json(view.settings()),
         "readers": readers,
     });
@@ -118,6 +132,12 @@ pub(crate) fn status(path: &Path) -> Result<()> {
         }
         for one in &exposed {
             rows.push(("exposed", crate::failure::printable(&one.line())));
+        }
+        if tombstones > 0 {
+            rows.push(("tombstones", many(tombstones, "scope")));
+        }
+        for one in &shredded {
+            rows.push(("shredded", crate::failure::printable(&tombstone_line(one))));
         }
         rows.extend(settings::shown(view.settings()));
         for beat in &beats {

@@ -169,6 +169,59 @@ fn a_key_that_has_leaked_is_out_of_use_and_can_be_revoked_again() {
     assert!(complained.contains("is not revoked"), "{complained}");
 }
 
+/// Files of the tenant, its neighbor's, and a key file that somebody has to remove.
+#[test]
+fn a_tenant_that_leaves_is_shredded_and_its_neighbor_is_not() {
+    let template = ["--scope-template", "tenant/{tenant}", "--cooling-off", "PT0S"];
+    let shell = Shell::new();
+    done(shell.runbook(
+        "ring-day-one",
+        &[&["tenant/acme", "local"], &template[..]].concat(),
+    ));
+    done(shell.tool(&["keys", "create", "--scope", "tenant/other", "--kek", "local"]));
+    fs::create_dir(shell.path("data")).unwrap();
+    for number in 0..3 {
+        shell.seal(number);
+    }
+    let id = shell.ids("active").remove(0);
+    let start = [
+        "start",
+        "tenant/acme",
+        "GDPR-17",
+        "dana",
+        "the contract ended",
+        "data",
+    ];
+    let said = done(shell.runbook("ring-shred", &start));
+    assert!(
+        said.contains("found 3 envelopes") && said.contains("ticket GDPR-17: the contract ended"),
+        "{said}"
+    );
+    let open = || shell.tool(&["open", "--ring", "ring.toml", "--context", CONTEXT, "data/0.wax"]);
+    assert_eq!(open().status.code(), Some(14));
+    done(shell.runbook("ring-shred", &["cancel", "tenant/acme", "they stay"]));
+    shell.all_open();
+    done(shell.runbook("ring-shred", &start));
+    let complained = failed(shell.runbook("ring-shred", &["end", "tenant/acme"]));
+    assert!(
+        complained.contains("remove the file") && complained.contains("is not gone yet"),
+        "{complained}"
+    );
+    let shown = done(shell.tool(&["keys", "show", &id, "--json"]));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let uri = shown["key"]["uri"].as_str().unwrap();
+    let file = uri.strip_prefix("file:").unwrap().split('?').next().unwrap();
+    fs::remove_file(shell.path(file)).unwrap();
+    done(shell.tool(&["keys", "destroy", &id, "--attest", "--reason", "removed", "--yes"]));
+    done(shell.runbook("ring-shred", &["end", "tenant/acme"]));
+    let receipt = fs::read_to_string(shell.path("shred-tenant-acme.json")).unwrap();
+    assert!(receipt.contains("\"stage\":\"destroyed\""));
+    assert_eq!(shell.ids("destroyed"), [id]);
+    assert_eq!(shell.ids("active").len(), 1, "the neighbor");
+    let complained = failed(shell.runbook("ring-shred", &["start", "tenant/none", "T", "W", "R"]));
+    assert!(complained.contains("nothing to shred"), "{complained}");
+}
+
 #[test]
 fn nothing_is_retired_that_something_is_under() {
     let (shell, first) = Shell::with_ring(&["--overlap", "PT0S"]);
@@ -278,6 +331,7 @@ fn every_runbook_says_how_it_is_used() {
         "ring-rollback",
         "ring-retire",
         "ring-revoke",
+        "ring-shred",
         "ring-backup",
     ] {
         let output = shell.runbook(name, &[]);

@@ -1,10 +1,12 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
+mod buried_branches;
 mod changes;
 mod many;
 mod otherwise;
 mod outage;
 mod profiles;
+mod shredded;
 mod states;
 mod versions;
 mod watching;

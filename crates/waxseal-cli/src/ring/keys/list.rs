@@ -93,6 +93,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         "deprecated": time(key.deprecated),
         "destruction_due": time(key.destruction_due),
         "destroyed": time(key.destroyed),
+        "shredded": key.shredded.as_ref().map(|was| json!({ "tombstone": was.tombstone.to_string(), "from": was.from.name() })),
         "nist": key.state.row().nist,
         "cyclonedx": key.state.row().cyclonedx,
         "history": key
@@ -190,6 +191,7 @@ fn reason_of(entry: &Move) -> String {
         (Some(ticket), Some(approver)) => {
             format!("{} (ticket {ticket}, approved by {approver})", entry.reason)
         }
+        (Some(ticket), None) => format!("{} (ticket {ticket})", entry.reason),
         _ => entry.reason.clone(),
     }
 }

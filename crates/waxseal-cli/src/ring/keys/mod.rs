@@ -5,9 +5,11 @@ mod moves;
 mod new;
 mod revoke;
 mod rotate;
+mod shred;
 mod tick;
 
 pub(super) use list::protection;
+pub(super) use shred::{tombstone_json, tombstone_line};
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +40,8 @@ pub(crate) fn run(options: &Keys) -> Result<()> {
         KeysCommand::Retire(retire) => moves::retire(&path, actor, retire),
         KeysCommand::Revoke(revoke) => revoke::run(&path, actor, revoke),
         KeysCommand::Destroy(destroy) => moves::destroy(&path, actor, destroy),
+        KeysCommand::Shred(shred) => shred::run(&path, actor, shred),
+        KeysCommand::ShredReceipt(receipt) => shred::receipt_of(&path, actor, receipt),
         KeysCommand::Tick(tick) => tick::run(&path, actor, tick),
     }
 }
@@ -88,7 +92,7 @@ fn orphan_text(orphan: &Orphan) -> String {
 }
 
 /// Reads receipts. They are believed only after they were verified.
-fn receipts(paths: &[PathBuf]) -> Result<Vec<CensusReceipt>> {
+pub(super) fn receipts(paths: &[PathBuf]) -> Result<Vec<CensusReceipt>> {
     if paths.len() > MOST_RECEIPTS {
         return Err(Failure::usage(format!(
             "--receipt: at most {MOST_RECEIPTS} receipts count together, got {}",
@@ -99,7 +103,7 @@ fn receipts(paths: &[PathBuf]) -> Result<Vec<CensusReceipt>> {
 }
 
 /// Verifies receipts for the ring as it is now.
-fn verified<'r>(
+pub(super) fn verified<'r>(
     receipts: &'r [CensusReceipt],
     view: &View,
     allows_empty: bool,
@@ -114,7 +118,8 @@ fn verified<'r>(
     each.collect()
 }
 
-fn receipt(path: &Path) -> Result<CensusReceipt> {
+/// Reads a receipt. It is believed only after it was verified.
+pub(super) fn receipt(path: &Path) -> Result<CensusReceipt> {
     use std::io::Read;
     let limit = waxseal::ring::evidence::MAX_RECEIPT as u64 + 1;
     let mut bytes = Vec::new();

@@ -2,6 +2,7 @@
 
 mod administration;
 pub(crate) mod aged;
+mod branches;
 mod evidence;
 mod init;
 mod listings;
@@ -12,6 +13,8 @@ mod receipts;
 mod refused;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
+mod shred;
+mod simulate;
 
 use std::fs;
 
