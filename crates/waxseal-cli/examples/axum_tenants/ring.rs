@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use waxseal::ring::{
-    Authority, Inventory, KeyRecord, KeyRing, KeySource, NewKey, Provisioning, Reader, RecordId, RetireBy,
-    RingAdmin, Scope, Slot, Trust, UriBackends,
+    Authority, Inventory, KeyRecord, KeyRing, KeySource, NewKey, Provisioning, Reader, RecordId, RingAdmin,
+    Scope, Slot, Trust, UriBackends,
 };
 use waxseal::secrecy::SecretString;
 use waxseal_sql::{PostgresConfig, PostgresInventory};
@@ -43,7 +43,6 @@ impl Ring {
         let trust = RingAdmin::init(&*inventory, &authority, "alice", |settings| {
             settings.scope_template = template;
             settings.provision = Some(provisioning);
-            settings.retire = RetireBy::OverlapEnd;
         })
         .await?;
         let (id, keys) = (trust.ring(), folder.display());
