@@ -71,6 +71,8 @@ compile_error!(
      target has none without its host"
 );
 
+#[cfg(feature = "audit")]
+pub mod audit;
 pub mod backend;
 pub mod envelope;
 #[cfg(all(feature = "hardening", target_os = "linux"))]

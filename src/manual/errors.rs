@@ -22,8 +22,7 @@
 //! # assert!(matches!(decide(&Error::new(ErrorKind::Denied)), Then::Stop));
 //! ```
 //!
-//! `KeyRetired`, `PolicyRefused`, `Store` and `Audit` are for sources and layers outside this crate. Nothing in this crate returns
-//! them yet.
+//! `PolicyRefused` is for sources and layers outside this crate. Nothing in this crate returns it yet.
 //!
 //! # The bytes
 //! The crate finds these without any key, before it calls a key manager. Trying again does not help.
@@ -91,12 +90,12 @@
 //!
 //! | kind | means | do |
 //! |---|---|---|
-//! | `Store` | a store failed | retry if the error is retryable |
+//! | `Store` | a store failed, or an audit log cannot be read | retry if the error is retryable |
 //! | `InventoryStale` | a key ring has not been able to read its inventory for longer than its settings allow; retryable | repair the database or the way to it |
 //! | `InventoryInvalid` | a record was changed, deleted, copied or taken back to an older version, or the ring of another authority is configured; the message names the record | find out who wrote to the database; restore it from an export |
 //! | `Conflict` | somebody else changed the ring meanwhile; retryable | look at the ring again, and decide again |
 //! | `ClocksDisagree` | the clock of a ring's inventory and that of this machine are too far apart for anything to be signed; the message says both times | set the clock that is wrong; see [`key_ring`](crate::manual::key_ring#clocks) |
-//! | `Audit` | the record could not be kept, so the operation was refused | repair the sink; nothing was done without a record |
+//! | `Audit` | the record could not be kept, so nothing was released; retryable if there may be room later | repair the sink, or make room on its disk; a key manager may have been asked |
 //! | `Io` | the reader or writer behind a stream failed | begin the stream again; a stream cannot be resumed |
 //!
 //! # The caller

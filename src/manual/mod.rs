@@ -24,6 +24,10 @@
 //! | [`key_manager`] | how to connect another KMS or HSM |
 //! | [`performance`] | what to call, what to turn, and what it costs |
 //! | [`envelope_format`] | the specification of the envelope's bytes |
+#![cfg_attr(
+    feature = "audit",
+    doc = "| [`audit_log`] | the specification of audit events and of the audit log |"
+)]
 //! | [`design`] | the reasons for the design |
 
 pub mod errors;
@@ -44,6 +48,10 @@ pub mod performance {}
 
 #[doc = include_str!("../../docs/spec/envelope-v1.md")]
 pub mod envelope_format {}
+
+#[cfg(feature = "audit")]
+#[doc = include_str!("../../docs/spec/audit-v1.md")]
+pub mod audit_log {}
 
 #[doc = include_str!("../../docs/DESIGN.md")]
 pub mod design {}

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Sealer, Settings};
+#[cfg(feature = "audit")]
+use crate::audit::{Audited, Auditor};
 use crate::envelope::ChunkSize;
 use crate::key::{KeyManager, RewrapRules};
 use crate::message::Sealing;
@@ -58,6 +60,8 @@ pub struct Builder {
     profiles: Option<Arc<Profiles>>,
     #[cfg(feature = "cache")]
     cache: Option<Caching>,
+    #[cfg(feature = "audit")]
+    audit: Option<Auditor>,
     layers: Vec<Layer>,
     leases: Option<Leases>,
     settings: Settings,
@@ -122,6 +126,15 @@ impl Builder {
     ) -> Self {
         self.layers
             .push(Layer(Arc::new(move |inner| Arc::new(layer(inner)))));
+        self
+    }
+
+    /// Makes an event of each access to a KEK, and keeps it before anything is released: see [`audit`](crate::audit). The layer goes around the
+    /// key managers or the source, beneath the sealer's cache. If the auditor wants
+    /// [releases](crate::audit::AuditorBuilder::releases), a second one goes around everything else.
+    #[cfg(feature = "audit")]
+    pub fn audit(mut self, auditor: Auditor) -> Self {
+        self.audit = Some(auditor);
         self
     }
 
@@ -224,6 +237,7 @@ impl Builder {
     /// - `Configuration` if two key managers that wrap are the same key
     /// - `Configuration` for hidden ids if a key only wraps and nobody here unwraps with it
     /// - `Configuration` for a cache around a source that is a cache
+    /// - `Configuration` for an auditor around a source that is a cache
     /// - `Configuration` for a registry of leases that is not that of the cache given as the source
     /// - `Configuration` for profiles beside a source, and for a profile that they do not have
     /// - `OverLimit` for more than 16 key managers that wrap, or for padding that leaves no room for a wrap section
@@ -276,6 +290,21 @@ impl Builder {
             ));
         }
         let leases = self.leases.unwrap_or_default();
+        #[cfg(feature = "audit")]
+        let (source, releases) = match self.audit {
+            #[cfg(feature = "cache")]
+            Some(_) if at_hand::cache(source.as_ref()).is_some() => {
+                return Err(Error::configuration(
+                    "an auditor belongs beneath the cache: give the sealer the source and Builder::cache, in the place of the cache",
+                ));
+            }
+            Some(auditor) => {
+                let releases = auditor.sees_releases().then(|| auditor.clone());
+                let audited = Arc::new(Audited::accesses(source, auditor)) as Arc<dyn DekSource>;
+                (audited, releases)
+            }
+            None => (source, None),
+        };
         #[cfg(feature = "cache")]
         let source = match self.cache {
             Some(_) if at_hand::cache(source.as_ref()).is_some() => {
@@ -291,6 +320,10 @@ impl Builder {
         let mut sealer = Sealer::of(source, leases, self.settings);
         for Layer(around) in self.layers {
             sealer.source = around(sealer.source);
+        }
+        #[cfg(feature = "audit")]
+        if let Some(auditor) = releases {
+            sealer.source = Arc::new(Audited::releases(sealer.source, auditor));
         }
         Ok(sealer)
     }

@@ -151,3 +151,13 @@ pub(crate) fn cache(source: &dyn DekSource) -> Option<&Cached> {
         None => cache(&**any.downcast_ref::<Arc<dyn DekSource>>()?),
     }
 }
+
+/// Returns the key ring that a source is, if it is one.
+#[cfg(all(feature = "audit", feature = "ring"))]
+pub(crate) fn ring(source: &dyn DekSource) -> Option<&crate::ring::KeyRing> {
+    let any: &dyn Any = source;
+    match any.downcast_ref::<crate::ring::KeyRing>() {
+        Some(ring) => Some(ring),
+        None => ring(&**any.downcast_ref::<Arc<dyn DekSource>>()?),
+    }
+}

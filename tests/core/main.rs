@@ -12,6 +12,8 @@
 mod allocations;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod async_streams;
+#[cfg(feature = "audit")]
+mod audited;
 mod batch;
 mod buffered;
 mod cache;

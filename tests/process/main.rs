@@ -8,6 +8,8 @@
     missing_docs
 )]
 
+#[cfg(all(feature = "audit", unix))]
+mod audit;
 #[cfg(feature = "aws-kms")]
 mod aws_kms_log;
 #[cfg(feature = "azure-key-vault")]
@@ -66,6 +68,8 @@ const ALONE: &str = "WAXSEAL_TEST_ALONE";
 
 fn tests() -> Vec<Test> {
     [
+        #[cfg(all(feature = "audit", unix))]
+        audit::TESTS,
         #[cfg(feature = "aws-kms")]
         aws_kms_log::TESTS,
         #[cfg(feature = "azure-key-vault")]

@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 
+use waxseal::audit::Auditor;
 use waxseal::backend::local::LocalKey;
 use waxseal::source::Caching;
 use waxseal::{Aad, DataKey, EncryptionContext, Envelope, Kek, Result, blocking::Sealer};
@@ -19,12 +20,15 @@ struct Subject {
     sealer: Sealer,
     /// The same with a cache, which is warm.
     cached: Sealer,
+    /// The same with an auditor, which sees no release of the cache.
+    audited: Sealer,
     /// The same with a key ring and a cache.
     ring: Sealer,
     context: EncryptionContext,
     key: DataKey,
     sealed: Vec<u8>,
     cached_sealed: Vec<u8>,
+    audited_sealed: Vec<u8>,
     ring_sealed: Vec<u8>,
     out: Vec<u8>,
 }
@@ -32,7 +36,7 @@ struct Subject {
 type Path = fn(&mut Subject) -> Result<()>;
 
 /// The paths, by the names they have in `baseline`.
-const PATHS: [(&str, Path); 9] = [
+const PATHS: [(&str, Path); 10] = [
     ("data-key-seal-100", |subject| {
         subject.out.clear();
         subject
@@ -62,6 +66,11 @@ const PATHS: [(&str, Path); 9] = [
     ("cached-open-100", |subject| {
         let binding = subject.context.with_aad(b"row 7");
         black_box(subject.cached.open(black_box(&subject.cached_sealed), binding)?);
+        Ok(())
+    }),
+    ("audited-open-100", |subject| {
+        let binding = subject.context.with_aad(b"row 7");
+        black_box(subject.audited.open(black_box(&subject.audited_sealed), binding)?);
         Ok(())
     }),
     ("ring-seal-100", |subject| {
@@ -96,17 +105,26 @@ fn run(path: Path, times: u32) -> Result<()> {
     let sealed = key.seal(&PLAINTEXT, Aad::new("row 7"))?;
     let cached_sealed = cached.seal(&PLAINTEXT, context.with_aad(b"row 7"))?;
     cached.open(&cached_sealed, context.with_aad(b"row 7"))?;
+    let audited = waxseal::Sealer::builder()
+        .wrap_with(LocalKey::new(&kek))
+        .audit(Auditor::builder().tracing().build()?)
+        .cache(Caching::default());
+    let audited = Sealer::from(audited.build()?);
+    let audited_sealed = audited.seal(&PLAINTEXT, context.with_aad(b"row 7"))?;
+    audited.open(&audited_sealed, context.with_aad(b"row 7"))?;
     let ring = Sealer::from(ring::open()?.sealer().build()?);
     let ring_sealed = ring.seal(&PLAINTEXT, context.with_aad(b"row 7"))?;
     ring.open(&ring_sealed, context.with_aad(b"row 7"))?;
     let mut subject = Subject {
         sealer,
         cached,
+        audited,
         ring,
         context,
         key,
         sealed,
         cached_sealed,
+        audited_sealed,
         ring_sealed,
         out: Vec::with_capacity(1024),
     };

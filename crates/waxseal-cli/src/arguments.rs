@@ -1,6 +1,8 @@
 //! The command line. Values that may be secret stay strings here and are parsed elsewhere, since the errors
 //! of `clap` quote what they refuse.
 
+#[cfg(feature = "audit")]
+mod audit;
 #[cfg(feature = "ring")]
 mod ring;
 
@@ -13,6 +15,8 @@ use waxseal::blocking::Sealer;
 use crate::failure::Result;
 use crate::help;
 use crate::kek::Keks;
+#[cfg(feature = "audit")]
+pub(crate) use audit::*;
 #[cfg(feature = "ring")]
 use ring::ABOUT_EXPLAIN;
 #[cfg(feature = "ring")]
@@ -72,6 +76,9 @@ pub(crate) enum Command {
     /// Count the envelopes under each key of a ring, without any key, and sign what was found.
     #[cfg(feature = "ring")]
     Census(Census),
+    /// Verify an audit log, prove what is in it, and show it. No key is needed.
+    #[cfg(feature = "audit")]
+    Audit(Audit),
 }
 
 #[derive(Args)]
@@ -127,6 +134,9 @@ pub(crate) struct Seal {
     pub(crate) threads: Threads,
     #[command(flatten)]
     pub(crate) calls: Calls,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: Log,
     #[command(flatten)]
     pub(crate) streams: Streams,
 }
@@ -154,6 +164,9 @@ pub(crate) struct Open {
     pub(crate) threads: Threads,
     #[command(flatten)]
     pub(crate) calls: Calls,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: Log,
     #[command(flatten)]
     pub(crate) streams: Streams,
 }
@@ -205,6 +218,9 @@ pub(crate) struct Rewrap {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) calls: Calls,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: Log,
     #[command(flatten)]
     pub(crate) streams: Streams,
 }
@@ -349,14 +365,24 @@ demands_of!(Seal Open Rewrap);
 macro_rules! actor_of {
     ($($options:ty)*) => {$(
         impl $options {
-            /// The same sealer in the name of whoever uses a ring.
+            /// The same sealer in the name of whoever uses a ring or is audited.
             pub(crate) fn acting(&self, sealer: Sealer, keks: &Keks) -> Result<Sealer> {
+                #[cfg(all(feature = "audit", feature = "ring"))]
+                let is_told = self.log.is_given();
+                #[cfg(not(all(feature = "audit", feature = "ring")))]
+                let is_told = false;
                 #[cfg(feature = "ring")]
-                if matches!(keks, Keks::Ring(..)) {
+                if is_told || matches!(keks, Keks::Ring(..)) {
                     return Ok(sealer.acting_as(&crate::ring::actor(&self.actor)?));
                 }
-                let _ = keks;
+                let _ = (keks, is_told);
                 Ok(sealer)
+            }
+
+            /// The log of the command, if it has one. It ends when it is dropped.
+            #[cfg(feature = "audit")]
+            pub(crate) fn audit(&self) -> Result<crate::audit::Auditing> {
+                crate::audit::Auditing::of(&self.log)
             }
         }
     )*};

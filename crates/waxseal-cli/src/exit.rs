@@ -60,7 +60,7 @@ pub(crate) const TABLE: [(u8, &str); 15] = [
     (Exit::Io as u8, "reading or writing failed"),
     (
         Exit::Attention as u8,
-        "needs attention: doctor, ring check or census found something, or a ring does not verify",
+        "needs attention: doctor, check, census or verify found something, or a ring does not verify",
     ),
     (Exit::NothingDue as u8, "nothing is due"),
     (Exit::KeyRetired as u8, "the key is retired"),
@@ -91,7 +91,7 @@ impl Exit {
             | ErrorKind::ProfileRefused { .. }
             | ErrorKind::LifecycleRefused
             | ErrorKind::WouldWeaken { .. } => Self::Refused,
-            ErrorKind::Io | ErrorKind::Store => Self::Io,
+            ErrorKind::Io | ErrorKind::Store | ErrorKind::Audit => Self::Io,
             ErrorKind::KeyRetired => Self::KeyRetired,
             ErrorKind::KeyRevoked => Self::KeyRevoked,
             ErrorKind::KeyNotFound
@@ -101,52 +101,6 @@ impl Exit {
             | ErrorKind::KeyDestroyed => Self::KeyUnusable,
             _ => Self::Failed,
         }
-    }
-}
-
-/// What a kind is called in JSON. The names are stable.
-pub(crate) fn name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Malformed { .. } => "malformed",
-        ErrorKind::UnsupportedVersion { .. } => "unsupported_version",
-        ErrorKind::Unsupported { .. } => "unsupported",
-        ErrorKind::OverLimit { .. } => "over_limit",
-        ErrorKind::CannotOpen => "cannot_open",
-        ErrorKind::ContextMismatch => "context_mismatch",
-        ErrorKind::Entropy => "entropy",
-        ErrorKind::NoUsableKey => "no_usable_key",
-        ErrorKind::NoRoom { .. } => "no_room",
-        ErrorKind::KeyRetired => "key_retired",
-        ErrorKind::KeyRevoked => "key_revoked",
-        ErrorKind::KeyDestroyed => "key_destroyed",
-        ErrorKind::NoKeyForScope => "no_key_for_scope",
-        ErrorKind::LifecycleRefused => "lifecycle_refused",
-        ErrorKind::Denied => "denied",
-        ErrorKind::Unauthenticated => "unauthenticated",
-        ErrorKind::KeyNotFound => "key_not_found",
-        ErrorKind::KeyDisabled => "key_disabled",
-        ErrorKind::KeyNotReady => "key_not_ready",
-        ErrorKind::KeyPendingDestruction => "key_pending_destruction",
-        ErrorKind::Throttled => "throttled",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::TimedOut => "timed_out",
-        ErrorKind::InvalidAnswer => "invalid_answer",
-        ErrorKind::WouldWeaken { .. } => "would_weaken",
-        ErrorKind::PolicyRefused => "policy_refused",
-        ErrorKind::ProfileRefused { .. } => "profile_refused",
-        ErrorKind::BudgetExhausted { .. } => "budget_exhausted",
-        ErrorKind::LeaseExpired => "lease_expired",
-        ErrorKind::Store => "store",
-        ErrorKind::InventoryStale => "inventory_stale",
-        ErrorKind::InventoryInvalid => "inventory_invalid",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::ClocksDisagree => "clocks_disagree",
-        ErrorKind::Audit => "audit",
-        ErrorKind::Io => "io",
-        ErrorKind::InvalidArgument => "invalid_argument",
-        ErrorKind::OutOfRange { .. } => "out_of_range",
-        ErrorKind::Configuration => "configuration",
-        _ => "other",
     }
 }
 

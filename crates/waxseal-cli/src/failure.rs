@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use waxseal::{Error, ErrorKind, value::error::Attempt};
 
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::report;
 use crate::terminal::{self, NoText};
 
@@ -85,7 +85,7 @@ impl Failure {
     }
 
     /// A look at a ring or at what is stored has found something.
-    #[cfg(feature = "ring")]
+    #[cfg(any(feature = "audit", feature = "ring"))]
     pub(crate) fn attention(line: impl Into<String>) -> Self {
         Self::new(Exit::Attention, "attention", line)
     }
@@ -99,7 +99,7 @@ impl Failure {
     /// Whether the same may go well later. A clock that is wrong after a start or a resume is set right without anybody's help.
     #[cfg(feature = "ring")]
     pub(crate) fn is_worth_a_new_try(&self) -> bool {
-        self.0.is_retryable || self.0.kind == exit::name(ErrorKind::ClocksDisagree)
+        self.0.is_retryable || self.0.kind == ErrorKind::ClocksDisagree.name()
     }
 
     /// The same, for an error that a value of the command line caused.
@@ -192,7 +192,7 @@ impl Failure {
                     "provider": attempt.provider,
                     "kek_id": some(&attempt.kek_id),
                     "kek_version": some(&attempt.kek_version),
-                    "kind": attempt.kind.map(exit::name),
+                    "kind": attempt.kind.map(ErrorKind::name),
                 })
             })
             .collect();
@@ -254,7 +254,7 @@ impl From<Error> for Failure {
             Exit::Failed | Exit::Io if error.is_retryable() => Exit::TryAgain,
             exit => exit,
         };
-        let mut failure = Self::new(exit, exit::name(error.kind()), format!("{error}{advice}"));
+        let mut failure = Self::new(exit, error.kind().name(), format!("{error}{advice}"));
         failure.0.detail = error.detail().map(str::to_owned);
         failure.0.operation = error.operation().map(|operation| operation.to_string());
         failure.0.provider = error.provider().map(str::to_owned);

@@ -5,6 +5,8 @@
 //! stand there too, each on a line of its own.
 
 mod arguments;
+#[cfg(feature = "audit")]
+mod audit;
 mod binding;
 mod copy;
 mod doctor;
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
         Command::Keys(options) => ring::keys::run(&options),
         #[cfg(feature = "ring")]
         Command::Census(options) => ring::census(&options),
+        #[cfg(feature = "audit")]
+        Command::Audit(options) => audit::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -36,7 +36,12 @@ pub(crate) fn run(options: &Open) -> Result<()> {
     let mut output = Output::create(options.streams.output.as_ref(), Access::Private, replace)?;
     let aad = binding::aad(&options.aad)?;
     let builder = kek::open_with(builder, &keks)?;
-    let sealer = Sealer::from(options.demanding(builder, &keks)?.build()?);
+    let builder = options.demanding(builder, &keks)?;
+    #[cfg(feature = "audit")]
+    let audit = options.audit()?;
+    #[cfg(feature = "audit")]
+    let builder = audit.around(builder);
+    let sealer = Sealer::from(builder.build()?);
     let sealer = options.acting(sealer, &keks)?;
     let (from, total) = (input.name(), input.len());
     let opened = sealer.reader(&mut input, context.with_aad(&aad));

@@ -95,6 +95,10 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         kek::open_with(kek::each(builder, &to, wraps)?, &keks)?
     };
     let builder = options.demanding(builder.rewrap_rules(rules(options)), &keks)?;
+    #[cfg(feature = "audit")]
+    let audit = options.audit()?;
+    #[cfg(feature = "audit")]
+    let builder = audit.around(builder);
     let sealer = Sealer::from(builder.build()?);
     let sealer = options.acting(sealer, &keks)?;
     let new = sealer.rewrap(read.as_bytes(), &context)?;

@@ -46,7 +46,12 @@ pub(crate) fn run(options: &Seal) -> Result<()> {
     output.refuse_terminal()?;
     let aad = binding::aad(&options.aad)?;
     let builder = kek::first_wraps(builder, &keks, Role::wraps(&options.calls))?;
-    let sealer = Sealer::from(options.demanding(builder, &keks)?.build()?);
+    let builder = options.demanding(builder, &keks)?;
+    #[cfg(feature = "audit")]
+    let audit = options.audit()?;
+    #[cfg(feature = "audit")]
+    let builder = audit.around(builder);
+    let sealer = Sealer::from(builder.build()?);
     let sealer = options.acting(sealer, &keks)?;
     let (from, to) = (input.name(), output.name());
     let is_stream = output.is_stream();

@@ -33,7 +33,7 @@ pub(crate) fn line(line: &str) -> Result<()> {
 }
 
 /// Prints a warning of the tool itself, in the form of the others.
-#[cfg(feature = "ring")]
+#[cfg(any(feature = "audit", feature = "ring"))]
 pub(crate) fn warning(text: &str) -> Result<()> {
     if report::is_json() {
         let object = json!({ "schema": report::SCHEMA, "warning": { "message": text } });

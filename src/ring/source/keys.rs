@@ -138,7 +138,7 @@ impl ScopeKeys {
         }
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keks.iter().flat_map(|kek| &kek.keys)
     }
 

@@ -7,6 +7,8 @@ mod choose;
 mod core;
 mod key;
 mod keys;
+#[cfg(feature = "audit")]
+mod known;
 mod manager;
 mod managers;
 mod otherwise;

@@ -7,6 +7,8 @@ use super::key::Key;
 use super::keys::{Kek, ScopeKeys};
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
 use crate::key::Request;
+#[cfg(feature = "audit")]
+use crate::ring::RecordId;
 use crate::ring::profile::{CONTEXT, ExplainedWrap, Explanation, Facts, Requirements, Rewrap};
 use crate::source::{DekLease, Fate, Rewrapped, Unmet};
 use crate::value::error::{Error, Result};
@@ -105,6 +107,19 @@ impl ScopeKeys {
 
     fn is_exposed(&self, stanza: WrapRef<'_>) -> bool {
         self.named_by(stanza).any(|key| key.was_compromised())
+    }
+
+    /// The keys that wraps may be under, by what they name, and that were compromised once.
+    #[cfg(feature = "audit")]
+    pub(super) fn exposed(&self, wraps: Option<WrapSection<'_>>) -> Vec<RecordId> {
+        let mut exposed = Vec::new();
+        for stanza in wraps.iter().flat_map(|wraps| wraps.stanzas()) {
+            let keys = self.named_by(stanza).filter(|key| key.was_compromised());
+            exposed.extend(keys.map(|key| key.id));
+        }
+        exposed.sort_unstable();
+        exposed.dedup();
+        exposed
     }
 
     fn named(&self, wraps: WrapSection<'_>) -> Vec<Facts> {

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod kind;
+mod name;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;

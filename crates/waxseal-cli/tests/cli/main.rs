@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[cfg(feature = "audit")]
+mod audit;
 #[cfg(feature = "postgres")]
 mod axum_tenants;
 #[cfg(feature = "azure-key-vault")]

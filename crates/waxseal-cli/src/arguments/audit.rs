@@ -1,0 +1,117 @@
+//! The command line of audit logs: `--log`, and `audit`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Where what is done is written down.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Log {
+    /// Write down in this audit log which key is used, before anything is released. A directory that is not there is made,
+    /// with its key beside it in DIR.key. Without this, WAXSEAL_AUDIT_LOG names it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log: Option<PathBuf>,
+}
+
+const ABOUT_VERIFY: &str = "\
+Every record is compared with its hash, every hash with the root, the root with the signed
+checkpoint, and the whole with a checkpoint that was kept elsewhere. Exits with 10 if something
+is wrong.
+
+Without --key, the key is the one that the log names: whoever can write the log can exchange both.
+Without --checkpoint, nobody can tell whether records are missing at the end.
+
+--json prints one object with these keys:
+  schema, command, log, origin, key, key_from (option or log), size, uncovered, torn, sound,
+  findings.
+  uncovered: records that are kept and in no checkpoint yet. torn: bytes of an unfinished batch.
+  Each of findings: what, record (the first that is off, counted from 0, or null), detail.";
+
+const ABOUT_PROVE: &str = "\
+The proof is a C2SP tlog-proof with the record as its extra data. It verifies offline, with the
+log's public key alone.
+
+--json prints one object with these keys:
+  schema, command, log, record, event, proof.";
+
+const ABOUT_CHECKPOINT: &str = "\
+A checkpoint is a signed note (C2SP tlog-checkpoint). Keep it where whoever writes the log cannot
+change it, and give it to `audit verify --checkpoint` later.
+
+--json prints one object with these keys:
+  schema, command, log, origin, size, root (hex), note, uncovered.";
+
+const ABOUT_SHOW: &str = "\
+Nothing is verified here: `audit verify` does that.
+
+--json prints one object with these keys:
+  schema, command, log, events. Each of events: record (its number in the log), event.
+docs/spec/audit-v1.md has the keys of an event.";
+
+#[derive(Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Find out whether a log is whole and unchanged, and name the first record that is off.
+    #[command(after_long_help = ABOUT_VERIFY)]
+    Verify(AuditVerify),
+    /// Print a proof that a record is in a log.
+    #[command(after_long_help = ABOUT_PROVE)]
+    Prove(AuditProve),
+    /// Print the checkpoint of a log, to keep elsewhere.
+    #[command(after_long_help = ABOUT_CHECKPOINT)]
+    Checkpoint(AuditLog),
+    /// Show the events of a log.
+    #[command(after_long_help = ABOUT_SHOW)]
+    Show(AuditShow),
+}
+
+#[derive(Args)]
+pub(crate) struct AuditLog {
+    /// The directory of the log, or a copy of it.
+    #[arg(value_name = "LOG")]
+    pub(crate) log: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditVerify {
+    #[command(flatten)]
+    pub(crate) log: AuditLog,
+    /// A checkpoint that was kept elsewhere: the log must be a continuation of it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// The public key of the log, from whoever writes it: NAME+ID+KEY.
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditProve {
+    #[command(flatten)]
+    pub(crate) log: AuditLog,
+    /// The number of the record in the log, counted from 0.
+    #[arg(value_name = "SEQ")]
+    pub(crate) record: String,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditShow {
+    #[command(flatten)]
+    pub(crate) log: AuditLog,
+    /// Only events of a KEK of this id, or of a key of a ring with this id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<String>,
+    /// Only events from this time on: RFC 3339, or a date in UTC.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only events before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only events of this actor.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) actor: Option<String>,
+}

@@ -1,0 +1,174 @@
+//! Audit logs: `--log`, and the commands `audit …`.
+
+mod show;
+mod verify;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use waxseal::audit::{Auditor, Log, LogReader};
+use waxseal::{Builder, ErrorKind};
+
+use crate::arguments::{self, Audit, AuditCommand, AuditLog, AuditProve};
+use crate::failure::{Failure, Result, printable};
+use crate::{report, warnings};
+
+/// The name of the variable that names the log.
+const VARIABLE: &str = "WAXSEAL_AUDIT_LOG";
+/// How long another process may have the log.
+const BUSY: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(options: &Audit) -> Result<()> {
+    match &options.command {
+        AuditCommand::Verify(verify) => verify::run(verify),
+        AuditCommand::Prove(proof) => prove(proof),
+        AuditCommand::Checkpoint(log) => checkpoint(log),
+        AuditCommand::Show(show) => show::run(show),
+    }
+}
+
+/// Writes down what a command does, until it is dropped.
+pub(crate) struct Auditing(Option<Auditor>);
+
+impl Auditing {
+    /// Opens the log that an option or the variable names, if one does.
+    pub(crate) fn of(options: &arguments::Log) -> Result<Self> {
+        let Some(path) = options.path() else {
+            return Ok(Self(None));
+        };
+        let log = open(&path)?;
+        if log.cut_off() > 0 {
+            let text = format!(
+                "the audit log {} ended in the middle of a batch, which nobody was told is kept: {} bytes are cut off",
+                path.display(),
+                log.cut_off()
+            );
+            warnings::warning(&printable(&text))?;
+        }
+        Ok(Self(Some(Auditor::builder().required(log).build()?)))
+    }
+
+    pub(crate) fn around(&self, builder: Builder) -> Builder {
+        match &self.0 {
+            Some(auditor) => builder.audit(auditor.clone()),
+            None => builder,
+        }
+    }
+}
+
+impl Drop for Auditing {
+    fn drop(&mut self) {
+        let Some(auditor) = &self.0 else { return };
+        // What was released is kept by now. Without a checkpoint, the next command writes it.
+        if let Err(error) = pollster::block_on(auditor.close()) {
+            let _ = warnings::warning(&printable(&format!(
+                "the audit log has no new checkpoint: {error}"
+            )));
+        }
+    }
+}
+
+impl arguments::Log {
+    /// The log that is named, if any.
+    fn path(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os(VARIABLE).filter(|value| value != OsStr::new(""));
+        self.log.clone().or_else(|| variable().map(PathBuf::from))
+    }
+
+    #[cfg(feature = "ring")]
+    pub(crate) fn is_given(&self) -> bool {
+        self.path().is_some()
+    }
+}
+
+/// Waits for another process that has the log, which is soon done.
+fn open(path: &Path) -> Result<Log> {
+    let begun = Instant::now();
+    loop {
+        match Log::open(path) {
+            Ok(log) => return Ok(log),
+            Err(error) if error.kind() == ErrorKind::Io && error.is_retryable() => {
+                if begun.elapsed() >= BUSY {
+                    let detail = error.detail().unwrap_or_default().to_owned();
+                    return Err(Failure::busy(detail));
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn read(log: &AuditLog) -> Result<LogReader> {
+    Ok(LogReader::open(&log.log)?)
+}
+
+/// How many records no checkpoint covers.
+fn uncovered(reader: &LogReader) -> Result<u64> {
+    let mut count = 0;
+    reader.each_record(|_, _| {
+        count += 1_u64;
+        Ok(())
+    })?;
+    Ok(count - reader.checkpoint().size())
+}
+
+fn checkpoint(options: &AuditLog) -> Result<()> {
+    let reader = read(options)?;
+    let (checkpoint, uncovered) = (reader.checkpoint(), uncovered(&reader)?);
+    if uncovered > 0 {
+        let records = report::many(uncovered, "record");
+        warnings::warning(&format!(
+            "the checkpoint does not cover the last {records}: whoever writes the log signs the next one within a second, or when it is opened again"
+        ))?;
+    }
+    if report::is_json() {
+        let object = json!({
+            "schema": report::SCHEMA,
+            "command": "audit checkpoint",
+            "log": options.log.display().to_string(),
+            "origin": checkpoint.origin(),
+            "size": checkpoint.size(),
+            "root": base16ct::lower::encode_string(checkpoint.root()),
+            "note": checkpoint.as_note(),
+            "uncovered": uncovered,
+        });
+        return report::result(&object, false);
+    }
+    report::print(checkpoint.as_note())
+}
+
+fn prove(options: &AuditProve) -> Result<()> {
+    let record = options
+        .record
+        .parse()
+        .map_err(|_| Failure::usage("SEQ is the number of a record in the log, counted from 0"))?;
+    let reader = read(&options.log)?;
+    if record >= reader.checkpoint().size() {
+        return Err(Failure::usage(format!(
+            "SEQ must be below the {} records of the checkpoint, got {record}",
+            reader.checkpoint().size()
+        )));
+    }
+    let proof = reader.prove(record)?;
+    if report::is_json() {
+        let object = json!({
+            "schema": report::SCHEMA,
+            "command": "audit prove",
+            "log": options.log.log.display().to_string(),
+            "record": record,
+            "event": event(&reader.record(record)?),
+            "proof": proof,
+        });
+        return report::result(&object, false);
+    }
+    report::print(&proof)
+}
+
+/// A record as JSON. What is none is shown as text.
+fn event(record: &[u8]) -> Value {
+    serde_json::from_slice(record).unwrap_or_else(|_| String::from_utf8_lossy(record).into())
+}

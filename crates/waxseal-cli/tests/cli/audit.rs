@@ -1,0 +1,352 @@
+//! `--log` and `audit`.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::tool::{AAD, PAIR, Tool, end};
+
+const SEAL: [&str; 7] = ["seal", "--kek", "env:K", "--context", PAIR, "--log", "log"];
+const OPEN: [&str; 7] = ["open", "--kek", "env:K", "--context", PAIR, "--log", "log"];
+
+/// A tool with a log of a seal, an open, an open that was refused, and a re-wrap.
+fn used() -> Tool {
+    let tool = Tool::new();
+    let sealed = tool.done(&[&SEAL[..], &["--aad", AAD]].concat(), b"CANARY plaintext");
+    tool.write("sealed", &sealed);
+    tool.done(&[&OPEN[..], &["--aad", AAD, "sealed"]].concat(), b"");
+    // The key opens it, and the AAD is wrong: a release all the same.
+    let run = tool.run(&[&OPEN[..], &["sealed"]].concat(), b"");
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let wrong = [
+        "open",
+        "--kek",
+        "env:NEW",
+        "--context",
+        PAIR,
+        "--log",
+        "log",
+        "sealed",
+    ];
+    assert_eq!(tool.run(&wrong, b"").code, 4);
+    let rewrap = [
+        "rewrap",
+        "--kek",
+        "env:K",
+        "--to",
+        "env:NEW",
+        "--context",
+        PAIR,
+        "--log",
+        "log",
+        "--quiet",
+        "sealed",
+        "-o",
+        "moved",
+    ];
+    tool.done(&rewrap, b"");
+    tool
+}
+
+/// The JSON of a command, whether it finds something or warns.
+fn json(tool: &Tool, arguments: &[&str]) -> Value {
+    let command = tool.command(&[arguments, &["--json"]].concat()).spawn();
+    let run = end(command.unwrap(), b"");
+    serde_json::from_slice(&run.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {}", run.stderr))
+}
+
+fn vkey(tool: &Tool) -> String {
+    String::from_utf8(tool.read("log/vkey"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn each_command_that_uses_a_key_is_in_the_log() {
+    let tool = used();
+    let shown = json(&tool, &["audit", "show", "log"]);
+    let events = shown["events"].as_array().unwrap();
+    let told: Vec<_> = events
+        .iter()
+        .map(|it| {
+            let text = |name: &str| it["event"][name].as_str().unwrap_or_default().to_owned();
+            (text("event.name"), text("waxseal.outcome"), text("error.type"))
+        })
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("waxseal.generate", "success", ""),
+            ("waxseal.unwrap", "success", ""),
+            ("waxseal.unwrap", "success", ""),
+            ("waxseal.unwrap", "failed", "no_usable_key"),
+            ("waxseal.rewrap", "success", ""),
+        ]
+    );
+    let text = shown.to_string();
+    assert!(!text.contains("CANARY"), "{text}");
+    assert_eq!(events[4]["record"], 4);
+    #[cfg(feature = "ring")]
+    assert!(
+        events.iter().all(|it| it["event"]["user.id"].is_string()),
+        "{text}"
+    );
+    // Nothing of the private key is in the directory that is given away.
+    let key = tool.read("log.key");
+    let seed = String::from_utf8(key).unwrap();
+    let seed = seed.trim().rsplit('+').next().unwrap().to_owned();
+    for name in ["vkey", "checkpoint", "journal", "lock"] {
+        assert!(
+            !String::from_utf8_lossy(&tool.read(&format!("log/{name}"))).contains(&seed),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_variable_names_the_log_for_all_commands() {
+    let tool = Tool::new();
+    let variables = [("WAXSEAL_AUDIT_LOG", "by-variable")];
+    let run = tool.run_with(&variables, &["seal", "--kek", "env:K"], b"x");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(
+        json(&tool, &["audit", "show", "by-variable"])["events"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    // Without it, none is made.
+    tool.done(&["seal", "--kek", "env:K"], b"x");
+    assert_eq!(tool.listing(), ["by-variable", "by-variable.key"]);
+}
+
+#[test]
+fn a_log_is_verified_and_what_is_off_is_named() {
+    let tool = used();
+    let vkey = vkey(&tool);
+    let verify = ["audit", "verify", "log", "--key", &vkey];
+    let text = String::from_utf8(tool.done(&verify, b"")).unwrap();
+    assert!(
+        text.contains("5 records") && text.contains("whole and unchanged"),
+        "{text}"
+    );
+    let verdict = json(&tool, &verify);
+    assert_eq!((&verdict["size"], &verdict["sound"]), (&5.into(), &true.into()));
+    assert_eq!(
+        (&verdict["key_from"], &verdict["uncovered"]),
+        (&"option".into(), &0.into())
+    );
+    // Without a key the log's own is used, and that is said.
+    let run = tool.run(&["audit", "verify", "log"], b"");
+    assert!(
+        run.code == 0 && run.stderr.contains("give --key"),
+        "{}",
+        run.stderr
+    );
+    let note = tool.done(&["audit", "checkpoint", "log"], b"");
+    assert_eq!(note, tool.read("log/checkpoint"));
+    tool.write("kept", &note);
+    let sealed = tool.done(&SEAL, b"more");
+    assert!(!sealed.is_empty());
+    let kept = [&verify[..], &["--checkpoint", "kept"]].concat();
+    let text = String::from_utf8(tool.done(&kept, b"")).unwrap();
+    assert!(text.contains("continues the checkpoint"), "{text}");
+    // An edit, in the first record that has one.
+    let entries = "log/tile/entries/000.p/6";
+    let mut bytes = tool.read(entries);
+    let second = 2 + usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    bytes[second + 30] ^= 1;
+    tool.write(entries, &bytes);
+    let line = tool.fails_with(10, &verify, b"");
+    assert!(line.contains("altered at record 1"), "{line}");
+    let verdict = json(&tool, &verify);
+    assert_eq!(
+        (&verdict["sound"], &verdict["findings"][0]["record"]),
+        (&false.into(), &1.into())
+    );
+    // An older copy in its place.
+    fs::remove_dir_all(tool.path("log")).unwrap();
+    let run = tool.run(&["audit", "verify", "log"], b"");
+    assert_eq!(run.code, 9, "{}", run.stderr);
+}
+
+#[test]
+fn a_truncation_shows_by_the_checkpoint_that_was_kept() {
+    let tool = used();
+    let vkey = vkey(&tool);
+    copy(&tool.path("log"), &tool.path("old"));
+    tool.done(&SEAL, b"more");
+    let note = tool.done(&["audit", "checkpoint", "log"], b"");
+    tool.write("kept", &note);
+    let verify = ["audit", "verify", "old", "--key", &vkey, "--checkpoint", "kept"];
+    let line = tool.fails_with(10, &verify, b"");
+    assert!(line.contains("truncated at record 5"), "{line}");
+    // A checkpoint of another log, and a file that is none.
+    let variables = [("WAXSEAL_AUDIT_LOG", "other")];
+    tool.run_with(&variables, &["seal", "--kek", "env:K"], b"x");
+    let note = tool.done(&["audit", "checkpoint", "other"], b"");
+    tool.write("kept", &note);
+    assert!(tool.fails_with(2, &verify, b"").contains("--checkpoint"));
+    tool.write("kept", "no note");
+    assert!(tool.fails_with(2, &verify, b"").contains("--checkpoint"));
+    let wrong = ["audit", "verify", "log", "--key", "no key"];
+    assert!(tool.fails_with(2, &wrong, b"").contains("--key"));
+}
+
+#[test]
+fn a_proof_verifies_with_the_public_key_alone() {
+    let tool = used();
+    let proof = String::from_utf8(tool.done(&["audit", "prove", "log", "2"], b"")).unwrap();
+    let key: waxseal::audit::VerifierKey = vkey(&tool).parse().unwrap();
+    let shown = json(&tool, &["audit", "prove", "log", "2"]);
+    assert_eq!(shown["proof"], proof);
+    let log = waxseal::audit::LogReader::open(tool.path("log")).unwrap();
+    let record = log.record(2).unwrap();
+    assert_eq!(shown["event"], serde_json::from_slice::<Value>(&record).unwrap());
+    let proven = waxseal::audit::Checkpoint::verify_proof(&proof, &record, &key).unwrap();
+    assert_eq!(proven, 2);
+    for wrong in ["5", "-1", "x"] {
+        let line = tool.fails_with(2, &["audit", "prove", "log", "--", wrong], b"");
+        assert!(line.contains("SEQ"), "{line}");
+    }
+}
+
+#[test]
+fn events_are_shown_by_key_actor_and_time() {
+    let tool = used();
+    let shown = |more: &[&str]| {
+        let shown = json(&tool, &[&["audit", "show", "log"], more].concat());
+        let events = shown["events"].as_array().unwrap().clone();
+        events
+            .iter()
+            .map(|it| it["record"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let all = json(&tool, &["audit", "show", "log"]);
+    let id = |event: usize| {
+        all["events"][event]["event"]["waxseal.keks"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    // The envelope of the refused open names the first key, and the re-wrap replaces a wrap under it.
+    assert_eq!(shown(&["--key", &id(0)]), [0, 1, 2, 3, 4]);
+    assert_eq!(shown(&["--key", &id(4)]), [4]);
+    assert_eq!(shown(&["--key", "none"]), [0; 0]);
+    assert_eq!(shown(&["--from", "2020-01-01", "--to", "2020-01-02"]), [0; 0]);
+    let time = all["events"][2]["event"]["time"].as_str().unwrap();
+    assert_eq!(shown(&["--from", time]), [2, 3, 4]);
+    assert_eq!(shown(&["--to", time]), [0, 1]);
+    #[cfg(feature = "ring")]
+    {
+        tool.done(&[&SEAL[..], &["--actor", "alice"]].concat(), b"x");
+        assert_eq!(shown(&["--actor", "alice"]), [5]);
+    }
+    let text = String::from_utf8(tool.done(&["audit", "show", "log"], b"")).unwrap();
+    assert!(
+        text.starts_with("0  20") && text.contains("failed (no_usable_key)"),
+        "{text}"
+    );
+    assert!(
+        tool.fails_with(2, &["audit", "show", "log", "--from", "noon"], b"")
+            .contains("--from")
+    );
+}
+
+#[test]
+fn nothing_is_released_if_the_log_cannot_be_written() {
+    let tool = Tool::new();
+    let sealed = tool.done(&["seal", "--kek", "env:K", "--context", PAIR], b"secret");
+    tool.write("sealed", &sealed);
+    // Not a log.
+    fs::create_dir(tool.path("full")).unwrap();
+    tool.write("full/precious", "x");
+    let open = [
+        "open",
+        "--kek",
+        "env:K",
+        "--context",
+        PAIR,
+        "sealed",
+        "-o",
+        "out",
+        "--log",
+        "full",
+    ];
+    // A key is made for a log before it is seen that none can be there.
+    let run = tool.run(&open, b"");
+    assert_eq!(run.code, 9, "{}", run.stderr);
+    assert!(!tool.path("out").exists() && tool.read("full/precious") == b"x");
+    // The key of the log is gone.
+    tool.done(&SEAL, b"x");
+    fs::remove_file(tool.path("log.key")).unwrap();
+    let run = tool.run(&[&OPEN[..], &["sealed", "-o", "out"]].concat(), b"");
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("log.key") && !tool.path("out").exists(),
+        "{}",
+        run.stderr
+    );
+}
+
+/// `RLIMIT_FSIZE` stands for a disk that is full from some byte on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_releases_nothing_and_loses_nothing() {
+    let tool = Tool::new();
+    let sealed = tool.done(&SEAL, b"secret");
+    tool.write("sealed", &sealed);
+    // No block of 512 bytes: neither the event nor the plaintext fits, and the event comes first.
+    let run = tool.shell("ulimit -f 0; trap '' XFSZ; \"$W\" open --kek env:K --context tenant=CANARY-value --log log sealed | cat");
+    assert!(
+        run.stdout.is_empty() && run.stderr.contains("audit"),
+        "{}",
+        run.stderr
+    );
+    let verdict = json(&tool, &["audit", "verify", "log"]);
+    assert_eq!((&verdict["size"], &verdict["sound"]), (&1.into(), &true.into()));
+    let opened = tool.done(&[&OPEN[..], &["sealed"]].concat(), b"");
+    assert_eq!(opened, b"secret");
+    assert_eq!(json(&tool, &["audit", "verify", "log"])["size"], 2);
+}
+
+#[test]
+fn commands_at_the_same_time_take_turns() {
+    let tool = Tool::new();
+    let spawn = |_| {
+        let mut command = tool.command(&SEAL);
+        command.stdin(Stdio::null()).spawn().unwrap()
+    };
+    let running: Vec<_> = (0..6).map(spawn).collect();
+    for child in running {
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let verdict = json(&tool, &["audit", "verify", "log"]);
+    assert_eq!((&verdict["size"], &verdict["sound"]), (&6.into(), &true.into()));
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => {
+                fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
+}

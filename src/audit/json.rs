@@ -1,0 +1,166 @@
+//! The JSON of an event, by docs/spec/audit-v1.md.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::event::{Event, EventKek};
+use crate::key::Purpose;
+use crate::source::Fate;
+
+/// The version of the schema. Keys may be added to a version; none goes or changes its meaning.
+const SCHEMA: u32 = 1;
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Serialize)]
+struct Json<'e> {
+    #[serde(rename = "waxseal.schema")]
+    schema: u32,
+    time: String,
+    #[serde(rename = "event.name")]
+    name: String,
+    #[serde(rename = "waxseal.sequence")]
+    sequence: u64,
+    #[serde(rename = "waxseal.outcome", skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    #[serde(rename = "waxseal.requirement", skip_serializing_if = "Option::is_none")]
+    requirement: Option<&'static str>,
+    #[serde(rename = "waxseal.purpose", skip_serializing_if = "Option::is_none")]
+    purpose: Option<&'static str>,
+    #[serde(rename = "waxseal.keks", skip_serializing_if = "Vec::is_empty")]
+    keks: Vec<Kek<'e>>,
+    #[serde(rename = "waxseal.envelope.keks", skip_serializing_if = "Vec::is_empty")]
+    named: Vec<Kek<'e>>,
+    #[serde(rename = "waxseal.exposed", skip_serializing_if = "<[String]>::is_empty")]
+    exposed: &'e [String],
+    #[serde(rename = "waxseal.scope", skip_serializing_if = "Option::is_none")]
+    scope: Option<&'e str>,
+    #[serde(rename = "waxseal.context.digest", skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(rename = "waxseal.context", skip_serializing_if = "BTreeMap::is_empty")]
+    context: BTreeMap<&'e str, &'e str>,
+    #[serde(rename = "waxseal.profile", skip_serializing_if = "Option::is_none")]
+    profile: Option<&'e str>,
+    #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
+    actor: Option<&'e str>,
+    #[serde(rename = "waxseal.request.id", skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'e str>,
+    #[serde(rename = "waxseal.authorization", skip_serializing_if = "Option::is_none")]
+    authorization: Option<Authorization<'e>>,
+    #[serde(rename = "waxseal.ring.id", skip_serializing_if = "Option::is_none")]
+    ring: Option<&'e str>,
+    #[serde(rename = "waxseal.ring.revision", skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    #[serde(rename = "waxseal.duration_us", skip_serializing_if = "Option::is_none")]
+    duration: Option<u64>,
+    #[serde(rename = "waxseal.lost", skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
+    #[serde(rename = "host.name", skip_serializing_if = "str::is_empty")]
+    host: &'e str,
+    #[serde(rename = "process.pid")]
+    pid: u32,
+    #[serde(rename = "service.instance.id")]
+    instance: &'e str,
+    #[serde(rename = "otel.scope.name")]
+    library: &'static str,
+    #[serde(rename = "otel.scope.version")]
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Kek<'e> {
+    provider: &'e str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    id: &'e str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'e str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    keys: &'e [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fate: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Authorization<'e> {
+    ticket: &'e str,
+    approver: &'e str,
+}
+
+impl<'e> Kek<'e> {
+    fn of(kek: &'e EventKek) -> Self {
+        Self {
+            provider: kek.kek.provider(),
+            id: kek.kek.id(),
+            version: kek.kek.version(),
+            keys: &kek.keys,
+            fate: kek.fate.map(|fate| match fate {
+                Fate::Kept => "kept",
+                Fate::Replaced => "replaced",
+                Fate::Dropped => "dropped",
+            }),
+        }
+    }
+}
+
+pub(super) const fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Seal => "seal",
+        Purpose::Open => "open",
+        Purpose::Rewrap => "rewrap",
+        Purpose::Probe => "probe",
+    }
+}
+
+impl Event {
+    /// Returns the event as one line of JSON, without a line end. [`manual::audit_log`](crate::manual::audit_log) specifies it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let outcome = self.outcome();
+        let micros = |latency: std::time::Duration| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let json = Json {
+            schema: SCHEMA,
+            time: format!(
+                "{:.6}",
+                Timestamp::try_from(self.time).unwrap_or(Timestamp::UNIX_EPOCH)
+            ),
+            name: format!("waxseal.{}", self.action().name()),
+            sequence: self.sequence(),
+            outcome: self.purpose().map(|_| outcome.name()),
+            error: outcome.error().map(crate::ErrorKind::name),
+            requirement: match outcome.error() {
+                Some(crate::ErrorKind::ProfileRefused { requirement }) => Some(requirement),
+                _ => None,
+            },
+            purpose: self.purpose().map(purpose),
+            keks: self.keks().iter().map(Kek::of).collect(),
+            named: self.named_keks().iter().map(Kek::of).collect(),
+            exposed: self.exposed(),
+            scope: self.scope(),
+            digest: self
+                .context_digest()
+                .map(|digest| base16ct::lower::encode_string(digest)),
+            context: self.context().collect(),
+            profile: self.profile(),
+            actor: self.actor(),
+            request_id: self.request_id(),
+            authorization: self.authorization().map(|given| Authorization {
+                ticket: &given.ticket,
+                approver: &given.approver,
+            }),
+            ring: self.ring(),
+            revision: self.ring_revision(),
+            duration: self.latency().map(micros),
+            lost: (self.lost() > 0).then(|| self.lost()),
+            host: self.process().host(),
+            pid: self.process().pid(),
+            instance: self.process().instance(),
+            library: "waxseal",
+            version: VERSION,
+        };
+        // Maps of text and numbers always serialize.
+        serde_json::to_string(&json).unwrap_or_default()
+    }
+}

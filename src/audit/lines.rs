@@ -1,0 +1,44 @@
+//! Events as lines of `tracing`.
+
+use super::event::{Event, Outcome};
+use super::json;
+
+/// The target of all lines.
+const TARGET: &str = "waxseal::audit";
+
+/// Writes the event where its caller stands, in its spans: `INFO`, and `WARN` for what was denied or refused.
+pub(super) fn tell(event: &Event) {
+    let action = event.action().name();
+    let outcome = event.outcome().name();
+    let purpose = event.purpose().map(json::purpose);
+    let error = event.outcome().error().map(crate::ErrorKind::name);
+    let keks = || {
+        event
+            .keks()
+            .iter()
+            .map(|kek| kek.kek.to_string())
+            .collect::<Vec<_>>()
+    };
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: TARGET,
+                action,
+                outcome,
+                purpose,
+                error.r#type = error,
+                keks = ?keks(),
+                scope = event.scope(),
+                user.id = event.actor(),
+                request_id = event.request_id(),
+                revision = event.ring_revision(),
+                sequence = event.sequence(),
+                "a key was used"
+            )
+        };
+    }
+    match event.outcome() {
+        Outcome::Denied(_) | Outcome::Refused(_) => line!(warn),
+        _ => line!(info),
+    }
+}

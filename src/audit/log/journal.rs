@@ -1,0 +1,233 @@
+//! What is kept and is in no tile yet: batches of records, each synced before anybody is told that it is kept.
+//!
+//! A batch is a head of 48 bytes (length, number of records, index of the first record, SHA-256 of these and of the records) and the records
+//! as a bundle has them. Only the last batch can be unfinished: the next one is begun when it is synced.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{damaged, not_kept};
+use crate::value::error::Result;
+
+const MAGIC: &[u8; 24] = b"waxseal audit journal 1\n";
+/// The magic and the index of the first record.
+const FRONT: usize = 32;
+const HEAD: usize = 48;
+/// The most bytes of a journal that is read.
+const MAX: u64 = 1 << 30;
+
+pub(super) struct Journal {
+    file: File,
+    /// What is synced.
+    len: u64,
+    /// Whether something else may stand behind that.
+    is_ragged: bool,
+}
+
+/// What a journal holds.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// The index of the first record.
+    pub(super) first: u64,
+    pub(super) records: Vec<Vec<u8>>,
+    /// The length of what is whole.
+    whole: u64,
+    /// Bytes of an unfinished batch.
+    pub(super) torn: u64,
+    /// The record at which it is damaged, if whole batches follow there.
+    pub(super) damaged_at: Option<u64>,
+}
+
+impl Journal {
+    /// Makes an empty journal from this index on, in the place of the one that is there.
+    pub(super) fn create(folder: &Path, first: u64) -> std::io::Result<Self> {
+        let (new, path) = (folder.join("journal.new"), path(folder));
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&new)?;
+        let mut front = MAGIC.to_vec();
+        front.extend_from_slice(&first.to_be_bytes());
+        file.write_all(&front)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        Ok(Self {
+            file,
+            len: FRONT as u64,
+            is_ragged: false,
+        })
+    }
+
+    /// Opens the journal, cuts off an unfinished batch, and returns what it holds.
+    pub(super) fn open(folder: &Path) -> Result<(Self, Held)> {
+        let path = path(folder);
+        let failed = |error| not_kept(format_args!("read {}", path.display()), error);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let held = read(&mut file)
+            .map_err(failed)?
+            .ok_or_else(|| damaged(format!("{} is not the journal of an audit log", path.display())))?;
+        if let Some(record) = held.damaged_at {
+            return Err(damaged(format!(
+                "{} is damaged at record {record}, and records follow: `waxseal audit verify` shows what is whole",
+                path.display()
+            )));
+        }
+        if held.torn > 0 {
+            file.set_len(held.whole)
+                .and_then(|()| file.sync_all())
+                .map_err(|error| not_kept(format_args!("cut off the end of {}", path.display()), error))?;
+        }
+        let journal = Self {
+            file,
+            len: held.whole,
+            is_ragged: false,
+        };
+        Ok((journal, held))
+    }
+
+    /// Adds a batch of records, which are all kept when this returns, or none.
+    pub(super) fn append(&mut self, first: u64, records: &[Vec<u8>]) -> Result<()> {
+        let failed = |error| not_kept("write the journal of the audit log", error);
+        if self.is_ragged {
+            self.cut().map_err(failed)?;
+        }
+        let batch = batch(first, records)?;
+        self.is_ragged = true;
+        let written = self
+            .file
+            .seek(SeekFrom::Start(self.len))
+            .and_then(|_| self.file.write_all(&batch))
+            .and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => {
+                self.len += batch.len() as u64;
+                self.is_ragged = false;
+                Ok(())
+            }
+            Err(error) => {
+                // If this fails, the next batch does it first.
+                let _ = self.cut();
+                Err(failed(error))
+            }
+        }
+    }
+
+    fn cut(&mut self) -> std::io::Result<()> {
+        self.file.set_len(self.len)?;
+        self.file.sync_all()?;
+        self.is_ragged = false;
+        Ok(())
+    }
+}
+
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("journal")
+}
+
+/// Reads the journal of a folder, without changing it. `None` if there is none.
+pub(super) fn look(folder: &Path) -> std::io::Result<Option<Held>> {
+    match File::open(path(folder)) {
+        Ok(mut file) => read(&mut file),
+        Err(error) if super::key::is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A bundle: each record behind its length.
+pub(super) fn bundle<'r>(records: impl IntoIterator<Item = &'r Vec<u8>>) -> Result<Vec<u8>> {
+    let mut bundle = Vec::new();
+    for record in records {
+        let len = u16::try_from(record.len()).map_err(|_| {
+            damaged(format!(
+                "a record has {} bytes, and a log keeps 65,535",
+                record.len()
+            ))
+        })?;
+        bundle.extend_from_slice(&len.to_be_bytes());
+        bundle.extend_from_slice(record);
+    }
+    Ok(bundle)
+}
+
+/// The records of a bundle, and whether that is all of it.
+pub(super) fn unbundle(mut bundle: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    let mut records = Vec::new();
+    while let Some((len, rest)) = bundle.split_first_chunk::<2>() {
+        let Some((record, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len))) else {
+            return (records, false);
+        };
+        records.push(record.to_vec());
+        bundle = rest;
+    }
+    (records, bundle.is_empty())
+}
+
+fn batch(first: u64, records: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let payload = bundle(records)?;
+    let mut batch = Vec::with_capacity(HEAD + payload.len());
+    let number = |number: usize| u32::try_from(number).map_err(|_| damaged("a batch is above 4 GiB"));
+    batch.extend_from_slice(&number(payload.len())?.to_be_bytes());
+    batch.extend_from_slice(&number(records.len())?.to_be_bytes());
+    batch.extend_from_slice(&first.to_be_bytes());
+    let digest = Sha256::new_with_prefix(&batch).chain_update(&payload).finalize();
+    batch.extend_from_slice(&digest);
+    batch.extend_from_slice(&payload);
+    Ok(batch)
+}
+
+/// `None` if it is no journal.
+fn read(file: &mut File) -> std::io::Result<Option<Held>> {
+    let mut bytes = Vec::new();
+    std::io::Read::by_ref(file).take(MAX).read_to_end(&mut bytes)?;
+    let Some((front, batches)) = bytes.split_first_chunk::<FRONT>() else {
+        return Ok(None);
+    };
+    let Some(first) = front.strip_prefix(MAGIC).and_then(|first| first.try_into().ok()) else {
+        return Ok(None);
+    };
+    let first = u64::from_be_bytes(first);
+    let mut held = Held {
+        first,
+        ..Held::default()
+    };
+    let mut at = 0;
+    while let Some((records, next)) =
+        batch_at(batches, at, |index| index == first + held.records.len() as u64)
+    {
+        held.records.extend(records);
+        at = next;
+    }
+    held.whole = (FRONT + at) as u64;
+    held.torn = (batches.len() - at) as u64;
+    let missing = first + held.records.len() as u64;
+    let follows = |at| batch_at(batches, at, |index| index > missing && index - missing < 1 << 32).is_some();
+    held.damaged_at = (at + 1..batches.len()).any(follows).then_some(missing);
+    Ok(Some(held))
+}
+
+/// The records of the whole batch at a place, and where the next one begins.
+fn batch_at(batches: &[u8], at: usize, is_next: impl Fn(u64) -> bool) -> Option<(Vec<Vec<u8>>, usize)> {
+    let (head, rest) = batches.get(at..)?.split_first_chunk::<HEAD>()?;
+    let (numbers, digest) = head.split_first_chunk::<16>()?;
+    let (len, numbers_rest) = numbers.split_first_chunk::<4>()?;
+    let (count, first) = numbers_rest.split_first_chunk::<4>()?;
+    if !is_next(u64::from_be_bytes(first.try_into().ok()?)) {
+        return None;
+    }
+    let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
+    let payload = rest.get(..len)?;
+    let proper = Sha256::new_with_prefix(numbers).chain_update(payload).finalize();
+    let (records, is_all) = unbundle(payload);
+    let is_whole =
+        proper[..] == *digest && is_all && records.len() as u64 == u64::from(u32::from_be_bytes(*count));
+    is_whole.then_some((records, at + HEAD + len))
+}

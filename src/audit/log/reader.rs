@@ -1,0 +1,218 @@
+//! Reading a log, without a lock and without changing it.
+
+use std::path::{Path, PathBuf};
+
+use super::hash::{Hash, root};
+use super::journal;
+use super::key::{VerifierKey, is_missing};
+use super::note::Checkpoint;
+use super::tile::{self, Kind, WIDE, WIDTH};
+use super::tree::Edge;
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// A log that is read: while it is written, or as a copy that somebody was given. Nothing of it is believed before it is
+/// [verified](Self::verify).
+#[derive(Debug)]
+pub struct LogReader {
+    pub(super) folder: PathBuf,
+    checkpoint: Checkpoint,
+}
+
+pub(super) fn unreadable(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Store).with_detail(detail)
+}
+
+pub(super) fn failed(path: &Path, error: std::io::Error) -> Error {
+    unreadable(format!("cannot read {}: {error}", path.display())).with_source(error)
+}
+
+impl LogReader {
+    /// Opens the log of a directory.
+    ///
+    /// # Errors
+    /// `Store` if its checkpoint cannot be read, or is none.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref().to_owned();
+        let path = folder.join("checkpoint");
+        let note = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+        let checkpoint = Checkpoint::parse(&note).map_err(|error| {
+            unreadable(format!(
+                "{}: {}",
+                path.display(),
+                error.detail().unwrap_or_default()
+            ))
+        })?;
+        Ok(Self { folder, checkpoint })
+    }
+
+    /// Returns its checkpoint, which nothing has verified.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Returns the public key that the log names. It proves nothing about who wrote the log: get the key from the writer for that.
+    ///
+    /// # Errors
+    /// `Store` if the file `vkey` cannot be read or holds no key.
+    pub fn named_key(&self) -> Result<VerifierKey> {
+        let path = self.folder.join("vkey");
+        let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+        text.parse().map_err(|error: Error| {
+            unreadable(format!(
+                "{}: {}",
+                path.display(),
+                error.detail().unwrap_or_default()
+            ))
+        })
+    }
+
+    /// Returns the record of an index, as it is stored: one event as JSON. Nothing proves it here.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the checkpoint does not cover it; `Store` if it cannot be read.
+    pub fn record(&self, index: u64) -> Result<Vec<u8>> {
+        let size = self.checkpoint.size();
+        if index >= size {
+            return Err(Error::argument(format!(
+                "the log has {size} records under its checkpoint, counted from 0, and not record {index}"
+            )));
+        }
+        let bundle = index / WIDTH;
+        let width = width(size, bundle);
+        let records = Self::bundle_at(&self.folder, bundle, width)?;
+        let at = usize::try_from(index % WIDTH).unwrap_or_default();
+        records.into_iter().nth(at).ok_or_else(|| {
+            unreadable(format!(
+                "the bundle of record {index} is shorter than it should be"
+            ))
+        })
+    }
+
+    /// Gives each record to `each`, with its index: those under the checkpoint, and then those that are kept and in no checkpoint yet.
+    /// Nothing proves them here.
+    ///
+    /// # Errors
+    /// `Store` if a record cannot be read; those of `each`.
+    pub fn each_record(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        let size = self.checkpoint.size();
+        let mut index = 0;
+        for (bundle, width) in tile::tiles(0, size) {
+            for record in Self::bundle_at(&self.folder, bundle, width)? {
+                each(index, &record)?;
+                index += 1;
+            }
+        }
+        for record in self.uncovered()? {
+            each(index, &record)?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    fn uncovered(&self) -> Result<Vec<Vec<u8>>> {
+        let held = journal::look(&self.folder);
+        let held = held.map_err(|error| failed(&journal::path(&self.folder), error))?;
+        let Some(held) = held else { return Ok(Vec::new()) };
+        let skipped = self.checkpoint.size().saturating_sub(held.first);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        Ok(held.records.into_iter().skip(skipped).collect())
+    }
+
+    /// The records of a bundle, exactly as many as the width says.
+    pub(super) fn bundle_at(folder: &Path, index: u64, width: usize) -> Result<Vec<Vec<u8>>> {
+        match Self::bundle_part(folder, index, width)? {
+            (records, true) => Ok(records),
+            (records, false) => Err(unreadable(format!(
+                "the bundle of entries {index} has {} whole records, and {width} are expected",
+                records.len()
+            ))),
+        }
+    }
+
+    /// The whole records of a bundle, and whether they are what the width says.
+    pub(super) fn bundle_part(folder: &Path, index: u64, width: usize) -> Result<(Vec<Vec<u8>>, bool)> {
+        let (path, bytes) = read_tile(folder, Kind::Entries, index, width)?;
+        let (mut records, is_whole) = journal::unbundle(&bytes);
+        let is_full = !path.ends_with(width.to_string());
+        let is_proper = is_whole && (records.len() == width || (is_full && records.len() == WIDE));
+        records.truncate(width);
+        Ok((records, is_proper))
+    }
+
+    /// The hashes of a tile, exactly as many as the width says.
+    pub(super) fn hashes_at(folder: &Path, level: usize, index: u64, width: usize) -> Result<Vec<Hash>> {
+        let (path, bytes) = read_tile(folder, Kind::Hashes(level), index, width)?;
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        match hashes.get(..width) {
+            Some(hashes) if rest.is_empty() => Ok(hashes.to_vec()),
+            _ => Err(unreadable(format!(
+                "{} has {} bytes, and {width} hashes are expected",
+                path.display(),
+                bytes.len()
+            ))),
+        }
+    }
+
+    /// The right edge of its tree.
+    pub(super) fn edge(&self) -> Result<Edge> {
+        let size = self.checkpoint.size();
+        let mut levels = Vec::new();
+        for level in 0.. {
+            let hashes = tile::hashes(level, size);
+            if hashes == 0 {
+                break;
+            }
+            let width = usize::try_from(hashes % WIDTH).unwrap_or_default();
+            levels.push(match width {
+                0 => Vec::new(),
+                width => Self::hashes_at(&self.folder, level, hashes / WIDTH, width)?,
+            });
+        }
+        Ok(Edge::of(size, levels))
+    }
+
+    /// The root of the records from one to another, from tiles.
+    pub(super) fn root_of(&self, from: u64, to: u64) -> Result<Hash> {
+        let count = to.saturating_sub(from);
+        if count.is_power_of_two() && from.is_multiple_of(count) {
+            let level = usize::try_from(count.trailing_zeros() / 8).unwrap_or_default();
+            let shift = u32::try_from(level * 8).unwrap_or(u32::MAX);
+            let (first, count) = (from >> shift, count >> shift);
+            let hashes = tile::hashes(level, self.checkpoint.size());
+            let (index, at) = (first / WIDTH, first % WIDTH);
+            let width = usize::try_from((hashes - index * WIDTH).min(WIDTH)).unwrap_or(WIDE);
+            let tile = Self::hashes_at(&self.folder, level, index, width)?;
+            let at = usize::try_from(at).unwrap_or_default();
+            let end = at + usize::try_from(count).unwrap_or_default();
+            let hashes = tile.get(at..end);
+            return hashes
+                .map(root)
+                .ok_or_else(|| unreadable("a tile is shorter than it should be"));
+        }
+        let left = count.next_power_of_two() / 2;
+        let halves = [self.root_of(from, from + left)?, self.root_of(from + left, to)?];
+        Ok(root(&halves))
+    }
+}
+
+/// The width of a bundle in a log of this size.
+fn width(size: u64, bundle: u64) -> usize {
+    usize::try_from((size - bundle * WIDTH).min(WIDTH)).unwrap_or(WIDE)
+}
+
+/// The bytes of a tile. A full one stands for a partial one.
+fn read_tile(folder: &Path, kind: Kind, index: u64, width: usize) -> Result<(PathBuf, Vec<u8>)> {
+    let path = folder.join(tile::path(kind, index, width));
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(error) if width < WIDE && is_missing(&error) => {
+            let full = folder.join(tile::path(kind, index, WIDE));
+            match std::fs::read(&full) {
+                Ok(bytes) => Ok((full, bytes)),
+                Err(_) => Err(failed(&path, error)),
+            }
+        }
+        Err(error) => Err(failed(&path, error)),
+    }
+}

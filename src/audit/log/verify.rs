@@ -1,0 +1,321 @@
+//! Verifying a log: everything that is stored, against what was signed.
+
+use std::fmt;
+
+use super::hash::{Hash, leaf, root};
+use super::journal::{self, Held};
+use super::key::VerifierKey;
+use super::note::Checkpoint;
+use super::reader::{LogReader, failed};
+use super::sequence::Sequences;
+use super::tile::{self, WIDE};
+use super::tree::Edge;
+use crate::value::error::{Error, Result};
+
+/// What is wrong with a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wrong {
+    /// The checkpoint is not signed by the key.
+    Signature,
+    /// Records or hashes are missing, or cannot be read.
+    Missing,
+    /// A record is not the one whose hash is in the tree: it was edited, dropped, inserted or moved.
+    Altered,
+    /// Records and hashes agree with each other, and not with what was signed: they were rewritten together.
+    Rewritten,
+    /// The log is not a continuation of a checkpoint that was kept elsewhere: another history was signed.
+    Forked,
+    /// Records are missing at the end, by a checkpoint that was kept elsewhere.
+    Truncated,
+    /// The journal is damaged, or does not go on where the checkpoint ends.
+    Journal,
+}
+
+impl Wrong {
+    /// Returns its name: `"altered"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Missing => "missing",
+            Self::Altered => "altered",
+            Self::Rewritten => "rewritten",
+            Self::Forked => "forked",
+            Self::Truncated => "truncated",
+            Self::Journal => "journal",
+        }
+    }
+}
+
+/// One thing that is wrong with a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What is wrong.
+    pub what: Wrong,
+    /// The first record that is off, counted from 0, as far as that can be told.
+    pub record: Option<u64>,
+    /// The same in words.
+    pub detail: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.record {
+            Some(record) => write!(f, "{} at record {record}: {}", self.what.name(), self.detail),
+            None => write!(f, "{}: {}", self.what.name(), self.detail),
+        }
+    }
+}
+
+/// The result of verifying a log.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// The origin of the log.
+    pub origin: String,
+    /// Records under the checkpoint.
+    pub size: u64,
+    /// Records that are kept and in no checkpoint yet. Only their own hashes protect them.
+    pub uncovered: u64,
+    /// Bytes of an unfinished batch at the end, which the next writer cuts off: nobody was told that it is kept.
+    pub torn: u64,
+    /// What is wrong, the worst first. Empty if nothing is.
+    pub findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// Returns whether nothing is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, what: Wrong, record: Option<u64>, detail: impl Into<String>) {
+        let detail = detail.into();
+        self.findings.push(Finding { what, record, detail });
+    }
+}
+
+/// What the records hash to.
+struct Leaves {
+    hashes: Vec<Hash>,
+    /// The first record out of the order of its process.
+    out_of_order: Option<u64>,
+}
+
+impl LogReader {
+    /// Verifies the whole log: each record against its hash, each hash against the root, the root and the signature against the key, and all
+    /// of it against a checkpoint that was kept elsewhere. Reads every record, and keeps 32 bytes of each in memory.
+    ///
+    /// Without `kept`, nobody can tell whether records are missing at the end, and whoever has the log's key could have written all of it
+    /// anew.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if `kept` is not signed by the key or is of another log. What is wrong with the log is no error: see
+    /// [`Verdict::findings`].
+    pub fn verify(&self, key: &VerifierKey, kept: Option<&Checkpoint>) -> Result<Verdict> {
+        let checkpoint = self.checkpoint();
+        if let Some(kept) = kept {
+            kept.verify(key).map_err(|error| {
+                Error::argument(format!(
+                    "the checkpoint that was given: {}",
+                    error.detail().unwrap_or_default()
+                ))
+            })?;
+        }
+        let mut verdict = Verdict {
+            origin: checkpoint.origin().to_owned(),
+            size: checkpoint.size(),
+            uncovered: 0,
+            torn: 0,
+            findings: Vec::new(),
+        };
+        if let Err(error) = checkpoint.verify(key) {
+            verdict.find(Wrong::Signature, None, error.detail().unwrap_or_default());
+        }
+        let leaves = self.leaves(&mut verdict);
+        let is_whole = leaves.hashes.len() as u64 == checkpoint.size();
+        if is_whole {
+            self.check_root(&leaves, &mut verdict);
+        }
+        let held =
+            journal::look(&self.folder).map_err(|error| failed(&journal::path(&self.folder), error))?;
+        let uncovered = self.check_journal(held, &mut verdict);
+        if let Some(kept) = kept {
+            let mut hashes = leaves.hashes;
+            if is_whole {
+                hashes.extend(uncovered.iter().map(|record| leaf(record)));
+            }
+            check_kept(kept, &hashes, is_whole, &mut verdict);
+        }
+        Ok(verdict)
+    }
+
+    /// Hashes every record, and compares the hashes with the tiles, up to the first record that is off.
+    fn leaves(&self, verdict: &mut Verdict) -> Leaves {
+        let mut sequences = Sequences::default();
+        let mut leaves = Leaves {
+            hashes: Vec::new(),
+            out_of_order: None,
+        };
+        let mut has_found = false;
+        for (bundle, width) in tile::tiles(0, self.checkpoint().size()) {
+            let first = bundle * tile::WIDTH;
+            let (records, missing) = self.records(bundle, width);
+            let stored = Self::hashes_at(&self.folder, 0, bundle, width);
+            for (at, record) in (first..).zip(&records) {
+                if !sequences.is_next(record) {
+                    leaves.out_of_order.get_or_insert(at);
+                }
+                let hash = leaf(record);
+                let place = usize::try_from(at - first).unwrap_or(WIDE);
+                let proper = stored.as_ref().ok().and_then(|stored| stored.get(place));
+                if !has_found && proper.is_some_and(|proper| *proper != hash) {
+                    has_found = true;
+                    verdict.find(
+                        Wrong::Altered,
+                        Some(at),
+                        "the record is not the one whose hash is in the tree; it was edited, or records before it were dropped, inserted or moved",
+                    );
+                }
+                leaves.hashes.push(hash);
+            }
+            if let Some(missing) = missing {
+                verdict.find(Wrong::Missing, Some(first + records.len() as u64), missing);
+                return leaves;
+            }
+            if let Err(error) = stored
+                && !has_found
+            {
+                has_found = true;
+                verdict.find(Wrong::Missing, Some(first), text(&error));
+            }
+        }
+        leaves
+    }
+
+    /// The whole records of a bundle, and what is wrong with the rest.
+    fn records(&self, bundle: u64, width: usize) -> (Vec<Vec<u8>>, Option<String>) {
+        match Self::bundle_part(&self.folder, bundle, width) {
+            Ok((records, true)) => (records, None),
+            Ok((records, false)) => {
+                let detail = format!(
+                    "the bundle of entries {bundle} has {} whole records, and {width} are expected",
+                    records.len()
+                );
+                (records, Some(detail))
+            }
+            Err(error) => (Vec::new(), Some(text(&error))),
+        }
+    }
+
+    /// Compares all other tiles and the root with what the records hash to.
+    fn check_root(&self, leaves: &Leaves, verdict: &mut Verdict) {
+        let mut edge = Edge::default();
+        let mut full = Vec::new();
+        for hash in &leaves.hashes {
+            edge.push(*hash, |tile| full.push(tile));
+        }
+        let partial = edge.levels().iter().enumerate().map(|(level, hashes)| {
+            let index = tile::hashes(level, edge.size()) / tile::WIDTH;
+            (level, index, hashes)
+        });
+        let full = full.iter().map(|tile| (tile.level, tile.index, &tile.hashes));
+        let above = full
+            .chain(partial)
+            .filter(|(level, _, hashes)| *level > 0 && !hashes.is_empty());
+        for (level, index, hashes) in above {
+            let shift = u32::try_from(level * 8).unwrap_or(u32::MAX);
+            let first = (index * tile::WIDTH) << shift;
+            match Self::hashes_at(&self.folder, level, index, hashes.len()) {
+                Err(error) => verdict.find(Wrong::Missing, Some(first), text(&error)),
+                Ok(stored) if stored == *hashes => {}
+                Ok(stored) => {
+                    let same = stored.iter().zip(hashes).take_while(|(a, b)| a == b).count();
+                    verdict.find(
+                        Wrong::Altered,
+                        Some(first + ((same as u64) << shift)),
+                        format!("tile {index} of level {level} is not that of the records"),
+                    );
+                }
+            }
+        }
+        if edge.root() != *self.checkpoint().root()
+            && !verdict.findings.iter().any(|it| it.what == Wrong::Altered)
+        {
+            let (record, detail) = match leaves.out_of_order {
+                Some(record) => (
+                    Some(record),
+                    "records and hashes agree with each other, and not with the checkpoint; this is the first record out of the order of its process",
+                ),
+                None => (
+                    None,
+                    "records and hashes agree with each other, and not with the checkpoint, and every record is in the order of its process: the log cannot tell which one was edited",
+                ),
+            };
+            verdict.find(Wrong::Rewritten, record, detail);
+        }
+    }
+
+    /// The records behind the checkpoint.
+    fn check_journal(&self, held: Option<Held>, verdict: &mut Verdict) -> Vec<Vec<u8>> {
+        let size = self.checkpoint().size();
+        // A copy that was given away has none.
+        let Some(held) = held else { return Vec::new() };
+        verdict.torn = held.torn;
+        if held.first > size {
+            let detail = format!(
+                "the checkpoint ends at record {size}, and the journal begins at {}",
+                held.first
+            );
+            verdict.find(Wrong::Journal, Some(size), detail);
+            return Vec::new();
+        }
+        if held.damaged_at.is_some() {
+            verdict.torn = 0;
+            verdict.find(
+                Wrong::Journal,
+                held.damaged_at,
+                "the journal is damaged here, and whole batches follow",
+            );
+        }
+        let skipped = usize::try_from(size - held.first).unwrap_or(usize::MAX);
+        let uncovered: Vec<_> = held.records.into_iter().skip(skipped).collect();
+        verdict.uncovered = uncovered.len() as u64;
+        uncovered
+    }
+}
+
+/// Compares with a checkpoint that was kept elsewhere.
+fn check_kept(kept: &Checkpoint, hashes: &[Hash], is_whole: bool, verdict: &mut Verdict) {
+    let there = hashes.len() as u64;
+    let front = usize::try_from(kept.size())
+        .ok()
+        .and_then(|size| hashes.get(..size));
+    match front {
+        Some(front) if root(front) == *kept.root() => {}
+        Some(_) => {
+            let known = verdict.findings.iter().filter_map(|finding| finding.record).min();
+            let detail = format!(
+                "the first {} records are not those of the checkpoint that was given: another history was signed, or they were rewritten",
+                kept.size()
+            );
+            verdict.find(Wrong::Forked, known.filter(|known| *known < kept.size()), detail);
+        }
+        None if is_whole => {
+            let detail = format!(
+                "the checkpoint that was given has {} records, and the log has {there}",
+                kept.size()
+            );
+            verdict.find(Wrong::Truncated, Some(there), detail);
+        }
+        // What is missing in the middle is said already.
+        None => {}
+    }
+}
+
+fn text(error: &Error) -> String {
+    error.detail().map_or_else(|| error.to_string(), str::to_owned)
+}

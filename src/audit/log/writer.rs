@@ -1,0 +1,331 @@
+//! The writer of a log: journal first, then tiles, then the checkpoint.
+
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::hash::{leaf, root};
+use super::journal::{self, Journal};
+use super::key::LogKey;
+use super::note::Checkpoint;
+use super::reader::LogReader;
+use super::tile::{self, Kind, WIDE};
+use super::tree::Edge;
+use super::{damaged, not_kept};
+use crate::runtime::{Monotonic, Runtime as _, ThreadRuntime};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// Records in the journal after which they move into tiles.
+const ROLL: usize = 4_096;
+/// How old the first of them gets.
+const AGE: Duration = Duration::from_secs(1);
+/// Records in the journal above which nothing more is kept: they cannot be moved.
+const MOST: usize = 65_536;
+
+pub(super) struct Writer {
+    folder: PathBuf,
+    key: LogKey,
+    /// Held while it is open.
+    _lock: File,
+    journal: Journal,
+    /// The tree of the checkpoint.
+    edge: Edge,
+    checkpoint: Checkpoint,
+    /// What the journal holds behind the checkpoint.
+    pending: Vec<Vec<u8>>,
+    /// Since when.
+    since: Option<Monotonic>,
+    /// Whether the journal begins before the checkpoint.
+    is_journal_old: bool,
+}
+
+impl Writer {
+    /// Opens or makes a log. Returns the bytes that were cut off, too.
+    pub(super) fn open(folder: &Path, key: LogKey) -> Result<(Self, u64)> {
+        let failed = |error| not_kept(format_args!("open the audit log {}", folder.display()), error);
+        create_folder(folder).map_err(failed)?;
+        let lock = lock(folder)?;
+        let is_there = folder.join("checkpoint").exists();
+        if !is_there {
+            begin(folder, &key)?;
+        }
+        let reader = LogReader::open(folder)?;
+        let checkpoint = reader.checkpoint().clone();
+        checkpoint.verify(&key.verifier()).map_err(|error| {
+            Error::configuration(format!(
+                "the audit log {} is not of the key that was given: {}",
+                folder.display(),
+                error.detail().unwrap_or_default()
+            ))
+        })?;
+        let edge = reader.edge()?;
+        if edge.root() != *checkpoint.root() {
+            return Err(damaged(format!(
+                "the last tiles of {} are not those of its checkpoint: `waxseal audit verify` shows what is wrong",
+                folder.display()
+            )));
+        }
+        let (journal, held) = Journal::open(folder)?;
+        let size = checkpoint.size();
+        let Some(skipped) = size.checked_sub(held.first).filter(|_| held.first <= size) else {
+            return Err(damaged(format!(
+                "the journal of {} begins at record {}, and its checkpoint ends at {size}",
+                folder.display(),
+                held.first
+            )));
+        };
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let pending: Vec<Vec<u8>> = held.records.into_iter().skip(skipped).collect();
+        let mut writer = Self {
+            folder: folder.to_owned(),
+            key,
+            _lock: lock,
+            journal,
+            edge,
+            checkpoint,
+            is_journal_old: skipped > 0,
+            since: (!pending.is_empty()).then(now),
+            pending,
+        };
+        if !writer.pending.is_empty() || writer.is_journal_old {
+            writer.roll()?;
+        }
+        Ok((writer, held.torn))
+    }
+
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Keeps records, all of them or none.
+    pub(super) fn append(&mut self, records: Vec<Vec<u8>>) -> Result<()> {
+        if self.pending.len() + records.len() > MOST {
+            self.roll()?;
+        }
+        let first = self.edge.size() + self.pending.len() as u64;
+        self.journal.append(first, &records)?;
+        self.pending.extend(records);
+        let since = *self.since.get_or_insert_with(now);
+        if self.pending.len() >= ROLL || now() >= since + AGE {
+            // They are kept. What cannot be moved now is moved later.
+            if let Err(error) = self.roll() {
+                tracing::warn!(
+                    "the audit log {} gets no checkpoint: {error}",
+                    self.folder.display()
+                );
+                self.since = Some(now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what is in the journal into tiles, signs a checkpoint, and begins another journal. Done again after an end at any point, it writes
+    /// the same bytes.
+    pub(super) fn roll(&mut self) -> Result<()> {
+        if !self.pending.is_empty() {
+            let mut edge = self.edge.clone();
+            let mut tiles = Tiles::new(&self.folder);
+            let mut full = Vec::new();
+            for record in &self.pending {
+                edge.push(leaf(record), |tile| full.push(tile));
+            }
+            for tile in &full {
+                tiles.write(Kind::Hashes(tile.level), tile.index, WIDE, &tile.hashes.concat())?;
+            }
+            for (level, hashes) in edge.levels().iter().enumerate() {
+                if !hashes.is_empty() {
+                    let index = tile::hashes(level, edge.size()) / tile::WIDTH;
+                    tiles.write(Kind::Hashes(level), index, hashes.len(), &hashes.concat())?;
+                }
+            }
+            self.write_entries(&mut tiles)?;
+            tiles.sync()?;
+            let checkpoint = Checkpoint::sign(edge.size(), edge.root(), &self.key);
+            replace(&self.folder, "checkpoint", checkpoint.as_note().as_bytes())?;
+            for tile in &full {
+                tiles.forget_partials(Kind::Hashes(tile.level), tile.index);
+                if tile.level == 0 {
+                    tiles.forget_partials(Kind::Entries, tile.index);
+                }
+            }
+            (self.edge, self.checkpoint) = (edge, checkpoint);
+            self.pending.clear();
+            self.since = None;
+            self.is_journal_old = true;
+        }
+        if self.is_journal_old {
+            let failed = |error| not_kept("begin another journal of the audit log", error);
+            self.journal = Journal::create(&self.folder, self.edge.size()).map_err(failed)?;
+            sync_folder(&self.folder).map_err(failed)?;
+            self.is_journal_old = false;
+        }
+        Ok(())
+    }
+
+    /// Writes the bundles that change: the partial one of the checkpoint goes on.
+    fn write_entries(&self, tiles: &mut Tiles<'_>) -> Result<()> {
+        let size = self.edge.size();
+        let first = size / tile::WIDTH;
+        let width = usize::try_from(size % tile::WIDTH).unwrap_or_default();
+        let mut records = match width {
+            0 => Vec::new(),
+            width => LogReader::bundle_at(&self.folder, first, width)?,
+        };
+        records.extend_from_slice(&self.pending);
+        for (index, records) in (first..).zip(records.chunks(WIDE)) {
+            let bundle = journal::bundle(records)?;
+            tiles.write(Kind::Entries, index, records.len(), &bundle)?;
+        }
+        Ok(())
+    }
+}
+
+/// Files that are being written, and the folders that have to be synced for them.
+struct Tiles<'f> {
+    folder: &'f Path,
+    written: Vec<File>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl<'f> Tiles<'f> {
+    fn new(folder: &'f Path) -> Self {
+        Self {
+            folder,
+            written: Vec::new(),
+            folders: BTreeSet::new(),
+        }
+    }
+
+    fn write(&mut self, kind: Kind, index: u64, width: usize, bytes: &[u8]) -> Result<()> {
+        let path = self.folder.join(tile::path(kind, index, width));
+        let failed = |error| not_kept(format_args!("write {}", path.display()), error);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+            let above = parent
+                .ancestors()
+                .take_while(|above| above.starts_with(self.folder));
+            self.folders.extend(above.map(Path::to_owned));
+        }
+        let mut file = File::create(&path).map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
+        self.written.push(file);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        let failed = |error| not_kept("sync the tiles of the audit log", error);
+        for file in self.written.drain(..) {
+            file.sync_all().map_err(failed)?;
+        }
+        for folder in std::mem::take(&mut self.folders) {
+            sync_folder(&folder).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes partial tiles that a full one stands for now. Whatever stays does no harm.
+    fn forget_partials(&self, kind: Kind, index: u64) {
+        let _ = std::fs::remove_dir_all(self.folder.join(tile::partials(kind, index)));
+    }
+}
+
+fn now() -> Monotonic {
+    ThreadRuntime.now()
+}
+
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    folder.parent().map_or(Ok(()), sync_folder)
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let failed = |error| not_kept(format_args!("open {}", path.display()), error);
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
+    let file = file.map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::new(ErrorKind::Io).with_retryable(true).with_detail(
+            format!(
+                "another process has the audit log {} open: give each process a log of its own, or try again",
+                folder.display()
+            ),
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Makes an empty log where there is none. The checkpoint comes last.
+fn begin(folder: &Path, key: &LogKey) -> Result<()> {
+    let failed = |error| not_kept(format_args!("begin the audit log {}", folder.display()), error);
+    let holds_records = folder.join("tile").exists()
+        || journal::look(folder)
+            .map_err(failed)?
+            .is_some_and(|held| !held.records.is_empty());
+    if holds_records {
+        return Err(damaged(format!(
+            "{} has records and no checkpoint: put its checkpoint back, or give another directory",
+            folder.display()
+        )));
+    }
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let own = [
+            "lock",
+            "journal",
+            "journal.new",
+            "vkey",
+            "vkey.new",
+            "checkpoint.new",
+        ];
+        if !own.iter().any(|own| name == *own) {
+            return Err(damaged(format!(
+                "{} is no audit log and is not empty: give an empty or a new directory",
+                folder.display()
+            )));
+        }
+    }
+    replace(folder, "vkey", format!("{}\n", key.verifier()).as_bytes())?;
+    Journal::create(folder, 0).map_err(failed)?;
+    let empty = Checkpoint::sign(0, root(&[]), key);
+    replace(folder, "checkpoint", empty.as_note().as_bytes())
+}
+
+/// Puts a file in the place of another one.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let (new, path) = (folder.join(format!("{name}.new")), folder.join(name));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        sync_folder(folder)
+    });
+    written.map_err(|error| not_kept(format_args!("write {}", path.display()), error))
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! The queue before a sink, and the thread that empties it: what waits together is kept together.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use super::auditor::Numbers;
+use super::{Event, Sink};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// Events that wait at most.
+const ROOM: usize = 4_096;
+/// Events of one batch at most.
+const BATCH: usize = 1_024;
+/// After so long without an event, what the sink put off is brought to an end.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Whoever waits for an event to be kept.
+pub(super) type Kept = oneshot::Receiver<Result<()>>;
+
+/// A sink with its queue and its thread.
+pub(super) struct Queue(Arc<Shared>);
+
+struct Shared {
+    sink: Box<dyn Sink>,
+    numbers: Arc<Numbers>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Waiting>,
+    closing: Vec<oneshot::Sender<Result<()>>>,
+    /// Events that were not kept, and that no gap tells of yet.
+    lost: u64,
+    /// The number of the gap that will tell of them.
+    gap: Option<u64>,
+    is_closed: bool,
+    has_ended: bool,
+}
+
+struct Waiting {
+    event: Arc<Event>,
+    done: Option<oneshot::Sender<Result<()>>>,
+}
+
+/// What the thread does next.
+enum Next {
+    Keep(Vec<Waiting>),
+    Idle,
+    End,
+}
+
+impl Queue {
+    pub(super) fn start(sink: Box<dyn Sink>, numbers: Arc<Numbers>) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            sink,
+            numbers,
+            state: Mutex::new(State::default()),
+            wake: Condvar::new(),
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("waxseal-audit".to_owned());
+        let started = thread.spawn(move || of_thread.run());
+        started.map_err(|error| {
+            Error::new(ErrorKind::Unavailable)
+                .with_detail("the system starts no thread for an audit sink")
+                .with_source(error)
+        })?;
+        Ok(Self(shared))
+    }
+
+    /// Whether an event would be refused.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.0.lock();
+        state.is_closed || state.waiting.len() >= ROOM
+    }
+
+    /// Puts an event at the end. Whoever asks is told when it is kept.
+    pub(super) fn push(&self, event: &Arc<Event>, asks: bool) -> Option<Kept> {
+        let mut state = self.0.lock();
+        if state.is_closed || state.waiting.len() >= ROOM {
+            drop(state);
+            self.0.lose(1, "its queue is full or closed");
+            return None;
+        }
+        let (done, kept) = match asks {
+            true => {
+                let (done, kept) = oneshot::channel();
+                (Some(done), Some(kept))
+            }
+            false => (None, None),
+        };
+        state.waiting.push(Waiting {
+            event: Arc::clone(event),
+            done,
+        });
+        drop(state);
+        self.0.wake.notify_one();
+        kept
+    }
+
+    /// How many events were lost, and are in no gap yet.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.lock().lost
+    }
+
+    /// Lets nothing more in, and returns whoever is told when all is kept.
+    pub(super) fn close(&self) -> Option<Kept> {
+        let mut state = self.0.lock();
+        state.is_closed = true;
+        let kept = (!state.has_ended).then(|| {
+            let (done, kept) = oneshot::channel();
+            state.closing.push(done);
+            kept
+        });
+        drop(state);
+        self.0.wake.notify_one();
+        kept
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if self.0.numbers.is_of_this_process() {
+            drop(self.close());
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is one push, one take or one number.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts lost events. Says so once, until a gap has told of them.
+    fn lose(&self, count: u64, why: &str) {
+        let mut state = self.lock();
+        let is_first = state.lost == 0;
+        state.lost += count;
+        drop(state);
+        if is_first {
+            tracing::warn!(sink = ?self.sink, "audit events are being lost: {why}");
+        }
+    }
+
+    fn run(&self) {
+        let mut put_off = false;
+        loop {
+            match self.next(put_off) {
+                Next::Keep(batch) => {
+                    self.keep(batch);
+                    put_off = true;
+                }
+                Next::Idle => {
+                    self.keep(Vec::new());
+                    if let Err(error) = pollster::block_on(self.sink.flush()) {
+                        tracing::warn!(sink = ?self.sink, %error, "an audit sink cannot end what it put off");
+                    }
+                    put_off = self.lock().lost > 0;
+                }
+                Next::End => return self.end(),
+            }
+        }
+    }
+
+    fn next(&self, put_off: bool) -> Next {
+        let mut state = self.lock();
+        loop {
+            if !state.waiting.is_empty() {
+                let count = state.waiting.len().min(BATCH);
+                let rest = state.waiting.split_off(count);
+                return Next::Keep(std::mem::replace(&mut state.waiting, rest));
+            }
+            if state.is_closed {
+                return Next::End;
+            }
+            if !put_off {
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.wake.wait_timeout(state, IDLE);
+            let (after, result) = waited.unwrap_or_else(PoisonError::into_inner);
+            if result.timed_out() && after.waiting.is_empty() && !after.is_closed {
+                return Next::Idle;
+            }
+            state = after;
+        }
+    }
+
+    /// Keeps a batch, with a gap before it if events were lost before it.
+    fn keep(&self, batch: Vec<Waiting>) {
+        let lost = self.lock().lost;
+        let gap = (lost > 0).then(|| {
+            let number = *self.lock().gap.get_or_insert_with(|| self.numbers.number());
+            Arc::new(self.numbers.gap(number, lost))
+        });
+        let mut events: Vec<Arc<Event>> = gap.into_iter().collect();
+        events.extend(batch.iter().map(|waiting| Arc::clone(&waiting.event)));
+        if events.is_empty() {
+            return;
+        }
+        let kept = pollster::block_on(self.sink.keep(&events));
+        match &kept {
+            Ok(()) => {
+                let mut state = self.lock();
+                state.lost -= lost;
+                state.gap = state.gap.filter(|_| lost == 0);
+            }
+            Err(error) => {
+                let why = format!("the sink does not keep them: {error}");
+                self.lose(batch.len() as u64, &why);
+            }
+        }
+        for done in batch.into_iter().filter_map(|waiting| waiting.done) {
+            // Whoever does not wait any more is told nothing.
+            let _ = done.send(match &kept {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.copy()),
+            });
+        }
+    }
+
+    fn end(&self) {
+        self.keep(Vec::new());
+        let flushed = pollster::block_on(self.sink.flush());
+        let mut state = self.lock();
+        state.has_ended = true;
+        let lost = state.lost;
+        let closing = std::mem::take(&mut state.closing);
+        drop(state);
+        for done in closing {
+            let _ = done.send(match &flushed {
+                Err(error) => Err(error.copy()),
+                Ok(()) if lost > 0 => Err(Error::new(ErrorKind::Audit)
+                    .with_detail(format!("{lost} events were not kept, and no gap tells of them"))),
+                Ok(()) => Ok(()),
+            });
+        }
+    }
+}
