@@ -12,7 +12,7 @@ use waxseal::{ErrorKind, Sealer};
 
 use super::{Bench, CountedBackends, context, scope};
 use crate::live::variable;
-use crate::places::backends;
+use crate::places::{Store, backends};
 
 /// How many, unless the environment says otherwise.
 const TENANTS: &str = "WAXSEAL_TEST_TENANTS";
@@ -35,10 +35,19 @@ pub(super) fn tenants(bench: &Bench) {
     let count = variable(TENANTS).map_or(FEW, |count| count.parse().unwrap());
     let samples = meet(bench, count);
     opens_all(bench, &samples);
+    print_size(&bench.store, count);
     take_over(bench, count);
     opens_all(bench, &samples);
     rewrap(bench, count);
     opens_all(bench, &samples);
+    print_size(&bench.store, count);
+}
+
+fn print_size(store: &Store, count: usize) {
+    if let Store::Sqlite(path) = store {
+        let size = std::fs::metadata(path).unwrap().len();
+        println!("{} bytes of the file for each tenant", size / count as u64);
+    }
 }
 
 fn few() -> NonZeroUsize {
