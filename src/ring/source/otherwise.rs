@@ -11,6 +11,7 @@ use super::keys::ScopeKeys;
 use super::state::{Need, State, no_key};
 use crate::envelope::WrapSection;
 use crate::ring::{Scope, Settings};
+use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Result};
 
 impl Core {
@@ -40,13 +41,13 @@ impl Core {
     pub(super) fn served(
         &self,
         scope: &Scope,
-        need: Need,
+        need: (Need, Option<Monotonic>),
         wraps: Option<WrapSection<'_>>,
     ) -> Result<std::result::Result<Arc<ScopeKeys>, Scope>> {
         let Some(own) = self.fresh(scope, need)? else {
             return Ok(Err(scope.clone()));
         };
-        let Some(wider) = self.wider(&own, need, wraps) else {
+        let Some(wider) = self.wider(&own, need.0, wraps) else {
             return Ok(Ok(own));
         };
         let keys = match self.fresh(&wider, need) {

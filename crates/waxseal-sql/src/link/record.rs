@@ -54,10 +54,14 @@ impl Record {
         Self { select, cells }
     }
 
-    /// The rest of a row whose first column says which columns of which table the others are.
-    pub(crate) fn behind_first(mut self, select: Select) -> Self {
-        self.cells.drain(..self.cells.len().min(1));
-        Self::new(select, self.cells)
+    /// A row of another table, whose columns are at these places of this one.
+    pub(crate) fn pick(&mut self, select: Select, places: &[usize]) -> Self {
+        let cell = |place: &usize| {
+            let cell = self.cells.get_mut(*place);
+            cell.map_or(Cell::Null, |cell| std::mem::replace(cell, Cell::Null))
+        };
+        let cells = places.iter().map(cell).collect();
+        Self { select, cells }
     }
 
     /// An error about this column.

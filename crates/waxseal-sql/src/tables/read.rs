@@ -11,6 +11,33 @@ use waxseal::ring::{RecordId, Scope, Time};
 use super::parameters;
 use crate::link::{Begin, Link, Record, Select, Value, invalid};
 
+const RING: Select = Select {
+    table: "waxseal_ring",
+    columns: &[
+        "ring",
+        "revision",
+        "head_body",
+        "head_signer",
+        "head_signature",
+        "settings_body",
+        "settings_signer",
+        "settings_signature",
+    ],
+    key: 1,
+};
+
+const SUCCESSION: Select = Select {
+    table: "waxseal_succession",
+    columns: &["position", "body", "signer", "signature"],
+    key: 1,
+};
+
+const NODE: Select = Select {
+    table: "waxseal_node",
+    columns: &["path", "body"],
+    key: 1,
+};
+
 pub(super) const ROW: Select = Select {
     table: "waxseal_row",
     columns: &[
@@ -54,247 +81,192 @@ pub(super) fn parts<T: Clone>(mut names: &[T]) -> Vec<Vec<T>> {
     parts
 }
 
-/// What a snapshot is read from, each in the columns of a row behind the name of the part: so it is one statement, of one moment. What is typed comes first.
-const ROWS: Part = Part {
-    name: "row",
-    select: ROW,
-    sql: "select 'row', ROW_COLUMNS from waxseal_row where ring = $1 and scope in (SCOPES)",
+/// What stands in one column for each kind of what is read: one statement reads them all, so that they are of one moment.
+const WHOLE: Select = Select {
+    table: "waxseal_ring",
+    columns: &[
+        "part",
+        "id",
+        "kind",
+        "scope",
+        "slot",
+        "state",
+        "revision",
+        "kek_provider",
+        "kek_id",
+        "kek_version",
+        "due",
+        "body",
+        "signer",
+        "signature",
+        "settings_body",
+        "settings_signer",
+        "settings_signature",
+    ],
+    key: 1,
 };
 
-const PROVISIONED: Part = Part {
-    name: "provisioned",
-    select: Select {
-        table: "waxseal_provisioned",
-        ..ROW
-    },
-    sql: "select 'provisioned', ROW_COLUMNS from waxseal_provisioned where ring = $1 and scope in (SCOPES)",
-};
+/// The parts of what is read, by their numbers.
+const PARTS: [&str; 5] = [
+    // The casts say what type the columns have in the others, too.
+    "select cast(0 as bigint), substr(ring, 1, 256), cast(null as text), cast(null as text), cast(null as text), cast(null as text), revision, \
+    cast(null as text), cast(null as text), cast(null as text), cast(null as bigint), \
+    substr(head_body, 1, 262145), substr(head_signer, 1, 33), substr(head_signature, 1, 65), \
+    substr(settings_body, 1, 262145), substr(settings_signer, 1, 33), substr(settings_signature, 1, 65) \
+    from waxseal_ring where ring = $1",
+    "select 1, null, null, null, null, null, position, null, null, null, null, \
+    substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65), null, null, null \
+    from waxseal_succession where ring = $1",
+    "select 2, substr(path, 1, 4), null, null, null, null, null, null, null, null, null, \
+    substr(body, 1, 262145), null, null, null, null, null \
+    from waxseal_node where ring = $1 and path in",
+    "select 3, COLUMNS, null, null, null from waxseal_row where ring = $1 and scope in",
+    "select 4, COLUMNS, null, null, null from waxseal_provisioned where ring = $1 and scope in",
+];
 
-const NODES: Part = Part {
-    name: "node",
-    select: Select {
-        table: "waxseal_node",
-        columns: &["path", "", "", "", "", "", "", "", "", "", "body", "", ""],
-        key: 1,
-    },
-    sql: "select 'node', substr(path, 1, 4), null, null, null, null, null, null, null, null, null, substr(body, 1, 262145), null, null \
-        from waxseal_node where ring = $1 and path in (NODES)",
-};
-
-const HEAD: Part = Part {
-    name: "head",
-    select: Select {
-        table: "waxseal_ring",
-        columns: &[
-            "ring",
-            "",
-            "",
-            "",
-            "",
-            "revision",
-            "",
-            "",
-            "",
-            "",
-            "head_body",
-            "head_signer",
-            "head_signature",
-        ],
-        key: 1,
-    },
-    sql: "select 'head', substr(ring, 1, 256), null, null, null, null, revision, null, null, null, null, \
-        substr(head_body, 1, 262145), substr(head_signer, 1, 33), substr(head_signature, 1, 65) from waxseal_ring where ring = $1",
-};
-
-const SETTINGS: Part = Part {
-    name: "settings",
-    select: Select {
-        table: "waxseal_ring",
-        columns: &[
-            "ring",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "",
-            "settings_body",
-            "settings_signer",
-            "settings_signature",
-        ],
-        key: 1,
-    },
-    sql: "select 'settings', substr(ring, 1, 256), null, null, null, null, null, null, null, null, null, \
-        substr(settings_body, 1, 262145), substr(settings_signer, 1, 33), substr(settings_signature, 1, 65) from waxseal_ring where ring = $1",
-};
-
-const SUCCESSIONS: Part = Part {
-    name: "succession",
-    select: Select {
-        table: "waxseal_succession",
-        columns: &[
-            "",
-            "",
-            "",
-            "",
-            "",
-            "position",
-            "",
-            "",
-            "",
-            "",
-            "body",
-            "signer",
-            "signature",
-        ],
-        key: 0,
-    },
-    sql: "select 'succession', null, null, null, null, null, position, null, null, null, null, \
-        substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65) from waxseal_succession where ring = $1",
-};
-
-/// One of the things that a snapshot is read from.
-struct Part {
-    name: &'static str,
-    select: Select,
-    sql: &'static str,
-}
-
-/// The column that says of which part a record is.
-const TAGGED: Select = Select {
-    table: "waxseal_row",
-    columns: &["part"],
-    key: 0,
-};
-
-/// Reads these scopes and these nodes, and what is there once: by one statement, unless there are many of them.
+/// Reads these scopes and these nodes, and what is there once: by one statement, or by several of one moment if there are many of them.
 pub(crate) async fn read(
     link: &mut dyn Link,
     ring: &str,
     scopes: &[Scope],
     nodes: &[NodePath],
 ) -> Result<Snapshot> {
-    let mut nodes: Vec<&str> = nodes
+    let mut nodes: Vec<_> = nodes
         .iter()
         .filter(|path| check_node_path(path).is_ok())
         .map(String::as_str)
         .collect();
     nodes.sort_unstable();
     nodes.dedup();
-    let mut scopes: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
+    let mut scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
     scopes.sort_unstable();
     scopes.dedup();
     let (nodes, scopes) = (parts(&nodes), parts(&scopes));
-    let count = nodes.len().max(scopes.len()).max(1);
-    let mut snapshot = Snapshot::default();
-    if count > 1 {
+    let statements = nodes.len().max(scopes.len()).max(1);
+    if statements > 1 {
         link.begin(Begin::Read).await?;
     }
-    let none = Vec::new();
-    for index in 0..count {
-        let (nodes, scopes) = (
-            nodes.get(index).unwrap_or(&none),
-            scopes.get(index).unwrap_or(&none),
-        );
-        read_parts(link, ring, index == 0, nodes, scopes, &mut snapshot).await?;
+    let mut read = Read::default();
+    for index in 0..statements {
+        let of = |parts: &[Vec<_>]| parts.get(index).cloned().unwrap_or_default();
+        read_part(link, ring, index == 0, &of(&nodes), &of(&scopes), &mut read).await?;
     }
-    if count > 1 {
+    if statements > 1 {
         link.commit().await?;
     }
-    Ok(snapshot)
+    read.finish()
 }
 
-/// Reads some of the nodes and scopes by one statement, and `once` what is there once.
-async fn read_parts(
-    link: &mut dyn Link,
-    ring: &str,
-    once: bool,
-    nodes: &[&str],
-    scopes: &[&str],
-    snapshot: &mut Snapshot,
-) -> Result<()> {
-    let wanted = [
-        (&ROWS, !scopes.is_empty()),
-        (&PROVISIONED, !scopes.is_empty()),
-        (&HEAD, once),
-        (&SETTINGS, once),
-        (&SUCCESSIONS, once),
-        (&NODES, !nodes.is_empty()),
-    ];
-    let (scopes_from, nodes_from) = (2, 2 + scopes.len());
-    let sql: Vec<String> = wanted
-        .iter()
-        .filter(|(_, is_wanted)| *is_wanted)
-        .map(|(part, _)| {
-            let sql = part.sql.replace("ROW_COLUMNS", ROW_COLUMNS);
-            let sql = sql.replace("SCOPES", &parameters(scopes_from, scopes.len()));
-            sql.replace("NODES", &parameters(nodes_from, nodes.len()))
-        })
-        .collect();
-    let values: Vec<Value<'_>> = std::iter::once(&ring)
-        .chain(scopes)
-        .chain(nodes)
-        .map(|text| Value::from(*text))
-        .collect();
-    let sql = AssertSqlSafe(sql.join(" union all ")).into_sql_str();
-    let mut successions = BTreeMap::new();
-    for record in link.rows(&TAGGED, sql, &values).await? {
-        let name = record.text("part")?;
-        let part = wanted.iter().find(|(part, _)| part.name == name);
-        let (part, _) = part.ok_or_else(|| record.invalid("part", "there is no such part"))?;
-        let mut record = record.behind_first(part.select);
-        match part.name {
-            "row" => snapshot.rows.push(row(record)?),
-            "provisioned" => snapshot.provisioned.push(row(record)?),
-            "node" => {
-                let path = record.text("path")?.to_owned();
-                snapshot.nodes.insert(path, record.bytes("body", MAX_BODY)?);
-            }
-            "head" => {
-                snapshot.revision = record.count("revision")?;
-                snapshot.head = Some(Signed::new(
-                    record.bytes("head_body", MAX_BODY)?,
-                    record.array("head_signer")?,
-                    record.array("head_signature")?,
-                ));
-            }
-            "settings" => snapshot.settings = settings(record)?,
-            _ => {
+/// What was read.
+#[derive(Default)]
+struct Read {
+    snapshot: Snapshot,
+    successions: BTreeMap<u64, Signed>,
+}
+
+impl Read {
+    fn add(&mut self, mut record: Record) -> Result<()> {
+        let part = record.count("part")?;
+        let snapshot = &mut self.snapshot;
+        match part {
+            0 => of_ring(record.pick(RING, &[1, 6, 11, 12, 13, 14, 15, 16]), snapshot)?,
+            1 => {
+                let mut record = record.pick(SUCCESSION, &[6, 11, 12, 13]);
                 let position = record.count("position")?;
-                if successions.insert(position, signed(&mut record)?).is_some() {
-                    return Err(record.invalid("position", "two successions have the same"));
-                }
+                let signed = signed(&mut record)?;
+                self.successions.insert(position, signed);
+            }
+            2 => {
+                let mut record = record.pick(NODE, &[1, 11]);
+                let path = record.text("path")?.to_owned();
+                let body = record.bytes("body", MAX_BODY)?;
+                snapshot.nodes.insert(path, body);
+            }
+            3 => snapshot.rows.push(row(record.pick(ROW, &ROW_CELLS))?),
+            _ => {
+                let select = Select {
+                    table: "waxseal_provisioned",
+                    ..ROW
+                };
+                snapshot.provisioned.push(row(record.pick(select, &ROW_CELLS))?);
             }
         }
+        Ok(())
     }
-    if !successions.keys().copied().eq(1..=successions.len() as u64) {
-        return Err(invalid(
-            SUCCESSIONS.select.table,
-            "?",
-            "position",
-            "the successions are not counted from 1",
-        ));
+
+    fn finish(mut self) -> Result<Snapshot> {
+        for (index, (position, signed)) in (1..).zip(self.successions) {
+            if position != index {
+                return Err(invalid(
+                    SUCCESSION.table,
+                    &position.to_string(),
+                    "position",
+                    "the successions are not counted from 1",
+                ));
+            }
+            self.snapshot.successions.push(signed);
+        }
+        Ok(self.snapshot)
     }
-    snapshot.successions.extend(successions.into_values());
+}
+
+/// Where the columns of a row are.
+const ROW_CELLS: [usize; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+
+async fn read_part(
+    link: &mut dyn Link,
+    ring: &str,
+    with_ring: bool,
+    nodes: &[&str],
+    scopes: &[&str],
+    read: &mut Read,
+) -> Result<()> {
+    let [head, succession, node, rows, provisioned] = PARTS;
+    let mut selects = Vec::new();
+    if with_ring {
+        selects.extend([head.to_owned(), succession.to_owned()]);
+    }
+    if !nodes.is_empty() {
+        selects.push(format!("{node} ({})", parameters(2, nodes.len())));
+    }
+    if !scopes.is_empty() {
+        let of = parameters(2 + nodes.len(), scopes.len());
+        for part in [rows, provisioned] {
+            selects.push(format!("{} ({of})", part.replace("COLUMNS", ROW_COLUMNS)));
+        }
+    }
+    let sql = AssertSqlSafe(selects.join(" union all ")).into_sql_str();
+    let values: Vec<Value<'_>> = std::iter::once(&ring)
+        .chain(nodes)
+        .chain(scopes)
+        .map(|value| Value::from(*value))
+        .collect();
+    for record in link.rows(&WHOLE, sql, &values).await? {
+        read.add(record)?;
+    }
     Ok(())
 }
 
-fn settings(mut record: Record) -> Result<Option<Signed>> {
-    match record.optional_bytes("settings_body", MAX_BODY)? {
-        Some(body) => Ok(Some(Signed::new(
+fn of_ring(mut record: Record, snapshot: &mut Snapshot) -> Result<()> {
+    snapshot.revision = record.count("revision")?;
+    snapshot.head = Some(Signed::new(
+        record.bytes("head_body", MAX_BODY)?,
+        record.array("head_signer")?,
+        record.array("head_signature")?,
+    ));
+    snapshot.settings = match record.optional_bytes("settings_body", MAX_BODY)? {
+        Some(body) => Some(Signed::new(
             body,
             record.array("settings_signer")?,
             record.array("settings_signature")?,
-        ))),
+        )),
         // What is too short or too long must not look like what is absent.
         None if !record.is_null("settings_signer")? || !record.is_null("settings_signature")? => {
-            Err(record.invalid("settings_body", "it is null or empty, and has a signature"))
+            return Err(record.invalid("settings_body", "it is null or empty, and has a signature"));
         }
-        None => Ok(None),
-    }
+        None => None,
+    };
+    Ok(())
 }
 
 fn signed(record: &mut Record) -> Result<Signed> {
