@@ -9,7 +9,7 @@
 //! The settings of a [ring](crate::ring) have one *scope template*, which the authority signs: `tenant/{tenant}`, or
 //! `tenant/{tenant}/{environment}`. A context with `tenant=acme` belongs to the scope `tenant/acme`, and only keys of that scope seal and open there, whatever an
 //! envelope names. The caller's context decides, so make it from what you have authenticated, and never from the envelope or the request alone. Give the
-//! context what the template names, and little more: each context costs data keys of its own. A row's id belongs into the AAD.
+//! context what the template names, and little more: each context costs data keys of its own. Put the id of a row into the AAD, which costs nothing.
 //!
 //! A context whose scope has no key is [`NoKeyForScope`](crate::ErrorKind::NoKeyForScope). No key of a wider scope takes its place by itself: a tenant
 //! that somebody forgot would be sealed under a key that others use, and nobody would notice.
@@ -22,7 +22,7 @@
 //! |---|---|---|
 //! | is made by | an administrator: `keys create --scope tenant/acme --kek aws-kms:alias/acme` | an administrator (`--kek branch`), or the application on first use |
 //! | is kept | in the KMS | in the inventory, wrapped under a key of a wider scope, the *parent* |
-//! | costs | what the KMS asks for a key: at most some thousands | a row of about 2 KB: a million is no matter |
+//! | costs | what the KMS charges for a key, and its limits | a row of a few KB in the database |
 //! | a call of the KMS | for each data key | for each process, tenant and [`lease_age`](crate::ring::Settings::lease_age) |
 //! | a tenant can hold its own key, in its own account | yes | no: whoever may use the parent in the KMS, and reads the inventory, opens every tenant |
 //! | to destroy one for good | the KMS does it | the row is destroyed; copies of it in backups open as long as a parent that they are wrapped under exists |
@@ -97,7 +97,7 @@
 //! - *Run ticks.* Until a tick has taken a new key over, nothing but the inventory says that it exists: if the row is deleted, nobody notices, what is under the key is lost, and
 //!   the tenant gets another one. After that the tree names it, and a deletion is an error. `waxseal keys tick --watch` as a service is best; `ring check` counts what was not
 //!   taken over yet. Any other change of such a scope takes its key over, too.
-//! - *Denied is denied.* Who may name tenants at your application may make keys. Authenticate a tenant before you seal for it, and count.
+//! - *Whoever names tenants makes keys.* Authenticate a tenant before you seal for it.
 //!
 //! By an administrator instead: leave `--provision never`, the default, and run `waxseal keys create --scope tenant/acme --kek branch` when a tenant signs up.
 //!
@@ -125,7 +125,7 @@
 //! ([`Caching`](crate::source::Caching)), however many tenants there are. Those that were not used for longest go first, and are wiped.
 //! Set the three to what is in use within a few minutes: what does not fit costs the second line of the table.
 //!
-//! *Rows.* A million branch keys are about 2 GB in PostgreSQL or SQLite, and as much again for a while where rows are written anew. Each is found by an index.
+//! *Rows.* A branch key takes about 3 KB in the database. Each is found by an index.
 //!
 //! # Rotation
 //!
