@@ -66,6 +66,8 @@
 //! than the last re-wrap: from an older one nobody could restore the tenants without that parent. `waxseal ring export FILE`, where the authority is, verifies the file that it has written
 //! and lets the ring remember it. A census counts branch keys under their parents (`branch-keys` among what it covers).
 //!
+//! Script: `docs/runbooks/ring-rotate-parent`.
+//!
 //! ## Destroying one
 //!
 //! `keys destroy` of a branch key takes evidence and the cooling-off as for any key. Then a tick deletes the wrapped bytes from its record; the record stays, and says what they were wrapped
