@@ -371,6 +371,7 @@ fn every_runbook_says_how_it_is_used() {
     for name in [
         "ring-day-one",
         "ring-rotate",
+        "ring-rotate-parent",
         "ring-canary",
         "ring-rollback",
         "ring-retire",
