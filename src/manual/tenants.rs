@@ -40,7 +40,7 @@
 //! ```text
 //! waxseal ring provisioner-key provisioner.key
 //! waxseal ring set --provision on-first-use --provision-parent / --provisioner ed25519:...
-//! # in ring.toml of the application:  provisioner = "provisioner.key"
+//! # in ring.toml of the application:  provisioner-key = "provisioner.key"
 //! waxseal keys tick                                               # often: takes over what was made
 //! ```
 //!

@@ -10,8 +10,8 @@
 //! reader-key = "reader.key"             # optional: the file of the key that signs them
 //! mark = "ring.mark"                    # optional: refuses an older dump of the inventory
 //! profiles = "profiles.toml"            # optional: what data of each class demands, see the manual's page on profiles
+//! provisioner-key = "provisioner.key"   # optional: the file of the key that makes the first key of a scope
 //! otherwise = "/"                       # optional: the scope that serves contexts whose own scope has never had a key
-//! provisioner = "provisioner.key"       # optional: the file of the key that signs the first key of a scope
 //!
 //! [administration]                      # only where keys are made and moved
 //! authority = "ring.authority"
@@ -155,12 +155,12 @@ pub struct RingConfig {
     pub mark: Option<PathBuf>,
     /// The file of profiles: see [`Profiles`].
     pub profiles: Option<PathBuf>,
+    /// The file of a provisioner's key, for [`KeyRingBuilder::provisioner`](super::KeyRingBuilder::provisioner). Whoever reads it can make the first
+    /// key of a scope, and do nothing else with it.
+    pub provisioner_key: Option<AuthorityFile>,
     /// The scope that serves contexts whose own scope has never had a key: see
     /// [`KeyRingBuilder::otherwise`](super::KeyRingBuilder::otherwise).
     pub otherwise: Option<Scope>,
-    /// The file of the key that signs the first key of a scope: see [`KeyRingBuilder::provisioner`](super::KeyRingBuilder::provisioner). Whoever reads it,
-    /// and may write the inventory, can make the first key of a scope that has none, and do nothing else with it.
-    pub provisioner: Option<AuthorityFile>,
     /// What only administrators have.
     pub administration: Option<Administration>,
 }
@@ -178,8 +178,8 @@ struct Raw {
     reader_key: Option<PathBuf>,
     mark: Option<PathBuf>,
     profiles: Option<PathBuf>,
+    provisioner_key: Option<PathBuf>,
     otherwise: Option<Scope>,
-    provisioner: Option<PathBuf>,
     administration: Option<RawAdministration>,
 }
 
@@ -204,8 +204,8 @@ impl RingConfig {
             reader_key: None,
             mark: None,
             profiles: None,
+            provisioner_key: None,
             otherwise: None,
-            provisioner: None,
             administration: None,
         }
     }
@@ -246,12 +246,8 @@ impl RingConfig {
             let error = Error::argument("the key of a reader needs the name of the reader");
             return Err(wrong("reader-key", &error));
         }
-        let reader_key = raw
-            .reader_key
-            .map(|path| AuthorityFile::new(folder.join(path), None));
-        let provisioner = raw
-            .provisioner
-            .map(|path| AuthorityFile::new(folder.join(path), None));
+        let private = |path: PathBuf| AuthorityFile::new(folder.join(path), None);
+        let (reader_key, provisioner_key) = (raw.reader_key.map(private), raw.provisioner_key.map(private));
         let administration = match raw.administration {
             None => None,
             Some(given) => Some(Administration {
@@ -269,8 +265,8 @@ impl RingConfig {
             reader_key: reader_key.transpose()?,
             mark: raw.mark.map(|mark| folder.join(mark)),
             profiles: raw.profiles.map(|profiles| folder.join(profiles)),
+            provisioner_key: provisioner_key.transpose()?,
             otherwise: raw.otherwise,
-            provisioner: provisioner.transpose()?,
             administration,
         })
     }
@@ -315,11 +311,11 @@ impl RingConfig {
         if let Some(profiles) = &self.profiles {
             line("profiles", &relative(profiles)?)?;
         }
+        if let Some(key) = &self.provisioner_key {
+            line("provisioner-key", &relative(key.path())?)?;
+        }
         if let Some(otherwise) = &self.otherwise {
             line("otherwise", otherwise.as_str())?;
-        }
-        if let Some(key) = &self.provisioner {
-            line("provisioner", &relative(key.path())?)?;
         }
         let allowed: Vec<String> = self
             .allow
@@ -405,12 +401,12 @@ impl RingConfig {
         written::replace(path, format!("{mark}\n").as_bytes(), 0o600)
     }
 
-    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, its profiles, which
-    /// scope serves where there is no key, and whether it makes the first key of a scope.
+    /// Begins to open the ring as the file says: whom it trusts, which KEKs it may name, its reader's name and key, its profiles, and which
+    /// scope serves where there is no key.
     ///
     /// # Errors
     /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles); `Configuration` if the
-    /// reader's or the provisioner's key cannot be read, has not this form, is sealed, or can be read by others.
+    /// key of the reader or of the provisioner cannot be read, has not this form, is sealed, or can be read by others.
     pub fn builder(
         &self,
         inventory: Arc<dyn Inventory>,
@@ -427,11 +423,11 @@ impl RingConfig {
         if let Some(profiles) = self.read_profiles()? {
             builder = builder.profiles(profiles);
         }
+        if let Some(key) = &self.provisioner_key {
+            builder = builder.provisioner(key.read_plain()?);
+        }
         if let Some(scope) = &self.otherwise {
             builder = builder.otherwise(scope.clone());
-        }
-        if let Some(key) = &self.provisioner {
-            builder = builder.provisioner(key.read_plain()?);
         }
         Ok(builder)
     }

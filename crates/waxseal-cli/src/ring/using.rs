@@ -35,7 +35,7 @@ pub(super) fn open_ring(path: &Path, profile: &Profile) -> Result<KeyRing> {
         Some(scope) => Some(parsed("--otherwise", scope)?),
         None => config.otherwise.clone(),
     };
-    if let Some(key) = &config.provisioner {
+    if let Some(key) = &config.provisioner_key {
         builder = builder.provisioner(wait(key.read(&environment()))?);
     }
     if let Some(scope) = otherwise {
@@ -59,7 +59,7 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>> {
     if let Some(key) = &config.reader_key {
         files.push(("the reader's key", key.path()));
     }
-    if let Some(key) = &config.provisioner {
+    if let Some(key) = &config.provisioner_key {
         files.push(("the provisioner's key", key.path()));
     }
     if let Some(profiles) = &config.profiles {

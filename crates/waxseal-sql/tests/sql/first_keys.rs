@@ -32,7 +32,8 @@ impl Backends for Parent {
     }
 
     async fn admin(&self, _: &str) -> Result<Arc<dyn KekAdmin>> {
-        Err(Error::new(ErrorKind::Configuration))
+        let feature = "administration of an environment variable";
+        Err(Error::new(ErrorKind::Unsupported { feature }))
     }
 
     async fn open(&self, _: &str) -> Result<Arc<dyn KeyManager>> {

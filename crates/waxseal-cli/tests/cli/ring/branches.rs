@@ -226,7 +226,7 @@ fn keys_that_are_made_on_first_use_are_set_up_and_taken_over() {
     let config = fs::read_to_string(ring.0.path("ring.toml")).unwrap();
     ring.0.write(
         "ring.toml",
-        config.replace("schema = 1", "schema = 1\nprovisioner = \"provisioner.key\""),
+        config.replace("schema = 1", "schema = 1\nprovisioner-key = \"provisioner.key\""),
     );
     let run = seal("data/a.wax");
     assert_eq!(run.code, 0, "{}", run.stderr);
