@@ -20,11 +20,14 @@ const HEAD: usize = 48;
 const MAX: u64 = 1 << 30;
 
 pub(super) struct Journal {
+    folder: PathBuf,
     file: File,
     /// What is synced.
     len: u64,
     /// Whether something else may stand behind that.
     is_ragged: bool,
+    /// Whether its name is synced, too.
+    is_named: bool,
 }
 
 /// What a journal holds.
@@ -42,7 +45,7 @@ pub(super) struct Held {
 }
 
 impl Journal {
-    /// Makes an empty journal from this index on, in the place of the one that is there.
+    /// Makes an empty journal from this index on, in the place of the one that is there. If this fails, that one stays.
     pub(super) fn create(folder: &Path, first: u64) -> std::io::Result<Self> {
         let (new, path) = (folder.join("journal.new"), path(folder));
         let mut file = File::options()
@@ -57,10 +60,21 @@ impl Journal {
         file.sync_all()?;
         std::fs::rename(&new, &path)?;
         Ok(Self {
+            folder: folder.to_owned(),
             file,
             len: FRONT as u64,
             is_ragged: false,
+            is_named: false,
         })
+    }
+
+    /// Syncs its name. Nothing is kept in a journal that the next process may not find.
+    pub(super) fn settle(&mut self) -> std::io::Result<()> {
+        if !self.is_named {
+            sync_folder(&self.folder)?;
+            self.is_named = true;
+        }
+        Ok(())
     }
 
     /// Opens the journal, cuts off an unfinished batch, and returns what it holds.
@@ -87,9 +101,11 @@ impl Journal {
                 .map_err(|error| not_kept(format_args!("cut off the end of {}", path.display()), error))?;
         }
         let journal = Self {
+            folder: folder.to_owned(),
             file,
             len: held.whole,
             is_ragged: false,
+            is_named: false,
         };
         Ok((journal, held))
     }
@@ -97,6 +113,7 @@ impl Journal {
     /// Adds a batch of records, which are all kept when this returns, or none.
     pub(super) fn append(&mut self, first: u64, records: &[Vec<u8>]) -> Result<()> {
         let failed = |error| not_kept("write the journal of the audit log", error);
+        self.settle().map_err(failed)?;
         if self.is_ragged {
             self.cut().map_err(failed)?;
         }
@@ -127,6 +144,20 @@ impl Journal {
         self.is_ragged = false;
         Ok(())
     }
+}
+
+#[cfg(unix)]
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub(super) fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 pub(super) fn path(folder: &Path) -> PathBuf {

@@ -114,7 +114,10 @@ impl LogReader {
         let held = journal::look(&self.folder);
         let held = held.map_err(|error| failed(&journal::path(&self.folder), error))?;
         let Some(held) = held else { return Ok(Vec::new()) };
-        let skipped = self.checkpoint.size().saturating_sub(held.first);
+        // A writer has gone on meanwhile. What it has added is for another look.
+        let Some(skipped) = self.checkpoint.size().checked_sub(held.first) else {
+            return Ok(Vec::new());
+        };
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
         Ok(held.records.into_iter().skip(skipped).collect())
     }

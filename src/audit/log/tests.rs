@@ -141,6 +141,26 @@ fn a_record_that_no_bundle_can_hold_is_refused_and_the_log_goes_on() {
 }
 
 #[test]
+fn a_log_that_grows_while_it_is_read_verifies() {
+    let bench = Bench::of(10);
+    let before = bench.reader();
+    let log = bench.open().unwrap();
+    log.append((10..300).map(record).collect()).unwrap();
+    log.checkpoint().unwrap();
+    let verdict = before.verify(&Bench::key().verifier(), None).unwrap();
+    assert!(verdict.is_sound() && verdict.size == 300, "{verdict:?}");
+    // What a reader began with it ends with.
+    let mut count = 0;
+    let each = |index: u64, read: &[u8]| {
+        count += 1;
+        assert_eq!(read, record(index));
+        Ok(())
+    };
+    before.each_record(each).unwrap();
+    assert_eq!(count, 10);
+}
+
+#[test]
 fn a_second_opener_is_refused_and_so_is_another_key() {
     let bench = Bench::new();
     let log = bench.open().unwrap();

@@ -12,6 +12,9 @@ use super::tile::{self, WIDE};
 use super::tree::Edge;
 use crate::value::error::{Error, Result};
 
+/// How often a log is read again because it has grown meanwhile.
+const AGAIN: usize = 3;
+
 /// What is wrong with a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -116,6 +119,22 @@ impl LogReader {
     /// `InvalidArgument` if `kept` is not signed by the key or is of another log. What is wrong with the log is no error: see
     /// [`Verdict::findings`].
     pub fn verify(&self, key: &VerifierKey, kept: Option<&Checkpoint>) -> Result<Verdict> {
+        let mut verdict = self.look(key, kept)?;
+        let mut size = self.checkpoint().size();
+        for _ in 0..AGAIN {
+            // A writer may have moved records while they were read.
+            match Self::open(&self.folder) {
+                Ok(grown) if !verdict.is_sound() && grown.checkpoint().size() > size => {
+                    verdict = grown.look(key, kept)?;
+                    size = grown.checkpoint().size();
+                }
+                _ => break,
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn look(&self, key: &VerifierKey, kept: Option<&Checkpoint>) -> Result<Verdict> {
         let checkpoint = self.checkpoint();
         if let Some(kept) = kept {
             kept.verify(key).map_err(|error| {

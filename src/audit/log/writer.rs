@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::hash::{leaf, root};
-use super::journal::{self, Journal};
+use super::journal::{self, Journal, sync_folder};
 use super::key::LogKey;
 use super::note::Checkpoint;
 use super::reader::LogReader;
@@ -158,8 +158,8 @@ impl Writer {
         if self.is_journal_old {
             let failed = |error| not_kept("begin another journal of the audit log", error);
             self.journal = Journal::create(&self.folder, self.edge.size()).map_err(failed)?;
-            sync_folder(&self.folder).map_err(failed)?;
             self.is_journal_old = false;
+            self.journal.settle().map_err(failed)?;
         }
         Ok(())
     }
@@ -314,18 +314,4 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
         sync_folder(folder)
     });
     written.map_err(|error| not_kept(format_args!("write {}", path.display()), error))
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }
