@@ -15,6 +15,62 @@
 //!
 //! The template cannot change while the ring has keys.
 //!
+//! # A branch key for each tenant
+//!
+//! A million tenants need no million keys of a KMS. A *branch key* is a KEK of 32 random bytes that the ring keeps, wrapped under the active key of a wider scope, its
+//! *parent*. It has a record, states and a history as any other key; its class and its protection are those of the parent, and it is never in a better state
+//! than the parent. A process unwraps it with one call of the KMS, and keeps it for the `lease_age`.
+//!
+//! ```text
+//! waxseal keys create --scope / --kek vault-transit:tenants      # the parent, once
+//! waxseal keys create --scope tenant/acme --kek branch           # wrapped under it
+//! waxseal keys rotate --scope tenant/acme --reason TEXT          # 32 other bytes, under the parent that is active then
+//! ```
+//!
+//! The parent scope is `--parent SCOPE`, or else the one of `ring set --provision-parent`, or else `/`. It is of no context itself, and a branch key is no parent.
+//!
+//! With branch keys, **the inventory is key material**: whoever loses its rows loses what was sealed under them. Back it up (`ring export`, or the database's own
+//! means), and try the backup. Whoever reads it gains nothing without the parent.
+//!
+//! ## On first use
+//!
+//! An application can make the first key of a tenant when it meets the tenant for the first time. It signs with the key of a *provisioner*, which can do nothing else: it signs
+//! no head, and what it signs counts only for a scope of which the signed tree has no record at all.
+//!
+//! ```text
+//! waxseal ring provisioner-key provisioner.key
+//! waxseal ring set --provision on-first-use --provision-parent / --provisioner ed25519:...
+//! # in ring.toml of the application:  provisioner-key = "provisioner.key"
+//! waxseal keys tick                                               # often: takes over what was made
+//! ```
+//!
+//! Until a tick has taken a new key over, nothing but the inventory says that it exists: if the row is deleted, nobody notices, and the tenant gets another key. After that the
+//! tree names it, and a deletion is an error. `ring check` counts what was not taken over yet. Any other change of such a scope takes its key over, too.
+//!
+//! `ring set --provision never` ends it: what was made is used on. A provisioner's key, or the parent, can be taken out of the settings when a tick has taken over what it made.
+//!
+//! ## The parent is rotated
+//!
+//! A rotation of the parent touches no branch key: they stay under the key that wrapped them, which still unwraps. Then wrap them under the new one:
+//!
+//! ```text
+//! waxseal keys rotate --scope / --reason "yearly"
+//! waxseal ring rewrap-branches            # can be killed and run again; --limit N, --at-once N
+//! waxseal ring status                     # how many branch keys are under which key
+//! ```
+//!
+//! For each of them the job unwraps, wraps, and unwraps again before it commits: three calls. It changes no envelope. The signed head counts the branch keys of each parent, so `left` in its
+//! result does not depend on what the inventory lists. A branch key under a parent that was revoked is not wrapped anew, since somebody may have it: rotate it, and re-wrap the tenant's data.
+//!
+//! A parent is neither retired nor destroyed while branch keys are under it, not even by `--force`. To destroy it takes, beside the evidence, an export that is newer
+//! than the last re-wrap: from an older one nobody could restore the tenants without that parent. `waxseal ring export FILE`, where the authority is, verifies the file that it has written
+//! and lets the ring remember it. A census counts branch keys under their parents (`branch-keys` among what it covers).
+//!
+//! ## Destroying one
+//!
+//! `keys destroy` of a branch key takes evidence and the cooling-off as for any key. Then a tick deletes the wrapped bytes from its record; the record stays, and says what they were wrapped
+//! under: a copy in a backup of the inventory opens with that key for as long as that one exists. No backend is asked.
+//!
 //! # A wider scope for those without keys
 //!
 //! While tenants get keys of their own one by one, the others can be served by a wider scope. Two have to say so:

@@ -1,6 +1,9 @@
 //! Branch keys: how they are made, wrapped anew and unwrapped under their parents.
 
+use sha2::{Digest as _, Sha256};
+
 use super::record::{BRANCH_ALGORITHM, Branch, KeyRecord, Provenance};
+use super::view::hex;
 use super::{Period, RecordId, Scope, Slot, Time};
 use crate::backend::local::HeldKey;
 use crate::envelope::KekRef;
@@ -9,6 +12,9 @@ use crate::runtime::Monotonic;
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::{Dek, Kek};
+
+/// What the commitment of a branch key begins with.
+const COMMITMENT: &[u8] = b"waxseal branch key v1\0";
 
 /// The 32 bytes of a branch key. Wiped when the last owner is dropped.
 #[derive(Debug)]
@@ -62,7 +68,7 @@ impl Asking<'_> {
     pub(crate) async fn wrap(&self, kek: &BranchKek, place: Place<'_>) -> Result<Branch> {
         let context = place.context()?;
         let wrapped = self.manager.wrap(&kek.0, &self.request(&context)).await?;
-        let branch = Branch::new(self.parent, &wrapped);
+        let branch = Branch::new(self.parent, &wrapped, kek.commitment(place));
         let is_its = branch.wrapped.is_under(&self.parent.provenance);
         if !is_its || wrapped.algorithm() != self.parent.wrap_algorithm() {
             return Err(self.wrong_answer(format!(
@@ -102,11 +108,29 @@ impl Asking<'_> {
                 place.key, self.parent.id, unwrapped.kek
             )));
         }
-        Ok(BranchKek(unwrapped.dek))
+        let kek = BranchKek(unwrapped.dek);
+        // What is sealed under other bytes would open nowhere.
+        if kek.commitment(place) != branch.commitment {
+            return Err(self.wrong_answer(format!(
+                "what {} has unwrapped is not the branch key {}",
+                self.parent.id, place.key
+            )));
+        }
+        Ok(kek)
     }
 }
 
 impl BranchKek {
+    /// What a record keeps of the key beside its wrap.
+    fn commitment(&self, place: Place<'_>) -> String {
+        let mut hash = Sha256::new();
+        hash.update(COMMITMENT);
+        hash.update(place.ring.as_bytes());
+        hash.update(place.key.as_bytes());
+        hash.update(self.0.expose_bytes());
+        hex(&hash.finalize().into())
+    }
+
     /// Whether both are the same key, in constant time.
     pub(crate) fn ct_eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0)

@@ -1,6 +1,6 @@
 //! Looking at a whole ring for what is wrong with it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::inventory::RecordKind;
 use super::reader::Reader;
@@ -123,7 +123,7 @@ impl Reader {
         }
         self.look_at_clocks(begun, &mut check).await?;
         let listed = self.listed().await?;
-        let mut seen: HashSet<RecordId> = HashSet::new();
+        let mut seen = Seen::default();
         for scopes in listed.chunks(AT_ONCE) {
             if !self
                 .look_at_page(scopes, begun, nodes, &mut check, &mut seen)
@@ -150,7 +150,8 @@ impl Reader {
             }
             after = Some(last);
         }
-        look_for_missing(begun, nodes, &seen, &mut check);
+        look_for_missing(begun, nodes, &seen.records, &mut check);
+        look_at_counts(begun, &seen, &mut check);
         Ok(Some(check))
     }
 
@@ -186,7 +187,7 @@ impl Reader {
         begun: &View,
         nodes: &Nodes,
         check: &mut Check,
-        seen: &mut HashSet<RecordId>,
+        seen: &mut Seen,
     ) -> Result<bool> {
         // Against the tree that was read before.
         let tree = Some((nodes, begun.revision()));
@@ -205,7 +206,8 @@ impl Reader {
                 });
                 // So that they are not named twice.
                 let leaves = tree::leaves_of(nodes, &begun.root, scope).unwrap_or_default();
-                seen.extend(leaves.iter().map(|leaf| leaf.id));
+                seen.records.extend(leaves.iter().map(|leaf| leaf.id));
+                seen.is_partial = true;
             }
             (Err(_), scopes) => {
                 for scope in scopes.chunks(1) {
@@ -216,6 +218,47 @@ impl Reader {
             }
         }
         Ok(true)
+    }
+}
+
+/// What was seen in all scopes.
+#[derive(Default)]
+struct Seen {
+    records: HashSet<RecordId>,
+    /// How many branch keys are under each parent.
+    branches: BTreeMap<RecordId, u64>,
+    /// Whether some scope could not be read.
+    is_partial: bool,
+}
+
+/// Compares how many branch keys are under each parent with what the head says, and names what nobody has taken over yet.
+fn look_at_counts(begun: &View, seen: &Seen, check: &mut Check) {
+    let is_whole = !seen.is_partial && check.is_good();
+    let mut parents: Vec<RecordId> = begun.branch_parents().map(|(parent, _)| parent).collect();
+    parents.extend(seen.branches.keys());
+    parents.sort_unstable();
+    parents.dedup();
+    for parent in parents.into_iter().filter(|_| is_whole) {
+        let (counted, found) = (
+            begun.branches_under(parent),
+            seen.branches.get(&parent).copied().unwrap_or_default(),
+        );
+        if counted != found {
+            check.findings.push(Finding {
+                scope: None,
+                record: Some(parent),
+                what: format!(
+                    "the head counts {counted} branch keys under the key {parent}, and the ring has {found}"
+                ),
+                is_error: true,
+            });
+        }
+    }
+    if check.provisioned > 0 {
+        check.note(format!(
+            "keys that only a provisioner has signed: {}. Until they are taken over, nobody notices if one is deleted: run `waxseal keys tick`",
+            check.provisioned
+        ));
     }
 }
 
@@ -248,10 +291,10 @@ fn look_for_missing(begun: &View, nodes: &Nodes, seen: &HashSet<RecordId>, check
     }
 }
 
-fn look_at(view: &View, check: &mut Check, seen: &mut HashSet<RecordId>) {
+fn look_at(view: &View, check: &mut Check, seen: &mut Seen) {
     for (scope, records) in &view.scopes {
         check.scopes += 1;
-        seen.extend(records.leaves.iter().map(|leaf| leaf.id));
+        seen.records.extend(records.leaves.iter().map(|leaf| leaf.id));
         check.provisioned += usize::from(records.provisioned.is_some());
         for row in records.to_take.iter().filter(|_| records.provisioned.is_none()) {
             check.findings.push(Finding {
@@ -268,13 +311,25 @@ fn look_at(view: &View, check: &mut Check, seen: &mut HashSet<RecordId>) {
                 State::Destroyed => Ok(None),
                 _ => view.parent(key),
             };
-            if let Err(error) = parent {
+            let wrong = match parent {
+                Err(error) => Some(error.detail().map_or_else(|| error.to_string(), str::to_owned)),
+                Ok(Some(parent)) if key.unwraps() && !parent.unwraps() => Some(format!(
+                    "the branch key {} of scope {scope} is {}, and is wrapped under the key {} of scope {}, which is {}: what it has sealed does not \
+                     open",
+                    key.id, key.state, parent.id, parent.scope, parent.state
+                )),
+                Ok(_) => None,
+            };
+            if let Some(what) = wrong {
                 check.findings.push(Finding {
                     scope: Some(scope.clone()),
                     record: Some(key.id),
-                    what: error.detail().map_or_else(|| error.to_string(), str::to_owned),
+                    what,
                     is_error: true,
                 });
+            }
+            if let Some(parent) = key.parent_key().filter(|_| records.provisioned.is_none()) {
+                *seen.branches.entry(parent).or_default() += 1;
             }
             let index = super::STATES.iter().position(|row| row.state == key.state);
             if let Some(count) = index.and_then(|index| check.keys.get_mut(index)) {

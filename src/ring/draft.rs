@@ -1,6 +1,6 @@
 //! Changes of a ring: decided on a verified view, signed, and made only if nobody was faster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -9,11 +9,12 @@ use super::authority::Authority;
 use super::clock::{Agreed, Asked, CHANGE};
 use super::inventory::{Change, Inventory, Row, Signed};
 use super::record::{
-    BASE, Ending, HEAD, Head, KeyRecord, Move, Record, SETTINGS, SUCCESSION, Settings, Succession, to_body,
+    BASE, Ending, Exported, HEAD, Hangs, Head, KeyRecord, Move, Record, SETTINGS, SUCCESSION, Settings,
+    Succession, parents_after, to_body,
 };
 use super::tree::{self, Leaf, Nodes};
 use super::view::{MAX_SUCCESSIONS, Mark, Trust, View, hex};
-use super::{RecordId, Scope, Time};
+use super::{RecordId, Scope, State, Time};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -33,6 +34,9 @@ pub(crate) struct Draft<'d> {
     at: Time,
     actor: &'d str,
     put: Vec<Row>,
+    /// Of what was put and deleted, what it is wrapped under afterwards.
+    hangs: BTreeMap<RecordId, Hangs>,
+    exported: Option<Exported>,
     /// Of what was put, what is being destroyed.
     endings: Vec<Ending>,
     delete: Vec<(Scope, RecordId)>,
@@ -69,6 +73,8 @@ impl<'d> Draft<'d> {
             at: agreed.latest.max(view.changed()),
             actor,
             put: Vec::new(),
+            hangs: BTreeMap::new(),
+            exported: None,
             endings: Vec::new(),
             delete: Vec::new(),
             take: Vec::new(),
@@ -121,13 +127,50 @@ impl<'d> Draft<'d> {
         self.check_not_shredded(record)?;
         let signer = self.succession.as_ref().map_or(self.authority, |(_, next)| next);
         self.put.push(record.to_row(self.view.head.ring, signer)?);
+        self.note_parent(record);
         self.endings.extend(record.ending());
         Ok(())
+    }
+
+    /// Notes what a record is wrapped under after the change.
+    fn note_parent(&mut self, record: &impl Record) {
+        let id = record.id();
+        // What a provisioner has made is not counted yet.
+        let counted = self.view.key(id).filter(|_| !self.view.is_provisioned(id));
+        let hangs = Hangs {
+            key: id,
+            before: counted.and_then(|key| key.parent()),
+            after: record.parent(),
+            is_gone: record.state() == Some(State::Destroyed),
+        };
+        self.hangs.insert(id, hangs);
+    }
+
+    /// Deletes provisioned rows of a scope that do not count, since the scope has records.
+    pub(crate) fn drop_provisioned(&mut self, scope: &Scope) {
+        let records = self.view.scopes.get(scope);
+        if let Some(records) = records.filter(|records| records.provisioned.is_none()) {
+            self.take.extend(&records.to_take);
+        }
+    }
+
+    /// Remembers an export of this ring. No other change of the ring can come between.
+    pub(crate) fn remember_export(&mut self, revision: u64, digest: String) {
+        self.exported = Some(Exported {
+            revision,
+            digest,
+            at: self.at,
+            actor: self.actor.to_owned(),
+        });
     }
 
     /// Deletes a record.
     pub(crate) fn delete(&mut self, record: &impl Record) -> Result<()> {
         self.demand(record.scope())?;
+        self.note_parent(record);
+        if let Some(hangs) = self.hangs.get_mut(&record.id()) {
+            hangs.after = None;
+        }
         self.delete.push((record.scope().clone(), record.id()));
         Ok(())
     }
@@ -210,7 +253,12 @@ impl<'d> Draft<'d> {
 
     /// Returns whether nothing was put into it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.delete.is_empty() && self.settings.is_none() && self.succession.is_none()
+        self.put.is_empty()
+            && self.delete.is_empty()
+            && self.settings.is_none()
+            && self.succession.is_none()
+            && self.exported.is_none()
+            && self.take.is_empty()
     }
 
     /// The keys that are being destroyed after the change.
@@ -251,6 +299,7 @@ impl<'d> Draft<'d> {
             let signer = self.succession.as_ref().map_or(self.authority, |(_, next)| next);
             // It may be active: what takes its place comes after it has left.
             self.put.insert(0, own.to_row(self.view.head.ring, signer)?);
+            self.note_parent(&own);
         }
         Ok(())
     }
@@ -312,8 +361,11 @@ impl<'d> Draft<'d> {
             Some(settings) => Some(signer.sign(ring, SETTINGS, to_body(&settings)?)?),
             None => None,
         };
+        let hangs: Vec<Hangs> = self.hangs.into_values().collect();
+        let parents = parents_after(&view.head.parents, &hangs, view.head.revision + 1);
+        let exported = self.exported.or_else(|| view.head.exported.clone());
         let head = Head {
-            min_reader: BASE,
+            min_reader: Head::min_reader_of(&parents, exported.as_ref()),
             ring,
             revision: view.head.revision + 1,
             settings: settings.as_ref().map_or_else(
@@ -325,6 +377,8 @@ impl<'d> Draft<'d> {
             at: self.at,
             actor: self.actor.to_owned(),
             destroying,
+            parents,
+            exported,
         };
         let mut change = Change::new(view.head.revision, signer.sign(ring, HEAD, to_body(&head)?)?);
         change.settings = settings;
@@ -364,6 +418,8 @@ pub(crate) fn first(settings: &Settings, authority: &Authority, at: Time, actor:
         at,
         actor: actor.to_owned(),
         destroying: Vec::new(),
+        parents: Vec::new(),
+        exported: None,
     };
     let mut change = Change::new(0, authority.sign(ring, HEAD, to_body(&head)?)?);
     change.settings = Some(signed);

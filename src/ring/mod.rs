@@ -36,15 +36,15 @@ pub use inventory::Inventory;
 pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
-    BeforeShred, Branch, Canary, Cancelled, ClockCorrection, FormerParent, Intent, IntentStep, KeyRecord,
-    Move, NamedReader, Protection, Provenance, Provisioning, RetireBy, Settings, Telling, Tombstone,
-    WrappedKey,
+    BeforeShred, Branch, Canary, Cancelled, ClockCorrection, Exported, FormerParent, Intent, IntentStep,
+    KeyRecord, Move, NamedReader, Protection, Provenance, Provisioning, RetireBy, Settings, Telling,
+    Tombstone, WrappedKey,
 };
 pub use rotation::{
-    Action, Affected, AffectedScope, Done, Due, Event, Evidence, EvidenceSource, Grounds, Hook, KeyKind,
-    KeySource, LaggingReader, Moved, NewKey, Orphan, Preset, Refused, Revocation, Revoked, RingAdmin,
-    Rollout, Rotated, Rotation, Shredded, Shredding, Simulated, SimulatedCount, SimulatedMove, Simulation,
-    Target, Tick, Unfinished, Verdict,
+    Action, Affected, AffectedScope, BranchRewrap, BranchesRewrapped, Done, Due, Event, Evidence,
+    EvidenceSource, Grounds, Hook, KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan, Preset, Refused,
+    Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding, Simulated,
+    SimulatedCount, SimulatedMove, Simulation, TakenOver, Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};

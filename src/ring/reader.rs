@@ -130,7 +130,7 @@ impl Reader {
 
     /// Returns the names of the next scopes that the inventory lists: at most `limit`, each after the one before, so that nobody
     /// goes in circles.
-    async fn page_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+    pub(crate) async fn page_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
         let page = self.inventory.scopes_after(after, limit).await?;
         check_page(after, page, limit)
     }

@@ -10,8 +10,8 @@ use super::authority::AuthorityKey;
 use super::inventory::{Inventory, RecordKind, Row, Signed, Snapshot};
 use super::provisioned;
 use super::record::{
-    HEAD, Head, Intent, KeyRecord, Provenance, READER, Record, SETTINGS, SUCCESSION, Settings, Succession,
-    Tombstone, invalid, needs_newer, of_body, verify,
+    Exported, HEAD, Head, Intent, KeyRecord, Provenance, READER, Record, SETTINGS, SUCCESSION, Settings,
+    Succession, Tombstone, invalid, needs_newer, of_body, verify,
 };
 use super::tree::{self, Digest, Leaf, Nodes};
 use super::{RecordId, Scope, Slot, State, Time};
@@ -530,6 +530,34 @@ impl View {
     pub(crate) fn ending(&self, kek: &Provenance) -> Option<RecordId> {
         let mut endings = self.head.destroying.iter();
         endings.find(|ending| ending.is_of(kek)).map(|ending| ending.key)
+    }
+
+    /// Returns how many branch keys are wrapped under a key, by the signed head. Those that provisioners have made, and that were not taken over
+    /// yet, are not among them.
+    #[must_use]
+    pub fn branches_under(&self, key: RecordId) -> u64 {
+        let mut parents = self.head.parents.iter();
+        parents
+            .find(|parent| parent.key == key)
+            .map_or(0, |parent| parent.branches)
+    }
+
+    /// Returns the keys under which branch keys are wrapped, and how many. As [`branches_under`](Self::branches_under).
+    pub fn branch_parents(&self) -> impl Iterator<Item = (RecordId, u64)> {
+        let parents = self.head.parents.iter().filter(|parent| parent.branches > 0);
+        parents.map(|parent| (parent.key, parent.branches))
+    }
+
+    /// Returns the newest export of the ring that its authority knows of.
+    #[must_use]
+    pub fn exported(&self) -> Option<&Exported> {
+        self.head.exported.as_ref()
+    }
+
+    /// The revision with which a branch key of this parent was last wrapped under another key.
+    pub(crate) fn branch_left(&self, parent: RecordId) -> Option<u64> {
+        let mut parents = self.head.parents.iter();
+        parents.find(|other| other.key == parent)?.left
     }
 
     /// Returns whether the ring has no records at all.

@@ -8,6 +8,8 @@ mod ambient;
 pub(crate) mod blocking;
 mod clock;
 mod environment;
+#[cfg(any(test, feature = "ring", feature = "testing"))]
+pub(crate) mod join;
 mod kept;
 pub(crate) mod per_process;
 mod pool;

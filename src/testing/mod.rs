@@ -22,7 +22,6 @@ mod environment;
 mod fake;
 #[cfg(feature = "ring")]
 pub mod inventory_conformance;
-mod join;
 #[cfg(feature = "ring")]
 mod layer;
 mod runtime;

@@ -211,3 +211,21 @@ fn fifty_tenants_that_a_wider_scope_serves() {
     let opened = block_on(builder.open()).unwrap();
     nobody_opens_what_is_anothers(&sealer(&opened), ErrorKind::CannotOpen);
 }
+
+/// All branch keys are wrapped under one parent, which unwraps each of them.
+#[test]
+fn fifty_tenants_with_branch_keys_under_one_parent() {
+    let ring = Ring::new(|settings| settings.scope_template = "tenant/{tenant}".parse().unwrap());
+    ring.key("/", "ROOT");
+    let reader = Reader::new(ring.trust(), std::sync::Arc::new(ring.inventory.clone()));
+    let admin = RingAdmin::new(reader, ring.authority.clone(), ring.backends(), "test");
+    for number in 0..TENANTS {
+        for slot in ["default", "recovery"] {
+            let scope = format!("tenant/{}", name(number)).parse().unwrap();
+            let new = NewKey::new(scope, KeySource::Branch { parent: None });
+            block_on(admin.create(&new.in_slot(slot.parse().unwrap()))).unwrap();
+        }
+    }
+    let opened = block_on(ring.builder().without_watching().open()).unwrap();
+    nobody_opens_what_is_anothers(&sealer(&opened), ErrorKind::NoUsableKey);
+}

@@ -154,6 +154,12 @@ impl Failure {
         self
     }
 
+    /// Prints it as a warning: what was asked for is done all the same.
+    #[cfg(feature = "ring")]
+    pub(crate) fn warn(&self) {
+        let _ = crate::warnings::warning(&printable(&self.0.line));
+    }
+
     /// Prints it, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         let line = if report::is_json() {

@@ -10,6 +10,7 @@
 //! reader-key = "reader.key"             # optional: the file of the key that signs them
 //! mark = "ring.mark"                    # optional: refuses an older dump of the inventory
 //! profiles = "profiles.toml"            # optional: what data of each class demands, see the manual's page on profiles
+//! provisioner-key = "provisioner.key"   # optional: the file of the key that makes the first key of a scope
 //! otherwise = "/"                       # optional: the scope that serves contexts whose own scope has never had a key
 //!
 //! [administration]                      # only where keys are made and moved
@@ -154,6 +155,9 @@ pub struct RingConfig {
     pub mark: Option<PathBuf>,
     /// The file of profiles: see [`Profiles`].
     pub profiles: Option<PathBuf>,
+    /// The file of a provisioner's key, for [`KeyRingBuilder::provisioner`](super::KeyRingBuilder::provisioner). Whoever reads it can make the first
+    /// key of a scope, and do nothing else with it.
+    pub provisioner_key: Option<AuthorityFile>,
     /// The scope that serves contexts whose own scope has never had a key: see
     /// [`KeyRingBuilder::otherwise`](super::KeyRingBuilder::otherwise).
     pub otherwise: Option<Scope>,
@@ -174,6 +178,7 @@ struct Raw {
     reader_key: Option<PathBuf>,
     mark: Option<PathBuf>,
     profiles: Option<PathBuf>,
+    provisioner_key: Option<PathBuf>,
     otherwise: Option<Scope>,
     administration: Option<RawAdministration>,
 }
@@ -199,6 +204,7 @@ impl RingConfig {
             reader_key: None,
             mark: None,
             profiles: None,
+            provisioner_key: None,
             otherwise: None,
             administration: None,
         }
@@ -240,9 +246,8 @@ impl RingConfig {
             let error = Error::argument("the key of a reader needs the name of the reader");
             return Err(wrong("reader-key", &error));
         }
-        let reader_key = raw
-            .reader_key
-            .map(|path| AuthorityFile::new(folder.join(path), None));
+        let private = |path: PathBuf| AuthorityFile::new(folder.join(path), None);
+        let (reader_key, provisioner_key) = (raw.reader_key.map(private), raw.provisioner_key.map(private));
         let administration = match raw.administration {
             None => None,
             Some(given) => Some(Administration {
@@ -260,6 +265,7 @@ impl RingConfig {
             reader_key: reader_key.transpose()?,
             mark: raw.mark.map(|mark| folder.join(mark)),
             profiles: raw.profiles.map(|profiles| folder.join(profiles)),
+            provisioner_key: provisioner_key.transpose()?,
             otherwise: raw.otherwise,
             administration,
         })
@@ -304,6 +310,9 @@ impl RingConfig {
         }
         if let Some(profiles) = &self.profiles {
             line("profiles", &relative(profiles)?)?;
+        }
+        if let Some(key) = &self.provisioner_key {
+            line("provisioner-key", &relative(key.path())?)?;
         }
         if let Some(otherwise) = &self.otherwise {
             line("otherwise", otherwise.as_str())?;
@@ -397,7 +406,7 @@ impl RingConfig {
     ///
     /// # Errors
     /// The errors of [`trust`](Self::trust), [`backends`](Self::backends) and [`read_profiles`](Self::read_profiles); `Configuration` if the
-    /// reader's key cannot be read, has not this form, is sealed, or can be read by others.
+    /// key of the reader or of the provisioner cannot be read, has not this form, is sealed, or can be read by others.
     pub fn builder(
         &self,
         inventory: Arc<dyn Inventory>,
@@ -413,6 +422,9 @@ impl RingConfig {
         }
         if let Some(profiles) = self.read_profiles()? {
             builder = builder.profiles(profiles);
+        }
+        if let Some(key) = &self.provisioner_key {
+            builder = builder.provisioner(key.read_plain()?);
         }
         if let Some(scope) = &self.otherwise {
             builder = builder.otherwise(scope.clone());

@@ -28,6 +28,8 @@ fn what_is_written_is_read_again_and_never_overwritten() {
     let (mut config, _) = config(folder.path());
     config.reader = Some("web \"1\" \\ é".into());
     config.reader_key = Some(AuthorityFile::new(folder.path().join("reader.key"), None).unwrap());
+    config.provisioner_key = Some(AuthorityFile::new(folder.path().join("provisioner.key"), None).unwrap());
+    config.otherwise = Some("shared/all".parse().unwrap());
     config.mark = Some(folder.path().join("ring.mark"));
     config.allow = vec!["vault-transit:app".to_owned(), "file:/keys/*".to_owned()];
     let kek = format!("file:{}/kek", folder.path().display());

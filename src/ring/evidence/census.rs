@@ -8,7 +8,7 @@ use super::tally::Tally;
 use super::{Covered, PlaceCount, look};
 use crate::envelope::{Envelope, HeaderBuf, WrapSection, WrapsRef};
 use crate::ring::view::hex;
-use crate::ring::{Authority, Reader, Time, View};
+use crate::ring::{Authority, Reader, State, Time, View};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, Result};
 
@@ -25,6 +25,9 @@ const PROBE: usize = 8;
 /// *Places.* The receipt says how many envelopes were counted in each place that the census covers, and in each place below one of them that the
 /// settings demand. If it covers several places that are no files, say with [`scanning`](Self::scanning) which one comes: what must be covered and has
 /// not one envelope retires and destroys nothing.
+///
+/// *Branch keys.* If `covers` has [`Covered::BranchKeys`], the census counts the branch keys of the ring when it begins, under the keys that they are
+/// wrapped under.
 ///
 /// *What fails.* An item that begins as every envelope does, of whatever version, but cannot be read further has failed, and so
 /// has one whose wraps are in a DEK store, and one that cannot be read at all: each may be an envelope that a key is needed for, so the
@@ -117,8 +120,8 @@ impl<'a> Census<'a> {
             .map(|place| PlaceCount::new(place, 0))
             .collect();
         let started = asked.agreed_by(view.settings())?.earliest;
-        Ok(Self {
-            tally: Tally::new(view.all_keys())?,
+        let mut census = Self {
+            tally: Tally::new(&view)?,
             reader,
             signer,
             view,
@@ -132,7 +135,35 @@ impl<'a> Census<'a> {
             foreign: 0,
             failed: Vec::new(),
             failed_items: 0,
-        })
+        };
+        census.count_branches();
+        Ok(census)
+    }
+
+    /// Counts the branch keys of the ring, if it covers them: each is an item under the KEK that it is wrapped under, and opens with no other.
+    fn count_branches(&mut self) {
+        let place = self
+            .covers
+            .iter()
+            .position(|covered| covered.place == Covered::BranchKeys);
+        let Some(place) = place else { return };
+        let keys: Vec<_> = self.view.all_keys().cloned().collect();
+        for key in keys {
+            let Some(branch) = key.branch.as_ref().filter(|_| key.state != State::Destroyed) else {
+                continue;
+            };
+            let item = shorten(&format!("the branch key {} of scope {}", key.id, key.scope));
+            let bytes = branch.wrapped.bytes.len() as u64;
+            if let Err(error) = self.tally.count_branch(&item, branch, bytes) {
+                self.fail(&item, &error.to_string());
+                continue;
+            }
+            if let Some(covered) = self.covers.get_mut(place) {
+                covered.items += 1;
+            }
+            self.items += 1;
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
     }
 
     /// Returns what the ring held when the census began.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::receipt::{KeyCount, NamedKek, UnknownCount};
 use crate::envelope::{KekRef, WrapRef, WrapSection};
-use crate::ring::KeyRecord;
+use crate::ring::{Branch, KeyRecord, View};
 use crate::value::error::{Error, Result};
 
 /// How many items are named for each KEK.
@@ -26,6 +26,8 @@ enum Match {
 
 struct Counted {
     record: Arc<KeyRecord>,
+    /// Whether it unwraps, and so does the key that it is wrapped under.
+    unwraps: bool,
     kek: KekRef,
     items: u64,
     sole: u64,
@@ -49,10 +51,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new<'k>(records: impl Iterator<Item = &'k Arc<KeyRecord>>) -> Result<Self> {
+    pub(super) fn new(view: &View) -> Result<Self> {
         let mut keys = Vec::new();
         let mut by_id: HashMap<_, Vec<usize>> = HashMap::new();
-        for record in records {
+        for record in view.all_keys() {
             let kek = record.provenance.kek()?;
             by_id
                 .entry((kek.provider().to_owned(), kek.id().to_owned()))
@@ -60,6 +62,7 @@ impl Tally {
                 .push(keys.len());
             keys.push(Counted {
                 record: Arc::clone(record),
+                unwraps: unwraps(view, record),
                 kek,
                 items: 0,
                 sole: 0,
@@ -128,6 +131,31 @@ impl Tally {
         Ok(())
     }
 
+    /// Counts a branch key, which nothing opens but what it is wrapped under.
+    pub(super) fn count_branch(&mut self, item: &str, branch: &Branch, bytes: u64) -> Result<()> {
+        let wrapped = &branch.wrapped;
+        let kek = NamedKek::new(&wrapped.provider, &wrapped.id, &wrapped.version);
+        match self.find(&kek)? {
+            Match::Keys(indices) => {
+                for index in indices.iter() {
+                    if let Some(counted) = self.keys.get_mut(*index) {
+                        counted.items += 1;
+                        counted.sole += 1;
+                        counted.bytes = counted.bytes.saturating_add(bytes);
+                        push(&mut counted.lost, item);
+                    }
+                }
+            }
+            Match::Unknown(kek) => {
+                let other = self.unknown.entry(kek).or_default();
+                other.items += 1;
+                other.bytes = other.bytes.saturating_add(bytes);
+                push(&mut other.seen, item);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the other stanzas do not suffice: fewer than the threshold are surely under another key of the same scope that
     /// unwraps. A key of another scope is never used for this envelope, and what is unknown counts for nothing.
     fn is_sole(&self, key: usize, matched: &[Match], threshold: usize) -> bool {
@@ -137,7 +165,7 @@ impl Tally {
         let helps = |index: &usize| {
             self.keys
                 .get(*index)
-                .is_some_and(|other| other.record.unwraps() && other.record.scope == this.record.scope)
+                .is_some_and(|other| other.unwraps && other.record.scope == this.record.scope)
         };
         let others = matched.iter().filter(|one| match one {
             Match::Keys(indices) => !indices.contains(&key) && indices.iter().any(helps),
@@ -215,6 +243,15 @@ impl Tally {
         });
         (keys.collect(), unknown.collect())
     }
+}
+
+fn unwraps(view: &View, key: &KeyRecord) -> bool {
+    key.unwraps()
+        && match view.parent(key) {
+            Ok(parent) => parent.is_none_or(|parent| parent.unwraps()),
+            // A key that nothing unwraps opens nothing.
+            Err(_) => false,
+        }
 }
 
 fn push(seen: &mut Vec<String>, item: &str) {

@@ -222,7 +222,7 @@ impl Inventory for MemoryInventory {
             return Ok(there.clone());
         }
         let conflict = |what: String| Err(Error::new(ErrorKind::Conflict).with_detail(what));
-        if held.revision != follows {
+        if held.revision != follows || follows == 0 {
             return conflict(format!(
                 "the first key of a scope follows revision {follows}, and the ring has revision {}",
                 held.revision
@@ -317,5 +317,21 @@ impl Inventory for MemoryInventory {
         let mut beats = self.heartbeats(since).await?;
         beats.retain(|beat| beat.reader == reader);
         Ok(beats)
+    }
+}
+
+#[cfg(test)]
+impl MemoryInventory {
+    /// Holds nothing but this, as after somebody else has written the store.
+    pub(crate) fn replace(&self, whole: &Snapshot) {
+        let place = |row: &Row| ((row.scope.clone(), row.slot.clone()), row.clone());
+        let mut held = self.held();
+        held.revision = whole.revision;
+        held.head.clone_from(&whole.head);
+        held.settings.clone_from(&whole.settings);
+        held.successions.clone_from(&whole.successions);
+        held.nodes.clone_from(&whole.nodes);
+        held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.provisioned = whole.provisioned.iter().map(place).collect();
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::key::algorithm_of;
 use super::{BRANCHES, KeyRecord, Provenance, invalid};
 use crate::envelope::{KekRef, WrapAlgorithm, WrappedDek};
+use crate::ring::view::of_hex;
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::Result;
 
@@ -26,6 +27,8 @@ pub struct Branch {
     pub parent_scope: Scope,
     /// The wrap. Its context is the ring, the scope and the id of the branch key. Without its bytes, if the key is destroyed.
     pub wrapped: WrappedKey,
+    /// A hash of the ring, the id and the 32 bytes, in hexadecimal digits: whatever a KMS answers, no other bytes are taken for the branch key.
+    pub commitment: String,
     /// The keys that it was wrapped under before: whoever has a backup of the inventory from then, and one of those, has the branch key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<FormerParent>,
@@ -54,7 +57,7 @@ pub struct WrappedKey {
     pub version: String,
     /// The wrap algorithm, by its name.
     pub algorithm: String,
-    /// The bytes, in base64.
+    /// The bytes, in base64. Empty if the branch key is destroyed: then nothing opens with it anymore.
     pub bytes: String,
 }
 
@@ -97,11 +100,12 @@ impl WrappedKey {
 
 impl Branch {
     /// Says what a branch key is wrapped under.
-    pub(crate) fn new(parent: &KeyRecord, wrapped: &WrappedDek) -> Self {
+    pub(crate) fn new(parent: &KeyRecord, wrapped: &WrappedDek, commitment: String) -> Self {
         Self {
             parent: parent.id,
             parent_scope: parent.scope.clone(),
             wrapped: WrappedKey::new(wrapped),
+            commitment,
             former: Vec::new(),
         }
     }
@@ -182,6 +186,9 @@ pub(super) fn check(key: &KeyRecord) -> Result<()> {
         return Err(invalid(
             "the parent of a branch key is a key of another scope, and no branch key",
         ));
+    }
+    if of_hex(&branch.commitment).is_none() {
+        return Err(invalid("the commitment of the branch key is no hash"));
     }
     match (key.state, branch.wrapped.bytes.is_empty()) {
         (State::Destroyed, true) => Ok(()),

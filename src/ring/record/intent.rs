@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BASE, Record, is_short};
+use super::{BASE, BRANCHES, Record, is_short};
 use crate::envelope::KekRef;
 use crate::ring::inventory::RecordKind;
 use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
@@ -24,6 +24,11 @@ pub enum IntentStep {
     NewKek {
         /// The name or alias.
         name: String,
+    },
+    /// A new branch key. Nothing is made at a backend: the active key of this scope wraps it.
+    NewBranch {
+        /// The scope of the parent.
+        parent: Scope,
     },
 }
 
@@ -87,7 +92,10 @@ impl Intent {
         begun: Time,
     ) -> Self {
         Self {
-            min_reader: BASE,
+            min_reader: match step {
+                IntentStep::NewBranch { .. } => BRANCHES,
+                _ => BASE,
+            },
             id,
             scope,
             slot,

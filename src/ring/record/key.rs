@@ -311,6 +311,12 @@ impl KeyRecord {
         self
     }
 
+    /// The key that it is wrapped under, if it is a branch key that is not destroyed.
+    pub(crate) fn parent_key(&self) -> Option<RecordId> {
+        let branch = self.branch.as_ref().filter(|_| self.state != State::Destroyed);
+        branch.map(|branch| branch.parent)
+    }
+
     /// Returns whether it has the state that permits this, and is not hindered by anything else in the record.
     #[must_use]
     pub fn unwraps(&self) -> bool {
@@ -406,6 +412,10 @@ impl Record for KeyRecord {
 
     fn kek(&self) -> Option<KekRef> {
         self.provenance.kek().ok()
+    }
+
+    fn parent(&self) -> Option<RecordId> {
+        self.parent_key()
     }
 
     fn ending(&self) -> Option<Ending> {

@@ -4,6 +4,7 @@
 mod branch;
 mod intent;
 mod key;
+mod parents;
 mod report;
 mod settings;
 mod tombstone;
@@ -21,6 +22,8 @@ pub(crate) use branch::{ALGORITHM as BRANCH_ALGORITHM, PROVIDER as BRANCH};
 pub use branch::{Branch, FormerParent, WrappedKey};
 pub use intent::{Intent, IntentStep};
 pub use key::{Canary, Cancelled, KeyRecord, Move, Protection, Provenance, Telling};
+pub use parents::Exported;
+pub(crate) use parents::{Hangs, Parent, after as parents_after};
 pub use report::NamedReader;
 pub use settings::{ClockCorrection, Provisioning, RetireBy, Settings};
 pub(crate) use tombstone::ShreddedBy;
@@ -59,6 +62,22 @@ pub(crate) struct Head {
     /// The keys that are being destroyed, in all scopes, in the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) destroying: Vec<Ending>,
+    /// The keys that branch keys are wrapped under, or were, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parents: Vec<Parent>,
+    /// The newest export of a ring with branch keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exported: Option<Exported>,
+}
+
+impl Head {
+    /// The oldest reader that loses nothing of it when it writes the next one.
+    pub(crate) fn min_reader_of(parents: &[Parent], exported: Option<&Exported>) -> u32 {
+        match parents.is_empty() && exported.is_none() {
+            true => BASE,
+            false => BRANCHES,
+        }
+    }
 }
 
 /// A key that is being destroyed, as the head names it: whoever registers a KEK sees it without reading its scope. Short, since the
@@ -113,6 +132,10 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     fn revision(&self) -> u64;
     fn state(&self) -> Option<State>;
     fn kek(&self) -> Option<KekRef>;
+    /// The key that it is wrapped under, if it is a branch key that is not gone.
+    fn parent(&self) -> Option<RecordId> {
+        None
+    }
     /// How the head names it while it is being destroyed.
     fn ending(&self) -> Option<Ending> {
         None

@@ -25,6 +25,12 @@ pub enum KeySource {
     Existing(String),
     /// It is made, at the place of this KEK URI and with its options. For a local key: `file:FOLDER/NAME`, whatever the name.
     MadeBeside(String),
+    /// It is a branch key: 32 random bytes that the ring keeps, wrapped under the active key of a wider scope, its parent. Its class and protection are those of
+    /// the parent.
+    Branch {
+        /// The scope of the parent. By default the one in which the settings let keys be provisioned, or else `/`.
+        parent: Option<Scope>,
+    },
 }
 
 /// A key that is to be created.
@@ -100,7 +106,8 @@ impl RingAdmin {
     ///
     /// # Errors
     /// `LifecycleRefused` if the ring has a key of the same KEK in this scope or destroys one in any, or if another one is being made there; `InvalidArgument`
-    /// for a URI, label or period that is wrong; `Unsupported` if no KEK can be made at that place; the kinds of the backend.
+    /// for a URI, label or period that is wrong, and for a parent scope that is the one of a context; `Unsupported` if no KEK can be made at that
+    /// place; `NoKeyForScope` if the parent scope of a branch key has no active key; the kinds of the backend.
     pub async fn create(&self, new: &NewKey) -> Result<Moved> {
         self.check_scope(&new.scope).await?;
         match &new.source {
@@ -110,28 +117,41 @@ impl RingAdmin {
             }
             KeySource::MadeBeside(uri) => {
                 let id = RecordId::new(self.inventory().now().await?)?;
-                let settings = self.read(&[]).await?.settings().clone();
-                let plan = Plan {
-                    key: id,
-                    scope: new.scope.clone(),
-                    slot: new.slot.clone(),
-                    uri: uri.clone(),
-                    step: IntentStep::NewKek { name: name_of(id) },
-                    rollout: Rollout::AtOnce,
-                    reason: new.reason.clone(),
-                    labels: new.labels.clone(),
-                    predecessor: None,
-                    periods: new.periods(&settings)?,
-                };
-                let claim = self.begin(std::slice::from_ref(&plan)).await?.pop();
-                let claim = claim.ok_or_else(|| refused("nothing was begun"))?;
-                let made = self.finish(&claim).await?.key;
-                if made.staged {
-                    return Ok(self.done(&made).await);
-                }
-                self.promote_pending(made.id, &new.reason).await
+                let step = IntentStep::NewKek { name: name_of(id) };
+                self.make_new(new, id, (uri.clone(), step)).await
+            }
+            KeySource::Branch { parent } => {
+                let id = RecordId::new(self.inventory().now().await?)?;
+                let parent = self.parent_scope(parent.as_ref(), &new.scope).await?;
+                let uri = Provenance::branch(id).uri;
+                self.make_new(new, id, (uri, IntentStep::NewBranch { parent }))
+                    .await
             }
         }
+    }
+
+    /// Makes a key, and promotes it if it is the first one of its scope and slot.
+    async fn make_new(&self, new: &NewKey, id: RecordId, (uri, step): (String, IntentStep)) -> Result<Moved> {
+        let settings = self.read(&[]).await?.settings().clone();
+        let plan = Plan {
+            key: id,
+            scope: new.scope.clone(),
+            slot: new.slot.clone(),
+            uri,
+            step,
+            rollout: Rollout::AtOnce,
+            reason: new.reason.clone(),
+            labels: new.labels.clone(),
+            predecessor: None,
+            periods: new.periods(&settings)?,
+        };
+        let claim = self.begin(std::slice::from_ref(&plan)).await?.pop();
+        let claim = claim.ok_or_else(|| refused("nothing was begun"))?;
+        let made = self.finish(&claim).await?.key;
+        if made.staged {
+            return Ok(self.done(&made).await);
+        }
+        self.promote_pending(made.id, &new.reason).await
     }
 
     /// Refuses a scope that was shredded, before a backend is called.

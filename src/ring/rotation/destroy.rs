@@ -12,6 +12,7 @@
 
 use super::evidence::Evidence;
 use super::moves::{Said, moved};
+use super::parents::check_exported;
 use super::promote::in_state;
 use super::same_kek::others;
 use super::{Moved, RingAdmin, refused};
@@ -33,9 +34,12 @@ impl RingAdmin {
     /// This reads the whole ring.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is neither retired nor compromised, another key of the same KEK may still be needed, or the evidence does
+    /// `LifecycleRefused` if it is neither retired nor compromised, another key of the same KEK may still be needed, branch keys are wrapped under
+    /// it, or were until after the newest export of the ring ([`remember_export`](Self::remember_export)), or the evidence does
     /// not count or finds something under the KEK; `OverLimit` if too many keys are being destroyed at once.
     pub async fn destroy(&self, id: RecordId, evidence: &Evidence, reason: &str) -> Result<Moved> {
+        let (_, key) = self.find(id).await?;
+        let branches = self.branches_of(&key).await?;
         let (key, waits) = self
             .change_same_kek(id, |view, draft| {
                 let key = view.key(id).ok_or_else(|| no_such_key(id))?;
@@ -44,6 +48,8 @@ impl RingAdmin {
                 check_not_shredding(view, key)?;
                 evidence.check(key, view.settings(), draft.now())?;
                 check_unneeded(view, key)?;
+                branches.check_none(view, key)?;
+                check_exported(view, key)?;
                 let waits = others(view, key)
                     .filter_map(|other| waits_for(key, other))
                     .collect();
@@ -74,6 +80,9 @@ impl RingAdmin {
             in_state(&view, id, State::Destroying)?,
             self.reader.time(&view).await?,
         )?;
+        if key.branch.is_some() {
+            return self.destroyed(&key, reason, false).await;
+        }
         let unasked = match self.describe(&key).await {
             Ok(described) if described.state == KekState::Destroyed => None,
             Ok(described) => {
@@ -139,6 +148,10 @@ impl RingAdmin {
 
     /// What the backend says of a KEK.
     pub(super) async fn describe(&self, key: &KeyRecord) -> Result<KekDescription> {
+        if key.branch.is_some() {
+            return Err(Error::unsupported("the description of a branch key")
+                .with_detail("a branch key is in the ring, and no backend knows of it"));
+        }
         let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
         let kek = key.provenance.kek()?;
         if !key.provenance.nameless {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::branch::is_active_parent;
 use super::create::{check_not_ending, check_not_there};
 use super::moves::{Said, linked};
 use super::orphans::Orphan;
@@ -10,9 +11,12 @@ use super::probe::{check_enabled, named};
 use super::rotate::Rollout;
 use super::{Labels, RingAdmin, refused};
 use crate::envelope::KekRef;
-use crate::key::{KekDescription, KekTemplate, Versions};
+use crate::envelope::WrapAlgorithm;
+use crate::key::{KekTemplate, Versions};
 use crate::ring::draft::Draft;
-use crate::ring::record::{Canary, Intent, IntentStep, KeyRecord, Provenance};
+use crate::ring::record::{
+    BRANCH_ALGORITHM, Branch, Canary, Intent, IntentStep, KeyRecord, Protection, Provenance,
+};
 use crate::ring::view::View;
 use crate::ring::{Period, RecordId, Scope, Slot, State, Time};
 use crate::runtime::Monotonic;
@@ -135,16 +139,20 @@ impl RingAdmin {
         // Each turn finds a version that another scope has recorded meanwhile.
         for _ in 0..64 {
             let made = self.make(claim, &intent).await?;
-            if intent.canary.is_some() {
+            if intent.canary.is_some() && made.branch.is_none() {
                 // It wraps as soon as it is in the ring.
-                self.probe_kek(&made.provenance, made.description.algorithm)
-                    .await?;
+                self.probe_kek(&made.provenance, made.algorithm).await?;
             }
             // A hint. If a scope is missing, two scopes may record one version, which is destroyed only when no scope has it anymore: that is
             // proven there.
-            let scopes = self
-                .scopes_sharing(&intent.scope, &made.provenance.provider, &made.provenance.id)
-                .await?;
+            let scopes = match &made.branch {
+                // Nobody else has it, and its parent has to be what it was.
+                Some(branch) => vec![intent.scope.clone(), branch.parent_scope.clone()],
+                None => {
+                    let kek = &made.provenance;
+                    self.scopes_sharing(&intent.scope, &kek.provider, &kek.id).await?
+                }
+            };
             let outcome = self
                 .change(&scopes, |view, draft| {
                     let Some(current) = still_ours(view, &intent)? else {
@@ -164,17 +172,27 @@ impl RingAdmin {
                         check_not_there(view.keys(&intent.scope), &made.provenance)?;
                     }
                     check_not_ending(view, &made.provenance)?;
+                    if made
+                        .branch
+                        .as_ref()
+                        .is_some_and(|branch| !is_active_parent(view, branch))
+                    {
+                        return Ok(Outcome::Again(current.clone()));
+                    }
                     let said = Said::new(draft, &current.reason).by(&current.actor);
                     let mut key = KeyRecord::new(
                         current.key,
                         current.scope.clone(),
                         current.slot.clone(),
                         made.provenance.clone(),
-                        made.description.algorithm,
-                        made.description.protection,
+                        made.algorithm,
+                        made.protection,
                         (current.cadence, current.overlap),
                         said.at,
                     );
+                    if let Some(branch) = &made.branch {
+                        key = key.with_branch(branch.clone());
+                    }
                     key.in_ring_since = draft.revision();
                     key.record_move(said.entry(None, State::Pending))?;
                     key.revision = 1;
@@ -230,6 +248,16 @@ impl RingAdmin {
 
     /// Calls the backend.
     async fn make(&self, claim: &Claim, intent: &Intent) -> Result<Made> {
+        if let IntentStep::NewBranch { parent } = &intent.step {
+            let (parent, branch) = self.new_branch(parent, &intent.scope, intent.key).await?;
+            return Ok(Made {
+                provenance: Provenance::branch(intent.key),
+                algorithm: BRANCH_ALGORITHM,
+                protection: parent.protection,
+                branch: Some(branch),
+                newer: Vec::new(),
+            });
+        }
         let admin = self.call(self.backends.admin(&intent.uri)).await?;
         self.check_in_time(claim)?;
         match &intent.step {
@@ -263,7 +291,9 @@ impl RingAdmin {
                     .collect();
                 Ok(Made {
                     provenance: Provenance::new(&old.uri, made)?,
-                    description,
+                    algorithm: description.algorithm,
+                    protection: description.protection,
+                    branch: None,
                     newer,
                 })
             }
@@ -283,10 +313,13 @@ impl RingAdmin {
                 Ok(Made {
                     provenance: Provenance::new(&uri, &named(&made.kek, versions)?)?
                         .one_version(versions == Versions::Proven),
-                    description: made,
+                    algorithm: made.algorithm,
+                    protection: made.protection,
+                    branch: None,
                     newer: Vec::new(),
                 })
             }
+            IntentStep::NewBranch { .. } => Err(refused("a branch key is made in the ring")),
         }
     }
 
@@ -302,11 +335,19 @@ impl RingAdmin {
 
     /// Sees what a rotation of this key would make.
     pub(super) async fn plan(&self, active: &Arc<KeyRecord>, rollout: Rollout, reason: &str) -> Result<Plan> {
-        let manager = self.call(self.backends.key(&active.provenance)).await?;
-        let versions = manager.capabilities().versions;
         let key = RecordId::new(self.inventory().now().await?)?;
         let uri = active.provenance.uri.clone();
+        let versions = match &active.branch {
+            Some(_) => Versions::None,
+            None => {
+                let manager = self.call(self.backends.key(&active.provenance)).await?;
+                manager.capabilities().versions
+            }
+        };
         let step = match versions {
+            _ if let Some(branch) = &active.branch => IntentStep::NewBranch {
+                parent: branch.parent_scope.clone(),
+            },
             Versions::Proven => {
                 let admin = self.call(self.backends.admin(&uri)).await?;
                 let old = &active.provenance;
@@ -345,7 +386,10 @@ enum Outcome {
 /// What a backend has made.
 struct Made {
     provenance: Provenance,
-    description: KekDescription,
+    algorithm: WrapAlgorithm,
+    protection: Protection,
+    /// Of a branch key.
+    branch: Option<Branch>,
     /// The versions that are newer than the one that was the newest, as far as the backend lists them.
     newer: Vec<String>,
 }

@@ -13,26 +13,31 @@
 //! Whoever finds an intent whose time is over takes it over and goes on from there. The process that had it before can then
 //! change nothing anymore. What nobody can go on with is an [`Orphan`]: reported, and never used.
 
+mod branch;
 mod cancel;
 mod coverage;
 mod create;
 mod destroy;
 mod evidence;
+mod export;
 mod hooks;
 mod intents;
 mod moves;
 mod orphans;
+mod parents;
 mod preset;
 mod probe;
 mod promote;
 mod readers;
 mod retire;
 mod revoke;
+mod rewrap_branches;
 mod rotate;
 mod same_kek;
 mod shred;
 mod shred_cancel;
 mod simulate;
+mod take_over;
 mod telling;
 mod tick;
 mod verdict;
@@ -51,9 +56,11 @@ pub use orphans::Orphan;
 pub use preset::{KeyKind, Preset};
 pub use readers::LaggingReader;
 pub use revoke::{Revocation, Revoked};
+pub use rewrap_branches::{BranchRewrap, BranchesRewrapped};
 pub use rotate::{Event, Rollout, Rotated, Rotation, Target, Unfinished};
 pub use shred::{Shredded, Shredding};
 pub use simulate::{Affected, AffectedScope, Simulated, SimulatedCount, SimulatedMove, Simulation};
+pub use take_over::TakenOver;
 pub use tick::{Done, Refused, Tick};
 pub use verdict::{Action, Due, Verdict};
 

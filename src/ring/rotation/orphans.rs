@@ -41,6 +41,7 @@ impl Orphan {
             kek: match &intent.step {
                 IntentStep::NewKek { name } => name.clone(),
                 IntentStep::NewVersion { .. } => old.map(|old| old.id.clone()).unwrap_or_default(),
+                IntentStep::NewBranch { .. } => intent.key.to_string(),
             },
             version: String::new(),
             intent: Some(intent.id),
@@ -79,10 +80,13 @@ impl RingAdmin {
     /// The kinds of the backends.
     pub async fn orphans(&self, scope: &Scope) -> Result<Vec<Orphan>> {
         let view = self.read(std::slice::from_ref(scope)).await?;
+        // What was given up of a branch key is nowhere.
+        let is_somewhere = |intent: &&Intent| !matches!(intent.step, IntentStep::NewBranch { .. });
         let given_up = view
             .intents(scope)
             .iter()
-            .filter(|intent| intent.abandoned.is_some());
+            .filter(|intent| intent.abandoned.is_some())
+            .filter(is_somewhere);
         let mut orphans: Vec<_> = given_up
             .map(|intent| {
                 let predecessor = intent.predecessor.and_then(|id| view.key(id));

@@ -72,17 +72,31 @@ impl RingAdmin {
 
     /// Probes the KEK of a record, as readers will use it.
     pub(super) async fn probe_key(&self, key: &KeyRecord) -> Result<()> {
-        self.probe_as(&key.provenance, &key.algorithm).await
+        match &key.branch {
+            None => {
+                let manager = self.call(self.backends.key(&key.provenance)).await?;
+                self.probe_with(&*manager, &key.provenance, &key.algorithm).await
+            }
+            Some(_) => {
+                let manager = self.branch_manager(key).await?;
+                self.probe_with(&manager, &key.provenance, &key.algorithm).await
+            }
+        }
     }
 
     /// Probes a KEK that no record names yet.
     pub(super) async fn probe_kek(&self, kek: &Provenance, algorithm: WrapAlgorithm) -> Result<()> {
-        self.probe_as(kek, &algorithm.to_string()).await
+        let manager = self.call(self.backends.key(kek)).await?;
+        self.probe_with(&*manager, kek, &algorithm.to_string()).await
     }
 
-    async fn probe_as(&self, expected: &Provenance, algorithm: &str) -> Result<()> {
-        let manager = self.call(self.backends.key(expected)).await?;
-        let (kek, used) = self.probe(&*manager).await?;
+    async fn probe_with(
+        &self,
+        manager: &dyn KeyManager,
+        expected: &Provenance,
+        algorithm: &str,
+    ) -> Result<()> {
+        let (kek, used) = self.probe(manager).await?;
         let kek = named(&kek, manager.capabilities().versions)?;
         if kek == expected.kek()? && used.to_string() == algorithm {
             return Ok(());

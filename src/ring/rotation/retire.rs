@@ -14,7 +14,7 @@ impl RingAdmin {
     ///
     /// # Errors
     /// `LifecycleRefused` if it is not deprecated, its overlap is not over, the evidence does not count or finds something under it,
-    /// or a hook refuses. [`Grounds::Force`] takes neither overlap nor evidence.
+    /// branch keys are wrapped under it, or a hook refuses. [`Grounds::Force`] takes neither overlap nor evidence.
     pub async fn retire(&self, id: RecordId, grounds: Grounds<'_>, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         let now = self.reader.agreed(&view).await?;
@@ -22,12 +22,17 @@ impl RingAdmin {
         if key.state == State::Deprecated {
             check_retirement(&key, view.settings(), grounds, now)?;
         }
+        let branches = self.branches_of(&key).await?;
+        if key.state == State::Deprecated {
+            branches.check_none(&view, &key)?;
+        }
         self.ask_before_retire(&key).await?;
         let scope = [key.scope.clone()];
         let key = self
             .change(&scope, |view, draft| {
                 let key = in_state(view, id, State::Deprecated)?;
                 check_retirement(key, view.settings(), grounds, draft.agreed())?;
+                branches.check_none(view, key)?;
                 let said = Said::new(draft, reason).with_evidence(digest(grounds));
                 let key = moved(key, State::Retired, &said)?;
                 draft.put(&key)?;

@@ -192,6 +192,12 @@ impl RingAdmin {
     }
 
     async fn disable(&self, key: &KeyRecord) -> Result<()> {
+        if let Some(branch) = &key.branch {
+            return Err(Error::unsupported("disabling a branch key at a backend").with_detail(format!(
+                "a branch key is in the ring, and no backend knows of it: it is wrapped under the key {} of scope {}",
+                branch.parent, branch.parent_scope
+            )));
+        }
         let admin = self.call(self.backends.admin(&key.provenance.uri)).await?;
         self.call(admin.disable(&key.provenance.kek()?)).await
     }

@@ -24,6 +24,11 @@ impl RingAdmin {
         id: RecordId,
         mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
     ) -> Result<T> {
+        let (_, key) = self.find(id).await?;
+        if key.branch.is_some() {
+            // Nobody else has it.
+            return self.change(std::slice::from_ref(&key.scope), decide).await;
+        }
         for _ in 0..LOOKS {
             let (scopes, revision) = {
                 let whole = self.reader.whole().await?;

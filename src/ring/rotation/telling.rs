@@ -23,6 +23,12 @@ impl RingAdmin {
         if key.destruction_cancelled.is_some() {
             return self.call_off(key.id).await.map(Progress::Moved);
         }
+        if key.branch.is_some() {
+            // It is nowhere but in the ring: its bytes go with this change.
+            let reason = "its wrap was deleted from the ring";
+            check_cooled(key, self.reader.time(&self.read(&[]).await?).await?)?;
+            return self.destroyed(key, reason, false).await.map(Progress::Moved);
+        }
         let state = match self.describe(key).await {
             Ok(described) if described.state == KekState::Destroyed => {
                 let reason = "the backend says that it is destroyed";

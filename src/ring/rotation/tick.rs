@@ -18,6 +18,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 /// How often a scope is looked at in one tick: each time something was done, or was tried.
 const TURNS: usize = 256;
+/// How many keys of provisioners one tick takes over.
+const TAKEN: usize = 10_000;
 const SCHEDULED: &str = "scheduled";
 
 /// Something that a tick did.
@@ -56,6 +58,8 @@ pub struct Tick {
     pub done: Vec<Done>,
     /// What is due and was not done.
     pub refused: Vec<Refused>,
+    /// How many keys of provisioners were taken over.
+    pub taken_over: usize,
     /// What was due, and somebody else has done or is doing.
     pub by_others: Vec<Due>,
     /// What was found at backends and is no key of the ring.
@@ -92,7 +96,17 @@ impl RingAdmin {
                 }
             }
         }
-        tick.next = self.next(at).await?;
+        match self.take_over_provisioned(TAKEN).await {
+            Ok(taken) => {
+                tick.taken_over = taken.keys;
+                tick.problems.extend(taken.problems);
+            }
+            Err(error) => tick.warnings.push(error),
+        }
+        tick.next = match tick.taken_over {
+            TAKEN => Some(at),
+            _ => self.next(at).await?,
+        };
         Ok(tick)
     }
 

@@ -171,10 +171,16 @@ impl Core {
     ) -> Result<Option<Arc<ScopeKeys>>> {
         self.check_process()?;
         let scope = self.settings().scope_template.scope_of(request.context())?;
-        Ok(self.served(&scope, need, wraps)?.ok())
+        Ok(self.served(&scope, (need, None), wraps)?.ok())
     }
 
-    pub(super) fn fresh(&self, scope: &Scope, need: Need) -> Result<Option<Arc<ScopeKeys>>> {
+    /// The keys of a scope, if they are at hand and fresh enough. A scope that was seen to have none is read again where its first key may come at any
+    /// time, unless that was seen after `asked`.
+    pub(super) fn fresh(
+        &self,
+        scope: &Scope,
+        (need, asked): (Need, Option<Monotonic>),
+    ) -> Result<Option<Arc<ScopeKeys>>> {
         let now = self.runtime.now();
         let mut state = self.lock();
         if let Some(entry) = state.scopes.get(scope) {
@@ -188,7 +194,8 @@ impl Core {
         let max_stale = need.max_stale(&state.settings, state.behind);
         // A provisioner makes no revision.
         let is_closed = state.settings.provisions().is_none();
-        match state.absent.get(scope).filter(|_| is_closed) {
+        let is_new = |(_, read): &&(u64, Monotonic)| is_closed || asked.is_some_and(|asked| *read >= asked);
+        match state.absent.get(scope).filter(is_new) {
             Some((of, read)) if *of == revision && now < (*read).max(confirmed) + max_stale => {
                 Err(no_key(scope))
             }
@@ -219,10 +226,11 @@ impl Core {
         need: Need,
         wraps: Option<WrapSection<'_>>,
     ) -> Result<Arc<ScopeKeys>> {
+        let asked = (need, Some(self.runtime.now()));
         // Another template may come to light with the keys, and a wider scope.
         for _ in 0..4 {
             let scope = self.settings().scope_template.scope_of(request.context())?;
-            let scope = match self.served(&scope, need, wraps)? {
+            let scope = match self.served(&scope, asked, wraps)? {
                 Ok(keys) => return Ok(keys),
                 Err(missing) => missing,
             };

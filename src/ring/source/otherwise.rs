@@ -11,15 +11,20 @@ use super::keys::ScopeKeys;
 use super::state::{Need, State, no_key};
 use crate::envelope::WrapSection;
 use crate::ring::{Scope, Settings};
+use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind, Result};
 
 impl Core {
     /// The wider scope that a request takes keys from, beside those of its own scope: to seal only if the scope has none, and to
     /// open also if a wrap is under no key that the scope knows.
-    pub(super) fn wider(&self, own: &ScopeKeys, wraps: Option<WrapSection<'_>>) -> Option<Scope> {
+    pub(super) fn wider(&self, own: &ScopeKeys, need: Need, wraps: Option<WrapSection<'_>>) -> Option<Scope> {
         let wider = {
             let state = self.lock();
             let settings = Arc::clone(&state.settings);
+            // Where keys are made on first use, nothing is wrapped under a wider one instead: no tree proves that there is no such key.
+            if need == Need::Seal && own.is_vacant && settings.provision.is_some() {
+                return None;
+            }
             state.allowed(&settings)?.clone()
         };
         let is_stranger = |wraps: WrapSection<'_>| {
@@ -36,13 +41,13 @@ impl Core {
     pub(super) fn served(
         &self,
         scope: &Scope,
-        need: Need,
+        need: (Need, Option<Monotonic>),
         wraps: Option<WrapSection<'_>>,
     ) -> Result<std::result::Result<Arc<ScopeKeys>, Scope>> {
         let Some(own) = self.fresh(scope, need)? else {
             return Ok(Err(scope.clone()));
         };
-        let Some(wider) = self.wider(&own, wraps) else {
+        let Some(wider) = self.wider(&own, need.0, wraps) else {
             return Ok(Ok(own));
         };
         let keys = match self.fresh(&wider, need) {

@@ -5,7 +5,7 @@ use super::probe::{Finding, Outcome, Verdict, WRAPS_ONLY, context, fail, own};
 use crate::envelope::{KekRef, WrapSection, WrapSet, WrappedDek, Wraps};
 use crate::key::{Purpose, Request};
 use crate::runtime::BoxFuture;
-use crate::testing::join::{join, poll_once_and_drop};
+use crate::runtime::join::{join, poll_once_and_drop};
 use crate::value::secret::Dek;
 
 pub(super) async fn names_are_valid(subject: &Subject) -> Outcome {

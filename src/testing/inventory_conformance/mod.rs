@@ -22,6 +22,7 @@ mod beats;
 mod changes;
 mod finds;
 mod forms;
+mod provisions;
 mod races;
 mod sample;
 mod snapshots;
@@ -209,6 +210,11 @@ const CHECKS: &[(&str, Check<Subject>)] = checks![
     changes::a_second_active_key_is_refused,
     changes::rows_are_written_in_order,
     changes::a_whole_ring_is_restored,
+    provisions::a_first_key_is_kept_byte_for_byte,
+    provisions::a_scope_gets_one_first_key,
+    provisions::scopes_with_first_keys_are_listed_in_order,
+    provisions::a_change_takes_first_keys,
+    provisions::first_keys_are_restored,
     forms::what_no_inventory_stores_is_refused,
     forms::names_are_only_names,
     forms::nothing_printed_shows_secrets,
@@ -219,6 +225,8 @@ const CHECKS: &[(&str, Check<Subject>)] = checks![
     beats::the_clock_is_one_for_all,
     beats::heartbeats_are_kept_for_each_process,
     races::one_of_two_changes_wins,
+    provisions::one_of_two_first_keys_wins,
+    provisions::a_first_key_and_a_record_exclude_each_other,
     races::a_snapshot_is_of_one_moment,
     races::several_calls_at_once_do_not_mix,
     races::a_call_may_be_dropped,

@@ -9,12 +9,15 @@ use super::{Outcome, PASSED, Subject, same};
 use crate::ring::inventory::{Change, Heartbeat, Snapshot};
 use crate::ring::{Inventory, State};
 use crate::runtime::BoxFuture;
+use crate::runtime::join::{join, poll_once_and_drop};
 use crate::testing::conformance::probe::Finding;
-use crate::testing::join::{join, poll_once_and_drop};
 use crate::value::error::{ErrorKind, Result};
 
 /// Does both at once, each on a thread of its own.
-fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B + Send) -> (A, B) {
+pub(super) fn both<A: Send, B: Send>(
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
     #[cfg(feature = "tokio")]
     let handle = tokio::runtime::Handle::try_current().ok();
     thread::scope(|scope| {
@@ -202,6 +205,9 @@ pub(super) async fn a_call_may_be_dropped(subject: &Subject) -> Outcome {
         poll_once_and_drop(one.scopes_after(None, 9));
         poll_once_and_drop(one.beat(&beat));
         poll_once_and_drop(one.heartbeats(time(0)?));
+        poll_once_and_drop(one.scopes_provisioned(None, 9));
+        let first = key(77, "first", State::Active)?;
+        poll_once_and_drop(one.provision(subject.good("revision", other.revision().await)?, &first));
         let before = subject.good("revision", other.revision().await)?;
         let dropped = uniform(before)?;
         poll_once_and_drop(one.commit(&dropped));

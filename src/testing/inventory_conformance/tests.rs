@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
-use crate::ring::inventory::{Change, Heartbeat, MemoryInventory, NodePath, Snapshot};
+use crate::ring::inventory::{Change, Heartbeat, MemoryInventory, NodePath, Row, Snapshot};
 use crate::ring::{RecordId, Scope, Time};
 use crate::testing::InventoryLayer;
 
@@ -43,6 +43,18 @@ enum Wrong {
     ForgetsWhoSigned,
     RestoresOverARing,
     StoresAnything,
+    ProvisionsWhatItIsGiven,
+    ProvisionsAtAnyRevision,
+    ProvisionsBesideRecords,
+    ProvisionsInTwoSteps,
+    ForgetsWhatItProvisions,
+    ProvisionsAnIntent,
+    CountsProvisions,
+    ListsFirstKeysAsRecords,
+    ListsFirstKeysAfterAll,
+    TakesNothing,
+    TakesAsItLikes,
+    RestoresNoFirstKeys,
     Panics,
     Hangs,
     Prints,
@@ -92,9 +104,69 @@ impl InventoryLayer for Bad {
         Ok(snapshot)
     }
 
+    async fn provision(&self, follows: u64, row: &Row) -> Result<Row> {
+        let now = self.inner.revision().await?;
+        match self.wrong {
+            Wrong::ProvisionsWhatItIsGiven => {
+                let done = self.inner.provision(follows, row).await;
+                done.map(|_| row.clone())
+            }
+            Wrong::ProvisionsAtAnyRevision => self.inner.provision(now, row).await,
+            Wrong::ProvisionsBesideRecords => match self.inner.provision(follows, row).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && follows == now => Ok(row.clone()),
+                done => done,
+            },
+            Wrong::ProvisionsInTwoSteps => {
+                let scopes = [row.scope.clone()];
+                let before = self.inner.read(&scopes, &[]).await?;
+                std::thread::sleep(Duration::from_micros(300));
+                let done = self.inner.provision(follows, row).await;
+                match done {
+                    Ok(_) if before.provisioned.is_empty() => Ok(row.clone()),
+                    Err(_) if before.rows.is_empty() && before.revision == follows => Ok(row.clone()),
+                    done => done,
+                }
+            }
+            Wrong::ForgetsWhatItProvisions => {
+                crate::ring::inventory::check_provisioned(row)?;
+                Ok(row.clone())
+            }
+            Wrong::ProvisionsAnIntent if row.state != Some(crate::ring::State::Active) => Ok(row.clone()),
+            Wrong::CountsProvisions => {
+                let there = self.inner.provision(follows, row).await?;
+                let head = super::sample::signed("head");
+                self.inner.commit(&Change::new(now, head)).await?;
+                Ok(there)
+            }
+            _ => self.inner.provision(follows, row).await,
+        }
+    }
+
+    async fn scopes_provisioned(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
+        let after = after.filter(|_| self.wrong != Wrong::ListsFirstKeysAfterAll);
+        self.inner.scopes_provisioned(after, limit).await
+    }
+
     async fn commit(&self, change: &Change) -> Result<()> {
         let mut change = change.clone();
         match self.wrong {
+            Wrong::TakesNothing => {
+                for row in std::mem::take(&mut change.put) {
+                    let scopes = [row.scope.clone()];
+                    let there = self.inner.read(&scopes, &[]).await?.provisioned;
+                    if there.is_empty() || !change.take.contains(&row.id) {
+                        change.put.push(row);
+                    }
+                }
+                change.take.clear();
+            }
+            Wrong::TakesAsItLikes => {
+                for row in &change.put {
+                    let scopes = [row.scope.clone()];
+                    let there = self.inner.read(&scopes, &[]).await?.provisioned;
+                    change.take.extend(there.iter().map(|row| row.id));
+                }
+            }
             Wrong::FollowsAnything => change.follows = self.inner.revision().await?,
             Wrong::SortsWhatIsPut => change
                 .put
@@ -134,6 +206,12 @@ impl InventoryLayer for Bad {
     }
 
     async fn restore(&self, whole: &Snapshot) -> Result<()> {
+        if self.wrong == Wrong::RestoresNoFirstKeys {
+            self.inner.restore(whole).await?;
+            let mut given_up = Change::new(whole.revision, super::sample::signed("given up"));
+            given_up.take = whole.provisioned.iter().map(|row| row.id).collect();
+            return self.inner.commit(&given_up).await;
+        }
         match self.inner.restore(whole).await {
             Err(_) if self.wrong == Wrong::RestoresOverARing && self.inner.revision().await? != 0 => Ok(()),
             done => done,
@@ -177,6 +255,10 @@ impl InventoryLayer for Bad {
             _ => limit,
         };
         let mut found = self.inner.scopes_after(after, limit).await?;
+        if self.wrong == Wrong::ListsFirstKeysAsRecords {
+            found.extend(self.inner.scopes_provisioned(after, limit).await?);
+            found.sort();
+        }
         if self.wrong == Wrong::SortsAsPeopleDo {
             found.sort_by_key(|scope| scope.as_str().to_lowercase());
         }
@@ -238,6 +320,32 @@ fn what_is_wrong_is_found_by_the_check_that_names_it() {
         (Wrong::ForgetsWhoSigned, "heartbeats_are_kept_for_each_process"),
         (Wrong::RestoresOverARing, "a_whole_ring_is_restored"),
         (Wrong::StoresAnything, "what_no_inventory_stores_is_refused"),
+        (Wrong::ProvisionsWhatItIsGiven, "a_scope_gets_one_first_key"),
+        (Wrong::ProvisionsWhatItIsGiven, "one_of_two_first_keys_wins"),
+        (Wrong::ProvisionsAtAnyRevision, "a_scope_gets_one_first_key"),
+        (Wrong::ProvisionsBesideRecords, "a_scope_gets_one_first_key"),
+        (Wrong::ProvisionsInTwoSteps, "one_of_two_first_keys_wins"),
+        (
+            Wrong::ProvisionsInTwoSteps,
+            "a_first_key_and_a_record_exclude_each_other",
+        ),
+        (
+            Wrong::ForgetsWhatItProvisions,
+            "a_first_key_is_kept_byte_for_byte",
+        ),
+        (Wrong::ProvisionsAnIntent, "a_first_key_is_kept_byte_for_byte"),
+        (Wrong::CountsProvisions, "a_first_key_is_kept_byte_for_byte"),
+        (
+            Wrong::ListsFirstKeysAsRecords,
+            "a_first_key_is_kept_byte_for_byte",
+        ),
+        (
+            Wrong::ListsFirstKeysAfterAll,
+            "scopes_with_first_keys_are_listed_in_order",
+        ),
+        (Wrong::TakesNothing, "a_change_takes_first_keys"),
+        (Wrong::TakesAsItLikes, "a_change_takes_first_keys"),
+        (Wrong::RestoresNoFirstKeys, "first_keys_are_restored"),
         (Wrong::Panics, "a_scope_is_found_by_id"),
         (Wrong::Hangs, "one_of_two_changes_wins"),
         (Wrong::Prints, "nothing_printed_shows_secrets"),

@@ -1,6 +1,7 @@
 //! Keys of a ring are made and moved: on an inventory in memory, a clock that tests move, and backends that fail on demand.
 
 mod bench;
+mod branches;
 mod clock;
 mod contradicted;
 mod destroy;

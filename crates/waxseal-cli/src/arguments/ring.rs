@@ -107,6 +107,12 @@ pub(crate) enum RingCommand {
     Import(Import),
     /// Replace the authority, whose private half signs every change.
     Authority(Authority),
+    /// Wrap branch keys under the active key of their parent scope, after it was rotated. Can be killed, and run again: it goes on
+    /// with what is left.
+    RewrapBranches(RewrapBranches),
+    /// Make the key of a provisioner, which signs the first key of a scope and nothing else. It counts after `ring set
+    /// --provisioner` has listed it.
+    ProvisionerKey(ProvisionerKey),
     /// Make a census key, which signs census receipts and nothing else, for a machine without the authority. Its receipts count
     /// after `ring set --census-key` has listed it.
     CensusKey(CensusKey),
@@ -192,6 +198,19 @@ pub(crate) struct Settings {
     /// Empty: none.
     #[arg(long, value_name = "READER", action = ArgAction::Append)]
     pub(crate) readers: Vec<String>,
+    /// Whether a process that has the key of a provisioner makes the first key of a scope when it meets the scope: a branch key under the
+    /// active key of --provision-parent. never: no more are made, and those that were made are used on.
+    #[arg(long, value_parser = ["on-first-use", "never"])]
+    pub(crate) provision: Option<String>,
+    /// The scope whose active key wraps the keys that are made on first use. By default /.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) provision_parent: Option<String>,
+    /// Add a provisioner: the public half that `ring provisioner-key` prints; may be repeated.
+    #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
+    pub(crate) provisioner: Vec<String>,
+    /// Remove this provisioner, after --provision never and a tick that has taken over what was made; may be repeated.
+    #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
+    pub(crate) remove_provisioner: Vec<String>,
     /// Add a census key, which may sign receipts: the public half that `ring census-key` prints; may be repeated.
     #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
     pub(crate) census_key: Vec<String>,
@@ -239,6 +258,29 @@ pub(crate) struct CensusKey {
     /// A new file for the private half, which only its owner can read.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct ProvisionerKey {
+    /// A new file for the private half, which only its owner can read.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct RewrapBranches {
+    /// Only branch keys whose parent is of this scope.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<String>,
+    /// Stop after so many. The next run goes on.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Unwrap and wrap so many at the same time: 1 to 64.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), default_value = "8")]
+    pub(crate) at_once: u16,
+    /// Show no progress.
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Args)]
@@ -348,9 +390,13 @@ pub(crate) struct New {
 
 #[derive(Args)]
 pub(crate) struct Create {
-    /// The key: its URI, or `local` for a new key file of the ring.
-    #[arg(long, value_name = "KEK-URI|local")]
+    /// The key: its URI, `local` for a new key file of the ring, or `branch` for a key that the ring keeps, wrapped under the
+    /// active key of a wider scope.
+    #[arg(long, value_name = "KEK-URI|local|branch")]
     pub(crate) kek: String,
+    /// The scope of the key that wraps a branch key. By default the one of `ring set --provision-parent`, or else /.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) parent: Option<String>,
     #[command(flatten)]
     pub(crate) new: New,
 }

@@ -53,6 +53,11 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
         })?;
         covers.push(Covered::Files(name.to_owned()));
     }
+    let head = wait(ring.reader.scopes(&[]))?;
+    let has_branches = head.branch_parents().next().is_some() || head.settings().provision.is_some();
+    if has_branches || head.settings().must_cover.contains(&Covered::BranchKeys) {
+        covers.push(Covered::BranchKeys);
+    }
     let mut census = wait(Census::begin(&ring.reader, &signer, &actor, covers.clone()))?;
     for place in &census.view().settings().must_cover.clone() {
         // A disk that is not mounted is no empty folder.

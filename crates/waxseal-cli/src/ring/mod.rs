@@ -2,6 +2,7 @@
 
 mod ask;
 mod authority;
+mod branches;
 mod census;
 mod census_key;
 mod clock;
@@ -10,6 +11,7 @@ mod exposed;
 mod init;
 pub(crate) mod keys;
 mod profile;
+mod provisioner_key;
 mod settings;
 mod simulate;
 mod status;
@@ -51,8 +53,10 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Check(check) => status::check(&path, check),
         RingCommand::Simulate(options) => simulate::run(&path, options),
         RingCommand::Clock(options) => clock::run(&path, actor, options),
-        RingCommand::Export(transfer) => transfer::export(&path, transfer),
+        RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
+        RingCommand::RewrapBranches(options) => branches::rewrap(&path, actor, options),
+        RingCommand::ProvisionerKey(key) => provisioner_key::make(key),
         RingCommand::CensusKey(key) => census_key::make(key),
         RingCommand::Authority(authority) => match &authority.command {
             AuthorityCommand::Rotate(consent) => authority::rotate(&path, actor, consent),

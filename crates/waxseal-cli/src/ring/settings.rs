@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use waxseal::ring::evidence::Covered;
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
-    Authority, AuthorityKey, NamedReader, Period, Preset, RetireBy, RingAdmin, Scope, ScopeTemplate,
-    set_settings,
+    Authority, AuthorityKey, NamedReader, Period, Preset, Provisioning, RetireBy, RingAdmin, Scope,
+    ScopeTemplate, set_settings,
 };
 
 use super::{Opened, done, open, parsed, read_authority, table, wait};
@@ -33,6 +33,11 @@ pub(crate) struct Edit {
     cadence: Option<Period>,
     overlap: Option<Period>,
     readers: Option<Vec<NamedReader>>,
+    /// Whether keys are made on first use.
+    provision: Option<bool>,
+    provision_parent: Option<Scope>,
+    new_provisioners: Vec<AuthorityKey>,
+    old_provisioners: Vec<AuthorityKey>,
     new_census_keys: Vec<AuthorityKey>,
     old_census_keys: Vec<AuthorityKey>,
 }
@@ -60,6 +65,13 @@ impl Edit {
         if new_census_keys.iter().any(|key| old_census_keys.contains(key)) {
             return Err(Failure::usage(
                 "--census-key and --remove-census-key name the same key",
+            ));
+        }
+        let new_provisioners = keys("--provisioner", &options.provisioner)?;
+        let old_provisioners = keys("--remove-provisioner", &options.remove_provisioner)?;
+        if new_provisioners.iter().any(|key| old_provisioners.contains(key)) {
+            return Err(Failure::usage(
+                "--provisioner and --remove-provisioner name the same key",
             ));
         }
         let readers = listed(&options.readers).map(|readers| {
@@ -97,6 +109,13 @@ impl Edit {
             cadence: period("--cadence", &options.cadence)?,
             overlap: period("--overlap", &options.overlap)?,
             readers: readers.transpose()?,
+            provision: options.provision.as_deref().map(|when| when == "on-first-use"),
+            provision_parent: match &options.provision_parent {
+                Some(scope) => Some(parsed("--provision-parent", scope)?),
+                None => None,
+            },
+            new_provisioners,
+            old_provisioners,
             new_census_keys,
             old_census_keys,
         })
@@ -116,11 +135,15 @@ impl Edit {
             &options.preset,
             &options.cadence,
             &options.overlap,
+            &options.provision,
+            &options.provision_parent,
         ];
         periods.iter().all(|given| given.is_none())
             && options.otherwise.is_empty()
             && options.must_cover.is_empty()
             && options.readers.is_empty()
+            && options.provisioner.is_empty()
+            && options.remove_provisioner.is_empty()
             && options.census_key.is_empty()
             && options.remove_census_key.is_empty()
     }
@@ -176,6 +199,7 @@ impl Edit {
         if let Some(readers) = &self.readers {
             settings.readers.clone_from(readers);
         }
+        self.apply_provisioning(settings);
         settings
             .census_keys
             .retain(|key| !self.old_census_keys.contains(key));
@@ -184,6 +208,44 @@ impl Edit {
                 settings.census_keys.push(*key);
             }
         }
+    }
+}
+
+impl Edit {
+    fn apply_provisioning(&self, settings: &mut waxseal::ring::Settings) {
+        let is_asked = self.provision.is_some()
+            || self.provision_parent.is_some()
+            || !self.new_provisioners.is_empty()
+            || !self.old_provisioners.is_empty();
+        // Nobody provisions anything, and nobody shall.
+        let stays_none = settings.provision.is_none()
+            && self.provision != Some(true)
+            && self.new_provisioners.is_empty()
+            && self.provision_parent.is_none();
+        if !is_asked || stays_none {
+            return;
+        }
+        let was_none = settings.provision.is_none();
+        let mut provision = settings
+            .provision
+            .take()
+            .unwrap_or_else(|| Provisioning::on_first_use(Scope::root(), Vec::new()));
+        provision.closed = match self.provision {
+            Some(on_first_use) => !on_first_use,
+            None => provision.closed,
+        };
+        if let Some(parent) = &self.provision_parent {
+            provision.parent = parent.clone();
+        }
+        provision.keys.retain(|key| !self.old_provisioners.contains(key));
+        for key in &self.new_provisioners {
+            if !provision.keys.contains(key) {
+                provision.keys.push(*key);
+            }
+        }
+        // With the last provisioner everything of it goes; but who asks for keys on first use has to say who makes them.
+        let is_over = provision.keys.is_empty() && !was_none && !self.old_provisioners.is_empty();
+        settings.provision = (!is_over).then_some(provision);
     }
 }
 
@@ -220,6 +282,13 @@ pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> 
             "--remove-census-key: {key} is no census key of the ring; `waxseal ring status` lists them"
         )));
     }
+    let listed = before.settings().provision.as_ref();
+    let listed = listed.map_or(&[][..], |provision| provision.keys.as_slice());
+    if let Some(key) = edit.old_provisioners.iter().find(|key| !listed.contains(key)) {
+        return Err(Failure::usage(format!(
+            "--remove-provisioner: {key} is no provisioner of the ring; `waxseal ring status` lists them"
+        )));
+    }
     let authority = read_authority(&ring.config)?;
     wait(set_settings(&ring.reader, &authority, &actor, |settings| {
         edit.apply(settings);
@@ -251,8 +320,20 @@ pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
         "cadence": settings.cadence.to_string(),
         "overlap": settings.overlap.to_string(),
         "readers": settings.readers.iter().map(NamedReader::to_string).collect::<Vec<_>>(),
+        "provision": settings.provision.as_ref().map(|provision| json!({
+            "when": when(provision),
+            "parent": provision.parent.to_string(),
+            "provisioners": provision.keys.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
+        })),
         "census_keys": settings.census_keys.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
     })
+}
+
+fn when(provision: &Provisioning) -> &'static str {
+    match provision.closed {
+        true => "never",
+        false => "on-first-use",
+    }
 }
 
 fn retire(by: RetireBy) -> &'static str {
@@ -297,6 +378,21 @@ pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, St
         (
             "readers",
             list(settings.readers.iter().map(NamedReader::to_string).collect()),
+        ),
+        (
+            "provision",
+            settings.provision.as_ref().map_or_else(
+                || "never".to_owned(),
+                |provision| {
+                    let keys = provision.keys.iter().map(AuthorityKey::to_string).collect();
+                    format!(
+                        "{}, under {}, by {}",
+                        when(provision),
+                        provision.parent,
+                        list(keys)
+                    )
+                },
+            ),
         ),
         (
             "census keys",

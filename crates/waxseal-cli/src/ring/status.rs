@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use waxseal::ring::{Mark, STATES, State, Time, Tombstone};
+use waxseal::ring::{Mark, STATES, State, Time, Tombstone, View};
 
 use super::exposed::Exposed;
 use super::keys::{tombstone_json, tombstone_line};
@@ -47,6 +47,7 @@ pub(crate) fn status(path: &Path) -> Result<()> {
     let next = wait(inventory.next_due())?;
     let lately = now.as_microseconds() - i64::try_from(LATELY.as_micros()).unwrap_or(0);
     let beats = wait(inventory.heartbeats(Time::from_microseconds(lately)?))?;
+    let branches = branches_of(&ring, &view)?;
     ring.end()?;
     let keys: Map<String, Value> = STATES
         .iter()
@@ -78,6 +79,16 @@ pub(crate) fn status(path: &Path) -> Result<()> {
         "now": now.to_string(),
         "next": next.map(|next| next.to_string()),
         "keys": keys,
+        "branch_keys": branches
+            .iter()
+            .map(|(parent, scope, count)| json!({ "parent": parent, "parent_scope": scope, "keys": count }))
+            .collect::<Vec<_>>(),
+        "exported": view.exported().map(|exported| json!({
+            "revision": exported.revision,
+            "digest": exported.digest,
+            "at": exported.at.to_string(),
+            "actor": exported.actor,
+        })),
         "exposed": exposed.iter().map(Exposed::to_json).collect::<Vec<_>>(),
         "tombstones": tombstones,
         "shredded": shredded.iter().map(|one| tombstone_json(one)).collect::<Vec<_>>(),
@@ -99,6 +110,24 @@ pub(crate) fn status(path: &Path) -> Result<()> {
             rows.push((
                 row.state.name(),
                 many(u64::try_from(count).unwrap_or(u64::MAX), "key"),
+            ));
+        }
+        for (parent, scope, count) in &branches {
+            let of = scope
+                .as_ref()
+                .map_or_else(String::new, |scope| format!(" of {scope}"));
+            rows.push((
+                "branch keys",
+                format!("{} under {parent}{of}", many(*count, "key")),
+            ));
+        }
+        if let Some(exported) = view.exported() {
+            rows.push((
+                "newest export",
+                format!(
+                    "revision {}, of {} by {}",
+                    exported.revision, exported.at, exported.actor
+                ),
             ));
         }
         for one in &exposed {
@@ -138,6 +167,16 @@ pub(crate) fn status(path: &Path) -> Result<()> {
         table::fields(&rows)
     })?;
     bad.map_or(Ok(()), Err)
+}
+
+/// Under which key how many branch keys are, and its scope.
+fn branches_of(ring: &Opened, view: &View) -> Result<Vec<(String, Option<String>, u64)>> {
+    let mut branches = Vec::new();
+    for (parent, count) in view.branch_parents() {
+        let scope = wait(ring.reader.inventory().scope_of(parent))?;
+        branches.push((parent.to_string(), scope.map(|scope| scope.to_string()), count));
+    }
+    Ok(branches)
 }
 
 /// What a look without a mark has not noticed, and how to get one.
@@ -201,6 +240,7 @@ pub(crate) fn check(path: &Path, options: &Check) -> Result<()> {
         "compared": check.compared.map(|mark| mark.to_string()),
         "authority": check.authority.to_string(),
         "scopes": check.scopes,
+        "provisioned": check.provisioned,
         "keys": keys,
         "findings": findings
             .iter()

@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use serde_json::json;
-use waxseal::ring::import as fill;
 use waxseal::ring::inventory::MemoryInventory;
+use waxseal::ring::{Exported, import as fill};
 
 use super::using::replace;
-use super::{ask, done, open, read_config, show_beside, sources, store, wait};
-use crate::arguments::{Import, Transfer};
+use super::{administer, ask, done, open, read_config, show_beside, sources, store, wait};
+use crate::arguments::{Actor, Import, Transfer};
 use crate::failure::{Failure, Result};
 use crate::report;
 use crate::stream::{Access, Input, Output};
@@ -17,8 +17,8 @@ use crate::stream::{Access, Input, Output};
 /// The greatest export that is read.
 const MAX: u64 = 4 << 30;
 
-/// Writes the whole ring to a file.
-pub(crate) fn export(path: &Path, options: &Transfer) -> Result<()> {
+/// Writes the whole ring to a file. Of a ring with branch keys, the authority remembers it.
+pub(crate) fn export(path: &Path, actor: &Actor, options: &Transfer) -> Result<()> {
     let ring = open(path)?;
     let own = sources(path)?;
     let mut output = Output::create(Some(&options.file), Access::Private, replace(&own))?;
@@ -28,6 +28,12 @@ pub(crate) fn export(path: &Path, options: &Transfer) -> Result<()> {
         .write_all(&text)
         .map_err(|error| Failure::of_io("write", &name, error))?;
     output.finish()?;
+    let view = wait(ring.reader.scopes(&[]))?;
+    let has_branches = view.branch_parents().next().is_some() || view.settings().provision.is_some();
+    let remembered = match (&ring.config.administration, is_stream) {
+        (Some(_), false) if has_branches => remember(path, actor, options)?,
+        _ => None,
+    };
     ring.end()?;
     let object = json!({
         "schema": report::SCHEMA,
@@ -35,10 +41,39 @@ pub(crate) fn export(path: &Path, options: &Transfer) -> Result<()> {
         "output": name.to_string(),
         "mark": mark.to_string(),
         "bytes": text.len(),
+        "remembered": remembered.as_ref().map(|exported| exported.revision),
     });
     show_beside(is_stream, &object, || {
-        format!("revision {} is in {name}; its mark is {mark}\n", mark.revision)
+        let mut text = format!("revision {} is in {name}; its mark is {mark}\n", mark.revision);
+        if let Some(exported) = &remembered {
+            text += &format!(
+                "the ring remembers an export of revision {}: keep it\n",
+                exported.revision
+            );
+        }
+        text
     })
+}
+
+/// Lets the ring remember what is in the file. A failure leaves the export as good as it is.
+fn remember(path: &Path, actor: &Actor, options: &Transfer) -> Result<Option<Exported>> {
+    let written = std::fs::read(&options.file)
+        .map_err(|error| Failure::of_io("read", options.file.display(), error))?;
+    let remembered = administer(path, actor, &[]).and_then(|ring| {
+        let exported = wait(ring.admin.remember_export(&written))?;
+        ring.end()?;
+        Ok(exported)
+    });
+    match remembered {
+        Ok(exported) => Ok(Some(exported)),
+        Err(failure) => {
+            let failure = failure.and(
+                "; the export is complete, and the ring does not remember it: a key that branch keys were wrapped under is not destroyed before it does",
+            );
+            failure.warn();
+            Ok(None)
+        }
+    }
 }
 
 /// Fills an empty inventory. Its place and what is believed stand in the configuration.

@@ -35,6 +35,9 @@ pub(super) fn open_ring(path: &Path, profile: &Profile) -> Result<KeyRing> {
         Some(scope) => Some(parsed("--otherwise", scope)?),
         None => config.otherwise.clone(),
     };
+    if let Some(key) = &config.provisioner_key {
+        builder = builder.provisioner(wait(key.read(&environment()))?);
+    }
     if let Some(scope) = otherwise {
         builder = builder.otherwise(scope);
     }
@@ -55,6 +58,9 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>> {
     }
     if let Some(key) = &config.reader_key {
         files.push(("the reader's key", key.path()));
+    }
+    if let Some(key) = &config.provisioner_key {
+        files.push(("the provisioner's key", key.path()));
     }
     if let Some(profiles) = &config.profiles {
         files.push(("the file of profiles", profiles));

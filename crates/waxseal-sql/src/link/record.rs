@@ -54,6 +54,16 @@ impl Record {
         Self { select, cells }
     }
 
+    /// A row of another table, whose columns are at these places of this one.
+    pub(crate) fn pick(&mut self, select: Select, places: &[usize]) -> Self {
+        let cell = |place: &usize| {
+            let cell = self.cells.get_mut(*place);
+            cell.map_or(Cell::Null, |cell| std::mem::replace(cell, Cell::Null))
+        };
+        let cells = places.iter().map(cell).collect();
+        Self { select, cells }
+    }
+
     /// An error about this column.
     pub(crate) fn invalid(&self, column: &str, why: &str) -> Error {
         let key: Vec<_> = self.cells.iter().take(self.select.key).map(shown).collect();

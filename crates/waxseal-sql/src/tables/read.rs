@@ -9,7 +9,7 @@ use waxseal::ring::inventory::{MAX_BODY, NodePath, RecordKind, Row, Signed, Snap
 use waxseal::ring::{RecordId, Scope, Time};
 
 use super::parameters;
-use crate::link::{Begin, Link, Record, Select, Value, fixed, invalid};
+use crate::link::{Begin, Link, Record, Select, Value, invalid};
 
 const RING: Select = Select {
     table: "waxseal_ring",
@@ -81,74 +81,173 @@ pub(super) fn parts<T: Clone>(mut names: &[T]) -> Vec<Vec<T>> {
     parts
 }
 
-/// Reads these scopes and these nodes, and what is there once.
+/// What stands in one column for each kind of what is read: one statement reads them all, so that they are of one moment.
+const WHOLE: Select = Select {
+    table: "waxseal_ring",
+    columns: &[
+        "part",
+        "id",
+        "kind",
+        "scope",
+        "slot",
+        "state",
+        "revision",
+        "kek_provider",
+        "kek_id",
+        "kek_version",
+        "due",
+        "body",
+        "signer",
+        "signature",
+        "settings_body",
+        "settings_signer",
+        "settings_signature",
+    ],
+    key: 1,
+};
+
+/// The parts of what is read, by their numbers.
+const PARTS: [&str; 5] = [
+    // The casts say what type the columns have in the others, too.
+    "select cast(0 as bigint), substr(ring, 1, 256), cast(null as text), cast(null as text), cast(null as text), cast(null as text), revision, \
+    cast(null as text), cast(null as text), cast(null as text), cast(null as bigint), \
+    substr(head_body, 1, 262145), substr(head_signer, 1, 33), substr(head_signature, 1, 65), \
+    substr(settings_body, 1, 262145), substr(settings_signer, 1, 33), substr(settings_signature, 1, 65) \
+    from waxseal_ring where ring = $1",
+    "select 1, null, null, null, null, null, position, null, null, null, null, \
+    substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65), null, null, null \
+    from waxseal_succession where ring = $1",
+    "select 2, substr(path, 1, 4), null, null, null, null, null, null, null, null, null, \
+    substr(body, 1, 262145), null, null, null, null, null \
+    from waxseal_node where ring = $1 and path in",
+    "select 3, COLUMNS, null, null, null from waxseal_row where ring = $1 and scope in",
+    "select 4, COLUMNS, null, null, null from waxseal_provisioned where ring = $1 and scope in",
+];
+
+/// Reads these scopes and these nodes, and what is there once: by one statement, or by several of one moment if there are many of them.
 pub(crate) async fn read(
     link: &mut dyn Link,
     ring: &str,
     scopes: &[Scope],
     nodes: &[NodePath],
 ) -> Result<Snapshot> {
-    link.begin(Begin::Read).await?;
-    let mut snapshot = Snapshot::default();
-    read_ring(link, ring, &mut snapshot).await?;
-    let sql = fixed(
-        "select position, substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65) \
-        from waxseal_succession where ring = $1 order by position",
-    );
-    for mut record in link.rows(&SUCCESSION, sql, &[ring.into()]).await? {
-        if record.count("position")? != snapshot.successions.len() as u64 + 1 {
-            return Err(record.invalid("position", "the successions are not counted from 1"));
-        }
-        snapshot.successions.push(signed(&mut record)?);
-    }
     let mut nodes: Vec<_> = nodes
         .iter()
         .filter(|path| check_node_path(path).is_ok())
+        .map(String::as_str)
         .collect();
     nodes.sort_unstable();
     nodes.dedup();
-    for part in parts(&nodes) {
-        read_nodes(link, ring, &part, &mut snapshot.nodes).await?;
-    }
-    let mut scopes: Vec<_> = scopes.iter().collect();
+    let mut scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
     scopes.sort_unstable();
     scopes.dedup();
-    for part in parts(&scopes) {
-        let table = |table: &str| {
-            format!(
-                "select {ROW_COLUMNS} from {table} where ring = $1 and scope in ({})",
-                parameters(2, part.len())
-            )
-        };
-        let values: Vec<Value<'_>> = std::iter::once(ring)
-            .chain(part.iter().map(|scope| scope.as_str()))
-            .map(Value::from)
-            .collect();
-        for (name, rows) in [
-            ("waxseal_row", &mut snapshot.rows),
-            ("waxseal_provisioned", &mut snapshot.provisioned),
-        ] {
-            let select = Select { table: name, ..ROW };
-            let sql = AssertSqlSafe(table(name)).into_sql_str();
-            for record in link.rows(&select, sql, &values).await? {
-                rows.push(row(record)?);
-            }
-        }
+    let (nodes, scopes) = (parts(&nodes), parts(&scopes));
+    let statements = nodes.len().max(scopes.len()).max(1);
+    if statements > 1 {
+        link.begin(Begin::Read).await?;
     }
-    link.commit().await?;
-    Ok(snapshot)
+    let mut read = Read::default();
+    for index in 0..statements {
+        let of = |parts: &[Vec<_>]| parts.get(index).cloned().unwrap_or_default();
+        read_part(link, ring, index == 0, &of(&nodes), &of(&scopes), &mut read).await?;
+    }
+    if statements > 1 {
+        link.commit().await?;
+    }
+    read.finish()
 }
 
-async fn read_ring(link: &mut dyn Link, ring: &str, snapshot: &mut Snapshot) -> Result<()> {
-    let sql = fixed(
-        "select substr(ring, 1, 256), revision, \
-        substr(head_body, 1, 262145), substr(head_signer, 1, 33), substr(head_signature, 1, 65), \
-        substr(settings_body, 1, 262145), substr(settings_signer, 1, 33), substr(settings_signature, 1, 65) \
-        from waxseal_ring where ring = $1",
-    );
-    let Some(mut record) = link.row(&RING, sql, &[ring.into()]).await? else {
-        return Ok(());
-    };
+/// What was read.
+#[derive(Default)]
+struct Read {
+    snapshot: Snapshot,
+    successions: BTreeMap<u64, Signed>,
+}
+
+impl Read {
+    fn add(&mut self, mut record: Record) -> Result<()> {
+        let part = record.count("part")?;
+        let snapshot = &mut self.snapshot;
+        match part {
+            0 => of_ring(record.pick(RING, &[1, 6, 11, 12, 13, 14, 15, 16]), snapshot)?,
+            1 => {
+                let mut record = record.pick(SUCCESSION, &[6, 11, 12, 13]);
+                let position = record.count("position")?;
+                let signed = signed(&mut record)?;
+                self.successions.insert(position, signed);
+            }
+            2 => {
+                let mut record = record.pick(NODE, &[1, 11]);
+                let path = record.text("path")?.to_owned();
+                let body = record.bytes("body", MAX_BODY)?;
+                snapshot.nodes.insert(path, body);
+            }
+            3 => snapshot.rows.push(row(record.pick(ROW, &ROW_CELLS))?),
+            _ => {
+                let select = Select {
+                    table: "waxseal_provisioned",
+                    ..ROW
+                };
+                snapshot.provisioned.push(row(record.pick(select, &ROW_CELLS))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Snapshot> {
+        for (index, (position, signed)) in (1..).zip(self.successions) {
+            if position != index {
+                return Err(invalid(
+                    SUCCESSION.table,
+                    &position.to_string(),
+                    "position",
+                    "the successions are not counted from 1",
+                ));
+            }
+            self.snapshot.successions.push(signed);
+        }
+        Ok(self.snapshot)
+    }
+}
+
+/// Where the columns of a row are.
+const ROW_CELLS: [usize; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+
+async fn read_part(
+    link: &mut dyn Link,
+    ring: &str,
+    with_ring: bool,
+    nodes: &[&str],
+    scopes: &[&str],
+    read: &mut Read,
+) -> Result<()> {
+    let [head, succession, node, rows, provisioned] = PARTS;
+    let mut selects = Vec::new();
+    if with_ring {
+        selects.extend([head.to_owned(), succession.to_owned()]);
+    }
+    if !nodes.is_empty() {
+        selects.push(format!("{node} ({})", parameters(2, nodes.len())));
+    }
+    if !scopes.is_empty() {
+        let of = parameters(2 + nodes.len(), scopes.len());
+        for part in [rows, provisioned] {
+            selects.push(format!("{} ({of})", part.replace("COLUMNS", ROW_COLUMNS)));
+        }
+    }
+    let sql = AssertSqlSafe(selects.join(" union all ")).into_sql_str();
+    let values: Vec<Value<'_>> = std::iter::once(&ring)
+        .chain(nodes)
+        .chain(scopes)
+        .map(|value| Value::from(*value))
+        .collect();
+    for record in link.rows(&WHOLE, sql, &values).await? {
+        read.add(record)?;
+    }
+    Ok(())
+}
+
+fn of_ring(mut record: Record, snapshot: &mut Snapshot) -> Result<()> {
     snapshot.revision = record.count("revision")?;
     snapshot.head = Some(Signed::new(
         record.bytes("head_body", MAX_BODY)?,
@@ -167,30 +266,6 @@ async fn read_ring(link: &mut dyn Link, ring: &str, snapshot: &mut Snapshot) -> 
         }
         None => None,
     };
-    Ok(())
-}
-
-async fn read_nodes(
-    link: &mut dyn Link,
-    ring: &str,
-    part: &[&NodePath],
-    nodes: &mut BTreeMap<NodePath, Vec<u8>>,
-) -> Result<()> {
-    let sql = format!(
-        "select substr(path, 1, 4), substr(body, 1, 262145) from waxseal_node where ring = $1 and path in ({})",
-        parameters(2, part.len())
-    );
-    let values: Vec<Value<'_>> = std::iter::once(ring)
-        .chain(part.iter().map(|path| path.as_str()))
-        .map(Value::from)
-        .collect();
-    for mut record in link
-        .rows(&NODE, AssertSqlSafe(sql).into_sql_str(), &values)
-        .await?
-    {
-        let path = record.text("path")?.to_owned();
-        nodes.insert(path, record.bytes("body", MAX_BODY)?);
-    }
     Ok(())
 }
 

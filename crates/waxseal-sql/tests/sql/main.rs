@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod branches;
 #[cfg(feature = "sqlite")]
 mod files;
 #[cfg(all(feature = "sqlite", unix))]

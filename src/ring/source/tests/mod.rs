@@ -1,5 +1,6 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
+mod branch;
 mod buried_branches;
 mod changes;
 mod many;

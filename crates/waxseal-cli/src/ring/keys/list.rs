@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::envelope::{AlgorithmClass, WrapAlgorithm};
-use waxseal::ring::{KeyRecord, Move, Protection, Scope, State};
+use waxseal::envelope::{AlgorithmClass, KekRef, WrapAlgorithm};
+use waxseal::ring::{Branch, KeyRecord, Move, Protection, Scope, State};
 
 use super::id_of;
 use crate::arguments::{List, Show};
@@ -118,6 +118,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         object.extend(more);
     }
     print(&json!({ "schema": report::SCHEMA, "key": object }), || {
+        let branch = key.branch.as_ref();
         let mut rows = vec![
             ("key", key.id.to_string()),
             ("scope", format!("{}, slot {}", key.scope, key.slot)),
@@ -148,6 +149,10 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
                 .into_iter()
                 .filter_map(|(name, date)| Some((name, date?.to_string()))),
         );
+        if let Some(branch) = branch {
+            rows.push(("parent", format!("{} of {}", branch.parent, branch.parent_scope)));
+            rows.push(("wrapped under", wrapped_under(branch)));
+        }
         let linked = [("predecessor", key.predecessor), ("successor", key.successor)];
         rows.extend(
             linked
@@ -202,6 +207,12 @@ fn to_json(key: &KeyRecord) -> Value {
         "kek": kek_json(&key.provenance.provider, &key.provenance.id, &key.provenance.version),
         "algorithm": key.algorithm,
         "class": class_of(key),
+        "branch": key.branch.as_ref().map(|branch| json!({
+            "parent": branch.parent.to_string(),
+            "parent_scope": branch.parent_scope.to_string(),
+            "wrapped_under": kek_json(&branch.wrapped.provider, &branch.wrapped.id, &branch.wrapped.version),
+            "wrap_algorithm": branch.wrapped.algorithm,
+        })),
         "protection": protection(key.protection),
         "created": key.created.to_string(),
         "activated": time(key.activated),
@@ -222,6 +233,15 @@ fn state_of(key: &KeyRecord) -> String {
     }
 }
 
+/// The KEK that wraps a branch key.
+fn wrapped_under(branch: &Branch) -> String {
+    let wrapped = &branch.wrapped;
+    match KekRef::new(&wrapped.provider, &wrapped.id, &wrapped.version) {
+        Ok(kek) => format!("{kek}, {}", wrapped.algorithm),
+        Err(_) => wrapped.provider.clone(),
+    }
+}
+
 fn kek_of(key: &KeyRecord) -> String {
     match key.provenance.kek() {
         Ok(kek) => kek.to_string(),
@@ -230,9 +250,14 @@ fn kek_of(key: &KeyRecord) -> String {
 }
 
 fn class_of(key: &KeyRecord) -> Option<&'static str> {
+    // A branch key is as safe as what wraps it.
+    let named = key
+        .branch
+        .as_ref()
+        .map_or(&key.algorithm, |branch| &branch.wrapped.algorithm);
     let algorithm = (0..=u8::MAX)
         .map(WrapAlgorithm::from_id)
-        .find(|algorithm| algorithm.to_string() == key.algorithm)?;
+        .find(|algorithm| algorithm.to_string() == *named)?;
     Some(match algorithm.class()? {
         AlgorithmClass::Classical => "classical",
         AlgorithmClass::Hybrid => "hybrid",

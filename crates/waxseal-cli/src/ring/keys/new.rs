@@ -14,8 +14,18 @@ use crate::ring::{administer, done, parsed, wait};
 
 /// Creates a key of a KEK that is there, or of a new key file.
 pub(super) fn create(path: &Path, actor: &Actor, options: &Create) -> Result<()> {
+    if options.parent.is_some() && options.kek != "branch" {
+        return Err(Failure::usage(
+            "--parent names the scope of the key that wraps a branch key: it goes with --kek branch",
+        ));
+    }
     let ring = administer(path, actor, &[])?;
-    let source = if options.kek == "local" {
+    let source = if options.kek == "branch" {
+        let parent = options.parent.as_ref().map(|parent| parsed("--parent", parent));
+        KeySource::Branch {
+            parent: parent.transpose()?,
+        }
+    } else if options.kek == "local" {
         let keys = ring.config.administration()?.keys.clone().ok_or_else(|| {
             Failure::usage("--kek local: the ring's configuration names no folder for keys: set `keys` in [administration]")
         })?;

@@ -10,7 +10,7 @@ use waxseal::ring::{EvidenceSource, RingAdmin, Tick, Verdict};
 use super::{orphan_json, orphan_text, receipts, verified, warn};
 use crate::arguments::{self, Actor};
 use crate::failure::{Failure, Result, printable};
-use crate::report;
+use crate::report::{self, many};
 use crate::ring::{administer, parsed, show, wait};
 use crate::warnings;
 
@@ -48,7 +48,7 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
                 ring.end()?;
                 warn(&tick.warnings);
                 let problems = std::mem::take(&mut tick.problems);
-                let is_quiet = tick.done.is_empty() && tick.refused.is_empty();
+                let is_quiet = tick.done.is_empty() && tick.taken_over == 0 && tick.refused.is_empty();
                 if !(options.watch && is_quiet) {
                     print(&tick)?;
                 }
@@ -88,7 +88,8 @@ fn sleep(admin: &RingAdmin, next: Option<Time>) -> Result<()> {
 }
 
 fn end(tick: &Tick) -> Result<()> {
-    match (tick.done.is_empty(), tick.refused.first()) {
+    let did_nothing = tick.done.is_empty() && tick.taken_over == 0;
+    match (did_nothing, tick.refused.first()) {
         (_, Some(refused)) => Err(Failure::refused(format!(
             "{} of what is due was not done, the first: {} {}: {}",
             tick.refused.len(),
@@ -138,6 +139,7 @@ fn print(tick: &Tick) -> Result<()> {
             .iter()
             .map(|due| json!({ "key": due.key.to_string(), "action": due.action.name() }))
             .collect::<Vec<_>>(),
+        "taken_over": tick.taken_over,
         "orphans": tick.orphans.iter().map(orphan_json).collect::<Vec<_>>(),
         "next": tick.next.map(|next| next.to_string()),
     });
@@ -159,6 +161,10 @@ fn print(tick: &Tick) -> Result<()> {
         }
         for due in &tick.by_others {
             text += &format!("done by somebody else: {} {}\n", due.action, due.key);
+        }
+        if tick.taken_over > 0 {
+            let count = u64::try_from(tick.taken_over).unwrap_or(u64::MAX);
+            text += &format!("taken over from provisioners: {}\n", many(count, "key"));
         }
         for orphan in &tick.orphans {
             text += &orphan_text(orphan);

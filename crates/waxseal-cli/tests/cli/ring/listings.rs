@@ -11,6 +11,7 @@ fn listings_have_the_documented_fields() {
     let expected = [
         "activated",
         "algorithm",
+        "branch",
         "class",
         "created",
         "id",
@@ -74,6 +75,7 @@ fn listings_have_the_documented_fields() {
             "good",
             "keys",
             "mark",
+            "provisioned",
             "revision",
             "schema",
             "scopes"

@@ -2,6 +2,7 @@
 
 mod administration;
 pub(crate) mod aged;
+mod branches;
 mod evidence;
 mod init;
 mod listings;

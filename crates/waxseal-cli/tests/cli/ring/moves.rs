@@ -82,7 +82,15 @@ fn a_tick_does_what_is_due_and_says_so_by_its_exit_code() {
     let (tick, _) = ring.json_and(11, &["keys", "tick"]);
     assert_eq!(
         fields(&tick),
-        ["by_others", "done", "next", "orphans", "refused", "schema"]
+        [
+            "by_others",
+            "done",
+            "next",
+            "orphans",
+            "refused",
+            "schema",
+            "taken_over"
+        ]
     );
 
     let far = "2199-01-01T00:00:00Z";

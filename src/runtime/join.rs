@@ -7,14 +7,14 @@ use std::task::{Context, Poll};
 use crate::runtime::BoxFuture;
 
 /// Polls every future that is not ready whenever any of them wakes, and gives all results in order.
-pub(super) struct Join<'a, T>(Vec<Slot<'a, T>>);
+pub(crate) struct Join<'a, T>(Vec<Slot<'a, T>>);
 
 enum Slot<'a, T> {
     Running(BoxFuture<'a, T>),
     Ready(Option<T>),
 }
 
-pub(super) fn join<'a, T>(futures: impl IntoIterator<Item = BoxFuture<'a, T>>) -> Join<'a, T> {
+pub(crate) fn join<'a, T>(futures: impl IntoIterator<Item = BoxFuture<'a, T>>) -> Join<'a, T> {
     Join(futures.into_iter().map(Slot::Running).collect())
 }
 
@@ -46,7 +46,8 @@ impl<T> Future for Join<'_, T> {
 }
 
 /// Polls a future once and drops it. Whether it was ready.
-pub(super) fn poll_once_and_drop<T>(mut future: BoxFuture<'_, T>) -> bool {
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn poll_once_and_drop<T>(mut future: BoxFuture<'_, T>) -> bool {
     let mut context = Context::from_waker(std::task::Waker::noop());
     future.as_mut().poll(&mut context).is_ready()
 }

@@ -1,0 +1,131 @@
+//! What the head remembers of the keys that branch keys are wrapped under.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ring::{RecordId, Time};
+
+/// A key that wraps branch keys, or has wrapped some. It stands in the head until it is destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parent {
+    pub(crate) key: RecordId,
+    /// How many branch keys of the tree are wrapped under it. Those that only a provisioner has signed are not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) branches: u64,
+    /// The revision with which the last of them was wrapped under another key. What was exported before holds that one under this key alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) left: Option<u64>,
+}
+
+/// The newest export of the ring that its authority knows of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Exported {
+    /// The revision that was exported.
+    pub revision: u64,
+    /// SHA-256 of the export in hexadecimal digits.
+    pub digest: String,
+    /// When it was noted, by the inventory's clock.
+    pub at: Time,
+    /// Who has exported it.
+    pub actor: String,
+}
+
+/// A branch key in a change: under which key it is after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hangs {
+    pub(crate) key: RecordId,
+    /// Before the change, as far as the tree knows it.
+    pub(crate) before: Option<RecordId>,
+    pub(crate) after: Option<RecordId>,
+    /// Whether the key is gone for good.
+    pub(crate) is_gone: bool,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// The parents after a change: what hangs on which, and which are gone.
+pub(crate) fn after(parents: &[Parent], changes: &[Hangs], revision: u64) -> Vec<Parent> {
+    let parents = parents.iter().map(|parent| (parent.key, parent.clone()));
+    let mut parents: BTreeMap<RecordId, Parent> = parents.collect();
+    let none = |key| Parent {
+        key,
+        branches: 0,
+        left: None,
+    };
+    for change in changes.iter().filter(|change| change.before != change.after) {
+        if let Some(before) = change.before {
+            let parent = parents.entry(before).or_insert_with(|| none(before));
+            parent.branches = parent.branches.saturating_sub(1);
+            if change.after.is_some() {
+                parent.left = Some(revision);
+            }
+        }
+        if let Some(now) = change.after {
+            let parent = parents.entry(now).or_insert_with(|| none(now));
+            parent.branches = parent.branches.saturating_add(1);
+        }
+    }
+    let gone: BTreeSet<RecordId> = changes
+        .iter()
+        .filter(|change| change.is_gone)
+        .map(|change| change.key)
+        .collect();
+    // A branch key that was destroyed leaves nothing to remember.
+    let mut left: Vec<Parent> = parents.into_values().collect();
+    left.retain(|parent| parent.branches > 0 || (parent.left.is_some() && !gone.contains(&parent.key)));
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids<const N: usize>() -> [RecordId; N] {
+        [(); N].map(|()| RecordId::new("2026-01-01T00:00:00Z".parse().unwrap()).unwrap())
+    }
+
+    fn hangs(key: RecordId, before: Option<RecordId>, after: Option<RecordId>) -> Hangs {
+        Hangs {
+            key,
+            before,
+            after,
+            is_gone: false,
+        }
+    }
+
+    fn of(parents: &[Parent], key: RecordId) -> Option<(u64, Option<u64>)> {
+        let parent = parents.iter().find(|parent| parent.key == key);
+        parent.map(|parent| (parent.branches, parent.left))
+    }
+
+    #[test]
+    fn branch_keys_are_counted_where_they_hang_and_remembered_where_they_left() {
+        let [old, new, a, b, c] = ids();
+        let made = [a, b, c].map(|key| hangs(key, None, Some(old)));
+        let parents = after(&[], &made, 5);
+        assert_eq!(of(&parents, old), Some((3, None)));
+        // What stays changes nothing.
+        let parents = after(&parents, &[hangs(a, Some(old), Some(old))], 6);
+        assert_eq!((of(&parents, old), of(&parents, new)), (Some((3, None)), None));
+        let parents = after(&parents, &[hangs(a, Some(old), Some(new))], 7);
+        let parents = after(&parents, &[hangs(b, Some(old), Some(new))], 8);
+        assert_eq!(of(&parents, old), Some((1, Some(8))));
+        assert_eq!(of(&parents, new), Some((2, None)));
+        // One that is destroyed leaves no copy that anybody needs.
+        let parents = after(&parents, &[hangs(c, Some(old), None)], 9);
+        assert_eq!(of(&parents, old), Some((0, Some(8))));
+        let gone = Hangs {
+            is_gone: true,
+            ..hangs(old, None, None)
+        };
+        let parents = after(&parents, &[gone], 10);
+        assert_eq!((of(&parents, old), of(&parents, new)), (None, Some((2, None))));
+        // With branch keys it is not forgotten, whatever the record says.
+        let gone = Hangs { key: new, ..gone };
+        assert_eq!(of(&after(&parents, &[gone], 11), new), Some((2, None)));
+    }
+}

@@ -1,0 +1,157 @@
+//! Keys that branch keys are wrapped under: they end only when nothing is under them anymore.
+
+use super::RingAdmin;
+use super::moves::stopped_wrapping;
+use super::refused;
+use crate::ring::record::KeyRecord;
+use crate::ring::view::View;
+use crate::ring::{RecordId, Scope};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How many scopes are read at once.
+const PAGE: u32 = 500;
+/// How many pages of scopes are looked at for examples.
+const PAGES: usize = 20;
+/// How many scopes are named.
+const NAMED: usize = 3;
+
+/// What hangs on a key, at one revision.
+pub(super) struct Branches {
+    revision: u64,
+    /// Those that a provisioner has made and that nobody has taken over: no head counts them.
+    provisioned: u64,
+    /// Some of the scopes.
+    scopes: Vec<Scope>,
+}
+
+impl RingAdmin {
+    /// Looks what is wrapped under a key beside what the head counts, and where.
+    pub(super) async fn branches_of(&self, key: &KeyRecord) -> Result<Branches> {
+        let view = self.read(&[]).await?;
+        let mut branches = Branches {
+            revision: view.revision(),
+            provisioned: 0,
+            scopes: Vec::new(),
+        };
+        if key.branch.is_some() {
+            return Ok(branches);
+        }
+        let is_parent = view
+            .settings()
+            .provision
+            .as_ref()
+            .is_some_and(|provision| provision.parent == key.scope);
+        if is_parent {
+            self.provisioned_under(key.id, &mut branches).await?;
+        }
+        if view.branches_under(key.id) > 0 {
+            self.name_some(key.id, &mut branches).await?;
+        }
+        Ok(branches)
+    }
+
+    async fn provisioned_under(&self, parent: RecordId, branches: &mut Branches) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = self.reader.provisioned_after(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().cloned() else {
+                return Ok(());
+            };
+            let view = self.read(&page).await?;
+            for scope in &page {
+                let mut keys = view.keys(scope).iter();
+                if keys.any(|key| view.is_provisioned(key.id) && key.parent_key() == Some(parent)) {
+                    branches.provisioned += 1;
+                    branches.name(scope);
+                }
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Finds some scopes, for people. Whether there are any, the head says.
+    async fn name_some(&self, parent: RecordId, branches: &mut Branches) -> Result<()> {
+        let mut after = None;
+        for _ in 0..PAGES {
+            let page = self.inventory().scopes_after(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().cloned() else {
+                return Ok(());
+            };
+            let view = self.read(&page).await?;
+            for scope in &page {
+                if view
+                    .keys(scope)
+                    .iter()
+                    .any(|key| key.parent_key() == Some(parent))
+                {
+                    branches.name(scope);
+                }
+            }
+            if branches.scopes.len() >= NAMED {
+                return Ok(());
+            }
+            after = Some(last);
+        }
+        Ok(())
+    }
+}
+
+impl Branches {
+    fn name(&mut self, scope: &Scope) {
+        if self.scopes.len() < NAMED && !self.scopes.contains(scope) {
+            self.scopes.push(scope.clone());
+        }
+    }
+
+    /// Refuses to end a key that branch keys are wrapped under.
+    pub(super) fn check_none(&self, view: &View, key: &KeyRecord) -> Result<()> {
+        // Since it stopped wrapping, none can have come: a first key names the revision at which its parent was active.
+        if let Some(stopped) = stopped_wrapping(key)
+            && stopped.revision > self.revision
+        {
+            return Err(Error::new(ErrorKind::Conflict).with_detail(format!(
+                "the key {} was used meanwhile, and branch keys may have come under it: look again",
+                key.id
+            )));
+        }
+        let counted = view.branches_under(key.id);
+        let all = counted.saturating_add(self.provisioned);
+        if all == 0 {
+            return Ok(());
+        }
+        let count = match all {
+            1 => "1 branch key is".to_owned(),
+            all => format!("{all} branch keys are"),
+        };
+        let names: Vec<String> = self.scopes.iter().map(Scope::to_string).collect();
+        let names = match names.len() {
+            0 => String::new(),
+            known => {
+                let more = if all > known as u64 { " and others" } else { "" };
+                format!(", of {}{more}", names.join(", ").escape_debug())
+            }
+        };
+        Err(refused(format!(
+            "{count} wrapped under the key {} of scope {}{names}: what they have sealed would open nowhere; wrap them under the active key of the \
+             scope first, with `waxseal ring rewrap-branches --scope {}`",
+            key.id, key.scope, key.scope
+        )))
+    }
+}
+
+/// Refuses to destroy a key under which alone an export, that may be the newest one, has branch keys.
+pub(super) fn check_exported(view: &View, key: &KeyRecord) -> Result<()> {
+    let Some(left) = view.branch_left(key.id) else {
+        return Ok(());
+    };
+    let what = match view.exported() {
+        Some(exported) if exported.revision >= left => return Ok(()),
+        Some(exported) => format!("the newest export is of revision {}", exported.revision),
+        None => "no export is known".to_owned(),
+    };
+    Err(refused(format!(
+        "branch keys were wrapped under the key {} until revision {left} of the ring, and {what}: whoever has to go back to it would need the key; \
+         export the ring first with `waxseal ring export`, where its authority is, and keep that",
+        key.id
+    )))
+}

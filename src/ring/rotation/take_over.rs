@@ -1,0 +1,103 @@
+//! Keys that provisioners have made: the authority takes them over.
+
+use std::collections::BTreeMap;
+
+use super::RingAdmin;
+use crate::ring::inventory::NodePath;
+use crate::ring::view::is_about_records;
+use crate::ring::{Scope, tree};
+use crate::value::error::{Error, Result};
+
+/// How many scopes are listed at once.
+const PAGE: u32 = 1000;
+/// How many keys are taken over in one change.
+const BATCH: usize = 100;
+/// How many scopes are named that could not be read or changed.
+const PROBLEMS: usize = 100;
+
+/// Keys of provisioners that were taken over.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct TakenOver {
+    /// How many.
+    pub keys: usize,
+    /// Scopes that could not be read or changed, and why: the first 100.
+    pub problems: Vec<(Scope, Error)>,
+}
+
+impl RingAdmin {
+    /// Takes over keys that provisioners have made, at most `limit`: from then on they stand in the signed tree, and whoever deletes one is
+    /// noticed. Those that do not count, because their scope has records, are deleted.
+    ///
+    /// Nothing changes for those who use the keys. A [`tick`](Self::tick) does this, too.
+    ///
+    /// # Errors
+    /// As the [type](Self) says. What was taken over before stays so.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves each batch taken over or not.
+    pub async fn take_over_provisioned(&self, limit: usize) -> Result<TakenOver> {
+        let (mut done, mut after) = (TakenOver::default(), None);
+        while done.keys < limit {
+            let page = self.reader.provisioned_after(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().cloned() else { break };
+            let scopes = by_bucket(page);
+            for batch in scopes.chunks(BATCH) {
+                let room = limit.saturating_sub(done.keys);
+                let batch = batch.get(..batch.len().min(room)).unwrap_or_default();
+                self.take_over_batch(batch, &mut done).await?;
+            }
+            after = Some(last);
+        }
+        Ok(done)
+    }
+
+    /// If they do not all verify, each by itself: one that was tampered with stops no other.
+    async fn take_over_batch(&self, batch: &[Scope], done: &mut TakenOver) -> Result<()> {
+        match self.take_over_scopes(batch).await {
+            Ok(taken) => done.keys += taken,
+            Err(error) if !is_about_records(&error) => return Err(error),
+            Err(_) => {
+                for scope in batch {
+                    match self.take_over_scopes(std::slice::from_ref(scope)).await {
+                        Ok(taken) => done.keys += taken,
+                        Err(error) if !is_about_records(&error) => return Err(error),
+                        Err(error) if done.problems.len() < PROBLEMS => {
+                            done.problems.push((scope.clone(), error));
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_over_scopes(&self, scopes: &[Scope]) -> Result<usize> {
+        if scopes.is_empty() {
+            return Ok(0);
+        }
+        self.change(scopes, |view, draft| {
+            let mut taken = 0;
+            for scope in scopes {
+                draft.drop_provisioned(scope);
+                for key in view.keys(scope).iter().filter(|key| view.is_provisioned(key.id)) {
+                    let own = draft.taken_over(key)?;
+                    draft.put(&own)?;
+                    taken += 1;
+                }
+            }
+            Ok(taken)
+        })
+        .await
+    }
+}
+
+/// Scopes of one bucket change one node of the tree together.
+pub(super) fn by_bucket(scopes: Vec<Scope>) -> Vec<Scope> {
+    let mut buckets: BTreeMap<NodePath, Vec<Scope>> = BTreeMap::new();
+    for scope in scopes {
+        buckets.entry(tree::bucket_of(&scope)).or_default().push(scope);
+    }
+    buckets.into_values().flatten().collect()
+}
