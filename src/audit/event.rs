@@ -142,10 +142,15 @@ pub(super) struct Asked {
     pub(super) profile: Option<String>,
     pub(super) actor: Option<String>,
     pub(super) request_id: Option<String>,
-    pub(super) authorization: Option<Authorization>,
+    pub(super) authorizations: Vec<Authorization>,
     pub(super) ring: Option<RingSeen>,
     /// The KEKs that the envelope names: claims that nothing has proven.
     pub(super) named: Vec<EventKek>,
+}
+
+/// An authorization without its document.
+fn shown(given: &Authorization) -> Authorization {
+    Authorization::new(bounded(&given.ticket), bounded(&given.approver)).with_subject(bounded(&given.subject))
 }
 
 /// What the ring knew when it was asked.
@@ -187,10 +192,7 @@ impl Asked {
             profile: text(request.profile()),
             actor: text(request.actor()),
             request_id: text(request.request_id()),
-            authorization: request.authorization().map(|given| Authorization {
-                ticket: bounded(&given.ticket),
-                approver: bounded(&given.approver),
-            }),
+            authorizations: request.authorizations().iter().map(shown).collect(),
             ring,
             named,
         }
@@ -357,10 +359,10 @@ impl Event {
         self.asked()?.request_id.as_deref()
     }
 
-    /// Returns who allowed an operation that is otherwise forbidden, as the caller says.
+    /// Returns who allowed operations that are otherwise forbidden, as the caller says: without their documents.
     #[must_use]
-    pub fn authorization(&self) -> Option<&Authorization> {
-        self.asked()?.authorization.as_ref()
+    pub fn authorizations(&self) -> &[Authorization] {
+        self.asked().map_or(&[], |asked| &asked.authorizations)
     }
 
     /// Returns the id of the ring that was asked.

@@ -48,8 +48,8 @@ struct Json<'e> {
     actor: Option<&'e str>,
     #[serde(rename = "waxseal.request.id", skip_serializing_if = "Option::is_none")]
     request_id: Option<&'e str>,
-    #[serde(rename = "waxseal.authorization", skip_serializing_if = "Option::is_none")]
-    authorization: Option<Authorization<'e>>,
+    #[serde(rename = "waxseal.authorizations", skip_serializing_if = "Vec::is_empty")]
+    authorizations: Vec<Authorization<'e>>,
     #[serde(rename = "waxseal.ring.id", skip_serializing_if = "Option::is_none")]
     ring: Option<&'e str>,
     #[serde(rename = "waxseal.ring.revision", skip_serializing_if = "Option::is_none")]
@@ -87,6 +87,8 @@ struct Kek<'e> {
 struct Authorization<'e> {
     ticket: &'e str,
     approver: &'e str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subject: &'e str,
 }
 
 impl<'e> Kek<'e> {
@@ -146,10 +148,15 @@ impl Event {
             profile: self.profile(),
             actor: self.actor(),
             request_id: self.request_id(),
-            authorization: self.authorization().map(|given| Authorization {
-                ticket: &given.ticket,
-                approver: &given.approver,
-            }),
+            authorizations: self
+                .authorizations()
+                .iter()
+                .map(|given| Authorization {
+                    ticket: &given.ticket,
+                    approver: &given.approver,
+                    subject: &given.subject,
+                })
+                .collect(),
             ring: self.ring(),
             revision: self.ring_revision(),
             duration: self.latency().map(micros),

@@ -1,6 +1,7 @@
 //! The trait of backends: one [`KeyManager`] is one KEK (with the versions that it opens), wherever the KEK is kept.
 
 mod admin;
+mod authorization;
 mod budget;
 mod capabilities;
 pub(crate) mod failure;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use admin::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
+pub use authorization::Authorization;
 pub use budget::CallBudget;
 pub use capabilities::{Binds, Capabilities, Versions};
 pub use recognition::Recognition;
-pub use request::{Authorization, Purpose, Request};
+pub use request::{Purpose, Request};
 pub use rules::RewrapRules;
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};

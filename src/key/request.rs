@@ -4,6 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::authorization::Authorization;
 use super::budget::CallBudget;
 use super::rules::RewrapRules;
 use crate::runtime::Monotonic;
@@ -26,27 +27,6 @@ pub enum Purpose {
     Rewrap,
     /// To find out whether a key works; no data depends on it.
     Probe,
-}
-
-/// Who allowed an operation that is otherwise forbidden, and where that is written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Authorization {
-    /// The ticket or incident.
-    pub ticket: String,
-    /// Who approved.
-    pub approver: String,
-}
-
-impl Authorization {
-    /// Makes an authorization from a ticket and the name of its approver.
-    #[must_use]
-    pub fn new(ticket: impl Into<String>, approver: impl Into<String>) -> Self {
-        Self {
-            ticket: ticket.into(),
-            approver: approver.into(),
-        }
-    }
 }
 
 /// One request to a key manager: the context, who asks, what for, and until when.
@@ -72,7 +52,7 @@ pub struct Request<'a> {
     actor: Option<&'a str>,
     request_id: Option<&'a str>,
     deadline: Option<Monotonic>,
-    authorization: Option<&'a Authorization>,
+    authorizations: &'a [Authorization],
     message_len: Option<u64>,
     stores_context: bool,
     is_for_keeping: bool,
@@ -92,7 +72,7 @@ impl<'a> Request<'a> {
             actor: None,
             request_id: None,
             deadline: None,
-            authorization: None,
+            authorizations: &[],
             message_len: None,
             stores_context: false,
             is_for_keeping: false,
@@ -136,10 +116,11 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Sets who allowed an operation that is otherwise forbidden.
+    /// Sets who allowed operations that are otherwise forbidden. A key ring takes the approvals of a re-wrap from
+    /// here.
     #[must_use]
-    pub fn with_authorization(mut self, authorization: &'a Authorization) -> Self {
-        self.authorization = Some(authorization);
+    pub fn with_authorizations(mut self, authorizations: &'a [Authorization]) -> Self {
+        self.authorizations = authorizations;
         self
     }
 
@@ -230,10 +211,10 @@ impl<'a> Request<'a> {
         self.deadline
     }
 
-    /// Returns who allowed an operation that is otherwise forbidden.
+    /// Returns who allowed operations that are otherwise forbidden.
     #[must_use]
-    pub fn authorization(&self) -> Option<&'a Authorization> {
-        self.authorization
+    pub fn authorizations(&self) -> &'a [Authorization] {
+        self.authorizations
     }
 
     /// Returns the length in bytes of the plaintext that is about to be sealed, or `None` if it is not known.
@@ -322,7 +303,7 @@ impl fmt::Debug for Request<'_> {
             .field("actor", &self.actor)
             .field("request_id", &self.request_id)
             .field("deadline", &self.deadline)
-            .field("authorization", &self.authorization)
+            .field("authorizations", &self.authorizations)
             .field("stores_context", &self.stores_context)
             .finish_non_exhaustive()
     }

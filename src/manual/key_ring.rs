@@ -119,14 +119,19 @@
 //! does not reach the inventory goes on for `max_stale_open` at most. Which version of a KEK an envelope names is a claim, so data keys under
 //! other versions end, too; the next call fetches a new one.
 //!
-//! *What was sealed.* An envelope that needs the key is `KeyRevoked` from then on. One that has another good wrap opens, unless its profile says
-//! `refuse-exposed`. A re-wrap does not take anything out of a revoked key: that takes a signed approval, which this version does not accept yet. So if
-//! you have the originals, seal them anew.
+//! *What was sealed.* An envelope that needs the key is `KeyRevoked` from then on. One that has another good wrap opens, and counts as exposed
+//! ([`Status::exposed_opens`](crate::ring::Status::exposed_opens), [`DekLease::exposed_by`](crate::source::DekLease::exposed_by)), unless its profile says
+//! `refuse-exposed`. To have the rest back, see [below](#break-glass).
 //!
 //! *What is sealed.* A successor takes the place of a key that was active: the pending key of its scope and slot, a canary or a staged one as well, or else a
 //! new one, which waits for no reader. Until that one is active, sealing returns `NoKeyForScope`. If the backend fails or the
 //! command is killed, `waxseal keys tick` goes on with it; so do the same command once more, and `waxseal keys rotate ID`. With `--no-successor` nothing
 //! takes its place by itself.
+//!
+//! *A gate.* `--gate COMMAND` tries the successor before it becomes active: a program that seals and opens with it, for example, or asks a monitor. The revoked key is out of use whatever the
+//! gate says; only the successor waits. If the gate refuses, does not end within `--gate-timeout`, or dies, the successor stays pending, nobody promotes it by
+//! itself, and the message says how to go on: mend what the gate found and run the same command again, or `waxseal keys promote ID` without a gate. The library has
+//! [`Gate`](crate::ring::Gate), and `keys rotate`, `promote` and `tick` take a gate, too.
 //!
 //! *The backend.* Nothing is disabled there unless you say `--disable-at-backend`, since nothing can be re-wrapped out of a disabled KEK. If the backend does
 //! not do it, the key is revoked all the same; the same command tries it once more. The command names other keys of the ring that are the
@@ -140,6 +145,35 @@
 //! A leaked key opens what was copied before, whatever the ring says: what was under it is to be counted as known.
 //!
 //! Script: `docs/runbooks/ring-revoke`.
+//!
+//! ## Break-glass
+//!
+//! What is under a revoked key alone opens no more. If it is needed, somebody who is neither the administrator nor the job that runs approves that a re-wrap uses the key once more:
+//!
+//! ```text
+//! waxseal ring approver-key carol.key                           # once, on the approver's machine
+//! waxseal ring set --approver ed25519:…                         # once, where the authority is
+//! waxseal ring approve --key ID --ticket INC-7 --expires PT8H --signer carol.key -o approval.json
+//! waxseal rewrap --ring ring.toml --approval approval.json --context tenant=acme report.wax -o report.wax
+//! ```
+//!
+//! An [approval](crate::ring::Approval) is one signed line of JSON, and holds no secret: for one key of one ring, with a ticket, and good until a time, at most for a week. It
+//! allows a re-wrap and nothing else; what is under the key still does not open, and opens after the re-wrap, under the keys that wrap now. In a program,
+//! `sealer.authorized_by([approval.authorization()])` gives a sealer whose re-wraps may use it, a [`Rewrapper`](crate::sealer::Rewrapper) included.
+//!
+//! *What is checked.* At each use the ring verifies the signature, that the settings list the signer now, that the approval is for this ring and this very key, that the key has not
+//! moved to another state since it was issued, and that it is not over. By the clock of the inventory and that of the machine, whichever is later; if they differ by more than
+//! `clock_tolerance`, or the ring was last changed at a time that has not come yet, the error is `ClocksDisagree`. If the clock that it was issued by was corrected since
+//! (`ring clock --correct`), its life counts from the correction. Each reason has its own [`ApprovalFault`](crate::ErrorKind::ApprovalRefused), and the key is not
+//! asked. For a branch key, the approval names it, or the key that it is wrapped under. A key that is destroyed has no approval.
+//!
+//! *What was used.* [`NewWraps::authorizations`](crate::sealer::NewWraps::authorizations) has the ticket, the approver, the key and the document of each approval that was used, and so does
+//! [`Rewrapped`](crate::source::Rewrapped) for a layer that audits. A `tracing` warning is written each time that a key was used under one. The command
+//! says it, too.
+//!
+//! *Afterwards.* `waxseal ring set --remove-approver` ends what an approver has approved. Approvals do not have to be deleted: they end.
+//!
+//! Script: `docs/runbooks/ring-break-glass`.
 //!
 //! # Retirement
 //!

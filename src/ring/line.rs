@@ -42,7 +42,7 @@ impl Line {
         signer: &Authority,
     ) -> Result<Self> {
         let text = serde_json::to_vec(body)
-            .map_err(|error| Error::argument(format!("a receipt cannot be written: {error}")))?;
+            .map_err(|error| Error::argument(format!("a document cannot be written: {error}")))?;
         let signed = signer.sign(ring, of.kind, digest_of(&text))?;
         let mut bytes = text;
         bytes.pop(); // the brace at the end
@@ -97,6 +97,11 @@ impl Line {
     /// Returns the one of these keys that it says it is signed by.
     pub(crate) fn signer(&self, keys: impl IntoIterator<Item = AuthorityKey>) -> Option<AuthorityKey> {
         keys.into_iter().find(|key| *key.as_bytes() == self.signed.signer)
+    }
+
+    /// Returns the key that it says it is signed by. An error if that is none.
+    pub(crate) fn named_signer(&self) -> Result<AuthorityKey> {
+        AuthorityKey::from_bytes(self.signed.signer)
     }
 
     /// Refuses what this key has not signed for this ring.

@@ -1,5 +1,6 @@
 //! The key ring: all keys of one deployment, their states, and the evidence for each move.
 
+mod approval;
 mod authority;
 mod backends;
 mod branch;
@@ -27,6 +28,7 @@ mod tree;
 mod upkeep;
 mod view;
 
+pub use approval::{Approval, Expires, MAX_APPROVAL, MAX_APPROVAL_AGE, NewApproval};
 pub use authority::{Authority, AuthorityKey};
 pub use backends::{Backends, UriBackends};
 pub use check::{Check, Finding};
@@ -42,9 +44,9 @@ pub use record::{
 };
 pub use rotation::{
     Action, Affected, AffectedScope, BranchRewrap, BranchesRewrapped, Done, Due, Event, Evidence,
-    EvidenceSource, Grounds, Hook, KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan, Preset, Refused,
-    Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding, Simulated,
-    SimulatedCount, SimulatedMove, Simulation, TakenOver, Target, Tick, Unfinished, Verdict,
+    EvidenceSource, Gate, Grounds, Hook, KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan, Preset,
+    Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding, Simulated,
+    SimulatedCount, SimulatedMove, Simulation, Successor, TakenOver, Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::envelope::{Envelope, Header, HeaderBuf};
 use crate::in_place;
-use crate::key::{KeyManager, RewrapRules};
+use crate::key::{Authorization, KeyManager, RewrapRules};
 use crate::message::{OpenReader, RangePlan, RangeReader, SealWriter};
 use crate::runtime::blocking::block_on;
 use crate::sealer::{DataKey, NewWraps, Opener, RewrapCounts, rewound};
@@ -50,6 +50,12 @@ impl Sealer {
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
         Self(self.0.acting_as(actor))
+    }
+
+    /// See [`Sealer::authorized_by`](crate::Sealer::authorized_by).
+    #[must_use]
+    pub fn authorized_by(&self, authorizations: impl IntoIterator<Item = Authorization>) -> Self {
+        Self(self.0.authorized_by(authorizations))
     }
 
     /// See [`Sealer::with_request_id`](crate::Sealer::with_request_id).

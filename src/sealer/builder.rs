@@ -8,7 +8,7 @@ use super::{Sealer, Settings};
 #[cfg(feature = "audit")]
 use crate::audit::{Audited, Auditor};
 use crate::envelope::ChunkSize;
-use crate::key::{KeyManager, RewrapRules};
+use crate::key::{Authorization, KeyManager, RewrapRules};
 use crate::message::Sealing;
 use crate::message::parallel::Parallel;
 #[cfg(feature = "ring")]
@@ -34,6 +34,7 @@ impl Default for Settings {
             actor: None,
             request_id: None,
             rules: RewrapRules::new(),
+            authorizations: Arc::default(),
             parallel: None,
         }
     }
@@ -155,6 +156,12 @@ impl Builder {
     /// leaves neither fewer wraps nor a weaker class.
     pub fn rewrap_rules(mut self, rules: RewrapRules<'static>) -> Self {
         self.settings.rules = rules;
+        self
+    }
+
+    /// Sets who allows re-wraps that are otherwise forbidden, see [`Sealer::authorized_by`].
+    pub fn authorized_by(mut self, authorizations: impl IntoIterator<Item = Authorization>) -> Self {
+        self.settings.authorizations = authorizations.into_iter().collect();
         self
     }
 

@@ -27,7 +27,7 @@ pub use rewrapper::{RewrapCounts, Rewrapper};
 
 use crate::backend::kek_uri::open_from_environment;
 use crate::envelope::{Envelope, Header, WrapSection};
-use crate::key::{KeyManager, Purpose, Request, RewrapRules};
+use crate::key::{Authorization, KeyManager, Purpose, Request, RewrapRules};
 use crate::message::parallel::Parallel;
 use crate::message::{InContext, Layout, Sealing, Session};
 use crate::runtime::{ProcessEnvironment, Runtime, with_timeout};
@@ -85,6 +85,7 @@ struct Settings {
     actor: Option<Arc<str>>,
     request_id: Option<Arc<str>>,
     rules: RewrapRules<'static>,
+    authorizations: Arc<[Authorization]>,
     parallel: Option<Parallel>,
 }
 
@@ -189,6 +190,15 @@ impl Sealer {
     pub fn with_rewrap_rules(&self, rules: RewrapRules<'static>) -> Self {
         let mut sealer = self.clone();
         sealer.settings.rules = rules;
+        sealer
+    }
+
+    /// Returns the same sealer with these authorizations for each [`rewrap`](Self::rewrap), in the place of those that it had. They serve
+    /// no other operation. A key ring re-wraps from a key that was revoked or retired only under a signed approval.
+    #[must_use]
+    pub fn authorized_by(&self, authorizations: impl IntoIterator<Item = Authorization>) -> Self {
+        let mut sealer = self.clone();
+        sealer.settings.authorizations = authorizations.into_iter().collect();
         sealer
     }
 
@@ -407,7 +417,9 @@ impl Sealer {
             request = request.with_profile(profile);
         }
         if purpose == Purpose::Rewrap {
-            request = request.with_rewrap_rules(self.settings.rules);
+            request = request
+                .with_rewrap_rules(self.settings.rules)
+                .with_authorizations(&self.settings.authorizations);
         }
         if let Some(actor) = self.settings.actor.as_deref() {
             request = request.with_actor(actor);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::envelope::{Header, Wraps};
+use crate::key::Authorization;
 use crate::source::{Rewrapped, StanzaFate, Unmet};
 use crate::value::error::{Error, Result};
 
@@ -42,6 +43,7 @@ pub struct NewWraps {
     changed: bool,
     verified: bool,
     unmet: Vec<Unmet>,
+    authorizations: Vec<Authorization>,
 }
 
 impl NewWraps {
@@ -57,6 +59,7 @@ impl NewWraps {
             changed: rewrapped.is_changed(),
             verified: rewrapped.lease().is_some(),
             unmet: rewrapped.unmet().to_vec(),
+            authorizations: rewrapped.authorizations().to_vec(),
         })
     }
 
@@ -106,6 +109,13 @@ impl NewWraps {
     #[must_use]
     pub fn unmet(&self) -> &[Unmet] {
         &self.unmet
+    }
+
+    /// Returns the authorizations under which a key was used that is otherwise refused, such as the approval for a revoked key of a key
+    /// ring.
+    #[must_use]
+    pub fn authorizations(&self) -> &[Authorization] {
+        &self.authorizations
     }
 
     /// Returns the wraps.

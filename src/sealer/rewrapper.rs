@@ -93,6 +93,9 @@ pub struct RewrapCounts {
     pub dropped: u64,
     /// Values whose wraps still miss a requirement of the profile, because the rules allow it.
     pub short: u64,
+    /// Values among those rewrapped or reused for which a key was used that is otherwise refused, under an
+    /// [authorization](NewWraps::authorizations).
+    pub authorized: u64,
 }
 
 impl Rewrapper {
@@ -134,6 +137,7 @@ impl Rewrapper {
                 self.counts.kept += with_fate(Fate::Kept);
                 self.counts.dropped += with_fate(Fate::Dropped);
                 self.counts.unverified += u64::from(!new.is_verified());
+                self.counts.authorized += u64::from(!new.authorizations().is_empty());
             }
         }
         result.map_err(|error| error.with_operation(Operation::Rewrap))

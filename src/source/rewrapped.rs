@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Unmet;
 use super::lease::DekLease;
 use crate::envelope::{KekRef, WrapAlgorithm, WrapSection, WrapSet, WrappedDek};
-use crate::key::RewrapRules;
+use crate::key::{Authorization, RewrapRules};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// What became of one stanza of the old wrap section.
@@ -56,6 +56,7 @@ pub struct Rewrapped {
     stanzas: Vec<StanzaFate>,
     lease: Option<Arc<DekLease>>,
     unmet: Vec<Unmet>,
+    authorizations: Vec<Authorization>,
 }
 
 impl Rewrapped {
@@ -95,6 +96,7 @@ impl Rewrapped {
             stanzas,
             lease: None,
             unmet: Vec::new(),
+            authorizations: Vec::new(),
         })
     }
 
@@ -137,6 +139,20 @@ impl Rewrapped {
     pub fn with_unmet(mut self, unmet: Vec<Unmet>) -> Self {
         self.unmet = unmet;
         self
+    }
+
+    /// Sets the authorizations under which a key was used that is otherwise refused.
+    #[must_use]
+    pub fn with_authorizations(mut self, authorizations: Vec<Authorization>) -> Self {
+        self.authorizations = authorizations;
+        self
+    }
+
+    /// Returns the authorizations under which a key was used that is otherwise refused, such as the approval for a revoked key of a key
+    /// ring. An audit of re-wraps finds the ticket, the approver, the key and the signed document here.
+    #[must_use]
+    pub fn authorizations(&self) -> &[Authorization] {
+        &self.authorizations
     }
 
     /// Returns what the profile demands and the new wraps do not have. Empty if there is no profile, or all of it is met.

@@ -1,4 +1,7 @@
 //! Three processes open as fast as they can while keys are revoked: until when they release something under a key.
+//!
+//! One has no async runtime, one is in a runtime of one thread, and one in a runtime whose workers all stand still. In every other round the
+//! key is a branch key, and the key that it is wrapped under is revoked.
 #![allow(
     unsafe_code,
     reason = "the standard library does not say what its monotonic clock reads"
@@ -18,10 +21,10 @@ use async_trait::async_trait;
 use pollster::block_on;
 use waxseal::envelope::ChunkSize;
 use waxseal::ring::{
-    Authority, Hook, KeyRecord, KeyRing, KeySource, Move, NewKey, Reader, RecordId, Revocation, RingAdmin,
-    Settings, State, Trust,
+    Authority, Hook, KeyRecord, KeyRing, KeySource, Move, NewKey, Provisioning, Reader, RecordId, Revocation,
+    RingAdmin, Scope, Settings, Slot, State, Trust,
 };
-use waxseal::{Aad, EncryptionContext, Envelope, Error, ErrorKind, Result, Sealer};
+use waxseal::{Aad, EncryptionContext, Envelope, Error, ErrorKind, Result, Sealer, blocking};
 
 use crate::places::{Store, backends};
 
@@ -31,11 +34,14 @@ const PROCESSES: usize = 3;
 const ROUNDS: usize = 20;
 /// How a value is opened: by the sealer and its cache, by a handle of the envelope, by a data key, and chunk by chunk.
 const WAYS: usize = 4;
-/// The promise is a second. A machine that does much else is later.
-const AT_MOST: Duration = Duration::from_secs(5);
+/// The promise, which is demanded with `WAXSEAL_TEST_STRICT`: `.ci/nightly` sets it. A machine that does much else is later.
+const AT_MOST: Duration = Duration::from_secs(1);
+const RELAXED: Duration = Duration::from_secs(5);
 /// Only to fail instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(90);
 const STALE: Duration = Duration::from_secs(3);
+/// The scope of the keys that branch keys are wrapped under.
+const PARENTS: &str = "parents";
 
 pub(crate) fn on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
@@ -67,7 +73,8 @@ pub(crate) fn without_the_database() {
     let last = bench.last_release(&mut readers, "InventoryStale LeaseExpired");
     let longest = last.saturating_sub(asked);
     println!("without the database: {longest:?} after the revocation, and {STALE:?} are allowed");
-    assert!(longest < STALE + AT_MOST, "{longest:?}");
+    let spare = if is_strict() { Duration::ZERO } else { RELAXED };
+    assert!(longest <= STALE + spare, "{longest:?}");
 }
 
 struct Bench {
@@ -81,15 +88,18 @@ struct Bench {
 impl Bench {
     fn new(store: &Store, folder: &Path, edit: impl FnOnce(&mut Settings) + Send) -> Self {
         let inventory = store.create();
-        let authority = Authority::generate().unwrap();
+        let (authority, provisioner) = (Authority::generate().unwrap(), Authority::generate().unwrap());
         let trust = block_on(RingAdmin::init(&*inventory, &authority, "alice", |settings| {
             settings.scope_template = "tenant/{tenant}".parse().unwrap();
+            let parents = PARENTS.parse().unwrap();
+            settings.provision = Some(Provisioning::on_first_use(parents, vec![provisioner.public()]));
             edit(settings);
         }))
         .unwrap();
         let known = (trust.ring(), authority.public().to_string());
         let again = || Trust::new(trust.ring(), authority.public());
-        let ring = block_on(KeyRing::builder(again(), store.open(), backends()).open()).unwrap();
+        let ring = KeyRing::builder(again(), store.open(), backends()).provisioner(provisioner);
+        let ring = block_on(ring.open()).unwrap();
         let reader = Reader::new(again(), inventory);
         let sealer = ring
             .sealer()
@@ -122,15 +132,37 @@ impl Bench {
         (0..PROCESSES).map(start).collect()
     }
 
-    /// Makes a key and what is under it, and lets all processes open that.
-    fn warm(&self, readers: &mut [Process], round: usize) -> RecordId {
+    /// A new key of a scope.
+    fn create(&self, scope: &str) -> RecordId {
         let place = KeySource::MadeBeside(format!("file:{}/x", self.folder.display()));
-        let new = NewKey::new(format!("tenant/{round}").parse().unwrap(), place);
+        let new = NewKey::new(scope.parse().unwrap(), place);
         let key = block_on(self.admin.create(&new)).unwrap();
         assert_eq!(key.to, State::Active);
+        key.key
+    }
+
+    /// The key that new branch keys are wrapped under.
+    fn parent(&self) -> RecordId {
+        let scope: Scope = PARENTS.parse().unwrap();
+        let view = block_on(self.admin.reader().scopes(std::slice::from_ref(&scope))).unwrap();
+        match view.active(&scope, &Slot::default()) {
+            Some(active) => active.id,
+            None => self.create(PARENTS),
+        }
+    }
+
+    /// Makes a key and what is under it, and lets all processes open that. Returns the key that leaks.
+    fn warm(&self, readers: &mut [Process], round: usize) -> RecordId {
+        let key = match is_branched(round) {
+            // The first that is sealed makes it.
+            true => self.parent(),
+            false => self.create(&format!("tenant/{round}")),
+        };
         let context = context(round);
         for (name, size) in [("value", 100), ("stream", 4 << 20)] {
             let sealed = block_on(self.sealer.seal(&vec![7; size], &context)).unwrap();
+            let provider = provider(&sealed);
+            assert_eq!(provider == "branch", is_branched(round), "{provider}");
             fs::write(self.folder.join(format!("{name}-{round}")), sealed).unwrap();
         }
         for reader in readers.iter_mut() {
@@ -139,7 +171,7 @@ impl Bench {
         for reader in readers.iter() {
             assert_eq!(reader.line(), "warm");
         }
-        key.key
+        key
     }
 
     /// Returns the times before it was asked for and after the commit.
@@ -178,19 +210,20 @@ impl Bench {
             let last = self.last_release(&mut readers, "KeyRevoked");
             since_asked.push(last.saturating_sub(asked));
             since_commit.push(last.saturating_sub(committed));
-            for reader in &readers {
+            for reader in readers.iter().filter(|_| !is_branched(round)) {
                 assert_eq!(reader.line(), "sealed under another");
             }
         }
         since_asked.sort();
         since_commit.sort();
-        let last = since_asked[ROUNDS - 1];
+        let last = since_commit[ROUNDS - 1];
         println!(
-            "the last release of {ROUNDS}: {:?} after the commit (half of them {:?}), {last:?} after it was asked for",
-            since_commit[ROUNDS - 1],
-            since_commit[ROUNDS / 2]
+            "the last release of {ROUNDS}: {last:?} after the commit (half of them {:?}), {:?} after it was asked for",
+            since_commit[ROUNDS / 2],
+            since_asked[ROUNDS - 1],
         );
-        assert!(last < AT_MOST, "{since_asked:?}");
+        let at_most = if is_strict() { AT_MOST } else { RELAXED };
+        assert!(last <= at_most, "{since_commit:?}");
     }
 }
 
@@ -256,18 +289,70 @@ pub(crate) fn read() -> ExitCode {
     };
     let trust = Trust::new(ring.parse().unwrap(), authority.parse().unwrap());
     let store = Store::of_text(store);
+    let around = match number {
+        "0" => Around::Nothing,
+        "1" => Around::OneThread,
+        _ => Around::Workers(stands_still()),
+    };
+    let _entered = match &around {
+        Around::Workers(runtime) => Some(runtime.enter()),
+        _ => None,
+    };
     let ring = block_on(KeyRing::builder(trust, store.open(), backends()).open()).unwrap();
     let sealer = ring.sealer().build().unwrap();
     for order in std::io::stdin().lines() {
         let round = order.unwrap().parse().unwrap();
-        // In one of the processes a runtime is there, and never comes to do anything else.
-        open_all(&sealer, Path::new(folder), round, number == "1");
-        seals_again(&sealer, round);
+        open_all(&sealer, Path::new(folder), round, &around);
+        if !is_branched(round) {
+            seals_again(&sealer, round);
+        }
     }
-    ExitCode::SUCCESS
+    // Its workers never end.
+    std::process::exit(0)
 }
 
-fn open_all(sealer: &Sealer, folder: &Path, round: usize, is_in_runtime: bool) {
+/// What async runtime a process has.
+enum Around {
+    Nothing,
+    /// One that never comes to do anything else.
+    OneThread,
+    /// One whose workers all stand still.
+    Workers(tokio::runtime::Runtime),
+}
+
+/// A runtime that runs nothing that is spawned on it.
+fn stands_still() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+    let (send, begun) = channel();
+    for _ in 0..2 {
+        let send = send.clone();
+        runtime.spawn(async move {
+            send.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+    }
+    (0..2).for_each(|_| begun.recv_timeout(PATIENCE).unwrap());
+    runtime
+}
+
+fn is_strict() -> bool {
+    std::env::var_os("WAXSEAL_TEST_STRICT").is_some()
+}
+
+fn is_branched(round: usize) -> bool {
+    round % 2 == 1
+}
+
+fn provider(sealed: &[u8]) -> String {
+    let envelope = Envelope::parse(sealed).unwrap();
+    let section = envelope.header().wrap_section().unwrap();
+    section.stanzas().next().unwrap().provider.to_owned()
+}
+
+fn open_all(sealer: &Sealer, folder: &Path, round: usize, around: &Around) {
     let content = |name: &str| fs::read(folder.join(format!("{name}-{round}"))).unwrap();
     let (value, stream, context) = (content("value"), content("stream"), context(round));
     let opener = |sealed: &[u8]| {
@@ -283,12 +368,17 @@ fn open_all(sealer: &Sealer, folder: &Path, round: usize, is_in_runtime: bool) {
                 let mut seen = Seen::new("open", &warm, 100);
                 while seen.goes_on(done(sealer.open(&value, &context).await)) {}
             };
-            match is_in_runtime {
-                false => block_on(work),
-                true => {
+            match around {
+                Around::Nothing => {
+                    let sealer = blocking::Sealer::from(sealer.clone());
+                    let mut seen = Seen::new("open", &warm, 100);
+                    while seen.goes_on(done(sealer.open(&value, &context))) {}
+                }
+                Around::OneThread => {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                     runtime.unwrap().block_on(work);
                 }
+                Around::Workers(runtime) => runtime.block_on(work),
             }
         });
         scope.spawn(|| {

@@ -191,6 +191,11 @@ pub(crate) struct Rewrap {
     #[cfg(feature = "ring")]
     #[arg(long)]
     pub(crate) fall_short: bool,
+    /// An approval, which `waxseal ring approve` made, to use a key of the ring that is revoked or retired; may be
+    /// repeated.
+    #[cfg(feature = "ring")]
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) approval: Vec<PathBuf>,
     /// A key to wrap with. Given again: each wraps, and any of them opens.
     #[arg(long, value_name = "URI", action = ArgAction::Append)]
     pub(crate) to: Vec<String>,

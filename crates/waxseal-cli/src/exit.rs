@@ -89,6 +89,7 @@ impl Exit {
             | ErrorKind::Unsupported { .. } => Self::NoEnvelope,
             ErrorKind::PolicyRefused
             | ErrorKind::ProfileRefused { .. }
+            | ErrorKind::ApprovalRefused { .. }
             | ErrorKind::LifecycleRefused
             | ErrorKind::WouldWeaken { .. } => Self::Refused,
             ErrorKind::Io | ErrorKind::Store | ErrorKind::Audit => Self::Io,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use waxseal::blocking::Sealer;
 use waxseal::envelope::{HeaderBuf, KekRef, Wraps};
-use waxseal::key::RewrapRules;
+use waxseal::key::{Authorization, RewrapRules};
 use waxseal::source::{Fate, Unmet};
 use waxseal::{EncryptionContext, ErrorKind, envelope::Header, in_place, sealer::NewWraps};
 
@@ -17,6 +17,8 @@ use crate::failure::{Failure, Result, printable};
 use crate::kek::{self, Keks, Role};
 use crate::progress::Progress;
 use crate::stream::{Access, Input, Name, Output, Replace, changed, path_of};
+#[cfg(feature = "ring")]
+use crate::stream::{Place, Source};
 use crate::{binding, report, seal, warnings};
 
 /// Makes new wraps, and copies the body behind them.
@@ -37,12 +39,27 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
             "--to does not go with a ring: its active keys wrap; to leave a ring, name its keys with --kek",
         ));
     }
+    #[cfg(feature = "ring")]
+    if !matches!(keks, Keks::Ring(..)) && !options.approval.is_empty() {
+        return Err(Failure::usage(
+            "--approval is about a key of a ring: name the ring with --ring",
+        ));
+    }
+    #[cfg(feature = "ring")]
+    let approvals = crate::ring::approvals(&options.approval)?;
     keks.check(&options.wraps)?;
     let given = binding::context(&options.context)?;
     let builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
     let builder = kek::within(builder, &options.calls)?;
     let target = target(options)?;
     let mut keys = kek::sources(&keks, &[("--to", &to)])?;
+    #[cfg(feature = "ring")]
+    keys.extend(
+        options
+            .approval
+            .iter()
+            .map(|path| Source::new("an approval", Place::of(path))),
+    );
     seal::check_streams(&mut keys, None, options.streams.input.as_ref())?;
 
     let in_place = if options.in_place { path_of(target) } else { None };
@@ -101,6 +118,8 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     let builder = audit.around(builder);
     let sealer = Sealer::from(builder.build()?);
     let sealer = options.acting(sealer, &keks)?;
+    #[cfg(feature = "ring")]
+    let sealer = sealer.authorized_by(approvals);
     let new = sealer.rewrap(read.as_bytes(), &context)?;
     // What was reserved for later is kept, and the length with it, if that fits.
     let reserved = header.wrap_section()?.padding() > 0 && options.wraps.padding.is_none();
@@ -198,6 +217,7 @@ fn report(options: &Rewrap, new: &NewWraps, output: &str, is_in_place: bool, is_
                 "wrapped_under": made,
                 "old_wraps": old,
                 "unmet": new.unmet().iter().map(unmet_json).collect::<Vec<_>>(),
+                "approvals": new.authorizations().iter().map(approval_json).collect::<Vec<_>>(),
             }),
             is_stream,
         );
@@ -210,6 +230,12 @@ fn report(options: &Rewrap, new: &NewWraps, output: &str, is_in_place: bool, is_
     }
     for stanza in new.stanzas() {
         tell(&format!("{} {}", fate(stanza.fate), stanza.kek));
+    }
+    for used in new.authorizations() {
+        tell(&format!(
+            "used the key {} under the approval of ticket {} by {}",
+            used.subject, used.ticket, used.approver
+        ));
     }
     for unmet in new.unmet() {
         tell(&format!("still misses {unmet}"));
@@ -229,6 +255,11 @@ fn fate(fate: Fate) -> &'static str {
         Fate::Dropped => "dropped",
         _ => "changed",
     }
+}
+
+/// The approval under which a key was used.
+fn approval_json(used: &Authorization) -> Value {
+    json!({ "key": used.subject, "ticket": used.ticket, "approver": used.approver })
 }
 
 /// What is demanded and is not there.

@@ -1,4 +1,4 @@
-//! What must not stay behind when a signal ends the process: a file that is half written, a terminal without echo.
+//! What must not stay behind when a signal ends the process: a file that is half written, a terminal without echo, a program that was started.
 //!
 //! A signal that has its default action ends the process as ever, after that was put right: a shell sees 130 after an
 //! interrupt and 143 after `SIGTERM`. One that was ignored when the process began (`nohup`, a job in the background) stays
@@ -32,6 +32,33 @@ pub(crate) fn keep(path: &Path) {
     let _ = path;
 }
 
+/// Kills this process, which is the first of a group of its own, with the group if a signal ends the tool from now on.
+#[cfg(feature = "ring")]
+pub(crate) fn kill_at_end(process: u32) {
+    #[cfg(unix)]
+    unix::watch(|state| state.groups.push(process));
+    #[cfg(not(unix))]
+    let _ = process;
+}
+
+/// Leaves the group alone from now on.
+#[cfg(feature = "ring")]
+pub(crate) fn is_over(process: u32) {
+    #[cfg(unix)]
+    unix::is_over(process);
+    #[cfg(not(unix))]
+    let _ = process;
+}
+
+/// Kills a group by its first process.
+#[cfg(feature = "ring")]
+pub(crate) fn kill_group(process: u32) {
+    #[cfg(unix)]
+    unix::kill_group(process);
+    #[cfg(not(unix))]
+    let _ = process;
+}
+
 /// Runs something that no signal comes into the middle of: it waits until this is done.
 pub(crate) fn undisturbed<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     #[cfg(unix)]
@@ -48,6 +75,7 @@ mod unix {
     use std::sync::atomic::AtomicBool;
     use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
+    use rustix::process::{Pid, Signal, kill_process_group};
     use rustix::termios::{OptionalActions, Termios, tcsetattr};
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
@@ -57,6 +85,7 @@ mod unix {
     #[derive(Default)]
     pub(super) struct State {
         pub(super) remove: Vec<PathBuf>,
+        pub(super) groups: Vec<u32>,
         terminal: Option<(File, Termios)>,
     }
 
@@ -77,6 +106,20 @@ mod unix {
     pub(super) fn keep(path: &Path) {
         if let Some(state) = lock(&STATE).as_mut() {
             state.remove.retain(|other| other != path);
+        }
+    }
+
+    #[cfg(feature = "ring")]
+    pub(super) fn is_over(process: u32) {
+        if let Some(state) = lock(&STATE).as_mut() {
+            state.groups.retain(|other| *other != process);
+        }
+    }
+
+    pub(super) fn kill_group(process: u32) {
+        let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process_group(pid, Signal::KILL);
         }
     }
 
@@ -120,6 +163,7 @@ mod unix {
                 for path in state.remove {
                     let _ = fs::remove_file(path);
                 }
+                state.groups.into_iter().for_each(kill_group);
                 if let Some((terminal, settings)) = state.terminal {
                     let _ = tcsetattr(&terminal, OptionalActions::Now, &settings);
                 }

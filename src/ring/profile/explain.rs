@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Facts, Requirements};
 use crate::envelope::{AlgorithmClass, KekRef, WrapAlgorithm};
 use crate::key::Protection;
-use crate::ring::{KeyRecord, RecordId, Slot, State};
+use crate::ring::{KeyRecord, RecordId, RewrappedFrom, Slot, State};
 use crate::source::Unmet;
 
 /// One wrap of an envelope, what the ring knows of the key that the wrap names, and what that key lacks.
@@ -54,6 +54,12 @@ impl ExplainedWrap {
             protection: facts.protection,
             unmet: demands.unmet_by_opening(std::slice::from_ref(facts)),
         }
+    }
+
+    /// Returns whether a re-wrap may use the key: it may take an approval. `None` if the ring has no such key for this context.
+    #[must_use]
+    pub fn rewrapped_from(&self) -> Option<RewrappedFrom> {
+        self.state.map(|state| state.row().rewrapped_from)
     }
 
     /// Returns whether the key's state lets it unwrap.

@@ -198,6 +198,10 @@ pub struct KeyRecord {
     /// Whether it stays pending until somebody promotes it.
     #[serde(default)]
     pub staged: bool,
+    /// Whether a [`Gate`](crate::ring::Gate) was asked about it, while it is pending. Until one agrees, or somebody promotes it by hand,
+    /// nobody without a gate makes it active.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_gate: bool,
     /// Whether it has ever been allowed to wrap.
     pub has_wrapped: bool,
     /// The key that it follows.
@@ -281,6 +285,7 @@ impl KeyRecord {
             protection,
             canary: None,
             staged: false,
+            awaits_gate: false,
             has_wrapped: false,
             predecessor: None,
             successor: None,

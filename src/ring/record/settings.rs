@@ -104,6 +104,10 @@ pub struct Settings {
     /// Who may sign census receipts, beside the authority.
     #[serde(default)]
     pub census_keys: Vec<AuthorityKey>,
+    /// Who may sign [approvals](crate::ring::Approval) of the use of a revoked or retired key. None by default. None of them is an
+    /// authority or a census key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<AuthorityKey>,
     /// Which scope a context belongs to.
     #[serde(default)]
     pub scope_template: ScopeTemplate,
@@ -161,6 +165,7 @@ impl Settings {
             ring,
             authorities: vec![authority],
             census_keys: Vec::new(),
+            approvers: Vec::new(),
             scope_template: ScopeTemplate::default(),
             provision: None,
             otherwise: Vec::new(),
@@ -411,6 +416,22 @@ impl Settings {
                 "a ring has one authority, or two during a succession, and at most {MAX_LISTED} census keys"
             )));
         }
+        if self.approvers.len() > MAX_LISTED {
+            return Err(Error::argument(format!(
+                "a ring has at most {MAX_LISTED} approvers"
+            )));
+        }
+        let provisioners = self
+            .provision
+            .iter()
+            .flat_map(|provision| provision.keys.iter().copied());
+        let readers = self.readers.iter().filter_map(|reader| reader.key);
+        let mut others = self.may_sign_receipts().chain(provisioners).chain(readers);
+        if let Some(key) = others.find(|key| self.approvers.contains(key)) {
+            return Err(Error::argument(format!(
+                "{key} cannot be an approver: it signs something else for the ring, and an approval is somebody else's; make a key with `waxseal ring approver-key`"
+            )));
+        }
         Ok(())
     }
 
@@ -426,7 +447,7 @@ impl Settings {
         let readers = self.readers.iter().filter_map(|reader| reader.key.as_ref());
         if signers.chain(readers).any(|key| keys.contains(key)) {
             return Err(Error::argument(
-                "a provisioner has a key of its own, which no authority, census or reader has",
+                "a provisioner has a key of its own, which no authority, census, approver or reader has",
             ));
         }
         if !provision.closed && !self.otherwise.is_empty() {

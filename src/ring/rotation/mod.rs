@@ -20,6 +20,7 @@ mod create;
 mod destroy;
 mod evidence;
 mod export;
+mod gate;
 mod hooks;
 mod intents;
 mod moves;
@@ -50,6 +51,7 @@ use std::time::Duration;
 
 pub use create::{KeySource, NewKey};
 pub use evidence::{Evidence, EvidenceSource, Grounds};
+pub use gate::{Gate, Successor};
 pub use hooks::Hook;
 pub use moves::Moved;
 pub use orphans::Orphan;
@@ -77,6 +79,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 const LEASE: Duration = Duration::from_secs(120);
 /// How long a hook may take, unless it is set otherwise.
 const HOOK: Duration = Duration::from_secs(30);
+/// How long a gate may take, unless it is set otherwise.
+const GATE: Duration = Duration::from_secs(60);
 
 /// Makes and moves the keys of a ring: with the authority's private half, and credentials for the administration of KEKs. A program
 /// that seals and opens needs neither.
@@ -116,6 +120,8 @@ pub struct RingAdmin {
     actor: String,
     hooks: Vec<Arc<dyn Hook>>,
     hook_deadline: Duration,
+    gates: Vec<Arc<dyn Gate>>,
+    gate_deadline: Duration,
     lease: Duration,
     skipped: BTreeSet<String>,
 }
@@ -181,6 +187,8 @@ impl RingAdmin {
             actor: actor.to_owned(),
             hooks: Vec::new(),
             hook_deadline: HOOK,
+            gates: Vec::new(),
+            gate_deadline: GATE,
             lease: LEASE,
             skipped: BTreeSet::new(),
         }
@@ -208,6 +216,20 @@ impl RingAdmin {
     #[must_use]
     pub fn with_hook_deadline(mut self, deadline: Duration) -> Self {
         self.hook_deadline = deadline;
+        self
+    }
+
+    /// Asks this gate about each pending key before it becomes active, after hooks were asked, and after the gates that were added before.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gates.push(gate);
+        self
+    }
+
+    /// Sets how long each gate may take. 1 minute by default.
+    #[must_use]
+    pub fn with_gate_deadline(mut self, deadline: Duration) -> Self {
+        self.gate_deadline = deadline;
         self
     }
 

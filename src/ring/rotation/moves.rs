@@ -99,6 +99,7 @@ pub(super) fn moved(key: &KeyRecord, to: State, said: &Said) -> Result<KeyRecord
     next.state = to;
     next.canary = None;
     next.staged = false;
+    next.awaits_gate = false;
     next.next_rotation = None;
     next.retirement_due = None;
     next.destruction_due = None;

@@ -16,10 +16,11 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 impl RingAdmin {
     /// Promotes a pending key: it becomes active, and the active key of its scope and slot deprecated, in one change. Before that it
-    /// wraps and unwraps a probe, readers have reported that they can use it, and hooks agree.
+    /// wraps and unwraps a probe, readers have reported that they can use it, and hooks and [gates](super::Gate) agree. A gate that somebody
+    /// else has asked before is not waited for.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is not pending, readers have not reported, or a hook refuses; the kinds of the backend.
+    /// `LifecycleRefused` if it is not pending, readers have not reported, or a hook or gate refuses; the kinds of the backend.
     pub async fn promote(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (_, key) = self.find(id).await?;
         if key.state != State::Pending {
@@ -179,12 +180,12 @@ impl RingAdmin {
         Ok(done)
     }
 
-    /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked.
+    /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked but the gates.
     pub(super) async fn take_over_slot(&self, id: RecordId, reason: &str) -> Result<Moved> {
         self.activate(id, reason, false).await
     }
 
-    /// Probes a key, asks the hooks, and makes it active in the place of the one that is.
+    /// Probes a key, asks the hooks and the gates, and makes it active in the place of the one that is.
     async fn activate(&self, id: RecordId, reason: &str, asks: bool) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         self.probe_key(&key).await?;
@@ -196,6 +197,7 @@ impl RingAdmin {
             self.ask_before_promote(&key, before.map(|before| &**before))
                 .await?;
         }
+        self.ask_gates(&view, &key).await?;
         let expected = (key.state, before.map(|before| before.id));
         let scope = [key.scope.clone()];
         let (next, before) = self

@@ -88,7 +88,8 @@ impl RingAdmin {
     /// `KeyRevoked` from then on.
     ///
     /// If the key was active, a successor takes its place: the pending key of its scope and slot if there is one, and else a new one. It is
-    /// probed, but waits for no reader and no hook, since without it nothing can be sealed there: `NoKeyForScope` until then. That a successor
+    /// probed, but waits for no reader and no hook, since without it nothing can be sealed there: `NoKeyForScope` until then. Only a
+    /// [gate](super::Gate) can keep it, and it keeps the successor alone. That a successor
     /// is to come is recorded together with the revocation. So if this process dies at any point, or the backend fails, a
     /// [`tick`](Self::tick) goes on with it; the same revocation once more, or a [`rotate`](Self::rotate) of the key, does so at once.
     /// Without a successor, nothing takes the place of the key by itself: a pending key becomes a staged one.
@@ -172,6 +173,7 @@ impl RingAdmin {
         let is_next = |other: &&Arc<KeyRecord>| other.slot == key.slot && other.state == State::Pending;
         let waiting = view.keys(&key.scope).iter().filter(is_next);
         if let Some(next) = waiting.max_by_key(|next| (key.successor == Some(next.id), next.id)) {
+            self.check_gate(next)?;
             return self.take_over_slot(next.id, reason).await;
         }
         let mut begun = view.intents(&key.scope).iter();

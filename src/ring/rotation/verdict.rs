@@ -234,7 +234,9 @@ pub(super) fn due_in(
                     key.id,
                     Action::Promote,
                     key.created,
-                    reports.hindrance().filter(|_| !is_first),
+                    admin
+                        .gate_missing(key)
+                        .or_else(|| reports.hindrance().filter(|_| !is_first)),
                     None,
                 ));
             }
@@ -261,7 +263,13 @@ pub(super) fn due_in(
                     // What waits there takes its place, also if it was staged.
                     && !matches!(rotation_hindered(view, key), Hindered::Busy)
                 {
-                    due.push(of(key.id, Action::Rotate, since, None, None));
+                    due.push(of(
+                        key.id,
+                        Action::Rotate,
+                        since,
+                        admin.gate_missing_for(view, key),
+                        None,
+                    ));
                 }
             }
             State::Destroying => {

@@ -1,13 +1,16 @@
 //! Which keys are asked for a request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use super::approved::Approved;
 use super::core::Core;
-use super::key::Key;
-use super::keys::ScopeKeys;
+use super::key::{Key, Usage};
+use super::keys::{ScopeKeys, to_kek};
 use super::manager::{Closed, Named, RingKey};
 use crate::envelope::WrapSection;
-use crate::key::{Purpose, Request};
+use crate::key::Request;
 use crate::message::Pulse;
 use crate::ring::profile::Requirements;
 use crate::runtime::Monotonic;
@@ -49,12 +52,12 @@ impl Core {
         for kek in &keys.keks {
             let mut stanzas = wraps.stanzas().filter(|stanza| kek.may_have_wrapped(*stanza));
             let Some(first) = stanzas.next() else { continue };
-            let permitted = |version| kek.verdict(version, Purpose::Open);
+            let permitted = |version| kek.verdict(version, Usage::Open);
             let refused = permitted(first.kek_version)
                 .err()
                 .filter(|_| stanzas.all(|stanza| permitted(stanza.kek_version).is_err()));
             let refused = refused.or_else(|| demands.and_then(|demands| kek.refused_by(demands)));
-            any_of = match (refused, kek.opener(Purpose::Open)) {
+            any_of = match (refused, kek.opener(Usage::Open)) {
                 (None, Some(key)) => {
                     let (kek, key) = (Arc::clone(kek), Arc::clone(key));
                     any_of.open_with(match self.managers.at_hand(&key) {
@@ -63,7 +66,7 @@ impl Core {
                     })
                 }
                 (refused, _) => {
-                    let error = refused.unwrap_or_else(|| kek.refusal());
+                    let error = refused.unwrap_or_else(|| kek.refusal(Usage::Open));
                     any_of.open_with(Closed::new(Arc::clone(kek), error, None))
                 }
             };
@@ -77,37 +80,56 @@ impl Core {
         keys: &ScopeKeys,
         wraps: WrapSection<'_>,
         request: &Request<'_>,
+        approved: Option<&Arc<Approved>>,
     ) -> Result<AnyOf> {
         let mut any_of = self.any_of();
         let chosen = keys.to_wrap(request.context().digest())?;
         for key in &chosen {
-            any_of = any_of.wrap_with(self.ring_key(keys, key).await?);
+            any_of = any_of.wrap_with(self.ring_key(keys, key).await?.under(approved));
         }
         for kek in &keys.keks {
             let is_chosen = chosen.iter().any(|key| kek.is_of(key));
             if is_chosen || !wraps.stanzas().any(|stanza| kek.may_have_wrapped(stanza)) {
                 continue;
             }
-            let (kek, purpose) = (Arc::clone(kek), Purpose::Rewrap);
-            any_of = match kek.opener(purpose) {
-                Some(key) => match self.ring_key(keys, key).await {
-                    Ok(manager) => any_of.open_with(manager),
-                    Err(error) => any_of.open_with(Closed::new(kek, error, None)),
-                },
+            let (kek, usage) = (
+                Arc::clone(kek),
+                Usage::Rewrap(approved.map(|approved| &**approved)),
+            );
+            any_of = match kek.opener(usage) {
+                Some(key) => {
+                    let left = approved.map_or(Duration::MAX, |approved| approved.left(key));
+                    match self.managers.of_within(key, left).await {
+                        Ok(manager) => {
+                            let key = RingKey::open(Arc::clone(&kek), Arc::clone(key), manager);
+                            any_of.open_with(key.under(approved))
+                        }
+                        Err(error) => any_of.open_with(Closed::new(kek, error, None).under(approved)),
+                    }
+                }
                 // It is not asked to unwrap, and knows whether its ids are unique in the world.
                 None => {
-                    let error = kek.refusal();
+                    let error = kek.refusal(usage);
                     let manager = match kek.keys.last() {
                         // Its id is unique, and its parent need not be asked to know that.
                         Some(key) if key.branch.is_some() => Some(Named::of(key)),
                         Some(key) => self.managers.of(key).await.ok(),
                         None => None,
                     };
-                    any_of.open_with(Closed::new(kek, error, manager))
+                    any_of.open_with(Closed::new(kek, error, manager).under(approved))
                 }
             };
         }
         Ok(any_of)
+    }
+
+    /// Says of an envelope that has opened that it names keys that were revoked.
+    pub(super) fn note_exposed(&self, keys: &ScopeKeys, wraps: WrapSection<'_>, lease: &DekLease) {
+        let exposed = keys.exposed(wraps);
+        let Some(key) = exposed.first() else { return };
+        tracing::warn!(key = %key.id, scope = %key.scope, "an envelope was opened that names a revoked key");
+        self.exposed.fetch_add(1, Ordering::Relaxed);
+        lease.expose(exposed.iter().map(|key| to_kek(key)).collect());
     }
 
     /// Lets a lease end when the ring says so.

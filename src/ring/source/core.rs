@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
 
 use super::Options;
+use super::approved::Said;
 use super::beat::{Probes, process_name};
 use super::keys::{Changes, ScopeKeys};
 use super::managers::Managers;
@@ -52,6 +54,10 @@ pub(super) struct Core {
     generation: u64,
     first_settings: Arc<Settings>,
     state: Mutex<State>,
+    /// How often something was opened that is exposed.
+    pub(super) exposed: AtomicU64,
+    /// What time the inventory has said that it is.
+    pub(super) said: Mutex<Option<Said>>,
     /// By the scope, and whether its first key is made if it has none.
     loads: Single<(Scope, bool), ()>,
     checks: Single<(), ()>,
@@ -83,6 +89,7 @@ impl Core {
             settings: Arc::clone(view.settings()),
             behind: inventory.behind(),
             mark: view.mark(),
+            changed: view.changed(),
             head_read: begun,
             confirmed: begun,
             scopes: LruCache::new(options.scopes),
@@ -105,6 +112,8 @@ impl Core {
             generation: entropy::generation(),
             first_settings: Arc::clone(view.settings()),
             state: Mutex::new(state),
+            exposed: AtomicU64::new(0),
+            said: Mutex::default(),
             loads: Single::default(),
             checks: Single::default(),
             watcher: OnceLock::new(),
@@ -419,7 +428,7 @@ impl Core {
     fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
         let settings = Arc::clone(view.settings());
         let mut changes: Vec<(Scope, Changes)> = Vec::new();
-        let mut is_other_choice = false;
+        let (mut is_other_choice, mut has_lost_approver) = (false, false);
         {
             let mut state = self.lock();
             if view.revision() >= state.mark.revision {
@@ -430,8 +439,11 @@ impl Core {
                     state.scopes.clear();
                     state.absent.clear();
                 }
+                let mut former = state.settings.approvers.iter();
+                has_lost_approver = former.any(|key| !settings.approvers.contains(key));
                 state.settings = Arc::clone(&settings);
                 state.mark = view.mark();
+                state.changed = view.changed();
                 self.managers.set_age(settings.lease_age.at_most());
             }
             for scope in scopes {
@@ -443,6 +455,9 @@ impl Core {
                 revision = view.revision(),
                 "the ring has another scope template, or a wider scope may serve that might not, or the other way round"
             );
+        }
+        if is_other_choice || has_lost_approver {
+            // Whoever re-wraps forgets what an approval of a former approver has opened.
             self.leases.turn_over_all();
         }
         self.apply(&changes, &settings);

@@ -3,10 +3,19 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::key::Purpose;
+use super::approved::Approved;
 use crate::ring::profile::{Facts, was_compromised};
-use crate::ring::{KeyRecord, Move, RewrappedFrom, State, View};
-use crate::value::error::{Error, ErrorKind};
+use crate::ring::{KeyRecord, Move, RecordId, RewrappedFrom, State, View};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// What a key is wanted for, and what allows that.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Usage<'a> {
+    /// To open what is under it; or to seal, since what is sealed must open.
+    Open,
+    /// To re-wrap what is under it, with these approvals.
+    Rewrap(Option<&'a Approved>),
+}
 
 /// A key of a scope.
 #[derive(Debug)]
@@ -87,14 +96,44 @@ impl Key {
         self.record.revocation().or_else(parent)
     }
 
-    pub(super) fn permits(&self, purpose: Purpose) -> bool {
+    /// Refuses what its state does not permit.
+    ///
+    /// # Errors
+    /// `KeyRetired`, `KeyRevoked` or `KeyDestroyed`; `ApprovalRefused`; what is wrong with its parent.
+    pub(super) fn permit(&self, usage: Usage<'_>) -> Result<()> {
         let row = self.state.row();
-        let permits = match purpose {
-            // An approval is no part of a request yet.
-            Purpose::Rewrap => row.rewrapped_from == RewrappedFrom::Yes,
-            _ => row.unwraps,
+        let is_permitted = match usage {
+            Usage::Open => row.unwraps,
+            Usage::Rewrap(approved) => match (row.rewrapped_from, approved) {
+                (RewrappedFrom::Yes, _) => true,
+                (RewrappedFrom::WithApproval, Some(approved)) if !self.is_orphan() => {
+                    return approved.check(self);
+                }
+                _ => false,
+            },
         };
-        permits && !self.is_orphan()
+        match is_permitted && !self.is_orphan() {
+            true => Ok(()),
+            false => Err(self.refusal()),
+        }
+    }
+
+    /// Whether a re-wrap out of it takes an approval.
+    pub(super) fn needs_approval(&self) -> bool {
+        self.state.row().rewrapped_from == RewrappedFrom::WithApproval
+    }
+
+    /// Whether an approval that names a key serves this one: the key itself, or the parent of a branch key that is out of use only because its
+    /// parent is.
+    pub(super) fn is_served_by(&self, named: RecordId) -> bool {
+        let is_parent = || self.parent().is_some_and(|parent| parent.id == named);
+        named == self.id || is_parent() && self.record.state.row().rewrapped_from == RewrappedFrom::Yes
+    }
+
+    /// The record of this id: its own or its parent's.
+    pub(super) fn record_of(&self, id: RecordId) -> Option<&Arc<KeyRecord>> {
+        let both = std::iter::once(&self.record).chain(self.parent());
+        both.into_iter().find(|record| record.id == id)
     }
 
     /// The error of a key whose state does not let it unwrap.
@@ -109,8 +148,11 @@ impl Key {
         };
         let what_then = match self.state {
             State::Compromised => {
-                ", for good: it cannot be reinstated, and a re-wrap out of it takes a signed approval, which this version does not accept yet"
+                ", for good: it cannot be reinstated, and a re-wrap out of it takes an approval (`waxseal ring approve`)"
             }
+            State::Retired => ": reinstate it, or re-wrap with an approval (`waxseal ring approve`)",
+            State::Destroying => ", and no approval helps: its destruction has to be canceled first",
+            State::Destroyed => ", and no approval helps",
             _ => "",
         };
         let of_parent = match self.parent().filter(|_| self.state != self.record.state) {

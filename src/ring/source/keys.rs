@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::key::Key;
+use super::key::{Key, Usage};
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
-use crate::key::Purpose;
 use crate::message::Pulse;
 use crate::ring::{RecordId, Scope, Slot, State, Tombstone, View};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -171,7 +170,7 @@ impl ScopeKeys {
                 .unwrap_or(active);
             // What is sealed must open.
             if let Some(kek) = self.keks.iter().find(|kek| kek.is_of(key)) {
-                kek.verdict(&key.provenance.version, Purpose::Seal)?;
+                kek.verdict(&key.provenance.version, Usage::Open)?;
             }
             chosen.push(key);
         }
@@ -342,49 +341,43 @@ impl Kek {
     /// Whether a version may unwrap for this. An empty one is one that nobody has named.
     ///
     /// # Errors
-    /// `KeyRetired`, `KeyRevoked` or `KeyDestroyed` by its state; `NoUsableKey` if the ring does not have it.
-    pub(super) fn verdict(&self, version: &str, purpose: Purpose) -> Result<()> {
-        let refused = |key: &&Arc<Key>| !key.permits(purpose);
+    /// Those of [`Key::permit`]; `NoUsableKey` if the ring does not have it.
+    pub(super) fn verdict(&self, version: &str, usage: Usage<'_>) -> Result<()> {
         if version.is_empty() {
-            let mut keys = self.keys.iter();
-            return match keys
-                .clone()
-                .all(|key| refused(&key))
-                .then(|| keys.next())
-                .flatten()
-            {
-                Some(key) => Err(key.refusal()),
-                None => Ok(()),
-            };
+            let mut first = None;
+            for key in &self.keys {
+                match key.permit(usage) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => first = first.or(Some(error)),
+                }
+            }
+            return first.map_or(Ok(()), Err);
         }
         if !self.has(version) {
             return Err(unknown_version());
         }
-        match self.versions(version).find(refused) {
-            Some(key) => Err(key.refusal()),
-            None => Ok(()),
-        }
+        self.versions(version).try_for_each(|key| key.permit(usage))
     }
 
     /// The same of a version that its backend has proven: no other record stands for it.
-    pub(super) fn verdict_of_proven(&self, version: &str, purpose: Purpose) -> Result<()> {
-        let mut keys = self
-            .keys
-            .iter()
-            .filter(|key| key.provenance.version == version)
-            .peekable();
+    pub(super) fn verdict_of_proven(&self, version: &str, usage: Usage<'_>) -> Result<()> {
+        let mut keys = self.proven(version).peekable();
         if keys.peek().is_none() {
             return Err(unknown_version());
         }
-        match keys.find(|key| !key.permits(purpose)) {
-            Some(key) => Err(key.refusal()),
-            None => Ok(()),
-        }
+        keys.try_for_each(|key| key.permit(usage))
+    }
+
+    /// The keys that a version is which its backend has proven.
+    pub(super) fn proven<'k>(&'k self, version: &'k str) -> impl Iterator<Item = &'k Arc<Key>> {
+        self.keys
+            .iter()
+            .filter(move |key| key.provenance.version == version)
     }
 
     /// The key through which all of its versions are reached, if any may unwrap for this: the one that wraps, or the newest.
-    pub(super) fn opener(&self, purpose: Purpose) -> Option<&Arc<Key>> {
-        let usable = self.keys.iter().filter(|key| key.permits(purpose));
+    pub(super) fn opener(&self, usage: Usage<'_>) -> Option<&Arc<Key>> {
+        let usable = self.keys.iter().filter(|key| key.permit(usage).is_ok());
         usable.max_by_key(|key| (key.state == State::Active, key.id))
     }
 
@@ -395,11 +388,10 @@ impl Kek {
     }
 
     /// Why none of its versions may unwrap.
-    pub(super) fn refusal(&self) -> Error {
-        self.keys
-            .iter()
-            .max_by_key(|key| key.id)
-            .map_or_else(|| Error::new(ErrorKind::NoUsableKey), |key| key.refusal())
+    pub(super) fn refusal(&self, usage: Usage<'_>) -> Error {
+        let newest = self.keys.iter().max_by_key(|key| key.id);
+        let refused = newest.and_then(|key| key.permit(usage).err());
+        refused.unwrap_or_else(|| Error::new(ErrorKind::NoUsableKey))
     }
 }
 

@@ -30,12 +30,14 @@ impl KeyRing {
         };
         let scope_keys = core.keys_at_hand(request, need, wraps).ok().flatten();
         let keys = scope_keys.iter().flat_map(|keys| keys.keys());
-        let named = scope_keys.iter().flat_map(|keys| keys.exposed(wraps));
+        let exposed = scope_keys
+            .iter()
+            .flat_map(|keys| wraps.into_iter().flat_map(|wraps| keys.exposed(wraps)));
         Some(Known {
             ring: core.trust.ring(),
             revision: core.revision(),
             keys: keys.map(|key| (to_kek(key), key.id.to_string())).collect(),
-            exposed: named.map(|id| id.to_string()).collect(),
+            exposed: exposed.map(|key| key.id.to_string()).collect(),
             scope,
         })
     }

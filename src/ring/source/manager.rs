@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::key::Key;
+use super::approved::Approved;
+use super::key::{Key, Usage};
 use super::keys::{Kek, to_kek};
 use super::managers::Managers;
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
-use crate::key::{self, Binds, Capabilities, KeyManager, Recognition, Request, Unwrapped, Versions};
+use crate::key::{self, Binds, Capabilities, KeyManager, Purpose, Recognition, Request, Unwrapped, Versions};
 use crate::ring::record::BRANCH_ALGORITHM;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
@@ -19,6 +20,8 @@ pub(super) struct RingKey {
     kek: Arc<Kek>,
     key: Arc<Key>,
     reach: Reach,
+    /// What approvals of a re-wrap allow.
+    approved: Option<Arc<Approved>>,
 }
 
 /// How its backend is reached.
@@ -34,13 +37,35 @@ impl RingKey {
     /// `manager` is pinned to `key`, one of the KEK's.
     pub(super) fn open(kek: Arc<Kek>, key: Arc<Key>, manager: Arc<dyn KeyManager>) -> Self {
         let reach = Reach::Open(manager);
-        Self { kek, key, reach }
+        Self {
+            kek,
+            key,
+            reach,
+            approved: None,
+        }
     }
 
     /// Only to unwrap: what it recognizes goes by what the record says.
     pub(super) fn later(kek: Arc<Kek>, key: Arc<Key>, managers: Arc<Managers>) -> Self {
         let reach = Reach::Later(managers);
-        Self { kek, key, reach }
+        Self {
+            kek,
+            key,
+            reach,
+            approved: None,
+        }
+    }
+
+    /// The same, for a re-wrap with approvals.
+    pub(super) fn under(self, approved: Option<&Arc<Approved>>) -> Self {
+        Self {
+            approved: approved.cloned(),
+            ..self
+        }
+    }
+
+    fn usage(&self, request: &Request<'_>) -> Usage<'_> {
+        usage(request, self.approved.as_ref())
     }
 
     fn at_hand(&self) -> Option<&Arc<dyn KeyManager>> {
@@ -86,9 +111,19 @@ impl RingKey {
 
     /// What a stanza names has to be permitted before anybody is asked.
     fn check(&self, stanza: WrapRef<'_>, request: &Request<'_>) -> Result<()> {
-        match stanza.kek_id.is_empty() {
-            true => self.kek.verdict("", request.purpose()),
-            false => self.kek.verdict(stanza.kek_version, request.purpose()),
+        let version = match stanza.kek_id.is_empty() {
+            true => "",
+            false => stanza.kek_version,
+        };
+        self.kek.verdict(version, self.usage(request))
+    }
+
+    /// Remembers under which approvals something was unwrapped: by one of these keys, so under none if one of them needs none.
+    fn note_use<'k>(&self, keys: impl Iterator<Item = &'k Arc<Key>>) {
+        let Some(approved) = &self.approved else { return };
+        let keys: Vec<_> = keys.collect();
+        if keys.iter().all(|key| key.needs_approval()) {
+            keys.iter().for_each(|key| approved.note_use(key));
         }
     }
 
@@ -99,10 +134,20 @@ impl RingKey {
                 .with_provider(self.provider().to_owned())
                 .with_detail("another key has unwrapped than was asked"));
         }
-        let (version, purpose) = (unwrapped.kek.version(), request.purpose());
+        let (version, usage) = (unwrapped.kek.version(), self.usage(request));
         match versions {
-            Versions::Proven => self.kek.verdict_of_proven(version, purpose)?,
-            _ => self.kek.verdict(version, purpose)?,
+            Versions::Proven => {
+                self.kek.verdict_of_proven(version, usage)?;
+                self.note_use(self.kek.proven(version));
+            }
+            _ if version.is_empty() => {
+                self.kek.verdict(version, usage)?;
+                self.note_use(self.kek.keys.iter());
+            }
+            _ => {
+                self.kek.verdict(version, usage)?;
+                self.note_use(self.kek.versions(version));
+            }
         }
         Ok(unwrapped)
     }
@@ -119,8 +164,8 @@ impl KeyManager for RingKey {
             return Capabilities::new(self.kek.algorithm(), Binds::Aad);
         };
         let mut capabilities = manager.capabilities();
-        // Where versions are told apart, only an unwrap shows which one it was.
-        capabilities.rewraps &= !self.proves_versions();
+        // Where versions are told apart, only an unwrap shows which one it was. And the use of an approval is noted at an unwrap.
+        capabilities.rewraps &= !self.proves_versions() && self.approved.is_none();
         capabilities
     }
 
@@ -174,6 +219,8 @@ pub(super) struct Closed {
     kek: Arc<Kek>,
     provider: String,
     error: Error,
+    /// What approvals of a re-wrap allow.
+    approved: Option<Arc<Approved>>,
     /// For a re-wrap: tells whether a stanza is certainly its own, and is asked nothing else.
     manager: Option<Arc<dyn KeyManager>>,
 }
@@ -185,8 +232,24 @@ impl Closed {
             kek,
             provider: provider.unwrap_or_default(),
             error,
+            approved: None,
             manager,
         }
+    }
+
+    /// The same, for a re-wrap with approvals.
+    pub(super) fn under(self, approved: Option<&Arc<Approved>>) -> Self {
+        Self {
+            approved: approved.cloned(),
+            ..self
+        }
+    }
+}
+
+fn usage<'a>(request: &Request<'_>, approved: Option<&'a Arc<Approved>>) -> Usage<'a> {
+    match request.purpose() {
+        Purpose::Rewrap => Usage::Rewrap(approved.map(|approved| &**approved)),
+        _ => Usage::Open,
     }
 }
 
@@ -218,7 +281,8 @@ impl KeyManager for Closed {
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         // The state of the very key that it names, if it names one.
-        self.kek.verdict(wrapped.kek_version, request.purpose())?;
+        self.kek
+            .verdict(wrapped.kek_version, usage(request, self.approved.as_ref()))?;
         Err(self.error.copy())
     }
 }

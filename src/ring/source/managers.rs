@@ -62,6 +62,14 @@ impl Managers {
     /// # Errors
     /// Those of [`Backends::key`]; `TimedOut`; for a branch key those of its parent, and `InventoryInvalid` if the ring does not have that one.
     pub(super) async fn of(&self, key: &Key) -> Result<Arc<dyn KeyManager>> {
+        self.of_within(key, Duration::MAX).await
+    }
+
+    /// The same. A branch key that is unwrapped for this is kept for no longer.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(super) async fn of_within(&self, key: &Key, longest: Duration) -> Result<Arc<dyn KeyManager>> {
         if let Some(manager) = self.at_hand(key) {
             return Ok(manager);
         }
@@ -70,7 +78,7 @@ impl Managers {
             return self.of_record(record).await;
         };
         let manager = self.of_record(parent).await?;
-        let age = *lock(&self.age);
+        let age = longest.min(*lock(&self.age));
         self.branches.of(record, (parent, manager), age).await
     }
 

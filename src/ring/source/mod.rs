@@ -1,5 +1,6 @@
 //! The key ring as a source of data keys.
 
+mod approved;
 mod beat;
 mod branches;
 mod builder;
@@ -21,6 +22,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,6 +67,10 @@ use crate::value::error::{Error, Result};
 /// nothing else opens the envelope, the error names them: `KeyRetired`, `KeyRevoked`, `KeyDestroyed`. If a backend proves
 /// which version has unwrapped, that version has to be such a key, too.
 ///
+/// *Approvals.* A re-wrap out of a key that is retired or compromised takes an [`Approval`](super::Approval) of that very key
+/// ([`Sealer::authorized_by`](crate::Sealer::authorized_by)); without one that counts, the error is `KeyRetired`, `KeyRevoked` or
+/// `ApprovalRefused`. What a re-wrap returns says which approvals were used.
+///
 /// *Re-wrap* moves to the active keys, and keeps or replaces wraps as [`AnyOf`](crate::source::AnyOf) does. The ring knows which
 /// keys wrap now, so a [`Rewrapper`](crate::sealer::Rewrapper) leaves alone what is under them.
 ///
@@ -105,6 +111,9 @@ pub struct Status {
     pub bad_scopes: Vec<(Scope, Error)>,
     /// How many scopes are kept.
     pub scopes: usize,
+    /// How often an envelope was opened that names a revoked key, by another wrap: what is in it may be known to whoever has the key. Opens that a
+    /// cache answers are not counted again; [`DekLease::exposed_by`] tells of each.
+    pub exposed_opens: u64,
     /// How many branch keys are open in the memory of this process.
     pub branch_keys: usize,
 }
@@ -232,6 +241,7 @@ impl KeyRing {
             problem: known.failed,
             bad_scopes: known.bad,
             scopes: known.scopes,
+            exposed_opens: self.0.exposed.load(Ordering::Relaxed),
             branch_keys: self.0.managers.branches.count(),
         })
     }
@@ -284,6 +294,7 @@ impl DekSource for KeyRing {
             keys.check_opened(demands, &lease)?;
         }
         core.bound(&lease, &keys.opens, begun, demands.as_deref());
+        core.note_exposed(&keys, wraps, &lease);
         Ok(lease)
     }
 
@@ -302,8 +313,12 @@ impl DekSource for KeyRing {
             Some(demands) => Some(keys.begin_rewrap(demands, wraps, body, &request)?),
             None => None,
         };
-        let any_of = core.rewrapping(&keys, wraps, &request).await?;
+        let approved = core.approved(&keys, wraps, &request).await?;
+        let any_of = core.rewrapping(&keys, wraps, &request, approved.as_ref()).await?;
         let mut rewrapped = any_of.rewrap(wraps, body, &request).await?;
+        if let Some(approved) = &approved {
+            rewrapped = approved.bear_witness(rewrapped);
+        }
         if let Some(plan) = plan {
             rewrapped = keys.end_rewrap(plan, wraps, rewrapped)?;
         }

@@ -7,8 +7,6 @@ use super::key::Key;
 use super::keys::{Kek, ScopeKeys};
 use crate::envelope::{BodyHead, KekRef, WrapRef, WrapSection};
 use crate::key::Request;
-#[cfg(feature = "audit")]
-use crate::ring::RecordId;
 use crate::ring::profile::{CONTEXT, ExplainedWrap, Explanation, Facts, Requirements, Rewrap};
 use crate::source::{DekLease, Fate, Rewrapped, Unmet};
 use crate::value::error::{Error, Result};
@@ -109,16 +107,20 @@ impl ScopeKeys {
         self.named_by(stanza).any(|key| key.was_compromised())
     }
 
-    /// The keys that wraps may be under, by what they name, and that were compromised once.
-    #[cfg(feature = "audit")]
-    pub(super) fn exposed(&self, wraps: Option<WrapSection<'_>>) -> Vec<RecordId> {
-        let mut exposed = Vec::new();
-        for stanza in wraps.iter().flat_map(|wraps| wraps.stanzas()) {
-            let keys = self.named_by(stanza).filter(|key| key.was_compromised());
-            exposed.extend(keys.map(|key| key.id));
+    /// The keys that a wrap section may be under, by what it names, and that were compromised once.
+    pub(super) fn exposed(&self, wraps: WrapSection<'_>) -> Vec<Arc<Key>> {
+        let mut exposed: Vec<Arc<Key>> = Vec::new();
+        let mut keys = self.keks.iter().flat_map(|kek| &kek.keys);
+        if !keys.any(|key| key.was_compromised()) {
+            return exposed;
         }
-        exposed.sort_unstable();
-        exposed.dedup();
+        for stanza in wraps.stanzas() {
+            for key in self.named_by(stanza).filter(|key| key.was_compromised()) {
+                if !exposed.iter().any(|other| other.id == key.id) {
+                    exposed.push(Arc::clone(key));
+                }
+            }
+        }
         exposed
     }
 

@@ -8,7 +8,7 @@ use lru::LruCache;
 use super::keys::{Changes, ScopeKeys};
 use super::settle::Seen;
 use crate::message::Pulse;
-use crate::ring::{Mark, Scope, Settings, View};
+use crate::ring::{Mark, Scope, Settings, Time, View};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind};
 
@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) behind: Duration,
     /// The newest head that was verified.
     pub(super) mark: Mark,
+    /// When the ring came to that.
+    pub(super) changed: Time,
     pub(super) head_read: Monotonic,
     /// When the inventory was last found to be as it is known here.
     pub(super) confirmed: Monotonic,

@@ -74,7 +74,7 @@ impl Core {
     /// Whether a request may be answered from here.
     pub(super) fn may_answer(&self, request: &Request<'_>, entries: usize, age: Duration) -> bool {
         request.purpose() != Purpose::Probe
-            && request.authorization().is_none()
+            && request.authorizations().is_empty()
             && entries > 0
             && !age.is_zero()
             && self.inner.may_keep(request)

@@ -133,6 +133,7 @@ pub(super) fn is_denial(error: &Error) -> bool {
         | ErrorKind::NoUsableKey
         | ErrorKind::PolicyRefused
         | ErrorKind::ProfileRefused { .. }
+        | ErrorKind::ApprovalRefused { .. }
         | ErrorKind::CannotOpen => true,
         ErrorKind::Malformed { .. }
         | ErrorKind::UnsupportedVersion { .. }

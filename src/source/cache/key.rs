@@ -255,7 +255,7 @@ mod tests {
         let stanza = |last: u8| [&[1, 1, 224, 0, 1, b'p', 0, 1, b'k', 0, 0, 1][..], &[last]].concat();
         let (one, two) = (stanza(1), stanza(2));
         let section = |bytes| Some(WrapSection::parse(bytes).unwrap());
-        let authorization = Authorization::new("t", "a");
+        let authorizations = [Authorization::new("t", "a")];
         let base = Request::new(&a);
         let all = [
             (base.clone(), section(&one)),
@@ -278,7 +278,7 @@ mod tests {
         let key = Wanted::new(&base, None, false).to_key();
         let same = base
             .clone()
-            .with_authorization(&authorization)
+            .with_authorizations(&authorizations)
             .with_request_id("7");
         assert!(Wanted::new(&same, None, false).is(&key));
         // Actors share only where that is asked for.

@@ -41,6 +41,8 @@ pub struct DekLease {
     keks: SmallVec<[KekRef; 1]>,
     /// Every KEK that its envelope names, once somebody keeps the lease.
     named: OnceLock<Box<[KekRef]>>,
+    /// The KEKs among those that somebody else may have.
+    exposed: OnceLock<Box<[KekRef]>>,
     /// The context that the wraps are bound to.
     digest: [u8; 32],
     seals: bool,
@@ -92,6 +94,7 @@ impl DekLease {
             dek,
             keks,
             named: OnceLock::new(),
+            exposed: OnceLock::new(),
             digest: *context.digest(),
             seals,
             stop: Stop::default(),
@@ -160,6 +163,20 @@ impl DekLease {
             }
             named.into()
         });
+    }
+
+    /// Returns the KEKs that its envelope names and that somebody else may have, as a key ring knows: they were revoked, and another wrap
+    /// has opened the envelope. Empty if there are none. A [layer](crate::Builder::layer) that audits finds this at each release, also
+    /// of a lease that a cache has kept.
+    #[must_use]
+    pub fn exposed_by(&self) -> &[KekRef] {
+        self.exposed.get().map_or(&[], |exposed| exposed)
+    }
+
+    /// Records the KEKs that somebody else may have.
+    #[cfg(feature = "ring")]
+    pub(crate) fn expose(&self, keks: Vec<KekRef>) {
+        self.exposed.get_or_init(|| keks.into());
     }
 
     /// Returns the KEKs that the DEK is wrapped under, or the KEK that unwrapped it as the stanza names it: with an empty

@@ -92,7 +92,8 @@ impl Call {
             request_id: request.request_id().map(str::to_owned),
             deadline: request.deadline(),
             authorization: request
-                .authorization()
+                .authorizations()
+                .first()
                 .map(|by| (by.ticket.clone(), by.approver.clone())),
             kek,
         }

@@ -134,6 +134,12 @@ pub enum ErrorKind {
         /// The name of the requirement in a profiles file, for example `"classes"`. `"profile"` if no profile could be chosen.
         requirement: &'static str,
     },
+    /// The approval for a key that was revoked or retired does not count. Nothing was unwrapped. The detail says more.
+    #[error("the approval is refused: {fault}")]
+    ApprovalRefused {
+        /// What is wrong with it.
+        fault: ApprovalFault,
+    },
     /// A budget of messages, sessions, bytes or calls is used up. Nothing was sealed.
     #[error("the {budget} budget is used up")]
     BudgetExhausted {
@@ -193,6 +199,42 @@ impl ErrorKind {
             Self::Throttled | Self::Unavailable | Self::TimedOut | Self::InventoryStale | Self::Conflict
         )
     }
+}
+
+/// What is wrong with an approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApprovalFault {
+    /// It is no approval, or was formatted anew.
+    #[error("it is no approval")]
+    Malformed,
+    /// It is for another ring.
+    #[error("it is for another ring")]
+    OtherRing,
+    /// It is for another key.
+    #[error("it is for another key")]
+    OtherKey,
+    /// The ring's settings do not list its signer, or do not any more.
+    #[error("its signer is no approver of the ring")]
+    UnknownSigner,
+    /// It was changed after it was signed.
+    #[error("it was altered")]
+    Altered,
+    /// Its time is over.
+    #[error("it has expired")]
+    Expired,
+    /// It was issued at a time that has not come yet.
+    #[error("it was issued in the future")]
+    NotYetIssued,
+    /// It lasts longer than any approval may.
+    #[error("it lasts too long")]
+    TooLong,
+    /// The key has moved to another state since it was issued.
+    #[error("its key has moved since")]
+    KeyMoved,
+    /// It is of a later revision than the ring.
+    #[error("the ring is older than it")]
+    LaterRevision,
 }
 
 /// The operation during which an error happened.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use self::attempt::Attempt;
 pub(crate) use self::attempt::fmt_kek;
-pub use self::kind::{ErrorKind, Operation};
+pub use self::kind::{ApprovalFault, ErrorKind, Operation};
 
 /// The result of every fallible operation in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -34,6 +34,7 @@ impl ErrorKind {
             Self::WouldWeaken { .. } => "would_weaken",
             Self::PolicyRefused => "policy_refused",
             Self::ProfileRefused { .. } => "profile_refused",
+            Self::ApprovalRefused { .. } => "approval_refused",
             Self::BudgetExhausted { .. } => "budget_exhausted",
             Self::LeaseExpired => "lease_expired",
             Self::Store => "store",

@@ -205,13 +205,17 @@ fn an_approval_that_a_request_names_is_in_its_event() {
     let sink = Memory::default();
     let auditor = Auditor::builder().required(sink.clone()).build().unwrap();
     let source = waxseal::audit::Audited::accesses(AnyOf::new(FakeKeyManager::new("kek")), auditor);
-    let (given, context) = (Authorization::new("INC-7", "bob"), context());
-    let request = Request::new(&context).with_authorization(&given);
+    let (given, context) = (
+        [Authorization::new("INC-7", "bob").with_subject("a key")],
+        context(),
+    );
+    let request = Request::new(&context).with_authorizations(&given);
     block_on(source.seal_dek(&request)).unwrap();
     let event = sink.events().pop().unwrap();
-    assert_eq!(event.authorization(), Some(&given));
+    assert_eq!(event.authorizations(), &given);
     let json: Value = serde_json::from_str(&event.to_json()).unwrap();
-    assert_eq!(json["waxseal.authorization"]["ticket"], "INC-7");
+    assert_eq!(json["waxseal.authorizations"][0]["ticket"], "INC-7");
+    assert_eq!(json["waxseal.authorizations"][0]["subject"], "a key");
 }
 
 #[test]

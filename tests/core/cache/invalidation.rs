@@ -142,8 +142,8 @@ fn what_made_room_is_within_reach_while_it_is_in_use() {
     bench.seal("a").unwrap();
     // What went by.
     let acme = context("a");
-    let authorization = Authorization::new("INC-7", "carol");
-    let request = Request::new(&acme).with_authorization(&authorization);
+    let authorizations = [Authorization::new("INC-7", "carol")];
+    let request = Request::new(&acme).with_authorizations(&authorizations);
     let (by, _) = bench.run(bench.cache.seal_dek(&request)).unwrap();
     let envelope = Envelope::parse(&a).unwrap();
     let section = envelope.header().wrap_section().unwrap();
@@ -215,9 +215,9 @@ fn beats_what_goes_by_too() {
     bench.takes(SECOND);
     let (cache, acme) = (bench.cache.clone(), context("acme"));
     let mut by: waxseal::runtime::BoxFuture<'static, _> = Box::pin(async move {
-        let authorization = Authorization::new("INC-7", "carol");
+        let authorizations = [Authorization::new("INC-7", "carol")];
         cache
-            .seal_dek(&Request::new(&acme).with_authorization(&authorization))
+            .seal_dek(&Request::new(&acme).with_authorizations(&authorizations))
             .await
             .map(|_| ())
     });

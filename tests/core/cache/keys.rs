@@ -52,10 +52,10 @@ fn actors_share_only_where_that_is_asked_for() {
 fn probes_and_what_was_authorized_go_by() {
     let bench = Bench::new();
     let acme = context("acme");
-    let authorization = Authorization::new("INC-7", "carol");
+    let authorizations = [Authorization::new("INC-7", "carol")];
     for request in [
         Request::new(&acme).with_purpose(Purpose::Probe),
-        Request::new(&acme).with_authorization(&authorization),
+        Request::new(&acme).with_authorizations(&authorizations),
     ] {
         bench.kms.forget_calls();
         for _ in 0..3 {
@@ -64,7 +64,7 @@ fn probes_and_what_was_authorized_go_by() {
         assert_eq!(bench.generates(), 3);
         assert_eq!(
             bench.kms.calls()[0].authorization.is_some(),
-            request.authorization().is_some()
+            !request.authorizations().is_empty()
         );
     }
     let stats = bench.cache.stats();

@@ -7,6 +7,7 @@ mod contradicted;
 mod destroy;
 mod destroy_races;
 mod failing;
+mod gate;
 mod kills;
 mod lifecycle;
 mod readers;

@@ -47,7 +47,8 @@ with 10 if something is not met.
 
 --json prints one object with these keys:
   schema, command, input, profiles (those that hold), met, wraps, opening, envelope, sealing.
-  Each of wraps: provider, kek_id, kek_version, key, slot, state, class, protection, unmet.
+  Each of wraps: provider, kek_id, kek_version, key, slot, state, class, protection, unmet,
+  rewrapped_from (yes, with-approval, no, or null if the ring has no such key).
   opening: why it is not opened. envelope: what it lacks as a whole. sealing: what the keys lack
   that wrap now, or null if none does.
   Each of unmet, opening, envelope and sealing: requirement, key, detail.";
@@ -112,10 +113,15 @@ pub(crate) enum RingCommand {
     RewrapBranches(RewrapBranches),
     /// Make the key of a provisioner, which signs the first key of a scope and nothing else. It counts after `ring set
     /// --provisioner` has listed it.
-    ProvisionerKey(ProvisionerKey),
+    ProvisionerKey(SigningKey),
     /// Make a census key, which signs census receipts and nothing else, for a machine without the authority. Its receipts count
     /// after `ring set --census-key` has listed it.
-    CensusKey(CensusKey),
+    CensusKey(SigningKey),
+    /// Make the key of an approver, which signs approvals and nothing else. They count after `ring set --approver` has listed
+    /// it.
+    ApproverKey(SigningKey),
+    /// Approve that a re-wrap uses a key that is revoked or retired: sign it, for one key and until a time.
+    Approve(Approve),
 }
 
 #[derive(Args)]
@@ -217,6 +223,13 @@ pub(crate) struct Settings {
     /// Remove this census key. Receipts that it has signed do not count anymore; may be repeated.
     #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
     pub(crate) remove_census_key: Vec<String>,
+    /// Add an approver, whose approvals let a re-wrap use a revoked or retired key: the public half that `ring approver-key`
+    /// prints; may be repeated.
+    #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
+    pub(crate) approver: Vec<String>,
+    /// Remove this approver. What it has approved does not count anymore; may be repeated.
+    #[arg(long, value_name = "PUBLIC-KEY", action = ArgAction::Append)]
+    pub(crate) remove_approver: Vec<String>,
 }
 
 #[derive(Args)]
@@ -254,17 +267,32 @@ pub(crate) struct Simulate {
 }
 
 #[derive(Args)]
-pub(crate) struct CensusKey {
+pub(crate) struct SigningKey {
     /// A new file for the private half, which only its owner can read.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]
-pub(crate) struct ProvisionerKey {
-    /// A new file for the private half, which only its owner can read.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+pub(crate) struct Approve {
+    /// The key that a re-wrap may use, as `keys list` shows it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: String,
+    /// The ticket or the incident.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
+    pub(crate) ticket: String,
+    /// When it ends: a time such as 2026-11-27T18:00:00Z, or a period from now such as PT8H. At most a week.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: String,
+    /// The private half of an approver, which `ring approver-key` made and the settings list.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signer: PathBuf,
+    /// Why.
+    #[arg(long, value_name = "TEXT", value_parser = reason())]
+    pub(crate) reason: Option<String>,
+    /// A new file for the approval. It holds no secret.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Args)]
@@ -430,6 +458,19 @@ pub(crate) struct Show {
     pub(crate) id: String,
 }
 
+/// What tries a successor.
+#[derive(Args, Clone)]
+pub(crate) struct Gated {
+    /// Run this program before a successor becomes active, without a shell: words separated by spaces. Exit code 0 permits;
+    /// otherwise the successor stays pending. WAXSEAL_GATE_KEK has the URI of the key, for a test such as sealing and
+    /// opening; WAXSEAL_GATE_KEY, _VERSION, _SCOPE, _SLOT, _RING and _PREDECESSOR say more.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) gate: Option<String>,
+    /// How long the program may take. Then it is killed, with all that it has started.
+    #[arg(long, value_name = "PERIOD", default_value = "PT1M", requires = "gate")]
+    pub(crate) gate_timeout: String,
+}
+
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").args(["id", "scope"])))]
 pub(crate) struct Rotate {
@@ -452,6 +493,8 @@ pub(crate) struct Rotate {
     /// The reason, for the history of the key.
     #[arg(long, value_name = "TEXT", value_parser = reason())]
     pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) gated: Gated,
 }
 
 #[derive(Args)]
@@ -465,6 +508,8 @@ pub(crate) struct Promote {
     /// The reason, for the history of the key.
     #[arg(long, value_name = "TEXT", value_parser = reason(), default_value = "promoted by hand")]
     pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) gated: Gated,
 }
 
 #[derive(Args)]
@@ -533,6 +578,8 @@ pub(crate) struct Revoke {
     pub(crate) disable_at_backend: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) gated: Gated,
 }
 
 #[derive(Args)]
@@ -627,6 +674,8 @@ pub(crate) struct Tick {
     /// Show what is due at this time.
     #[arg(long, value_name = "TIME", requires = "dry_run")]
     pub(crate) now: Option<String>,
+    #[command(flatten)]
+    pub(crate) gated: Gated,
 }
 
 #[derive(Args)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use waxseal::ring::evidence::{Census, CensusReceipt, Covered, NamedKek};
 
 use super::using::replace;
-use super::{ask, census_key, open, path_of, read_authority, show_beside, sources, table, wait};
+use super::{ask, open, path_of, read_authority, show_beside, signing_key, sources, table, wait};
 use crate::arguments;
 use crate::failure::{Failure, Result};
 use crate::report::{self, many};
@@ -23,7 +23,7 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     let actor = ask::actor(&options.actor)?;
     let ring = open(&path_of(&options.ring))?;
     let signer = match &options.key {
-        Some(path) => census_key::read(path)?,
+        Some(path) => signing_key::read(path)?,
         None if ring.config.administration.is_none() => {
             return Err(Failure::usage(
                 "the ring's configuration has no private half of an authority that would sign: give a census key with --key, which \

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use waxseal::EncryptionContext;
 use waxseal::envelope::{Header, HeaderBuf};
+use waxseal::ring::RewrappedFrom;
 use waxseal::ring::profile::{ExplainedWrap, Explanation, Unmet};
 
 use super::keys::protection;
@@ -72,7 +73,16 @@ fn wrap_json(wrap: &ExplainedWrap) -> Value {
         "class": wrap.class.map(class),
         "protection": protection(wrap.protection),
         "unmet": wrap.unmet.iter().map(unmet_json).collect::<Vec<_>>(),
+        "rewrapped_from": wrap.rewrapped_from().map(rewrapped_from),
     })
+}
+
+fn rewrapped_from(from: RewrappedFrom) -> &'static str {
+    match from {
+        RewrappedFrom::Yes => "yes",
+        RewrappedFrom::WithApproval => "with-approval",
+        _ => "no",
+    }
 }
 
 fn text(told: &Explanation) -> String {
@@ -96,6 +106,17 @@ fn text(told: &Explanation) -> String {
         };
         rows.push(("wrap", key));
         rows.extend(wrap.unmet.iter().map(|unmet| ("  misses", unmet.to_string())));
+        if !wrap.unwraps()
+            && let (Some(key), Some(from)) = (wrap.key, wrap.rewrapped_from())
+        {
+            let how = match from {
+                RewrappedFrom::WithApproval => format!(
+                    "does not open with it; a re-wrap takes an approval: waxseal ring approve --key {key}"
+                ),
+                _ => "does not open with it, and no approval helps".to_owned(),
+            };
+            rows.push(("  state", how));
+        }
     }
     let mut part = |name: &'static str, good: &str, unmet: &[Unmet]| {
         if unmet.is_empty() {

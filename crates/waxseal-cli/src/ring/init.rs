@@ -115,6 +115,11 @@ impl Plan {
                 "--remove-census-key: a new ring has no census keys but those of --census-key",
             ));
         }
+        if !options.settings.remove_approver.is_empty() {
+            return Err(Failure::usage(
+                "--remove-approver: a new ring has no approvers but those of --approver",
+            ));
+        }
         let folder = folder_of(path)?;
         let name = path.file_stem().unwrap_or_default();
         let beside = |suffix: &str| {

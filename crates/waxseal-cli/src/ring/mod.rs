@@ -1,18 +1,19 @@
 //! Rings: how they are found and opened, and the commands `ring …`.
 
+mod approval;
 mod ask;
 mod authority;
 mod branches;
 mod census;
-mod census_key;
 mod clock;
 mod explain;
 mod exposed;
+mod gate;
 mod init;
 pub(crate) mod keys;
 mod profile;
-mod provisioner_key;
 mod settings;
+mod signing_key;
 mod simulate;
 mod status;
 mod store;
@@ -29,11 +30,12 @@ use waxseal::ErrorKind;
 use waxseal::ring::config::RingConfig;
 use waxseal::ring::{Reader, RingAdmin, Trust, View};
 
-use crate::arguments::{Actor, AuthorityCommand, Ring, RingCommand, RingFile};
+use crate::arguments::{Actor, AuthorityCommand, Gated, Ring, RingCommand, RingFile};
 use crate::failure::{Failure, Result, printable};
 use crate::prompt::Person;
 use crate::{report, warnings};
 
+pub(crate) use approval::read as approvals;
 pub(crate) use ask::actor;
 pub(crate) use census::run as census;
 pub(crate) use explain::run as explain;
@@ -56,8 +58,10 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
         RingCommand::RewrapBranches(options) => branches::rewrap(&path, actor, options),
-        RingCommand::ProvisionerKey(key) => provisioner_key::make(key),
-        RingCommand::CensusKey(key) => census_key::make(key),
+        RingCommand::ProvisionerKey(key) => signing_key::provisioner(&key.file),
+        RingCommand::CensusKey(key) => signing_key::census(&key.file),
+        RingCommand::ApproverKey(key) => signing_key::approver(&key.file),
+        RingCommand::Approve(options) => approval::approve(&path, actor, options),
         RingCommand::Authority(authority) => match &authority.command {
             AuthorityCommand::Rotate(consent) => authority::rotate(&path, actor, consent),
         },
@@ -116,6 +120,23 @@ pub(crate) fn read_config(path: &std::path::Path) -> Result<RingConfig> {
             }
         }
     })
+}
+
+/// The same, with a gate if there is one.
+pub(crate) fn administer_gated(
+    path: &std::path::Path,
+    actor: &Actor,
+    skip: &[String],
+    gated: &Gated,
+) -> Result<Administered> {
+    let gate = gate::CommandGate::of(gated)?;
+    let Administered { config, mut admin } = administer(path, actor, skip)?;
+    if let Some(gate) = gate {
+        admin = admin
+            .with_gate_deadline(gate.deadline())
+            .with_gate(Arc::new(gate));
+    }
+    Ok(Administered { config, admin })
 }
 
 pub(crate) fn administer(path: &std::path::Path, actor: &Actor, skip: &[String]) -> Result<Administered> {

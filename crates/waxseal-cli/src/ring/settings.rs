@@ -40,6 +40,8 @@ pub(crate) struct Edit {
     old_provisioners: Vec<AuthorityKey>,
     new_census_keys: Vec<AuthorityKey>,
     old_census_keys: Vec<AuthorityKey>,
+    new_approvers: Vec<AuthorityKey>,
+    old_approvers: Vec<AuthorityKey>,
 }
 
 impl Edit {
@@ -65,6 +67,13 @@ impl Edit {
         if new_census_keys.iter().any(|key| old_census_keys.contains(key)) {
             return Err(Failure::usage(
                 "--census-key and --remove-census-key name the same key",
+            ));
+        }
+        let new_approvers = keys("--approver", &options.approver)?;
+        let old_approvers = keys("--remove-approver", &options.remove_approver)?;
+        if new_approvers.iter().any(|key| old_approvers.contains(key)) {
+            return Err(Failure::usage(
+                "--approver and --remove-approver name the same key",
             ));
         }
         let new_provisioners = keys("--provisioner", &options.provisioner)?;
@@ -118,6 +127,8 @@ impl Edit {
             old_provisioners,
             new_census_keys,
             old_census_keys,
+            new_approvers,
+            old_approvers,
         })
     }
 
@@ -146,6 +157,8 @@ impl Edit {
             && options.remove_provisioner.is_empty()
             && options.census_key.is_empty()
             && options.remove_census_key.is_empty()
+            && options.approver.is_empty()
+            && options.remove_approver.is_empty()
     }
 
     /// Refuses settings of a new ring that contradict each other, before anything of it is made.
@@ -200,13 +213,21 @@ impl Edit {
             settings.readers.clone_from(readers);
         }
         self.apply_provisioning(settings);
-        settings
-            .census_keys
-            .retain(|key| !self.old_census_keys.contains(key));
-        for key in &self.new_census_keys {
-            if !settings.census_keys.contains(key) {
-                settings.census_keys.push(*key);
-            }
+        list(
+            &mut settings.census_keys,
+            &self.old_census_keys,
+            &self.new_census_keys,
+        );
+        list(&mut settings.approvers, &self.old_approvers, &self.new_approvers);
+    }
+}
+
+/// Takes keys out of a list, and adds others.
+fn list(listed: &mut Vec<AuthorityKey>, old: &[AuthorityKey], new: &[AuthorityKey]) {
+    listed.retain(|key| !old.contains(key));
+    for key in new {
+        if !listed.contains(key) {
+            listed.push(*key);
         }
     }
 }
@@ -282,6 +303,12 @@ pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> 
             "--remove-census-key: {key} is no census key of the ring; `waxseal ring status` lists them"
         )));
     }
+    let listed = &before.settings().approvers;
+    if let Some(key) = edit.old_approvers.iter().find(|key| !listed.contains(key)) {
+        return Err(Failure::usage(format!(
+            "--remove-approver: {key} is no approver of the ring; `waxseal ring status` lists them"
+        )));
+    }
     let listed = before.settings().provision.as_ref();
     let listed = listed.map_or(&[][..], |provision| provision.keys.as_slice());
     if let Some(key) = edit.old_provisioners.iter().find(|key| !listed.contains(key)) {
@@ -326,6 +353,7 @@ pub(crate) fn to_json(settings: &waxseal::ring::Settings) -> Value {
             "provisioners": provision.keys.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
         })),
         "census_keys": settings.census_keys.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
+        "approvers": settings.approvers.iter().map(AuthorityKey::to_string).collect::<Vec<_>>(),
     })
 }
 
@@ -397,6 +425,10 @@ pub(crate) fn shown(settings: &waxseal::ring::Settings) -> Vec<(&'static str, St
         (
             "census keys",
             list(settings.census_keys.iter().map(AuthorityKey::to_string).collect()),
+        ),
+        (
+            "approvers",
+            list(settings.approvers.iter().map(AuthorityKey::to_string).collect()),
         ),
     ]
 }

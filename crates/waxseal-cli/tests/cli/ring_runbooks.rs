@@ -223,6 +223,55 @@ fn a_tenant_that_leaves_is_shredded_and_its_neighbor_is_not() {
 }
 
 #[test]
+fn what_is_under_a_leaked_key_is_moved_under_an_approval() {
+    let (shell, first) = Shell::with_ring(&[]);
+    let made = done(shell.tool(&["ring", "approver-key", "carol.key", "--json"]));
+    let made: Value = serde_json::from_str(&made).unwrap();
+    done(shell.tool(&["ring", "set", "--approver", made["approver"].as_str().unwrap()]));
+    done(shell.runbook("ring-revoke", &[&first, "INC-7", "carol", "it was in a log"]));
+    let approve = |id: &str, expires: &str, output: &str| {
+        shell.tool(&[
+            "ring",
+            "approve",
+            "--key",
+            id,
+            "--ticket",
+            "INC-7",
+            "--expires",
+            expires,
+            "--signer",
+            "carol.key",
+            "-o",
+            output,
+        ])
+    };
+    // One that is over moves nothing, and the script says which files are left and why.
+    done(approve(&first, "PT1S", "over.json"));
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let arguments = [first.as_str(), "over.json", "data", CONTEXT];
+    let output = shell.runbook("ring-break-glass", &arguments);
+    assert_eq!(output.status.code(), Some(8));
+    let complained = failed(output);
+    assert_eq!(complained.matches("not moved: data/").count(), 3, "{complained}");
+    assert!(complained.contains("it has expired"), "{complained}");
+    // Nor does one of another key begin with it.
+    done(approve(&first, "PT8H", "approval.json"));
+    let other = shell.ids("active").remove(0);
+    let complained = failed(shell.runbook("ring-break-glass", &[&other, "approval.json", "data", CONTEXT]));
+    assert!(complained.contains("is no approval for the key"), "{complained}");
+    let arguments = [first.as_str(), "approval.json", "data", CONTEXT];
+    done(shell.runbook("ring-break-glass", &arguments));
+    shell.all_open();
+    // And again, where nothing is to be done.
+    done(shell.runbook("ring-break-glass", &arguments));
+    shell.all_open();
+    // Nothing keeps the key from its end but time.
+    age(shell.0.path());
+    done(shell.tool(&["census", "data", "--receipt", "last.json"]));
+    done(shell.tool(&["keys", "destroy", &first, "--receipt", "last.json", "--yes"]));
+}
+
+#[test]
 fn nothing_is_retired_that_something_is_under() {
     let (shell, first) = Shell::with_ring(&["--overlap", "PT0S"]);
     done(shell.tool(&["keys", "rotate", "--scope", "/", "--reason", "test"]));
@@ -331,6 +380,7 @@ fn every_runbook_says_how_it_is_used() {
         "ring-rollback",
         "ring-retire",
         "ring-revoke",
+        "ring-break-glass",
         "ring-shred",
         "ring-backup",
     ] {

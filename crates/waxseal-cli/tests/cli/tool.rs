@@ -26,12 +26,13 @@ const SECRETS: &[&str] = &["CANARY", KEY, NEW_KEY, KEY_BASE64];
 const KEY_BASE64: &str = "P5ocW+B9QohmFbsPk8Kt5HGCWfwG4dO3qEyQJX72QT0";
 
 /// How the lines begin that tell what a re-wrap did.
-const REPORTS: [&str; 5] = [
+const REPORTS: [&str; 6] = [
     "waxseal: wrapped under ",
     "waxseal: replaced ",
     "waxseal: kept ",
     "waxseal: dropped ",
     "waxseal: still misses ",
+    "waxseal: used the key ",
 ];
 
 /// A directory, and the tool in it. Its environment has `K`, `NEW` and `P`, and nothing else.

@@ -1,8 +1,10 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
+mod approvals;
 mod branch;
 mod buried_branches;
 mod changes;
+mod exposed;
 mod many;
 mod otherwise;
 mod outage;

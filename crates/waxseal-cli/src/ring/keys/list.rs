@@ -85,6 +85,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         "revision": key.revision,
         "canary": key.canary.map(|canary| json!({ "percent": canary.percent, "since": canary.since.to_string() })),
         "has_wrapped": key.has_wrapped,
+        "awaits_gate": key.awaits_gate,
         "taken_back": key.taken_back,
         "destruction_told": key.destruction_told,
         "destruction_cancelled": key.destruction_cancelled.is_some(),

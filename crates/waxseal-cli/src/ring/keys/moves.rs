@@ -8,11 +8,11 @@ use waxseal::ring::{Evidence, EvidenceSource, Grounds};
 use super::{id_of, moved, receipts, verified};
 use crate::arguments::{Actor, Destroy, Promote, Reinstate, Retire, TakeBack};
 use crate::failure::{Failure, Result};
-use crate::ring::{Administered, administer, ask, wait};
+use crate::ring::{Administered, administer, administer_gated, ask, wait};
 
 pub(super) fn promote(path: &Path, actor: &Actor, options: &Promote) -> Result<()> {
     let id = id_of(&options.id)?;
-    let ring = administer(path, actor, &options.skip_reader)?;
+    let ring = administer_gated(path, actor, &options.skip_reader, &options.gated)?;
     let done = wait(ring.admin.promote(id, &options.reason))?;
     ring.end()?;
     moved("keys promote", &done)

@@ -8,7 +8,7 @@ use waxseal::ring::Revocation;
 use super::{id_of, move_json, warn};
 use crate::arguments::{Actor, Revoke};
 use crate::failure::{Failure, Result, printable};
-use crate::ring::{administer, ask, done, wait};
+use crate::ring::{administer_gated, ask, done, wait};
 use crate::warnings;
 
 /// Takes a key out of use, at once and for good.
@@ -17,7 +17,7 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
     let question =
         format!("The key {id} will be out of use, for good: what is under it alone does not open anymore.");
     ask::whether(&options.consent, &question)?;
-    let ring = administer(path, actor, &[])?;
+    let ring = administer_gated(path, actor, &[], &options.gated)?;
     let mut revocation = Revocation::new(&options.ticket, &options.approver, &options.reason);
     revocation.successor = !options.no_successor;
     revocation.disable_at_backend = options.disable_at_backend;

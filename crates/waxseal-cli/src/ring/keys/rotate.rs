@@ -8,12 +8,12 @@ use waxseal::ring::{Rollout, Rotated, Rotation, Target, Unfinished};
 use super::{id_of, orphan_json, orphan_text, warn};
 use crate::arguments::{Actor, Rotate};
 use crate::failure::{Failure, Result};
-use crate::ring::{administer, done, parsed, wait};
+use crate::ring::{administer_gated, done, parsed, wait};
 
 /// Makes successors.
 pub(super) fn rotate(path: &Path, actor: &Actor, options: &Rotate) -> Result<()> {
     let (targets, rollout) = plan(options)?;
-    let ring = administer(path, actor, &options.skip_reader)?;
+    let ring = administer_gated(path, actor, &options.skip_reader, &options.gated)?;
     let rotation = wait(ring.admin.rotate_all(&targets, rollout, &options.reason))?;
     ring.end()?;
     for one in &rotation.rotated {

@@ -11,7 +11,7 @@ use super::{orphan_json, orphan_text, receipts, verified, warn};
 use crate::arguments::{self, Actor};
 use crate::failure::{Failure, Result, printable};
 use crate::report::{self, many};
-use crate::ring::{administer, parsed, show, wait};
+use crate::ring::{administer_gated, parsed, show, wait};
 use crate::warnings;
 
 /// The longest and the shortest time between two ticks of `--watch`.
@@ -24,7 +24,7 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &arguments::Tick) -> Resu
         Some(time) => Some(parsed("--now", time)?),
         None => None,
     };
-    let ring = administer(path, actor, &options.skip_reader)?;
+    let ring = administer_gated(path, actor, &options.skip_reader, &options.gated)?;
     let receipts = receipts(&options.receipt)?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
     let verified = verified(&receipts, &view, options.allow_empty)?;

@@ -110,6 +110,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
         &["ring", "set", "--max-stale", "60"],
         &["ring", "set", "--scope-template", "{"],
         &["ring", "set", "--census-key", "x"],
+        &["ring", "set", "--approver", "x"],
+        &["ring", "approve"],
         &["ring", "set", "--preset", "x"],
         &["open", "--ring", "ring.toml", "--actor", "a\nb", "ring.toml"],
         &["ring", "init", "--store", "mysql:x", "--ring", "other.toml"],
@@ -267,6 +269,10 @@ fn every_object_has_the_documented_fields() {
         (
             "ring census-key",
             ring.json(&["ring", "census-key", "census.key"]),
+        ),
+        (
+            "ring approver-key",
+            ring.json(&["ring", "approver-key", "approver.key"]),
         ),
         ("ring import", {
             ring.json(&["ring", "export", "export.json"]);

@@ -2,8 +2,11 @@
 
 mod administration;
 pub(crate) mod aged;
+mod approvals;
 mod branches;
 mod evidence;
+#[cfg(unix)]
+mod gates;
 mod init;
 mod listings;
 mod moves;
