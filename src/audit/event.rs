@@ -410,3 +410,25 @@ impl Event {
         self.asked()?.ring.as_ref()
     }
 }
+
+#[cfg(test)]
+pub(in crate::audit) mod tests {
+    use super::*;
+    use crate::value::context::EncryptionContext;
+
+    /// An event of an envelope that names this KEK as often as one can.
+    pub(in crate::audit) fn long(kek: &KekRef) -> Event {
+        let context = EncryptionContext::empty();
+        let asked = Asked::new(&Request::new(&context), None, &[], None);
+        let asked = Arc::new(Asked {
+            named: std::iter::repeat_n(EventKek::of(kek.clone(), None), 16).collect(),
+            ..asked
+        });
+        Event {
+            sequence: 0,
+            time: SystemTime::UNIX_EPOCH,
+            process: Process::current().unwrap(),
+            what: asked.done(Action::Unwrap, &[]),
+        }
+    }
+}

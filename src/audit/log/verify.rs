@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::hash::{Hash, leaf, root};
-use super::journal::{self, Held};
+use super::journal::{self, Journaled};
 use super::key::VerifierKey;
 use super::note::Checkpoint;
 use super::reader::{LogReader, failed};
@@ -279,10 +279,19 @@ impl LogReader {
     }
 
     /// The records behind the checkpoint.
-    fn check_journal(&self, held: Option<Held>, verdict: &mut Verdict) -> Vec<Vec<u8>> {
+    fn check_journal(&self, held: Journaled, verdict: &mut Verdict) -> Vec<Vec<u8>> {
         let size = self.checkpoint().size();
-        // A copy that was given away has none.
-        let Some(held) = held else { return Vec::new() };
+        let held = match held {
+            Journaled::Held(held) => held,
+            // A copy that was given away has none.
+            Journaled::None => return Vec::new(),
+            Journaled::Foreign => {
+                let detail =
+                    "the journal is none: its front was changed, or it was cut off, and what it held is gone";
+                verdict.find(Wrong::Journal, Some(size), detail);
+                return Vec::new();
+            }
+        };
         verdict.torn = held.torn;
         if held.first > size {
             let detail = format!(
