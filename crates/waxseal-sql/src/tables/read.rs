@@ -222,10 +222,11 @@ async fn read_part(
     read: &mut Read,
 ) -> Result<()> {
     let [head, succession, node, rows, provisioned] = PARTS;
-    let mut selects = Vec::new();
-    if with_ring {
-        selects.extend([head.to_owned(), succession.to_owned()]);
-    }
+    // It says the types of the columns, also where it returns no row.
+    let mut selects = match with_ring {
+        true => vec![head.to_owned(), succession.to_owned()],
+        false => vec![format!("{head} and revision < 0")],
+    };
     if !nodes.is_empty() {
         selects.push(format!("{node} ({})", parameters(2, nodes.len())));
     }
