@@ -296,6 +296,10 @@ fn a_large_ring_is_restored_in_few_statements() {
     whole.rows = (0..5_007)
         .map(|number| key(number, &format!("tenant/{number}"), State::Active))
         .collect();
+    let paths: Vec<String> = (0..350).map(|number| format!("{number:03x}")).collect();
+    for path in &paths {
+        whole.nodes.insert(path.clone(), path.clone().into_bytes());
+    }
     pollster::block_on(async {
         let inventory = PostgresInventory::create(database.config("r")).await.unwrap();
         database
@@ -309,5 +313,14 @@ fn a_large_ring_is_restored_in_few_statements() {
             "5007"
         );
         assert_eq!(database.ask("select count(*)::text from inserts").await, "107");
+        // By more than one statement, of which the last ones ask for nodes alone, or for scopes alone.
+        for (scopes, nodes) in [(150, 350), (350, 150), (350, 0), (0, 350)] {
+            let scopes: Vec<_> = (0..scopes)
+                .map(|number| format!("tenant/{number}").parse().unwrap())
+                .collect();
+            let snapshot = inventory.read(&scopes, &paths[..nodes]).await.unwrap();
+            assert_eq!((snapshot.rows.len(), snapshot.nodes.len()), (scopes.len(), nodes));
+            assert_eq!(snapshot.revision, 1);
+        }
     });
 }
