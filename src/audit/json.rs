@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::event::{Event, EventKek};
-use crate::key::Purpose;
+use crate::key::{self, Purpose};
 use crate::source::Fate;
 
 /// The version of the schema. Keys may be added to a version; none goes or changes its meaning.
@@ -54,6 +54,8 @@ struct Json<'e> {
     request_id: Option<&'e str>,
     #[serde(rename = "waxseal.authorizations", skip_serializing_if = "Vec::is_empty")]
     authorizations: Vec<Authorization<'e>>,
+    #[serde(rename = "waxseal.authorizations.used", skip_serializing_if = "Vec::is_empty")]
+    used: Vec<Authorization<'e>>,
     #[serde(rename = "waxseal.ring.id", skip_serializing_if = "Option::is_none")]
     ring: Option<&'e str>,
     #[serde(rename = "waxseal.ring.revision", skip_serializing_if = "Option::is_none")]
@@ -95,6 +97,17 @@ struct Authorization<'e> {
     approver: &'e str,
     #[serde(skip_serializing_if = "str::is_empty")]
     subject: &'e str,
+}
+
+impl<'e> Authorization<'e> {
+    fn all(given: &'e [key::Authorization]) -> Vec<Self> {
+        let shown = given.iter().map(|given| Self {
+            ticket: &given.ticket,
+            approver: &given.approver,
+            subject: &given.subject,
+        });
+        shown.collect()
+    }
 }
 
 impl<'e> Kek<'e> {
@@ -180,15 +193,8 @@ impl Event {
             profile: self.profile(),
             actor: self.actor(),
             request_id: self.request_id(),
-            authorizations: self
-                .authorizations()
-                .iter()
-                .map(|given| Authorization {
-                    ticket: &given.ticket,
-                    approver: &given.approver,
-                    subject: &given.subject,
-                })
-                .collect(),
+            authorizations: Authorization::all(self.authorizations()),
+            used: Authorization::all(self.used_authorizations()),
             ring: self.ring(),
             revision: self.ring_revision(),
             duration: self.latency().map(micros),
