@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::{Event, What};
 use super::lines;
 use super::process::Process;
-use super::queue::{Kept, Queue};
+use super::queue::{Kept, Pushed, Queue};
 use super::sink::Sink;
 use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
 use crate::value::entropy;
@@ -282,12 +282,19 @@ impl Auditor {
                 .with_detail("the queue of a required audit sink is full or closed"));
         }
         let event = Arc::new(inner.numbers.event(&mut next, what));
-        let required = inner.required.iter();
-        let waits = required.filter_map(|queue| queue.push(&event, asks)).collect();
-        for queue in &inner.best_effort {
-            queue.push(&event, false);
+        let mut waits = Vec::new();
+        let mut losers = Vec::new();
+        let required = inner.required.iter().map(|queue| (queue, asks));
+        for (queue, asks) in required.chain(inner.best_effort.iter().map(|queue| (queue, false))) {
+            match queue.push(&event, asks) {
+                Pushed::Waits(kept) => waits.extend(kept),
+                Pushed::Lost { is_first } => losers.extend(is_first.then_some(queue)),
+            }
         }
         drop(next);
+        for queue in losers {
+            queue.say_lost();
+        }
         if inner.tells {
             lines::tell(&event);
         }

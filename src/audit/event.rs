@@ -128,6 +128,8 @@ pub(super) struct What {
     pub(super) asked: Option<Arc<Asked>>,
     /// The KEKs that did it.
     pub(super) keks: Vec<EventKek>,
+    /// Approvals under which keys were used.
+    pub(super) used: Vec<Authorization>,
     pub(super) latency: Option<Duration>,
     pub(super) lost: u64,
 }
@@ -219,12 +221,15 @@ impl Asked {
             named: named.collect(),
             ..self.clone()
         });
-        What::new(
-            action,
-            Outcome::Success,
-            Some(&asked),
-            self.keks(rewrapped.under()),
-        )
+        What {
+            used: rewrapped.authorizations().iter().map(shown).collect(),
+            ..What::new(
+                action,
+                Outcome::Success,
+                Some(&asked),
+                self.keks(rewrapped.under()),
+            )
+        }
     }
 
     pub(super) fn ended(self: &Arc<Self>, action: Action, outcome: Outcome) -> What {
@@ -243,6 +248,7 @@ impl What {
             outcome,
             asked: asked.cloned(),
             keks,
+            used: Vec::new(),
             latency: None,
             lost: 0,
         }
@@ -365,6 +371,13 @@ impl Event {
         self.asked().map_or(&[], |asked| &asked.authorizations)
     }
 
+    /// Returns the authorizations under which a re-wrap used a key that is otherwise refused: what the source has verified, without the
+    /// documents.
+    #[must_use]
+    pub fn used_authorizations(&self) -> &[Authorization] {
+        &self.what.used
+    }
+
     /// Returns the id of the ring that was asked.
     #[must_use]
     pub fn ring(&self) -> Option<&str> {
@@ -408,5 +421,27 @@ impl Event {
 
     fn ring_seen(&self) -> Option<&RingSeen> {
         self.asked()?.ring.as_ref()
+    }
+}
+
+#[cfg(test)]
+pub(in crate::audit) mod tests {
+    use super::*;
+    use crate::value::context::EncryptionContext;
+
+    /// An event of an envelope that names this KEK as often as one can.
+    pub(in crate::audit) fn long(kek: &KekRef) -> Event {
+        let context = EncryptionContext::empty();
+        let asked = Asked::new(&Request::new(&context), None, &[], None);
+        let asked = Arc::new(Asked {
+            named: std::iter::repeat_n(EventKek::of(kek.clone(), None), 16).collect(),
+            ..asked
+        });
+        Event {
+            sequence: 0,
+            time: SystemTime::UNIX_EPOCH,
+            process: Process::current().unwrap(),
+            what: asked.done(Action::Unwrap, &[]),
+        }
     }
 }

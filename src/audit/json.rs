@@ -6,12 +6,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::event::{Event, EventKek};
-use crate::key::Purpose;
+use crate::key::{self, Purpose};
 use crate::source::Fate;
 
 /// The version of the schema. Keys may be added to a version; none goes or changes its meaning.
 const SCHEMA: u32 = 1;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The most bytes of a record in a bundle of entries.
+const MAX_RECORD: usize = 65_535;
+/// KEKs of an event that had to be shortened.
+const KEKS: usize = 16;
 
 #[derive(Serialize)]
 struct Json<'e> {
@@ -50,6 +54,8 @@ struct Json<'e> {
     request_id: Option<&'e str>,
     #[serde(rename = "waxseal.authorizations", skip_serializing_if = "Vec::is_empty")]
     authorizations: Vec<Authorization<'e>>,
+    #[serde(rename = "waxseal.authorizations.used", skip_serializing_if = "Vec::is_empty")]
+    used: Vec<Authorization<'e>>,
     #[serde(rename = "waxseal.ring.id", skip_serializing_if = "Option::is_none")]
     ring: Option<&'e str>,
     #[serde(rename = "waxseal.ring.revision", skip_serializing_if = "Option::is_none")]
@@ -58,6 +64,8 @@ struct Json<'e> {
     duration: Option<u64>,
     #[serde(rename = "waxseal.lost", skip_serializing_if = "Option::is_none")]
     lost: Option<u64>,
+    #[serde(rename = "waxseal.shortened", skip_serializing_if = "std::ops::Not::not")]
+    shortened: bool,
     #[serde(rename = "host.name", skip_serializing_if = "str::is_empty")]
     host: &'e str,
     #[serde(rename = "process.pid")]
@@ -91,6 +99,17 @@ struct Authorization<'e> {
     subject: &'e str,
 }
 
+impl<'e> Authorization<'e> {
+    fn all(given: &'e [key::Authorization]) -> Vec<Self> {
+        let shown = given.iter().map(|given| Self {
+            ticket: &given.ticket,
+            approver: &given.approver,
+            subject: &given.subject,
+        });
+        shown.collect()
+    }
+}
+
 impl<'e> Kek<'e> {
     fn of(kek: &'e EventKek) -> Self {
         Self {
@@ -120,9 +139,35 @@ impl Event {
     /// Returns the event as one line of JSON, without a line end. [`manual::audit_log`](crate::manual::audit_log) specifies it.
     #[must_use]
     pub fn to_json(&self) -> String {
+        // Maps of text and numbers always serialize.
+        serde_json::to_string(&self.json()).unwrap_or_default()
+    }
+
+    /// The event as a record of at most so many bytes that every log keeps: without what others can make long, if it is longer.
+    pub(super) fn to_record(&self) -> String {
+        let whole = self.to_json();
+        if whole.len() <= MAX_RECORD {
+            return whole;
+        }
+        let mut short = self.json();
+        // Each of these is an envelope's or a caller's word.
+        short.named.clear();
+        short.context.clear();
+        short.authorizations.clear();
+        short.exposed = short.exposed.get(..KEKS).unwrap_or(short.exposed);
+        // Their keys of the ring stay.
+        short.keks.truncate(KEKS);
+        for kek in &mut short.keks {
+            (kek.id, kek.version) = ("", "");
+        }
+        short.shortened = true;
+        serde_json::to_string(&short).unwrap_or_default()
+    }
+
+    fn json(&self) -> Json<'_> {
         let outcome = self.outcome();
         let micros = |latency: std::time::Duration| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        let json = Json {
+        Json {
             schema: SCHEMA,
             time: format!(
                 "{:.6}",
@@ -148,26 +193,18 @@ impl Event {
             profile: self.profile(),
             actor: self.actor(),
             request_id: self.request_id(),
-            authorizations: self
-                .authorizations()
-                .iter()
-                .map(|given| Authorization {
-                    ticket: &given.ticket,
-                    approver: &given.approver,
-                    subject: &given.subject,
-                })
-                .collect(),
+            authorizations: Authorization::all(self.authorizations()),
+            used: Authorization::all(self.used_authorizations()),
             ring: self.ring(),
             revision: self.ring_revision(),
             duration: self.latency().map(micros),
             lost: (self.lost() > 0).then(|| self.lost()),
+            shortened: false,
             host: self.process().host(),
             pid: self.process().pid(),
             instance: self.process().instance(),
             library: "waxseal",
             version: VERSION,
-        };
-        // Maps of text and numbers always serialize.
-        serde_json::to_string(&json).unwrap_or_default()
+        }
     }
 }

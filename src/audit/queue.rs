@@ -47,6 +47,17 @@ struct Waiting {
     done: Option<oneshot::Sender<Result<()>>>,
 }
 
+/// What became of an event that was put into a queue.
+pub(super) enum Pushed {
+    /// It waits. Whoever asked is told.
+    Waits(Option<Kept>),
+    /// There is no room.
+    Lost {
+        /// Whether it is the first that no gap tells of.
+        is_first: bool,
+    },
+}
+
 /// What the thread does next.
 enum Next {
     Keep(Vec<Waiting>),
@@ -79,13 +90,14 @@ impl Queue {
         state.is_closed || state.waiting.len() >= ROOM
     }
 
-    /// Puts an event at the end. Whoever asks is told when it is kept.
-    pub(super) fn push(&self, event: &Arc<Event>, asks: bool) -> Option<Kept> {
+    /// Puts an event at the end. Whoever asks is told when it is kept. One that has no room is counted, and is to be [said](Self::say_lost) by
+    /// whoever holds no lock anymore.
+    pub(super) fn push(&self, event: &Arc<Event>, asks: bool) -> Pushed {
         let mut state = self.0.lock();
         if state.is_closed || state.waiting.len() >= ROOM {
-            drop(state);
-            self.0.lose(1, "its queue is full or closed");
-            return None;
+            let is_first = state.lost == 0;
+            state.lost += 1;
+            return Pushed::Lost { is_first };
         }
         let (done, kept) = match asks {
             true => {
@@ -100,7 +112,12 @@ impl Queue {
         });
         drop(state);
         self.0.wake.notify_one();
-        kept
+        Pushed::Waits(kept)
+    }
+
+    /// Says that events are being lost. Not under a lock: whoever hears of it may be audited, too.
+    pub(super) fn say_lost(&self) {
+        self.0.say_lost("its queue is full or closed");
     }
 
     /// How many events were lost, and are in no gap yet.
@@ -144,8 +161,12 @@ impl Shared {
         state.lost += count;
         drop(state);
         if is_first {
-            tracing::warn!(sink = ?self.sink, "audit events are being lost: {why}");
+            self.say_lost(why);
         }
+    }
+
+    fn say_lost(&self, why: &str) {
+        tracing::warn!(sink = ?self.sink, "audit events are being lost: {why}");
     }
 
     fn run(&self) {
@@ -194,9 +215,14 @@ impl Shared {
 
     /// Keeps a batch, with a gap before it if events were lost before it.
     fn keep(&self, batch: Vec<Waiting>) {
-        let lost = self.lock().lost;
+        let (lost, number) = {
+            let state = self.lock();
+            (state.lost, state.gap)
+        };
         let gap = (lost > 0).then(|| {
-            let number = *self.lock().gap.get_or_insert_with(|| self.numbers.number());
+            // Whoever numbers an event takes the lock of the numbers first and this one after it. Nobody else sets the number of a gap.
+            let number = number.unwrap_or_else(|| self.numbers.number());
+            self.lock().gap = Some(number);
             Arc::new(self.numbers.gap(number, lost))
         });
         let mut events: Vec<Arc<Event>> = gap.into_iter().collect();

@@ -1,6 +1,6 @@
 //! Text of a caller, as an event keeps it.
 
-/// The most bytes of one text in an event. A record of a log has 65,535 bytes at most, whatever callers name themselves.
+/// The most bytes of one text in an event.
 const MAX: usize = 1_024;
 
 /// Returns the text, or its front with `…` if it is too long.

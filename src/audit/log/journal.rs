@@ -20,11 +20,25 @@ const HEAD: usize = 48;
 const MAX: u64 = 1 << 30;
 
 pub(super) struct Journal {
+    folder: PathBuf,
     file: File,
     /// What is synced.
     len: u64,
     /// Whether something else may stand behind that.
     is_ragged: bool,
+    /// Whether its name is synced, too.
+    is_named: bool,
+}
+
+/// What stands where a journal is.
+#[derive(Debug)]
+pub(super) enum Journaled {
+    /// Nothing.
+    None,
+    /// A journal.
+    Held(Held),
+    /// Something else: a journal whose front was changed, or that was cut off.
+    Foreign,
 }
 
 /// What a journal holds.
@@ -42,7 +56,7 @@ pub(super) struct Held {
 }
 
 impl Journal {
-    /// Makes an empty journal from this index on, in the place of the one that is there.
+    /// Makes an empty journal from this index on, in the place of the one that is there. If this fails, that one stays.
     pub(super) fn create(folder: &Path, first: u64) -> std::io::Result<Self> {
         let (new, path) = (folder.join("journal.new"), path(folder));
         let mut file = File::options()
@@ -57,10 +71,21 @@ impl Journal {
         file.sync_all()?;
         std::fs::rename(&new, &path)?;
         Ok(Self {
+            folder: folder.to_owned(),
             file,
             len: FRONT as u64,
             is_ragged: false,
+            is_named: false,
         })
+    }
+
+    /// Syncs its name. Nothing is kept in a journal that the next process may not find.
+    pub(super) fn settle(&mut self) -> std::io::Result<()> {
+        if !self.is_named {
+            sync_folder(&self.folder)?;
+            self.is_named = true;
+        }
+        Ok(())
     }
 
     /// Opens the journal, cuts off an unfinished batch, and returns what it holds.
@@ -72,9 +97,12 @@ impl Journal {
             .write(true)
             .open(&path)
             .map_err(failed)?;
-        let held = read(&mut file)
-            .map_err(failed)?
-            .ok_or_else(|| damaged(format!("{} is not the journal of an audit log", path.display())))?;
+        let Journaled::Held(held) = read(&mut file).map_err(failed)? else {
+            return Err(damaged(format!(
+                "{} is not the journal of an audit log",
+                path.display()
+            )));
+        };
         if let Some(record) = held.damaged_at {
             return Err(damaged(format!(
                 "{} is damaged at record {record}, and records follow: `waxseal audit verify` shows what is whole",
@@ -87,9 +115,11 @@ impl Journal {
                 .map_err(|error| not_kept(format_args!("cut off the end of {}", path.display()), error))?;
         }
         let journal = Self {
+            folder: folder.to_owned(),
             file,
             len: held.whole,
             is_ragged: false,
+            is_named: false,
         };
         Ok((journal, held))
     }
@@ -97,6 +127,7 @@ impl Journal {
     /// Adds a batch of records, which are all kept when this returns, or none.
     pub(super) fn append(&mut self, first: u64, records: &[Vec<u8>]) -> Result<()> {
         let failed = |error| not_kept("write the journal of the audit log", error);
+        self.settle().map_err(failed)?;
         if self.is_ragged {
             self.cut().map_err(failed)?;
         }
@@ -129,15 +160,29 @@ impl Journal {
     }
 }
 
+#[cfg(unix)]
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub(super) fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join("journal")
 }
 
-/// Reads the journal of a folder, without changing it. `None` if there is none.
-pub(super) fn look(folder: &Path) -> std::io::Result<Option<Held>> {
+/// Reads the journal of a folder, without changing it.
+pub(super) fn look(folder: &Path) -> std::io::Result<Journaled> {
     match File::open(path(folder)) {
         Ok(mut file) => read(&mut file),
-        Err(error) if super::key::is_missing(&error) => Ok(None),
+        Err(error) if super::key::is_missing(&error) => Ok(Journaled::None),
         Err(error) => Err(error),
     }
 }
@@ -184,15 +229,23 @@ fn batch(first: u64, records: &[Vec<u8>]) -> Result<Vec<u8>> {
     Ok(batch)
 }
 
-/// `None` if it is no journal.
-fn read(file: &mut File) -> std::io::Result<Option<Held>> {
+fn read(file: &mut File) -> std::io::Result<Journaled> {
     let mut bytes = Vec::new();
-    std::io::Read::by_ref(file).take(MAX).read_to_end(&mut bytes)?;
+    std::io::Read::by_ref(file)
+        .take(MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX {
+        // Nothing of what was kept is cut off because it is much.
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it has more than {MAX} bytes"),
+        ));
+    }
     let Some((front, batches)) = bytes.split_first_chunk::<FRONT>() else {
-        return Ok(None);
+        return Ok(Journaled::Foreign);
     };
     let Some(first) = front.strip_prefix(MAGIC).and_then(|first| first.try_into().ok()) else {
-        return Ok(None);
+        return Ok(Journaled::Foreign);
     };
     let first = u64::from_be_bytes(first);
     let mut held = Held {
@@ -200,31 +253,45 @@ fn read(file: &mut File) -> std::io::Result<Option<Held>> {
         ..Held::default()
     };
     let mut at = 0;
-    while let Some((records, next)) =
-        batch_at(batches, at, |index| index == first + held.records.len() as u64)
-    {
+    let next_index = |held: &Held| first.saturating_add(held.records.len() as u64);
+    while let Some((records, next)) = batch_at(batches, at, |index, _| index == next_index(&held)) {
         held.records.extend(records);
         at = next;
     }
     held.whole = (FRONT + at) as u64;
     held.torn = (batches.len() - at) as u64;
-    let missing = first + held.records.len() as u64;
-    let follows = |at| batch_at(batches, at, |index| index > missing && index - missing < 1 << 32).is_some();
-    held.damaged_at = (at + 1..batches.len()).any(follows).then_some(missing);
-    Ok(Some(held))
+    let missing = next_index(&held);
+    // What looks like a batch at every place costs no more than reading it a few times.
+    let mut left = batches.len().saturating_mul(4);
+    let mut follows = |at| {
+        let is_next = |index: u64, len: usize| {
+            let is_plausible = index > missing && index - missing < 1 << 32 && len <= left;
+            if is_plausible {
+                left -= len;
+            }
+            is_plausible
+        };
+        batch_at(batches, at, is_next).is_some()
+    };
+    held.damaged_at = (at + 1..batches.len()).any(&mut follows).then_some(missing);
+    Ok(Journaled::Held(held))
 }
 
 /// The records of the whole batch at a place, and where the next one begins.
-fn batch_at(batches: &[u8], at: usize, is_next: impl Fn(u64) -> bool) -> Option<(Vec<Vec<u8>>, usize)> {
+fn batch_at(
+    batches: &[u8],
+    at: usize,
+    is_next: impl FnOnce(u64, usize) -> bool,
+) -> Option<(Vec<Vec<u8>>, usize)> {
     let (head, rest) = batches.get(at..)?.split_first_chunk::<HEAD>()?;
     let (numbers, digest) = head.split_first_chunk::<16>()?;
     let (len, numbers_rest) = numbers.split_first_chunk::<4>()?;
     let (count, first) = numbers_rest.split_first_chunk::<4>()?;
-    if !is_next(u64::from_be_bytes(first.try_into().ok()?)) {
-        return None;
-    }
     let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
     let payload = rest.get(..len)?;
+    if !is_next(u64::from_be_bytes(first.try_into().ok()?), len) {
+        return None;
+    }
     let proper = Sha256::new_with_prefix(numbers).chain_update(payload).finalize();
     let (records, is_all) = unbundle(payload);
     let is_whole =

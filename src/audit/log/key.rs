@@ -160,10 +160,18 @@ impl LogKey {
             self.name,
             encoded(&seed).as_str()
         ));
-        let written = options.open(path).and_then(|mut file| {
+        // Under another name until it is whole, so that nobody ever finds half a key.
+        let mut name = path.as_os_str().to_owned();
+        let random = base16ct::lower::encode_string(&entropy::array::<8>()?);
+        name.push(format!(".{random}.new"));
+        let unfinished = PathBuf::from(name);
+        let written = options.open(&unfinished).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
-            file.sync_all()
+            file.sync_all()?;
+            // Takes the place of nothing.
+            std::fs::hard_link(&unfinished, path)
         });
+        let _ = std::fs::remove_file(&unfinished);
         written.map_err(|error| {
             Error::configuration(format!(
                 "cannot write the key of the log, {}: {error}",
@@ -226,6 +234,9 @@ impl fmt::Debug for LogKey {
 
 /// Returns the file of a log's key: beside its directory, so that the directory can be given away.
 fn path_beside(log: &Path) -> PathBuf {
+    // `.` and `logs/.` have no name of their own.
+    let log = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
+    let log = log.canonicalize().unwrap_or(log);
     let mut name = log.components().as_path().as_os_str().to_owned();
     name.push(".key");
     PathBuf::from(name)

@@ -145,7 +145,12 @@ impl Log {
 #[async_trait]
 impl Sink for Log {
     async fn keep(&self, events: &[Arc<Event>]) -> Result<()> {
-        self.append(events.iter().map(|event| event.to_json().into_bytes()).collect())
+        self.append(
+            events
+                .iter()
+                .map(|event| event.to_record().into_bytes())
+                .collect(),
+        )
     }
 
     async fn flush(&self) -> Result<()> {

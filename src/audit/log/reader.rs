@@ -1,14 +1,21 @@
 //! Reading a log, without a lock and without changing it.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::hash::{Hash, root};
-use super::journal;
+use super::journal::{self, Journaled};
 use super::key::{VerifierKey, is_missing};
 use super::note::Checkpoint;
 use super::tile::{self, Kind, WIDE, WIDTH};
 use super::tree::Edge;
 use crate::value::error::{Error, ErrorKind, Result};
+
+/// The most bytes of an entry in a bundle, with its length.
+const MAX_ENTRY: usize = 65_537;
+/// The most bytes of a checkpoint, and of a public key.
+const MAX_TEXT: usize = 128 * 1024;
 
 /// A log that is read: while it is written, or as a copy that somebody was given. Nothing of it is believed before it is
 /// [verified](Self::verify).
@@ -34,7 +41,7 @@ impl LogReader {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         let path = folder.join("checkpoint");
-        let note = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+        let note = read_text(&path).map_err(|error| failed(&path, error))?;
         let checkpoint = Checkpoint::parse(&note).map_err(|error| {
             unreadable(format!(
                 "{}: {}",
@@ -57,7 +64,7 @@ impl LogReader {
     /// `Store` if the file `vkey` cannot be read or holds no key.
     pub fn named_key(&self) -> Result<VerifierKey> {
         let path = self.folder.join("vkey");
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+        let text = read_text(&path).map_err(|error| failed(&path, error))?;
         text.parse().map_err(|error: Error| {
             unreadable(format!(
                 "{}: {}",
@@ -113,8 +120,20 @@ impl LogReader {
     fn uncovered(&self) -> Result<Vec<Vec<u8>>> {
         let held = journal::look(&self.folder);
         let held = held.map_err(|error| failed(&journal::path(&self.folder), error))?;
-        let Some(held) = held else { return Ok(Vec::new()) };
-        let skipped = self.checkpoint.size().saturating_sub(held.first);
+        let held = match held {
+            Journaled::Held(held) => held,
+            Journaled::None => return Ok(Vec::new()),
+            Journaled::Foreign => {
+                return Err(unreadable(format!(
+                    "{} is not the journal of an audit log: `waxseal audit verify` shows what is whole",
+                    journal::path(&self.folder).display()
+                )));
+            }
+        };
+        // A writer has gone on meanwhile. What it has added is for another look.
+        let Some(skipped) = self.checkpoint.size().checked_sub(held.first) else {
+            return Ok(Vec::new());
+        };
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
         Ok(held.records.into_iter().skip(skipped).collect())
     }
@@ -196,6 +215,24 @@ impl LogReader {
     }
 }
 
+/// The bytes of a file that has no more than so many.
+fn read_most(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it has more than {most} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let bytes = read_most(path, MAX_TEXT)?;
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
 /// The width of a bundle in a log of this size.
 fn width(size: u64, bundle: u64) -> usize {
     usize::try_from((size - bundle * WIDTH).min(WIDTH)).unwrap_or(WIDE)
@@ -204,11 +241,15 @@ fn width(size: u64, bundle: u64) -> usize {
 /// The bytes of a tile. A full one stands for a partial one.
 fn read_tile(folder: &Path, kind: Kind, index: u64, width: usize) -> Result<(PathBuf, Vec<u8>)> {
     let path = folder.join(tile::path(kind, index, width));
-    match std::fs::read(&path) {
+    let most = match kind {
+        Kind::Hashes(_) => WIDE * size_of::<Hash>(),
+        Kind::Entries => WIDE * MAX_ENTRY,
+    };
+    match read_most(&path, most) {
         Ok(bytes) => Ok((path, bytes)),
         Err(error) if width < WIDE && is_missing(&error) => {
             let full = folder.join(tile::path(kind, index, WIDE));
-            match std::fs::read(&full) {
+            match read_most(&full, most) {
                 Ok(bytes) => Ok((full, bytes)),
                 Err(_) => Err(failed(&path, error)),
             }

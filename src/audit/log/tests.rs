@@ -141,6 +141,26 @@ fn a_record_that_no_bundle_can_hold_is_refused_and_the_log_goes_on() {
 }
 
 #[test]
+fn a_log_that_grows_while_it_is_read_verifies() {
+    let bench = Bench::of(10);
+    let before = bench.reader();
+    let log = bench.open().unwrap();
+    log.append((10..300).map(record).collect()).unwrap();
+    log.checkpoint().unwrap();
+    let verdict = before.verify(&Bench::key().verifier(), None).unwrap();
+    assert!(verdict.is_sound() && verdict.size == 300, "{verdict:?}");
+    // What a reader began with it ends with.
+    let mut count = 0;
+    let each = |index: u64, read: &[u8]| {
+        count += 1;
+        assert_eq!(read, record(index));
+        Ok(())
+    };
+    before.each_record(each).unwrap();
+    assert_eq!(count, 10);
+}
+
+#[test]
 fn a_second_opener_is_refused_and_so_is_another_key() {
     let bench = Bench::new();
     let log = bench.open().unwrap();
@@ -170,6 +190,42 @@ fn a_folder_with_something_else_is_refused_and_left_alone() {
     fs::remove_file(bench.path().join("checkpoint")).unwrap();
     let error = bench.open().unwrap_err();
     assert!(error.to_string().contains("no checkpoint"), "{error}");
+}
+
+/// An envelope and a caller can say much. What a log cannot hold is cut down, and nothing else is lost for it.
+#[test]
+fn an_event_that_is_too_long_is_shortened() {
+    use crate::envelope::KekRef;
+    let bench = Bench::new();
+    let log = bench.open().unwrap();
+    let long = Arc::new(crate::audit::event::tests::long(&KekRef::trusted(
+        "nobody",
+        &"\"".repeat(2_048),
+        &"\"".repeat(255),
+    )));
+    assert!(long.to_json().len() > 65_535);
+    pollster::block_on(log.keep(&[Arc::clone(&long), long])).unwrap();
+    log.checkpoint().unwrap();
+    let records = bench.records();
+    assert_eq!(records.len(), 2);
+    let record: serde_json::Value = serde_json::from_slice(&records[0]).unwrap();
+    assert_eq!(record["waxseal.shortened"], true);
+    assert_eq!(record["event.name"], "waxseal.unwrap");
+    assert_eq!(record.get("waxseal.envelope.keks"), None);
+}
+
+#[test]
+fn a_log_in_the_folder_where_it_is_called_has_its_key_beside_it() {
+    let bench = Bench::new();
+    let log = bench.path().join("log");
+    fs::create_dir_all(&log).unwrap();
+    drop(Log::open(log.join(".")).unwrap());
+    assert!(bench.path().join("log.key").exists());
+    let names: Vec<_> = fs::read_dir(bench.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::hash::{Hash, leaf, root};
-use super::journal::{self, Held};
+use super::journal::{self, Journaled};
 use super::key::VerifierKey;
 use super::note::Checkpoint;
 use super::reader::{LogReader, failed};
@@ -11,6 +11,9 @@ use super::sequence::Sequences;
 use super::tile::{self, WIDE};
 use super::tree::Edge;
 use crate::value::error::{Error, Result};
+
+/// How often a log is read again because it has grown meanwhile.
+const AGAIN: usize = 3;
 
 /// What is wrong with a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +119,22 @@ impl LogReader {
     /// `InvalidArgument` if `kept` is not signed by the key or is of another log. What is wrong with the log is no error: see
     /// [`Verdict::findings`].
     pub fn verify(&self, key: &VerifierKey, kept: Option<&Checkpoint>) -> Result<Verdict> {
+        let mut verdict = self.look(key, kept)?;
+        let mut size = self.checkpoint().size();
+        for _ in 0..AGAIN {
+            // A writer may have moved records while they were read.
+            match Self::open(&self.folder) {
+                Ok(grown) if !verdict.is_sound() && grown.checkpoint().size() > size => {
+                    verdict = grown.look(key, kept)?;
+                    size = grown.checkpoint().size();
+                }
+                _ => break,
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn look(&self, key: &VerifierKey, kept: Option<&Checkpoint>) -> Result<Verdict> {
         let checkpoint = self.checkpoint();
         if let Some(kept) = kept {
             kept.verify(key).map_err(|error| {
@@ -260,10 +279,19 @@ impl LogReader {
     }
 
     /// The records behind the checkpoint.
-    fn check_journal(&self, held: Option<Held>, verdict: &mut Verdict) -> Vec<Vec<u8>> {
+    fn check_journal(&self, held: Journaled, verdict: &mut Verdict) -> Vec<Vec<u8>> {
         let size = self.checkpoint().size();
-        // A copy that was given away has none.
-        let Some(held) = held else { return Vec::new() };
+        let held = match held {
+            Journaled::Held(held) => held,
+            // A copy that was given away has none.
+            Journaled::None => return Vec::new(),
+            Journaled::Foreign => {
+                let detail =
+                    "the journal is none: its front was changed, or it was cut off, and what it held is gone";
+                verdict.find(Wrong::Journal, Some(size), detail);
+                return Vec::new();
+            }
+        };
         verdict.torn = held.torn;
         if held.first > size {
             let detail = format!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::hash::{leaf, root};
-use super::journal::{self, Journal};
+use super::journal::{self, Journal, Journaled, sync_folder};
 use super::key::LogKey;
 use super::note::Checkpoint;
 use super::reader::LogReader;
@@ -23,6 +23,8 @@ const ROLL: usize = 4_096;
 const AGE: Duration = Duration::from_secs(1);
 /// Records in the journal above which nothing more is kept: they cannot be moved.
 const MOST: usize = 65_536;
+/// The same in bytes, which are in memory, too.
+const MOST_BYTES: usize = 64 << 20;
 
 pub(super) struct Writer {
     folder: PathBuf,
@@ -35,6 +37,8 @@ pub(super) struct Writer {
     checkpoint: Checkpoint,
     /// What the journal holds behind the checkpoint.
     pending: Vec<Vec<u8>>,
+    /// The bytes of those.
+    pending_bytes: usize,
     /// Since when.
     since: Option<Monotonic>,
     /// Whether the journal begins before the checkpoint.
@@ -87,6 +91,7 @@ impl Writer {
             checkpoint,
             is_journal_old: skipped > 0,
             since: (!pending.is_empty()).then(now),
+            pending_bytes: pending.iter().map(Vec::len).sum(),
             pending,
         };
         if !writer.pending.is_empty() || writer.is_journal_old {
@@ -101,12 +106,14 @@ impl Writer {
 
     /// Keeps records, all of them or none.
     pub(super) fn append(&mut self, records: Vec<Vec<u8>>) -> Result<()> {
-        if self.pending.len() + records.len() > MOST {
+        let bytes: usize = records.iter().map(Vec::len).sum();
+        if self.pending.len() + records.len() > MOST || self.pending_bytes + bytes > MOST_BYTES {
             self.roll()?;
         }
         let first = self.edge.size() + self.pending.len() as u64;
         self.journal.append(first, &records)?;
         self.pending.extend(records);
+        self.pending_bytes += bytes;
         let since = *self.since.get_or_insert_with(now);
         if self.pending.len() >= ROLL || now() >= since + AGE {
             // They are kept. What cannot be moved now is moved later.
@@ -135,8 +142,10 @@ impl Writer {
                 tiles.write(Kind::Hashes(tile.level), tile.index, WIDE, &tile.hashes.concat())?;
             }
             for (level, hashes) in edge.levels().iter().enumerate() {
-                if !hashes.is_empty() {
-                    let index = tile::hashes(level, edge.size()) / tile::WIDTH;
+                let count = tile::hashes(level, edge.size());
+                // What the checkpoint that is there needs is not touched.
+                if !hashes.is_empty() && count != tile::hashes(level, self.edge.size()) {
+                    let index = count / tile::WIDTH;
                     tiles.write(Kind::Hashes(level), index, hashes.len(), &hashes.concat())?;
                 }
             }
@@ -152,14 +161,15 @@ impl Writer {
             }
             (self.edge, self.checkpoint) = (edge, checkpoint);
             self.pending.clear();
+            self.pending_bytes = 0;
             self.since = None;
             self.is_journal_old = true;
         }
         if self.is_journal_old {
             let failed = |error| not_kept("begin another journal of the audit log", error);
             self.journal = Journal::create(&self.folder, self.edge.size()).map_err(failed)?;
-            sync_folder(&self.folder).map_err(failed)?;
             self.is_journal_old = false;
+            self.journal.settle().map_err(failed)?;
         }
         Ok(())
     }
@@ -182,10 +192,10 @@ impl Writer {
     }
 }
 
-/// Files that are being written, and the folders that have to be synced for them.
+/// Files that are being written, each under a name of its own until it is whole, and the folders that have to be synced for them.
 struct Tiles<'f> {
     folder: &'f Path,
-    written: Vec<File>,
+    written: Vec<(File, PathBuf)>,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -208,16 +218,17 @@ impl<'f> Tiles<'f> {
                 .take_while(|above| above.starts_with(self.folder));
             self.folders.extend(above.map(Path::to_owned));
         }
-        let mut file = File::create(&path).map_err(failed)?;
+        let mut file = File::create(unfinished(&path)).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
-        self.written.push(file);
+        self.written.push((file, path));
         Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
         let failed = |error| not_kept("sync the tiles of the audit log", error);
-        for file in self.written.drain(..) {
+        for (file, path) in self.written.drain(..) {
             file.sync_all().map_err(failed)?;
+            std::fs::rename(unfinished(&path), &path).map_err(failed)?;
         }
         for folder in std::mem::take(&mut self.folders) {
             sync_folder(&folder).map_err(failed)?;
@@ -229,6 +240,13 @@ impl<'f> Tiles<'f> {
     fn forget_partials(&self, kind: Kind, index: u64) {
         let _ = std::fs::remove_dir_all(self.folder.join(tile::partials(kind, index)));
     }
+}
+
+/// The name of a file that is not whole yet.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
 }
 
 fn now() -> Monotonic {
@@ -272,9 +290,12 @@ fn lock(folder: &Path) -> Result<File> {
 fn begin(folder: &Path, key: &LogKey) -> Result<()> {
     let failed = |error| not_kept(format_args!("begin the audit log {}", folder.display()), error);
     let holds_records = folder.join("tile").exists()
-        || journal::look(folder)
-            .map_err(failed)?
-            .is_some_and(|held| !held.records.is_empty());
+        || match journal::look(folder).map_err(failed)? {
+            Journaled::None => false,
+            Journaled::Held(held) => !held.records.is_empty(),
+            // Nobody knows what it held.
+            Journaled::Foreign => true,
+        };
     if holds_records {
         return Err(damaged(format!(
             "{} has records and no checkpoint: put its checkpoint back, or give another directory",
@@ -314,18 +335,4 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
         sync_folder(folder)
     });
     written.map_err(|error| not_kept(format_args!("write {}", path.display()), error))
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64ct::{Base64, Base64Unpadded, Encoding};
 use pollster::block_on;
-use waxseal::audit::{Action, Audited, Auditor, Outcome};
+use waxseal::audit::{Action, Audited, Auditor, Event, Outcome};
 use waxseal::envelope::{BodyHead, WrapSection, WrapSet};
 use waxseal::key::Request;
 use waxseal::source::{AnyOf, Caching, DekLease, Rewrapped};
@@ -99,6 +99,10 @@ fn no_event_shows_a_key_a_plaintext_an_aad_or_a_value() {
         let mut task = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(hanging.as_mut().poll(&mut task).is_pending());
         drop(hanging);
+        let is_there = |event: &Arc<Event>| event.outcome() == Outcome::Abandoned;
+        while !sink.events().iter().any(is_there) {
+            std::thread::yield_now();
+        }
         // Events that are lost, and the gap that tells of them.
         sink.fail(true);
         block_on(sealer.open(&sealed, bound)).unwrap_err();

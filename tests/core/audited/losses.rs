@@ -72,6 +72,42 @@ fn a_best_effort_sink_loses_events_and_is_told_of_the_gap() {
     assert_eq!(auditor.lost(), 0);
 }
 
+/// The number of a gap is taken by the thread of the sink while others number their events.
+#[test]
+fn gaps_and_events_are_numbered_at_once() {
+    let sink = Memory::default();
+    let (sealer, _, auditor) = sealer_with(|auditor| auditor.best_effort(sink.clone()), |builder| builder);
+    let (done, ended) = std::sync::mpsc::channel();
+    let worker = thread::spawn(move || {
+        for round in 0..200 {
+            sink.fail(round % 2 == 0);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        for _ in 0..10 {
+                            block_on(sealer.seal(b"hello", &context())).unwrap();
+                        }
+                    });
+                }
+            });
+        }
+        sink.fail(false);
+        block_on(auditor.close()).unwrap();
+        let lost: u64 = sink.events().iter().map(Event::lost).sum();
+        let kept = sink
+            .events()
+            .iter()
+            .filter(|event| event.action() != Action::Gap)
+            .count();
+        assert_eq!(kept as u64 + lost, 6_000);
+        done.send(()).unwrap();
+    });
+    ended
+        .recv_timeout(Duration::from_secs(120))
+        .expect("nobody waits for anybody for ever");
+    worker.join().unwrap();
+}
+
 #[test]
 fn losses_are_said_once() {
     let sink = Memory::default();

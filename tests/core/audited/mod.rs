@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use pollster::block_on;
 use serde_json::Value;
 use waxseal::audit::{Action, Auditor, AuditorBuilder, Event, Outcome, Sink};
+use waxseal::envelope::{BodyHead, WrapSection, WrapSet};
 use waxseal::key::{Authorization, Purpose, Request};
-use waxseal::source::AnyOf;
+use waxseal::source::{AnyOf, DekLease, Rewrapped};
 use waxseal::testing::{FakeKeyManager, Fault, Method};
 use waxseal::{Builder, DekSource, EncryptionContext, Error, ErrorKind, Result, Sealer};
 
@@ -216,6 +217,56 @@ fn an_approval_that_a_request_names_is_in_its_event() {
     let json: Value = serde_json::from_str(&event.to_json()).unwrap();
     assert_eq!(json["waxseal.authorizations"][0]["ticket"], "INC-7");
     assert_eq!(json["waxseal.authorizations"][0]["subject"], "a key");
+}
+
+/// Says that each re-wrap used an approval.
+#[derive(Debug)]
+struct Approved(AnyOf);
+
+#[async_trait]
+impl DekSource for Approved {
+    async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
+        self.0.seal_dek(request).await
+    }
+
+    async fn open_dek(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Arc<DekLease>> {
+        self.0.open_dek(wraps, body, request).await
+    }
+
+    async fn rewrap(
+        &self,
+        wraps: WrapSection<'_>,
+        body: BodyHead<'_>,
+        request: &Request<'_>,
+    ) -> Result<Rewrapped> {
+        let used = Authorization::new("INC-8", "carol").with_document(&b"CANARY"[..]);
+        let rewrapped = self.0.rewrap(wraps, body, request).await?;
+        Ok(rewrapped.with_authorizations(vec![used]))
+    }
+}
+
+#[test]
+fn an_approval_that_a_source_has_used_is_in_the_event_of_the_rewrap() {
+    let sink = Memory::default();
+    let auditor = Auditor::builder().required(sink.clone()).build().unwrap();
+    let source = Approved(AnyOf::new(FakeKeyManager::new("kek")));
+    let sealer = Sealer::builder().source(source).audit(auditor).build().unwrap();
+    let sealed = block_on(sealer.seal(b"hello", &context())).unwrap();
+    block_on(sealer.rewrap(&sealed, &context())).unwrap();
+    let events = sink.events();
+    assert!(events[0].used_authorizations().is_empty());
+    assert_eq!(
+        events[1].used_authorizations(),
+        [Authorization::new("INC-8", "carol")]
+    );
+    let json: Value = serde_json::from_str(&events[1].to_json()).unwrap();
+    assert_eq!(json["waxseal.authorizations.used"][0]["approver"], "carol");
+    assert!(!json.to_string().contains("CANARY"));
 }
 
 #[test]

@@ -72,11 +72,52 @@ fn damage_before_the_last_batch_is_not_taken_for_an_unfinished_one() {
     assert_eq!(verdict.findings[0].record, Some(300));
 }
 
+#[test]
+fn a_roll_writes_nothing_that_the_checkpoint_before_it_needs() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::of(300);
+    // One full tile is below it, before and after.
+    let above = bench.path().join("tile/1/000.p/1");
+    let before = fs::metadata(&above).unwrap();
+    let log = bench.open().unwrap();
+    log.append((300..305).map(record).collect()).unwrap();
+    log.checkpoint().unwrap();
+    let after = fs::metadata(&above).unwrap();
+    let of = |it: &fs::Metadata| (it.ino(), it.mtime_nsec(), it.ctime_nsec());
+    assert_eq!(of(&before), of(&after));
+    // What has another width is whole as soon as it has its name.
+    let mut tiles = Vec::new();
+    walk(&bench.path().join("tile"), &mut tiles);
+    assert!(
+        tiles
+            .iter()
+            .all(|path| path.extension().is_none_or(|it| it != "new")),
+        "{tiles:?}"
+    );
+    drop(log);
+    // Not so if the disk is full in the middle.
+    let unfinished = bench.path().join("tile/0/001.p/55.new");
+    std::os::unix::fs::symlink("/dev/full", &unfinished).unwrap();
+    let log = bench.open().unwrap();
+    log.append((305..311).map(record).collect()).unwrap();
+    assert!(log.checkpoint().unwrap_err().is_retryable());
+    drop(log);
+    assert!(bench.open().is_err());
+    fs::remove_file(&unfinished).unwrap();
+    assert_eq!(bench.open().unwrap().checkpoint().unwrap().size(), 311);
+    assert!(bench.verdict().is_sound());
+}
+
 /// Each state that an end within a roll can leave: what was there before it, with any of the files that it writes first.
 #[test]
 fn an_end_at_any_point_of_a_roll_loses_and_doubles_nothing() {
-    let before = Bench::of(250);
-    appended(&before, &[(250, 300), (300, 600)]);
+    ends_of_a_roll(250);
+    ends_of_a_roll(270);
+}
+
+fn ends_of_a_roll(first: u64) {
+    let before = Bench::of(first);
+    appended(&before, &[(first, 300), (300, 600)]);
     let after = Bench::new();
     copy(&before.path(), &after.path());
     drop(after.open().unwrap());
@@ -86,6 +127,7 @@ fn an_end_at_any_point_of_a_roll_loses_and_doubles_nothing() {
     tiles.sort();
     assert!(tiles.len() > 4, "{tiles:?}");
     let ends = 0..=tiles.len() + 2;
+    let old = |name: &std::path::Path| before.path().join(name).exists();
     for end in ends {
         for half in [false, true] {
             let bench = Bench::new();
@@ -94,8 +136,14 @@ fn an_end_at_any_point_of_a_roll_loses_and_doubles_nothing() {
                 let to = bench.path().join(name);
                 fs::create_dir_all(to.parent().unwrap()).unwrap();
                 let bytes = fs::read(after.path().join(name)).unwrap();
-                let len = if half { bytes.len() / 2 } else { bytes.len() };
-                fs::write(to, &bytes[..len]).unwrap();
+                // Half of a file stands under another name.
+                match half {
+                    true => fs::write(to.with_extension("new"), &bytes[..bytes.len() / 2]).unwrap(),
+                    false if old(name) && name.starts_with("tile") => {
+                        assert_eq!(fs::read(to).unwrap(), bytes, "{}", name.display());
+                    }
+                    false => fs::write(to, bytes).unwrap(),
+                }
             };
             for (at, tile) in tiles.iter().take(end).enumerate() {
                 put(tile.strip_prefix(after.path()).unwrap(), half && at + 1 == end);
@@ -188,10 +236,66 @@ fn what_stands_behind_the_last_batch_is_written_over() {
     log.append(vec![record(10)]).unwrap();
     drop(log);
     assert_eq!(bench.records().len(), 11);
-    // A file that is no journal is not taken for an empty one.
+    // A file that is no journal is not taken for an empty one, nor for none.
     File::create(&journal)
         .unwrap()
         .write_all(b"something else that is no journal")
         .unwrap();
+    let finding = |bench: &Bench| {
+        let verdict = bench.verdict();
+        (verdict.findings[0].what, verdict.findings[0].record)
+    };
+    assert_eq!(finding(&bench), (Wrong::Journal, Some(11)));
+    assert!(bench.reader().each_record(|_, _| Ok(())).is_err());
+    fs::write(&journal, "").unwrap();
+    assert_eq!(finding(&bench), (Wrong::Journal, Some(11)));
+    fs::remove_file(bench.path().join("checkpoint")).unwrap();
+    assert!(bench.open().unwrap_err().to_string().contains("no checkpoint"));
+    fs::write(bench.path().join("checkpoint"), "x").unwrap();
     assert_eq!(bench.open().unwrap_err().kind(), ErrorKind::Audit);
+}
+
+/// What a file says of itself costs no more than reading it.
+#[test]
+fn a_journal_full_of_what_looks_like_batches_is_read_in_time() {
+    let bench = Bench::of(1);
+    let mut bytes = b"waxseal audit journal 1\n".to_vec();
+    bytes.extend_from_slice(&u64::MAX.to_be_bytes());
+    bytes.extend(std::iter::repeat_n(1, 200_000));
+    let journal = bench.path().join("journal");
+    fs::write(&journal, &bytes).unwrap();
+    assert_eq!(bench.verdict().findings[0].what, Wrong::Journal);
+    bytes[24..32].copy_from_slice(&0x0101_0101_0101_0100_u64.to_be_bytes());
+    fs::write(&journal, &bytes).unwrap();
+    assert_eq!(bench.verdict().findings[0].what, Wrong::Journal);
+}
+
+#[test]
+fn files_without_end_are_refused() {
+    let bench = Bench::of(3);
+    let tile = bench.path().join("tile/entries/000.p/3");
+    File::options()
+        .write(true)
+        .open(&tile)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let verdict = bench.verdict();
+    assert_eq!(verdict.findings[0].what, Wrong::Missing);
+    assert!(
+        verdict.findings[0].detail.contains("more than"),
+        "{:?}",
+        verdict.findings
+    );
+    let checkpoint = bench.path().join("checkpoint");
+    File::options()
+        .write(true)
+        .open(&checkpoint)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    assert_eq!(
+        LogReader::open(bench.path()).unwrap_err().kind(),
+        ErrorKind::Store
+    );
 }

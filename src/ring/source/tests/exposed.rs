@@ -85,3 +85,42 @@ fn what_a_revoked_key_could_open_too_is_counted_and_an_audit_sees_it_at_each_rel
     assert_eq!(ring.status().unwrap().exposed_opens, 1);
     assert_eq!(new_key.state, Active);
 }
+
+/// Keeps events.
+#[cfg(feature = "audit")]
+#[derive(Clone, Debug, Default)]
+struct Events(Arc<Mutex<Vec<Arc<crate::audit::Event>>>>);
+
+#[cfg(feature = "audit")]
+#[async_trait]
+impl crate::audit::Sink for Events {
+    async fn keep(&self, events: &[Arc<crate::audit::Event>]) -> Result<()> {
+        self.0.lock().unwrap().extend_from_slice(events);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "audit")]
+#[test]
+fn an_event_names_the_revoked_keys_that_could_open_it_too() {
+    let bench = Bench::new();
+    let (mut old, fake) = bench.active("tenant/a", "old");
+    let (_, new) = bench.active("tenant/b", "new");
+    let mut next = bench.went(bench.key("tenant/a", &new), &[State::Pending]);
+    bench.promote(&mut old, &mut next);
+    let both = Sealer::builder().wrap_with(fake).wrap_with(new);
+    let both = seal(&both.build().unwrap(), "a");
+    bench.go(&mut old, Compromised);
+    bench.put(&[&old]);
+    let events = Events::default();
+    let auditor = crate::audit::Auditor::builder()
+        .required(events.clone())
+        .runtime(Arc::new(bench.runtime.clone()));
+    let sealer = bench.open().sealer().audit(auditor.build().unwrap());
+    assert_eq!(open(&sealer.build().unwrap(), &both, "a").unwrap(), b"hello");
+    let events = events.0.lock().unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].exposed(), [old.id.to_string()]);
+    assert_eq!(events[0].keks()[0].keys, [next.id.to_string()]);
+    assert_eq!(events[0].scope(), Some("tenant/a"));
+}
