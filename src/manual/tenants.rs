@@ -148,6 +148,8 @@
 //! than the last re-wrap: from an older one nobody could restore the tenants without that parent. `waxseal ring export FILE`, where the authority is, verifies the file that it has written
 //! and lets the ring remember it. A census counts branch keys under their parents (`branch-keys` among what it covers).
 //!
+//! Script: `docs/runbooks/ring-rotate-parent`.
+//!
 //! # Moving one tenant elsewhere
 //!
 //! To another KMS, region or jurisdiction, while the others stay:
