@@ -93,7 +93,7 @@ fn gaps_and_events_are_numbered_at_once() {
         }
         sink.fail(false);
         block_on(auditor.close()).unwrap();
-        let lost: u64 = sink.events().iter().map(Event::lost).sum();
+        let lost: u64 = sink.events().iter().map(|event| event.lost()).sum();
         let kept = sink
             .events()
             .iter()
