@@ -273,8 +273,8 @@ impl RingAdmin {
             let some: Vec<Todo> = todo.by_ref().take(some).collect();
             for todo in &some {
                 for parent in [&todo.from, &todo.to] {
-                    if let Entry::Vacant(entry) = job.managers.entry(parent.id) {
-                        entry.insert(self.call(self.backends.key(&parent.provenance)).await?);
+                    if let Entry::Vacant(place) = job.managers.entry(parent.id) {
+                        place.insert(self.call(self.backends.key(&parent.provenance)).await?);
                     }
                 }
             }
