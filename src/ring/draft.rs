@@ -136,10 +136,15 @@ impl<'d> Draft<'d> {
     fn note_parent(&mut self, record: &impl Record) {
         let id = record.id();
         // What a provisioner has made is not counted yet.
-        let counted = self.view.key(id).filter(|_| !self.view.is_provisioned(id));
+        let parent = self.view.key(id).and_then(|key| key.parent());
+        let (before, was_provisioned_under) = match self.view.is_provisioned(id) {
+            true => (None, parent),
+            false => (parent, None),
+        };
         let hangs = Hangs {
             key: id,
-            before: counted.and_then(|key| key.parent()),
+            before,
+            was_provisioned_under,
             after: record.parent(),
             is_gone: record.state() == Some(State::Destroyed),
         };

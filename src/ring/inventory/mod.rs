@@ -324,8 +324,9 @@ pub trait Inventory: Debug + Send + Sync {
     /// Makes a change, if the ring has the revision that the change follows. It lasts when this returns.
     ///
     /// # Errors
-    /// `Conflict` if the ring has another revision, the change would leave two active keys in one scope and slot, or it puts a row into a
-    /// scope that has a provisioned row which it does not [take](Change::take). Else as the [trait](Self) says.
+    /// `Conflict` if the ring has another revision, the change would leave two active keys in one scope and slot, it puts a row in the place of
+    /// one of another scope or kind that it does not delete, or it puts a row into a scope that has a provisioned row which it does not
+    /// [take](Change::take). Else as the [trait](Self) says.
     async fn commit(&self, change: &Change) -> Result<()>;
 
     /// Adds the first key of a scope, which a provisioner has signed, if the ring has the revision `follows`, and the scope has no row, and no
@@ -335,7 +336,7 @@ pub trait Inventory: Debug + Send + Sync {
     /// No commit and no other provision comes between the look and the write.
     ///
     /// # Errors
-    /// `Conflict` if the ring has another revision, the scope has a row, or a provisioned row of another slot or scope has the same id. Else as the [trait](Self) says.
+    /// `Conflict` if the ring has another revision, the scope has a row, or another row, provisioned or not, has the same id. Else as the [trait](Self) says.
     ///
     /// *Cancel safety.* Dropping the future leaves the row added or not.
     async fn provision(&self, follows: u64, row: &Row) -> Result<Row>;

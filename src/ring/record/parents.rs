@@ -38,6 +38,8 @@ pub(crate) struct Hangs {
     pub(crate) key: RecordId,
     /// Before the change, as far as the tree knows it.
     pub(crate) before: Option<RecordId>,
+    /// Before the change, if only a provisioner has signed it so far: no head counts it there, and an export has it all the same.
+    pub(crate) was_provisioned_under: Option<RecordId>,
     pub(crate) after: Option<RecordId>,
     /// Whether the key is gone for good.
     pub(crate) is_gone: bool,
@@ -63,6 +65,11 @@ pub(crate) fn after(parents: &[Parent], changes: &[Hangs], revision: u64) -> Vec
             if change.after.is_some() {
                 parent.left = Some(revision);
             }
+        }
+        if let Some(first) = change.was_provisioned_under
+            && change.after.is_some_and(|after| after != first)
+        {
+            parents.entry(first).or_insert_with(|| none(first)).left = Some(revision);
         }
         if let Some(now) = change.after {
             let parent = parents.entry(now).or_insert_with(|| none(now));
@@ -92,6 +99,7 @@ mod tests {
         Hangs {
             key,
             before,
+            was_provisioned_under: None,
             after,
             is_gone: false,
         }
@@ -124,6 +132,20 @@ mod tests {
         };
         let parents = after(&parents, &[gone], 10);
         assert_eq!((of(&parents, old), of(&parents, new)), (None, Some((2, None))));
+        // A first key that was re-wrapped before anybody took it over was not counted where it was.
+        let first = Hangs {
+            was_provisioned_under: Some(old),
+            ..hangs(a, None, Some(new))
+        };
+        let moved = after(&[], &[hangs(b, None, Some(old))], 5);
+        let moved = after(&moved, &[first], 6);
+        assert_eq!(of(&moved, old), Some((1, Some(6))));
+        assert_eq!(of(&moved, new), Some((1, None)));
+        let stays = Hangs {
+            after: Some(old),
+            ..first
+        };
+        assert_eq!(of(&after(&[], &[stays], 6), old), Some((1, None)));
         // With branch keys it is not forgotten, whatever the record says.
         let gone = Hangs { key: new, ..gone };
         assert_eq!(of(&after(&parents, &[gone], 11), new), Some((2, None)));

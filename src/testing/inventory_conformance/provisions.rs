@@ -133,10 +133,23 @@ pub(super) async fn a_scope_gets_one_first_key(subject: &Subject) -> Outcome {
             "a first key with the id of another",
             pair.1.provision(1, &first(10, "b")?).await,
         ),
+        (
+            "a first key with the id of a record of another scope",
+            pair.1.provision(1, &first(1, "b")?).await,
+        ),
     ] {
         subject.conflict(what, answer)?;
     }
-    let snapshot = read(subject, &pair, &["a", "b", "has", "pending"]).await?;
+    // Nor does a change put a record in the place of one of another scope.
+    let moved = change(1, vec![key(20, "c", State::Active)?, key(1, "b", State::Active)?]);
+    subject.conflict(
+        "a record with the id of one of another scope",
+        pair.1.commit(&moved).await,
+    )?;
+    let of = subject.good("scope_of", pair.1.scope_of(id(1)?).await)?;
+    same("the scope of the record", &of, &Some(scope("has")?))?;
+    let snapshot = read(subject, &pair, &["a", "b", "c", "has", "pending"]).await?;
+    same("the rows", &snapshot.rows.len(), &2)?;
     same("the provisioned rows", &snapshot.provisioned, &vec![own, slots])?;
     same("the revision", &snapshot.revision, &1)?;
     // Whoever was refused goes on.

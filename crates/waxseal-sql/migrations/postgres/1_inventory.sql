@@ -97,7 +97,7 @@ create table waxseal_provisioned (
 create unique index waxseal_provisioned_id on waxseal_provisioned (ring, id);
 
 -- Whoever inserts one may have no other right to write. So the owner of the tables looks, and locks the ring against a commit meanwhile: the
--- row comes only if the ring has the revision that it follows, and its scope has no record. It lasts, also if the server is told not to wait
+-- row comes only if the ring has the revision that it follows, its scope has no record, and no record has its id. It lasts, also if the server is told not to wait
 -- for the disk. Tables of a session with the same names are not looked at.
 do $do$
 begin
@@ -109,6 +109,10 @@ begin
                 return null;
             end if;
             perform from waxseal_row where ring = new.ring and scope = new.scope limit 1;
+            if found then
+                return null;
+            end if;
+            perform from waxseal_row where ring = new.ring and id = new.id;
             if found then
                 return null;
             end if;

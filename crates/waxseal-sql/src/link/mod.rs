@@ -76,7 +76,7 @@ pub(crate) trait Link: Send {
     fn migrations(&self) -> &'static [&'static str];
 
     /// A statement that inserts a provisioned row: `$1` is the ring, `$2` the revision that it follows, `COLUMNS` and `VALUES` the others, of
-    /// which `$5` is the scope. It inserts nothing if the ring has another revision, or the scope a record.
+    /// which `$3` is the id and `$5` the scope. It inserts nothing if the ring has another revision, the scope a record, or a record the id.
     fn provision(&self) -> &'static str;
 
     async fn is_alive(&mut self) -> bool;

@@ -159,7 +159,8 @@ impl Link for SqliteLink {
         // One statement is one transaction, and nobody else writes meanwhile.
         "insert into waxseal_provisioned (ring, follows, COLUMNS) select $1, $2, VALUES \
         where exists (select 1 from waxseal_ring where ring = $1 and revision = $2) \
-        and not exists (select 1 from waxseal_row where ring = $1 and scope = $5)"
+        and not exists (select 1 from waxseal_row where ring = $1 and scope = $5) \
+        and not exists (select 1 from waxseal_row where ring = $1 and id = $3)"
     }
 
     async fn is_alive(&mut self) -> bool {

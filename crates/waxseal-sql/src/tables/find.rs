@@ -26,7 +26,8 @@ fn scopes(records: &[Record]) -> Result<Vec<Scope>> {
 pub(crate) async fn scope_of(link: &mut dyn Link, ring: &str, id: RecordId) -> Result<Option<Scope>> {
     let sql = fixed(
         "select substr(scope, 1, 513) from waxseal_row where ring = $1 and id = $2 \
-        union all select substr(scope, 1, 513) from waxseal_provisioned where ring = $1 and id = $2",
+        union all select substr(scope, 1, 513) from waxseal_provisioned where ring = $1 and id = $2 \
+        and not exists (select 1 from waxseal_row where ring = $1 and id = $2)",
     );
     let id = id.to_string();
     let record = link.row(&SCOPE, sql, &[ring.into(), id.as_str().into()]).await?;

@@ -66,7 +66,10 @@ pub(crate) async fn provision(link: &mut dyn Link, ring: &str, follows: u64, mad
     }
     let revision = revision(link, ring).await?;
     let why = match revision == follows {
-        true => format!("scope {} has a row already", made.scope),
+        true => format!(
+            "scope {} has a row already, or another row has the id {}",
+            made.scope, made.id
+        ),
         false => {
             format!(
                 "the first key of a scope follows revision {follows}, and the ring has revision {revision}"

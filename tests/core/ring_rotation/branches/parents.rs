@@ -141,7 +141,15 @@ fn a_first_key_of_a_provisioner_keeps_its_parent() {
     );
     let done = branches.rewrap();
     assert_eq!((done.rewrapped, done.taken_over, done.left), (1, 1, 0));
+    let left = bench.run(bench.inventory.revision()).unwrap();
     branches.retire(old).unwrap();
+    bench.runtime.advance(MINUTE);
+    // An export of before has it under the old key alone.
+    let words = refused(branches.destroy(old));
+    assert!(words.contains(&format!("until revision {left}")), "{words}");
+    let (_, export) = bench.run(bench.admin().reader().export()).unwrap();
+    bench.run(bench.admin().remember_export(&export)).unwrap();
+    assert_eq!(branches.destroy(old).unwrap(), State::Destroying);
     branches.opens(&sealed, "a").unwrap();
 }
 
