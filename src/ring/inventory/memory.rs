@@ -157,11 +157,6 @@ impl Inventory for MemoryInventory {
             if row.state == Some(State::Active) && rows.values().any(is_another_active) {
                 return Err(two_active());
             }
-            let is_elsewhere = |other: &Row| other.scope != row.scope || other.kind != row.kind;
-            if rows.get(&row.id).is_some_and(is_elsewhere) {
-                return Err(Error::new(ErrorKind::Conflict)
-                    .with_detail(format!("a row of another scope or kind has the id {}", row.id)));
-            }
             rows.insert(row.id, row.clone());
         }
         let mut provisioned = held.provisioned.clone();

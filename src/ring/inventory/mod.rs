@@ -324,9 +324,8 @@ pub trait Inventory: Debug + Send + Sync {
     /// Makes a change, if the ring has the revision that the change follows. It lasts when this returns.
     ///
     /// # Errors
-    /// `Conflict` if the ring has another revision, the change would leave two active keys in one scope and slot, it puts a row in the place of
-    /// one of another scope or kind that it does not delete, or it puts a row into a scope that has a provisioned row which it does not
-    /// [take](Change::take). Else as the [trait](Self) says.
+    /// `Conflict` if the ring has another revision, the change would leave two active keys in one scope and slot, or it puts a row into a
+    /// scope that has a provisioned row which it does not [take](Change::take). Else as the [trait](Self) says.
     async fn commit(&self, change: &Change) -> Result<()>;
 
     /// Adds the first key of a scope, which a provisioner has signed, if the ring has the revision `follows`, and the scope has no row, and no

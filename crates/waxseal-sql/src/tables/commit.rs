@@ -122,14 +122,7 @@ async fn put_rows(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<Optio
         let size = if ids.len() == BATCH { BATCH } else { 1 };
         for part in batch.chunks(size) {
             match put(link, ring, part).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    link.rollback().await?;
-                    return Ok(Some(Outcome::Conflict(
-                        "a row would take the place of one of another scope or kind, which has its id"
-                            .to_owned(),
-                    )));
-                }
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     link.rollback().await?;
                     return Ok(Some(Outcome::Conflict(
@@ -174,20 +167,18 @@ async fn put_head(link: &mut dyn Link, ring: &str, change: &Change) -> Result<bo
     Ok(link.execute(sql, &values).await? == 1)
 }
 
-/// Writes these rows, in order, by one statement: both databases check the unique index after each row. `false` if one has the id of a row
-/// of another scope or kind, which stays.
-async fn put(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<bool> {
+/// Writes these rows, in order, by one statement: both databases check the unique index after each row.
+async fn put(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<()> {
     const COUNT: usize = 13;
     let places: Vec<_> = (0..rows.len())
         .map(|row| format!("($1, {})", parameters(2 + row * COUNT, COUNT)))
         .collect();
     let sql = format!(
         "insert into waxseal_row (ring, {COLUMNS}) values {} \
-        on conflict (ring, id) do update set slot = excluded.slot, \
+        on conflict (ring, id) do update set kind = excluded.kind, scope = excluded.scope, slot = excluded.slot, \
         state = excluded.state, revision = excluded.revision, kek_provider = excluded.kek_provider, \
         kek_id = excluded.kek_id, kek_version = excluded.kek_version, due = excluded.due, body = excluded.body, \
-        signer = excluded.signer, signature = excluded.signature \
-        where waxseal_row.scope = excluded.scope and waxseal_row.kind = excluded.kind",
+        signer = excluded.signer, signature = excluded.signature",
         places.join(", ")
     );
     let ids: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
@@ -196,8 +187,7 @@ async fn put(link: &mut dyn Link, ring: &str, rows: &[Row]) -> Result<bool> {
         values.extend(self::values(row, id));
     }
     let sql = AssertSqlSafe(sql).into_sql_str();
-    let written = link.execute(sql, &values).await?;
-    Ok(written == rows.len() as u64)
+    link.execute(sql, &values).await.map(drop)
 }
 
 /// The columns of a row.
