@@ -64,6 +64,7 @@ impl Outcome {
             ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied(kind),
             ErrorKind::PolicyRefused
             | ErrorKind::ProfileRefused { .. }
+            | ErrorKind::ApprovalRefused { .. }
             | ErrorKind::LifecycleRefused
             | ErrorKind::WouldWeaken { .. }
             | ErrorKind::BudgetExhausted { .. }
@@ -408,5 +409,18 @@ impl Event {
 
     fn ring_seen(&self) -> Option<&RingSeen> {
         self.asked()?.ring.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::error::ApprovalFault;
+
+    #[test]
+    fn an_approval_that_does_not_count_is_a_refusal() {
+        let fault = ApprovalFault::Expired;
+        let kind = ErrorKind::ApprovalRefused { fault };
+        assert_eq!(Outcome::of(kind), Outcome::Refused(kind));
     }
 }
