@@ -134,7 +134,9 @@ fn context(tenant: usize, table: &str) -> EncryptionContext {
 
 /// Backends that count what the KMS is asked.
 #[derive(Clone, Debug, Default)]
-struct CountedBackends(Arc<Mutex<Vec<Counted<Arc<dyn KeyManager>>>>>);
+struct CountedBackends(Arc<Mutex<Vec<Opened>>>);
+
+type Opened = Counted<Arc<dyn KeyManager>>;
 
 impl CountedBackends {
     /// Wraps, unwraps and re-wraps since the last time.
