@@ -18,7 +18,7 @@
 )]
 #![cfg_attr(
     feature = "ring",
-    doc = "| [`tenants`] | a key for each tenant: scopes, and a wider scope for those without keys |"
+    doc = "| [`tenants`] | a key for each tenant: scopes, branch keys on first use, what they cost, moving one |"
 )]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
 //! | [`key_manager`] | how to connect another KMS or HSM |

@@ -39,6 +39,9 @@ pub(crate) fn of_row(row: &Row, head: &Head, settings: &Settings) -> Result<KeyR
     if !settings.scope_template.makes(&key.scope) {
         return wrong("the scope template does not make its scope");
     }
+    if !branch.former.is_empty() {
+        return wrong("it says that it was wrapped under other keys before");
+    }
     if key.slot != Slot::default() {
         return wrong("it is of another slot than default");
     }

@@ -87,8 +87,8 @@ fn wrong(what: &str) -> Error {
 }
 
 impl Reader {
-    /// Writes the whole ring as JSON, from one moment, after it was verified. The export holds no secrets: no KEK and no private half
-    /// of an authority.
+    /// Writes the whole ring as JSON, from one moment, after it was verified. The export holds no private half of an authority, and no KEK but
+    /// branch keys, wrapped under their parents.
     ///
     /// # Errors
     /// As [`Trust::read`]; then nothing is exported.

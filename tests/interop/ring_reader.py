@@ -9,12 +9,14 @@ import base64
 import hashlib
 import json
 import sys
+import unicodedata
+import urllib.parse
 import uuid
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-READER = 1
+READER = 2
 
 
 class Invalid(Exception):
@@ -106,6 +108,67 @@ def all_ids(nodes, root):
     return found
 
 
+def is_escaped(segment):
+    """Whether a segment of a scope is what some value of a context becomes."""
+    try:
+        value = urllib.parse.unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    edges = {0, len(value) - 1}
+    text = ""
+    for index, char in enumerate(value):
+        escapes = char in "%/{}" or unicodedata.category(char) == "Cc" or (index in edges and char.isspace())
+        text += "".join(f"%{byte:02X}" for byte in char.encode()) if escapes else char
+    return bool(value) and text == segment
+
+
+def makes(template, scope):
+    """Whether some context has this scope."""
+    if "/" in (template, scope):
+        return template == scope
+    parts, segments = template.split("/"), scope.split("/")
+    fits = (is_escaped(segment) if part.startswith("{") else part == segment for part, segment in zip(parts, segments))
+    return len(parts) == len(segments) and all(fits)
+
+
+def state_at(key, revision):
+    states = [move["to"] for move in key["history"] if move["revision"] <= revision]
+    return states[-1] if states else None
+
+
+def provisioned(ring, head, settings, row, keys):
+    """Refuses a key that a provisioner may not have made. `keys` are those of the tree, by their ids."""
+    scope, provision = row["scope"], settings["provision"]
+    key, _ = verify(ring, "provisioned", row["signed"], [public_key(text) for text in provision["keys"]])
+    if (key["id"], key["scope"], key["slot"]) != (row["id"], scope, row["slot"]):
+        raise Invalid(f"a column of {row['id']} is no copy")
+    branch, since, move = key["branch"], key["in_ring_since"], key["history"][0]
+    parent = keys.get(branch["parent"])
+    if parent is None or parent.get("branch") or (parent["scope"], parent["slot"]) != (provision["parent"], "default"):
+        raise Invalid(f"the parent of the provisioned key {key['id']} is missing")
+    kek, wrapped = parent["provenance"], branch["wrapped"]
+    wanted = {
+        "the scope": makes(settings["scope_template"], scope),
+        "the slot": key["slot"] == "default",
+        "the state": (key["state"], key["revision"], len(key["history"])) == ("active", 1, 1),
+        "the move": "from" not in move or move["from"] is None,
+        "the time": key["created"] == key["activated"] == move["at"],
+        "the revision": 0 < since == move["revision"] <= head["revision"] and state_at(parent, since) == "active",
+        "the parent's scope": branch["parent_scope"] == provision["parent"] and not branch.get("former"),
+        "the class": wrapped["algorithm"] == parent["algorithm"] and key["protection"] == parent["protection"],
+        "the wrap": (wrapped["provider"], wrapped["id"]) == (kek["provider"], kek["id"]),
+        "the id": (key["provenance"]["provider"], key["provenance"]["id"]) == ("branch", key["id"]),
+        "the rest": key["has_wrapped"] and not any(
+            key.get(member)
+            for member in ("predecessor", "successor", "canary", "staged", "labels", "deprecated", "shredded", "taken_back")
+        ),
+    }
+    wrong = [name for name, is_good in wanted.items() if not is_good]
+    if wrong:
+        raise Invalid(f"the provisioned key {key['id']} is wrong: {', '.join(wrong)}")
+    return key
+
+
 def main():
     ring_id, trusted = sys.argv[1], public_key(sys.argv[2])
     export = json.load(sys.stdin)
@@ -118,13 +181,13 @@ def main():
     if sha256(export["settings"]["body"].encode()).hex() != head["settings"] or settings["ring"] != ring_id:
         raise Invalid("the settings are not those of the head")
     authorities = [public_key(key) for key in settings["authorities"]]
-    scopes = {}
+    scopes, keys = {}, {}
     for row in export["rows"]:
         scopes.setdefault(row["scope"], []).append(row)
     for scope, rows in sorted(scopes.items()):
         expected = entries(export["nodes"], bytes.fromhex(head["root"]), scope)
         for row in rows:
-            kind = {"key": 1, "intent": 2}[row["kind"]]
+            kind = {"key": 1, "intent": 2, "tombstone": 3}[row["kind"]]
             digest = expected.pop((row["id"], kind), None)
             if digest != sha256(row["signed"]["body"].encode()):
                 raise Invalid(f"the {row['kind']} {row['id']} of {scope} is not the one that the head signs")
@@ -132,6 +195,7 @@ def main():
             if (record["id"], record["scope"], record["slot"]) != (row["id"], scope, row["slot"]):
                 raise Invalid(f"a column of {row['id']} is no copy")
             if kind == 1:
+                keys[record["id"]] = record
                 print(record["id"], scope, record["slot"], record["state"])
         if expected:
             raise Invalid(f"records of {scope} are missing: {sorted(expected)}")
@@ -139,6 +203,13 @@ def main():
     missing = [record for record in all_ids(export["nodes"], bytes.fromhex(head["root"])) if record not in there]
     if missing:
         raise Invalid(f"records are missing with all of their scope: {sorted(missing)}")
+    first = set()
+    for row in export.get("provisioned", []):
+        if entries(export["nodes"], bytes.fromhex(head["root"]), row["scope"]) or row["scope"] in first:
+            raise Invalid(f"the provisioned key {row['id']} is not the only record of {row['scope']}")
+        first.add(row["scope"])
+        key = provisioned(ring, head, settings, row, keys)
+        print(key["id"], key["scope"], key["slot"], key["state"])
 
 
 try:

@@ -1,5 +1,5 @@
-//! A key ring in SQLite and PostgreSQL, with keys in real backends: a year of it, processes that are killed, and keys that leak. Each test runs in
-//! a copy of this program, with the variables that its backends read.
+//! A key ring in SQLite and PostgreSQL, with keys in real backends: a year of it, processes that are killed, keys that leak, and many
+//! tenants. Each test runs in a copy of this program, with the variables that its backends read.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,9 +13,12 @@ mod places;
 mod processes;
 mod revocation;
 mod shred;
+mod tenants;
 mod values;
 mod year;
 
+#[path = "../support/counted.rs"]
+mod counted;
 #[path = "../support/live.rs"]
 mod live;
 
@@ -26,7 +29,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// Names the test that this copy of the program is for.
 const ALONE: &str = "WAXSEAL_TEST_ALONE";
 
-const TESTS: [(&str, fn()); 9] = [
+const TESTS: [(&str, fn()); 16] = [
     ("year::on_sqlite", year::on_sqlite),
     ("year::on_postgres", year::on_postgres),
     ("processes::on_sqlite", processes::on_sqlite),
@@ -39,6 +42,13 @@ const TESTS: [(&str, fn()); 9] = [
     ),
     ("shred::on_sqlite", shred::on_sqlite),
     ("shred::on_postgres", shred::on_postgres),
+    ("tenants::cold_on_sqlite", tenants::cold_on_sqlite),
+    ("tenants::cold_on_postgres", tenants::cold_on_postgres),
+    ("tenants::many_on_sqlite", tenants::many_on_sqlite),
+    ("tenants::many_on_postgres", tenants::many_on_postgres),
+    ("tenants::one_moves", tenants::one_moves),
+    ("tenants::killed_on_sqlite", tenants::killed_on_sqlite),
+    ("tenants::killed_on_postgres", tenants::killed_on_postgres),
 ];
 
 /// Runs a test in a copy of this program, and prints what was skipped there.
@@ -56,6 +66,9 @@ fn alone(name: &str) -> Result<(), Failed> {
 fn main() -> ExitCode {
     if processes::is_worker() {
         return processes::work();
+    }
+    if tenants::is_worker() {
+        return tenants::work();
     }
     if revocation::is_reader() {
         return revocation::read();

@@ -131,6 +131,15 @@ impl Store {
         (line, Self::Postgres(url, ring.clone()))
     }
 
+    /// The same, without TLS: a line sees what is said.
+    pub(crate) fn in_the_clear(&self) -> Self {
+        let Self::Postgres(url, ring) = self else {
+            panic!("it is a file")
+        };
+        let mark = if url.contains('?') { '&' } else { '?' };
+        Self::Postgres(format!("{url}{mark}sslmode=disable"), ring.clone())
+    }
+
     fn server(&self) -> PostgresConfig {
         let Self::Postgres(url, ring) = self else {
             panic!("it is a file")

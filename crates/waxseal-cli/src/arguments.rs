@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Make a key ring and look after it.
     #[cfg(feature = "ring")]
-    Ring(Ring),
+    Ring(Box<Ring>),
     /// Create, rotate and end the keys of a ring.
     #[cfg(feature = "ring")]
     Keys(Keys),

@@ -128,7 +128,10 @@ impl RingAdmin {
             ring: view.ring(),
             key: Arc::clone(key),
             replaces: view.active(&key.scope, &key.slot).or_else(before).cloned(),
-            manager: self.call(self.backends.key(&key.provenance)).await?,
+            manager: match key.branch {
+                None => self.call(self.backends.key(&key.provenance)).await?,
+                Some(_) => Arc::new(self.branch_manager(key).await?),
+            },
         };
         for gate in &self.gates {
             let asked = with_timeout(&*self.runtime, Some(self.gate_deadline), gate.check(&successor));

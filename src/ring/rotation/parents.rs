@@ -97,6 +97,25 @@ impl RingAdmin {
 }
 
 impl Branches {
+    /// The same, of a view of the whole ring.
+    pub(super) fn in_whole(whole: &View, key: &KeyRecord) -> Self {
+        let mut branches = Self {
+            revision: whole.revision(),
+            provisioned: 0,
+            scopes: Vec::new(),
+        };
+        for under in whole
+            .all_keys()
+            .filter(|under| under.parent_key() == Some(key.id))
+        {
+            let records = whole.scopes.get(&under.scope);
+            let is_first = records.is_some_and(|records| records.provisioned == Some(under.id));
+            branches.provisioned += u64::from(is_first);
+            branches.name(&under.scope);
+        }
+        branches
+    }
+
     fn name(&mut self, scope: &Scope) {
         if self.scopes.len() < NAMED && !self.scopes.contains(scope) {
             self.scopes.push(scope.clone());

@@ -3,6 +3,7 @@
 //! What is done stands in the ring, so a job that was killed is begun again, and goes on with what is left. The bytes of a branch key stay the same, so
 //! nothing that it has sealed changes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -272,9 +273,8 @@ impl RingAdmin {
             let some: Vec<Todo> = todo.by_ref().take(some).collect();
             for todo in &some {
                 for parent in [&todo.from, &todo.to] {
-                    if !job.managers.contains_key(&parent.id) {
-                        let manager = self.call(self.backends.key(&parent.provenance)).await?;
-                        job.managers.insert(parent.id, manager);
+                    if let Entry::Vacant(place) = job.managers.entry(parent.id) {
+                        place.insert(self.call(self.backends.key(&parent.provenance)).await?);
                     }
                 }
             }

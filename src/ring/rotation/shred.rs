@@ -26,6 +26,25 @@ const LOOKS: usize = 16;
 const NAMED: usize = 5;
 
 /// Why a scope is shredded. Ticket and approver are claims: they stand in the history of each key, and nobody verifies them.
+///
+/// ```
+/// # use waxseal::ring::{RingAdmin, Scope};
+/// use waxseal::ring::{ShredStage, Shredding};
+///
+/// # async fn example(admin: &RingAdmin) -> waxseal::Result<()> {
+/// let scope: Scope = "tenant/acme".parse()?;
+/// let shredding = Shredding::new("GDPR-17", "the contract ended").approved_by("dana");
+/// let shredded = admin.shred(&scope, &shredding).await?;
+/// println!("{} keys are destroyed from {} on", shredded.moved.len(), shredded.tombstone.due);
+/// // After the cooling-off, and until all of them are gone:
+/// admin.tick(None).await?;
+/// let receipt = admin.shred_receipt(&scope, &[]).await?;
+/// if receipt.stage() == ShredStage::Destroyed {
+///     std::fs::write("shredded.json", receipt.as_bytes()).ok();
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shredding {
@@ -203,8 +222,9 @@ impl RingAdmin {
         {
             return self.go_on_cancelling(scope).await;
         }
+        // A provisioner makes no revision: a branch key may have come under a key of the scope while that was shredded.
         let keys = self
-            .change(scopes, |view, draft| begin_to_destroy(view, draft, scope))
+            .change_alone(scope, |view, draft| begin_to_destroy(view, draft, scope))
             .await?;
         let mut all = Vec::new();
         for key in &keys {

@@ -1,6 +1,7 @@
 //! What a ring believes of an inventory that lies.
 
 mod lists;
+mod provisioned;
 mod whole;
 
 use std::sync::Arc;

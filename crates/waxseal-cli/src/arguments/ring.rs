@@ -102,7 +102,8 @@ pub(crate) enum RingCommand {
     Simulate(Simulate),
     /// Show the time by the inventory, by this machine and by the ring; or set the ring's back.
     Clock(Clock),
-    /// Verify the whole ring and write it to a file. The file holds no secret.
+    /// Verify the whole ring and write it to a file. Branch keys are in it, wrapped; it holds no other secret. Where the
+    /// authority is, a ring with branch keys remembers it.
     Export(Transfer),
     /// Fill an empty inventory from an export.
     Import(Import),

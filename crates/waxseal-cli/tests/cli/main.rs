@@ -9,6 +9,8 @@
 
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(feature = "postgres")]
+mod axum_tenants;
 #[cfg(feature = "azure-key-vault")]
 mod azure;
 #[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]

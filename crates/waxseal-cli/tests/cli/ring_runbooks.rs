@@ -223,6 +223,50 @@ fn a_tenant_that_leaves_is_shredded_and_its_neighbor_is_not() {
 }
 
 #[test]
+fn the_parent_of_branch_keys_is_rotated_and_they_move_along() {
+    let shell = Shell::new();
+    let by_tenant = [
+        "/",
+        "local",
+        "--scope-template",
+        "tenant/{tenant}",
+        "--overlap",
+        "PT0S",
+    ];
+    done(shell.runbook("ring-day-one", &by_tenant));
+    fs::create_dir(shell.path("data")).unwrap();
+    let made = done(shell.tool(&[
+        "keys",
+        "create",
+        "--scope",
+        "tenant/acme",
+        "--kek",
+        "branch",
+        "--json",
+    ]));
+    assert!(made.contains("active"), "{made}");
+    for number in 0..3 {
+        shell.seal(number);
+    }
+    let said = done(shell.runbook("ring-rotate-parent", &["/", "export.json", "yearly"]));
+    assert!(
+        said.contains("1 branch key wrapped anew") && said.contains("the ring remembers an export"),
+        "{said}"
+    );
+    shell.all_open();
+    let again = shell.runbook_with(
+        "ring-rotate-parent",
+        &["/", "export.json", "yearly"],
+        &[("NO_ROTATE", "1")],
+    );
+    assert!(done(again).contains("0 branch keys wrapped anew, 1 were under"));
+    let old = shell.ids("deprecated").remove(0);
+    age(shell.0.path());
+    done(shell.runbook("ring-retire", &[&old, "data"]));
+    shell.all_open();
+}
+
+#[test]
 fn what_is_under_a_leaked_key_is_moved_under_an_approval() {
     let (shell, first) = Shell::with_ring(&[]);
     let made = done(shell.tool(&["ring", "approver-key", "carol.key", "--json"]));
@@ -376,6 +420,7 @@ fn every_runbook_says_how_it_is_used() {
     for name in [
         "ring-day-one",
         "ring-rotate",
+        "ring-rotate-parent",
         "ring-canary",
         "ring-rollback",
         "ring-retire",

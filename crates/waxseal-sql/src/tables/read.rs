@@ -114,14 +114,14 @@ const PARTS: [&str; 5] = [
     substr(head_body, 1, 262145), substr(head_signer, 1, 33), substr(head_signature, 1, 65), \
     substr(settings_body, 1, 262145), substr(settings_signer, 1, 33), substr(settings_signature, 1, 65) \
     from waxseal_ring where ring = $1",
-    "select 1, null, null, null, null, null, position, null, null, null, null, \
+    "select cast(1 as bigint), null, null, null, null, null, position, null, null, null, null, \
     substr(body, 1, 262145), substr(signer, 1, 33), substr(signature, 1, 65), null, null, null \
     from waxseal_succession where ring = $1",
-    "select 2, substr(path, 1, 4), null, null, null, null, null, null, null, null, null, \
+    "select cast(2 as bigint), substr(path, 1, 4), null, null, null, null, null, null, null, null, null, \
     substr(body, 1, 262145), null, null, null, null, null \
     from waxseal_node where ring = $1 and path in",
-    "select 3, COLUMNS, null, null, null from waxseal_row where ring = $1 and scope in",
-    "select 4, COLUMNS, null, null, null from waxseal_provisioned where ring = $1 and scope in",
+    "select cast(3 as bigint), COLUMNS, null, null, null from waxseal_row where ring = $1 and scope in",
+    "select cast(4 as bigint), COLUMNS, null, null, null from waxseal_provisioned where ring = $1 and scope in",
 ];
 
 /// Reads these scopes and these nodes, and what is there once: by one statement, or by several of one moment if there are many of them.
@@ -222,10 +222,11 @@ async fn read_part(
     read: &mut Read,
 ) -> Result<()> {
     let [head, succession, node, rows, provisioned] = PARTS;
-    let mut selects = Vec::new();
-    if with_ring {
-        selects.extend([head.to_owned(), succession.to_owned()]);
-    }
+    // It says the types of the columns, also where it returns no row.
+    let mut selects = match with_ring {
+        true => vec![head.to_owned(), succession.to_owned()],
+        false => vec![format!("{head} and revision < 0")],
+    };
     if !nodes.is_empty() {
         selects.push(format!("{node} ({})", parameters(2, nodes.len())));
     }

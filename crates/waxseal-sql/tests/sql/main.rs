@@ -12,6 +12,8 @@ mod branches;
 #[cfg(feature = "sqlite")]
 mod files;
 #[cfg(all(feature = "sqlite", unix))]
+mod first_keys;
+#[cfg(all(feature = "sqlite", unix))]
 mod fork;
 mod forms;
 #[cfg(feature = "postgres")]

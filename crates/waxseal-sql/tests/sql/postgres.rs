@@ -159,6 +159,32 @@ fn a_reader_can_call_everything_but_what_changes_the_ring() {
         for denied in denied {
             assert_eq!(denied.unwrap_err().kind(), ErrorKind::Denied);
         }
+        // It adds the first key of a scope, and no second one, and none beside a record or at another revision.
+        let first = key(7, "first", State::Active);
+        assert_eq!(inventory.provision(1, &first).await.unwrap(), first);
+        assert_eq!(
+            inventory
+                .provision(1, &key(8, "first", State::Active))
+                .await
+                .unwrap(),
+            first
+        );
+        for (follows, of) in [(1, "a"), (2, "b")] {
+            let refused = inventory.provision(follows, &key(9, of, State::Active)).await;
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
+        }
+        database
+            .denies(
+                &reader,
+                &[
+                    "update waxseal_provisioned set scope = 'x'",
+                    "delete from waxseal_provisioned",
+                    "truncate waxseal_provisioned",
+                    "insert into waxseal_row select * from waxseal_row",
+                    "select * from waxseal_ring for update",
+                ],
+            )
+            .await;
         // It goes on.
         assert_eq!(inventory.revision().await.unwrap(), 1);
 
@@ -169,8 +195,14 @@ fn a_reader_can_call_everything_but_what_changes_the_ring() {
             .commit(&change(1, vec![key(1, "a", State::Deprecated)]))
             .await
             .unwrap();
+        assert_eq!(
+            inventory.scopes_provisioned(None, 9).await.unwrap(),
+            ["first".parse().unwrap()]
+        );
         let mut gone = change(2, Vec::new());
         gone.delete = vec![key(1, "a", State::Active).id];
+        gone.take = vec![first.id];
+        gone.put = vec![first];
         inventory.commit(&gone).await.unwrap();
     });
 }
@@ -264,6 +296,10 @@ fn a_large_ring_is_restored_in_few_statements() {
     whole.rows = (0..5_007)
         .map(|number| key(number, &format!("tenant/{number}"), State::Active))
         .collect();
+    let paths: Vec<String> = (0..350).map(|number| format!("{number:03x}")).collect();
+    for path in &paths {
+        whole.nodes.insert(path.clone(), path.clone().into_bytes());
+    }
     pollster::block_on(async {
         let inventory = PostgresInventory::create(database.config("r")).await.unwrap();
         database
@@ -277,5 +313,14 @@ fn a_large_ring_is_restored_in_few_statements() {
             "5007"
         );
         assert_eq!(database.ask("select count(*)::text from inserts").await, "107");
+        // By more than one statement, of which the last ones ask for nodes alone, or for scopes alone.
+        for (scopes, nodes) in [(150, 350), (350, 150), (350, 0), (0, 350)] {
+            let scopes: Vec<_> = (0..scopes)
+                .map(|number| format!("tenant/{number}").parse().unwrap())
+                .collect();
+            let snapshot = inventory.read(&scopes, &paths[..nodes]).await.unwrap();
+            assert_eq!((snapshot.rows.len(), snapshot.nodes.len()), (scopes.len(), nodes));
+            assert_eq!(snapshot.revision, 1);
+        }
     });
 }

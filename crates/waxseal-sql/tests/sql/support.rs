@@ -153,6 +153,26 @@ mod live {
             done.await.unwrap()
         }
 
+        /// Refuses each of these statements to a role, for want of a right.
+        pub(crate) async fn denies(&self, role: &str, statements: &[&str]) {
+            let (url, statements) = (self.url_as(role), statements.join("\n"));
+            let done = self.tokio.spawn(async move {
+                let mut connection = PgConnection::connect(&url).await.unwrap();
+                for sql in statements.lines() {
+                    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+                        .execute(&mut connection)
+                        .await;
+                    let error = done.expect_err(sql);
+                    let code = error
+                        .as_database_error()
+                        .and_then(|error| error.code().map(String::from));
+                    assert_eq!(code.as_deref(), Some("42501"), "{sql}");
+                }
+                connection.close().await.unwrap();
+            });
+            done.await.unwrap();
+        }
+
         /// Ends every other connection that was made with a URL of this database.
         pub(crate) async fn end_connections(&self) {
             let sql = format!(

@@ -231,6 +231,39 @@ fn a_scope_with_branch_keys_of_others_is_not_shredded_and_a_branch_scope_reads_n
         .map(|affected| affected.scope.to_string())
         .collect();
     assert_eq!(under, ["tenant/a", "tenant/b"]);
+    let simulation = crate::ring::Simulation::Destroy(parent.id);
+    let simulated = run(&bench, admin.reader().simulate(&simulation, &[])).unwrap();
+    let why = simulated.refused.join("; ");
+    assert!(why.contains("2 branch keys are wrapped under the key"), "{why}");
+}
+
+/// A first key comes under a parent at the moment at which the scope of the parent is shredded. The parent is not destroyed.
+#[test]
+fn a_parent_that_was_used_meanwhile_is_not_destroyed() {
+    let bench = Bench::new();
+    let (parent, fake) = bench.active("/", "root");
+    let admin = admin(&bench);
+    run(
+        &bench,
+        admin.shred(&scope("/"), &Shredding::new("T", "a mistake")),
+    )
+    .unwrap();
+    let (key, _) = branch(&bench, "tenant/a", &parent, &fake);
+    bench.runtime.advance(7 * DAY);
+    let tick = run(&bench, admin.tick(None)).unwrap();
+    let why = &tick
+        .refused
+        .iter()
+        .find(|refused| refused.action == Action::Shred)
+        .unwrap()
+        .reason;
+    assert!(
+        why.contains("branch keys of other scopes") && why.contains(&key.id.to_string()),
+        "{why}"
+    );
+    assert_eq!(run(&bench, admin.key(parent.id)).unwrap().state, State::Retired);
+    run(&bench, admin.cancel_shred(&scope("/"), "they need it")).unwrap();
+    assert_eq!(run(&bench, admin.key(parent.id)).unwrap().state, State::Active);
 }
 
 /// Applications make keys on first use, and none of them revives what was shredded, whatever the inventory replays.

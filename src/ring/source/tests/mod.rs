@@ -176,6 +176,9 @@ impl Bench {
             key.has_wrapped = true;
             key.canary = None;
         }
+        if to == State::Destroyed {
+            key.remove_wrap();
+        }
         key.record_move(Move {
             at: self.now(),
             revision: 1,

@@ -15,11 +15,11 @@ use waxseal::backend::kek_uri::KekUri;
 use waxseal::envelope::KekRef;
 use waxseal::key::KekAdmin;
 use waxseal::ring::{
-    Authority, Backends, Inventory, KeySource, NewKey, Provenance, Reader, RingAdmin, Rollout, Scope, Target,
-    Trust, View,
+    Authority, Backends, Inventory, KeyRing, KeySource, NewKey, Provenance, Provisioning, Reader, RingAdmin,
+    Rollout, Scope, Target, Trust, View,
 };
 use waxseal::runtime::ProcessEnvironment;
-use waxseal::{ErrorKind, KeyManager, Result};
+use waxseal::{EncryptionContext, ErrorKind, KeyManager, Result};
 
 /// Key files.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ async fn ring(folder: &Path, inventory: Arc<dyn Inventory>) -> Ring {
     let (first, next) = (Authority::generate().unwrap(), Authority::generate().unwrap());
     let trust = RingAdmin::init(&*inventory, &first, "test", |settings| {
         settings.scope_template = "tenant/{tenant}".parse().unwrap();
+        let parent = "system".parse().unwrap();
+        settings.provision = Some(Provisioning::on_first_use(parent, vec![provisioner().public()]));
     })
     .await
     .unwrap();
@@ -93,10 +95,90 @@ async fn ring(folder: &Path, inventory: Arc<dyn Inventory>) -> Ring {
                 .unwrap();
         }
     }
+    let place = format!("file:{}/parent", folder.display());
+    let parent = NewKey::new("system".parse().unwrap(), KeySource::MadeBeside(place));
+    admin.create(&parent).await.unwrap();
+    // The first keys of two more tenants.
+    let inventory = Arc::clone(admin.reader().inventory());
+    let builder = KeyRing::builder(Trust::new(id, public), inventory, Arc::new(Files));
+    let ring = builder
+        .provisioner(provisioner())
+        .without_watching()
+        .open()
+        .await
+        .unwrap();
+    let sealer = ring.sealer().build().unwrap();
+    for tenant in ["c", "d"] {
+        let context = EncryptionContext::new([("tenant", tenant)]).unwrap();
+        sealer.seal(b"x", &context).await.unwrap();
+    }
     Ring {
         trust: Trust::new(id, public),
         admin,
     }
+}
+
+fn provisioner() -> Authority {
+    Authority::from_seed(&[7; 32])
+}
+
+/// Somebody changes each column of provisioned rows, and deletes them. A reader then believes what a provisioner has signed, or that there is no
+/// key, or nothing of the scope.
+async fn provisioned_rows_are_believed_as_they_were_or_not_at_all(trust: &Trust, victim: &mut dyn Victim) {
+    const TABLE: &str = "waxseal_provisioned";
+    let scope: [Scope; 1] = ["tenant/c".parse().unwrap()];
+    let keys = async |inventory: Arc<dyn Inventory>| {
+        let reader = Reader::new(Trust::new(trust.ring(), trust.authority()), inventory);
+        let view = reader.scopes(&scope).await?;
+        Ok::<_, waxseal::Error>(format!("{:?}", view.keys(&scope[0])))
+    };
+    let nothing = victim
+        .changed("update waxseal_schema set version = version")
+        .await
+        .unwrap();
+    let good = keys(nothing.unwrap()).await.unwrap();
+    assert!(good.contains("Branch"), "{good}");
+    let tables: Vec<_> = victim
+        .tables()
+        .await
+        .into_iter()
+        .filter(|table| table.name == TABLE)
+        .collect();
+    let (mut same, mut gone, mut refused) = (0, 0, 0);
+    let attempts = attempts(&tables, victim.bytes(), |_| [0].into());
+    let mut attempts: Vec<String> = attempts
+        .into_iter()
+        .filter(|(table, _)| table == TABLE)
+        .map(|(_, sql)| sql)
+        .collect();
+    // What another tenant's row says, as a whole and but for its names.
+    let of_other =
+        |column: &str| format!("{column} = (select {column} from {TABLE} where scope = 'tenant/d')");
+    let signed = ["body", "signer", "signature"].map(of_other).join(", ");
+    let named = ["kek_id", "due"].map(of_other).join(", ");
+    for set in [signed.clone(), format!("{signed}, {named}")] {
+        attempts.push(format!("update {TABLE} set {set} where scope = 'tenant/c'"));
+    }
+    for sql in attempts {
+        let Some(inventory) = victim.changed(&sql).await else {
+            continue;
+        };
+        match keys(inventory.unwrap()).await {
+            Ok(keys) if keys == good => same += 1,
+            Ok(keys) => {
+                assert_eq!(keys, "[]", "{sql}");
+                gone += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::InventoryInvalid, "{sql}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    println!(
+        "of provisioned rows {refused} changes were refused, {gone} looked like no key, {same} changed nothing"
+    );
+    assert!(refused > 25 && gone >= 1, "{refused} {gone} {same}");
 }
 
 /// One table, as the database describes it.

@@ -138,6 +138,7 @@ async fn each_column_and_row_that_is_changed_is_noticed_or_not_used() {
     let noticed =
         each_is_noticed_or_not_used(&ring.trust, &mut victim, |table| (0..table.rows).collect()).await;
     assert!(noticed > 300, "{noticed}");
+    provisioned_rows_are_believed_as_they_were_or_not_at_all(&ring.trust, &mut victim).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -1,179 +1,29 @@
-//! What a move would do. Nothing is changed, and no backend is asked.
+//! What each move would do, by the checks that the moves themselves make.
 
-use super::destroy::{check_not_shredding, check_unneeded, waits_for};
-use super::intents::under_way;
-use super::readers::{LaggingReader, fresh_beats, lagging};
-use super::retire::{check_retirement, retirement_grounds};
-use super::revoke::is_lost;
-use super::same_kek::others;
-use super::shred::{check_alone, never_wrapped};
-use super::verdict::{Hindered, rotation_hindered};
+use std::sync::Arc;
+
+use super::{Affected, AffectedScope, Simulated, SimulatedCount, SimulatedMove};
 use crate::ring::clock::Agreed;
 use crate::ring::evidence::VerifiedReceipt;
 use crate::ring::record::KeyRecord;
-use crate::ring::view::{View, no_such_key};
-use crate::ring::{Evidence, EvidenceSource, Grounds, Reader, RecordId, Scope, State, Time};
+use crate::ring::rotation::destroy::{check_not_shredding, check_unneeded, waits_for};
+use crate::ring::rotation::intents::under_way;
+use crate::ring::rotation::parents::{Branches, check_exported};
+use crate::ring::rotation::retire::{check_retirement, retirement_grounds};
+use crate::ring::rotation::revoke::is_lost;
+use crate::ring::rotation::same_kek::others;
+use crate::ring::rotation::shred::{check_alone, never_wrapped, nothing_to_shred};
+use crate::ring::rotation::verdict::{Hindered, rotation_hindered};
+use crate::ring::view::View;
+use crate::ring::{Evidence, EvidenceSource, Grounds, Scope, State, Time};
 use crate::value::error::{Error, Result};
 
-/// A move that is thought through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Simulation {
-    /// [`RingAdmin::retire`](super::RingAdmin::retire).
-    Retire(RecordId),
-    /// [`RingAdmin::revoke`](super::RingAdmin::revoke), with a successor.
-    Revoke(RecordId),
-    /// [`RingAdmin::shred`](super::RingAdmin::shred).
-    Shred(Scope),
-    /// [`RingAdmin::destroy`](super::RingAdmin::destroy).
-    Destroy(RecordId),
-    /// [`RingAdmin::rotate`](super::RingAdmin::rotate).
-    Rotate(RecordId),
-}
-
-/// A move of a key that would be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SimulatedMove {
-    /// The key. `None` for one that would be made.
-    pub key: Option<RecordId>,
-    /// Its scope.
-    pub scope: Scope,
-    /// Its state. `None` for one that would be made.
-    pub from: Option<State>,
-    /// The state that it would have.
-    pub to: State,
-    /// When, if not at once.
-    pub at: Option<Time>,
-}
-
-/// Why a scope is affected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Affected {
-    /// Its own keys would move.
-    Own,
-    /// It has a key of the same KEK.
-    SameKek,
-    /// It has a branch key that is wrapped under a key that would move.
-    Branch,
-}
-
-impl Affected {
-    /// Returns its name, as the command writes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::SameKek => "same-kek",
-            Self::Branch => "branch",
-        }
-    }
-}
-
-/// A scope that a move would affect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AffectedScope {
-    /// The scope.
-    pub scope: Scope,
-    /// Why.
-    pub why: Affected,
-    /// The keys of it that are meant.
-    pub keys: Vec<RecordId>,
-}
-
-/// What a census has found under a key that would move.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SimulatedCount {
-    /// The key.
-    pub key: RecordId,
-    /// SHA-256 of the receipt, in hexadecimal digits.
-    pub census: String,
-    /// When the scan of the census began.
-    pub started: Time,
-    /// How many envelopes have a wrap under the KEK of the key.
-    pub items: u64,
-    /// How many of those no other key opens.
-    pub sole: u64,
-    /// How many envelopes may be under it, and do not say so.
-    pub unknown: u64,
-}
-
-/// What a move would do, by the revision that was read and the heartbeats and receipts that were there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Simulated {
-    /// The revision of the ring.
-    pub revision: u64,
-    /// The time that it is about.
-    pub at: Time,
-    /// The moves, in order. Also if the move would be refused: what it would do then.
-    pub moves: Vec<SimulatedMove>,
-    /// The scopes that it affects, the own one first.
-    pub scopes: Vec<AffectedScope>,
-    /// What the receipts say of the keys that would move.
-    pub counted: Vec<SimulatedCount>,
-    /// Readers that have not read the newest revision, or have not reported.
-    pub readers: Vec<LaggingReader>,
-    /// Why it would be refused now. Empty if nothing is known that hinders it: backends and hooks were not asked.
-    pub refused: Vec<String>,
-    /// When the move, or the first that is refused for its time alone, would be possible or done.
-    pub due: Option<Time>,
-    /// What would be unreadable, or would not work anymore, in words.
-    pub unreadable: Vec<String>,
-}
-
-impl Reader {
-    /// Tells what a move would do: which scopes it affects, what these censuses have counted under its keys, which readers lag, what would refuse it, when it
-    /// would be due, and what would become unreadable. Changes nothing, asks no backend, and needs no authority. This reads the whole ring.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if the ring has no such key; `NoKeyForScope` if it has none of the scope; `ClocksDisagree`; as [`Trust::read`](crate::ring::Trust::read).
-    pub async fn simulate(&self, of: &Simulation, censuses: &[VerifiedReceipt<'_>]) -> Result<Simulated> {
-        let view = self.whole().await?;
-        let agreed = self.agreed(&view).await?;
-        let heard = fresh_beats(self, &view).await?;
-        let mut simulated = Simulated {
-            revision: view.revision(),
-            at: agreed.now,
-            moves: Vec::new(),
-            scopes: Vec::new(),
-            counted: Vec::new(),
-            readers: Vec::new(),
-            refused: Vec::new(),
-            due: None,
-            unreadable: Vec::new(),
-        };
-        let of_id = |id: &RecordId| view.key(*id).ok_or_else(|| no_such_key(*id));
-        let mut looks = Looks {
-            view: &view,
-            agreed,
-            censuses,
-            into: &mut simulated,
-        };
-        let moved: Vec<&KeyRecord> = match of {
-            Simulation::Retire(id) => looks.retire(of_id(id)?)?,
-            Simulation::Revoke(id) => looks.revoke(of_id(id)?),
-            Simulation::Destroy(id) => looks.destroy(of_id(id)?)?,
-            Simulation::Rotate(id) => looks.rotate(of_id(id)?)?,
-            Simulation::Shred(scope) => looks.shred(scope)?,
-        };
-        looks.affect(&moved);
-        let scopes: Vec<&Scope> = simulated.scopes.iter().map(|affected| &affected.scope).collect();
-        let readers = lagging(&view, &heard, &scopes);
-        simulated.readers = readers;
-        Ok(simulated)
-    }
-}
-
 /// What a move is thought through with.
-struct Looks<'l> {
-    view: &'l View,
-    agreed: Agreed,
-    censuses: &'l [VerifiedReceipt<'l>],
-    into: &'l mut Simulated,
+pub(super) struct Looks<'l> {
+    pub(super) view: &'l View,
+    pub(super) agreed: Agreed,
+    pub(super) censuses: &'l [VerifiedReceipt<'l>],
+    pub(super) into: &'l mut Simulated,
 }
 
 impl<'l> Looks<'l> {
@@ -209,7 +59,7 @@ impl<'l> Looks<'l> {
         });
     }
 
-    fn retire(&mut self, key: &'l KeyRecord) -> Result<Vec<&'l KeyRecord>> {
+    pub(super) fn retire(&mut self, key: &'l KeyRecord) -> Result<Vec<&'l KeyRecord>> {
         let settings = self.view.settings();
         self.would_move(key, State::Retired, None);
         if key.state == State::Deprecated {
@@ -221,6 +71,7 @@ impl<'l> Looks<'l> {
                 None => retirement_grounds(key, settings, None, self.agreed.now),
             };
             self.refuse(check_retirement(key, settings, grounds, self.agreed));
+            self.refuse(Branches::in_whole(self.view, key).check_none(self.view, key));
         } else {
             let is_not = format!(
                 "the key {} is {}, and only a deprecated key is retired",
@@ -236,7 +87,7 @@ impl<'l> Looks<'l> {
         Ok(vec![key])
     }
 
-    fn revoke(&mut self, key: &'l KeyRecord) -> Vec<&'l KeyRecord> {
+    pub(super) fn revoke(&mut self, key: &'l KeyRecord) -> Vec<&'l KeyRecord> {
         if matches!(key.state, State::Destroying | State::Destroyed) {
             let is_not = format!("the key {} is {}, and opens nothing", key.id, key.state);
             self.into.refused.push(is_not);
@@ -244,7 +95,7 @@ impl<'l> Looks<'l> {
         self.would_move(key, State::Compromised, None);
         let is_vacated = key.state == State::Active || is_lost(self.view, key);
         if is_vacated && self.view.tombstone(&key.scope).is_none() {
-            let waits = |other: &&std::sync::Arc<KeyRecord>| {
+            let waits = |other: &&Arc<KeyRecord>| {
                 other.slot == key.slot && other.state == State::Pending && other.id != key.id
             };
             let keys = self.view.keys(&key.scope).iter().filter(waits);
@@ -267,7 +118,7 @@ impl<'l> Looks<'l> {
         vec![key]
     }
 
-    fn destroy(&mut self, key: &'l KeyRecord) -> Result<Vec<&'l KeyRecord>> {
+    pub(super) fn destroy(&mut self, key: &'l KeyRecord) -> Result<Vec<&'l KeyRecord>> {
         let settings = self.view.settings();
         let due = settings
             .cooling_off
@@ -278,6 +129,8 @@ impl<'l> Looks<'l> {
         self.refuse(key.state.check_move(State::Destroying));
         self.refuse(check_not_shredding(self.view, key));
         self.refuse(check_unneeded(self.view, key));
+        self.refuse(Branches::in_whole(self.view, key).check_none(self.view, key));
+        self.refuse(check_exported(self.view, key));
         match self.about(key) {
             Some(evidence) => self.refuse(evidence.check(key, settings, self.agreed.now)),
             None => {
@@ -297,7 +150,7 @@ impl<'l> Looks<'l> {
         Ok(vec![key])
     }
 
-    fn rotate(&mut self, key: &'l KeyRecord) -> Result<Vec<&'l KeyRecord>> {
+    pub(super) fn rotate(&mut self, key: &'l KeyRecord) -> Result<Vec<&'l KeyRecord>> {
         self.refuse(self.view.check_not_shredded(&key.scope));
         self.into.due = key.next_rotation;
         let begun = self.view.intents(&key.scope).iter();
@@ -327,7 +180,7 @@ impl<'l> Looks<'l> {
         Ok(vec![key])
     }
 
-    fn shred(&mut self, scope: &Scope) -> Result<Vec<&'l KeyRecord>> {
+    pub(super) fn shred(&mut self, scope: &Scope) -> Result<Vec<&'l KeyRecord>> {
         let view = self.view;
         let due = view
             .settings()
@@ -344,7 +197,7 @@ impl<'l> Looks<'l> {
             .filter(|key| key.state != State::Destroyed);
         let keys: Vec<&KeyRecord> = keys.map(|key| &**key).collect();
         if keys.is_empty() && view.tombstone(scope).is_none() {
-            return Err(super::shred::nothing_to_shred(scope));
+            return Err(nothing_to_shred(scope));
         }
         self.refuse(check_alone(view, scope));
         self.into.due = Some(due);
@@ -367,7 +220,7 @@ impl<'l> Looks<'l> {
     }
 
     /// Which scopes are affected when these keys move, and what was counted under them.
-    fn affect(&mut self, moved: &[&KeyRecord]) {
+    pub(super) fn affect(&mut self, moved: &[&KeyRecord]) {
         let mut add = |key: &KeyRecord, why: Affected| {
             let scopes = &mut self.into.scopes;
             let there = scopes
