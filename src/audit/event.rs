@@ -64,6 +64,7 @@ impl Outcome {
             ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Denied(kind),
             ErrorKind::PolicyRefused
             | ErrorKind::ProfileRefused { .. }
+            | ErrorKind::ApprovalRefused { .. }
             | ErrorKind::LifecycleRefused
             | ErrorKind::WouldWeaken { .. }
             | ErrorKind::BudgetExhausted { .. }
@@ -443,5 +444,12 @@ pub(in crate::audit) mod tests {
             process: Process::current().unwrap(),
             what: asked.done(Action::Unwrap, &[]),
         }
+    }
+
+    #[test]
+    fn an_approval_that_does_not_count_is_a_refusal() {
+        let fault = crate::value::error::ApprovalFault::Expired;
+        let kind = ErrorKind::ApprovalRefused { fault };
+        assert_eq!(Outcome::of(kind), Outcome::Refused(kind));
     }
 }

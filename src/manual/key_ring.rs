@@ -131,9 +131,11 @@
 //! *A gate.* `--gate COMMAND` tries the successor before it becomes active: a program that seals and opens with it, for example, or asks a monitor. The revoked key is out of use whatever the
 //! gate says; only the successor waits. If the gate refuses, does not end within `--gate-timeout`, or dies, the successor stays pending, nobody promotes it by
 //! itself, and the message says how to go on: mend what the gate found and run the same command again, or `waxseal keys promote ID` without a gate. The library has
-//! [`Gate`](crate::ring::Gate), and `keys rotate`, `promote` and `tick` take a gate, too.
+//! [`Gate`](crate::ring::Gate), and `keys rotate`, `promote` and `tick` take a gate, too. That a gate decides is in the ring before it is asked, together with the
+//! revocation or with what is about to be made.
 //!
-//! *The backend.* Nothing is disabled there unless you say `--disable-at-backend`, since nothing can be re-wrapped out of a disabled KEK. If the backend does
+//! *The backend.* Nothing is disabled there unless you say `--disable-at-backend`, since nothing can be re-wrapped out of a disabled KEK. That waits for no hook and no gate;
+//! where the newest version of a KEK cannot be disabled (Vault), it is done as soon as the successor is made. If the backend does
 //! not do it, the key is revoked all the same; the same command tries it once more. The command names other keys of the ring that are the
 //! same KEK: revoke them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
 //! `--no-successor`, and create a key elsewhere.

@@ -81,7 +81,7 @@ async fn check_taken_over(reader: &Reader, view: &View, settings: &Settings) -> 
     let refused = |why: String| Err(Error::new(ErrorKind::LifecycleRefused).with_detail(why));
     if view.settings().provisions().is_some() {
         return refused(
-            "keys are provisioned on first use, so more of them may come at any time: close that first, let `waxseal ring tick` take over what was \
+            "keys are provisioned on first use, so more of them may come at any time: close that first, let `waxseal keys tick` take over what was \
              made, and then take the key of a provisioner or the parent out of the settings"
                 .to_owned(),
         );
@@ -109,7 +109,7 @@ async fn check_taken_over(reader: &Reader, view: &View, settings: &Settings) -> 
             });
             if !is_kept {
                 return refused(format!(
-                    "the key {} of scope {} counts only because its provisioner and its parent are in the settings: let `waxseal ring tick` take over \
+                    "the key {} of scope {} counts only because its provisioner and its parent are in the settings: let `waxseal keys tick` take over \
                      what was provisioned first",
                     row.id, row.scope
                 ));

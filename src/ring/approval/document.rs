@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_APPROVAL_AGE;
+use super::{MAX_APPROVAL_AGE, needs_approval};
 use crate::key::Authorization;
 use crate::ring::clock::Agreed;
 use crate::ring::line::{Line, LineKind};
@@ -176,14 +176,18 @@ impl Approval {
     }
 
     /// Verifies it for the ring of this view, at this time: its signature, its signer and its life; and, if the view has the scope of its
-    /// key, that the key is where it was when the approval was issued.
+    /// key, that the key is where it was when the approval was issued, and so is the key that it is wrapped under, if that one is out of use.
     ///
     /// # Errors
-    /// `ApprovalRefused`, with what is wrong.
+    /// `ApprovalRefused`, with what is wrong. If the key is a branch key: those of [`View::parent`].
     pub fn verify(&self, view: &View, now: Time) -> Result<()> {
         self.judge(view.settings(), view.revision(), Agreed::on(now))?;
-        match view.key(self.key()) {
-            Some(key) => self.check_key(key),
+        let Some(key) = view.key(self.key()) else {
+            return Ok(());
+        };
+        self.check_key(key)?;
+        match view.parent(key)? {
+            Some(parent) => self.check_parent(parent),
             None => Ok(()),
         }
     }
@@ -246,6 +250,18 @@ impl Approval {
 
     /// Refuses a key that has moved to another state since the approval was issued: whoever approved did not know of that.
     pub(in crate::ring) fn check_key(&self, key: &KeyRecord) -> Result<()> {
+        self.check_last_move(key, "the key")
+    }
+
+    /// The same of the key that the branch key of the approval is wrapped under, if that one is out of use itself.
+    pub(in crate::ring) fn check_parent(&self, parent: &KeyRecord) -> Result<()> {
+        match needs_approval(parent) {
+            true => self.check_last_move(parent, &format!("the key {} that it is wrapped under", parent.id)),
+            false => Ok(()),
+        }
+    }
+
+    fn check_last_move(&self, key: &KeyRecord, what: &str) -> Result<()> {
         let mut moves = key.history.iter().rev();
         let last = moves.find(|made| made.from != Some(made.to));
         match last.filter(|last| last.revision > self.body.revision) {
@@ -253,7 +269,7 @@ impl Approval {
             Some(last) => Err(self.refused(
                 ApprovalFault::KeyMoved,
                 &format!(
-                    "the key became {} with revision {}, and the approval was issued at revision {}: ask for another",
+                    "{what} became {} with revision {}, and the approval was issued at revision {}: ask for another",
                     last.to, last.revision, self.body.revision
                 ),
             )),

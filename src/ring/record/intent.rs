@@ -55,6 +55,9 @@ pub struct Intent {
     pub step: IntentStep,
     /// Whether the new key stays pending.
     pub stage: bool,
+    /// Whether a [`Gate`](crate::ring::Gate) decides about the new key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_gate: bool,
     /// The share in percent of the contexts that the new key wraps for while it is pending.
     pub canary: Option<u8>,
     /// The cadence of the new key.
@@ -105,6 +108,7 @@ impl Intent {
             uri,
             step,
             stage: false,
+            awaits_gate: false,
             canary: None,
             cadence,
             overlap,

@@ -198,8 +198,8 @@ pub struct KeyRecord {
     /// Whether it stays pending until somebody promotes it.
     #[serde(default)]
     pub staged: bool,
-    /// Whether a [`Gate`](crate::ring::Gate) was asked about it, while it is pending. Until one agrees, or somebody promotes it by hand,
-    /// nobody without a gate makes it active.
+    /// Whether a [`Gate`](crate::ring::Gate) decides about it, while it is pending: whoever made it, or asked about it, had one. Until one agrees, or
+    /// somebody promotes it by hand, nobody without a gate makes it active. Of a key that was revoked: whether one decides about its successor.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_gate: bool,
     /// Whether it has ever been allowed to wrap.

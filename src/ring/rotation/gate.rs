@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::moves::linked;
-use super::promote::in_state;
+use super::promote::{Who, in_state};
 use super::{RingAdmin, refused};
 use crate::Sealer;
 use crate::key::KeyManager;
@@ -94,26 +94,35 @@ impl Successor {
 }
 
 impl RingAdmin {
-    /// Asks the gates about a pending key. Before that the ring remembers that a gate was asked, so that nobody without one promotes the
-    /// key if this process dies or the gate refuses.
-    pub(super) async fn ask_gates(&self, view: &View, key: &Arc<KeyRecord>) -> Result<()> {
-        if self.gates.is_empty() || key.state != State::Pending {
+    pub(super) fn has_gates(&self) -> bool {
+        !self.gates.is_empty()
+    }
+
+    /// Has nobody without a gate promote a pending key by itself, if there are gates here: this process may die before they agree.
+    pub(super) async fn leave_to_gates(&self, key: &KeyRecord) -> Result<()> {
+        if !self.has_gates() || key.state != State::Pending || key.awaits_gate {
             return Ok(());
         }
-        let id = key.id;
-        if !key.awaits_gate {
-            let scope = [key.scope.clone()];
-            self.change(&scope, |view, draft| {
-                let key = in_state(view, id, State::Pending)?;
-                if key.awaits_gate {
-                    return Ok(());
-                }
-                let mut next = linked(key);
-                next.awaits_gate = true;
-                draft.put(&next)
-            })
-            .await?;
+        let (id, scope) = (key.id, [key.scope.clone()]);
+        self.change(&scope, |view, draft| {
+            let key = in_state(view, id, State::Pending)?;
+            if key.awaits_gate {
+                return Ok(());
+            }
+            let mut next = linked(key);
+            next.awaits_gate = true;
+            draft.put(&next)
+        })
+        .await
+    }
+
+    /// Asks the gates about a pending key. The ring remembers before that a gate decides.
+    pub(super) async fn ask_gates(&self, view: &View, key: &Arc<KeyRecord>) -> Result<()> {
+        if !self.has_gates() || key.state != State::Pending {
+            return Ok(());
         }
+        self.leave_to_gates(key).await?;
+        let id = key.id;
         let before = || key.predecessor.and_then(|before| view.key(before));
         let successor = Successor {
             ring: view.ring(),
@@ -142,11 +151,11 @@ impl RingAdmin {
         Ok(())
     }
 
-    /// Why nobody promotes a key by itself, if a gate was asked about it and has not agreed, and there is none here.
+    /// Why nobody promotes a key by itself, if a gate decides about it and has not agreed, and there is none here.
     pub(super) fn gate_missing(&self, key: &KeyRecord) -> Option<String> {
         (key.awaits_gate && self.gates.is_empty()).then(|| {
             format!(
-                "a gate was asked about the successor {} and has not agreed: ask it again (`--gate`), or promote the key without one (`waxseal keys promote {}`)",
+                "a gate decides about the successor {} and has not agreed: ask it (`--gate`), or promote the key without one (`waxseal keys promote {}`)",
                 key.id, key.id
             )
         })
@@ -160,8 +169,9 @@ impl RingAdmin {
         next.and_then(|next| self.gate_missing(next))
     }
 
-    /// The same as an error.
-    pub(super) fn check_gate(&self, key: &KeyRecord) -> Result<(), Error> {
-        self.gate_missing(key).map_or(Ok(()), |why| Err(refused(why)))
+    /// The same as an error, if nobody has named the key.
+    pub(super) fn check_gate(&self, key: &KeyRecord, who: Who) -> Result<(), Error> {
+        let why = self.gate_missing(key).filter(|_| who == Who::Itself);
+        why.map_or(Ok(()), |why| Err(refused(why)))
     }
 }

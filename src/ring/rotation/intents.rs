@@ -96,6 +96,7 @@ impl RingAdmin {
         );
         intent.predecessor = plan.predecessor.as_ref().map(|key| key.id);
         intent.stage = plan.rollout != Rollout::AtOnce;
+        intent.awaits_gate = self.has_gates();
         intent.canary = match plan.rollout {
             Rollout::Canary(percent) => Some(percent),
             _ => None,
@@ -125,7 +126,8 @@ impl RingAdmin {
                 if intent.abandoned.is_some() || intent.is_held(draft.now()) {
                     return Ok(None);
                 }
-                let intent = intent.claim(self.owner(), self.lease_from(draft.now()));
+                let mut intent = intent.claim(self.owner(), self.lease_from(draft.now()));
+                intent.awaits_gate |= self.has_gates();
                 draft.put(&intent)?;
                 Ok(Some(intent))
             })
@@ -198,6 +200,7 @@ impl RingAdmin {
                     key.revision = 1;
                     key.labels.clone_from(&current.labels);
                     key.staged = current.stage;
+                    key.awaits_gate = current.awaits_gate;
                     if let Some(percent) = current.canary {
                         key.canary = Some(Canary {
                             percent,
@@ -221,6 +224,8 @@ impl RingAdmin {
                             && view.active(&current.scope, &current.slot).is_none();
                         let is_expected = before.state == State::Active || is_vacant;
                         key.staged |= current.predecessor.is_none() || !is_expected;
+                        // A revocation has said so for whatever takes the place of the key.
+                        key.awaits_gate |= before.awaits_gate;
                     }
                     draft.delete(current)?;
                     draft.put(&key)?;

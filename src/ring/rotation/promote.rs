@@ -29,7 +29,7 @@ impl RingAdmin {
                 key.state
             )));
         }
-        self.promote_pending(id, reason).await
+        self.promote_reported(id, reason, Who::Person).await
     }
 
     /// Makes a key active again that was deprecated, and deprecates the active one in the same change: the way back from a
@@ -44,7 +44,7 @@ impl RingAdmin {
         match key.state {
             State::Deprecated => {
                 self.check_usable(&key).await?;
-                self.activate(id, reason, true).await
+                self.activate(id, reason, (Who::Person, true)).await
             }
             State::Retired => {
                 if !self.check_usable(&key).await? {
@@ -156,8 +156,12 @@ impl RingAdmin {
         )))
     }
 
-    /// Promotes a pending key if readers have reported.
+    /// Promotes a pending key by itself, if readers have reported.
     pub(super) async fn promote_pending(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        self.promote_reported(id, reason, Who::Itself).await
+    }
+
+    async fn promote_reported(&self, id: RecordId, reason: &str, who: Who) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         let reports = match view.active(&key.scope, &key.slot) {
             Some(_) => self.reports(&key, &view).await?,
@@ -165,6 +169,7 @@ impl RingAdmin {
             None => Reports::default(),
         };
         if let Some(hindrance) = reports.hindrance() {
+            self.leave_to_gates(&key).await?;
             return Err(refused(format!(
                 "the key {id} cannot be promoted yet: {hindrance}"
             )));
@@ -175,19 +180,20 @@ impl RingAdmin {
         };
         // Nobody is asked while nothing can be sealed because a key was revoked.
         let asks = !awaits_key(&view, &key);
-        let mut done = self.activate(id, &reason, asks).await?;
+        let mut done = self.activate(id, &reason, (who, asks)).await?;
         done.warnings.extend(reports.warnings());
         Ok(done)
     }
 
     /// Makes a pending key active in a slot that has lost its own. It is probed, and nobody is asked but the gates.
     pub(super) async fn take_over_slot(&self, id: RecordId, reason: &str) -> Result<Moved> {
-        self.activate(id, reason, false).await
+        self.activate(id, reason, (Who::Itself, false)).await
     }
 
     /// Probes a key, asks the hooks and the gates, and makes it active in the place of the one that is.
-    async fn activate(&self, id: RecordId, reason: &str, asks: bool) -> Result<Moved> {
+    async fn activate(&self, id: RecordId, reason: &str, (who, asks): (Who, bool)) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
+        self.check_gate(&key, who)?;
         self.probe_key(&key).await?;
         let before = view.active(&key.scope, &key.slot);
         if let Some(before) = before.filter(|_| !asks) {
@@ -211,6 +217,7 @@ impl RingAdmin {
                         key.state
                     )));
                 }
+                self.check_gate(key, who)?;
                 let replaced = replace(key, before.as_ref(), reason, draft)?;
                 filled(view, &replaced.0, draft)?;
                 Ok(replaced)
@@ -225,6 +232,15 @@ impl RingAdmin {
         done.warnings = warnings;
         Ok(done)
     }
+}
+
+/// Who makes a key active.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Somebody who has named it: without a gate, too.
+    Person,
+    /// What was begun goes on.
+    Itself,
 }
 
 /// Deprecates what is active, and then makes the key active.

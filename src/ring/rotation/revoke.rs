@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use futures_channel::oneshot;
+
 use super::intents::under_way;
 use super::moves::{Said, linked, moved, noted};
 use super::rotate::Rollout;
@@ -14,7 +16,7 @@ use crate::ring::draft::Draft;
 use crate::ring::record::KeyRecord;
 use crate::ring::view::{View, no_such_key};
 use crate::ring::{RecordId, State};
-use crate::value::error::{Error, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// Why a key is revoked, and what else happens. Ticket and approver are claims: they stand in the history, and nobody verifies them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +92,12 @@ impl RingAdmin {
     /// If the key was active, a successor takes its place: the pending key of its scope and slot if there is one, and else a new one. It is
     /// probed, but waits for no reader and no hook, since without it nothing can be sealed there: `NoKeyForScope` until then. Only a
     /// [gate](super::Gate) can keep it, and it keeps the successor alone. That a successor
-    /// is to come is recorded together with the revocation. So if this process dies at any point, or the backend fails, a
+    /// is to come, and that a gate is to agree to it, is recorded together with the revocation. So if this process dies at any point, or the backend fails, a
     /// [`tick`](Self::tick) goes on with it; the same revocation once more, or a [`rotate`](Self::rotate) of the key, does so at once.
     /// Without a successor, nothing takes the place of the key by itself: a pending key becomes a staged one.
     ///
-    /// Hooks are told after the commit, while the successor is made. They can delay or undo nothing.
+    /// Hooks are told after the commit, and the backend disables the KEK if it is to, both while the successor is made: neither waits for
+    /// the other, nor for a gate. A backend that does not disable the newest version of a KEK is asked again as soon as there is a newer one.
     ///
     /// To revoke a key that is compromised already is no error: it does what is left of it, and adds nothing to the history.
     ///
@@ -106,7 +109,13 @@ impl RingAdmin {
         let (_, key) = self.find(id).await?;
         let scopes = self.index_of(&key).await;
         let committed = self
-            .change(&scopes, |view, draft| commit(view, draft, id, revocation))
+            .change(&scopes, |view, draft| {
+                let mut committed = commit(view, draft, id, revocation)?;
+                if committed.is_succeeded && self.has_gates() {
+                    leave_to_gates(view, &mut committed.key, draft)?;
+                }
+                Ok(committed)
+            })
             .await?;
         let key = &committed.key;
         let told = async {
@@ -115,13 +124,23 @@ impl RingAdmin {
                 false => Vec::new(),
             }
         };
-        let succeeded = async {
-            match committed.is_succeeded {
-                true => Some(self.succeed(key, &revocation.reason).await),
+        let (made, is_made) = oneshot::channel();
+        let disabled = async {
+            match revocation.disable_at_backend {
+                true => Some(self.disable_now_or_with(key, is_made).await),
                 false => None,
             }
         };
-        let (warnings, succeeded) = both(told, succeeded).await;
+        let succeeded = async {
+            match committed.is_succeeded {
+                true => Some(self.succeed_telling(key, &revocation.reason, made).await),
+                false => {
+                    drop(made);
+                    None
+                }
+            }
+        };
+        let ((disabled, warnings), succeeded) = both(both(disabled, told), succeeded).await;
         let mut revoked = Revoked {
             moved: Moved::new(id, committed.before, key.state),
             successor: None,
@@ -145,11 +164,10 @@ impl RingAdmin {
                 _ => revoked.without_successor = Some(error),
             },
         }
-        if revocation.disable_at_backend {
-            match self.disable(key).await {
-                Ok(()) => revoked.disabled = true,
-                Err(error) => revoked.not_disabled = Some(error),
-            }
+        match disabled {
+            None => {}
+            Some(Ok(())) => revoked.disabled = true,
+            Some(Err(error)) => revoked.not_disabled = Some(error),
         }
         Ok(revoked)
     }
@@ -165,6 +183,25 @@ impl RingAdmin {
 
     /// Puts another key in the place of one that was revoked: the one that waits, what somebody has begun, or a new one.
     pub(super) async fn succeed(&self, key: &KeyRecord, reason: &str) -> Result<Moved> {
+        let next = self.successor_of(key, reason).await?;
+        self.take_over_slot(next, reason).await
+    }
+
+    /// The same, and says when the successor is made.
+    async fn succeed_telling(
+        &self,
+        key: &KeyRecord,
+        reason: &str,
+        made: oneshot::Sender<()>,
+    ) -> Result<Moved> {
+        let next = self.successor_of(key, reason).await?;
+        // If this fails, nobody waits for it.
+        let _ = made.send(());
+        self.take_over_slot(next, reason).await
+    }
+
+    /// The pending key that takes the place of one that was revoked, made if there is none.
+    async fn successor_of(&self, key: &KeyRecord, reason: &str) -> Result<RecordId> {
         let (view, _) = self.find(key.id).await?;
         let key = view.key(key.id).ok_or_else(|| no_such_key(key.id))?;
         if let Some(active) = view.active(&key.scope, &key.slot) {
@@ -173,8 +210,7 @@ impl RingAdmin {
         let is_next = |other: &&Arc<KeyRecord>| other.slot == key.slot && other.state == State::Pending;
         let waiting = view.keys(&key.scope).iter().filter(is_next);
         if let Some(next) = waiting.max_by_key(|next| (key.successor == Some(next.id), next.id)) {
-            self.check_gate(next)?;
-            return self.take_over_slot(next.id, reason).await;
+            return Ok(next.id);
         }
         let mut begun = view.intents(&key.scope).iter();
         let begun = begun.find(|intent| intent.slot == key.slot && intent.abandoned.is_none());
@@ -189,8 +225,20 @@ impl RingAdmin {
                 claim.ok_or_else(|| refused("nothing was begun"))?
             }
         };
-        let made = self.finish(&claim).await?.key;
-        self.take_over_slot(made.id, reason).await
+        Ok(self.finish(&claim).await?.key.id)
+    }
+
+    /// Has the backend disable a KEK at once. One that does not disable the newest version is asked again when a newer one is made.
+    async fn disable_now_or_with(&self, key: &KeyRecord, is_made: oneshot::Receiver<()>) -> Result<()> {
+        let disabled = self.disable(key).await;
+        match &disabled {
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) && key.branch.is_none() => {}
+            _ => return disabled,
+        }
+        match is_made.await {
+            Ok(()) => self.disable(key).await,
+            Err(_) => disabled,
+        }
     }
 
     async fn disable(&self, key: &KeyRecord) -> Result<()> {
@@ -243,7 +291,7 @@ fn commit(view: &View, draft: &mut Draft<'_>, id: RecordId, revocation: &Revocat
         draft.put(&next)?;
     }
     if key.state == State::Active && !revocation.successor {
-        stage_all(view, key, draft)?;
+        mark_all(view, key, draft, Mark::Staged)?;
     }
     if key.state == State::Pending {
         // Nothing follows the active key anymore.
@@ -264,23 +312,53 @@ fn commit(view: &View, draft: &mut Draft<'_>, id: RecordId, revocation: &Revocat
     })
 }
 
-/// Lets what waits in the slot of a key, or is being made, wait until somebody promotes it.
-fn stage_all(view: &View, key: &KeyRecord, draft: &mut Draft<'_>) -> Result<()> {
+/// Has nobody without a gate put anything in the place of a key: neither what waits there or is being made, nor what somebody makes later.
+fn leave_to_gates(view: &View, lost: &mut KeyRecord, draft: &mut Draft<'_>) -> Result<()> {
+    mark_all(view, lost, draft, Mark::Gated)?;
+    if !lost.awaits_gate {
+        // What is committed with it counts once.
+        let is_changed = view.key(lost.id).is_none_or(|now| now.revision != lost.revision);
+        lost.revision += u64::from(!is_changed);
+        lost.awaits_gate = true;
+        draft.put(&*lost)?;
+    }
+    Ok(())
+}
+
+/// What holds for everything that is to take the place of a key.
+#[derive(Clone, Copy)]
+enum Mark {
+    /// It waits until somebody promotes it.
+    Staged,
+    /// It waits until a gate agrees, or somebody promotes it.
+    Gated,
+}
+
+/// Marks what waits in the slot of a key, or is being made.
+fn mark_all(view: &View, key: &KeyRecord, draft: &mut Draft<'_>, mark: Mark) -> Result<()> {
     let is_next = |other: &&Arc<KeyRecord>| other.slot == key.slot && other.state == State::Pending;
     for next in view.keys(&key.scope).iter().filter(is_next) {
-        if !next.staged {
-            let mut next = linked(next);
-            next.staged = true;
-            draft.put(&next)?;
+        let mut marked = linked(next);
+        let (is_marked, field) = match mark {
+            Mark::Staged => (next.staged, &mut marked.staged),
+            Mark::Gated => (next.awaits_gate, &mut marked.awaits_gate),
+        };
+        if !is_marked {
+            *field = true;
+            draft.put(&marked)?;
         }
     }
     let begun = view.intents(&key.scope).iter();
     for intent in begun.filter(|intent| intent.slot == key.slot && intent.abandoned.is_none()) {
-        if !intent.stage {
-            let mut intent = intent.clone();
-            intent.revision += 1;
-            intent.stage = true;
-            draft.put(&intent)?;
+        let mut marked = intent.clone();
+        marked.revision += 1;
+        let (is_marked, field) = match mark {
+            Mark::Staged => (intent.stage, &mut marked.stage),
+            Mark::Gated => (intent.awaits_gate, &mut marked.awaits_gate),
+        };
+        if !is_marked {
+            *field = true;
+            draft.put(&marked)?;
         }
     }
     Ok(())
@@ -313,6 +391,7 @@ pub(super) fn filled(view: &View, by: &KeyRecord, draft: &mut Draft<'_>) -> Resu
     for lost in keys.filter(|key| key.slot == by.slot && awaits_successor(key)) {
         let mut lost = linked(lost);
         lost.next_rotation = None;
+        lost.awaits_gate = false;
         lost.successor = Some(by.id);
         draft.put(&lost)?;
     }

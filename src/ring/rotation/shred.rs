@@ -220,7 +220,7 @@ impl RingAdmin {
             .tombstone(scope)
             .is_some_and(|tombstone| tombstone.cancelled.is_some())
         {
-            return self.go_on_cancelling(scope).await;
+            return self.go_on_canceling(scope).await;
         }
         // A provisioner makes no revision: a branch key may have come under a key of the scope while that was shredded.
         let keys = self

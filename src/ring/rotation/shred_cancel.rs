@@ -47,7 +47,7 @@ impl RingAdmin {
     }
 
     /// Goes on with what somebody else has begun to cancel.
-    pub(super) async fn go_on_cancelling(&self, scope: &Scope) -> Result<Vec<Moved>> {
+    pub(super) async fn go_on_canceling(&self, scope: &Scope) -> Result<Vec<Moved>> {
         self.cancel_by(scope, None).await
     }
 

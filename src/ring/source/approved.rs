@@ -10,7 +10,7 @@ use crate::envelope::WrapSection;
 use crate::key::Request;
 use crate::ring::approval::ring_is_not_ahead;
 use crate::ring::clock::{Agreed, Asked};
-use crate::ring::{Approval, KeyRecord, RecordId, Settings, Time};
+use crate::ring::{Approval, RecordId, Settings, Time};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::source::Rewrapped;
 use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
@@ -182,8 +182,15 @@ impl Core {
         let (now, agreed) = self.time(&settings, changed).await?;
         let until = approval.judge(&settings, revision, agreed)?;
         // Of a branch key, what it is wrapped under may be named.
-        if let Some(key) = keys.record(approval.key()) {
-            approval.check_key(key)?;
+        for key in keys.keks.iter().flat_map(|kek| &kek.keys) {
+            if let Some(named) = key.record_of(approval.key()) {
+                approval.check_key(named)?;
+            }
+            if key.id == approval.key()
+                && let Some(parent) = key.parent()
+            {
+                approval.check_parent(parent)?;
+            }
         }
         Ok((now + until.since(agreed.latest), until))
     }
@@ -213,12 +220,6 @@ impl Core {
 }
 
 impl ScopeKeys {
-    /// The record of a key, or of one that a branch key is wrapped under.
-    fn record(&self, id: RecordId) -> Option<&Arc<KeyRecord>> {
-        let mut keys = self.keks.iter().flat_map(|kek| &kek.keys);
-        keys.find_map(|key| key.record_of(id))
-    }
-
     /// Whether a stanza may be under a key out of which a re-wrap takes an approval.
     fn names_what_needs_approval(&self, wraps: WrapSection<'_>) -> bool {
         let needs = |kek: &Kek| kek.keys.iter().any(|key| key.needs_approval());

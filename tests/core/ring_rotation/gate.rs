@@ -5,16 +5,19 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pollster::block_on;
+use waxseal::envelope::KekRef;
+use waxseal::key::{KekAdmin, KekState};
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
-    Action, Authority, Gate, Grounds, Inventory, Reader, RecordId, Revocation, RingAdmin, Rollout, Scope,
-    State, Successor, Target, Trust,
+    Action, Authority, Gate, Grounds, Inventory, NamedReader, Reader, RecordId, Revocation, RingAdmin,
+    Rollout, Scope, State, Successor, Target, Trust,
 };
 use waxseal::runtime::Runtime;
-use waxseal::testing::{Fault, SimulatedRuntime};
+use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
 use waxseal::{EncryptionContext, Error, ErrorKind, Result};
 
 use super::bench::{Bench, DAY, MINUTE, PLAIN, VERSIONED};
@@ -270,10 +273,10 @@ fn whoever_dies_at_any_step_leaves_a_successor_that_the_gate_still_decides_about
             (0..polls).any(|_| poll())
         };
         bench.runtime.advance(3 * MINUTE);
-        if !gate.asked().is_empty() {
-            died_at_the_gate += 1;
-            let tick = bench.run(bench.admin().tick(None)).unwrap();
-            assert!(tick.done.is_empty(), "after {polls}: {tick:?}");
+        died_at_the_gate += usize::from(!gate.asked().is_empty());
+        // Whatever was begun, and whether the gate was asked or not yet.
+        for _ in 0..2 {
+            bench.run(bench.admin().tick(None)).unwrap();
             assert_eq!(bench.active("/").id, first, "after {polls}");
         }
         *gate.does.lock().unwrap() = Does::Permits;
@@ -307,4 +310,169 @@ fn a_gate_is_not_asked_about_a_key_that_does_not_wrap() {
     let error = bench.run(gated(&bench, &gate).promote(staged, "x")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyDisabled);
     assert!(gate.asked().is_empty() && !block_on(bench.admin().key(staged)).unwrap().awaits_gate);
+}
+
+/// The gate could not be asked, since a reader cannot use the key yet. It decides all the same, later.
+#[test]
+fn a_successor_that_waits_for_readers_waits_for_the_gate_as_well() {
+    let bench = Bench::with(|settings| settings.readers = vec![NamedReader::new("billing")]);
+    let first = bench.key("/", VERSIONED);
+    let gate = Tries::new(Does::Permits);
+    let rotated = bench
+        .run(gated(&bench, &gate).rotate(&root(), Rollout::AtOnce, "x"))
+        .unwrap();
+    assert!(
+        rotated[0].hindered.is_some() && gate.asked().is_empty(),
+        "{rotated:?}"
+    );
+    let next = rotated[0].key;
+    assert!(bench.record(next).awaits_gate);
+    let tick = bench
+        .run(bench.admin().skipping_reader("billing").tick(None))
+        .unwrap();
+    assert!(tick.refused[0].reason.contains("--gate"), "{tick:?}");
+    assert_eq!(bench.active("/").id, first);
+    let ticks = gated(&bench, &gate).skipping_reader("billing");
+    bench.run(ticks.tick(None)).unwrap();
+    assert_eq!((bench.active("/").id, gate.asked().len()), (next, 1));
+    // So does a promotion by hand that is refused because of a reader.
+    let admin = bench.admin().skipping_reader("billing");
+    let staged = bench.run(admin.rotate(&root(), Rollout::Staged, "x")).unwrap();
+    assert!(!bench.record(staged[0].key).awaits_gate);
+    refused(bench.run(gated(&bench, &gate).promote(staged[0].key, "x")));
+    assert!(bench.record(staged[0].key).awaits_gate);
+}
+
+/// A process that dies anywhere in a revocation leaves a successor that the gate still decides about, or none yet.
+#[test]
+fn whoever_dies_in_a_revocation_leaves_its_successor_to_the_gate() {
+    for uri in [VERSIONED, PLAIN] {
+        let mut waited = 0;
+        for polls in 1.. {
+            let bench = Bench::new();
+            let first = bench.key("/", uri);
+            let gate = Tries::new(Does::Refuses);
+            let asked: Arc<Tries> = Arc::clone(&gate);
+            let admin = bench.stopping().with_gate(asked);
+            let is_done = {
+                let revocation = leak();
+                let mut work = pin!(admin.revoke(first, &revocation));
+                (0..polls).any(|_| {
+                    let task = &mut Context::from_waker(Waker::noop());
+                    work.as_mut().poll(task).is_ready()
+                })
+            };
+            bench.runtime.advance(3 * MINUTE);
+            if bench.state(first) == State::Compromised {
+                waited += 1;
+                for _ in 0..2 {
+                    let tick = bench.run(bench.admin().tick(None)).unwrap();
+                    assert!(!tick.refused.is_empty(), "after {polls}: {tick:?}");
+                    bench.runtime.advance(3 * MINUTE);
+                }
+                // Nor does a rotation go past it.
+                let _ = bench.run(bench.admin().rotate(&root(), Rollout::AtOnce, "x"));
+                assert_eq!(
+                    bench.states("/"),
+                    [State::Compromised, State::Pending],
+                    "after {polls}"
+                );
+                *gate.does.lock().unwrap() = Does::Permits;
+                bench.run(gated(&bench, &gate).tick(None)).unwrap();
+                let (old, new) = (bench.record(first), bench.active("/"));
+                assert_eq!(gate.asked().last(), Some(&(new.id, Some(first))), "after {polls}");
+                assert!(!old.awaits_gate && !new.awaits_gate, "after {polls}");
+            }
+            if is_done {
+                break;
+            }
+        }
+        assert!(waited > 5, "{waited}");
+    }
+}
+
+#[test]
+fn a_revocation_leaves_what_waits_already_to_the_gate() {
+    let bench = Bench::new();
+    let key = bench.key("/", VERSIONED);
+    let staged = bench.rotate(&root(), Rollout::Staged);
+    // It dies when the key is revoked.
+    {
+        let admin = bench.stopping().with_gate(Tries::new(Does::Permits));
+        let revocation = leak();
+        let mut work = pin!(admin.revoke(key, &revocation));
+        while bench.state(key) != State::Compromised {
+            let task = &mut Context::from_waker(Waker::noop());
+            assert!(work.as_mut().poll(task).is_pending());
+        }
+    }
+    assert!(bench.record(staged).awaits_gate);
+    let again = bench.run(bench.admin().revoke(key, &leak())).unwrap();
+    assert!(refused(Err::<(), _>(again.without_successor.unwrap())).contains("--gate"));
+    // A person may.
+    bench
+        .run(bench.admin().promote(staged, "looked at by hand"))
+        .unwrap();
+    assert_eq!(bench.active("/").id, staged);
+    assert!(!bench.record(key).awaits_gate);
+}
+
+/// Looks a second later whether the KEK of the revoked key is disabled.
+#[derive(Debug)]
+struct Later {
+    runtime: SimulatedRuntime,
+    kms: FakeKeyManager,
+    kek: KekRef,
+    seen: Mutex<Option<KekState>>,
+}
+
+#[async_trait]
+impl Gate for Later {
+    async fn check(&self, _: &Successor) -> Result<()> {
+        self.runtime.sleep(Duration::from_secs(1)).await;
+        *self.seen.lock().unwrap() = Some(self.kms.describe(&self.kek).await?.state);
+        Err(Error::new(ErrorKind::PolicyRefused))
+    }
+}
+
+#[test]
+fn the_backend_disables_a_revoked_key_while_the_gate_is_asked() {
+    for uri in [VERSIONED, PLAIN] {
+        let bench = Bench::new();
+        let key = bench.key("/", uri);
+        let kms = bench.fakes.manager(uri);
+        let later = Arc::new(Later {
+            runtime: bench.runtime.clone(),
+            kms: kms.clone(),
+            kek: bench.record(key).provenance.kek().unwrap(),
+            seen: Mutex::default(),
+        });
+        // A server that does not disable the newest version of a KEK, as Vault.
+        let newest = Error::unsupported("disabling the active version").kind();
+        if uri == VERSIONED {
+            kms.script_for(Method::Disable, Fault::Fails(newest));
+        }
+        let gate: Arc<Later> = Arc::clone(&later);
+        let mut disabling = leak();
+        disabling.disable_at_backend = true;
+        let revoked = bench
+            .run(bench.admin().with_gate(gate).revoke(key, &disabling))
+            .unwrap();
+        assert!(
+            revoked.without_successor.is_some() && revoked.disabled,
+            "{revoked:?}"
+        );
+        assert_eq!(*later.seen.lock().unwrap(), Some(KekState::Disabled), "{uri}");
+        let calls = if uri == VERSIONED { 2 } else { 1 };
+        assert_eq!(kms.count(Method::Disable), calls, "{uri}");
+        // Without a successor there is no newer version, and nothing is waited for.
+        let bench = Bench::new();
+        let key = bench.key("/", uri);
+        let kms = bench.fakes.manager(uri);
+        kms.script_for(Method::Disable, Fault::Fails(newest));
+        disabling.successor = false;
+        let revoked = bench.run(bench.admin().revoke(key, &disabling)).unwrap();
+        assert_eq!(revoked.not_disabled.map(|error| error.kind()), Some(newest));
+        assert_eq!(kms.count(Method::Disable), 1, "{uri}");
+    }
 }

@@ -176,13 +176,13 @@ fn a_cancellation_that_is_killed_anywhere_is_done_or_not_begun() {
 /// One rotates and stands still at any step, another shreds, and the first goes on: no key of the scope is left in use.
 #[test]
 fn a_shredding_wins_against_whatever_else_is_at_work() {
-    for (what, lates) in [
+    for (what, orders) in [
         ("rotate", &[false, true][..]),
         ("stage", &[false]),
         ("revoke", &[false]),
         ("tick", &[false]),
     ] {
-        for &is_late in lates {
+        for &is_late in orders {
             for polls in 1.. {
                 let case = format!("{what} late {is_late} after {polls}");
                 let bench = Bench::with(|settings| {

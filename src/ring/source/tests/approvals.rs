@@ -596,3 +596,40 @@ fn an_approval_of_the_parent_does_not_serve_a_branch_key_that_was_revoked_itself
     let error = case.issue_of(case.old.id, "P1D", &case.approver).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LifecycleRefused);
 }
+
+/// Who approved the use of a branch key did not know of what came later over the key that it is wrapped under.
+#[test]
+fn an_approval_of_a_branch_key_does_not_outlive_the_revocation_of_its_parent() {
+    let (mut case, mut parent) = branched();
+    case.moved(Retired);
+    let of_branch = case.issue("P1D");
+    assert!(case.rewrap(&[&of_branch]).is_ok());
+    // The parent was followed, and still unwraps: that asks for nothing.
+    let mut next = case.bench.went(
+        case.bench.key("tenant", &case.bench.fake("next")),
+        &[State::Pending],
+    );
+    case.bench.promote(&mut parent, &mut next);
+    block_on(case.ring.refresh()).unwrap();
+    assert!(case.rewrap(&[&of_branch]).is_ok());
+    for state in [Retired, Compromised] {
+        let before = case.issue("P1D");
+        assert!(case.rewrap(&[&before]).is_ok());
+        case.went(&mut parent, state);
+        case.fake.forget_calls();
+        for approval in [&of_branch, &before] {
+            assert_eq!(case.fault(&[approval]), ApprovalFault::KeyMoved);
+            let view = block_on(case.reader().scopes(&[scope("tenant/a")])).unwrap();
+            let error = approval.verify(&view, case.bench.now()).unwrap_err();
+            assert_eq!(fault(&error), ApprovalFault::KeyMoved);
+            assert!(
+                error.detail().unwrap().contains(&parent.id.to_string()),
+                "{error:?}"
+            );
+        }
+        let after = case.issue("P1D");
+        assert!(case.rewrap(&[&after]).is_ok());
+        let view = block_on(case.reader().scopes(&[scope("tenant/a")])).unwrap();
+        after.verify(&view, case.bench.now()).unwrap();
+    }
+}

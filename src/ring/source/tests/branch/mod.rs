@@ -106,6 +106,12 @@ impl Shop {
 
     pub(super) fn edit(&self, key: &mut KeyRecord, to: State) {
         self.bench.go(key, to);
+        if to == State::Destroyed {
+            // What a destroyed branch key was wrapped as does not stay.
+            if let Some(branch) = &mut key.branch {
+                branch.wrapped.bytes.clear();
+            }
+        }
         let next = block_on(self.bench.inventory.revision()).unwrap() + 1;
         if let Some(made) = key.history.last_mut() {
             made.revision = next;
