@@ -163,10 +163,10 @@ fn a_provisioner_that_oversteps_is_not_believed() {
             key.history[0].revision = 0;
         }),
         ("a predecessor", |key| {
-            key.predecessor = Some(key.branch.as_ref().unwrap().parent)
+            key.predecessor = Some(key.branch.as_ref().unwrap().parent);
         }),
         ("a successor", |key| {
-            key.successor = Some(key.branch.as_ref().unwrap().parent)
+            key.successor = Some(key.branch.as_ref().unwrap().parent);
         }),
         ("a canary share", |key| {
             let share = serde_json::json!({"percent": 5, "since": "2026-01-01T00:00:00Z"});
@@ -176,7 +176,7 @@ fn a_provisioner_that_oversteps_is_not_believed() {
         ("never wrapped", |key| key.has_wrapped = false),
         ("a later due", |key| key.next_rotation = None),
         ("labels", |key| {
-            drop(key.labels.insert("a".to_owned(), "b".to_owned()))
+            drop(key.labels.insert("a".to_owned(), "b".to_owned()));
         }),
         ("written twice", |key| key.revision = 2),
         ("better protection", |key| key.protection = Protection::Hardware),
@@ -323,9 +323,10 @@ fn a_provisioner_is_not_dropped_while_keys_count_because_of_it() {
 #[test]
 fn settings_that_provision_wrongly_are_refused() {
     let shop = Shop::new();
-    let edits: [(&str, fn(&mut Settings)); 5] = [
+    type Change = (&'static str, fn(&mut Settings));
+    let edits: [Change; 5] = [
         ("no keys", |settings| {
-            settings.provision.as_mut().unwrap().keys.clear()
+            settings.provision.as_mut().unwrap().keys.clear();
         }),
         ("the same key twice", |settings| {
             let keys = &mut settings.provision.as_mut().unwrap().keys;
@@ -339,7 +340,7 @@ fn settings_that_provision_wrongly_are_refused() {
             settings.provision.as_mut().unwrap().parent = scope("tenant/a");
         }),
         ("beside a wider scope that serves", |settings| {
-            settings.otherwise = vec![Scope::root()]
+            settings.otherwise = vec![Scope::root()];
         }),
     ];
     for (what, edit) in edits {

@@ -174,7 +174,7 @@ fn a_deleted_row_is_not_noticed_before_it_was_taken_over_and_then_is() {
     let sealed = seal(&sealer, "a");
     let row = shop.rows("a").remove(0);
     rewrite(&shop.bench, |whole| {
-        whole.provisioned.retain(|other| other.id != row.id)
+        whole.provisioned.retain(|other| other.id != row.id);
     });
     // Whoever has the key goes on; a fresh process makes another, and cannot open what was sealed before.
     assert_eq!(open(&sealer, &sealed, "a").unwrap(), b"hello");
