@@ -16,8 +16,6 @@ struct Shop {
 }
 
 /// A name for what is wrong, and how a good record becomes it.
-/// A change of settings.
-type Change = fn(&mut Settings);
 type Edit = (&'static str, fn(&mut KeyRecord));
 
 impl Shop {
@@ -325,7 +323,8 @@ fn a_provisioner_is_not_dropped_while_keys_count_because_of_it() {
 #[test]
 fn settings_that_provision_wrongly_are_refused() {
     let shop = Shop::new();
-    let edits: [(&str, Change); 5] = [
+    type Change = (&'static str, fn(&mut Settings));
+    let edits: [Change; 5] = [
         ("no keys", |settings| {
             settings.provision.as_mut().unwrap().keys.clear();
         }),
