@@ -448,7 +448,9 @@ fn the_backend_disables_a_revoked_key_while_the_gate_is_asked() {
             seen: Mutex::default(),
         });
         // A server that does not disable the newest version of a KEK, as Vault.
-        let newest = Error::unsupported("disabling the active version").kind();
+        let newest = ErrorKind::Unsupported {
+            feature: "disabling the active version",
+        };
         if uri == VERSIONED {
             kms.script_for(Method::Disable, Fault::Fails(newest));
         }

@@ -257,7 +257,9 @@ mod tests {
     }
 
     /// A reader that never ends, as what a program leaves behind in a session of its own may be.
-    struct Endless(Arc<()>);
+    struct Endless {
+        _alive: Arc<()>,
+    }
 
     impl Read for Endless {
         fn read(&mut self, piece: &mut [u8]) -> std::io::Result<usize> {
@@ -269,7 +271,9 @@ mod tests {
     #[test]
     fn what_goes_on_complaining_is_kept_to_its_end_and_is_not_waited_for() {
         let here = Arc::new(());
-        let complaints = Complaints::of(Endless(Arc::clone(&here)));
+        let complaints = Complaints::of(Endless {
+            _alive: Arc::clone(&here),
+        });
         assert_eq!(complaints.gathered(), "x".repeat(KEPT));
         // Nobody reads on.
         let until = Instant::now() + Duration::from_secs(60);
