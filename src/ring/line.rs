@@ -1,7 +1,8 @@
 //! Documents that are one JSON object on one line, signed over its exact bytes: its last member is the signature.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::inventory::Signed;
@@ -23,6 +24,29 @@ pub(crate) struct LineKind {
     /// The greatest length in bytes, and what that is called.
     pub(crate) max: usize,
     pub(crate) limit: &'static str,
+    /// What people call one, what a version of them is called, and which command writes it.
+    pub(crate) name: &'static str,
+    pub(crate) versions: &'static str,
+    pub(crate) written_by: &'static str,
+    /// The schema that this library writes and reads.
+    pub(crate) schema: u32,
+}
+
+/// What is read of a document before its form is known.
+pub(crate) trait Probe: DeserializeOwned {
+    fn schema(&self) -> u32;
+}
+
+/// Any document has a schema.
+#[derive(Deserialize)]
+pub(crate) struct Version {
+    schema: u32,
+}
+
+impl Probe for Version {
+    fn schema(&self) -> u32 {
+        self.schema
+    }
 }
 
 /// One signed line.
@@ -111,6 +135,33 @@ impl Line {
 }
 
 impl LineKind {
+    /// Reads a document. Nothing of it is verified.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it is none, or was formatted anew; `Unsupported` if a newer version wrote it; `OverLimit`.
+    pub(crate) fn read<P: Probe, B: DeserializeOwned>(self, bytes: &[u8]) -> Result<(Line, B)> {
+        self.check_len(bytes.len())?;
+        let name = self.name;
+        let wrong = || {
+            Error::argument(format!(
+                "this is no {name}: it is one line of JSON that ends with its signature, exactly as `{}` wrote it",
+                self.written_by
+            ))
+        };
+        let probe: P = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+        if probe.schema() != self.schema {
+            return Err(Error::unsupported(self.versions).with_detail(format!(
+                "the {name} has schema {}, and this library reads schema {}",
+                probe.schema(),
+                self.schema
+            )));
+        }
+        let (line, text) = Line::parse(bytes).ok_or_else(wrong)?;
+        let body = serde_json::from_slice(&text)
+            .map_err(|error| Error::argument(format!("the {name} has a wrong form: {error}")))?;
+        Ok((line, body))
+    }
+
     pub(crate) fn check_len(self, len: usize) -> Result<()> {
         if len > self.max {
             return Err(Error::new(ErrorKind::OverLimit {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{MAX_APPROVAL_AGE, needs_approval};
 use crate::key::Authorization;
 use crate::ring::clock::Agreed;
-use crate::ring::line::{Line, LineKind};
+use crate::ring::line::{Line, LineKind, Version};
 use crate::ring::record::is_short;
 use crate::ring::{Authority, AuthorityKey, KeyRecord, RecordId, Settings, Time, View};
 use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
@@ -14,10 +14,14 @@ use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
 pub const MAX_APPROVAL: usize = 16_384;
 /// The version of approvals that this library writes and reads.
 const SCHEMA: u32 = 1;
-const KIND: LineKind = LineKind {
+pub(super) const KIND: LineKind = LineKind {
     kind: "approval",
     max: MAX_APPROVAL,
     limit: "the length of an approval in bytes",
+    name: "approval",
+    versions: "this version of approvals",
+    written_by: "waxseal ring approve",
+    schema: SCHEMA,
 };
 
 /// Everything of an approval but the signature, in the order in which it is written.
@@ -131,29 +135,7 @@ impl Approval {
     /// `InvalidArgument` if it is no approval, or was formatted anew; `Unsupported` if a newer version wrote it; `OverLimit` if it has
     /// more than [`MAX_APPROVAL`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        KIND.check_len(bytes.len())?;
-        let wrong = || {
-            Error::argument(
-                "this is no approval: an approval is one line of JSON that ends with its signature, exactly as `waxseal ring approve` wrote it",
-            )
-        };
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
-        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let version: Version = serde_json::from_slice(line).map_err(|_| wrong())?;
-        if version.schema != SCHEMA {
-            return Err(
-                Error::unsupported("this version of approvals").with_detail(format!(
-                    "the approval has schema {}, and this library reads schema {SCHEMA}",
-                    version.schema
-                )),
-            );
-        }
-        let (line, text) = Line::parse(bytes).ok_or_else(wrong)?;
-        let body: Body = serde_json::from_slice(&text)
-            .map_err(|error| Error::argument(format!("the approval has a wrong form: {error}")))?;
+        let (line, body) = KIND.read::<Version, Body>(bytes)?;
         Ok(Self {
             signer: line.named_signer()?,
             line,

@@ -1,6 +1,6 @@
 //! The bytes of an approval.
 
-use super::document::Body;
+use super::document::{Body, KIND};
 use super::*;
 use crate::ring::clock::Agreed;
 use crate::ring::line::{Line, LineKind};
@@ -116,8 +116,7 @@ fn a_signature_of_another_kind_or_of_a_forger_is_none() {
     };
     let receipt = LineKind {
         kind: "receipt",
-        max: MAX_APPROVAL,
-        limit: "",
+        ..KIND
     };
     let as_receipt = Line::sign(receipt, settings.ring, &body, &approver).unwrap();
     // Signed by anybody, in the name of the approver.

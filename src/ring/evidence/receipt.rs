@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Covered, PlaceCount, VerifiedReceipt};
 use crate::envelope::KekRef;
-use crate::ring::line::{Line, LineKind};
+use crate::ring::line::{Line, LineKind, Version};
 use crate::ring::view::hex;
 use crate::ring::{Authority, Mark, RecordId, Time, View};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -19,6 +19,10 @@ const KIND: LineKind = LineKind {
     kind: "receipt",
     max: MAX_RECEIPT,
     limit: "the length of a census receipt in bytes",
+    name: "census receipt",
+    versions: "this version of receipts",
+    written_by: "waxseal census",
+    schema: SCHEMA,
 };
 /// What a census never covers.
 const BACKUPS: &str = "backups";
@@ -161,28 +165,7 @@ impl CensusReceipt {
     /// `InvalidArgument` if it is no receipt, or was formatted anew; `Unsupported` if a newer version wrote it; `OverLimit` if it has more than
     /// [`MAX_RECEIPT`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        KIND.check_len(bytes.len())?;
-        let wrong = || {
-            Error::argument(
-                "this is no census receipt: a receipt is one line of JSON that ends with its signature, exactly as `waxseal census` wrote it",
-            )
-        };
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
-        let version: Version = serde_json::from_slice(bytes).map_err(|_| wrong())?;
-        if version.schema != SCHEMA {
-            return Err(
-                Error::unsupported("this version of receipts").with_detail(format!(
-                    "the receipt has schema {}, and this library reads schema {SCHEMA}",
-                    version.schema
-                )),
-            );
-        }
-        let (line, text) = Line::parse(bytes).ok_or_else(wrong)?;
-        let body: Body = serde_json::from_slice(&text)
-            .map_err(|error| Error::argument(format!("the census receipt has a wrong form: {error}")))?;
+        let (line, body) = KIND.read::<Version, Body>(bytes)?;
         Ok(Self { line, body })
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use self::contents::{key_of, stage_of, unreached};
 use super::evidence::{NamedKek, VerifiedReceipt};
-use super::line::{Line, LineKind};
+use super::line::{Line, LineKind, Probe};
 use super::record::Tombstone;
 use super::view::{View, hex};
 use super::{Authority, AuthorityKey, Protection, RecordId, Scope, Slot, State, Time};
@@ -20,7 +20,25 @@ const KIND: LineKind = LineKind {
     kind: "shred-receipt",
     max: 16 << 20,
     limit: "the length of a shred receipt in bytes",
+    name: "shred receipt",
+    versions: "this version of shred receipts",
+    written_by: "waxseal keys shred-receipt",
+    schema: SCHEMA,
 };
+
+/// The receipt of a census has no tombstone.
+#[derive(Deserialize)]
+struct Shred {
+    schema: u32,
+    #[serde(rename = "tombstone")]
+    _tombstone: RecordId,
+}
+
+impl Probe for Shred {
+    fn schema(&self) -> u32 {
+        self.schema
+    }
+}
 
 /// How far the shredding of a scope has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,30 +228,7 @@ impl ShredReceipt {
     /// `InvalidArgument` if it is no shred receipt, or was formatted anew; `Unsupported` if a newer version wrote it; `OverLimit` if it has more than
     /// 16 MiB.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        KIND.check_len(bytes.len())?;
-        let wrong = || {
-            Error::argument(
-                "this is no shred receipt: it is one line of JSON that ends with its signature, exactly as `waxseal keys shred-receipt` wrote it",
-            )
-        };
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-            #[serde(rename = "tombstone")]
-            _tombstone: RecordId,
-        }
-        let version: Version = serde_json::from_slice(bytes).map_err(|_| wrong())?;
-        if version.schema != SCHEMA {
-            return Err(
-                Error::unsupported("this version of shred receipts").with_detail(format!(
-                    "the receipt has schema {}, and this library reads schema {SCHEMA}",
-                    version.schema
-                )),
-            );
-        }
-        let (line, text) = Line::parse(bytes).ok_or_else(wrong)?;
-        let body: Body = serde_json::from_slice(&text)
-            .map_err(|error| Error::argument(format!("the shred receipt has a wrong form: {error}")))?;
+        let (line, body) = KIND.read::<Shred, Body>(bytes)?;
         Ok(Self { line, body })
     }
 
