@@ -18,22 +18,36 @@ impl RingAdmin {
     /// Decides on a change with all keys of the KEK of this key in view: those that a look at the whole ring has found, at the same
     /// revision. An inventory's index of KEKs is not signed, and one that leaves a scope out must not get its key destroyed.
     ///
-    /// This reads and verifies the whole ring, as `ring check` does. Destroying is rare, and in no hurry.
+    /// This reads and verifies the whole ring. Destroying is rare, and in no hurry.
     pub(super) async fn change_same_kek<T: Send>(
         &self,
         id: RecordId,
-        mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
+        decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
     ) -> Result<T> {
         let (_, key) = self.find(id).await?;
         if key.branch.is_some() {
             // Nobody else has it.
             return self.change(std::slice::from_ref(&key.scope), decide).await;
         }
+        let look = |whole: &View| {
+            let key = whole.key(id).ok_or_else(|| no_such_key(id))?;
+            scopes_of(whole, &key.provenance)
+        };
+        self.change_whole(look, decide).await
+    }
+
+    /// Decides on a change of those scopes that `look` names after a look at the whole ring, at the same revision.
+    ///
+    /// This reads and verifies the whole ring, as `ring check` does.
+    pub(super) async fn change_whole<T: Send>(
+        &self,
+        mut look: impl FnMut(&View) -> Result<Vec<Scope>> + Send,
+        mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
         for _ in 0..LOOKS {
             let (scopes, revision) = {
                 let whole = self.reader.whole().await?;
-                let key = whole.key(id).ok_or_else(|| no_such_key(id))?;
-                (scopes_of(&whole, &key.provenance)?, whole.revision())
+                (look(&whole)?, whole.revision())
             };
             let decided = self
                 .change(&scopes, |view, draft| match view.revision() == revision {

@@ -20,8 +20,6 @@ use crate::ring::view::View;
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// How often the whole ring is looked at again because it was changed meanwhile.
-const LOOKS: usize = 16;
 /// How many keys of other scopes a refusal names.
 const NAMED: usize = 5;
 
@@ -182,34 +180,25 @@ impl RingAdmin {
         scope: &Scope,
         mut decide: impl FnMut(&View, &mut Draft<'_>) -> Result<T> + Send,
     ) -> Result<T> {
-        for _ in 0..LOOKS {
-            // Branch keys are keys of no other scope, and nothing but envelopes is under them: nobody else need be looked at.
-            let is_branch = |view: &View| {
-                let mut keys = view.keys(scope).iter();
-                keys.all(|key| key.branch.is_some() || key.state == State::Destroyed)
-            };
-            let revision = match is_branch(&self.read(std::slice::from_ref(scope)).await?) {
-                true => None,
-                false => {
-                    let whole = self.reader.whole().await?;
-                    check_alone(&whole, scope)?;
-                    Some(whole.revision())
-                }
-            };
+        let scopes = std::slice::from_ref(scope);
+        // Branch keys are keys of no other scope, and nothing but envelopes is under them: nobody else need be looked at.
+        let is_branch = |view: &View| {
+            let mut keys = view.keys(scope).iter();
+            keys.all(|key| key.branch.is_some() || key.state == State::Destroyed)
+        };
+        if is_branch(&self.read(scopes).await?) {
             let decided = self
-                .change(std::slice::from_ref(scope), |view, draft| {
-                    match revision.map_or_else(|| is_branch(view), |revision| view.revision() == revision) {
-                        true => decide(view, draft).map(Some),
-                        false => Ok(None),
-                    }
+                .change(scopes, |view, draft| match is_branch(view) {
+                    true => decide(view, draft).map(Some),
+                    false => Ok(None),
                 })
                 .await?;
             if let Some(decided) = decided {
                 return Ok(decided);
             }
         }
-        Err(Error::new(ErrorKind::Conflict)
-            .with_detail("the ring was changed each time before the whole of it was looked at; try again"))
+        let look = |whole: &View| check_alone(whole, scope).map(|()| scopes.to_vec());
+        self.change_whole(look, decide).await
     }
 
     /// Goes on with a shredding that is due: begins to destroy the keys, or goes on with a cancellation.
