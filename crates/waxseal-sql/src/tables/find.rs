@@ -81,7 +81,7 @@ pub(crate) async fn scopes_after(
         "select substr(scope, 1, 513) from (select distinct scope from waxseal_row \
         where ring = $1 and scope > $2 order by scope limit $3) found order by scope",
     );
-    page(link, sql, ring, after, limit).await
+    page(link, (&SCOPE, sql), ring, after, limit).await
 }
 
 pub(crate) async fn scopes_pending(
@@ -94,13 +94,13 @@ pub(crate) async fn scopes_pending(
         "select substr(scope, 1, 513) from (select distinct scope from waxseal_row \
         where ring = $1 and state = 'pending' and scope > $2 order by scope limit $3) found order by scope",
     );
-    page(link, sql, ring, after, limit).await
+    page(link, (&SCOPE, sql), ring, after, limit).await
 }
 
 /// What `sql` lists after a scope.
-async fn page(
+pub(super) async fn page(
     link: &mut dyn Link,
-    sql: SqlStr,
+    (of, sql): (&Select, SqlStr),
     ring: &str,
     after: Option<&Scope>,
     limit: u32,
@@ -108,5 +108,5 @@ async fn page(
     // No scope is empty.
     let after = Value::Text(Some(after.map_or("", Scope::as_str)));
     let values = [ring.into(), after, i64::from(limit).into()];
-    scopes(&link.rows(&SCOPE, sql, &values).await?)
+    scopes(&link.rows(of, sql, &values).await?)
 }

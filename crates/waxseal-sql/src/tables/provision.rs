@@ -6,6 +6,7 @@ use waxseal::ring::{RecordId, Scope};
 use waxseal::{Error, ErrorKind, Result};
 
 use super::commit::{COLUMNS, Outcome, values};
+use super::find::page;
 use super::read::{ROW_COLUMNS, row, scope};
 use super::{parameters, revision};
 use crate::link::{Link, Select, Value, fixed};
@@ -175,9 +176,5 @@ pub(crate) async fn scopes_provisioned(
         "select substr(scope, 1, 513) from (select distinct scope from waxseal_provisioned \
         where ring = $1 and scope > $2 order by scope limit $3) found order by scope",
     );
-    // No scope is empty.
-    let after = Value::Text(Some(after.map_or("", Scope::as_str)));
-    let values = [ring.into(), after, i64::from(limit).into()];
-    let records = link.rows(&SCOPE, sql, &values).await?;
-    records.iter().map(scope).collect()
+    page(link, (&SCOPE, sql), ring, after, limit).await
 }
