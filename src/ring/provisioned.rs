@@ -1,7 +1,7 @@
 //! What is believed of a key that a provisioner has signed, and not the authority.
 
 use super::inventory::Row;
-use super::record::{BRANCHES, Head, KeyRecord, PROVISIONED, READER, Record as _, Settings, invalid};
+use super::record::{Head, KeyRecord, PROVISIONED, READER, Record as _, Settings, invalid};
 use super::{Authority, RecordId, Slot, State};
 use crate::value::error::{Error, Result};
 
@@ -65,29 +65,29 @@ fn is_new(key: &KeyRecord) -> bool {
         && made.evidence.is_none()
         && made.ticket.is_none()
         && made.approver.is_none();
-    let next = key.cadence.after(key.created).ok();
+    let Some(branch) = &key.branch else { return false };
+    let (id, scope, periods) = (key.id, key.scope.clone(), (key.cadence, key.overlap));
+    let (slot, kek, algorithm) = (key.slot.clone(), key.provenance.clone(), key.wrap_algorithm());
+    // What no provisioner decides has the value that a new record has, whatever is added to records.
+    let new = KeyRecord::new(
+        id,
+        scope,
+        slot,
+        kek,
+        algorithm,
+        key.protection,
+        periods,
+        key.created,
+    );
     let plain = KeyRecord {
-        min_reader: BRANCHES,
         revision: 1,
         state: State::Active,
-        canary: None,
-        staged: false,
         has_wrapped: true,
-        predecessor: None,
-        successor: None,
+        in_ring_since: key.in_ring_since,
         activated: Some(key.created),
-        next_rotation: next,
-        deprecated: None,
-        retirement_due: None,
-        destruction_due: None,
-        destruction_telling: None,
-        destruction_told: false,
-        destruction_cancelled: None,
-        shredded: None,
-        taken_back: false,
-        destroyed: None,
-        labels: std::collections::BTreeMap::new(),
-        ..key.clone()
+        next_rotation: key.cadence.after(key.created).ok(),
+        history: key.history.clone(),
+        ..new.with_branch(branch.clone())
     };
     moved && READER >= key.min_reader && *key == plain
 }
