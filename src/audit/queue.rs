@@ -24,7 +24,8 @@ pub(super) type Kept = oneshot::Receiver<Result<()>>;
 pub(super) struct Queue(Arc<Shared>);
 
 struct Shared {
-    sink: Box<dyn Sink>,
+    /// The sink, for people. The sink itself is the thread's alone, so it has ended when [`Auditor::close`](super::Auditor::close) says so.
+    name: String,
     numbers: Arc<Numbers>,
     state: Mutex<State>,
     wake: Condvar,
@@ -68,14 +69,14 @@ enum Next {
 impl Queue {
     pub(super) fn start(sink: Box<dyn Sink>, numbers: Arc<Numbers>) -> Result<Self> {
         let shared = Arc::new(Shared {
-            sink,
+            name: format!("{sink:?}"),
             numbers,
             state: Mutex::new(State::default()),
             wake: Condvar::new(),
         });
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("waxseal-audit".to_owned());
-        let started = thread.spawn(move || of_thread.run());
+        let started = thread.spawn(move || of_thread.run(sink));
         started.map_err(|error| {
             Error::new(ErrorKind::Unavailable)
                 .with_detail("the system starts no thread for an audit sink")
@@ -166,25 +167,25 @@ impl Shared {
     }
 
     fn say_lost(&self, why: &str) {
-        tracing::warn!(sink = ?self.sink, "audit events are being lost: {why}");
+        tracing::warn!(sink = %self.name, "audit events are being lost: {why}");
     }
 
-    fn run(&self) {
+    fn run(&self, sink: Box<dyn Sink>) {
         let mut put_off = false;
         loop {
             match self.next(put_off) {
                 Next::Keep(batch) => {
-                    self.keep(batch);
+                    self.keep(&*sink, batch);
                     put_off = true;
                 }
                 Next::Idle => {
-                    self.keep(Vec::new());
-                    if let Err(error) = pollster::block_on(self.sink.flush()) {
-                        tracing::warn!(sink = ?self.sink, %error, "an audit sink cannot end what it put off");
+                    self.keep(&*sink, Vec::new());
+                    if let Err(error) = pollster::block_on(sink.flush()) {
+                        tracing::warn!(sink = %self.name, %error, "an audit sink cannot end what it put off");
                     }
                     put_off = self.lock().lost > 0;
                 }
-                Next::End => return self.end(),
+                Next::End => return self.end(sink),
             }
         }
     }
@@ -214,7 +215,7 @@ impl Shared {
     }
 
     /// Keeps a batch, with a gap before it if events were lost before it.
-    fn keep(&self, batch: Vec<Waiting>) {
+    fn keep(&self, sink: &dyn Sink, batch: Vec<Waiting>) {
         let (lost, number) = {
             let state = self.lock();
             (state.lost, state.gap)
@@ -230,7 +231,7 @@ impl Shared {
         if events.is_empty() {
             return;
         }
-        let kept = pollster::block_on(self.sink.keep(&events));
+        let kept = pollster::block_on(sink.keep(&events));
         match &kept {
             Ok(()) => {
                 let mut state = self.lock();
@@ -251,9 +252,11 @@ impl Shared {
         }
     }
 
-    fn end(&self) {
-        self.keep(Vec::new());
-        let flushed = pollster::block_on(self.sink.flush());
+    fn end(&self, sink: Box<dyn Sink>) {
+        self.keep(&*sink, Vec::new());
+        let flushed = pollster::block_on(sink.flush());
+        // Before anybody hears of the end: what the sink holds, a lock among it, is free then.
+        drop(sink);
         let mut state = self.lock();
         state.has_ended = true;
         let lost = state.lost;

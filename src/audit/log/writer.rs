@@ -15,6 +15,7 @@ use super::tile::{self, Kind, WIDE};
 use super::tree::Edge;
 use super::{damaged, not_kept};
 use crate::runtime::{Monotonic, Runtime as _, ThreadRuntime};
+use crate::value::entropy;
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Records in the journal after which they move into tiles.
@@ -30,7 +31,7 @@ pub(super) struct Writer {
     folder: PathBuf,
     key: LogKey,
     /// Held while it is open.
-    _lock: File,
+    _lock: Lock,
     journal: Journal,
     /// The tree of the checkpoint.
     edge: Edge,
@@ -50,7 +51,7 @@ impl Writer {
     pub(super) fn open(folder: &Path, key: LogKey) -> Result<(Self, u64)> {
         let failed = |error| not_kept(format_args!("open the audit log {}", folder.display()), error);
         create_folder(folder).map_err(failed)?;
-        let lock = lock(folder)?;
+        let lock = Lock::take(folder)?;
         let is_there = folder.join("checkpoint").exists();
         if !is_there {
             begin(folder, &key)?;
@@ -265,24 +266,46 @@ fn create_folder(folder: &Path) -> std::io::Result<()> {
     folder.parent().map_or(Ok(()), sync_folder)
 }
 
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let failed = |error| not_kept(format_args!("open {}", path.display()), error);
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
-    let file = file.map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(ErrorKind::Io).with_retryable(true).with_detail(
-            format!(
-                "another process has the audit log {} open: give each process a log of its own, or try again",
-                folder.display()
-            ),
-        )),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+/// What keeps a second writer out. The system keeps it as long as anybody has the open file, a child that was forked meanwhile and has not
+/// come to its `exec` yet among them, so it is given back and not only closed.
+struct Lock {
+    file: File,
+    generation: u64,
+}
+
+impl Lock {
+    fn take(folder: &Path) -> Result<Self> {
+        let path = folder.join("lock");
+        let failed = |error| not_kept(format_args!("open {}", path.display()), error);
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let file = file.map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self {
+                file,
+                generation: entropy::generation(),
+            }),
+            Err(TryLockError::WouldBlock) => Err(Error::new(ErrorKind::Io).with_retryable(true).with_detail(
+                format!(
+                    "another process has the audit log {} open: give each process a log of its own, or try again",
+                    folder.display()
+                ),
+            )),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A forked child does not give back what its parent holds.
+        if self.generation == entropy::generation() {
+            // It fails only for a file that is not open. Closing it is what is left.
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -335,4 +358,20 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
         sync_folder(folder)
     });
     written.map_err(|error| not_kept(format_args!("write {}", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_back_although_a_fork_still_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
+        assert_eq!(Lock::take(folder.path()).err().unwrap().kind(), ErrorKind::Io);
+        let of_a_fork = lock.file.try_clone().unwrap();
+        drop(lock);
+        drop(Lock::take(folder.path()).unwrap());
+        drop(of_a_fork);
+    }
 }
