@@ -46,7 +46,7 @@
 //! waxseal ring set --provision on-first-use --provision-parent / --provisioner ed25519:...
 //! ```
 //!
-//! `provisioner-key = "provisioner.key"` in the `ring.toml` of an application lets it make first keys. A job that only opens or re-wraps needs none. In code:
+//! `provisioner-key = "provisioner.key"` in the `ring.toml` of an application, above any `[table]`, lets it make first keys. A job that only opens or re-wraps needs none. In code:
 //!
 //! ```
 //! use std::sync::Arc;

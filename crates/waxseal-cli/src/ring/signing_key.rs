@@ -50,7 +50,7 @@ pub(crate) fn provisioner(path: &Path) -> Result<()> {
         || {
             format!(
                 "the provisioner is {public}\nlist it where the authority is: waxseal ring set --provision on-first-use --provisioner {public}\n\
-                 name the file in the ring.toml of whoever makes keys on first use: provisioner-key = \"{}\"\n",
+                 name the file in the ring.toml of whoever makes keys on first use, above [administration]: provisioner-key = \"{}\"\n",
                 path.display()
             )
         },
