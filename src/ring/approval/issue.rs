@@ -36,10 +36,10 @@ impl FromStr for Expires {
 /// What somebody approves.
 ///
 /// ```
-/// # use waxseal::{Result, ring::{Authority, Reader, RecordId}};
+/// # use waxseal::ring::{Authority, Reader, RecordId};
 /// use waxseal::ring::NewApproval;
 ///
-/// # async fn example(reader: Reader, key: RecordId, signer: Authority) -> Result<()> {
+/// # async fn example(reader: Reader, key: RecordId, signer: Authority) -> Result<(), Box<dyn std::error::Error>> {
 /// let approval = NewApproval::new(key, "INC-7", "carol", "PT8H".parse()?).issue(&reader, &signer).await?;
 /// std::fs::write("approval.json", approval.as_bytes())?;
 /// # Ok(())
