@@ -19,6 +19,7 @@ mod status;
 mod store;
 mod table;
 mod transfer;
+mod unbelieved;
 mod using;
 
 use std::future::Future;
@@ -50,7 +51,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
     let actor = &options.actor;
     match &options.command {
         RingCommand::Init(init) => init::run(&path, actor, init),
-        RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
+        RingCommand::Set(set) => settings::set(&path, actor, set),
         RingCommand::Status => status::status(&path),
         RingCommand::Check(check) => status::check(&path, check),
         RingCommand::Simulate(options) => simulate::run(&path, options),
@@ -58,6 +59,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
         RingCommand::RewrapBranches(options) => branches::rewrap(&path, actor, options),
+        RingCommand::DropUnbelieved(options) => unbelieved::drop_all(&path, actor, options),
         RingCommand::ProvisionerKey(key) => signing_key::provisioner(&key.file),
         RingCommand::CensusKey(key) => signing_key::census(&key.file),
         RingCommand::ApproverKey(key) => signing_key::approver(&key.file),
