@@ -5,6 +5,7 @@ pub(crate) mod aged;
 mod approvals;
 mod branches;
 mod evidence;
+mod first_keys;
 #[cfg(unix)]
 mod gates;
 mod init;
