@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use crate::tool::{AAD, CHEAP, KEY, NEW_KEY, PAIR, PASSPHRASE, SIZES, Tool, bytes};
 
 /// The interpreter, if it has what is needed.
-pub(crate) fn python() -> Option<OsString> {
+fn python() -> Option<OsString> {
     let python = std::env::var_os("WAXSEAL_PYTHON").unwrap_or_else(|| "python3".into());
     let needed = "from cryptography.hazmat.primitives.kdf.argon2 import Argon2id";
     let reason = match Command::new(&python).args(["-c", needed]).output() {

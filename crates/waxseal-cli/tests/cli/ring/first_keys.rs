@@ -1,7 +1,7 @@
 //! First keys that nobody believes, and a provisioner that is removed because its key was stolen.
 
+use super::evidence::{READER, python};
 use super::*;
-use crate::interop::python;
 
 /// Adds rows of other scopes to the inventory, as whoever may insert there can: copies of the first key of this scope.
 const INSERT: &str = r#"
@@ -21,9 +21,8 @@ for number, scope in enumerate(scopes):
 base.commit()
 "#;
 
-/// A ring with a provisioner, and one tenant with a first key. `None` if there is no Python.
-fn with_first_key() -> Option<(Ring, String)> {
-    let python = python()?;
+/// A ring with a provisioner, and one tenant with a first key.
+fn with_first_key() -> (Ring, String) {
     let (ring, _) = Ring::of_branches(&[]);
     let public = text(&ring.json(&["ring", "provisioner-key", "provisioner.key"])["provisioner"]);
     ring.json(&[
@@ -38,15 +37,24 @@ fn with_first_key() -> Option<(Ring, String)> {
     let config = config.replace("schema = 1", "schema = 1\nprovisioner-key = \"provisioner.key\"");
     ring.0.write("ring.toml", config);
     assert_eq!(ring.seal_for("acme", "data/a.wax").code, 0);
-    let junk = ["tenant/one", "tenant/two"];
-    let inserted = std::process::Command::new(python)
-        .args(["-c", INSERT])
-        .arg(ring.0.path("ring.db"))
-        .arg("tenant/acme")
-        .args(junk)
-        .output()
-        .unwrap();
-    assert!(inserted.status.success(), "{inserted:?}");
+    (ring, public)
+}
+
+/// The same, and two rows that nobody believes. `None` if there is no Python.
+fn with_junk() -> Option<(Ring, String)> {
+    let python = python()?;
+    let (ring, public) = with_first_key();
+    let base = ring.0.path("ring.db");
+    let arguments = [
+        "-c",
+        INSERT,
+        base.to_str().unwrap(),
+        "tenant/acme",
+        "tenant/one",
+        "tenant/two",
+    ];
+    let inserted = python(&arguments, b"");
+    assert_eq!(inserted.code, 0, "{}", inserted.stderr);
     Some((ring, public))
 }
 
@@ -68,7 +76,7 @@ impl Ring {
 
 #[test]
 fn rows_that_nobody_believes_are_named_saved_and_deleted() {
-    let Some((ring, _)) = with_first_key() else { return };
+    let Some((ring, _)) = with_junk() else { return };
     // Their scopes are blocked, and no other.
     let said = ring.seal_for("one", "data/one.wax");
     assert_eq!(said.code, 10, "{}", said.stderr);
@@ -113,7 +121,7 @@ fn rows_that_nobody_believes_are_named_saved_and_deleted() {
 
 #[test]
 fn a_provisioner_whose_key_was_stolen_is_removed() {
-    let Some((ring, public)) = with_first_key() else {
+    let Some((ring, public)) = with_junk() else {
         return;
     };
     let remove = [
@@ -138,4 +146,30 @@ fn a_provisioner_whose_key_was_stolen_is_removed() {
     ring.json(&["ring", "drop-unbelieved", "--save", "rows.jsonl", "--yes"]);
     let check = ring.json(&["ring", "check"]);
     assert_eq!((&check["provisioned"], &check["good"]), (&0.into(), &true.into()));
+}
+
+#[test]
+fn an_export_with_first_keys_verifies_from_the_specification_alone() {
+    let Some(python) = python() else { return };
+    let (ring, _) = with_first_key();
+    ring.json(&["ring", "export", "export.json"]);
+    let status = ring.json(&["ring", "status"]);
+    let verify = |export: &Value| {
+        let arguments = [READER, &text(&status["ring"]), &text(&status["authority"])];
+        python(&arguments, export.to_string().as_bytes())
+    };
+    let export: Value = serde_json::from_slice(&ring.0.read("export.json")).unwrap();
+    let id = text(&export["provisioned"][0]["id"]);
+    let run = verify(&export);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines = String::from_utf8(run.stdout).unwrap();
+    assert!(
+        lines.contains(&format!("{id} tenant/acme default active")),
+        "{lines}"
+    );
+    let mut changed = export.clone();
+    let body = text(&changed["provisioned"][0]["signed"]["body"]);
+    changed["provisioned"][0]["signed"]["body"] = body.replacen("P90D", "P99D", 1).into();
+    let run = verify(&changed);
+    assert_eq!(run.code, 1, "{}", String::from_utf8_lossy(&run.stdout));
 }
