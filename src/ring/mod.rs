@@ -27,6 +27,7 @@ mod transfer;
 mod tree;
 mod upkeep;
 mod view;
+mod witness;
 
 pub use approval::{Approval, Expires, MAX_APPROVAL, MAX_APPROVAL_AGE, NewApproval};
 pub use authority::{Authority, AuthorityKey};
@@ -55,6 +56,9 @@ pub use time::{Period, Time};
 pub use transfer::import;
 pub use upkeep::{rotate_authority, set_settings};
 pub use view::{Mark, Trust, View};
+pub use witness::Operation;
+#[cfg(feature = "audit")]
+pub(crate) use witness::{Act, Deed, Ended, RecordMove, Witness};
 
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,7 @@ mod take_over;
 mod telling;
 mod tick;
 mod verdict;
+mod witnessed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

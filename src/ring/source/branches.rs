@@ -1,7 +1,7 @@
 //! The branch keys that are open: 32 bytes each, in the memory of this process.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -10,6 +10,7 @@ use super::managers::{OPENING, lock};
 use super::single::Single;
 use crate::key::{KeyManager, Purpose};
 use crate::ring::branch::{Asking, BranchKek, Place};
+use crate::ring::witness::{Act, Deed, Witnessed, witnessed};
 use crate::ring::{KeyRecord, RecordId};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, Result};
@@ -20,6 +21,8 @@ pub(super) struct Branches {
     runtime: Arc<dyn Runtime>,
     open: Arc<Mutex<LruCache<RecordId, Opened>>>,
     opening: Single<RecordId, Arc<dyn KeyManager>>,
+    /// Who is told of the KEKs that the ring asks by itself.
+    pub(super) witness: OnceLock<Arc<Witnessed>>,
 }
 
 struct Opened {
@@ -34,6 +37,7 @@ impl Branches {
             runtime,
             open: Arc::new(Mutex::new(LruCache::new(most))),
             opening: Single::default(),
+            witness: OnceLock::new(),
         }
     }
 
@@ -62,6 +66,7 @@ impl Branches {
         let work = || {
             let (ring, runtime, open) = (self.ring, Arc::clone(&self.runtime), Arc::clone(&self.open));
             let (key, parent, manager) = (Arc::clone(key), Arc::clone(parent.0), parent.1);
+            let witness = self.witness.get().cloned();
             let work = async move {
                 let Some(branch) = &key.branch else {
                     return Err(Error::argument("the key is no branch key"));
@@ -79,7 +84,13 @@ impl Branches {
                 };
                 // Its age begins before the call.
                 let until = runtime.now() + age;
-                let unwrapped = with_timeout(&*runtime, Some(OPENING), asking.unwrap(branch, place)).await?;
+                let deed = |begun| {
+                    Deed::new(Act::Unwrap(Purpose::Open), ring, begun)
+                        .by_kek(&parent)
+                        .of_branch(key.id, &key.scope)
+                };
+                let unwrap = with_timeout(&*runtime, Some(OPENING), asking.unwrap(branch, place));
+                let unwrapped = witnessed(witness.as_deref(), deed, unwrap, || None).await?;
                 Ok(keep(&open, key.id, &unwrapped, until))
             };
             Box::pin(work) as _

@@ -50,6 +50,7 @@ impl Shop {
             next: None,
             actor: "test",
             runtime: &crate::runtime::AmbientRuntime,
+            witness: None,
             tolerance: std::time::Duration::ZERO,
         };
         block_on(pen.change(&[], |view, draft| {
