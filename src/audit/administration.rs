@@ -76,6 +76,7 @@ impl Auditor {
             Ended::NotYet => Outcome::Intended,
             Ended::Done => Outcome::Success,
             Ended::Failed(kind) => Outcome::of(kind),
+            Ended::Incomplete => Outcome::Incomplete,
             Ended::Abandoned => Outcome::Abandoned,
         };
         let took = self.runtime().now().0.saturating_sub(deed.begun.0);
@@ -141,17 +142,17 @@ impl Auditor {
 }
 
 impl AuditedJob {
-    /// Writes down how the job has ended.
+    /// Writes down how the job has ended: whether all of it was done.
     ///
     /// # Errors
     /// `Audit` if a required sink does not keep the event.
-    pub async fn end<T>(mut self, result: &Result<T>) -> Result<()> {
+    pub async fn end(mut self, is_done: bool) -> Result<()> {
         let Some(deed) = self.deed.take() else {
             return Ok(());
         };
-        let ended = match result {
-            Ok(_) => Ended::Done,
-            Err(error) => Ended::Failed(error.kind()),
+        let ended = match is_done {
+            true => Ended::Done,
+            false => Ended::Incomplete,
         };
         self.auditor.keep(deed, ended).await
     }

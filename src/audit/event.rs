@@ -67,6 +67,8 @@ pub enum Outcome {
     Refused(ErrorKind),
     /// It failed for another reason.
     Failed(ErrorKind),
+    /// Not all of a job was done.
+    Incomplete,
     /// Its caller did not wait for the end: because of a deadline, or because it went away. A key manager may have been asked.
     Abandoned,
 }
@@ -100,6 +102,7 @@ impl Outcome {
             Self::Denied(_) => "denied",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
+            Self::Incomplete => "incomplete",
             Self::Abandoned => "abandoned",
         }
     }
@@ -109,7 +112,7 @@ impl Outcome {
     pub const fn error(self) -> Option<ErrorKind> {
         match self {
             Self::Denied(kind) | Self::Refused(kind) | Self::Failed(kind) => Some(kind),
-            Self::Intended | Self::Success | Self::Abandoned => None,
+            Self::Intended | Self::Success | Self::Incomplete | Self::Abandoned => None,
         }
     }
 }

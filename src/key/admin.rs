@@ -64,6 +64,18 @@ pub enum Protection {
     Unknown,
 }
 
+#[cfg(feature = "ring")]
+impl Protection {
+    /// What can be said of something of which one copy is protected in this way, and another in that.
+    pub(crate) fn weaker(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Software, _) | (_, Self::Software) => Self::Software,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Hardware, Self::Hardware) => Self::Hardware,
+        }
+    }
+}
+
 /// What a backend reports about a KEK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

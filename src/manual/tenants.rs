@@ -107,8 +107,16 @@
 //! the KMS. Whoever has all three sees the bytes of what it makes: new tenants are sealed under a key that the thief knows. Revoke such keys.
 //!
 //! It cannot sign a head or settings, change or replace a key that is there, revive a scope that was shredded, revoke or destroy anything, choose another parent, or
-//! sign census receipts. To end it: `waxseal ring set --provision never`, make another provisioner key, let a tick take over what was made,
-//! look at what the history of each key says (`provisioner`, `first use of the scope`), and remove the old one by `--remove-provisioner`.
+//! sign census receipts. Nor does it choose periods: a tick that takes a key over gives it those of the settings.
+//!
+//! To end it: `waxseal ring set --provision never`, let a tick take over what was made, look at what the history of each key says (`provisioner`,
+//! `first use of the scope`), and remove the key by `waxseal ring set --remove-provisioner KEY`. A thief who goes on making keys meanwhile hinders that; then add
+//! `--give-up-later-keys`: what was made until now is taken over first, and what comes after that counts no more and is listed. Then list another provisioner key, and
+//! allow `--provision on-first-use` again.
+//!
+//! Whoever may insert rows and has no such key can make rows that nobody believes. Each of them blocks its own scope, and the parent does not end until it is known what they are:
+//! `waxseal ring check` names them, and `waxseal ring drop-unbelieved --save FILE` deletes them, kept in a file. In PostgreSQL only the role
+//! `waxseal_provisioner` of the crate's grants may insert them.
 //!
 //! # What it costs
 //!
@@ -137,12 +145,16 @@
 //!   still unwraps, and nothing that is stored has to be re-wrapped. Then wrap the branch keys under the new parent:
 //!
 //! ```text
-//! waxseal ring rewrap-branches            # can be killed and run again; --limit N, --at-once N
+//! waxseal ring rewrap-branches            # can be killed and run again; --limit N, --at-once N, --allow-weaker
 //! waxseal ring status                     # how many branch keys are under which key
 //! ```
 //!
 //! For each of them the job unwraps, wraps, and unwraps again before it commits: three calls. The signed head counts the branch keys of each parent, so `left` in its
 //! result does not depend on what the inventory lists. A branch key under a parent that was revoked is not wrapped anew, since somebody may have it: rotate it, and re-wrap the tenant's data.
+//!
+//! *A better parent makes no branch key better.* Copies of the former wrap stay in backups, and open with the former parent. So a branch key keeps the weakest protection that it ever
+//! had, and a [profile](crate::manual::profiles) looks at the class of each wrap that it ever had. To profit from a parent in hardware, or from one that withstands quantum computers, rotate the
+//! tenant's key and re-wrap the tenant's data. A parent that is weaker is refused, unless `--allow-weaker` is given.
 //!
 //! A parent is neither retired nor destroyed while branch keys are under it, not even by `--force`. To destroy it takes, beside the evidence, an export that is newer
 //! than the last re-wrap: from an older one nobody could restore the tenants without that parent. `waxseal ring export FILE`, where the authority is, verifies the file that it has written

@@ -160,6 +160,11 @@ impl<'d> Draft<'d> {
         }
     }
 
+    /// Deletes provisioned rows.
+    pub(crate) fn take_rows(&mut self, rows: &[RecordId]) {
+        self.take.extend(rows);
+    }
+
     /// Remembers an export of this ring. No other change of the ring can come between.
     pub(crate) fn remember_export(&mut self, revision: u64, digest: String) {
         self.exported = Some(Exported {
@@ -310,10 +315,14 @@ impl<'d> Draft<'d> {
         Ok(())
     }
 
-    /// The record of a provisioned key, as the authority signs it.
+    /// The record of a provisioned key, as the authority signs it: with the periods of the settings, and from a time that has come.
     pub(crate) fn taken_over(&self, key: &KeyRecord) -> Result<KeyRecord> {
         let mut own = key.clone();
         own.revision += 1;
+        let settings = self.view.settings();
+        (own.cadence, own.overlap) = (settings.cadence_of_first_keys()?, settings.overlap);
+        let since = own.activated.map_or(self.at, |at| at.min(self.at));
+        (own.activated, own.next_rotation) = (Some(since), Some(own.cadence.after(since)?));
         own.record_move(Move {
             at: self.at,
             revision: self.revision(),

@@ -25,6 +25,7 @@ mod source;
 mod time;
 mod transfer;
 mod tree;
+mod unbelieved;
 mod upkeep;
 mod view;
 mod witness;
@@ -44,16 +45,18 @@ pub use record::{
     Tombstone, WrappedKey,
 };
 pub use rotation::{
-    Action, Affected, AffectedScope, BranchRewrap, BranchesRewrapped, Done, Due, Event, Evidence,
-    EvidenceSource, Gate, Grounds, Hook, KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan, Preset,
-    Refused, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding, Simulated,
-    SimulatedCount, SimulatedMove, Simulation, Successor, TakenOver, Target, Tick, Unfinished, Verdict,
+    Action, Affected, AffectedScope, BranchRewrap, BranchesRewrapped, Done, DroppedRows, Due, Event,
+    Evidence, EvidenceSource, Gate, Grounds, Hook, KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan,
+    Preset, Refused, RemovedProvisioners, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation,
+    Shredded, Shredding, Simulated, SimulatedCount, SimulatedMove, Simulation, Successor, TakenOver, Target,
+    Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};
 pub use time::{Period, Time};
 pub use transfer::import;
+pub use unbelieved::Unbelieved;
 pub use upkeep::{rotate_authority, set_settings};
 pub use view::{Mark, Trust, View};
 pub use witness::Operation;

@@ -8,7 +8,8 @@ use super::authority::Authority;
 use super::clock::{Agreed, Asked};
 use super::draft::Pen;
 use super::inventory::{Inventory, Row, Snapshot};
-use super::tree::{Digest, Leaf};
+use super::tree::{Digest, Leaf, Nodes};
+use super::unbelieved::Unbelieved;
 use super::view::{ScopeView, Trust, View, no_such_key};
 #[cfg(feature = "audit")]
 use super::witness::Witness;
@@ -194,7 +195,7 @@ impl Reader {
         let whole = self.gather(|rows, _| rows).await?;
         let (mut snapshot, view) = (whole.snapshot, whole.view);
         snapshot.rows = whole.scopes.into_values().flatten().collect();
-        snapshot.provisioned = whole.provisioned.into_values().map(|(row, _)| row).collect();
+        snapshot.provisioned = whole.provisioned.keys.into_values().map(|(row, _)| row).collect();
         Ok((snapshot, view))
     }
 
@@ -203,7 +204,8 @@ impl Reader {
         let whole = self.gather(|_, records| records).await?;
         let mut view = whole.view;
         view.scopes = whole.scopes;
-        let provisioned = whole.provisioned.into_iter();
+        view.unbelieved = whole.provisioned.unbelieved;
+        let provisioned = whole.provisioned.keys.into_iter();
         view.scopes
             .extend(provisioned.map(|(scope, (_, records))| (scope, records)));
         Ok(view)
@@ -309,28 +311,63 @@ impl Reader {
         })
     }
 
-    /// The keys that provisioners have made, of this revision. `Conflict` if there is a newer one.
-    async fn provisioned_at(&self, view: &View) -> Result<BTreeMap<Scope, (Row, ScopeView)>> {
-        let mut found = BTreeMap::new();
+    /// The keys that provisioners have made, of this revision. `Conflict` if there is a newer one. What does not count is no part of the ring.
+    async fn provisioned_at(&self, view: &View) -> Result<Provisioned> {
+        let mut found = Provisioned::default();
         if view.settings().provision.is_none() {
             return Ok(found);
         }
         let tree = Some((&view.nodes, view.revision()));
         let mut after = None;
-        loop {
-            let page = self.provisioned_after(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(found) };
-            let (snapshot, mut read) = self.trust.read_rows(&*self.inventory, &page, tree).await?;
-            for row in snapshot.provisioned {
+        while let Some(page) = self.provisioned_page(after.as_ref(), tree).await? {
+            let (mut read, rows) = (page.view, page.rows);
+            for (scope, records) in &read.scopes {
+                found.unbelieved.note(scope, records);
+            }
+            for row in rows {
                 let records = read.scopes.remove(&row.scope);
-                // What does not count is no part of the ring.
                 if let Some(records) = records.filter(|records| records.provisioned == Some(row.id)) {
-                    found.insert(row.scope.clone(), (row, records));
+                    found.keys.insert(row.scope.clone(), (row, records));
                 }
             }
-            after = Some(last.clone());
+            after = Some(page.last);
         }
+        Ok(found)
     }
+
+    /// The next scopes with provisioned rows. One whose rows are not believed hinders no other.
+    pub(crate) async fn provisioned_page(
+        &self,
+        after: Option<&Scope>,
+        tree: Option<(&Nodes, u64)>,
+    ) -> Result<Option<ProvisionedPage>> {
+        let scopes = self.provisioned_after(after, PAGE).await?;
+        let Some(last) = scopes.last().cloned() else {
+            return Ok(None);
+        };
+        let read = self.trust.read_what_there_is(&*self.inventory, &scopes, tree);
+        let (snapshot, view) = read.await?;
+        Ok(Some(ProvisionedPage {
+            last,
+            rows: snapshot.provisioned,
+            view,
+        }))
+    }
+}
+
+/// Some scopes with provisioned rows.
+pub(crate) struct ProvisionedPage {
+    /// The last of them.
+    pub(crate) last: Scope,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) view: View,
+}
+
+/// All that provisioners have made.
+#[derive(Default)]
+struct Provisioned {
+    keys: BTreeMap<Scope, (Row, ScopeView)>,
+    unbelieved: Unbelieved,
 }
 
 /// A whole ring.
@@ -342,7 +379,7 @@ struct Whole<T> {
     /// What was kept of each scope that the tree has records of.
     scopes: BTreeMap<Scope, T>,
     /// The other scopes, with the only key of each.
-    provisioned: BTreeMap<Scope, (Row, ScopeView)>,
+    provisioned: Provisioned,
 }
 
 /// Refuses names of scopes that are not in order, so that nobody goes in circles.

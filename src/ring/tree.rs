@@ -249,6 +249,16 @@ pub(crate) fn all_paths() -> Vec<NodePath> {
     paths
 }
 
+/// How many records are in the bucket of a scope.
+///
+/// # Errors
+/// `InventoryInvalid` if the nodes are not those of the root.
+pub(crate) fn count_beside(nodes: &Nodes, root: &Digest, scope: &Scope) -> Result<usize> {
+    let paths = paths(scope);
+    let [.., path] = &paths;
+    Ok(entries(path, bucket(nodes, root, &paths)?)?.len())
+}
+
 /// Sets the records of a scope. `nodes` holds those above the scope, and `written` those that changed, empty ones deleted.
 /// Returns the new root.
 ///

@@ -11,8 +11,6 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are signed anew in one change.
 const AT_ONCE: usize = 50;
-/// How many scopes are read at once.
-const AT_ONCE_READ: u32 = 500;
 /// How often a ring is read whole until nothing is left to be signed anew.
 const TRIES: usize = 8;
 
@@ -98,20 +96,10 @@ async fn check_taken_over(reader: &Reader, view: &View, settings: &Settings) -> 
         );
     }
     let mut after = None;
-    loop {
-        let page = reader.provisioned_after(after.as_ref(), AT_ONCE_READ).await?;
-        let Some(last) = page.last().cloned() else {
-            return Ok(());
-        };
-        let (snapshot, read) = reader
-            .trust()
-            .read_rows(&**reader.inventory(), &page, None)
-            .await?;
-        for row in snapshot
-            .provisioned
-            .iter()
-            .filter(|row| read.is_provisioned(row.id))
-        {
+    while let Some(page) = reader.provisioned_page(after.as_ref(), None).await? {
+        let read = &page.view;
+        // What is not believed now is nobody's key, with these settings or with others.
+        for row in page.rows.iter().filter(|row| read.is_provisioned(row.id)) {
             let is_kept = settings.provision.as_ref().is_some_and(|now| {
                 let mut keys = now.keys.iter();
                 let parent = read.key(row.id).and_then(|key| key.branch.as_ref());
@@ -126,8 +114,9 @@ async fn check_taken_over(reader: &Reader, view: &View, settings: &Settings) -> 
                 ));
             }
         }
-        after = Some(last);
+        after = Some(page.last);
     }
+    Ok(())
 }
 
 /// Lets another authority follow the one of a ring, and signs every record anew: at once for readers, who follow the

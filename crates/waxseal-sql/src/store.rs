@@ -181,6 +181,16 @@ impl<C: Connect> Inventory for Store<C> {
             Box::pin(async move { tables::provision(link, ring, follows, &row).await })
         })
         .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::Denied => {
+                let detail = error.detail().unwrap_or("this account may not insert it");
+                let detail = format!(
+                    "the first key of a scope: {detail}; in PostgreSQL it takes what grants/postgres.sql gives the role waxseal_provisioner"
+                );
+                error.with_detail(detail)
+            }
+            _ => error,
+        })
     }
 
     async fn scopes_provisioned(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {

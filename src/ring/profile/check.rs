@@ -24,10 +24,21 @@ type Property = fn(&Requirements, &Facts) -> Option<Unmet>;
 const PROPERTIES: [Property; 2] = [of_class, of_protection];
 
 fn of_class(demands: &Requirements, key: &Facts) -> Option<Unmet> {
-    let allowed = demands.classes.filter(|allowed| !allowed.has(key.class))?;
-    let found = match key.class {
-        Some(class) => format!("is {}", class_name(class)),
-        None => "has no known class".to_owned(),
+    let allowed = demands.classes?;
+    let found = if !allowed.has(key.class) {
+        match key.class {
+            Some(class) => format!("is {}", class_name(class)),
+            None => "has no known class".to_owned(),
+        }
+    } else {
+        let former = key.former_classes.iter().find(|class| !allowed.has(**class))?;
+        match former {
+            Some(class) => format!(
+                "was wrapped under a {} key before, and copies of that wrap may still be in backups",
+                class_name(*class)
+            ),
+            None => "was wrapped under a key of no known class before".to_owned(),
+        }
     };
     Some(Unmet::new(CLASSES, format!("{found}; allowed is {allowed}")).by_key(&key.name))
 }

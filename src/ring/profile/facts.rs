@@ -1,6 +1,6 @@
 //! What is known of a key without asking it, and by whose word.
 
-use crate::envelope::{AlgorithmClass, KekRef, WrapRef};
+use crate::envelope::{AlgorithmClass, KekRef, WrapAlgorithm, WrapRef};
 use crate::key::{KeyManager, Protection};
 use crate::ring::{KeyRecord, Slot, State};
 
@@ -12,6 +12,8 @@ pub(in crate::ring) struct Facts {
     /// Wraps of one KEK count once. `None` if nobody knows the KEK: such a wrap does not count.
     pub(super) kek: Option<String>,
     pub(super) class: Option<AlgorithmClass>,
+    /// The classes of the wraps that a branch key had before: whoever has a copy of one needs to break no other.
+    pub(super) former_classes: Vec<Option<AlgorithmClass>>,
     pub(super) protection: Protection,
     pub(super) slot: Option<Slot>,
     /// `None` if nobody knows.
@@ -30,6 +32,10 @@ impl Facts {
                 Some(branch) => branch.wrapped.wrap_algorithm().class(),
                 None => key.wrap_algorithm().class(),
             },
+            former_classes: match &key.branch {
+                Some(branch) => branch.former_algorithms().map(WrapAlgorithm::class).collect(),
+                None => Vec::new(),
+            },
             protection: key.protection,
             slot: Some(key.slot.clone()),
             was_compromised: Some(was_compromised(key)),
@@ -44,6 +50,7 @@ impl Facts {
             kek: Some(manager.identity().unwrap_or_else(|| name.clone())),
             name,
             class: manager.capabilities().class,
+            former_classes: Vec::new(),
             protection: Protection::Unknown,
             slot: None,
             was_compromised: None,
@@ -57,6 +64,7 @@ impl Facts {
             kek: None,
             name,
             class: None,
+            former_classes: Vec::new(),
             protection: Protection::Unknown,
             slot: None,
             was_compromised: Some(is_exposed),
@@ -69,6 +77,7 @@ impl Facts {
             name: format!("the key of {}", kek.provider()),
             kek: None,
             class: None,
+            former_classes: Vec::new(),
             protection: Protection::Unknown,
             slot: None,
             was_compromised: None,
@@ -80,9 +89,11 @@ impl Facts {
         all.into_iter().reduce(|one, other| {
             let class = one.class.filter(|class| other.class == Some(*class));
             let was_compromised = one.was_compromised.max(other.was_compromised);
+            let former_classes = [&*one.former_classes, &*other.former_classes].concat();
             let weakest = if one.is_hardware() { other } else { one };
             Self {
                 class,
+                former_classes,
                 was_compromised,
                 ..weakest
             }

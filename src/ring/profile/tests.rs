@@ -13,6 +13,7 @@ fn facts(kek: &str, class: AlgorithmClass, protection: Protection, slot: &str) -
         name: kek.to_owned(),
         kek: Some(kek.to_owned()),
         class: Some(class),
+        former_classes: Vec::new(),
         protection,
         slot: Some(slot.parse().unwrap()),
         was_compromised: Some(false),

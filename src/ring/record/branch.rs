@@ -42,6 +42,8 @@ pub struct FormerParent {
     pub parent: RecordId,
     /// Its scope.
     pub parent_scope: Scope,
+    /// The algorithm of that wrap, by its name.
+    pub algorithm: String,
 }
 
 /// The wrap of a key, as it stands in a record.
@@ -112,10 +114,7 @@ impl Branch {
 
     /// The same in the place of an older wrap of the key, whose parents are remembered.
     pub(crate) fn following(mut self, older: &Self) -> Self {
-        let last = FormerParent {
-            parent: older.parent,
-            parent_scope: older.parent_scope.clone(),
-        };
+        let last = older.last();
         self.former.clone_from(&older.former);
         if !self.former.contains(&last) {
             self.former.push(last);
@@ -125,16 +124,26 @@ impl Branch {
 
     /// The keys that copies of the branch key are wrapped under, here or in backups: each once, the last one first.
     pub(crate) fn parents(&self) -> Vec<FormerParent> {
-        let mut all = vec![FormerParent {
-            parent: self.parent,
-            parent_scope: self.parent_scope.clone(),
-        }];
+        let mut all = vec![self.last()];
         for former in self.former.iter().rev() {
             if !all.contains(former) {
                 all.push(former.clone());
             }
         }
         all
+    }
+
+    fn last(&self) -> FormerParent {
+        FormerParent {
+            parent: self.parent,
+            parent_scope: self.parent_scope.clone(),
+            algorithm: self.wrapped.algorithm.clone(),
+        }
+    }
+
+    /// The algorithms of the wraps before the last one. Copies of them may still be somewhere, and the branch key is no better than the weakest.
+    pub(crate) fn former_algorithms(&self) -> impl Iterator<Item = WrapAlgorithm> {
+        self.former.iter().map(|former| algorithm_of(&former.algorithm))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{BASE, BRANCHES, NamedReader, invalid};
 use crate::ring::authority::AuthorityKey;
 use crate::ring::clock::{CHANGE, COMMIT};
 use crate::ring::evidence::Covered;
-use crate::ring::{Period, Preset, RecordId, Scope, ScopeTemplate, Time};
+use crate::ring::{KeyKind, Period, Preset, RecordId, Scope, ScopeTemplate, Time};
 use crate::value::error::{Error, Result};
 
 /// The greatest number of readers that may be demanded, and of keys of each kind.
@@ -193,6 +193,14 @@ impl Settings {
             Some(_) => BRANCHES,
             None => BASE,
         };
+    }
+
+    /// How long keys that are made on first use are active.
+    pub(crate) fn cadence_of_first_keys(&self) -> Result<Period> {
+        match self.preset {
+            Some(preset) => preset.cadence(KeyKind::Encryption),
+            None => Ok(self.cadence),
+        }
     }
 
     /// Who may make the first key of a scope now, and under which parent.

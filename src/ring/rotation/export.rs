@@ -1,12 +1,14 @@
 //! Exports that the ring remembers.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{RingAdmin, refused};
 use crate::ring::inventory::MemoryInventory;
-use crate::ring::view::hex;
+use crate::ring::view::{View, hex};
 use crate::ring::witness::Operation;
-use crate::ring::{Exported, Trust, import};
+use crate::ring::{Exported, Reader, Trust, import};
 use crate::value::error::{Error, ErrorKind, Result};
 
 impl RingAdmin {
@@ -25,7 +27,10 @@ impl RingAdmin {
         let trust = self.reader.trust();
         // By itself: it may be older than what was seen.
         let alone = Trust::new(trust.ring(), trust.authority());
-        let mark = import(&alone, &MemoryInventory::new(), export).await?;
+        let held = MemoryInventory::new();
+        let mark = import(&alone, &held, export).await?;
+        let alone = Reader::new(Trust::new(trust.ring(), trust.authority()), Arc::new(held));
+        check_history(&alone.whole().await?, &self.reader.whole().await?)?;
         let digest = hex(&Sha256::digest(export).into());
         let exported = self
             .change(&[], |view, draft| {
@@ -54,4 +59,23 @@ impl RingAdmin {
             .cloned()
             .ok_or_else(|| refused("the export was not remembered"))
     }
+}
+
+/// Refuses an export that the present ring does not come from, for example one that was made before the inventory was taken back to an older state: each of
+/// its keys is in the ring, and what has happened to it until then is the same.
+fn check_history(export: &View, ring: &View) -> Result<()> {
+    if export.revision() > ring.revision() {
+        // It came between; whoever commits compares again.
+        return Ok(());
+    }
+    for key in export.all_keys() {
+        let now = ring.key(key.id);
+        if now.is_none_or(|now| !now.history.starts_with(&key.history)) {
+            return Err(Error::new(ErrorKind::InventoryInvalid).with_detail(format!(
+                "the export is of another history of the ring: what it says of the key {} of scope {} never happened here",
+                key.id, key.scope
+            )));
+        }
+    }
+    Ok(())
 }

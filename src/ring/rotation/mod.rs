@@ -41,6 +41,7 @@ mod simulate;
 mod take_over;
 mod telling;
 mod tick;
+mod unbelieved;
 mod verdict;
 mod witnessed;
 
@@ -65,6 +66,7 @@ pub use shred::{Shredded, Shredding};
 pub use simulate::{Affected, AffectedScope, Simulated, SimulatedCount, SimulatedMove, Simulation};
 pub use take_over::TakenOver;
 pub use tick::{Done, Refused, Tick};
+pub use unbelieved::{DroppedRows, RemovedProvisioners};
 pub use verdict::{Action, Due, Verdict};
 
 use super::clock::Asked;

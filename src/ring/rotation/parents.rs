@@ -4,6 +4,7 @@ use super::RingAdmin;
 use super::moves::stopped_wrapping;
 use super::refused;
 use crate::ring::record::KeyRecord;
+use crate::ring::unbelieved::Unbelieved;
 use crate::ring::view::View;
 use crate::ring::{RecordId, Scope};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -20,6 +21,8 @@ pub(super) struct Branches {
     revision: u64,
     /// Those that a provisioner has made and that nobody has taken over: no head counts them.
     provisioned: u64,
+    /// Scopes with provisioned rows that are not believed. Nobody knows what they are under.
+    unbelieved: Unbelieved,
     /// Some of the scopes.
     scopes: Vec<Scope>,
 }
@@ -31,17 +34,13 @@ impl RingAdmin {
         let mut branches = Branches {
             revision: view.revision(),
             provisioned: 0,
+            unbelieved: Unbelieved::default(),
             scopes: Vec::new(),
         };
         if key.branch.is_some() {
             return Ok(branches);
         }
-        let is_parent = view
-            .settings()
-            .provision
-            .as_ref()
-            .is_some_and(|provision| provision.parent == key.scope);
-        if is_parent {
+        if is_parent_of_first_keys(&view, key) {
             self.provisioned_under(key.id, &mut branches).await?;
         }
         if view.branches_under(key.id) > 0 {
@@ -52,21 +51,18 @@ impl RingAdmin {
 
     async fn provisioned_under(&self, parent: RecordId, branches: &mut Branches) -> Result<()> {
         let mut after = None;
-        loop {
-            let page = self.reader.provisioned_after(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last().cloned() else {
-                return Ok(());
-            };
-            let view = self.read(&page).await?;
-            for scope in &page {
-                let mut keys = view.keys(scope).iter();
-                if keys.any(|key| view.is_provisioned(key.id) && key.parent_key() == Some(parent)) {
+        while let Some(page) = self.reader.provisioned_page(after.as_ref(), None).await? {
+            for (scope, records) in &page.view.scopes {
+                branches.unbelieved.note(scope, records);
+                let mut keys = records.keys().iter();
+                if keys.any(|key| records.provisioned == Some(key.id) && key.parent_key() == Some(parent)) {
                     branches.provisioned += 1;
                     branches.name(scope);
                 }
             }
-            after = Some(last);
+            after = Some(page.last);
         }
+        Ok(())
     }
 
     /// Finds some scopes, for people. Whether there are any, the head says.
@@ -102,6 +98,10 @@ impl Branches {
         let mut branches = Self {
             revision: whole.revision(),
             provisioned: 0,
+            unbelieved: match is_parent_of_first_keys(whole, key) {
+                true => whole.unbelieved.clone(),
+                false => Unbelieved::default(),
+            },
             scopes: Vec::new(),
         };
         for under in whole
@@ -135,6 +135,17 @@ impl Branches {
         }
         let counted = view.branches_under(key.id);
         let all = counted.saturating_add(self.provisioned);
+        if let Some((scope, why)) = self.unbelieved.named.first().filter(|_| all == 0) {
+            let more = match self.unbelieved.scopes {
+                1 => String::new(),
+                many => format!(", and in {} more", many - 1),
+            };
+            return Err(refused(format!(
+                "there are provisioned rows in scope {scope}{more} that are not believed ({why}), and what they are has to be known before the key {} of \
+                 scope {} ends: they may be first keys under it; see `waxseal ring check`, and then `waxseal ring drop-unbelieved`",
+                key.id, key.scope
+            )));
+        }
         if all == 0 {
             return Ok(());
         }
@@ -156,6 +167,12 @@ impl Branches {
             key.id, key.scope, key.scope
         )))
     }
+}
+
+/// Whether first keys come under the key of this scope.
+fn is_parent_of_first_keys(view: &View, key: &KeyRecord) -> bool {
+    let provision = view.settings().provision.as_ref();
+    provision.is_some_and(|provision| provision.parent == key.scope)
 }
 
 /// Refuses to destroy a key under which alone an export, that may be the newest one, has branch keys.

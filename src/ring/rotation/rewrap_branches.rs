@@ -11,7 +11,8 @@ use super::RingAdmin;
 use super::branch::{active_parent, is_active_parent};
 use super::moves::{Said, linked, noted};
 use super::take_over::by_bucket;
-use crate::key::{KeyManager, Purpose};
+use crate::envelope::{AlgorithmClass, WrapAlgorithm};
+use crate::key::{KeyManager, Protection, Purpose};
 use crate::ring::record::{Branch, KeyRecord};
 use crate::ring::tree;
 use crate::ring::view::{View, is_about_records};
@@ -44,6 +45,8 @@ pub struct BranchRewrap {
     pub limit: Option<u64>,
     /// How many branch keys are unwrapped and wrapped at the same time. 8 by default, and at most 64.
     pub at_once: usize,
+    /// Also under a parent that is worse protected, or of another class, than the branch key is known to be. It has no better of the two from then on.
+    pub allow_weaker: bool,
 }
 
 impl Default for BranchRewrap {
@@ -52,6 +55,7 @@ impl Default for BranchRewrap {
             parent: None,
             limit: None,
             at_once: 8,
+            allow_weaker: false,
         }
     }
 }
@@ -114,6 +118,11 @@ impl RingAdmin {
     ///
     /// The job can be killed at any point, and begun again: it goes on with what is left. Several can run at once. The names of scopes are all that it
     /// keeps in memory, and of more than 65,536 only a sixteenth of them.
+    ///
+    /// A branch key is never better than the weakest parent that it was wrapped under: copies of that wrap may still be in backups. So its record keeps the
+    /// weaker protection, and profiles look at the classes of all its wraps. Rotate a branch key to get one that is as good as its new parent. A new
+    /// parent that is weaker (not in hardware, after one that was; a classical algorithm, after another class) is a problem, unless
+    /// [`allow_weaker`](BranchRewrap::allow_weaker) says so.
     ///
     /// A branch key under a parent that was retired or revoked is not wrapped anew: [`problems`](BranchesRewrapped::problems) names it. Reinstate the
     /// parent, or rotate the branch key.
@@ -259,7 +268,7 @@ impl RingAdmin {
         let of_parents = self.read(&parents).await?;
         let mut todo = Vec::new();
         for key in branches {
-            match plan(&view, &of_parents, &key) {
+            match plan(&view, &of_parents, &key, what.allow_weaker) {
                 Ok(Some(planned)) => todo.push(planned),
                 Ok(None) => job.done.current += u64::from(is_first),
                 Err(error) => job.done.fail(&key.scope, error),
@@ -364,7 +373,8 @@ impl RingAdmin {
                         Some(older) => branch.clone().following(older),
                         None => branch.clone(),
                     });
-                    next.protection = to.protection;
+                    // Copies of the former wrap are no better protected than before.
+                    next.protection = now.protection.weaker(to.protection);
                     draft.put(&next)?;
                     rewrapped += 1;
                 }
@@ -398,8 +408,13 @@ impl RingAdmin {
     }
 }
 
+/// Whether whoever keeps such a wrap today can open it with a quantum computer.
+fn is_classical(algorithm: WrapAlgorithm) -> bool {
+    algorithm.class() == Some(AlgorithmClass::Classical)
+}
+
 /// Under which parent a branch key shall be. `None` if it is there.
-fn plan(view: &View, of_parents: &View, key: &Arc<KeyRecord>) -> Result<Option<Todo>> {
+fn plan(view: &View, of_parents: &View, key: &Arc<KeyRecord>, allow_weaker: bool) -> Result<Option<Todo>> {
     let Some(branch) = &key.branch else {
         return Ok(None);
     };
@@ -413,6 +428,15 @@ fn plan(view: &View, of_parents: &View, key: &Arc<KeyRecord>) -> Result<Option<T
         return Err(super::refused(format!(
             "the branch key {} is wrapped under the key {}, which is {}: reinstate that one, or rotate the branch key",
             key.id, from.id, from.state
+        )));
+    }
+    let leaves_hardware = key.protection == Protection::Hardware && to.protection != Protection::Hardware;
+    let becomes_classical =
+        is_classical(to.wrap_algorithm()) && !is_classical(branch.wrapped.wrap_algorithm());
+    if !allow_weaker && (leaves_hardware || becomes_classical) {
+        return Err(super::refused(format!(
+            "the key {} is weaker than what the branch key {} is wrapped under: allow it, or rotate the parent to a stronger key first",
+            to.id, key.id
         )));
     }
     Ok(Some(Todo {

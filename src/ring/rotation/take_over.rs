@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use super::RingAdmin;
 use crate::ring::inventory::NodePath;
-use crate::ring::view::is_about_records;
+use crate::ring::view::{View, is_about_records};
 use crate::ring::witness::Operation;
 use crate::ring::{Scope, tree};
-use crate::value::error::{Error, Result};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are listed at once.
 const PAGE: u32 = 1000;
 /// How many keys are taken over in one change.
 const BATCH: usize = 100;
+/// How many records a bucket of the tree has at most, of the 3,236 that it holds, for another key to be taken over.
+const BESIDE: usize = 3_000;
 /// How many scopes are named that could not be read or changed.
 const PROBLEMS: usize = 100;
 
@@ -58,6 +60,15 @@ impl RingAdmin {
         Ok(done)
     }
 
+    /// Takes over the keys of these scopes.
+    pub(super) async fn take_over_named(&self, scopes: Vec<Scope>) -> Result<TakenOver> {
+        let mut done = TakenOver::default();
+        for batch in scopes.chunks(BATCH) {
+            self.take_over_batch(batch, &mut done).await?;
+        }
+        Ok(done)
+    }
+
     /// If they do not all verify, each by itself: one that was tampered with stops no other.
     async fn take_over_batch(&self, batch: &[Scope], done: &mut TakenOver) -> Result<()> {
         match self.take_over_scopes(batch).await {
@@ -88,6 +99,7 @@ impl RingAdmin {
             for scope in scopes {
                 draft.drop_provisioned(scope);
                 for key in view.keys(scope).iter().filter(|key| view.is_provisioned(key.id)) {
+                    check_room(view, scope)?;
                     let own = draft.taken_over(key)?;
                     draft.put(&own)?;
                     taken += 1;
@@ -97,6 +109,21 @@ impl RingAdmin {
         })
         .await
     }
+}
+
+/// Leaves room in a bucket for what the authority does itself: whoever names scopes may choose names that are all of one.
+///
+/// # Errors
+/// `OverLimit`.
+fn check_room(view: &View, scope: &Scope) -> Result<()> {
+    if tree::count_beside(&view.nodes, &view.root, scope)? < BESIDE {
+        return Ok(());
+    }
+    let limit = "the number of records in one bucket of the ring's tree, for a key to be taken over";
+    let max = BESIDE as u64;
+    Err(Error::new(ErrorKind::OverLimit { limit, max }).with_detail(format!(
+        "the first key of scope {scope} stays as its provisioner has made it; if nobody knows this scope, revoke the key"
+    )))
 }
 
 /// Scopes of one bucket change one node of the tree together.

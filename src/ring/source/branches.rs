@@ -1,5 +1,6 @@
 //! The branch keys that are open: 32 bytes each, in the memory of this process.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -11,18 +12,29 @@ use super::single::Single;
 use crate::key::{KeyManager, Purpose};
 use crate::ring::branch::{Asking, BranchKek, Place};
 use crate::ring::witness::{Act, Deed, Witnessed, witnessed};
-use crate::ring::{KeyRecord, RecordId};
+use crate::ring::{KeyRecord, RecordId, Scope};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, Result};
 
-/// Branch keys, unwrapped when they are first used, each once at a time, and kept for the age of a lease.
+/// How often those that are too old are looked for, at most.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Branch keys, unwrapped when they are first used, each once at a time, and kept for the age of a lease. None is kept of a scope that is not
+/// loaded: nobody would hear that it was revoked.
 pub(super) struct Branches {
     ring: RecordId,
     runtime: Arc<dyn Runtime>,
-    open: Arc<Mutex<LruCache<RecordId, Opened>>>,
+    held: Arc<Mutex<Held>>,
     opening: Single<RecordId, Arc<dyn KeyManager>>,
     /// Who is told of the KEKs that the ring asks by itself.
     pub(super) witness: OnceLock<Arc<Witnessed>>,
+}
+
+struct Held {
+    open: LruCache<RecordId, Opened>,
+    /// What may be kept: the branch keys of the scopes that are loaded, without those that are no longer used.
+    in_use: HashMap<Scope, Vec<RecordId>>,
+    swept: Monotonic,
 }
 
 struct Opened {
@@ -30,12 +42,26 @@ struct Opened {
     until: Monotonic,
 }
 
+/// What lets a branch key be kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Allowed {
+    /// Its scope is loaded, and its state lets it be used.
+    InUse(Duration),
+    /// An approval, whatever its state.
+    Approved(Duration),
+}
+
 impl Branches {
     pub(super) fn new(ring: RecordId, runtime: Arc<dyn Runtime>, most: NonZeroUsize) -> Self {
+        let held = Held {
+            open: LruCache::new(most),
+            in_use: HashMap::new(),
+            swept: runtime.now(),
+        };
         Self {
             ring,
             runtime,
-            open: Arc::new(Mutex::new(LruCache::new(most))),
+            held: Arc::new(Mutex::new(held)),
             opening: Single::default(),
             witness: OnceLock::new(),
         }
@@ -44,16 +70,18 @@ impl Branches {
     /// The manager of a branch key, if it is open and not too old.
     pub(super) fn at_hand(&self, key: RecordId) -> Option<Arc<dyn KeyManager>> {
         let now = self.runtime.now();
-        let mut open = lock(&self.open);
-        if open.peek(&key).is_some_and(|opened| now >= opened.until) {
-            open.pop(&key);
+        let mut held = lock(&self.held);
+        held.sweep_at_times(now);
+        if held.open.peek(&key).is_some_and(|opened| now >= opened.until) {
+            held.open.pop(&key);
         }
-        open.get(&key).map(|opened| Arc::clone(&opened.manager))
+        held.open.get(&key).map(|opened| Arc::clone(&opened.manager))
     }
 
-    /// Keeps a branch key for so long.
-    pub(super) fn keep(&self, key: RecordId, kek: &BranchKek, age: Duration) -> Arc<dyn KeyManager> {
-        keep(&self.open, key, kek, self.runtime.now() + age)
+    /// Keeps a branch key, if it is in use.
+    pub(super) fn keep(&self, scope: &Scope, key: RecordId, kek: &BranchKek, age: Duration) {
+        let now = self.runtime.now();
+        lock(&self.held).keep(scope, key, kek, (now, Allowed::InUse(age)));
     }
 
     /// Unwraps a branch key by its parent, one call for all who want it, unless it is open.
@@ -61,10 +89,10 @@ impl Branches {
         &self,
         key: &Arc<KeyRecord>,
         parent: (&Arc<KeyRecord>, Arc<dyn KeyManager>),
-        age: Duration,
+        allowed: Allowed,
     ) -> Result<Arc<dyn KeyManager>> {
         let work = || {
-            let (ring, runtime, open) = (self.ring, Arc::clone(&self.runtime), Arc::clone(&self.open));
+            let (ring, runtime, held) = (self.ring, Arc::clone(&self.runtime), Arc::clone(&self.held));
             let (key, parent, manager) = (Arc::clone(key), Arc::clone(parent.0), parent.1);
             let witness = self.witness.get().cloned();
             let work = async move {
@@ -83,7 +111,7 @@ impl Branches {
                     key: key.id,
                 };
                 // Its age begins before the call.
-                let until = runtime.now() + age;
+                let begun = runtime.now();
                 let deed = |begun| {
                     Deed::new(Act::Unwrap(Purpose::Open), ring, begun)
                         .by_kek(&parent)
@@ -91,48 +119,90 @@ impl Branches {
                 };
                 let unwrap = with_timeout(&*runtime, Some(OPENING), asking.unwrap(branch, place));
                 let unwrapped = witnessed(witness.as_deref(), deed, unwrap, || None).await?;
-                Ok(keep(&open, key.id, &unwrapped, until))
+                // It may have been revoked meanwhile.
+                Ok(lock(&held).keep(&key.scope, key.id, &unwrapped, (begun, allowed)))
             };
             Box::pin(work) as _
         };
         self.opening.join(&key.id, work).await
     }
 
-    /// Wipes those that are no longer used.
+    /// Wipes the branch keys of a scope, but for these.
+    pub(super) fn keep_only(&self, scope: &Scope, in_use: Vec<RecordId>) {
+        let mut held = lock(&self.held);
+        let former = match in_use.is_empty() {
+            true => held.in_use.remove(scope),
+            false => held.in_use.insert(scope.clone(), in_use.clone()),
+        };
+        for key in former.into_iter().flatten().filter(|key| !in_use.contains(key)) {
+            held.open.pop(&key);
+        }
+    }
+
+    /// Wipes one that is no longer used, also one that was opened by an approval.
     pub(super) fn end(&self, key: RecordId) {
-        lock(&self.open).pop(&key);
+        lock(&self.held).open.pop(&key);
+    }
+
+    /// Wipes all.
+    pub(super) fn clear(&self) {
+        let mut held = lock(&self.held);
+        held.open.clear();
+        held.in_use.clear();
     }
 
     /// Wipes those that are too old.
     pub(super) fn sweep(&self) {
-        let now = self.runtime.now();
-        let mut open = lock(&self.open);
-        let old: Vec<RecordId> = open
-            .iter()
-            .filter(|(_, opened)| now >= opened.until)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in old {
-            open.pop(&key);
-        }
+        lock(&self.held).sweep(self.runtime.now());
     }
 
     pub(super) fn count(&self) -> usize {
-        lock(&self.open).len()
+        lock(&self.held).open.len()
     }
 }
 
-fn keep(
-    open: &Mutex<LruCache<RecordId, Opened>>,
-    key: RecordId,
-    kek: &BranchKek,
-    until: Monotonic,
-) -> Arc<dyn KeyManager> {
-    let manager: Arc<dyn KeyManager> = Arc::new(kek.manager(key));
-    let opened = Opened {
-        manager: Arc::clone(&manager),
-        until,
-    };
-    lock(open).push(key, opened);
-    manager
+impl Held {
+    fn keep(
+        &mut self,
+        scope: &Scope,
+        key: RecordId,
+        kek: &BranchKek,
+        (begun, allowed): (Monotonic, Allowed),
+    ) -> Arc<dyn KeyManager> {
+        self.sweep_at_times(begun);
+        let manager: Arc<dyn KeyManager> = Arc::new(kek.manager(key));
+        let age = match allowed {
+            Allowed::Approved(age) => Some(age),
+            Allowed::InUse(age) => {
+                let keys = self.in_use.get(scope);
+                keys.is_some_and(|keys| keys.contains(&key)).then_some(age)
+            }
+        };
+        if let Some(age) = age {
+            let opened = Opened {
+                manager: Arc::clone(&manager),
+                until: begun + age,
+            };
+            self.open.push(key, opened);
+        }
+        manager
+    }
+
+    fn sweep_at_times(&mut self, now: Monotonic) {
+        if now >= self.swept + SWEEP {
+            self.sweep(now);
+        }
+    }
+
+    fn sweep(&mut self, now: Monotonic) {
+        self.swept = now;
+        let open = self.open.iter();
+        let old = open
+            .filter(|(_, opened)| now >= opened.until)
+            .map(|(key, _)| *key);
+        let old: Vec<RecordId> = old.collect();
+        for key in old {
+            self.open.pop(&key);
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::approved::Approved;
 use super::core::Core;
@@ -98,8 +97,11 @@ impl Core {
             );
             any_of = match kek.opener(usage) {
                 Some(key) => {
-                    let left = approved.map_or(Duration::MAX, |approved| approved.left(key));
-                    match self.managers.of_within(key, left).await {
+                    let manager = match approved {
+                        Some(approved) => self.managers.approved(key, approved.left(key)).await,
+                        None => self.managers.of(key).await,
+                    };
+                    match manager {
                         Ok(manager) => {
                             let key = RingKey::open(Arc::clone(&kek), Arc::clone(key), manager);
                             any_of.open_with(key.under(approved))

@@ -329,11 +329,15 @@ impl Core {
                     Ok(view) => {
                         core.note(None);
                         let [scope] = &scopes;
-                        let view = match first {
+                        let (view, made) = match first {
                             true => core.provision(view, scope).await?,
-                            false => view,
+                            false => (view, None),
                         };
                         core.publish(&view, &scopes, begun);
+                        if let Some(made) = made {
+                            let age = view.settings().lease_age.at_most();
+                            core.managers.branches.keep(scope, made.id, &made.kek, age);
+                        }
                         Ok(())
                     }
                     Err(error) => {
@@ -465,7 +469,7 @@ impl Core {
     }
 
     /// Takes over what a view shows of these scopes. It was asked for at `begun`.
-    fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
+    pub(super) fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
         if let Some(witness) = self.managers.branches.witness.get() {
             witness.saw(view);
         }
@@ -481,6 +485,7 @@ impl Core {
                     // Their leases stand on pulses that nobody prolongs any more.
                     state.scopes.clear();
                     state.absent.clear();
+                    self.managers.branches.clear();
                 }
                 let mut former = state.settings.approvers.iter();
                 has_lost_approver = former.any(|key| !settings.approvers.contains(key));
@@ -490,7 +495,12 @@ impl Core {
                 self.managers.set_age(settings.lease_age.at_most());
             }
             for scope in scopes {
-                state.publish(view, scope, begun, &mut changes);
+                let dropped = state.publish(view, scope, begun, &mut changes);
+                // While nobody else publishes: what is kept of branch keys goes with what is known of their scopes.
+                for scope in dropped.iter().chain([scope]) {
+                    let known = state.scopes.peek(scope).map(|entry| entry.keys.branch_keys());
+                    self.managers.branches.keep_only(scope, known.unwrap_or_default());
+                }
             }
         }
         if is_other_choice {

@@ -141,6 +141,16 @@ impl ScopeKeys {
         self.keks.iter().flat_map(|kek| &kek.keys)
     }
 
+    /// The branch keys that are used: they unwrap, or wait to become active.
+    pub(super) fn branch_keys(&self) -> Vec<RecordId> {
+        let keys = self.keys().filter(|key| key.branch.is_some());
+        let used = keys.filter(|key| key.unwraps() || key.state == State::Pending);
+        match self.shredded {
+            Some(_) => Vec::new(),
+            None => used.map(|key| key.id).collect(),
+        }
+    }
+
     /// The keys that wait to become active.
     pub(super) fn pending(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys().filter(|key| key.state == State::Pending)

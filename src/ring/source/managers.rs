@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 
-use super::branches::Branches;
+use super::branches::{Allowed, Branches};
 use super::key::Key;
 use super::single::Single;
 use crate::key::KeyManager;
@@ -62,14 +62,22 @@ impl Managers {
     /// # Errors
     /// Those of [`Backends::key`]; `TimedOut`; for a branch key those of its parent, and `InventoryInvalid` if the ring does not have that one.
     pub(super) async fn of(&self, key: &Key) -> Result<Arc<dyn KeyManager>> {
-        self.of_within(key, Duration::MAX).await
+        self.open_for(key, |age| Allowed::InUse(age)).await
     }
 
-    /// The same. A branch key that is unwrapped for this is kept for no longer.
+    /// The same by an approval that is valid for so long. A branch key that is unwrapped for this is kept for no longer, whatever its state.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub(super) async fn of_within(&self, key: &Key, longest: Duration) -> Result<Arc<dyn KeyManager>> {
+    pub(super) async fn approved(&self, key: &Key, left: Duration) -> Result<Arc<dyn KeyManager>> {
+        self.open_for(key, |age| Allowed::Approved(left.min(age))).await
+    }
+
+    async fn open_for(
+        &self,
+        key: &Key,
+        allowed: impl FnOnce(Duration) -> Allowed,
+    ) -> Result<Arc<dyn KeyManager>> {
         if let Some(manager) = self.at_hand(key) {
             return Ok(manager);
         }
@@ -78,8 +86,8 @@ impl Managers {
             return self.of_record(record).await;
         };
         let manager = self.of_record(parent).await?;
-        let age = longest.min(*lock(&self.age));
-        self.branches.of(record, (parent, manager), age).await
+        let age = *lock(&self.age);
+        self.branches.of(record, (parent, manager), allowed(age)).await
     }
 
     /// The manager of a KEK that a backend keeps, pinned to its version.

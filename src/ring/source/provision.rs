@@ -20,10 +20,10 @@ const TRIES: usize = 16;
 const ACTOR: &str = "provisioner";
 
 /// A key that was wrapped and is not in the ring yet.
-struct Made {
-    id: RecordId,
+pub(super) struct Made {
+    pub(super) id: RecordId,
     parent: RecordId,
-    kek: BranchKek,
+    pub(super) kek: BranchKek,
     branch: Branch,
 }
 
@@ -38,15 +38,15 @@ impl Core {
     }
 
     /// Makes the first key of a scope, if the view proves that it has none and this process may: one call of the parent's KMS, and one of the
-    /// inventory. If somebody else was faster, that key is the scope's. Returns the view with the key.
-    pub(super) async fn provision(&self, mut view: View, scope: &Scope) -> Result<View> {
+    /// inventory. If somebody else was faster, that key is the scope's. Returns the view with the key, and what was made.
+    pub(super) async fn provision(&self, mut view: View, scope: &Scope) -> Result<(View, Option<Made>)> {
         let mut made: Option<Made> = None;
         for _ in 0..TRIES {
             if !view.is_without_key(scope) {
-                return Ok(view);
+                return Ok((view, None));
             }
             let Some((provisioner, provision)) = self.provisioner(&view, scope) else {
-                return Ok(view);
+                return Ok((view, None));
             };
             let parent = view.active_parent(&provision.parent)?;
             let Some(parent) = parent.filter(|parent| parent.branch.is_none()) else {
@@ -68,11 +68,9 @@ impl Core {
                     match view.with_provisioned(scope, &there) {
                         Ok(()) => {
                             if is_own {
-                                let age = view.settings().lease_age.at_most();
-                                self.managers.branches.keep(new.id, &new.kek, age);
                                 tracing::info!(%scope, key = %new.id, "made the first key of a scope");
                             }
-                            return Ok(view);
+                            return Ok((view, is_own.then_some(new)));
                         }
                         // It came with a revision that this view does not show.
                         Err(error) if is_own => return Err(error),
@@ -125,10 +123,6 @@ impl Core {
 
     fn first_record(&self, view: &View, scope: &Scope, parent: &KeyRecord, made: &Made) -> Result<KeyRecord> {
         let settings = view.settings();
-        let cadence = match settings.preset {
-            Some(preset) => preset.cadence(crate::ring::KeyKind::Encryption)?,
-            None => settings.cadence,
-        };
         // Nothing in a ring is of a time before it.
         let created = Time::try_from(self.runtime.wall_clock())?.max(view.changed());
         let place = Place {
@@ -136,7 +130,7 @@ impl Core {
             scope,
             key: made.id,
         };
-        let periods = (cadence, settings.overlap);
+        let periods = (settings.cadence_of_first_keys()?, settings.overlap);
         let mut key = branch::record(
             place,
             Slot::default(),
@@ -150,7 +144,7 @@ impl Core {
         key.has_wrapped = true;
         key.in_ring_since = view.revision();
         key.activated = Some(created);
-        key.next_rotation = Some(cadence.after(created)?);
+        key.next_rotation = Some(key.cadence.after(created)?);
         key.record_move(Move {
             at: created,
             revision: view.revision(),

@@ -1,5 +1,6 @@
 //! What is known of a ring, and until when it counts.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,16 +57,23 @@ impl State {
         scope.filter(|scope| settings.otherwise.contains(scope))
     }
 
+    /// Takes over what a view shows of a scope. Returns the one that had to make room for it.
     pub(super) fn publish(
         &mut self,
         view: &View,
         scope: &Scope,
         begun: Monotonic,
         changes: &mut Vec<(Scope, Changes)>,
-    ) {
+    ) -> Option<Scope> {
         let former = self.scopes.peek(scope);
-        if former.is_some_and(|former| former.as_of > view.revision()) {
-            return;
+        // A first key comes without a new revision, so whoever read before it may publish after it. At one revision keys are added, and none goes.
+        let is_older = |former: &Entry| match former.as_of.cmp(&view.revision()) {
+            Ordering::Greater => true,
+            Ordering::Equal => !former.keys.is_vacant && view.is_vacant(scope),
+            Ordering::Less => false,
+        };
+        if former.is_some_and(is_older) {
+            return None;
         }
         let former = former.map(|entry| Arc::clone(&entry.keys));
         let (seals, opens) = match &former {
@@ -86,7 +94,7 @@ impl State {
         if keys.is_empty() && !(serves && keys.is_vacant) {
             self.scopes.pop(scope);
             self.absent.put(scope.clone(), (view.revision(), begun));
-            return;
+            return None;
         }
         keys.prolong(view.settings(), begun, self.behind);
         let entry = Entry {
@@ -95,8 +103,11 @@ impl State {
             bad: None,
         };
         match self.scopes.peek_mut(scope) {
-            Some(there) => *there = entry,
-            None => drop(self.scopes.put(scope.clone(), entry)),
+            Some(there) => {
+                *there = entry;
+                None
+            }
+            None => self.scopes.push(scope.clone(), entry).map(|(dropped, _)| dropped),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::ring::{RingAdmin, UriBackends};
 
 /// Somebody changes the ring after each of the first reads.
 #[derive(Debug)]
@@ -130,4 +131,25 @@ fn a_scope_that_is_too_large_to_be_read_is_named_and_the_others_are_looked_at() 
         panic!("{check:?}")
     };
     assert_eq!(finding.scope, Some(scope("t/1")));
+}
+
+#[test]
+fn an_export_from_before_the_inventory_was_taken_back_is_not_remembered() {
+    let ring = Ring::new();
+    ring.put(&[&key(&Scope::root(), "one")]);
+    let older = ring.whole();
+    let (_, before) = block_on(ring.reader().export()).unwrap();
+    ring.put(&[&key(&scope("lost"), "two")]);
+    let (_, lost) = block_on(ring.reader().export()).unwrap();
+    // Somebody goes back, and the ring goes on from there, past the revision of the export.
+    ring.inventory.replace(&older);
+    for name in ["three", "four"] {
+        ring.put(&[&key(&scope(name), name)]);
+    }
+    let authority = Arc::new(Authority::from_seed(&ring.authority.expose_seed()));
+    let admin = RingAdmin::new(ring.reader(), authority, Arc::new(UriBackends::new()), "alice");
+    let error = block_on(admin.remember_export(&lost)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InventoryInvalid);
+    assert!(error.to_string().contains("another history"), "{error}");
+    block_on(admin.remember_export(&before)).unwrap();
 }

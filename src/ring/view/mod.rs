@@ -16,6 +16,7 @@ use super::inventory::{RecordKind, Row};
 use super::provisioned;
 use super::record::{Exported, Head, Intent, KeyRecord, Provenance, Settings, Tombstone, invalid};
 use super::tree::{self, Digest, Leaf, Nodes};
+use super::unbelieved::Unbelieved;
 use super::{RecordId, Scope, Slot, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -43,6 +44,8 @@ pub struct View {
     pub(crate) scopes: BTreeMap<Scope, ScopeView>,
     /// Scopes that were read for the parents of branch keys alone, and what is wrong with them.
     parents: BTreeMap<Scope, std::result::Result<ScopeView, Arc<Error>>>,
+    /// Of a view of the whole ring: the scopes that are not in it because their provisioned rows are not believed.
+    pub(crate) unbelieved: Unbelieved,
 }
 
 impl View {
@@ -266,7 +269,8 @@ impl View {
         let Some(mut of) = self.scopes.get(scope).cloned() else {
             return Err(invalid(format!("scope {scope} was not read")));
         };
-        of.add_provisioned(scope, &[row], &self.head, &self.settings)?;
+        of.add_provisioned(scope, &[row], &self.head, &self.settings);
+        of.check_believed()?;
         for key in &of.keys {
             provisioned::check_parent(key, self.parent(key)?)?;
         }
@@ -291,18 +295,27 @@ impl View {
         parents.filter(is_unread).cloned().collect()
     }
 
-    /// Refuses provisioned keys whose parents are not what they must be.
-    fn check_provisioned(&self) -> Result<()> {
-        for (_, scope) in self
+    /// Disbelieves provisioned keys whose parents are not what they must be.
+    fn judge_provisioned(&mut self) {
+        let of_provisioners = self
             .scopes
             .iter()
-            .filter(|(_, scope)| scope.provisioned.is_some())
-        {
-            for key in &scope.keys {
-                provisioned::check_parent(key, self.parent(key)?)?;
+            .filter(|(_, scope)| scope.provisioned.is_some());
+        let wrong = of_provisioners.filter_map(|(scope, records)| {
+            let mut keys = records.keys.iter();
+            let judge = |key: &Arc<KeyRecord>| provisioned::check_parent(key, self.parent(key)?);
+            Some((scope.clone(), keys.try_for_each(judge).err()?))
+        });
+        for (scope, error) in wrong.collect::<Vec<_>>() {
+            if let Some(records) = self.scopes.get_mut(&scope) {
+                records.disbelieve(error);
             }
         }
-        Ok(())
+    }
+
+    /// Refuses scopes whose provisioned rows are not believed.
+    fn check_believed(&self) -> Result<()> {
+        self.scopes.values().try_for_each(ScopeView::check_believed)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::ring::inventory::{RecordKind, Row};
 use crate::ring::record::{Head, Intent, KeyRecord, Record, Settings, Tombstone, invalid};
 use crate::ring::tree::Leaf;
 use crate::ring::{RecordId, Scope, State, provisioned};
-use crate::value::error::Result;
+use crate::value::error::{Error, Result};
 
 /// All records of one scope.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ pub(crate) struct ScopeView {
     pub(crate) provisioned: Option<RecordId>,
     /// All provisioned rows of the scope. None of them counts if the tree has a record of it.
     pub(crate) to_take: Vec<RecordId>,
+    /// Why its provisioned rows are not believed, although the tree has no record of it. Then nobody uses the scope.
+    pub(crate) unbelieved: Option<Arc<Error>>,
 }
 
 impl ScopeView {
@@ -100,30 +102,42 @@ impl ScopeView {
 
     /// Adds the key that a provisioner has signed. It counts only if the tree proves that the scope has no record at all: so nothing that was
     /// destroyed, revoked or taken over comes back, whatever an inventory replays.
-    pub(super) fn add_provisioned(
-        &mut self,
-        scope: &Scope,
-        rows: &[&Row],
-        head: &Head,
-        settings: &Settings,
-    ) -> Result<()> {
+    pub(super) fn add_provisioned(&mut self, scope: &Scope, rows: &[&Row], head: &Head, settings: &Settings) {
         self.to_take = rows.iter().map(|row| row.id).collect();
         if !self.leaves.is_empty() {
-            return Ok(());
+            return;
         }
-        match rows {
-            [] => {}
-            [row] => {
-                let key = provisioned::of_row(row, head, settings)?;
+        let key = match rows {
+            [] => return,
+            [row] => provisioned::of_row(row, head, settings),
+            _ => Err(invalid(format!(
+                "scope {scope} has more than one provisioned key"
+            ))),
+        };
+        match key {
+            Ok(key) => {
                 self.provisioned = Some(key.id);
                 self.keys.push(Arc::new(key));
             }
-            _ => {
-                return Err(invalid(format!(
-                    "scope {scope} has more than one provisioned key"
-                )));
-            }
+            Err(error) => self.disbelieve(error),
         }
-        Ok(())
+    }
+
+    /// Its provisioned rows count no more.
+    pub(super) fn disbelieve(&mut self, error: Error) {
+        self.provisioned = None;
+        self.keys.clear();
+        self.unbelieved = Some(Arc::new(error));
+    }
+
+    /// Refuses a scope whose provisioned rows are not believed.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn check_believed(&self) -> Result<()> {
+        match &self.unbelieved {
+            None => Ok(()),
+            Some(error) => Err(error.copy()),
+        }
     }
 }

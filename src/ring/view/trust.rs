@@ -12,6 +12,7 @@ use crate::ring::record::{
     HEAD, Head, READER, SETTINGS, SUCCESSION, Settings, Succession, invalid, needs_newer, of_body, verify,
 };
 use crate::ring::tree::{self, Nodes};
+use crate::ring::unbelieved::Unbelieved;
 use crate::ring::{RecordId, Scope};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -86,6 +87,18 @@ impl Trust {
         scopes: &[Scope],
         tree: Option<(&Nodes, u64)>,
     ) -> Result<(Snapshot, View)> {
+        let (snapshot, view) = self.read_what_there_is(inventory, scopes, tree).await?;
+        view.check_believed()?;
+        Ok((snapshot, view))
+    }
+
+    /// The same. Scopes whose provisioned rows are not believed are in the view without keys, and say why: one of them hinders no other.
+    pub(crate) async fn read_what_there_is(
+        &self,
+        inventory: &dyn Inventory,
+        scopes: &[Scope],
+        tree: Option<(&Nodes, u64)>,
+    ) -> Result<(Snapshot, View)> {
         let mut parents = BTreeSet::new();
         if !scopes.is_empty() {
             parents.extend(self.parent().filter(|parent| !scopes.contains(parent)));
@@ -108,11 +121,11 @@ impl Trust {
                 });
                 snapshot.nodes = above.collect();
             }
-            let view = self.verify_parts(&mut snapshot, scopes, &parents)?;
+            let mut view = self.verify_parts(&mut snapshot, scopes, &parents)?;
             // A branch key whose parent is in a scope that was not expected: its first of this process, or one that an administrator made.
             let unread = view.unread_parents();
             if unread.is_empty() {
-                view.check_provisioned()?;
+                view.judge_provisioned();
                 snapshot.rows.retain(|row| scopes.contains(&row.scope));
                 snapshot.provisioned.retain(|row| scopes.contains(&row.scope));
                 return Ok((snapshot, view));
@@ -129,13 +142,14 @@ impl Trust {
 
     /// Verifies a snapshot that holds these scopes, and those of the parents of their branch keys.
     pub(crate) fn verify(&self, mut snapshot: Snapshot, scopes: &[Scope]) -> Result<View> {
-        let view = self.verify_parts(&mut snapshot, scopes, &BTreeSet::new())?;
-        view.check_provisioned()?;
+        let mut view = self.verify_parts(&mut snapshot, scopes, &BTreeSet::new())?;
+        view.judge_provisioned();
+        view.check_believed()?;
         Ok(view)
     }
 
     /// Verifies these scopes, and parents as far as they can be. Takes the nodes out of the snapshot. Whether the parents of provisioned keys are
-    /// what they must be, is left to [`View::check_provisioned`].
+    /// what they must be, is left to [`View::judge_provisioned`].
     fn verify_parts(
         &self,
         snapshot: &mut Snapshot,
@@ -203,6 +217,7 @@ impl Trust {
             root,
             scopes: BTreeMap::new(),
             parents: BTreeMap::new(),
+            unbelieved: Unbelieved::default(),
         };
         let mut rows: BTreeMap<&Scope, Vec<&Row>> = BTreeMap::new();
         for row in &snapshot.rows {
@@ -218,7 +233,7 @@ impl Trust {
             let mut scope_view =
                 ScopeView::verify(scope, of, &leaves, self.ring, view.settings.authorities())?;
             let of = provisioned.get(scope).map_or(&[][..], Vec::as_slice);
-            scope_view.add_provisioned(scope, of, &view.head, &view.settings)?;
+            scope_view.add_provisioned(scope, of, &view.head, &view.settings);
             Ok(scope_view)
         };
         for scope in scopes {
@@ -229,7 +244,8 @@ impl Trust {
         }
         for scope in parents.iter().filter(|parent| !scopes.contains(parent)) {
             // One that cannot be believed hinders its branch keys, and no others.
-            let verified = of_scope(&view, scope).map_err(Arc::new);
+            let verified = of_scope(&view, scope).and_then(|of| of.check_believed().map(|()| of));
+            let verified = verified.map_err(Arc::new);
             view.parents.insert(scope.clone(), verified);
         }
         let parent = view

@@ -8,7 +8,7 @@ use super::FakeKeyManager;
 use super::kms::Kms;
 use super::script::{Fault, Method};
 use crate::envelope::KekRef;
-use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate, Protection};
+use crate::key::{KekAdmin, KekDescription, KekState, KekTemplate};
 use crate::value::error::{Error, ErrorKind, Operation, Result};
 
 impl FakeKeyManager {
@@ -37,8 +37,8 @@ impl FakeKeyManager {
             .state(version, self.runtime.wall_clock())
             .ok_or_else(not_found)?;
         let name = KekRef::new(&self.provider, id, &version.to_string())?;
-        let mut description = KekDescription::new(name, state, self.capabilities.algorithm)
-            .with_protection(Protection::Software);
+        let mut description =
+            KekDescription::new(name, state, self.capabilities.algorithm).with_protection(self.protection);
         description.created = kek.created;
         description.destroyed_at = destroyed_at;
         Ok(description)

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use script::{Call, Fault, Method};
 
 use crate::envelope::{AlgorithmClass, KekRef, WrapAlgorithm};
-use crate::key::{Binds, Capabilities, KekState, Recognition, Versions};
+use crate::key::{Binds, Capabilities, KekState, Protection, Recognition, Versions};
 use crate::runtime::Runtime;
 use crate::testing::SimulatedRuntime;
 use kms::Kms;
@@ -53,6 +53,7 @@ pub struct FakeKeyManager {
     provider: Arc<str>,
     id: Arc<str>,
     capabilities: Capabilities,
+    protection: Protection,
     /// The version that wraps; by default the newest.
     pinned: Option<u32>,
     /// The most that it says of a stanza.
@@ -80,6 +81,7 @@ impl FakeKeyManager {
             capabilities: Capabilities::new(Self::ALGORITHM, Binds::Aad)
                 .of_class(AlgorithmClass::Symmetric)
                 .with_versions(Versions::Proven),
+            protection: Protection::Software,
             pinned: None,
             certainty: Recognition::Mine,
             sources: Vec::new(),
@@ -125,6 +127,13 @@ impl FakeKeyManager {
     #[must_use]
     pub fn with_algorithm(mut self, algorithm: WrapAlgorithm) -> Self {
         self.capabilities.algorithm = algorithm;
+        self
+    }
+
+    /// Says that its KEKs are kept in this way. By default in software.
+    #[must_use]
+    pub fn with_protection(mut self, protection: Protection) -> Self {
+        self.protection = protection;
         self
     }
 

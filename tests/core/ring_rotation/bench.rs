@@ -248,6 +248,14 @@ impl Bench {
     }
 
     pub(super) fn with(edit: impl FnOnce(&mut Settings) + Send) -> Self {
+        Self::on(edit, |kms| kms)
+    }
+
+    /// With such a KMS behind versioned keys.
+    pub(super) fn on(
+        edit: impl FnOnce(&mut Settings) + Send,
+        kms: impl FnOnce(FakeKeyManager) -> FakeKeyManager,
+    ) -> Self {
         let runtime = SimulatedRuntime::new();
         let clock: Arc<dyn Runtime> = Arc::new(runtime.clone());
         let inventory = MemoryInventory::with_runtime(Arc::clone(&clock));
@@ -264,7 +272,7 @@ impl Bench {
         Self {
             ring: trust.ring(),
             fakes: Fakes {
-                versioned: fake("orders"),
+                versioned: kms(fake("orders")),
                 plain: fake("plain-orders").hiding_versions(),
                 made: Arc::default(),
                 stops: false,

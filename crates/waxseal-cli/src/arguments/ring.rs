@@ -83,6 +83,9 @@ pub(crate) struct Ring {
     pub(crate) ring: RingFile,
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: super::Log,
     #[command(subcommand)]
     pub(crate) command: RingCommand,
 }
@@ -112,6 +115,9 @@ pub(crate) enum RingCommand {
     /// Wrap branch keys under the active key of their parent scope, after it was rotated. Can be killed, and run again: it goes on
     /// with what is left.
     RewrapBranches(RewrapBranches),
+    /// Delete first keys that nobody believes: whoever may insert rows into the inventory can have made them. Until then nobody uses
+    /// their scopes, and the parent of first keys does not end. `ring check` names them.
+    DropUnbelieved(DropUnbelieved),
     /// Make the key of a provisioner, which signs the first key of a scope and nothing else. It counts after `ring set
     /// --provisioner` has listed it.
     ProvisionerKey(SigningKey),
@@ -123,6 +129,23 @@ pub(crate) enum RingCommand {
     ApproverKey(SigningKey),
     /// Approve that a re-wrap uses a key that is revoked or retired: sign it, for one key and until a time.
     Approve(Approve),
+}
+
+#[cfg(feature = "audit")]
+impl RingCommand {
+    /// Whether an audit log has something to say about it.
+    pub(crate) fn is_audited(&self) -> bool {
+        matches!(
+            self,
+            Self::Init(_)
+                | Self::Set(_)
+                | Self::Clock(_)
+                | Self::Export(_)
+                | Self::Authority(_)
+                | Self::RewrapBranches(_)
+                | Self::Approve(_)
+        )
+    }
 }
 
 #[derive(Args)]
@@ -152,6 +175,10 @@ pub(crate) struct Init {
 pub(crate) struct Set {
     #[command(flatten)]
     pub(crate) settings: Settings,
+    /// With --remove-provisioner, because somebody else has its private half and goes on making keys: take over what was made until now,
+    /// and let what comes after that count no more. What was sealed under such keys does not open. Their scopes are listed.
+    #[arg(long, requires = "remove_provisioner")]
+    pub(crate) give_up_later_keys: bool,
 }
 
 #[derive(Args)]
@@ -307,9 +334,29 @@ pub(crate) struct RewrapBranches {
     /// Unwrap and wrap so many at the same time: 1 to 64.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), default_value = "8")]
     pub(crate) at_once: u16,
+    /// Also under a parent that is not in hardware, or classical, where the former one was better. The branch keys are no better
+    /// from then on.
+    #[arg(long)]
+    pub(crate) allow_weaker: bool,
     /// Show no progress.
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DropUnbelieved {
+    /// Write what is deleted to this file, which must not exist: one line of JSON for each row. Keep it until you know that nothing was
+    /// sealed under one of them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: PathBuf,
+    /// Only those of this scope.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Option<String>,
+    /// Of a scope with several rows, this one, even if it would be believed if it were alone; may be repeated.
+    #[arg(long, value_name = "ID", action = ArgAction::Append)]
+    pub(crate) record: Vec<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }
 
 #[derive(Args)]
@@ -359,6 +406,9 @@ pub(crate) struct Keys {
     pub(crate) ring: RingFile,
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: super::Log,
     #[command(subcommand)]
     pub(crate) command: KeysCommand,
 }
@@ -393,6 +443,14 @@ pub(crate) enum KeysCommand {
     ShredReceipt(ShredReceiptOptions),
     /// Do what is due: rotate, promote, retire, destroy.
     Tick(Tick),
+}
+
+#[cfg(feature = "audit")]
+impl KeysCommand {
+    /// Whether an audit log has something to say about it.
+    pub(crate) fn is_audited(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Show(_) | Self::ShredReceipt(_))
+    }
 }
 
 #[derive(Args)]
@@ -685,6 +743,9 @@ pub(crate) struct Census {
     pub(crate) ring: RingFile,
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: super::Log,
     /// Files, and folders with everything in them.
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,

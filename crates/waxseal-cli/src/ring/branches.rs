@@ -21,6 +21,7 @@ pub(crate) fn rewrap(path: &Path, actor: &Actor, options: &RewrapBranches) -> Re
     let mut what = BranchRewrap::default();
     what.at_once = options.at_once.into();
     what.limit = options.limit;
+    what.allow_weaker = options.allow_weaker;
     what.parent = match &options.scope {
         Some(scope) => Some(parsed("--scope", scope)?),
         None => None,

@@ -2,6 +2,7 @@
 
 mod approval;
 mod ask;
+pub(crate) mod audited;
 mod authority;
 mod branches;
 mod census;
@@ -19,6 +20,7 @@ mod status;
 mod store;
 mod table;
 mod transfer;
+mod unbelieved;
 mod using;
 
 use std::future::Future;
@@ -48,9 +50,11 @@ pub(crate) const VARIABLE: &str = "WAXSEAL_RING";
 pub(crate) fn run(options: &Ring) -> Result<()> {
     let path = path_of(&options.ring);
     let actor = &options.actor;
+    #[cfg(feature = "audit")]
+    let _ends = audited::begin(&options.log, options.command.is_audited())?;
     match &options.command {
         RingCommand::Init(init) => init::run(&path, actor, init),
-        RingCommand::Set(set) => settings::set(&path, actor, &set.settings),
+        RingCommand::Set(set) => settings::set(&path, actor, set),
         RingCommand::Status => status::status(&path),
         RingCommand::Check(check) => status::check(&path, check),
         RingCommand::Simulate(options) => simulate::run(&path, options),
@@ -58,6 +62,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
         RingCommand::RewrapBranches(options) => branches::rewrap(&path, actor, options),
+        RingCommand::DropUnbelieved(options) => unbelieved::drop_all(&path, actor, options),
         RingCommand::ProvisionerKey(key) => signing_key::provisioner(&key.file),
         RingCommand::CensusKey(key) => signing_key::census(&key.file),
         RingCommand::ApproverKey(key) => signing_key::approver(&key.file),
@@ -105,7 +110,7 @@ pub(crate) fn open(path: &std::path::Path) -> Result<Opened> {
 /// Opens the ring of a configuration, and believes this of it.
 pub(crate) fn believing(config: RingConfig, trust: Trust) -> Result<Opened> {
     let inventory = store::open(&config.store)?;
-    let reader = Reader::new(trust, inventory);
+    let reader = audited::reader(Reader::new(trust, inventory));
     Ok(Opened { config, reader })
 }
 

@@ -11,7 +11,7 @@ use waxseal::ring::{
 };
 
 use super::{Opened, done, open, parsed, read_authority, table, wait};
-use crate::arguments::{Actor, Settings};
+use crate::arguments::{Actor, Set, Settings};
 use crate::failure::{Failure, Result};
 
 /// What changes, parsed.
@@ -287,14 +287,15 @@ fn covered(text: &str) -> Result<Covered> {
 }
 
 /// `ring set`.
-pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> {
+pub(crate) fn set(path: &Path, actor: &Actor, set: &Set) -> Result<()> {
+    let options = &set.settings;
     if Edit::is_nothing(options) {
         return Err(Failure::usage(
             "name a setting to change, see waxseal ring set --help",
         ));
     }
-    let edit = Edit::parse(options)?;
-    let actor = super::ask::actor(actor)?;
+    let mut edit = Edit::parse(options)?;
+    let (who, actor) = (actor, super::ask::actor(actor)?);
     let ring: Opened = open(path)?;
     let before = wait(ring.reader.scopes(&[]))?;
     let listed = &before.settings().census_keys;
@@ -316,6 +317,12 @@ pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> 
             "--remove-provisioner: {key} is no provisioner of the ring; `waxseal ring status` lists them"
         )));
     }
+    let mut given_up = None;
+    if set.give_up_later_keys {
+        let removed = super::unbelieved::give_up(path, who, &edit.old_provisioners)?;
+        given_up = Some(removed.given_up);
+        edit.old_provisioners.clear();
+    }
     let authority = read_authority(&ring.config)?;
     wait(set_settings(&ring.reader, &authority, &actor, |settings| {
         edit.apply(settings);
@@ -325,7 +332,7 @@ pub(crate) fn set(path: &Path, actor: &Actor, options: &Settings) -> Result<()> 
     let settings = view.settings();
     done(
         "ring set",
-        json!({ "revision": view.revision(), "settings": to_json(settings) }),
+        json!({ "revision": view.revision(), "settings": to_json(settings), "given_up": given_up }),
         || table::fields(&shown(settings)),
     )
 }

@@ -106,7 +106,7 @@ fn a_reader_can_call_everything_but_what_changes_the_ring() {
             .commit(&change(0, vec![key(1, "a", State::Active)]))
             .await
             .unwrap();
-        let (reader, writer) = database.roles().await;
+        let [reader, provisioner, writer] = database.roles().await;
 
         // Also `create`, since there is nothing to make.
         drop(
@@ -159,8 +159,14 @@ fn a_reader_can_call_everything_but_what_changes_the_ring() {
         for denied in denied {
             assert_eq!(denied.unwrap_err().kind(), ErrorKind::Denied);
         }
-        // It adds the first key of a scope, and no second one, and none beside a record or at another revision.
         let first = key(7, "first", State::Active);
+        let denied = inventory.provision(1, &first).await.unwrap_err();
+        assert_eq!(denied.kind(), ErrorKind::Denied);
+        assert!(denied.to_string().contains("waxseal_provisioner"), "{denied}");
+        // A provisioner adds the first key of a scope, and no second one, and none beside a record or at another revision.
+        let inventory = PostgresInventory::connect(database.config_as(&provisioner, "r"))
+            .await
+            .unwrap();
         assert_eq!(inventory.provision(1, &first).await.unwrap(), first);
         assert_eq!(
             inventory
@@ -212,7 +218,7 @@ fn a_wrong_password_is_said_to_be_one_and_not_printed() {
     let Some(database) = Database::new() else { return };
     pollster::block_on(async {
         PostgresInventory::create(database.config("r")).await.unwrap();
-        let (reader, _) = database.roles().await;
+        let [reader, ..] = database.roles().await;
         let url = database
             .url_as(&reader)
             .replace(crate::support::CANARY, "wr0ng-c4n4ry");

@@ -197,21 +197,22 @@ mod live {
             pollster::block_on(held).unwrap()
         }
 
-        /// A user with the rights of a reader, and one with those of a writer, as the grants that come with the crate say.
-        pub(crate) async fn roles(&self) -> (String, String) {
+        /// Users with the rights of a reader, a provisioner and a writer, as the grants that come with the crate say.
+        pub(crate) async fn roles(&self) -> [String; 3] {
             let name = |what: &str| format!("{}_{what}", self.schema);
             let grants = include_str!("../../grants/postgres.sql")
                 .replace("waxseal_reader", &name("reader"))
+                .replace("waxseal_provisioner", &name("provisioner"))
                 .replace("waxseal_writer", &name("writer"));
             let mut sql = grants;
-            for what in ["reader", "writer"] {
+            for what in ["reader", "provisioner", "writer"] {
                 let (role, user, schema) = (name(what), name(&format!("{what}_user")), &self.schema);
                 sql.push_str(&format!(
                     "\ncreate role {user} login password '{CANARY}' in role {role}; grant usage on schema {schema} to {role};"
                 ));
             }
             self.run(&sql).await;
-            (name("reader_user"), name("writer_user"))
+            ["reader_user", "provisioner_user", "writer_user"].map(name)
         }
     }
 

@@ -11,10 +11,11 @@ use waxseal::ring::evidence::Covered;
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
     Authority, Backends, BranchRewrap, BranchesRewrapped, Evidence, Grounds, Inventory, KeyRecord, KeyRing,
-    KeySource, NewKey, Provisioning, RecordId, Rollout, Scope, Settings, State, Target, Trust,
+    KeyRingBuilder, KeySource, NewKey, Provisioning, RecordId, Rollout, Scope, Settings, State, Target,
+    Trust,
 };
 use waxseal::source::Caching;
-use waxseal::testing::Method;
+use waxseal::testing::{FakeKeyManager, Method};
 use waxseal::{EncryptionContext, Result, Sealer};
 
 use super::bench::{Bench, DAY, MINUTE, PLAIN, VERSIONED};
@@ -41,13 +42,27 @@ impl Branches {
     }
 
     fn with(uri: &str, edit: impl FnOnce(&mut Settings) + Send) -> Self {
+        Self::on(uri, edit, |kms| kms)
+    }
+
+    /// Whose first parent is of such a KMS.
+    fn under_kms(kms: impl FnOnce(FakeKeyManager) -> FakeKeyManager) -> Self {
+        Self::on(VERSIONED, |_| {}, kms)
+    }
+
+    fn on(
+        uri: &str,
+        edit: impl FnOnce(&mut Settings) + Send,
+        kms: impl FnOnce(FakeKeyManager) -> FakeKeyManager,
+    ) -> Self {
         let provisioner = Arc::new(Authority::generate().unwrap());
         let public = provisioner.public();
-        let bench = Bench::with(|settings| {
+        let edit = |settings: &mut Settings| {
             settings.scope_template = "tenant/{tenant}".parse().unwrap();
             settings.provision = Some(Provisioning::on_first_use(Scope::root(), vec![public]));
             edit(settings);
-        });
+        };
+        let bench = Bench::on(edit, kms);
         let parent = bench.key("/", uri);
         Self {
             bench,
@@ -70,6 +85,14 @@ impl Branches {
     /// Rotates the parent, and returns its successor.
     fn rotate_parent(&self) -> RecordId {
         self.bench.rotate(&Target::Scope(Scope::root()), Rollout::AtOnce)
+    }
+
+    /// Another key becomes the parent of new branch keys.
+    fn move_parent(&self, uri: &str) -> RecordId {
+        let new = NewKey::new(Scope::root(), KeySource::Existing(uri.to_owned()));
+        let key = self.bench.run(self.bench.admin().create(&new)).unwrap().key;
+        self.bench.run(self.bench.admin().promote(key, "moved")).unwrap();
+        key
     }
 
     fn rewrap(&self) -> BranchesRewrapped {
@@ -95,12 +118,20 @@ impl Branches {
         self.ring_on(Arc::new(self.bench.inventory.clone()), provisions)
     }
 
-    fn ring_on(&self, inventory: Arc<dyn Inventory>, provisions: bool) -> KeyRing {
+    fn builder(&self) -> KeyRingBuilder {
+        self.builder_on(Arc::new(self.bench.inventory.clone()))
+    }
+
+    fn builder_on(&self, inventory: Arc<dyn Inventory>) -> KeyRingBuilder {
         let trust = Trust::new(self.bench.ring, self.bench.authority.public());
         let backends: Arc<dyn Backends> = Arc::new(self.bench.fakes.clone());
-        let mut builder = KeyRing::builder(trust, inventory, backends)
+        KeyRing::builder(trust, inventory, backends)
             .runtime(Arc::new(self.bench.runtime.clone()))
-            .without_watching();
+            .without_watching()
+    }
+
+    fn ring_on(&self, inventory: Arc<dyn Inventory>, provisions: bool) -> KeyRing {
+        let mut builder = self.builder_on(inventory);
         if provisions {
             builder = builder.provisioner(Arc::clone(&self.provisioner));
         }

@@ -5,6 +5,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use waxseal::ErrorKind;
+use waxseal::envelope::{AlgorithmClass, WrapAlgorithm};
+use waxseal::key::Protection;
+use waxseal::ring::profile::{Profiles, Requirements};
 use waxseal::testing::Fault;
 
 use super::*;
@@ -264,4 +267,84 @@ fn a_job_can_be_of_one_parent_scope() {
     what.parent = Some(Scope::root());
     let done = branches.bench.run(admin.rewrap_branches(&what, |_| {})).unwrap();
     assert_eq!((done.rewrapped, branches.under(next)), (5, 5));
+}
+
+/// Whether a profile lets this tenant seal.
+fn seals(branches: &Branches, demands: Requirements, tenant: &str) -> bool {
+    let profiles = Profiles::new().define("p", demands).unwrap();
+    let builder = branches.builder().profiles(profiles.everywhere("p").unwrap());
+    let sealer = sealer(&branches.bench.run(builder.open()).unwrap());
+    let sealed = branches.bench.run(sealer.seal(b"hello", &context(tenant)));
+    match sealed {
+        Ok(_) => true,
+        Err(error) => {
+            let unmet = ErrorKind::ProfileRefused {
+                requirement: "classes",
+            };
+            assert_eq!(error.kind(), unmet, "{error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_better_parent_makes_no_branch_key_better() {
+    let rsa = |kms: FakeKeyManager| kms.with_algorithm(WrapAlgorithm::RSA_OAEP_256);
+    let mut branches = Branches::under_kms(rsa);
+    let plain = branches.bench.fakes.plain.clone();
+    branches.bench.fakes.plain = plain.with_algorithm(WrapAlgorithm::PKCS11_AES_KWP);
+    branches.branch("tenant/a");
+    branches.move_parent(PLAIN);
+    assert_eq!(branches.rewrap().rewrapped, 1);
+    branches.branch("tenant/b");
+    // It was wrapped under RSA, and whoever has a copy of that wrap breaks RSA.
+    let symmetric = || Requirements::new().allowing([AlgorithmClass::Symmetric]);
+    assert!(!seals(&branches, symmetric(), "a") && seals(&branches, symmetric(), "b"));
+    let both = [AlgorithmClass::Symmetric, AlgorithmClass::Classical];
+    assert!(seals(&branches, Requirements::new().allowing(both), "a"));
+    // A new branch key of the tenant is as good as its parent.
+    let target = Target::Scope(scope("tenant/a"));
+    branches.bench.rotate(&target, Rollout::AtOnce);
+    assert!(seals(&branches, symmetric(), "a"));
+}
+
+#[test]
+fn a_parent_in_hardware_takes_back_no_copy_that_was_wrapped_in_software() {
+    let branches = Branches::new(PLAIN);
+    let key = branches.branch("tenant/a");
+    let parent = branches.move_parent(VERSIONED);
+    assert_eq!(branches.record(parent).protection, Protection::Software);
+    // The KMS says better of a third one.
+    let mut branches = branches;
+    branches.bench.fakes.versioned = branches
+        .bench
+        .fakes
+        .versioned
+        .clone()
+        .with_protection(Protection::Hardware);
+    let parent = branches.rotate_parent();
+    assert_eq!(branches.record(parent).protection, Protection::Hardware);
+    assert_eq!(branches.rewrap().rewrapped, 1);
+    assert_eq!(branches.record(key).protection, Protection::Software);
+    let fresh = branches.branch("tenant/b");
+    assert_eq!(branches.record(fresh).protection, Protection::Hardware);
+}
+
+#[test]
+fn a_weaker_parent_is_taken_only_if_asked_for() {
+    let hardware = |kms: FakeKeyManager| kms.with_protection(Protection::Hardware);
+    let branches = Branches::under_kms(hardware);
+    let key = branches.branch("tenant/a");
+    branches.move_parent(PLAIN);
+    let refused = branches.rewrap();
+    assert_eq!((refused.rewrapped, refused.failed, refused.left), (0, 1, 1));
+    let problem = refused.problems[0].1.to_string();
+    assert!(problem.contains("weaker"), "{problem}");
+    assert_eq!(branches.record(key).protection, Protection::Hardware);
+    let mut what = BranchRewrap::default();
+    what.allow_weaker = true;
+    let admin = branches.bench.admin();
+    let done = branches.bench.run(admin.rewrap_branches(&what, |_| {})).unwrap();
+    assert_eq!((done.rewrapped, done.failed, done.left), (1, 0, 0));
+    assert_eq!(branches.record(key).protection, Protection::Software);
 }

@@ -5,6 +5,7 @@ mod first_use;
 mod parents;
 mod races;
 mod taken;
+mod wiped;
 
 use pollster::block_on;
 

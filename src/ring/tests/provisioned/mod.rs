@@ -1,5 +1,7 @@
 //! What a reader believes of keys that provisioners have signed.
 
+mod unbelieved;
+
 use super::*;
 use crate::backend::local::LocalKey;
 use crate::key::Purpose;
