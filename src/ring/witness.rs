@@ -11,7 +11,10 @@ use sha2::{Digest as _, Sha256};
 use super::branch::BranchKek;
 use super::inventory::{Change, RecordKind, Row};
 use super::record::{KeyRecord, of_body};
-use super::rotation::{BranchesRewrapped, Moved, Revoked, Rotated, Rotation, Shredded, TakenOver, Tick};
+use super::rotation::{
+    BranchesRewrapped, DroppedRows, Moved, RemovedProvisioners, Revoked, Rotated, Rotation, Shredded,
+    TakenOver, Tick,
+};
 use super::view::View;
 use super::{Approval, Branch, Corrected, Exported, Reader, RecordId, Scope, ScopeTemplate, State};
 use crate::envelope::{KekRef, WrapAlgorithm};
@@ -70,6 +73,10 @@ pub enum Operation {
     CancelShred,
     /// Keys of provisioners are taken over by the authority.
     TakeOver,
+    /// Rows of provisioners that nobody believes are deleted.
+    DropUnbelieved,
+    /// Keys of provisioners are taken out of the settings.
+    RemoveProvisioners,
     /// Branch keys are wrapped under another parent.
     RewrapBranches,
     /// An export is remembered.
@@ -112,6 +119,8 @@ impl Operation {
             Self::Shred => "shred",
             Self::CancelShred => "cancel_shred",
             Self::TakeOver => "take_over",
+            Self::DropUnbelieved => "drop_unbelieved",
+            Self::RemoveProvisioners => "remove_provisioners",
             Self::RewrapBranches => "rewrap_branches",
             Self::RememberExport => "remember_export",
             Self::Abandon => "abandon",
@@ -506,6 +515,8 @@ names_none! {
     (),
     Tick,
     TakenOver,
+    DroppedRows,
+    RemovedProvisioners,
     BranchesRewrapped,
     Exported,
     Corrected,

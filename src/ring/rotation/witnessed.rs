@@ -47,14 +47,16 @@ impl RingAdmin {
     }
 
     /// Does something, and tells how it ended.
-    pub(super) async fn witnessed<T: Touches>(
-        &self,
+    pub(super) fn witnessed<'a, T: Touches + 'a>(
+        &'a self,
         deed: Deed,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+        work: impl Future<Output = Result<T>> + 'a,
+    ) -> impl Future<Output = Result<T>> + 'a {
+        // Operations are large, and call each other.
+        let work = Box::pin(work);
         let begun = |begun| Deed { begun, ..deed };
         let seen = || self.reader.trust().mark().map(|mark| mark.revision);
-        witnessed(self.reader.witness(), begun, work, seen).await
+        witnessed(self.reader.witness(), begun, work, seen)
     }
 }
 

@@ -143,6 +143,7 @@ impl RingCommand {
                 | Self::Export(_)
                 | Self::Authority(_)
                 | Self::RewrapBranches(_)
+                | Self::DropUnbelieved(_)
                 | Self::Approve(_)
         )
     }
