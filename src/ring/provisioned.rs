@@ -28,7 +28,7 @@ pub(crate) fn of_row(row: &Row, head: &Head, settings: &Settings) -> Result<KeyR
     let Some(provision) = &settings.provision else {
         return Err(refused(invalid("the settings let nobody provision keys")));
     };
-    let key = KeyRecord::signed_as(PROVISIONED, row, head.ring, &provision.keys).map_err(refused)?;
+    let key = KeyRecord::signed_as(PROVISIONED, row, head.ring, &provision.keys)?;
     let wrong = |what: &str| Err(refused(invalid(what)));
     let Some(branch) = &key.branch else {
         return wrong("it is no branch key");

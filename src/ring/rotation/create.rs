@@ -103,7 +103,7 @@ fn periods(
 
 impl RingAdmin {
     /// Creates a key. In a scope and slot that have no active key it becomes active, after it has wrapped and unwrapped a probe, and
-    /// without waiting for readers; else it stays pending until it is [promoted](Self::promote).
+    /// without waiting for readers, if a [gate](super::Gate) agrees; else it stays pending until it is [promoted](Self::promote).
     ///
     /// # Errors
     /// `LifecycleRefused` if the ring has a key of the same KEK in this scope or destroys one in any, or if another one is being made there; `InvalidArgument`
@@ -178,6 +178,7 @@ impl RingAdmin {
             self.ask_before_promote(&key, None).await?;
         }
         let id = RecordId::new(self.inventory().now().await?)?;
+        let is_gated = self.has_gates();
         let key = self
             .change(std::slice::from_ref(&new.scope), |view, draft| {
                 check_not_there(view.keys(&new.scope), &resolved.provenance)?;
@@ -209,12 +210,21 @@ impl RingAdmin {
                     draft.put(&key)?;
                     return Ok(key);
                 }
+                if is_gated {
+                    key.awaits_gate = true;
+                    key.revision = 1;
+                    draft.put(&key)?;
+                    return Ok(key);
+                }
                 let key = moved(&key, State::Active, &said)?;
                 draft.put(&key)?;
                 filled(view, &key, draft)?;
                 Ok(key)
             })
             .await?;
+        if key.awaits_gate {
+            return self.promote_pending(key.id, &new.reason).await;
+        }
         Ok(self.done(&key).await)
     }
 

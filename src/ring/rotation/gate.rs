@@ -16,8 +16,9 @@ use crate::ring::{RecordId, State};
 use crate::runtime::with_timeout;
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Tries a pending key before it becomes active: whatever makes it so, a rotation, a promotion by hand, a tick, or a revocation
-/// whose successor it is. A key that is reinstated is not tried again.
+/// Tries a pending key before it becomes active, or wraps as a canary: whatever makes it so, a rotation, a promotion by hand, a tick, the creation of the first
+/// key of a scope or of one after the last was lost, or a revocation whose successor it is. A key that is reinstated is not tried again, and neither is one
+/// that is adopted, which wraps data already.
 ///
 /// A gate that does not answer in time has refused: see [`RingAdmin::with_gate_deadline`].
 ///

@@ -83,10 +83,10 @@ impl RingAdmin {
         }
     }
 
-    /// Lets a pending key wrap for a share of the contexts, in percent: a canary. `None` ends that, and the key waits.
+    /// Lets a pending key wrap for a share of the contexts, in percent: a canary, if the [gates](super::Gate) agree. `None` ends that, and the key waits.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is not pending; `InvalidArgument` for a share that is not 1 to 100; the kinds of the backend.
+    /// `LifecycleRefused` if it is not pending, or a gate refuses; `InvalidArgument` for a share that is not 1 to 100; the kinds of the backend.
     pub async fn set_canary(&self, id: RecordId, percent: Option<u8>, reason: &str) -> Result<()> {
         let deed = self.deed(Operation::Canary).of_key(id);
         self.witnessed(deed, self.do_set_canary(id, percent, reason))
@@ -94,9 +94,10 @@ impl RingAdmin {
     }
 
     pub(super) async fn do_set_canary(&self, id: RecordId, percent: Option<u8>, reason: &str) -> Result<()> {
-        let (_, key) = self.find(id).await?;
+        let (view, key) = self.find(id).await?;
         if percent.is_some() {
             self.probe_key(&key).await?;
+            self.ask_gates(&view, &key).await?;
         }
         let scope = [key.scope.clone()];
         self.change(&scope, |view, draft| {

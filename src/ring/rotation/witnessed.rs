@@ -54,7 +54,7 @@ impl RingAdmin {
     ) -> impl Future<Output = Result<T>> + 'a {
         // Operations are large, and call each other.
         let work = Box::pin(work);
-        let begun = |begun| Deed { begun, ..deed };
+        let begun = move |begun| Deed { begun, ..deed };
         let seen = || self.reader.trust().mark().map(|mark| mark.revision);
         witnessed(self.reader.witness(), begun, work, seen)
     }

@@ -137,7 +137,12 @@ impl ScopeView {
     pub(super) fn check_believed(&self) -> Result<()> {
         match &self.unbelieved {
             None => Ok(()),
-            Some(error) => Err(error.copy()),
+            Some(error) => {
+                let what = error.detail().unwrap_or("its first key is not believed");
+                Err(Error::new(error.kind()).with_detail(format!(
+                    "{what}; nobody uses the scope until an administrator has deleted that, see `waxseal ring drop-unbelieved`"
+                )))
+            }
         }
     }
 }

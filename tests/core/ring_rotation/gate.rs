@@ -13,8 +13,8 @@ use waxseal::envelope::KekRef;
 use waxseal::key::{KekAdmin, KekState};
 use waxseal::ring::inventory::MemoryInventory;
 use waxseal::ring::{
-    Action, Authority, Gate, Grounds, Inventory, NamedReader, Reader, RecordId, Revocation, RingAdmin,
-    Rollout, Scope, State, Successor, Target, Trust,
+    Action, Authority, Gate, Grounds, Inventory, KeySource, NamedReader, NewKey, Reader, RecordId,
+    Revocation, RingAdmin, Rollout, Scope, State, Successor, Target, Trust,
 };
 use waxseal::runtime::Runtime;
 use waxseal::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
@@ -477,4 +477,45 @@ fn the_backend_disables_a_revoked_key_while_the_gate_is_asked() {
         assert_eq!(revoked.not_disabled.map(|error| error.kind()), Some(newest));
         assert_eq!(kms.count(Method::Disable), 1, "{uri}");
     }
+}
+
+#[test]
+fn a_key_for_a_slot_that_has_none_is_tried_as_any_other() {
+    let bench = Bench::new();
+    let gate = Tries::new(Does::Refuses);
+    let admin = gated(&bench, &gate);
+    let new = NewKey::new(Scope::root(), KeySource::Existing(PLAIN.to_owned()));
+    let words = refused(bench.run(admin.create(&new)));
+    assert!(words.contains("the canary sings"), "{words}");
+    assert_eq!(bench.states("/"), [State::Pending]);
+    // Nobody else makes it active by itself.
+    bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!(bench.states("/"), [State::Pending]);
+    *gate.does.lock().unwrap() = Does::Permits;
+    let key = gate.asked()[0].0;
+    assert_eq!(bench.run(admin.promote(key, "mended")).unwrap().to, State::Active);
+    // The same after the slot has lost its key.
+    let mut alone = leak();
+    alone.successor = false;
+    bench.run(admin.revoke(key, &alone)).unwrap();
+    let new = NewKey::new(Scope::root(), KeySource::Existing(VERSIONED.to_owned()));
+    let made = bench.run(admin.create(&new)).unwrap();
+    assert_eq!((made.to, gate.asked().len()), (State::Active, 3));
+}
+
+#[test]
+fn a_canary_is_tried_before_it_wraps() {
+    let bench = Bench::new();
+    bench.key("/", VERSIONED);
+    let pending = bench.rotate(&root(), Rollout::Staged);
+    let gate = Tries::new(Does::Refuses);
+    let admin = gated(&bench, &gate);
+    refused(bench.run(admin.set_canary(pending, Some(10), "a share")));
+    assert!(bench.record(pending).canary.is_none());
+    *gate.does.lock().unwrap() = Does::Permits;
+    bench.run(admin.set_canary(pending, Some(10), "a share")).unwrap();
+    assert_eq!(gate.asked().len(), 2);
+    // Ending it asks nobody.
+    bench.run(admin.set_canary(pending, None, "enough")).unwrap();
+    assert_eq!(gate.asked().len(), 2);
 }

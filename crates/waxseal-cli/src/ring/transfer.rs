@@ -10,9 +10,10 @@ use waxseal::ring::{Exported, import as fill};
 use super::using::replace;
 use super::{administer, ask, done, open, read_config, show_beside, sources, store, wait};
 use crate::arguments::{Actor, Import, Transfer};
-use crate::failure::{Failure, Result};
-use crate::report;
+use crate::failure::{Failure, Result, printable};
+use crate::report::{self, many};
 use crate::stream::{Access, Input, Output};
+use crate::warnings;
 
 /// The greatest export that is read.
 const MAX: u64 = 4 << 30;
@@ -23,6 +24,7 @@ pub(crate) fn export(path: &Path, actor: &Actor, options: &Transfer) -> Result<(
     let own = sources(path)?;
     let mut output = Output::create(Some(&options.file), Access::Private, replace(&own))?;
     let (mark, text) = wait(ring.reader.export())?;
+    let unbelieved = wait(ring.reader.unbelieved())?;
     let (name, is_stream) = (output.name(), output.is_stream());
     output
         .write_all(&text)
@@ -41,8 +43,15 @@ pub(crate) fn export(path: &Path, actor: &Actor, options: &Transfer) -> Result<(
         "output": name.to_string(),
         "mark": mark.to_string(),
         "bytes": text.len(),
+        "unbelieved": unbelieved.scopes,
         "remembered": remembered.as_ref().map(|exported| exported.revision),
     });
+    if let Some((scope, why)) = unbelieved.named.first() {
+        let _ = warnings::warning(&printable(&format!(
+            "the export leaves out first keys that are not believed, of {}, for example {scope}: {why}; see waxseal ring check",
+            many(unbelieved.scopes, "scope")
+        )));
+    }
     show_beside(is_stream, &object, || {
         let mut text = format!("revision {} is in {name}; its mark is {mark}\n", mark.revision);
         if let Some(exported) = &remembered {

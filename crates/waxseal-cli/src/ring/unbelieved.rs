@@ -79,9 +79,13 @@ fn create(path: &Path) -> Result<File> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map_err(|error| Failure::of_io("create", path.display(), error))
+    options.open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::refused(format!(
+            "{} exists already, and is never overwritten",
+            path.display()
+        )),
+        _ => Failure::of_io("create", path.display(), error),
+    })
 }
 
 /// Before they are deleted they are on the disk.

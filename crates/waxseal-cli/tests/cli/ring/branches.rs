@@ -5,7 +5,7 @@ use super::*;
 
 impl Ring {
     /// A ring of tenants whose branch keys are under the scope `/`.
-    fn of_branches(more: &[&str]) -> (Self, String) {
+    pub(super) fn of_branches(more: &[&str]) -> (Self, String) {
         let ring = Self::none();
         let init = [
             "ring",

@@ -123,8 +123,11 @@ fn receipts_of_others_and_changed_ones_are_refused() {
     );
 }
 
+/// Verifies an export, written from the specification.
+pub(super) const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/ring_reader.py");
+
 /// Runs a program of Python, if there is one with `cryptography`.
-fn python() -> Option<impl Fn(&[&str], &[u8]) -> Run> {
+pub(super) fn python() -> Option<impl Fn(&[&str], &[u8]) -> Run> {
     use std::process::{Command, Stdio};
     let python = std::env::var_os("WAXSEAL_PYTHON").unwrap_or_else(|| "python3".into());
     let can = Command::new(&python).args(["-c", "import cryptography"]).output();
@@ -160,9 +163,8 @@ fn an_export_verifies_from_the_specification_alone() {
     ring.json(&["keys", "create", "--scope", "tenant/a", "--kek", "local"]);
     ring.json(&["ring", "export", "export.json"]);
     let status = ring.json(&["ring", "status"]);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop/ring_reader.py");
     let verify = |export: &Value| {
-        let arguments = [script, &text(&status["ring"]), &authority];
+        let arguments = [READER, &text(&status["ring"]), &authority];
         python(&arguments, export.to_string().as_bytes())
     };
     let read = |name: &str| -> Value { serde_json::from_slice(&ring.0.read(name)).unwrap() };
