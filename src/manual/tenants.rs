@@ -205,7 +205,8 @@
 //!
 //! # Limits
 //!
-//! A scope has at most 512 bytes. A ring has one template and one parent for first keys; an administrator can choose another parent for each key. Branch keys are
+//! A ring has room for about 10 million records. The part of its tree that a scope belongs to follows from a hash of its name and has room for 3,236 records: a tick leaves first keys to their provisioner's
+//! signature above 3,000, which only somebody who chooses names for that comes to. A scope has at most 512 bytes. A ring has one template and one parent for first keys; an administrator can choose another parent for each key. Branch keys are
 //! made in the slot `default`: a profile that demands several wraps needs keys in the other slots by hand. A process that holds branch keys in memory can be
 //! read by whoever reads its memory, as for data keys.
 //!
@@ -226,6 +227,9 @@
 //! A key that is pending and has never wrapped is none yet, so a tenant goes on sealing while its first key is made. From the moment it is active, the tenant
 //! seals under it, in each process that has read the change; what caches held is turned over. A re-wrap moves older envelopes into the tenant's scope:
 //! run a job over them, with the same `otherwise`, then take the scope out of the settings.
+//!
+//! *Beside keys on first use.* While keys are made on first use, no wider scope may serve. After `--provision never` one may, but it only opens where there is no key, until the last provisioner is out
+//! of the settings ([`--remove-provisioner`](#what-a-stolen-provisioner-key-can-do)): until then no tree proves that a tenant has no key.
 //!
 //! *Whoever writes the inventory gains nothing.* The signed tree proves whether a scope has a key. If the inventory hides a tenant's records, the process
 //! refuses what it reads (`InventoryInvalid`) and seals nothing under a wider key. As everywhere, an older copy of the *whole* ring is believed by a process

@@ -13,6 +13,7 @@ use waxseal::ring::{
 use super::{Opened, done, open, parsed, read_authority, table, wait};
 use crate::arguments::{Actor, Set, Settings};
 use crate::failure::{Failure, Result};
+use crate::warnings;
 
 /// What changes, parsed.
 #[derive(Default)]
@@ -330,6 +331,12 @@ pub(crate) fn set(path: &Path, actor: &Actor, set: &Set) -> Result<()> {
     let view = wait(ring.reader.scopes(&[]))?;
     ring.end()?;
     let settings = view.settings();
+    if !settings.otherwise.is_empty() && settings.provision.is_some() {
+        let _ = warnings::warning(
+            "otherwise opens and does not seal where there is no key, as long as the settings name provisioners: a tick takes over what they have made, and \
+             then --remove-provisioner ends that",
+        );
+    }
     done(
         "ring set",
         json!({ "revision": view.revision(), "settings": to_json(settings), "given_up": given_up }),
