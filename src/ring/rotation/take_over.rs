@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::RingAdmin;
 use crate::ring::inventory::NodePath;
 use crate::ring::view::{View, is_about_records};
+use crate::ring::witness::Operation;
 use crate::ring::{Scope, tree};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -39,6 +40,11 @@ impl RingAdmin {
     /// # Cancel safety
     /// Dropping the future leaves each batch taken over or not.
     pub async fn take_over_provisioned(&self, limit: usize) -> Result<TakenOver> {
+        let deed = self.deed(Operation::TakeOver);
+        self.witnessed(deed, self.do_take_over_provisioned(limit)).await
+    }
+
+    pub(super) async fn do_take_over_provisioned(&self, limit: usize) -> Result<TakenOver> {
         let (mut done, mut after) = (TakenOver::default(), None);
         while done.keys < limit {
             let page = self.reader.provisioned_after(after.as_ref(), PAGE).await?;
