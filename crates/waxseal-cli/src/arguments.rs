@@ -4,6 +4,8 @@
 #[cfg(feature = "audit")]
 mod audit;
 #[cfg(feature = "ring")]
+mod keys;
+#[cfg(feature = "ring")]
 mod ring;
 
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use crate::help;
 use crate::kek::Keks;
 #[cfg(feature = "audit")]
 pub(crate) use audit::*;
+#[cfg(feature = "ring")]
+pub(crate) use keys::*;
 #[cfg(feature = "ring")]
 use ring::ABOUT_EXPLAIN;
 #[cfg(feature = "ring")]
