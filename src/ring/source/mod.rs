@@ -15,6 +15,7 @@ mod managers;
 mod otherwise;
 mod profiled;
 mod provision;
+mod publish;
 mod settle;
 mod single;
 mod state;
