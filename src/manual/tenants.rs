@@ -206,7 +206,7 @@
 //! # Limits
 //!
 //! A ring has room for about 10 million records. The part of its tree that a scope belongs to follows from a hash of its name and has room for 3,236 records: a tick leaves first keys to their provisioner's
-//! signature above 3,000, which only somebody who chooses names for that comes to. A scope has at most 512 bytes. A ring has one template and one parent for first keys; an administrator can choose another parent for each key. Branch keys are
+//! signature above 3,000, which only somebody who chooses names for that comes to. Branch keys are, or were, under at most 1,000 different keys that are not destroyed. A scope has at most 512 bytes. A ring has one template and one parent for first keys; an administrator can choose another parent for each key. Branch keys are
 //! made in the slot `default`: a profile that demands several wraps needs keys in the other slots by hand. A process that holds branch keys in memory can be
 //! read by whoever reads its memory, as for data keys.
 //!

@@ -376,7 +376,7 @@ impl<'d> Draft<'d> {
             None => None,
         };
         let hangs: Vec<Hangs> = self.hangs.into_values().collect();
-        let parents = parents_after(&view.head.parents, &hangs, view.head.revision + 1);
+        let parents = parents_after(&view.head.parents, &hangs, view.head.revision + 1)?;
         let exported = self.exported.or_else(|| view.head.exported.clone());
         let head = Head {
             min_reader: Head::min_reader_of(&parents, exported.as_ref()),
