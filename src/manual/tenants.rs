@@ -114,6 +114,9 @@
 //! `--give-up-later-keys`: what was made until now is taken over first, and what comes after that counts no more and is listed. Then list another provisioner key, and
 //! allow `--provision on-first-use` again.
 //!
+//! From `--provision never` on, no reader believes a first key that names that revision of the ring or a later one. A thief who inserts rows past the library can name an
+//! older one; the removal of the key ends that, too.
+//!
 //! Whoever may insert rows and has no such key can make rows that nobody believes. Each of them blocks its own scope, and the parent does not end until it is known what they are:
 //! `waxseal ring check` names them, and `waxseal ring drop-unbelieved --save FILE` deletes them, kept in a file. In PostgreSQL only the role
 //! `waxseal_provisioner` of the crate's grants may insert them.

@@ -212,7 +212,7 @@ impl<'d> Draft<'d> {
     /// Replaces the settings. How long what was done under those before may still have an effect is kept.
     pub(crate) fn set_settings(&mut self, mut settings: Settings) -> Result<()> {
         settings.check()?;
-        settings.set_min_reader();
+        settings.derive(self.view.settings().provision.as_ref(), self.revision());
         settings.follow(
             self.view.settings(),
             self.at,
@@ -420,7 +420,7 @@ pub(crate) fn first(settings: &Settings, authority: &Authority, at: Time, actor:
     settings.check()?;
     let ring = settings.ring;
     let mut settings = settings.clone();
-    settings.set_min_reader();
+    settings.derive(None, 1);
     let signed = authority.sign(ring, SETTINGS, to_body(&settings)?)?;
     let head = Head {
         min_reader: BASE,
