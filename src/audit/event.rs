@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::deed::DeedSeen;
 use super::process::Process;
+use super::scope::{RingSeen, ScopeSeen};
 use super::text::bounded;
 use crate::envelope::{KekRef, WrapSection};
 use crate::key::{Authorization, Purpose, Request};
@@ -16,12 +18,19 @@ use crate::value::error::{Error, ErrorKind};
 pub enum Action {
     /// A DEK was generated and wrapped, or a source that keeps DEKs by itself handed one out for sealing.
     Generate,
-    /// A DEK was unwrapped.
+    /// A DEK was unwrapped; or a branch key, by its parent: see [`Event::branch`].
     Unwrap,
     /// A DEK was wrapped anew.
     Rewrap,
     /// A DEK was released, by a cache or by what is beneath it: see [`AuditorBuilder::releases`](super::AuditorBuilder::releases).
     Release,
+    /// A branch key was wrapped under its parent.
+    Wrap,
+    /// A KEK has wrapped and unwrapped a DEK that nobody uses.
+    Probe,
+    /// Something was done to a ring, or signed for it, or a job ran.
+    #[cfg(feature = "ring")]
+    Ring(crate::ring::Operation),
     /// Events were lost here, because the sink did not keep them. [`Event::lost`] says how many.
     Gap,
 }
@@ -35,6 +44,10 @@ impl Action {
             Self::Unwrap => "unwrap",
             Self::Rewrap => "rewrap",
             Self::Release => "release",
+            Self::Wrap => "wrap",
+            Self::Probe => "probe",
+            #[cfg(feature = "ring")]
+            Self::Ring(operation) => operation.name(),
             Self::Gap => "gap",
         }
     }
@@ -44,6 +57,8 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
+    /// It is about to be done. Another event tells whether it was.
+    Intended,
     /// It was done.
     Success,
     /// The key manager, or the store of an inventory, denies access or does not accept the credentials.
@@ -52,6 +67,8 @@ pub enum Outcome {
     Refused(ErrorKind),
     /// It failed for another reason.
     Failed(ErrorKind),
+    /// Not all of a job was done.
+    Incomplete,
     /// Its caller did not wait for the end: because of a deadline, or because it went away. A key manager may have been asked.
     Abandoned,
 }
@@ -80,10 +97,12 @@ impl Outcome {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Intended => "intended",
             Self::Success => "success",
             Self::Denied(_) => "denied",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
+            Self::Incomplete => "incomplete",
             Self::Abandoned => "abandoned",
         }
     }
@@ -93,7 +112,7 @@ impl Outcome {
     pub const fn error(self) -> Option<ErrorKind> {
         match self {
             Self::Denied(kind) | Self::Refused(kind) | Self::Failed(kind) => Some(kind),
-            Self::Success | Self::Abandoned => None,
+            Self::Intended | Self::Success | Self::Incomplete | Self::Abandoned => None,
         }
     }
 }
@@ -133,6 +152,8 @@ pub(super) struct What {
     pub(super) used: Vec<Authorization>,
     pub(super) latency: Option<Duration>,
     pub(super) lost: u64,
+    /// What was done to a ring, or by a ring itself.
+    pub(super) deed: Option<Arc<DeedSeen>>,
 }
 
 /// What of a request an event shows.
@@ -154,22 +175,6 @@ pub(super) struct Asked {
 /// An authorization without its document.
 fn shown(given: &Authorization) -> Authorization {
     Authorization::new(bounded(&given.ticket), bounded(&given.approver)).with_subject(bounded(&given.subject))
-}
-
-/// What the ring knew when it was asked.
-#[cfg_attr(
-    not(feature = "ring"),
-    allow(dead_code, reason = "nothing else knows scopes and keys")
-)]
-#[derive(Clone, Debug)]
-pub(crate) struct RingSeen {
-    pub(crate) id: String,
-    pub(crate) revision: u64,
-    pub(crate) scope: Option<String>,
-    /// Its keys by KEK.
-    pub(crate) keys: Vec<(KekRef, String)>,
-    /// Keys that the envelope names and that were compromised once.
-    pub(crate) exposed: Vec<String>,
 }
 
 impl Asked {
@@ -243,7 +248,12 @@ impl Asked {
 }
 
 impl What {
-    fn new(action: Action, outcome: Outcome, asked: Option<&Arc<Asked>>, keks: Vec<EventKek>) -> Self {
+    pub(super) fn new(
+        action: Action,
+        outcome: Outcome,
+        asked: Option<&Arc<Asked>>,
+        keks: Vec<EventKek>,
+    ) -> Self {
         Self {
             action,
             outcome,
@@ -252,6 +262,7 @@ impl What {
             used: Vec::new(),
             latency: None,
             lost: 0,
+            deed: None,
         }
     }
 
@@ -321,7 +332,10 @@ impl Event {
     /// Returns what it was for. `None` for a gap.
     #[must_use]
     pub fn purpose(&self) -> Option<Purpose> {
-        self.asked().map(|asked| asked.purpose)
+        match self.deed() {
+            Some(deed) => deed.purpose,
+            None => self.asked().map(|asked| asked.purpose),
+        }
     }
 
     /// Returns the KEKs that did it: those that wrapped, or those that unwrapped. Empty if it failed.
@@ -357,7 +371,10 @@ impl Event {
     /// Returns who asked, as the caller says.
     #[must_use]
     pub fn actor(&self) -> Option<&str> {
-        self.asked()?.actor.as_deref()
+        match self.deed() {
+            Some(deed) => deed.actor.as_deref(),
+            None => self.asked()?.actor.as_deref(),
+        }
     }
 
     /// Returns the id that connects log lines.
@@ -369,7 +386,10 @@ impl Event {
     /// Returns who allowed operations that are otherwise forbidden, as the caller says: without their documents.
     #[must_use]
     pub fn authorizations(&self) -> &[Authorization] {
-        self.asked().map_or(&[], |asked| &asked.authorizations)
+        match self.deed() {
+            Some(deed) => &deed.authorizations,
+            None => self.asked().map_or(&[], |asked| &asked.authorizations),
+        }
     }
 
     /// Returns the authorizations under which a re-wrap used a key that is otherwise refused: what the source has verified, without the
@@ -382,19 +402,38 @@ impl Event {
     /// Returns the id of the ring that was asked.
     #[must_use]
     pub fn ring(&self) -> Option<&str> {
-        self.ring_seen().map(|ring| ring.id.as_str())
+        self.ring_seen()
+            .map(|ring| ring.id.as_str())
+            .or_else(|| self.deed().map(|deed| deed.ring.as_str()))
     }
 
-    /// Returns the revision of the ring that the process had.
+    /// Returns the revision of the ring that the process had when it decided. For a [change](crate::audit::Action): the one that it makes.
     #[must_use]
     pub fn ring_revision(&self) -> Option<u64> {
-        self.ring_seen().map(|ring| ring.revision)
+        match self.deed() {
+            Some(deed) => deed.revision,
+            None => self.ring_seen().map(|ring| ring.revision),
+        }
     }
 
-    /// Returns the scope of the context in the ring.
+    /// Returns the scope of the context in the ring, or the scope that was administered: only if no value of a context stands in it, or each of
+    /// those is named as loggable. Otherwise there are its [template](Self::scope_template) and its [digest](Self::scope_digest).
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
-        self.ring_seen()?.scope.as_deref()
+        self.scope_seen()?.shown.as_deref()
+    }
+
+    /// Returns the scope template of the ring: `tenant/{tenant}`.
+    #[must_use]
+    pub fn scope_template(&self) -> Option<&str> {
+        self.scope_seen()?.template.as_deref()
+    }
+
+    /// Returns the digest of the scope: SHA-256 of `waxseal ring scope v1`, a zero byte, and the scope. Whoever knows what scopes there are finds
+    /// the scope by it.
+    #[must_use]
+    pub fn scope_digest(&self) -> Option<&[u8; 32]> {
+        self.scope_seen().map(|scope| &scope.digest)
     }
 
     /// Returns the ids of the ring's keys that the envelope names and that were compromised once: whoever has such a key can read what is
@@ -422,6 +461,17 @@ impl Event {
 
     fn ring_seen(&self) -> Option<&RingSeen> {
         self.asked()?.ring.as_ref()
+    }
+
+    fn scope_seen(&self) -> Option<&ScopeSeen> {
+        match self.deed() {
+            Some(deed) => deed.scope.as_ref(),
+            None => self.ring_seen()?.scope.as_ref(),
+        }
+    }
+
+    pub(super) fn deed(&self) -> Option<&DeedSeen> {
+        self.what.deed.as_deref()
     }
 }
 

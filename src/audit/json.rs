@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::event::{Event, EventKek};
+use super::deed::RecordMoved;
+use super::event::{Action, Event, EventKek};
 use crate::key::{self, Purpose};
 use crate::source::Fate;
 
@@ -42,6 +43,29 @@ struct Json<'e> {
     exposed: &'e [String],
     #[serde(rename = "waxseal.scope", skip_serializing_if = "Option::is_none")]
     scope: Option<&'e str>,
+    #[serde(rename = "waxseal.scope.template", skip_serializing_if = "Option::is_none")]
+    template: Option<&'e str>,
+    #[serde(rename = "waxseal.scope.digest", skip_serializing_if = "Option::is_none")]
+    scope_digest: Option<String>,
+    #[serde(rename = "waxseal.keys", skip_serializing_if = "<[String]>::is_empty")]
+    keys: &'e [String],
+    #[serde(rename = "waxseal.branch", skip_serializing_if = "Option::is_none")]
+    branch: Option<&'e str>,
+    #[serde(rename = "waxseal.grounds", skip_serializing_if = "Option::is_none")]
+    grounds: Option<&'e str>,
+    #[serde(rename = "waxseal.moves", skip_serializing_if = "Vec::is_empty")]
+    moves: Vec<Moved<'e>>,
+    #[serde(rename = "waxseal.moves.more", skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
+    #[serde(rename = "waxseal.ring.head", skip_serializing_if = "Option::is_none")]
+    head: Option<String>,
+    #[serde(rename = "waxseal.ring.settings", skip_serializing_if = "std::ops::Not::not")]
+    settings: bool,
+    #[serde(
+        rename = "waxseal.ring.succession",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    succession: bool,
     #[serde(rename = "waxseal.context.digest", skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     #[serde(rename = "waxseal.context", skip_serializing_if = "BTreeMap::is_empty")]
@@ -126,6 +150,47 @@ impl<'e> Kek<'e> {
     }
 }
 
+/// A record of a change.
+#[derive(Serialize)]
+struct Moved<'e> {
+    record: &'static str,
+    id: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'e str>,
+    #[serde(rename = "scope.digest")]
+    digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approver: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<&'e str>,
+}
+
+impl<'e> Moved<'e> {
+    fn of(moved: &'e RecordMoved) -> Self {
+        Self {
+            record: moved.record,
+            id: &moved.id,
+            scope: moved.scope.as_deref(),
+            digest: hex(&moved.scope_digest),
+            from: moved.from,
+            to: moved.to,
+            ticket: moved.ticket.as_deref(),
+            approver: moved.approver.as_deref(),
+            evidence: moved.evidence.as_deref(),
+        }
+    }
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    base16ct::lower::encode_string(digest)
+}
+
 pub(super) const fn purpose(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Seal => "seal",
@@ -156,12 +221,26 @@ impl Event {
         short.authorizations.clear();
         short.exposed = short.exposed.get(..KEKS).unwrap_or(short.exposed);
         // Their keys of the ring stay.
+        let more = short.moves.len().saturating_sub(KEKS) + short.more.unwrap_or_default();
+        short.moves.truncate(KEKS);
+        short.more = Some(more).filter(|more| *more > 0);
         short.keks.truncate(KEKS);
         for kek in &mut short.keks {
             (kek.id, kek.version) = ("", "");
         }
         short.shortened = true;
         serde_json::to_string(&short).unwrap_or_default()
+    }
+
+    /// Returns the name of the event: `waxseal.unwrap`, `waxseal.ring.retire`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let action = self.action();
+        #[cfg(feature = "ring")]
+        if let Action::Ring(operation) = action {
+            return format!("waxseal.ring.{}", operation.name());
+        }
+        format!("waxseal.{}", action.name())
     }
 
     fn json(&self) -> Json<'_> {
@@ -173,9 +252,9 @@ impl Event {
                 "{:.6}",
                 Timestamp::try_from(self.time).unwrap_or(Timestamp::UNIX_EPOCH)
             ),
-            name: format!("waxseal.{}", self.action().name()),
+            name: self.name(),
             sequence: self.sequence(),
-            outcome: self.purpose().map(|_| outcome.name()),
+            outcome: (self.action() != Action::Gap).then(|| outcome.name()),
             error: outcome.error().map(crate::ErrorKind::name),
             requirement: match outcome.error() {
                 Some(crate::ErrorKind::ProfileRefused { requirement }) => Some(requirement),
@@ -186,9 +265,17 @@ impl Event {
             named: self.named_keks().iter().map(Kek::of).collect(),
             exposed: self.exposed(),
             scope: self.scope(),
-            digest: self
-                .context_digest()
-                .map(|digest| base16ct::lower::encode_string(digest)),
+            template: self.scope_template(),
+            scope_digest: self.scope_digest().map(hex),
+            keys: self.keys(),
+            branch: self.branch(),
+            grounds: self.grounds(),
+            moves: self.moves().iter().map(Moved::of).collect(),
+            more: Some(self.moves_more()).filter(|more| *more > 0),
+            head: self.ring_head().map(hex),
+            settings: self.replaces_settings(),
+            succession: self.replaces_authority(),
+            digest: self.context_digest().map(hex),
             context: self.context().collect(),
             profile: self.profile(),
             actor: self.actor(),

@@ -6,9 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::auditor::Auditor;
-use super::event::{Action, Asked, Outcome, RingSeen, What};
+use super::event::{Action, Asked, Outcome, What};
+use super::scope::RingSeen;
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
 use crate::key::Request;
+#[cfg(feature = "ring")]
+use crate::key::{Sighted, Sighting};
 #[cfg(feature = "ring")]
 use crate::ring::KeyRing;
 use crate::runtime::Monotonic;
@@ -55,9 +58,15 @@ impl Audited {
     }
 
     fn new(inner: Arc<dyn DekSource>, auditor: Auditor, sees: Sees) -> Self {
+        #[cfg(feature = "ring")]
+        let ring = at_hand::ring(&*inner).cloned();
+        #[cfg(feature = "ring")]
+        if let Some(ring) = &ring {
+            ring.audit(&auditor);
+        }
         Self {
             #[cfg(feature = "ring")]
-            ring: at_hand::ring(&*inner).cloned(),
+            ring,
             inner,
             auditor,
             sees,
@@ -68,6 +77,7 @@ impl Audited {
     #[cfg(feature = "ring")]
     #[must_use]
     pub fn of_ring(mut self, ring: KeyRing) -> Self {
+        ring.audit(&self.auditor);
         self.ring = Some(ring);
         self
     }
@@ -92,6 +102,14 @@ impl Audited {
             wraps,
             at: self.auditor.runtime().now(),
             has_ended: false,
+            #[cfg(feature = "ring")]
+            known: match self.sees {
+                // A cache may answer, and nobody else says then what was known.
+                Sees::Releases => self.ring.as_ref().and_then(|ring| ring.known_of(request, wraps)),
+                Sees::Accesses => None,
+            },
+            #[cfg(feature = "ring")]
+            sighting: Sighting::default(),
         }
     }
 }
@@ -104,6 +122,12 @@ struct Begun<'a> {
     wraps: Option<WrapSection<'a>>,
     at: Monotonic,
     has_ended: bool,
+    /// What the ring knew before a release.
+    #[cfg(feature = "ring")]
+    known: Option<Sighted>,
+    /// What the ring has decided by.
+    #[cfg(feature = "ring")]
+    sighting: Sighting,
 }
 
 impl Begun<'_> {
@@ -114,14 +138,25 @@ impl Begun<'_> {
 
     #[cfg(feature = "ring")]
     fn ring(&self) -> Option<RingSeen> {
-        let known = self.layer.ring.as_ref()?.known_of(self.request, self.wraps)?;
-        Some(RingSeen {
-            id: known.ring.to_string(),
-            revision: known.revision,
-            scope: known.scope.map(|scope| scope.to_string()),
-            keys: known.keys,
-            exposed: known.exposed,
-        })
+        let known = || self.layer.ring.as_ref()?.known_of(self.request, self.wraps);
+        // Before a first use, nothing was known.
+        let before = self.known.clone().filter(|known| !known.keys.is_empty());
+        let sighted = self.sighting.take().or(before).or_else(known);
+        Some(RingSeen::of(sighted?, self.layer.auditor.loggable()))
+    }
+
+    /// The request, for whoever decides.
+    #[cfg(feature = "ring")]
+    fn request(&self) -> Request<'_> {
+        match self.layer.sees {
+            Sees::Accesses => self.request.clone().sighted_by(&self.sighting),
+            Sees::Releases => self.request.clone(),
+        }
+    }
+
+    #[cfg(not(feature = "ring"))]
+    fn request(&self) -> Request<'_> {
+        self.request.clone()
     }
 
     #[cfg(not(feature = "ring"))]
@@ -165,7 +200,7 @@ impl Drop for Begun<'_> {
 impl DekSource for Audited {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let begun = self.begin(Action::Generate, request, None);
-        let result = self.inner.seal_dek(request).await;
+        let result = self.inner.seal_dek(&begun.request()).await;
         begun
             .end(result, |action, asked, (lease, _)| {
                 asked.done(action, lease.keks())
@@ -180,7 +215,7 @@ impl DekSource for Audited {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         let begun = self.begin(Action::Unwrap, request, Some(wraps));
-        let result = self.inner.open_dek(wraps, body, request).await;
+        let result = self.inner.open_dek(wraps, body, &begun.request()).await;
         begun
             .end(result, |action, asked, lease| asked.done(action, lease.keks()))
             .await
@@ -197,7 +232,7 @@ impl DekSource for Audited {
             return self.inner.rewrap(wraps, body, request).await;
         }
         let begun = self.begin(Action::Rewrap, request, Some(wraps));
-        let result = self.inner.rewrap(wraps, body, request).await;
+        let result = self.inner.rewrap(wraps, body, &begun.request()).await;
         begun
             .end(result, |action, asked, rewrapped| {
                 asked.rewrapped(action, rewrapped)

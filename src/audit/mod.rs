@@ -32,7 +32,10 @@
 //! *What it proves.* The [`Log`] is a transparency log that others' tools verify. [`manual::audit_log`](crate::manual::audit_log) specifies
 //! events and log.
 
+#[cfg(feature = "ring")]
+mod administration;
 mod auditor;
+mod deed;
 mod event;
 mod json;
 mod layer;
@@ -40,10 +43,14 @@ mod lines;
 mod log;
 mod process;
 mod queue;
+mod scope;
 mod sink;
 mod text;
 
+#[cfg(feature = "ring")]
+pub use administration::AuditedJob;
 pub use auditor::{Auditor, AuditorBuilder};
+pub use deed::RecordMoved;
 pub use event::{Action, Event, EventKek, Outcome};
 pub use layer::Audited;
 pub use log::{Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Verdict, VerifierKey, Wrong};

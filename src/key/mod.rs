@@ -8,6 +8,8 @@ pub(crate) mod failure;
 mod recognition;
 mod request;
 mod rules;
+#[cfg(all(feature = "audit", feature = "ring"))]
+mod sighting;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -22,6 +24,8 @@ pub use capabilities::{Binds, Capabilities, Versions};
 pub use recognition::Recognition;
 pub use request::{Purpose, Request};
 pub use rules::RewrapRules;
+#[cfg(all(feature = "audit", feature = "ring"))]
+pub(crate) use sighting::{Sighted, SightedScope, Sighting};
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::value::error::{Error, ErrorKind, Operation, Result};

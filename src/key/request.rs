@@ -58,6 +58,8 @@ pub struct Request<'a> {
     is_for_keeping: bool,
     calls: Option<&'a CallBudget>,
     rules: RewrapRules<'a>,
+    #[cfg(all(feature = "audit", feature = "ring"))]
+    sighting: Option<&'a super::Sighting>,
 }
 
 impl<'a> Request<'a> {
@@ -78,7 +80,21 @@ impl<'a> Request<'a> {
             is_for_keeping: false,
             calls: None,
             rules: RewrapRules::new(),
+            #[cfg(all(feature = "audit", feature = "ring"))]
+            sighting: None,
         }
+    }
+
+    /// Sets where whoever decides about it leaves what was seen.
+    #[cfg(all(feature = "audit", feature = "ring"))]
+    pub(crate) fn sighted_by(mut self, sighting: &'a super::Sighting) -> Self {
+        self.sighting = Some(sighting);
+        self
+    }
+
+    #[cfg(all(feature = "audit", feature = "ring"))]
+    pub(crate) fn sighting(&self) -> Option<&'a super::Sighting> {
+        self.sighting
     }
 
     /// Sets what the request is for.

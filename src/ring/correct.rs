@@ -7,6 +7,7 @@ use super::draft::Pen;
 use super::reader::Reader;
 use super::record::{ClockCorrection, Intent, KeyRecord, Move, is_short};
 use super::view::is_about_records;
+use super::witness::{Operation, told};
 use super::{Scope, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -49,6 +50,16 @@ pub struct Corrected {
 /// of this machine differ: correct those first; `Configuration` if the authority is not that of the ring; those of
 /// [`Trust::read`](super::Trust::read) and [`Inventory::commit`](super::Inventory::commit).
 pub async fn correct_clock(
+    reader: &Reader,
+    authority: &Authority,
+    actor: &str,
+    reason: &str,
+) -> Result<Corrected> {
+    let work = do_correct_clock(reader, authority, actor, reason);
+    told(reader, Operation::CorrectClock, actor, work).await
+}
+
+async fn do_correct_clock(
     reader: &Reader,
     authority: &Authority,
     actor: &str,

@@ -14,6 +14,7 @@ use super::record::{
 };
 use super::tree::{self, Leaf, Nodes};
 use super::view::{MAX_SUCCESSIONS, Mark, Trust, View, hex};
+use super::witness::Witnessed;
 use super::{RecordId, Scope, State, Time};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -451,6 +452,8 @@ pub(crate) struct Pen<'p> {
     pub(crate) actor: &'p str,
     /// By whose wall clock the inventory's time is checked.
     pub(crate) runtime: &'p dyn Runtime,
+    /// Who is told of each change.
+    pub(crate) witness: Option<&'p Witnessed>,
     /// How far they may be apart, if that is more than the settings say.
     pub(crate) tolerance: Duration,
 }
@@ -529,7 +532,7 @@ impl Pen<'_> {
             return Ok(Attempt::Done(decided));
         }
         let change = draft.finish()?;
-        let given_up = match self.commit(&change, until).await {
+        let given_up = match self.make(&view, &change, until).await {
             Ok(()) => return Ok(Attempt::Done(decided)),
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(Attempt::Overtaken(error)),
             Err(error) if error.kind() == ErrorKind::TimedOut => error,
@@ -564,7 +567,7 @@ impl Pen<'_> {
         if !is_succession {
             let mut draft = Draft::new(view, self.authority, agreed, self.actor)?;
             draft.note_late_change()?;
-            match self.commit(&draft.finish()?, until).await {
+            match self.make(view, &draft.finish()?, until).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Conflict => return Ok(Attempt::Overtaken(error)),
                 Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Attempt::GivenUp(error)),
@@ -577,6 +580,17 @@ impl Pen<'_> {
             Some(come) => Attempt::Done(come.decided),
             None => Attempt::Overtaken(Error::new(ErrorKind::Conflict)),
         })
+    }
+
+    /// Makes a change. The witness is told before it, and lets nothing be changed that cannot be written down; and after it, whether it was made.
+    async fn make(&self, view: &View, change: &Change, until: Monotonic) -> Result<()> {
+        let Some(witnessed) = self.witness else {
+            return self.commit(change, until).await;
+        };
+        let deed = witnessed.intends(view, change, self.actor).await?;
+        let made = self.commit(change, until).await;
+        witnessed.ended(deed, &made);
+        made
     }
 
     /// Makes a change, if there is time left for it.

@@ -28,6 +28,7 @@ mod tree;
 mod unbelieved;
 mod upkeep;
 mod view;
+mod witness;
 
 pub use approval::{Approval, Expires, MAX_APPROVAL, MAX_APPROVAL_AGE, NewApproval};
 pub use authority::{Authority, AuthorityKey};
@@ -58,6 +59,9 @@ pub use transfer::import;
 pub use unbelieved::Unbelieved;
 pub use upkeep::{rotate_authority, set_settings};
 pub use view::{Mark, Trust, View};
+pub use witness::Operation;
+#[cfg(feature = "audit")]
+pub(crate) use witness::{Act, Deed, Ended, RecordMove, Witness};
 
 #[cfg(test)]
 mod tests;

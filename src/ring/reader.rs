@@ -11,6 +11,9 @@ use super::inventory::{Inventory, Row, Snapshot};
 use super::tree::{Digest, Leaf, Nodes};
 use super::unbelieved::Unbelieved;
 use super::view::{ScopeView, Trust, View, no_such_key};
+#[cfg(feature = "audit")]
+use super::witness::Witness;
+use super::witness::Witnessed;
 use super::{RecordId, Scope, Time, tree};
 use crate::runtime::{AmbientRuntime, Runtime};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -26,6 +29,7 @@ pub struct Reader {
     trust: Trust,
     inventory: Arc<dyn Inventory>,
     runtime: Arc<dyn Runtime>,
+    witness: Option<Arc<Witnessed>>,
 }
 
 impl Reader {
@@ -36,6 +40,7 @@ impl Reader {
             trust,
             inventory,
             runtime: Arc::new(AmbientRuntime),
+            witness: None,
         }
     }
 
@@ -43,6 +48,19 @@ impl Reader {
     #[must_use]
     pub fn with_runtime(self, runtime: Arc<dyn Runtime>) -> Self {
         Self { runtime, ..self }
+    }
+
+    /// Tells this witness of everything that is done with it.
+    #[cfg(feature = "audit")]
+    pub(crate) fn witnessed_by(self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            witness: Some(Arc::new(Witnessed::by(witness))),
+            ..self
+        }
+    }
+
+    pub(crate) fn witness(&self) -> Option<&Witnessed> {
+        self.witness.as_deref()
     }
 
     /// Returns what it believes.
@@ -66,6 +84,7 @@ impl Reader {
             next: None,
             actor,
             runtime: &*self.runtime,
+            witness: self.witness(),
             tolerance: Duration::ZERO,
         }
     }
@@ -95,7 +114,11 @@ impl Reader {
     /// # Errors
     /// As [`Trust::read`].
     pub async fn scopes(&self, scopes: &[Scope]) -> Result<View> {
-        self.trust.read(&*self.inventory, scopes).await
+        let view = self.trust.read(&*self.inventory, scopes).await?;
+        if let Some(witness) = &self.witness {
+            witness.saw(&view);
+        }
+        Ok(view)
     }
 
     /// Reads the scope of a key.

@@ -83,6 +83,21 @@ impl fmt::Display for Scope {
     }
 }
 
+#[cfg(feature = "audit")]
+impl Scope {
+    /// The scope for an event, of this template.
+    pub(crate) fn sighted(&self, template: Option<&ScopeTemplate>) -> crate::key::SightedScope {
+        crate::key::SightedScope {
+            scope: self.0.clone(),
+            digest: super::tree::scope_hash(self),
+            values_of: template
+                .map(|template| template.values_in(self))
+                .unwrap_or_default(),
+            template: template.map(ToString::to_string),
+        }
+    }
+}
+
 /// A place in the wrap section: each slot of a scope has one active key, and what is sealed is wrapped under each of
 /// them. `default`, unless a section shall have several wraps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -180,6 +195,17 @@ impl ScopeTemplate {
             .segments
             .iter()
             .any(|segment| matches!(segment, Segment::Key(_)))
+    }
+
+    /// Returns the context keys whose values stand in a scope, or may: by the places where the template has them.
+    #[cfg(feature = "audit")]
+    pub(crate) fn values_in(&self, scope: &Scope) -> Vec<String> {
+        let places = scope.as_str().split('/').zip(&self.segments);
+        let keys = places.filter_map(|(_, segment)| match segment {
+            Segment::Key(key) => Some(key.clone()),
+            Segment::Text(_) => None,
+        });
+        keys.collect()
     }
 
     /// Returns whether some context has this scope.

@@ -6,6 +6,7 @@ use super::draft::{Draft, Pen};
 use super::reader::Reader;
 use super::record::Settings;
 use super::view::{ScopeView, View};
+use super::witness::{Operation, told};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are signed anew in one change.
@@ -22,6 +23,16 @@ const TRIES: usize = 8;
 /// `Configuration` if the authority is not that of the ring; `ClocksDisagree`; those of
 /// [`Trust::read`](super::Trust::read) and [`Inventory::commit`](super::Inventory::commit).
 pub async fn set_settings(
+    reader: &Reader,
+    authority: &Authority,
+    actor: &str,
+    edit: impl FnMut(&mut Settings) + Send,
+) -> Result<()> {
+    let work = do_set_settings(reader, authority, actor, edit);
+    told(reader, Operation::Set, actor, work).await
+}
+
+async fn do_set_settings(
     reader: &Reader,
     authority: &Authority,
     actor: &str,
@@ -121,6 +132,16 @@ async fn check_taken_over(reader: &Reader, view: &View, settings: &Settings) -> 
 /// verify: then both authorities stay valid; `ClocksDisagree`; those of [`Trust::read`](super::Trust::read) and
 /// [`Inventory::commit`](super::Inventory::commit).
 pub async fn rotate_authority(
+    reader: &Reader,
+    current: &Authority,
+    next: &Authority,
+    actor: &str,
+) -> Result<()> {
+    let work = do_rotate_authority(reader, current, next, actor);
+    told(reader, Operation::RotateAuthority, actor, work).await
+}
+
+async fn do_rotate_authority(
     reader: &Reader,
     current: &Authority,
     next: &Authority,

@@ -306,7 +306,11 @@ impl Builder {
                 ));
             }
             Some(auditor) => {
-                let releases = auditor.sees_releases().then(|| auditor.clone());
+                #[cfg(feature = "ring")]
+                let ring = at_hand::ring(source.as_ref()).cloned();
+                #[cfg(not(feature = "ring"))]
+                let ring = ();
+                let releases = auditor.sees_releases().then(|| (auditor.clone(), ring));
                 let audited = Arc::new(Audited::accesses(source, auditor)) as Arc<dyn DekSource>;
                 (audited, releases)
             }
@@ -329,8 +333,16 @@ impl Builder {
             sealer.source = around(sealer.source);
         }
         #[cfg(feature = "audit")]
-        if let Some(auditor) = releases {
-            sealer.source = Arc::new(Audited::releases(sealer.source, auditor));
+        if let Some((auditor, ring)) = releases {
+            let audited = Audited::releases(sealer.source, auditor);
+            #[cfg(feature = "ring")]
+            let audited = match ring {
+                Some(ring) => audited.of_ring(ring),
+                None => audited,
+            };
+            #[cfg(not(feature = "ring"))]
+            let () = ring;
+            sealer.source = Arc::new(audited);
         }
         Ok(sealer)
     }

@@ -146,6 +146,7 @@ fn a_full_disk_releases_nothing_loses_nothing_and_is_gone_on_from() {
 /// Where the writer writes.
 const WHERE: &str = "WAXSEAL_TEST_AUDIT_WRITER";
 const THREADS: usize = 4;
+const PROCESSES: usize = 4;
 const KILLS: usize = 20;
 
 /// Writes a byte to a file for each answer of the KMS.
@@ -226,17 +227,20 @@ fn killed(folder: &Path) -> u64 {
     assert_eq!(lines.next().as_deref(), Some("released"));
     let reader = thread::spawn(move || lines.filter(|line| line == "released").count() as u64);
     let nanos = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-    thread::sleep(Duration::from_micros(u64::from(nanos / 1000 % 150_000)));
+    // With many events a process lives long enough that its log has tiles.
+    let longest = if events() > 0 { 3_000_000 } else { 150_000 };
+    thread::sleep(Duration::from_micros(u64::from(nanos / 1000 * 3 % longest)));
     child.kill().unwrap();
     child.wait().unwrap();
     1 + reader.join().unwrap()
 }
 
-fn each_key_that_was_released_before_a_kill_is_in_the_log() {
+/// Kills a process again and again, until so many kills and at least so many events. Returns how many there were of both, and how often the KMS was asked.
+fn killed_often(kills: usize, least: u64) -> (usize, u64, u64) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let (mut before, mut called) = (0, 0);
-    for kill in 0..KILLS {
+    let (mut before, mut called, mut kill) = (0, 0, 0);
+    while kill < kills || before < least {
         let released = killed(folder.path());
         let seen = verdict(&log);
         let (all, calls) = (
@@ -249,11 +253,35 @@ fn each_key_that_was_released_before_a_kill_is_in_the_log() {
             released <= events && events <= asked && asked <= events + in_flight,
             "kill {kill}: {released} released, {events} events, {asked} calls"
         );
-        (before, called) = (all, calls);
+        (before, called, kill) = (all, calls, kill + 1);
     }
     // Whoever opens it next makes tiles of it all.
     drop(Log::open(&log).unwrap());
     let seen = verdict(&log);
     assert_eq!((seen.size, seen.uncovered, seen.torn), (before, 0, 0));
-    println!("{KILLS} kills, {before} events, {called} calls");
+    (kill, before, called)
+}
+
+/// How many events each process writes at least. `WAXSEAL_TEST_AUDIT_EVENTS=10000` is the size that is promised.
+fn events() -> u64 {
+    let events = std::env::var("WAXSEAL_TEST_AUDIT_EVENTS").ok();
+    events.map_or(0, |events| events.parse().unwrap())
+}
+
+fn each_key_that_was_released_before_a_kill_is_in_the_log() {
+    let least = events();
+    // A log has one writer, so each process has its own.
+    let work = || killed_often(KILLS / PROCESSES, least);
+    let done: Vec<_> = thread::scope(|scope| {
+        let processes: Vec<_> = (0..PROCESSES).map(|_| scope.spawn(work)).collect();
+        processes
+            .into_iter()
+            .map(|process| process.join().unwrap())
+            .collect()
+    });
+    let (kills, events, calls) = done.iter().fold((0, 0, 0), |all, one| {
+        (all.0 + one.0, all.1 + one.1, all.2 + one.2)
+    });
+    println!("{PROCESSES} processes, {kills} kills, {events} events, {calls} calls");
+    assert!(kills >= KILLS);
 }

@@ -23,7 +23,7 @@ impl EventFilter {
         Self::default()
     }
 
-    /// Shows events of a KEK of this id, or of a key of a ring with this id: used, or named by an envelope.
+    /// Shows events of a KEK of this id, or of a key of a ring with this id: used, administered, or named by an envelope.
     #[must_use]
     pub fn key(mut self, id: &str) -> Self {
         self.key = Some(id.to_owned());
@@ -69,7 +69,20 @@ impl EventFilter {
                 .iter()
                 .filter_map(|name| event.get(*name)?.as_array())
                 .flatten();
+            let texts = |name: &str| {
+                event
+                    .get(name)
+                    .and_then(Value::as_array)
+                    .cloned()
+                    .unwrap_or_default()
+            };
+            let is_id = |value: &Value| value.as_str() == Some(key.as_str());
             keks.any(|kek| names(kek, key))
+                || texts("waxseal.keys").iter().any(is_id)
+                || event.get("waxseal.branch").is_some_and(is_id)
+                || texts("waxseal.moves")
+                    .iter()
+                    .any(|moved| moved.get("id").is_some_and(is_id))
         };
         self.key.as_ref().is_none_or(is_of)
             && self

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use super::document::{Approval, Body};
 use super::needs_approval;
 use crate::ring::view::{View, no_such_key};
+use crate::ring::witness::{Act, Deed, Operation, witnessed};
 use crate::ring::{Authority, KeyRecord, Period, Reader, RecordId, RewrappedFrom, State, Time};
 use crate::value::error::{ApprovalFault, Error, ErrorKind, Result};
 
@@ -90,6 +91,17 @@ impl NewApproval {
     /// - `ClocksDisagree`, also if the ring was last changed at a time that has not come yet
     /// - those of [`Reader::scope_of`]
     pub async fn issue(&self, reader: &Reader, signer: &Authority) -> Result<Approval> {
+        let deed = |begun| {
+            let approver = Some(self.approver.as_str());
+            Deed::new(Act::Operation(Operation::Approve), reader.trust().ring(), begun)
+                .of_key(self.key)
+                .authorized(&self.ticket, approver)
+        };
+        let seen = || reader.trust().mark().map(|mark| mark.revision);
+        witnessed(reader.witness(), deed, self.do_issue(reader, signer), seen).await
+    }
+
+    async fn do_issue(&self, reader: &Reader, signer: &Authority) -> Result<Approval> {
         let (_, view) = reader.scope_of(self.key).await?;
         let key = view.key(self.key);
         let key = key.ok_or_else(|| no_such_key(self.key))?;

@@ -1,5 +1,6 @@
 //! Branch keys: made and tried under their parents, without any backend of their own.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use super::{RingAdmin, refused};
@@ -8,6 +9,7 @@ use crate::key::{KeyManager, Purpose};
 use crate::ring::branch::{Asking, BranchKek, Place};
 use crate::ring::record::{Branch, KeyRecord};
 use crate::ring::view::View;
+use crate::ring::witness::{Act, Touches};
 use crate::ring::{RecordId, Scope, Slot, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -40,7 +42,9 @@ impl RingAdmin {
         let manager = self.call(self.backends.key(&parent.provenance)).await?;
         let asking = self.asking(parent, &*manager, Purpose::Seal);
         let place = self.place(scope, key);
-        let (kek, branch) = self.call(asking.make(place)).await?;
+        let (kek, branch) = self
+            .accessed(Act::Wrap(asking.purpose), &asking, place, asking.make(place))
+            .await?;
         self.check_wrap(asking, &kek, &branch, place).await?;
         Ok((Arc::clone(parent), branch))
     }
@@ -55,7 +59,9 @@ impl RingAdmin {
     ) -> Result<Branch> {
         let asking = self.asking(parent, manager, Purpose::Rewrap);
         let place = self.place(scope, key);
-        let branch = self.call(asking.wrap(kek, place)).await?;
+        let branch = self
+            .accessed(Act::Wrap(asking.purpose), &asking, place, asking.wrap(kek, place))
+            .await?;
         self.check_wrap(asking, kek, &branch, place).await?;
         Ok(branch)
     }
@@ -67,7 +73,14 @@ impl RingAdmin {
         branch: &Branch,
         place: Place<'_>,
     ) -> Result<()> {
-        let again = self.call(asking.unwrap(branch, place)).await?;
+        let again = self
+            .accessed(
+                Act::Unwrap(asking.purpose),
+                &asking,
+                place,
+                asking.unwrap(branch, place),
+            )
+            .await?;
         if again.ct_eq(kek) {
             return Ok(());
         }
@@ -89,7 +102,8 @@ impl RingAdmin {
     ) -> Result<BranchKek> {
         let branch = key.branch.as_ref().ok_or_else(|| not_a_branch(key))?;
         let asking = self.asking(parent, manager, purpose);
-        self.call(asking.unwrap(branch, self.place(&key.scope, key.id)))
+        let place = self.place(&key.scope, key.id);
+        self.accessed(Act::Unwrap(purpose), &asking, place, asking.unwrap(branch, place))
             .await
     }
 
@@ -108,6 +122,18 @@ impl RingAdmin {
             .unwrap_branch(&key, parent, &*manager, Purpose::Probe)
             .await?;
         Ok(kek.manager(key.id))
+    }
+
+    /// Asks a parent, and tells how that ended.
+    async fn accessed<T: Touches>(
+        &self,
+        act: Act,
+        asking: &Asking<'_>,
+        place: Place<'_>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let deed = self.access(act, asking.parent).of_branch(place.key, place.scope);
+        self.witnessed(deed, self.call(work)).await
     }
 
     fn place<'p>(&self, scope: &'p Scope, key: RecordId) -> Place<'p> {

@@ -8,6 +8,7 @@ use super::telling::check_free;
 use super::{Moved, RingAdmin, refused};
 use crate::key::{KekAdmin, KekState};
 use crate::ring::record::{Cancelled, KeyRecord};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -22,6 +23,11 @@ impl RingAdmin {
     /// its own means, and then here. `Conflict` if somebody is telling the backend at that time, or was interrupted while telling: the
     /// cancellation is recorded, and goes on after that. The kinds of the backend.
     pub async fn cancel_destroy(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let deed = self.deed(Operation::CancelDestroy).of_key(id);
+        self.witnessed(deed, self.do_cancel_destroy(id, reason)).await
+    }
+
+    pub(super) async fn do_cancel_destroy(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (_, key) = self.find(id).await?;
         let scope = [key.scope.clone()];
         let done = self

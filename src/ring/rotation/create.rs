@@ -14,6 +14,7 @@ use crate::key::{KekState, Versions};
 use crate::ring::draft::Draft;
 use crate::ring::record::{IntentStep, KeyRecord, Provenance, Settings};
 use crate::ring::view::View;
+use crate::ring::witness::Operation;
 use crate::ring::{Period, RecordId, Scope, Slot, State};
 use crate::value::error::{Error, Result};
 
@@ -109,6 +110,11 @@ impl RingAdmin {
     /// for a URI, label or period that is wrong, and for a parent scope that is the one of a context; `Unsupported` if no KEK can be made at that
     /// place; `NoKeyForScope` if the parent scope of a branch key has no active key; the kinds of the backend.
     pub async fn create(&self, new: &NewKey) -> Result<Moved> {
+        let deed = self.deed(Operation::Create).in_scope(&new.scope);
+        self.witnessed(deed, self.do_create(new)).await
+    }
+
+    pub(super) async fn do_create(&self, new: &NewKey) -> Result<Moved> {
         self.check_scope(&new.scope).await?;
         match &new.source {
             KeySource::Existing(uri) => {
@@ -247,6 +253,11 @@ impl RingAdmin {
     /// `InvalidArgument` for another state than active and deprecated; `LifecycleRefused` if the scope and slot have an active key and
     /// another one is to be active, or if the ring has a key of the same KEK in this scope or destroys one in any; the kinds of the backend.
     pub async fn adopt(&self, new: &NewKey, state: State) -> Result<Vec<Arc<KeyRecord>>> {
+        let deed = self.deed(Operation::Adopt).in_scope(&new.scope);
+        self.witnessed(deed, self.do_adopt(new, state)).await
+    }
+
+    pub(super) async fn do_adopt(&self, new: &NewKey, state: State) -> Result<Vec<Arc<KeyRecord>>> {
         if !matches!(state, State::Active | State::Deprecated) {
             return Err(Error::argument(
                 "a KEK that wraps data already is adopted as active or deprecated",

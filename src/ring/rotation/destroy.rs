@@ -20,6 +20,7 @@ use crate::envelope::KekRef;
 use crate::key::{KekDescription, KekState};
 use crate::ring::record::KeyRecord;
 use crate::ring::view::{View, no_such_key};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -38,6 +39,11 @@ impl RingAdmin {
     /// it, or were until after the newest export of the ring ([`remember_export`](Self::remember_export)), or the evidence does
     /// not count or finds something under the KEK; `OverLimit` if too many keys are being destroyed at once.
     pub async fn destroy(&self, id: RecordId, evidence: &Evidence, reason: &str) -> Result<Moved> {
+        let deed = self.deed(Operation::Destroy).of_key(id).on_grounds("evidence");
+        self.witnessed(deed, self.do_destroy(id, evidence, reason)).await
+    }
+
+    pub(super) async fn do_destroy(&self, id: RecordId, evidence: &Evidence, reason: &str) -> Result<Moved> {
         let (_, key) = self.find(id).await?;
         let branches = self.branches_of(&key).await?;
         let (key, waits) = self
@@ -74,6 +80,11 @@ impl RingAdmin {
     /// # Errors
     /// `LifecycleRefused` if it is not being destroyed, its cooling-off is not over, or the backend says that it still has the KEK.
     pub async fn attest_destroyed(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let deed = self.deed(Operation::AttestDestroyed).of_key(id);
+        self.witnessed(deed, self.do_attest_destroyed(id, reason)).await
+    }
+
+    pub(super) async fn do_attest_destroyed(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         // Nobody is asked about what is refused anyway.
         check_cooled(

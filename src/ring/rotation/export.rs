@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::{RingAdmin, refused};
 use crate::ring::inventory::MemoryInventory;
 use crate::ring::view::{View, hex};
+use crate::ring::witness::Operation;
 use crate::ring::{Exported, Reader, Trust, import};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -18,6 +19,11 @@ impl RingAdmin {
     /// # Errors
     /// `InventoryInvalid` if the export is not whole, or one of another ring or of another history than this one; as the [type](Self) says.
     pub async fn remember_export(&self, export: &[u8]) -> Result<Exported> {
+        let deed = self.deed(Operation::RememberExport);
+        self.witnessed(deed, self.do_remember_export(export)).await
+    }
+
+    pub(super) async fn do_remember_export(&self, export: &[u8]) -> Result<Exported> {
         let trust = self.reader.trust();
         // By itself: it may be older than what was seen.
         let alone = Trust::new(trust.ring(), trust.authority());

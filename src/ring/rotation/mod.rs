@@ -43,6 +43,7 @@ mod telling;
 mod tick;
 mod unbelieved;
 mod verdict;
+mod witnessed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

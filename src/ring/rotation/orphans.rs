@@ -6,6 +6,7 @@ use super::RingAdmin;
 use crate::envelope::KekRef;
 use crate::key::{KekState, Versions};
 use crate::ring::record::{Intent, IntentStep, KeyRecord, Provenance};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -55,6 +56,11 @@ impl RingAdmin {
     /// # Errors
     /// `InvalidArgument` if there is no such intent; `Conflict` while somebody is at work on it.
     pub async fn abandon(&self, intent: RecordId, reason: &str) -> Result<()> {
+        let deed = self.deed(Operation::Abandon).of_key(intent);
+        self.witnessed(deed, self.do_abandon(intent, reason)).await
+    }
+
+    pub(super) async fn do_abandon(&self, intent: RecordId, reason: &str) -> Result<()> {
         let missing = || Error::argument(format!("the ring has no intent {intent}"));
         let scope = self.inventory().scope_of(intent).await?.ok_or_else(missing)?;
         self.change(std::slice::from_ref(&scope), |view, draft| {

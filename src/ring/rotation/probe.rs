@@ -6,6 +6,7 @@ use super::RingAdmin;
 use crate::envelope::{KekRef, WrapAlgorithm};
 use crate::key::{KekAdmin, KekDescription, KekState, KeyManager, Purpose, Request, Versions};
 use crate::ring::record::{KeyRecord, Protection, Provenance};
+use crate::ring::witness::{Act, Deed, Operation};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
@@ -59,9 +60,22 @@ impl RingAdmin {
         let request = Request::new(&context)
             .with_purpose(Purpose::Probe)
             .with_actor(&self.actor);
+        let deed = Deed {
+            act: Act::Probe,
+            ..self.deed(Operation::Tick)
+        };
+        self.witnessed(deed, self.wrap_and_unwrap(manager, &request))
+            .await
+    }
+
+    async fn wrap_and_unwrap(
+        &self,
+        manager: &dyn KeyManager,
+        request: &Request<'_>,
+    ) -> Result<(KekRef, WrapAlgorithm)> {
         let dek = Dek::generate()?;
-        let wrapped = self.call(manager.wrap(&dek, &request)).await?;
-        let unwrapped = self.call(manager.unwrap(wrapped.as_wrap_ref(), &request)).await?;
+        let wrapped = self.call(manager.wrap(&dek, request)).await?;
+        let unwrapped = self.call(manager.unwrap(wrapped.as_wrap_ref(), request)).await?;
         if !dek.ct_eq(&unwrapped.dek) {
             return Err(Error::new(ErrorKind::InvalidAnswer)
                 .with_provider(manager.provider().to_owned())

@@ -11,6 +11,7 @@ use crate::key::KekState;
 use crate::ring::draft::Draft;
 use crate::ring::record::{Canary, KeyRecord};
 use crate::ring::view::{View, no_such_key};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -22,6 +23,11 @@ impl RingAdmin {
     /// # Errors
     /// `LifecycleRefused` if it is not pending, readers have not reported, or a hook or gate refuses; the kinds of the backend.
     pub async fn promote(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let deed = self.promoting(id);
+        self.witnessed(deed, self.do_promote(id, reason)).await
+    }
+
+    pub(super) async fn do_promote(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (_, key) = self.find(id).await?;
         if key.state != State::Pending {
             return Err(refused(format!(
@@ -39,6 +45,11 @@ impl RingAdmin {
     /// `LifecycleRefused` if it is neither deprecated nor retired, its backend has disabled or destroyed the KEK or is about to, or a hook
     /// refuses; the kinds of the backend.
     pub async fn reinstate(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let deed = self.deed(Operation::Reinstate).of_key(id);
+        self.witnessed(deed, self.do_reinstate(id, reason)).await
+    }
+
+    pub(super) async fn do_reinstate(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         view.check_not_shredded(&key.scope)?;
         match key.state {
@@ -77,6 +88,12 @@ impl RingAdmin {
     /// # Errors
     /// `LifecycleRefused` if it is not pending, or a gate refuses; `InvalidArgument` for a share that is not 1 to 100; the kinds of the backend.
     pub async fn set_canary(&self, id: RecordId, percent: Option<u8>, reason: &str) -> Result<()> {
+        let deed = self.deed(Operation::Canary).of_key(id);
+        self.witnessed(deed, self.do_set_canary(id, percent, reason))
+            .await
+    }
+
+    pub(super) async fn do_set_canary(&self, id: RecordId, percent: Option<u8>, reason: &str) -> Result<()> {
         let (view, key) = self.find(id).await?;
         if percent.is_some() {
             self.probe_key(&key).await?;
@@ -104,6 +121,11 @@ impl RingAdmin {
     /// # Errors
     /// `LifecycleRefused` if it is not pending.
     pub async fn take_back(&self, id: RecordId, reason: &str) -> Result<Moved> {
+        let deed = self.deed(Operation::TakeBack).of_key(id);
+        self.witnessed(deed, self.do_take_back(id, reason)).await
+    }
+
+    pub(super) async fn do_take_back(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let (_, key) = self.find(id).await?;
         let scope = [key.scope.clone()];
         let key = self

@@ -6,6 +6,7 @@ use super::promote::in_state;
 use super::{Moved, RingAdmin, refused};
 use crate::ring::clock::Agreed;
 use crate::ring::record::{KeyRecord, RetireBy, Settings};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, State, Time};
 use crate::value::error::Result;
 
@@ -16,6 +17,11 @@ impl RingAdmin {
     /// `LifecycleRefused` if it is not deprecated, its overlap is not over, the evidence does not count or finds something under it,
     /// branch keys are wrapped under it, or a hook refuses. [`Grounds::Force`] takes neither overlap nor evidence.
     pub async fn retire(&self, id: RecordId, grounds: Grounds<'_>, reason: &str) -> Result<Moved> {
+        let deed = self.deed(Operation::Retire).of_key(id).on_grounds(grounds.name());
+        self.witnessed(deed, self.do_retire(id, grounds, reason)).await
+    }
+
+    pub(super) async fn do_retire(&self, id: RecordId, grounds: Grounds<'_>, reason: &str) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         let now = self.reader.agreed(&view).await?;
         // Nobody is asked about what is refused anyway.

@@ -15,6 +15,7 @@ use super::{Moved, RingAdmin, refused};
 use crate::ring::draft::Draft;
 use crate::ring::record::KeyRecord;
 use crate::ring::view::{View, no_such_key};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -105,6 +106,14 @@ impl RingAdmin {
     /// `LifecycleRefused` if the key is destroyed, or is being destroyed: it opens nothing then, and can be revoked after the destruction was
     /// canceled. `InvalidArgument` if ticket, approver or reason is empty or too long. What fails after the commit is in [`Revoked`].
     pub async fn revoke(&self, id: RecordId, revocation: &Revocation) -> Result<Revoked> {
+        let deed = self
+            .deed(Operation::Revoke)
+            .of_key(id)
+            .authorized(&revocation.ticket, Some(&revocation.approver));
+        self.witnessed(deed, self.do_revoke(id, revocation)).await
+    }
+
+    pub(super) async fn do_revoke(&self, id: RecordId, revocation: &Revocation) -> Result<Revoked> {
         revocation.check()?;
         let (_, key) = self.find(id).await?;
         let scopes = self.index_of(&key).await;

@@ -16,6 +16,7 @@ use crate::key::{KeyManager, Protection, Purpose};
 use crate::ring::record::{Branch, KeyRecord};
 use crate::ring::tree;
 use crate::ring::view::{View, is_about_records};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope, State};
 use crate::runtime::BoxFuture;
 use crate::runtime::join::join;
@@ -133,6 +134,16 @@ impl RingAdmin {
     /// # Cancel safety
     /// Dropping the future leaves each batch done or not.
     pub async fn rewrap_branches(
+        &self,
+        what: &BranchRewrap,
+        progress: impl FnMut(&BranchesRewrapped) + Send,
+    ) -> Result<BranchesRewrapped> {
+        let deed = self.deed(Operation::RewrapBranches);
+        self.witnessed(deed, self.do_rewrap_branches(what, progress))
+            .await
+    }
+
+    pub(super) async fn do_rewrap_branches(
         &self,
         what: &BranchRewrap,
         mut progress: impl FnMut(&BranchesRewrapped) + Send,

@@ -10,6 +10,7 @@ use super::revoke::{awaits_key, awaits_successor, is_lost};
 use super::{RingAdmin, refused};
 use crate::ring::record::KeyRecord;
 use crate::ring::view::{View, no_such_key};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope, Slot, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -111,8 +112,19 @@ impl RingAdmin {
     /// `Conflict` while another process rotates it; `Unsupported` if the backend cannot make a successor; the kinds of the backend. If a call
     /// of the backend fails, a tick goes on with the rotation after the lease.
     pub async fn rotate(&self, target: &Target, rollout: Rollout, reason: &str) -> Result<Vec<Rotated>> {
+        let deed = self.on_targets(Operation::Rotate, std::slice::from_ref(target));
+        self.witnessed(deed, self.do_rotate(target, rollout, reason))
+            .await
+    }
+
+    pub(super) async fn do_rotate(
+        &self,
+        target: &Target,
+        rollout: Rollout,
+        reason: &str,
+    ) -> Result<Vec<Rotated>> {
         let mut rotation = self
-            .rotate_all(std::slice::from_ref(target), rollout, reason)
+            .do_rotate_all(std::slice::from_ref(target), rollout, reason)
             .await?;
         match rotation.unfinished.pop() {
             None => Ok(rotation.rotated),
@@ -127,6 +139,17 @@ impl RingAdmin {
     /// # Errors
     /// Before anything was begun: as [`rotate`](Self::rotate).
     pub async fn rotate_all(&self, targets: &[Target], rollout: Rollout, reason: &str) -> Result<Rotation> {
+        let deed = self.on_targets(Operation::Rotate, targets);
+        self.witnessed(deed, self.do_rotate_all(targets, rollout, reason))
+            .await
+    }
+
+    pub(super) async fn do_rotate_all(
+        &self,
+        targets: &[Target],
+        rollout: Rollout,
+        reason: &str,
+    ) -> Result<Rotation> {
         if let Rollout::Canary(percent) = rollout
             && !(1..=100).contains(&percent)
         {
@@ -240,6 +263,16 @@ impl RingAdmin {
     /// # Errors
     /// `NoKeyForScope` if the scope has no active key; `LifecycleRefused` if the key is not active.
     pub async fn report(&self, event: Event, target: &Target, reason: &str) -> Result<Vec<RecordId>> {
+        let deed = self.on_targets(Operation::Report, std::slice::from_ref(target));
+        self.witnessed(deed, self.do_report(event, target, reason)).await
+    }
+
+    pub(super) async fn do_report(
+        &self,
+        event: Event,
+        target: &Target,
+        reason: &str,
+    ) -> Result<Vec<RecordId>> {
         let mut due = Vec::new();
         for key in self.targets(target).await? {
             let (id, scope) = (key.id, [key.scope.clone()]);

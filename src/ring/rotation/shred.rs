@@ -17,6 +17,7 @@ use crate::ring::evidence::VerifiedReceipt;
 use crate::ring::record::{BRANCHES, BeforeShred, KeyRecord, ShreddedBy, Tombstone};
 use crate::ring::shred_receipt::{Issue, ShredReceipt};
 use crate::ring::view::View;
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -121,6 +122,14 @@ impl RingAdmin {
     /// refuses, or while a shredding of the scope is being cancelled; `InvalidArgument` if ticket, approver or reason is empty or too long; `OverLimit` if too
     /// many keys are being destroyed at once.
     pub async fn shred(&self, scope: &Scope, shredding: &Shredding) -> Result<Shredded> {
+        let deed = self
+            .deed(Operation::Shred)
+            .in_scope(scope)
+            .authorized(&shredding.ticket, shredding.approver.as_deref());
+        self.witnessed(deed, self.do_shred(scope, shredding)).await
+    }
+
+    pub(super) async fn do_shred(&self, scope: &Scope, shredding: &Shredding) -> Result<Shredded> {
         shredding.check()?;
         let scopes = std::slice::from_ref(scope);
         let view = self.read(scopes).await?;

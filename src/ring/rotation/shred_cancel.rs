@@ -8,6 +8,7 @@ use super::{Moved, RingAdmin, refused};
 use crate::ring::draft::Draft;
 use crate::ring::record::{BeforeShred, Cancelled, KeyRecord, Tombstone};
 use crate::ring::view::View;
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -38,6 +39,11 @@ impl RingAdmin {
     /// its own means, and then here; `Conflict` if somebody is telling a backend at that time: the cancellation is recorded, and goes on after that. The
     /// kinds of the backends.
     pub async fn cancel_shred(&self, scope: &Scope, reason: &str) -> Result<Vec<Moved>> {
+        let deed = self.deed(Operation::CancelShred).in_scope(scope);
+        self.witnessed(deed, self.do_cancel_shred(scope, reason)).await
+    }
+
+    pub(super) async fn do_cancel_shred(&self, scope: &Scope, reason: &str) -> Result<Vec<Moved>> {
         if reason.trim().is_empty() {
             return Err(Error::argument(
                 "a cancellation names its reason, and this one is empty",

@@ -7,6 +7,7 @@ use crate::ring::Scope;
 use crate::ring::inventory::NodePath;
 use crate::ring::tree::{self, Digest, Nodes};
 use crate::ring::view::is_about_records;
+use crate::ring::witness::Operation;
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are listed at once.
@@ -40,6 +41,11 @@ impl RingAdmin {
     /// # Cancel safety
     /// Dropping the future leaves each batch taken over or not.
     pub async fn take_over_provisioned(&self, limit: usize) -> Result<TakenOver> {
+        let deed = self.deed(Operation::TakeOver);
+        self.witnessed(deed, self.do_take_over_provisioned(limit)).await
+    }
+
+    pub(super) async fn do_take_over_provisioned(&self, limit: usize) -> Result<TakenOver> {
         let (mut done, mut after) = (TakenOver::default(), None);
         while done.keys < limit {
             let page = self.reader.provisioned_after(after.as_ref(), PAGE).await?;

@@ -13,6 +13,7 @@ use super::rotate::Rollout;
 use super::telling::Progress;
 use super::verdict::{Action, Due, Seen, due_in};
 use crate::ring::record::{KeyRecord, Record};
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope, State, Time};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -84,6 +85,11 @@ impl RingAdmin {
     /// As the [type](Self) says, if the settings cannot be read, or the inventory does not say in which scopes something is due;
     /// `ClocksDisagree`.
     pub async fn tick(&self, evidence: Option<&dyn EvidenceSource>) -> Result<Tick> {
+        let deed = self.deed(Operation::Tick);
+        self.witnessed(deed, self.do_tick(evidence)).await
+    }
+
+    pub(super) async fn do_tick(&self, evidence: Option<&dyn EvidenceSource>) -> Result<Tick> {
         let at = self.reader.time(&self.read(&[]).await?).await?;
         let mut tick = Tick::default();
         let mut seen = Seen::default();
@@ -96,7 +102,7 @@ impl RingAdmin {
                 }
             }
         }
-        match self.take_over_provisioned(TAKEN).await {
+        match self.do_take_over_provisioned(TAKEN).await {
             Ok(taken) => {
                 tick.taken_over = taken.keys;
                 tick.problems.extend(taken.problems);
@@ -140,7 +146,8 @@ impl RingAdmin {
             }
             let Some(due) = next else { return Ok(()) };
             let before = tick.done.len();
-            if let Err(failure) = self.act((&view, at), &due, evidence, tick).await {
+            let acted = self.act_witnessed((&view, at), &due, evidence, tick).await;
+            if let Err(failure) = acted {
                 match self.is_others(&due, &failure, evidence).await {
                     true => tick.by_others.push(due),
                     false => tick.refuse(&due, said(&failure.error)),
@@ -182,6 +189,30 @@ impl RingAdmin {
         };
         let mut now = due_in(&view, &due.scope, at, beats, self, evidence).into_iter();
         !now.any(|now| (now.key, now.action) == (due.key, due.action))
+    }
+
+    /// Does what is due, and says how it ended.
+    async fn act_witnessed(
+        &self,
+        seen: (&crate::ring::View, Time),
+        due: &Due,
+        evidence: Option<&dyn EvidenceSource>,
+        tick: &mut Tick,
+    ) -> std::result::Result<(), Failure> {
+        let deed = self
+            .deed(due.action.operation())
+            .of_key(due.key)
+            .in_scope(&due.scope);
+        let mut had_begun = false;
+        let work = async {
+            let acted = self.act(seen, due, evidence, tick).await;
+            acted.map_err(|failure| {
+                had_begun = failure.had_begun;
+                failure.error
+            })
+        };
+        let ended = self.witnessed(deed, work).await;
+        ended.map_err(|error| Failure { error, had_begun })
     }
 
     async fn act(
@@ -264,7 +295,7 @@ impl RingAdmin {
                     grounds @ Grounds::Evidence(_) => (grounds, "nothing is under it"),
                     grounds => (grounds, "its overlap is over"),
                 };
-                let moved = self.retire(due.key, grounds, reason).await?;
+                let moved = self.do_retire(due.key, grounds, reason).await?;
                 tick.warnings.extend(moved.warnings);
                 tick.did(due, Some(moved.from), moved.to);
             }

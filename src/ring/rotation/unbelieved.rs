@@ -10,6 +10,7 @@ use crate::ring::inventory::Row;
 use crate::ring::provisioned;
 use crate::ring::reader::ProvisionedPage;
 use crate::ring::record::Settings;
+use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope};
 use crate::value::error::{Error, ErrorKind, Result};
 
@@ -56,6 +57,22 @@ impl RingAdmin {
     /// # Cancel safety
     /// Dropping the future leaves each batch deleted or not.
     pub async fn drop_unbelieved(
+        &self,
+        only: Option<&Scope>,
+        records: &[RecordId],
+        save: impl FnMut(&[&Row]) -> Result<()> + Send,
+    ) -> Result<DroppedRows> {
+        let deed = self.deed(Operation::DropUnbelieved);
+        let deed = records.iter().fold(deed, |deed, id| deed.of_key(*id));
+        let deed = match only {
+            Some(scope) => deed.in_scope(scope),
+            None => deed,
+        };
+        self.witnessed(deed, self.do_drop_unbelieved(only, records, save))
+            .await
+    }
+
+    async fn do_drop_unbelieved(
         &self,
         only: Option<&Scope>,
         records: &[RecordId],
@@ -121,6 +138,16 @@ impl RingAdmin {
     /// # Cancel safety
     /// Dropping the future leaves the settings as they were, or changed.
     pub async fn remove_provisioners(
+        &self,
+        keys: &[AuthorityKey],
+        gives_up: bool,
+    ) -> Result<RemovedProvisioners> {
+        let deed = self.deed(Operation::RemoveProvisioners);
+        self.witnessed(deed, self.do_remove_provisioners(keys, gives_up))
+            .await
+    }
+
+    async fn do_remove_provisioners(
         &self,
         keys: &[AuthorityKey],
         gives_up: bool,

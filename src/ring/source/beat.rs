@@ -11,6 +11,7 @@ use super::keys::ScopeKeys;
 use crate::key::{KeyManager, Purpose, Request};
 use crate::message::Pulse;
 use crate::ring::inventory::{Heartbeat, MAX_PROBED};
+use crate::ring::witness::{Act, Deed, witnessed};
 use crate::ring::{NamedReader, RecordId, Scope, Time};
 use crate::runtime::{Monotonic, with_timeout};
 use crate::value::context::EncryptionContext;
@@ -181,10 +182,23 @@ impl Core {
         let request = Request::new(&context)
             .with_purpose(Purpose::Probe)
             .with_deadline(self.runtime.now() + READ);
+        let deed = |begun| {
+            let mut deed = Deed::new(Act::Probe, self.trust.ring(), begun)
+                .by_kek(key)
+                .in_scope(&key.scope);
+            deed.actor = self.options.reader.clone();
+            deed
+        };
+        let witness = self.managers.branches.witness.get().map(|witness| &**witness);
+        let probe = self.wrap_and_unwrap(keys, key, &request);
+        witnessed(witness, deed, probe, || Some(self.revision())).await
+    }
+
+    async fn wrap_and_unwrap(&self, keys: &ScopeKeys, key: &Arc<Key>, request: &Request<'_>) -> Result<()> {
         let manager = self.ring_key(keys, key).await?;
         let dek = Dek::generate()?;
-        let wrapped = manager.wrap(&dek, &request).await?;
-        let unwrapped = manager.unwrap(wrapped.as_wrap_ref(), &request).await?;
+        let wrapped = manager.wrap(&dek, request).await?;
+        let unwrapped = manager.unwrap(wrapped.as_wrap_ref(), request).await?;
         if unwrapped.dek.ct_eq(&dek) {
             Ok(())
         } else {

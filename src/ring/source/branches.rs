@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -11,6 +11,7 @@ use super::managers::{OPENING, lock};
 use super::single::Single;
 use crate::key::{KeyManager, Purpose};
 use crate::ring::branch::{Asking, BranchKek, Place};
+use crate::ring::witness::{Act, Deed, Witnessed, witnessed};
 use crate::ring::{KeyRecord, RecordId, Scope};
 use crate::runtime::{Monotonic, Runtime, with_timeout};
 use crate::value::error::{Error, Result};
@@ -25,6 +26,8 @@ pub(super) struct Branches {
     runtime: Arc<dyn Runtime>,
     held: Arc<Mutex<Held>>,
     opening: Single<RecordId, Arc<dyn KeyManager>>,
+    /// Who is told of the KEKs that the ring asks by itself.
+    pub(super) witness: OnceLock<Arc<Witnessed>>,
 }
 
 struct Held {
@@ -60,6 +63,7 @@ impl Branches {
             runtime,
             held: Arc::new(Mutex::new(held)),
             opening: Single::default(),
+            witness: OnceLock::new(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Branches {
         let work = || {
             let (ring, runtime, held) = (self.ring, Arc::clone(&self.runtime), Arc::clone(&self.held));
             let (key, parent, manager) = (Arc::clone(key), Arc::clone(parent.0), parent.1);
+            let witness = self.witness.get().cloned();
             let work = async move {
                 let Some(branch) = &key.branch else {
                     return Err(Error::argument("the key is no branch key"));
@@ -107,7 +112,13 @@ impl Branches {
                 };
                 // Its age begins before the call.
                 let begun = runtime.now();
-                let unwrapped = with_timeout(&*runtime, Some(OPENING), asking.unwrap(branch, place)).await?;
+                let deed = |begun| {
+                    Deed::new(Act::Unwrap(Purpose::Open), ring, begun)
+                        .by_kek(&parent)
+                        .of_branch(key.id, &key.scope)
+                };
+                let unwrap = with_timeout(&*runtime, Some(OPENING), asking.unwrap(branch, place));
+                let unwrapped = witnessed(witness.as_deref(), deed, unwrap, || None).await?;
                 // It may have been revoked meanwhile.
                 Ok(lock(&held).keep(&key.scope, key.id, &unwrapped, (begun, allowed)))
             };

@@ -223,10 +223,50 @@ impl Core {
         need: Need,
         wraps: Option<WrapSection<'_>>,
     ) -> Result<Arc<ScopeKeys>> {
+        #[cfg(feature = "audit")]
+        if let Some(sighting) = request.sighting() {
+            let (found, revision) = self.found(request, need, wraps).await;
+            sighting.leave(self.sighted(request, wraps, found.as_deref().ok(), revision));
+            return found;
+        }
+        self.find(request, need, wraps).await
+    }
+
+    async fn find(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> Result<Arc<ScopeKeys>> {
         if let Some(keys) = self.keys_at_hand(request, need, wraps)? {
             return Ok(keys);
         }
         Box::pin(self.read_keys(request, need, wraps)).await
+    }
+
+    /// The keys, and the revision that they were found at.
+    #[cfg(feature = "audit")]
+    async fn found(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        need: Need,
+        wraps: Option<WrapSection<'_>>,
+    ) -> (Result<Arc<ScopeKeys>>, u64) {
+        let mut found = self.find(request, need, wraps).await;
+        let mut revision = self.revision();
+        for _ in 0..TRIES {
+            // What comes with a revision was not chosen at the one before it.
+            found = match found {
+                Ok(_) => self.find(request, need, wraps).await,
+                error => error,
+            };
+            let after = self.revision();
+            if after == revision {
+                break;
+            }
+            revision = after;
+        }
+        (found, revision)
     }
 
     async fn read_keys(
@@ -430,6 +470,9 @@ impl Core {
 
     /// Takes over what a view shows of these scopes. It was asked for at `begun`.
     pub(super) fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
+        if let Some(witness) = self.managers.branches.witness.get() {
+            witness.saw(view);
+        }
         let settings = Arc::clone(view.settings());
         let mut changes: Vec<(Scope, Changes)> = Vec::new();
         let (mut is_other_choice, mut has_lost_approver) = (false, false);

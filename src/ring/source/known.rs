@@ -1,44 +1,60 @@
 //! What a ring knows about a request, for an event about it. Nothing is read for it.
 
+use std::sync::Arc;
+
 use super::KeyRing;
+use super::core::Core;
+use super::keys::ScopeKeys;
 use super::state::Need;
 use super::to_kek;
-use crate::envelope::{KekRef, WrapSection};
-use crate::key::{Purpose, Request};
-use crate::ring::{RecordId, Scope};
+use crate::envelope::WrapSection;
+use crate::key::{Purpose, Request, Sighted};
+use crate::ring::witness::{Witness, Witnessed};
 
-pub(crate) struct Known {
-    pub(crate) ring: RecordId,
-    pub(crate) revision: u64,
-    /// `None` for a context that has no scope in the ring.
-    pub(crate) scope: Option<Scope>,
-    /// The keys of the scope, by KEK, as far as they are at hand.
-    pub(crate) keys: Vec<(KekRef, String)>,
-    /// Keys that the wraps name and that were compromised once.
-    pub(crate) exposed: Vec<String>,
+impl Core {
+    /// What is known by these keys. `revision` is the one that they were chosen at.
+    pub(super) fn sighted(
+        &self,
+        request: &Request<'_>,
+        wraps: Option<WrapSection<'_>>,
+        keys: Option<&ScopeKeys>,
+        revision: u64,
+    ) -> Sighted {
+        let template = &self.settings().scope_template;
+        let scope = template.scope_of(request.context()).ok();
+        let all = keys.iter().flat_map(|keys| keys.keys());
+        let exposed = keys
+            .iter()
+            .flat_map(|keys| wraps.into_iter().flat_map(|wraps| keys.exposed(wraps)));
+        Sighted {
+            ring: self.trust.ring().to_string(),
+            revision,
+            keys: all.map(|key| (to_kek(key), key.id.to_string())).collect(),
+            exposed: exposed.map(|key| key.id.to_string()).collect(),
+            scope: scope.map(|scope| scope.sighted(Some(template))),
+        }
+    }
 }
 
 impl KeyRing {
-    /// `None` in a forked process.
-    pub(crate) fn known_of(&self, request: &Request<'_>, wraps: Option<WrapSection<'_>>) -> Option<Known> {
+    /// What is known before anything is read. `None` in a forked process.
+    pub(crate) fn known_of(&self, request: &Request<'_>, wraps: Option<WrapSection<'_>>) -> Option<Sighted> {
         let core = &self.0;
         core.check_process().ok()?;
-        let scope = core.settings().scope_template.scope_of(request.context()).ok();
         let need = match request.purpose() {
             Purpose::Open => Need::Open,
             _ => Need::Seal,
         };
-        let scope_keys = core.keys_at_hand(request, need, wraps).ok().flatten();
-        let keys = scope_keys.iter().flat_map(|keys| keys.keys());
-        let exposed = scope_keys
-            .iter()
-            .flat_map(|keys| wraps.into_iter().flat_map(|wraps| keys.exposed(wraps)));
-        Some(Known {
-            ring: core.trust.ring(),
-            revision: core.revision(),
-            keys: keys.map(|key| (to_kek(key), key.id.to_string())).collect(),
-            exposed: exposed.map(|key| key.id.to_string()).collect(),
-            scope,
-        })
+        let revision = core.revision();
+        let keys = core.keys_at_hand(request, need, wraps).ok().flatten();
+        Some(core.sighted(request, wraps, keys.as_deref(), revision))
+    }
+
+    /// Tells this witness of the KEKs that the ring asks by itself, unless another one is told.
+    pub(crate) fn witnessed_by(&self, witness: Arc<dyn Witness>) {
+        let witnessed = Witnessed::by(witness);
+        witnessed.knows(&self.0.settings().scope_template);
+        // The first one stays.
+        let _ = self.0.managers.branches.witness.set(Arc::new(witnessed));
     }
 }

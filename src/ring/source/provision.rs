@@ -7,6 +7,7 @@ use super::managers::OPENING;
 use crate::key::Purpose;
 use crate::ring::branch::{self, Asking, BranchKek, Place};
 use crate::ring::record::Branch;
+use crate::ring::witness::{Act, Deed, witnessed};
 use crate::ring::{
     Authority, KeyRecord, Move, Provisioning, RecordId, Scope, Slot, State, Time, View, provisioned,
 };
@@ -102,7 +103,16 @@ impl Core {
             scope,
             key: id,
         };
-        let (kek, branch) = with_timeout(&*self.runtime, Some(OPENING), asking.make(place)).await?;
+        let deed = |begun| {
+            let mut deed = Deed::new(Act::Wrap(Purpose::Seal), self.trust.ring(), begun)
+                .by_kek(parent)
+                .of_branch(id, scope);
+            deed.actor = Some(ACTOR.to_owned());
+            deed
+        };
+        let witness = self.managers.branches.witness.get().map(|witness| &**witness);
+        let make = with_timeout(&*self.runtime, Some(OPENING), asking.make(place));
+        let (kek, branch) = witnessed(witness, deed, make, || Some(self.revision())).await?;
         Ok(Made {
             id,
             parent: parent.id,

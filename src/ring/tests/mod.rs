@@ -99,6 +99,7 @@ impl Ring {
             next: None,
             actor: "test",
             runtime: &crate::runtime::AmbientRuntime,
+            witness: None,
             tolerance: std::time::Duration::ZERO,
         };
         block_on(pen.change(&scopes, |_, draft| {
@@ -207,6 +208,7 @@ fn of_two_changes_of_one_revision_one_is_decided_again() {
         next: None,
         actor: "slow",
         runtime: &crate::runtime::AmbientRuntime,
+        witness: None,
         tolerance: std::time::Duration::ZERO,
     };
     let mut decided = 0;

@@ -53,6 +53,7 @@ fn a_ring_that_changes_while_it_is_read_is_read_page_by_page_and_of_one_revision
             next: None,
             actor: "test",
             runtime: &crate::runtime::AmbientRuntime,
+            witness: None,
             tolerance: std::time::Duration::ZERO,
         };
         block_on(pen.change(&[scope(of)], |_, draft| change(draft))).unwrap();

@@ -1,5 +1,7 @@
 //! What an auditor sees of a sealer, and what it keeps from being released.
 
+#[cfg(feature = "ring")]
+mod administration;
 mod canaries;
 mod judge;
 mod losses;
@@ -56,6 +58,12 @@ impl Sink for Memory {
 impl Memory {
     pub(super) fn events(&self) -> Vec<Arc<Event>> {
         self.0.events.lock().unwrap().clone()
+    }
+
+    /// The events since the last call.
+    #[cfg(feature = "ring")]
+    pub(super) fn take(&self) -> Vec<Arc<Event>> {
+        std::mem::take(&mut *self.0.events.lock().unwrap())
     }
 
     pub(super) fn batches(&self) -> usize {

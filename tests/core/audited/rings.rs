@@ -14,7 +14,11 @@ fn events_of_a_ring_name_its_scope_key_and_revision() {
     ring.key("tenant/acme", "ACME");
     let opened = block_on(ring.builder().without_watching().open()).unwrap();
     let sink = Memory::default();
-    let auditor = Auditor::builder().required(sink.clone()).build().unwrap();
+    let auditor = Auditor::builder()
+        .required(sink.clone())
+        .loggable(["tenant"])
+        .build()
+        .unwrap();
     let sealer = opened.sealer().audit(auditor).build().unwrap();
     let acme = EncryptionContext::new([("tenant", "acme")]).unwrap();
     let sealed = block_on(sealer.seal(b"hello", &acme)).unwrap();

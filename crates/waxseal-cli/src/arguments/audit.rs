@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 /// Where what is done is written down.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Log {
-    /// Write down in this audit log which key is used, before anything is released. A directory that is not there is made,
+    /// Write down in this audit log which key is used, before anything is released, and what is done to a ring, before it is done. A directory that is not there is made,
     /// with its key beside it in DIR.key. Without this, WAXSEAL_AUDIT_LOG names it.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) log: Option<PathBuf>,
 }
 

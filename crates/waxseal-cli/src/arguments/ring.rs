@@ -83,6 +83,9 @@ pub(crate) struct Ring {
     pub(crate) ring: RingFile,
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: super::Log,
     #[command(subcommand)]
     pub(crate) command: RingCommand,
 }
@@ -126,6 +129,24 @@ pub(crate) enum RingCommand {
     ApproverKey(SigningKey),
     /// Approve that a re-wrap uses a key that is revoked or retired: sign it, for one key and until a time.
     Approve(Approve),
+}
+
+#[cfg(feature = "audit")]
+impl RingCommand {
+    /// Whether an audit log has something to say about it.
+    pub(crate) fn is_audited(&self) -> bool {
+        matches!(
+            self,
+            Self::Init(_)
+                | Self::Set(_)
+                | Self::Clock(_)
+                | Self::Export(_)
+                | Self::Authority(_)
+                | Self::RewrapBranches(_)
+                | Self::DropUnbelieved(_)
+                | Self::Approve(_)
+        )
+    }
 }
 
 #[derive(Args)]
@@ -386,6 +407,9 @@ pub(crate) struct Keys {
     pub(crate) ring: RingFile,
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: super::Log,
     #[command(subcommand)]
     pub(crate) command: KeysCommand,
 }
@@ -420,6 +444,14 @@ pub(crate) enum KeysCommand {
     ShredReceipt(ShredReceiptOptions),
     /// Do what is due: rotate, promote, retire, destroy.
     Tick(Tick),
+}
+
+#[cfg(feature = "audit")]
+impl KeysCommand {
+    /// Whether an audit log has something to say about it.
+    pub(crate) fn is_audited(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Show(_) | Self::ShredReceipt(_))
+    }
 }
 
 #[derive(Args)]
@@ -712,6 +744,9 @@ pub(crate) struct Census {
     pub(crate) ring: RingFile,
     #[command(flatten)]
     pub(crate) actor: Actor,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: super::Log,
     /// Files, and folders with everything in them.
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,

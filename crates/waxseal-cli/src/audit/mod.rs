@@ -51,6 +51,11 @@ impl Auditing {
         Ok(Self(Some(Auditor::builder().required(log).build()?)))
     }
 
+    #[cfg(feature = "ring")]
+    pub(crate) fn auditor(&self) -> Option<&Auditor> {
+        self.0.as_ref()
+    }
+
     pub(crate) fn around(&self, builder: Builder) -> Builder {
         match &self.0 {
             Some(auditor) => builder.audit(auditor.clone()),

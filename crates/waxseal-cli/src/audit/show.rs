@@ -74,7 +74,17 @@ fn line(index: u64, event: &Value) -> String {
             version => format!("{} {} version {version}", of("provider"), of("id")),
         }
     });
-    let keks: Vec<String> = keks.collect();
+    let mut keks: Vec<String> = keks.collect();
+    if keks.is_empty() {
+        let keys = event.get("waxseal.keys").and_then(Value::as_array);
+        let keys = keys.into_iter().flatten().filter_map(Value::as_str);
+        keks.extend(keys.map(|key| format!("key {key}")));
+    }
+    let moves = event.get("waxseal.moves").and_then(Value::as_array);
+    keks.extend(moves.into_iter().flatten().map(|moved| {
+        let of = |name: &str| moved.get(name).and_then(Value::as_str).unwrap_or("-");
+        format!("{} {} {} -> {}", of("record"), of("id"), of("from"), of("to"))
+    }));
     let line = format!(
         "{index}  {}  {action}  {outcome}  {}  {}",
         text("time"),

@@ -6,10 +6,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use waxseal::ring::Operation;
 use waxseal::ring::evidence::{Census, CensusReceipt, Covered, NamedKek};
 
 use super::using::replace;
-use super::{ask, open, path_of, read_authority, show_beside, signing_key, sources, table, wait};
+use super::{Opened, ask, open, path_of, read_authority, show_beside, signing_key, sources, table, wait};
 use crate::arguments;
 use crate::failure::{Failure, Result};
 use crate::report::{self, many};
@@ -21,7 +22,15 @@ const DEPTH: usize = 256;
 /// Counts, writes the receipt, and says what it holds. Ends with "needs attention" if not everything could be read.
 pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     let actor = ask::actor(&options.actor)?;
+    #[cfg(feature = "audit")]
+    let _ends = super::audited::begin(&options.log, true)?;
     let ring = open(&path_of(&options.ring))?;
+    super::audited::job(Operation::Census, ring.config.ring, &actor, || {
+        count(options, &actor, &ring)
+    })
+}
+
+fn count(options: &arguments::Census, actor: &str, ring: &Opened) -> Result<()> {
     let signer = match &options.key {
         Some(path) => signing_key::read(path)?,
         None if ring.config.administration.is_none() => {
@@ -58,7 +67,7 @@ pub(crate) fn run(options: &arguments::Census) -> Result<()> {
     if has_branches || head.settings().must_cover.contains(&Covered::BranchKeys) {
         covers.push(Covered::BranchKeys);
     }
-    let mut census = wait(Census::begin(&ring.reader, &signer, &actor, covers.clone()))?;
+    let mut census = wait(Census::begin(&ring.reader, &signer, actor, covers.clone()))?;
     for place in &census.view().settings().must_cover.clone() {
         // A disk that is not mounted is no empty folder.
         if let Covered::Files(name) = place

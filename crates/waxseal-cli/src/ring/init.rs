@@ -212,7 +212,7 @@ impl Plan {
             Some(self.keys.clone()),
         ));
         let backends = Arc::new(config.backends(Arc::new(environment()))?);
-        let reader = Reader::new(trust, inventory);
+        let reader = super::audited::reader(Reader::new(trust, inventory));
         if !is_new {
             wait(set_settings(&reader, &authority, actor, |settings| {
                 self.edit.apply_new(settings);

@@ -2,6 +2,7 @@
 
 mod approval;
 mod ask;
+pub(crate) mod audited;
 mod authority;
 mod branches;
 mod census;
@@ -49,6 +50,8 @@ pub(crate) const VARIABLE: &str = "WAXSEAL_RING";
 pub(crate) fn run(options: &Ring) -> Result<()> {
     let path = path_of(&options.ring);
     let actor = &options.actor;
+    #[cfg(feature = "audit")]
+    let _ends = audited::begin(&options.log, options.command.is_audited())?;
     match &options.command {
         RingCommand::Init(init) => init::run(&path, actor, init),
         RingCommand::Set(set) => settings::set(&path, actor, set),
@@ -107,7 +110,7 @@ pub(crate) fn open(path: &std::path::Path) -> Result<Opened> {
 /// Opens the ring of a configuration, and believes this of it.
 pub(crate) fn believing(config: RingConfig, trust: Trust) -> Result<Opened> {
     let inventory = store::open(&config.store)?;
-    let reader = Reader::new(trust, inventory);
+    let reader = audited::reader(Reader::new(trust, inventory));
     Ok(Opened { config, reader })
 }
 

@@ -101,6 +101,7 @@ impl Ring {
             next: None,
             actor: "test",
             runtime: &crate::runtime::AmbientRuntime,
+            witness: None,
             tolerance: std::time::Duration::ZERO,
         };
         let change = pen.change(std::slice::from_ref(scope), |_, draft| {

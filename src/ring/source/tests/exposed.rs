@@ -122,5 +122,8 @@ fn an_event_names_the_revoked_keys_that_could_open_it_too() {
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].exposed(), [old.id.to_string()]);
     assert_eq!(events[0].keks()[0].keys, [next.id.to_string()]);
-    assert_eq!(events[0].scope(), Some("tenant/a"));
+    assert_eq!(
+        (events[0].scope(), events[0].scope_template()),
+        (None, Some("tenant/{tenant}"))
+    );
 }

@@ -1,6 +1,8 @@
 //! A ring in memory, over fakes, on a clock that the tests move.
 
 mod approvals;
+#[cfg(feature = "audit")]
+mod audited;
 mod branch;
 mod buried_branches;
 mod changes;
@@ -215,6 +217,7 @@ impl Bench {
             next: None,
             actor: "test",
             runtime: &self.runtime,
+            witness: None,
             tolerance: Duration::ZERO,
         }
     }

@@ -52,6 +52,7 @@ impl Shop {
             next: None,
             actor: "test",
             runtime: &crate::runtime::AmbientRuntime,
+            witness: None,
             tolerance: std::time::Duration::ZERO,
         };
         block_on(pen.change(&[], |view, draft| {

@@ -28,6 +28,8 @@ const MOST_RECEIPTS: usize = 64;
 pub(crate) fn run(options: &Keys) -> Result<()> {
     let path = path_of(&options.ring);
     let actor = &options.actor;
+    #[cfg(feature = "audit")]
+    let _ends = super::audited::begin(&options.log, options.command.is_audited())?;
     match &options.command {
         KeysCommand::Create(create) => new::create(&path, actor, create),
         KeysCommand::Adopt(adopt) => new::adopt(&path, actor, adopt),

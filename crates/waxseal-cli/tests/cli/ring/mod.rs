@@ -3,6 +3,8 @@
 mod administration;
 pub(crate) mod aged;
 mod approvals;
+#[cfg(feature = "audit")]
+mod audited;
 mod branches;
 mod evidence;
 mod first_keys;
