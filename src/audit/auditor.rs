@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::event::{Event, What};
+use super::json::Record;
 use super::lines;
 use super::process::Process;
 use super::queue::{Kept, Pushed, Queue};
@@ -62,6 +63,7 @@ impl Numbers {
             time: self.runtime.wall_clock(),
             process: self.process.clone(),
             what,
+            record: Record::default(),
         }
     }
 
@@ -292,6 +294,10 @@ impl Auditor {
             }
         }
         drop(next);
+        // Here and not in the threads of the sinks, which keep a batch meanwhile: there, everybody would wait for it.
+        if inner.required.iter().any(Queue::keeps_records) {
+            event.to_record();
+        }
         for queue in losers {
             queue.say_lost();
         }

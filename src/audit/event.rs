@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::deed::DeedSeen;
+use super::json::Record;
 use super::process::Process;
 use super::scope::{RingSeen, ScopeSeen};
 use super::text::bounded;
@@ -137,6 +138,7 @@ pub struct Event {
     pub(super) time: SystemTime,
     pub(super) process: Process,
     pub(super) what: What,
+    pub(super) record: Record,
 }
 
 /// An event before it has a number.
@@ -493,6 +495,7 @@ pub(in crate::audit) mod tests {
             time: SystemTime::UNIX_EPOCH,
             process: Process::current().unwrap(),
             what: asked.done(Action::Unwrap, &[]),
+            record: Record::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The JSON of an event, by docs/spec/audit-v1.md.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,6 +19,16 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const MAX_RECORD: usize = 65_535;
 /// KEKs of an event that had to be shortened.
 const KEKS: usize = 16;
+
+/// The JSON of an event, once somebody has made it.
+#[derive(Clone, Default)]
+pub(super) struct Record(OnceLock<String>);
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Record")
+    }
+}
 
 #[derive(Serialize)]
 struct Json<'e> {
@@ -209,8 +221,12 @@ impl Event {
     }
 
     /// The event as a record of at most so many bytes that every log keeps: without what others can make long, if it is longer.
-    pub(super) fn to_record(&self) -> String {
-        let whole = self.to_json();
+    pub(super) fn to_record(&self) -> &str {
+        self.record.0.get_or_init(|| self.make_record())
+    }
+
+    fn make_record(&self) -> String {
+        let whole = serde_json::to_string(&self.json()).unwrap_or_default();
         if whole.len() <= MAX_RECORD {
             return whole;
         }

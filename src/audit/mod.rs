@@ -26,6 +26,10 @@
 //! [`AuditorBuilder::releases`] asks for it: then a second layer around the cache sees every release, and no fast path goes past it. What
 //! is done under a [`DataKey`](crate::DataKey) or an open stream after its release is not seen.
 //!
+//! *Administration.* With a key ring, everything that is done to the ring is seen, too: `Reader::audited_by`. The parents of branch keys and
+//! the probes of pending keys are accesses of the ring itself, and are events beside those of the sealer. [`manual::evidence`](crate::manual::evidence)
+//! has the whole list, and says what it proves.
+//!
 //! *What an event can hold.* No key, no plaintext, no AAD, and no value of a context key that was not named as
 //! [`loggable`](AuditorBuilder::loggable). [`Event`] has no place for them.
 //!

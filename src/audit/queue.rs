@@ -26,6 +26,7 @@ pub(super) struct Queue(Arc<Shared>);
 struct Shared {
     /// The sink, for people. The sink itself is the thread's alone, so it has ended when [`Auditor::close`](super::Auditor::close) says so.
     name: String,
+    keeps_json: bool,
     numbers: Arc<Numbers>,
     state: Mutex<State>,
     wake: Condvar,
@@ -70,6 +71,7 @@ impl Queue {
     pub(super) fn start(sink: Box<dyn Sink>, numbers: Arc<Numbers>) -> Result<Self> {
         let shared = Arc::new(Shared {
             name: format!("{sink:?}"),
+            keeps_json: sink.keeps_json(),
             numbers,
             state: Mutex::new(State::default()),
             wake: Condvar::new(),
@@ -83,6 +85,11 @@ impl Queue {
                 .with_source(error)
         })?;
         Ok(Self(shared))
+    }
+
+    /// Whether its sink needs the JSON of events.
+    pub(super) fn keeps_records(&self) -> bool {
+        self.0.keeps_json
     }
 
     /// Whether an event would be refused.

@@ -22,6 +22,12 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// Of any kind. The events are reported as lost, or the operations that wait for them fail with `Audit`.
     async fn keep(&self, events: &[Arc<Event>]) -> Result<()>;
 
+    /// Returns whether it keeps the JSON of events, as the log does. Whoever causes an event then makes its JSON, before the thread of the sink needs
+    /// it. `false` by default.
+    fn keeps_json(&self) -> bool {
+        false
+    }
+
     /// Brings to an end what was put off for the sake of speed. It is called about a second after the last batch, and at the end. Does nothing
     /// by default.
     ///
@@ -36,6 +42,10 @@ pub trait Sink: Debug + Send + Sync + 'static {
 impl<S: Sink + ?Sized> Sink for Arc<S> {
     async fn keep(&self, events: &[Arc<Event>]) -> Result<()> {
         (**self).keep(events).await
+    }
+
+    fn keeps_json(&self) -> bool {
+        (**self).keeps_json()
     }
 
     async fn flush(&self) -> Result<()> {

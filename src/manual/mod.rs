@@ -20,6 +20,10 @@
     feature = "ring",
     doc = "| [`tenants`] | a key for each tenant: scopes, branch keys on first use, what they cost, moving one |"
 )]
+#![cfg_attr(
+    feature = "audit",
+    doc = "| [`evidence`] | what the audit log holds, what it proves and what not, and who keeps which checkpoint |"
+)]
 //! | [`errors`] | what each kind of error means, who is to blame, and what to do |
 //! | [`key_manager`] | how to connect another KMS or HSM |
 //! | [`performance`] | what to call, what to turn, and what it costs |
@@ -31,6 +35,8 @@
 //! | [`design`] | the reasons for the design |
 
 pub mod errors;
+#[cfg(feature = "audit")]
+pub mod evidence;
 pub mod key_manager;
 #[cfg(feature = "ring")]
 pub mod key_ring;

@@ -1,4 +1,8 @@
 //! Who is told of what is done to a ring, and of the KEKs that the ring asks by itself. The room `audit` is such a witness; nothing here knows it.
+#![cfg_attr(
+    not(feature = "audit"),
+    allow(dead_code, reason = "nothing else is a witness")
+)]
 
 use std::fmt::{self, Debug};
 use std::future::Future;

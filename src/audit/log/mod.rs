@@ -148,9 +148,13 @@ impl Sink for Log {
         self.append(
             events
                 .iter()
-                .map(|event| event.to_record().into_bytes())
+                .map(|event| event.to_record().as_bytes().to_vec())
                 .collect(),
         )
+    }
+
+    fn keeps_json(&self) -> bool {
+        true
     }
 
     async fn flush(&self) -> Result<()> {

@@ -103,6 +103,11 @@ pub(crate) enum RingCommand {
     /// Tell what a move would do: which scopes, how many envelopes, which readers lag, what would refuse it. Changes nothing, and
     /// asks no key manager.
     Simulate(Simulate),
+    /// Report on all keys, for an auditor: by scope, algorithm and state, what is due, and with the receipts of a census what is still under
+    /// which key, what would be lost with it, and what a quantum computer would open. Markdown, or JSON with --json.
+    Report(Report),
+    /// Write the keys as a cryptography bill of materials: CycloneDX 1.6, JSON.
+    Cbom(Report),
     /// Show the time by the inventory, by this machine and by the ring; or set the ring's back.
     Clock(Clock),
     /// Verify the whole ring and write it to a file. Branch keys are in it, wrapped; it holds no other secret. Where the
@@ -358,6 +363,16 @@ pub(crate) struct DropUnbelieved {
     pub(crate) record: Vec<String>,
     #[command(flatten)]
     pub(crate) consent: Consent,
+}
+
+#[derive(Args)]
+pub(crate) struct Report {
+    /// A census receipt; may be repeated, for places that are not the same.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) receipt: Vec<PathBuf>,
+    /// Let the receipts count though their censuses saw not one envelope.
+    #[arg(long, requires = "receipt")]
+    pub(crate) allow_empty: bool,
 }
 
 #[derive(Args)]

@@ -13,6 +13,7 @@ mod gate;
 mod init;
 pub(crate) mod keys;
 mod profile;
+mod reports;
 mod settings;
 mod signing_key;
 mod simulate;
@@ -58,6 +59,8 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Status => status::status(&path),
         RingCommand::Check(check) => status::check(&path, check),
         RingCommand::Simulate(options) => simulate::run(&path, options),
+        RingCommand::Report(options) => reports::run(&path, options),
+        RingCommand::Cbom(options) => reports::cbom(&path, options),
         RingCommand::Clock(options) => clock::run(&path, actor, options),
         RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
         RingCommand::Import(import) => transfer::import(&path, import),
@@ -257,7 +260,7 @@ pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Res
 }
 
 /// Whether what is wrong is wrong with the scopes that were asked for.
-fn is_about_scopes(error: &waxseal::Error) -> bool {
+pub(crate) fn is_about_scopes(error: &waxseal::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. } | ErrorKind::OverLimit { .. }

@@ -198,7 +198,7 @@ fn reason_of(entry: &Move) -> String {
 }
 
 /// A key as every listing has it.
-fn to_json(key: &KeyRecord) -> Value {
+pub(in crate::ring) fn to_json(key: &KeyRecord) -> Value {
     let time = |time: Option<waxseal::ring::Time>| time.map(|time| time.to_string());
     json!({
         "id": key.id.to_string(),
@@ -250,7 +250,7 @@ fn kek_of(key: &KeyRecord) -> String {
     }
 }
 
-fn class_of(key: &KeyRecord) -> Option<&'static str> {
+pub(in crate::ring) fn class_of(key: &KeyRecord) -> Option<&'static str> {
     // A branch key is as safe as what wraps it.
     let named = key
         .branch

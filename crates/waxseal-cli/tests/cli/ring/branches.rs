@@ -22,7 +22,7 @@ impl Ring {
         (ring, text(&made["moves"][0]["key"]))
     }
 
-    fn branch(&self, of: &str) -> String {
+    pub(super) fn branch(&self, of: &str) -> String {
         let made = self.json(&["keys", "create", "--scope", of, "--kek", "branch"]);
         assert_eq!(made["moves"][0]["to"], "active", "{made}");
         text(&made["moves"][0]["key"])

@@ -59,7 +59,7 @@ fn with_junk() -> Option<(Ring, String)> {
 }
 
 impl Ring {
-    fn seal_for(&self, tenant: &str, to: &str) -> Run {
+    pub(super) fn seal_for(&self, tenant: &str, to: &str) -> Run {
         let context = format!("tenant={tenant}");
         self.run(&[
             "seal",

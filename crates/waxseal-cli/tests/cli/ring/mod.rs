@@ -17,6 +17,7 @@ mod otherwise;
 mod profiles;
 mod receipts;
 mod refused;
+mod reports;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
 mod shred;

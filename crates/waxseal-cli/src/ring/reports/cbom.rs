@@ -1,0 +1,161 @@
+//! The keys of a ring as a cryptography bill of materials: [CycloneDX 1.6](https://cyclonedx.org/docs/1.6/json/).
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use waxseal::ring::{KeyRecord, Protection, State};
+
+use super::{Reported, Reporting};
+use crate::ring::keys::class_of;
+
+/// What a bill of materials has instead of a document's schema number.
+const VERSION: &str = "1.6";
+
+pub(super) fn of(report: &Reporting) -> Value {
+    let view = &report.view;
+    let mut algorithms: BTreeSet<&str> = BTreeSet::new();
+    for one in &report.keys {
+        algorithms.insert(&one.key.algorithm);
+        algorithms.extend(
+            one.key
+                .branch
+                .as_ref()
+                .map(|branch| branch.wrapped.algorithm.as_str()),
+        );
+    }
+    let classical = |algorithm: &str| {
+        let mut keys = report.keys.iter().map(|one| &one.key);
+        keys.any(|key| wraps_by(key) == algorithm && class_of(key) == Some("classical"))
+    };
+    let known: BTreeSet<String> = report.keys.iter().map(|one| one.key.id.to_string()).collect();
+    let components: Vec<Value> = algorithms
+        .into_iter()
+        .map(|algorithm| algorithm_json(algorithm, classical(algorithm)))
+        .chain(report.keys.iter().map(key_json))
+        .collect();
+    let parents = report.keys.iter().filter_map(|one| {
+        let parent = one.key.branch.as_ref()?.parent.to_string();
+        let is_known = known.contains(&parent);
+        is_known.then(|| json!({ "ref": key_ref(&one.key), "dependsOn": [format!("key/{parent}")] }))
+    });
+    let ring = json!({
+        "ref": "ring",
+        "dependsOn": report.keys.iter().map(|one| key_ref(&one.key)).collect::<Vec<_>>(),
+    });
+    let dependencies: Vec<Value> = std::iter::once(ring).chain(parents).collect();
+    json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": VERSION,
+        // The ring has one bill, and a version of it for each revision.
+        "serialNumber": format!("urn:uuid:{}", view.ring()),
+        "version": view.revision(),
+        "metadata": {
+            "timestamp": report.now.to_string(),
+            "tools": { "components": [{ "type": "application", "name": "waxseal", "version": env!("CARGO_PKG_VERSION") }] },
+            "component": { "type": "application", "bom-ref": "ring", "name": format!("key ring {}", view.ring()) },
+            "properties": [
+                property("waxseal:mark", &view.mark().to_string()),
+                property("waxseal:authority", &view.authority().to_string()),
+            ],
+        },
+        "components": components,
+        "dependencies": dependencies,
+    })
+}
+
+fn property(name: &str, value: &str) -> Value {
+    json!({ "name": name, "value": value })
+}
+
+fn algorithm_ref(algorithm: &str) -> String {
+    format!("algorithm/{algorithm}")
+}
+
+fn key_ref(key: &KeyRecord) -> String {
+    format!("key/{}", key.id)
+}
+
+/// The algorithm that decides how safe what is under the key is.
+fn wraps_by(key: &KeyRecord) -> &str {
+    key.branch
+        .as_ref()
+        .map_or(&key.algorithm, |branch| &branch.wrapped.algorithm)
+}
+
+fn algorithm_json(algorithm: &str, is_classical: bool) -> Value {
+    let primitive = match algorithm {
+        _ if is_classical => "pke",
+        name if name.contains("gcm") || name.contains("poly1305") => "ae",
+        name if name.contains("ml-kem") || name.contains("mlkem") || name.contains("wing") => "kem",
+        _ => "other",
+    };
+    let mut properties = json!({ "primitive": primitive, "cryptoFunctions": ["encrypt", "decrypt"] });
+    if let (Value::Object(properties), true) = (&mut properties, is_classical) {
+        properties.insert("nistQuantumSecurityLevel".to_owned(), 0.into());
+    }
+    json!({
+        "type": "cryptographic-asset",
+        "bom-ref": algorithm_ref(algorithm),
+        "name": algorithm,
+        "cryptoProperties": { "assetType": "algorithm", "algorithmProperties": properties },
+    })
+}
+
+fn key_json(one: &Reported) -> Value {
+    let key = &one.key;
+    let mechanism = match (key.protection, &key.branch) {
+        (_, Some(_)) => "Wrapped by its parent",
+        (Protection::Hardware, None) => "HSM",
+        (Protection::Software, None) => "Software",
+        (_, None) => "Unknown",
+    };
+    let mut secured = json!({ "mechanism": mechanism });
+    if let (Value::Object(secured), Some(branch)) = (&mut secured, &key.branch) {
+        let by = algorithm_ref(&branch.wrapped.algorithm);
+        secured.insert("algorithmRef".to_owned(), by.into());
+    }
+    let is_private = key.branch.is_none() && class_of(key) == Some("classical");
+    let mut material = json!({
+        "type": if is_private { "private-key" } else { "secret-key" },
+        "id": key.id.to_string(),
+        "state": key.state.row().cyclonedx,
+        "algorithmRef": algorithm_ref(&key.algorithm),
+        "creationDate": key.created.to_string(),
+        "securedBy": secured,
+    });
+    let dates = [
+        ("activationDate", key.activated),
+        ("updateDate", key.history.last().map(|last| last.at)),
+        (
+            "expirationDate",
+            key.next_rotation.filter(|_| key.state == State::Active),
+        ),
+    ];
+    if let Value::Object(material) = &mut material {
+        for (name, date) in dates {
+            if let Some(date) = date {
+                material.insert(name.to_owned(), date.to_string().into());
+            }
+        }
+    }
+    let mut properties = vec![
+        property("waxseal:scope", key.scope.as_str()),
+        property("waxseal:slot", &key.slot.to_string()),
+        property("waxseal:state", key.state.name()),
+        property("waxseal:uri", &key.provenance.uri),
+        property("waxseal:cadence", &key.cadence.to_string()),
+    ];
+    if let Some(objects) = one.objects {
+        properties.push(property("waxseal:envelopes", &objects.items.to_string()));
+    }
+    json!({
+        "type": "cryptographic-asset",
+        "bom-ref": key_ref(key),
+        "name": format!("{}, {}", key.scope, key.slot),
+        "cryptoProperties": {
+            "assetType": "related-crypto-material",
+            "relatedCryptoMaterialProperties": material,
+        },
+        "properties": properties,
+    })
+}

@@ -1,0 +1,190 @@
+//! A report as Markdown. Whatever a ring says is text: it makes no table, no link and no HTML.
+
+use std::fmt::Write as _;
+
+use super::{Reporting, wrapped_with};
+use crate::failure::printable;
+use crate::report::many;
+use crate::ring::keys::class_of;
+use crate::ring::table::or_dash;
+
+/// Text within a cell.
+fn cell(text: &str) -> String {
+    let mut escaped = String::new();
+    for char in printable(text).chars() {
+        match char {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            char if char.is_ascii_punctuation() && !"-.,:;/=%".contains(char) => {
+                escaped.push('\\');
+                escaped.push(char);
+            }
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+fn table<const N: usize>(text: &mut String, heads: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        text.push_str("None.\n");
+        return;
+    }
+    let line = |cells: [String; N]| format!("| {} |\n", cells.join(" | "));
+    *text += &line(heads.map(str::to_owned));
+    *text += &line(heads.map(|_| "---".to_owned()));
+    for row in rows {
+        *text += &line(row.map(|text| cell(&text)));
+    }
+}
+
+pub(super) fn text(report: &Reporting) -> String {
+    let view = &report.view;
+    let mut text = format!(
+        "# Key ring {}\n\nRevision {} of {}, verified under {}. Report of {}. Mark: {}.\n\n## Summary\n\n{} in {}.\n\n",
+        view.ring(),
+        view.revision(),
+        view.changed(),
+        cell(&view.authority().to_string()),
+        report.now,
+        view.mark(),
+        many(report.keys.len() as u64, "key"),
+        many(report.scopes, "scope"),
+    );
+    let states = report.states().into_iter();
+    table(
+        &mut text,
+        ["State", "Keys"],
+        states.map(|(state, keys)| [state.to_owned(), keys.to_string()]),
+    );
+    text.push('\n');
+    let algorithms = report.algorithms().into_iter();
+    table(
+        &mut text,
+        ["Algorithm", "Class", "Keys that are not destroyed"],
+        algorithms.map(|((algorithm, class), keys)| [algorithm, class.to_owned(), keys.to_string()]),
+    );
+    let (overdue, due): (Vec<_>, Vec<_>) = report.due().into_iter().partition(|(_, due)| due.is_overdue);
+    for (title, due) in [("Overdue", overdue), ("Due", due)] {
+        let _ = write!(text, "\n## {title}\n\n");
+        let rows = due.into_iter().map(|(one, due)| {
+            [
+                due.at.to_string(),
+                due.what.to_owned(),
+                one.key.scope.to_string(),
+                one.key.id.to_string(),
+            ]
+        });
+        table(&mut text, ["At", "What", "Scope", "Key"], rows);
+    }
+    text.push_str("\n## What is still under keys that seal no more\n\n");
+    match report.censuses.is_empty() {
+        true => text.push_str("Not counted: give the receipts of a census by `--receipt`.\n"),
+        false => {
+            text.push_str("*Lost* would be what no other key opens.\n\n");
+            let rows = report.left().map(|(one, objects)| {
+                [
+                    one.key.scope.to_string(),
+                    one.key.id.to_string(),
+                    one.key.state.to_string(),
+                    objects.items.to_string(),
+                    objects.sole.to_string(),
+                    objects.unknown.to_string(),
+                    objects.bytes.to_string(),
+                ]
+            });
+            table(
+                &mut text,
+                [
+                    "Scope",
+                    "Key",
+                    "State",
+                    "Envelopes",
+                    "Lost",
+                    "Perhaps under it",
+                    "Bytes",
+                ],
+                rows,
+            );
+        }
+    }
+    text.push_str("\n## Harvest now, decrypt later\n\n");
+    match report.harvest() {
+        None => text.push_str("Not counted: give the receipts of a census by `--receipt`.\n"),
+        Some(harvest) => {
+            text.push_str(
+                "Whoever keeps these today opens them with a quantum computer: they have a wrap under a classical key. *Only* is what no other key \
+                 opens; the bytes are those of all of them, and so the most.\n\n",
+            );
+            let rows = harvest.into_iter().map(|(scope, harvest)| {
+                [
+                    scope.to_string(),
+                    harvest.keys.to_string(),
+                    harvest.since.to_string(),
+                    harvest.objects.items.to_string(),
+                    harvest.objects.sole.to_string(),
+                    harvest.objects.bytes.to_string(),
+                ]
+            });
+            table(
+                &mut text,
+                ["Scope", "Keys", "Since", "Envelopes", "Only", "Bytes"],
+                rows,
+            );
+        }
+    }
+    text.push_str("\n## Keys\n\n");
+    let rows = report.keys.iter().map(|one| {
+        let key = &one.key;
+        [
+            key.scope.to_string(),
+            key.slot.to_string(),
+            key.id.to_string(),
+            key.state.to_string(),
+            format!(
+                "{}, {}",
+                wrapped_with(key),
+                class_of(key).unwrap_or("unknown class")
+            ),
+            key.provenance.uri.clone(),
+            format!("{}, overlap {}", key.cadence, key.overlap),
+            or_dash(key.activated),
+            one.due
+                .map_or_else(|| "-".to_owned(), |due| format!("{} {}", due.what, due.at)),
+            one.objects
+                .map_or_else(|| "-".to_owned(), |objects| objects.items.to_string()),
+        ]
+    });
+    table(
+        &mut text,
+        [
+            "Scope",
+            "Slot",
+            "Key",
+            "State",
+            "Algorithm",
+            "Reached by",
+            "Cadence",
+            "Active since",
+            "Due",
+            "Envelopes",
+        ],
+        rows,
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_ring_says_is_text() {
+        assert_eq!(
+            cell("a|<script>alert(1)</script>\n[x](y) `z` *w*"),
+            "a\\|&lt;script&gt;alert\\(1\\)&lt;/script&gt;\\\\n\\[x\\]\\(y\\) \\`z\\` \\*w\\*"
+        );
+    }
+}

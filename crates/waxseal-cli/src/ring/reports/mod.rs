@@ -1,0 +1,446 @@
+//! `ring report` and `ring cbom`: what an auditor asks of a ring.
+
+mod cbom;
+mod markdown;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use waxseal::ring::evidence::VerifiedReceipt;
+use waxseal::ring::{KeyRecord, Scope, State, Time, View};
+
+use super::keys::{class_of, key_json, receipts, verified};
+use super::{Opened, each_readable, open, show, wait};
+use crate::arguments::Report as Options;
+use crate::failure::{Failure, Result};
+use crate::report;
+
+/// How many scopes of provisioned keys are listed at once.
+const PAGE: u32 = 500;
+
+/// What the censuses have counted under a key.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Objects {
+    /// Envelopes with a wrap under it.
+    items: u64,
+    /// Those of them that no other key opens.
+    sole: u64,
+    /// Envelopes that may be under it, and do not say so.
+    unknown: u64,
+    /// The bytes of the `items`.
+    bytes: u64,
+}
+
+impl Objects {
+    fn to_json(self) -> Value {
+        json!({ "items": self.items, "sole": self.sole, "unknown": self.unknown, "bytes": self.bytes })
+    }
+
+    fn add(&mut self, other: Self) {
+        self.items = self.items.saturating_add(other.items);
+        self.sole = self.sole.saturating_add(other.sole);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// A key and what is known of it.
+pub(super) struct Reported {
+    key: Arc<KeyRecord>,
+    /// `None` if no census was given.
+    objects: Option<Objects>,
+    due: Option<Due>,
+}
+
+/// What happens to a key next, by its dates.
+#[derive(Clone, Copy)]
+pub(super) struct Due {
+    what: &'static str,
+    at: Time,
+    is_overdue: bool,
+}
+
+impl Due {
+    fn of(key: &KeyRecord, now: Time) -> Option<Self> {
+        let (what, at) = match key.state {
+            State::Active => ("rotation", key.next_rotation),
+            State::Deprecated => ("retirement", key.retirement_due),
+            State::Destroying => ("destruction", key.destruction_due),
+            _ => return None,
+        };
+        let at = at?;
+        Some(Self {
+            what,
+            at,
+            is_overdue: at <= now,
+        })
+    }
+}
+
+/// Bytes that whoever keeps them today can open with a quantum computer.
+pub(super) struct Harvest {
+    keys: u64,
+    objects: Objects,
+    since: Time,
+}
+
+/// Everything that a report says.
+pub(super) struct Reporting {
+    view: View,
+    now: Time,
+    keys: Vec<Reported>,
+    scopes: u64,
+    censuses: Vec<Value>,
+}
+
+/// `ring report`.
+pub(super) fn run(path: &Path, options: &Options) -> Result<()> {
+    let (reporting, bad) = read(path, options)?;
+    let object = reporting.to_json();
+    show(&object, || markdown::text(&reporting))?;
+    bad.map_or(Ok(()), Err)
+}
+
+/// `ring cbom`.
+pub(super) fn cbom(path: &Path, options: &Options) -> Result<()> {
+    let (reporting, bad) = read(path, options)?;
+    let bom = cbom::of(&reporting);
+    // A document of another standard: it has no schema number of this command.
+    report::print(&format!("{bom:#}\n"))?;
+    bad.map_or(Ok(()), Err)
+}
+
+/// Reads the whole ring. A scope that cannot be read hinders no other: what is wrong with the first comes back.
+fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> {
+    let receipts = receipts(&options.receipt)?;
+    let ring = open(path)?;
+    let view = wait(ring.reader.scopes(&[]))?;
+    let verified = verified(&receipts, &view, options.allow_empty)?;
+    check_apart(&verified)?;
+    let now = wait(ring.reader.inventory().now())?;
+    let mut keys: Vec<Reported> = Vec::new();
+    let mut scopes = 0_u64;
+    let mut add = |page: &View| {
+        let mut last: Option<&Scope> = None;
+        for key in page.all_keys() {
+            scopes += u64::from(last != Some(&key.scope));
+            last = Some(&key.scope);
+            keys.push(Reported {
+                objects: (!verified.is_empty()).then(|| counted(&verified, key)),
+                due: Due::of(key, now),
+                key: Arc::clone(key),
+            });
+        }
+    };
+    let mut bad = each_readable(&ring.reader, &mut add)?;
+    let first = each_first_key(&ring, &mut add)?;
+    if bad.is_none() {
+        bad = first;
+    }
+    ring.end()?;
+    let censuses = verified.iter().map(|one| {
+        let receipt = one.receipt();
+        json!({
+            "census": receipt.digest(),
+            "started": receipt.started().to_string(),
+            "whole": receipt.is_whole(),
+            "items": receipt.items(),
+            "bytes": receipt.bytes(),
+            "covers": receipt.covers().iter().map(|place| place.place.to_string()).collect::<Vec<_>>(),
+        })
+    });
+    let censuses = censuses.collect();
+    Ok((
+        Reporting {
+            view,
+            now,
+            keys,
+            scopes,
+            censuses,
+        },
+        bad,
+    ))
+}
+
+/// Keys that only a provisioner has signed. What is wrong with one that is not believed comes back.
+fn each_first_key(ring: &Opened, mut add: impl FnMut(&View)) -> Result<Option<Failure>> {
+    let (mut after, mut bad) = (None, None);
+    loop {
+        let page = wait(ring.reader.inventory().scopes_provisioned(after.as_ref(), PAGE))?;
+        let Some(last) = page.last().cloned() else { break };
+        for scope in page.chunks(1) {
+            match pollster::block_on(ring.reader.scopes(scope)) {
+                // What has a record of the tree was shown.
+                Ok(view) if view.all_keys().any(|key| view.is_provisioned(key.id)) => add(&view),
+                Ok(_) => {}
+                Err(error) if super::is_about_scopes(&error) => {
+                    bad.get_or_insert(Failure::from(error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        after = Some(last);
+    }
+    Ok(bad)
+}
+
+/// Refuses censuses of which two have counted the same place: their sums would count it twice.
+fn check_apart(verified: &[VerifiedReceipt<'_>]) -> Result<()> {
+    for (index, one) in verified.iter().enumerate() {
+        for other in verified.iter().skip(index + 1) {
+            let places = other.receipt().covers();
+            let overlaps = one.receipt().covers().iter().any(|mine| {
+                let is_same = |place: &&waxseal::ring::evidence::PlaceCount| {
+                    mine.place.covers(&place.place) || place.place.covers(&mine.place)
+                };
+                places.iter().any(|place| is_same(&place))
+            });
+            if overlaps {
+                return Err(Failure::usage(
+                    "--receipt: two of the censuses have counted the same place, and their sums would count it twice: give the newer one",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn counted(verified: &[VerifiedReceipt<'_>], key: &KeyRecord) -> Objects {
+    let mut all = Objects::default();
+    for one in verified {
+        let found = one.finds(key);
+        let own = one.receipt().keys().iter().filter(|count| count.key == key.id);
+        all.add(Objects {
+            items: found.items,
+            sole: found.sole,
+            unknown: found.unknown,
+            bytes: own.fold(0, |sum, count| sum.saturating_add(count.bytes)),
+        });
+    }
+    all
+}
+
+impl Reporting {
+    fn states(&self) -> BTreeMap<&'static str, u64> {
+        count_by(&self.keys, |one| one.key.state.name())
+    }
+
+    fn algorithms(&self) -> BTreeMap<(String, &'static str), u64> {
+        let living = self.keys.iter().filter(|one| one.key.state != State::Destroyed);
+        let named = |one: &Reported| {
+            (
+                wrapped_with(&one.key).to_owned(),
+                class_of(&one.key).unwrap_or("unknown"),
+            )
+        };
+        count_by(living, named)
+    }
+
+    /// What is due at some time, the soonest first.
+    fn due(&self) -> Vec<(&Reported, Due)> {
+        let mut due: Vec<_> = self.keys.iter().filter_map(|one| Some((one, one.due?))).collect();
+        due.sort_by_key(|(one, due)| (due.at, one.key.id));
+        due
+    }
+
+    /// Keys under which nothing more is sealed and something still is.
+    fn left(&self) -> impl Iterator<Item = (&Reported, Objects)> {
+        let out_of_use = [
+            State::Deprecated,
+            State::Retired,
+            State::Compromised,
+            State::Destroying,
+        ];
+        let left = self
+            .keys
+            .iter()
+            .filter(move |one| out_of_use.contains(&one.key.state));
+        left.filter_map(|one| Some((one, one.objects?)))
+            .filter(|(_, objects)| objects.items > 0 || objects.unknown > 0)
+    }
+
+    /// What is under classical keys, for each scope. `None` if no census was given.
+    fn harvest(&self) -> Option<BTreeMap<&Scope, Harvest>> {
+        (!self.censuses.is_empty()).then(|| harvest(&self.keys))
+    }
+
+    fn to_json(&self) -> Value {
+        let keys = self.keys.iter().map(|one| {
+            let key = &one.key;
+            let mut object = key_json(key);
+            let more = json!({
+                "uri": key.provenance.uri,
+                "cadence": key.cadence.to_string(),
+                "overlap": key.overlap.to_string(),
+                "deprecated": key.deprecated.map(|at| at.to_string()),
+                "destruction_due": key.destruction_due.map(|at| at.to_string()),
+                "destroyed": key.destroyed.map(|at| at.to_string()),
+                "nist": key.state.row().nist,
+                "cyclonedx": key.state.row().cyclonedx,
+                "objects": one.objects.map(Objects::to_json),
+            });
+            if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+                object.extend(more);
+            }
+            object
+        });
+        let due = self.due().into_iter().map(|(one, due)| {
+            json!({
+                "key": one.key.id.to_string(),
+                "scope": one.key.scope.to_string(),
+                "what": due.what,
+                "at": due.at.to_string(),
+                "overdue": due.is_overdue,
+            })
+        });
+        let left = self.left().map(|(one, objects)| {
+            json!({
+                "key": one.key.id.to_string(),
+                "scope": one.key.scope.to_string(),
+                "state": one.key.state.name(),
+                "objects": objects.to_json(),
+            })
+        });
+        let harvest = self.harvest().map(|harvest| {
+            let each = harvest.into_iter().map(|(scope, harvest)| {
+                json!({
+                    "scope": scope.to_string(),
+                    "keys": harvest.keys,
+                    "since": harvest.since.to_string(),
+                    "objects": harvest.objects.to_json(),
+                })
+            });
+            each.collect::<Vec<_>>()
+        });
+        let algorithms = self.algorithms().into_iter().map(|((algorithm, class), keys)| {
+            json!({ "algorithm": algorithm, "class": Some(class).filter(|class| *class != "unknown"), "keys": keys })
+        });
+        json!({
+            "schema": report::SCHEMA,
+            "command": "ring report",
+            "ring": self.view.ring().to_string(),
+            "revision": self.view.revision(),
+            "mark": self.view.mark().to_string(),
+            "authority": self.view.authority().to_string(),
+            "at": self.now.to_string(),
+            "scopes": self.scopes,
+            "states": self.states(),
+            "algorithms": algorithms.collect::<Vec<_>>(),
+            "censuses": self.censuses,
+            "due": due.collect::<Vec<_>>(),
+            "left": (!self.censuses.is_empty()).then(|| left.collect::<Vec<_>>()),
+            "harvest": harvest,
+            "keys": keys.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn harvest(keys: &[Reported]) -> BTreeMap<&Scope, Harvest> {
+    let mut all: BTreeMap<&Scope, Harvest> = BTreeMap::new();
+    for one in keys.iter().filter(|one| class_of(&one.key) == Some("classical")) {
+        let objects = one.objects.unwrap_or_default();
+        if objects.items == 0 {
+            continue;
+        }
+        let since = one.key.activated.unwrap_or(one.key.created);
+        let scope = all.entry(&one.key.scope).or_insert(Harvest {
+            keys: 0,
+            objects: Objects::default(),
+            since,
+        });
+        scope.keys += 1;
+        scope.since = scope.since.min(since);
+        scope.objects.add(objects);
+    }
+    all
+}
+
+/// What wraps under it, or what wraps it, if it is a branch key.
+fn wrapped_with(key: &KeyRecord) -> &str {
+    key.branch
+        .as_ref()
+        .map_or(&key.algorithm, |branch| &branch.wrapped.algorithm)
+}
+
+fn count_by<'k, K: Ord>(
+    keys: impl IntoIterator<Item = &'k Reported>,
+    by: impl Fn(&Reported) -> K,
+) -> BTreeMap<K, u64> {
+    let mut counts = BTreeMap::new();
+    for one in keys {
+        *counts.entry(by(one)).or_default() += 1;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reported(number: u32, scope: &str, algorithm: &str, items: u64) -> Reported {
+        let at = format!("2026-0{number}-01T00:00:00Z");
+        let key = json!({
+            "min_reader": 1,
+            "id": format!("01a21e93-b0b9-71a6-9136-e7084187000{number}"),
+            "scope": scope,
+            "slot": "default",
+            "revision": 1,
+            "state": "active",
+            "provenance": { "uri": "azure-key-vault:https://v/keys/k", "provider": "azure-key-vault", "id": "k", "version": "1" },
+            "algorithm": algorithm,
+            "protection": "unknown",
+            "staged": false,
+            "has_wrapped": true,
+            "in_ring_since": 1,
+            "cadence": "P90D",
+            "overlap": "PT24H",
+            "created": at,
+            "activated": at,
+            "destruction_told": false,
+            "history": [],
+            "labels": {},
+        });
+        Reported {
+            key: Arc::new(serde_json::from_value(key).unwrap()),
+            objects: Some(Objects {
+                items,
+                sole: 1,
+                unknown: 0,
+                bytes: items * 100,
+            }),
+            due: None,
+        }
+    }
+
+    #[test]
+    fn what_a_quantum_computer_opens_is_counted_for_each_scope() {
+        let keys = [
+            reported(3, "a", "azure-rsa-oaep-256", 5),
+            reported(2, "a", "rsa-oaep-256", 7),
+            reported(1, "a", "xaes-256-gcm", 9),
+            reported(4, "b", "rsa-oaep-256", 0),
+            reported(5, "c", "rsa-oaep-256", 2),
+        ];
+        let harvest = harvest(&keys);
+        let found = harvest.iter().map(|(scope, one)| {
+            (
+                scope.to_string(),
+                one.keys,
+                one.objects.items,
+                one.objects.bytes,
+                one.since.to_string(),
+            )
+        });
+        let found: Vec<_> = found.collect();
+        let since = |at: &str| at.to_owned();
+        assert_eq!(
+            found,
+            [
+                ("a".to_owned(), 2, 12, 1200, since("2026-02-01T00:00:00Z")),
+                ("c".to_owned(), 1, 2, 200, since("2026-05-01T00:00:00Z")),
+            ]
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! What the audit log holds, what it proves and what not, and who keeps what.
+//!
+//! [`audit_log`](super::audit_log) specifies events and log. This page is for those who set them up, and for those who have to believe them.
+//!
+//! # What is logged
+//!
+//! | what | how it comes into the log | how often |
+//! |---|---|---|
+//! | a DEK is generated, unwrapped or wrapped anew | [`Builder::audit`](crate::Builder::audit) | each time that a KEK is asked |
+//! | a cache hands a DEK out again | [`AuditorBuilder::releases`](crate::audit::AuditorBuilder::releases), off by default | each time |
+//! | a parent wraps or unwraps a branch key; a process probes a pending key | the same, if the source of the sealer is a key ring; `KeyRing::audit` | each time |
+//! | a key or a scope is created, promoted, rotated, retired, revoked, destroyed, shredded; settings; the authority; an approval | `Reader::audited_by`, with the reader that the administration has | one event for each operation, two for each change of the ring |
+//! | a census, a job that re-wraps | `Auditor::begin`; `waxseal census --log` does it | one at the beginning, one at the end |
+//!
+//! Refusals and failures are events as well: a denial of the KMS, a key that is revoked, a profile that is not met, an operation that the lifecycle
+//! does not allow. `--log` of the command does all of this for what the command does.
+//!
+//! *Not logged:* what is sealed and opened under a [`DataKey`](crate::DataKey) or an open stream after its DEK was released; `ring init`, whose first
+//! change comes before there is a ring; commands and calls that only read a ring.
+//!
+//! *Never in an event:* a key, a plaintext, an AAD, the reason that somebody gives, and any value of a context whose key is not
+//! [`loggable`](crate::audit::AuditorBuilder::loggable). A scope such as `tenant/acme` holds such a value: an event has its template and its digest then.
+//! Digests are no secret: whoever knows what tenants there are finds out which one is meant.
+//!
+//! # Required or best effort
+//!
+//! With a [required](crate::audit::AuditorBuilder::required) sink, nothing goes on without its event:
+//!
+//! - A DEK is released after its event is kept. If it cannot be kept, the operation fails with [`Audit`](crate::ErrorKind::Audit), though the KMS has answered.
+//! - A change of a ring is made after the event of what is *intended* is kept. If it cannot be kept, nothing changes.
+//! - The end of an operation is an event, too. If that one cannot be kept, the operation was done all the same, and the error says so.
+//!
+//! A full disk therefore stops work, also a revocation. If that is not what you want, keep room for the log (it grows by less than 1 kB for each
+//! event), or make the sink of the administration best effort. A [best-effort](crate::audit::AuditorBuilder::best_effort) sink is never waited for; what it
+//! loses is counted, and a *gap* with the number stands where the events are missing.
+//!
+//! # What a crash leaves
+//!
+//! | the process ends | the log has | what has happened |
+//! |---|---|---|
+//! | before the event of an access is kept | nothing | a KEK may have been asked; nothing was released |
+//! | after it | the event | the DEK may have been released |
+//! | between an intended change and its end | the intended change | the ring tells: it has the change if its history has that revision with that head (`waxseal.ring.head`, as in `mark` of `waxseal ring status`) |
+//! | after the end of a change, before that of its operation | the change | the move was made; what was to follow it is done by a tick |
+//!
+//! So the KMS has at least as many calls as the log has events, and at most one more for each call that was on its way when a process was killed. Compare the
+//! log with the KMS's own: an access that only the KMS knows of went past this crate.
+//!
+//! # What it proves, to whom
+//!
+//! - To whoever has a *checkpoint* from before and the log's public key: that no record of then was edited, dropped, moved or inserted.
+//! - To whoever has a *proof* of one record: that it is in the log that the checkpoint signs, without the rest of the log.
+//! - To nobody: that what an event says is true. An actor is a name that the application or the administrator gives. A process that was taken over
+//!   can write events of things that never were, and use a DEK that it has already without any event.
+//! - To nobody without a checkpoint that was kept elsewhere: that nothing is missing at the end, and that the log was not exchanged for another one by whoever
+//!   has its private key.
+//!
+//! # Who keeps what
+//!
+//! | who | keeps | so that |
+//! |---|---|---|
+//! | the machine that writes | the log, its private key `DIR.key` | it can go on |
+//! | the auditor | the public key (`DIR/vkey`), got on another way than the log | a log with another key is refused |
+//! | the auditor, or a witness | checkpoints: one a day, and one after each move that matters, where no writer reaches them | nothing before them can be changed unseen |
+//! | the administrator | the mark of the ring, which is the revision and head of the last change | changes in the log and in the ring can be compared |
+//!
+//! Each log has one writer. Several processes have several logs; the instance and the number in each event tell whether one is missing.
+//!
+//! A daily job on the auditor's machine, with a copy of the log:
+//!
+//! ```sh
+//! waxseal audit verify audit-log --key "$VKEY" --checkpoint yesterday.note
+//! waxseal audit checkpoint audit-log > today.note
+//! waxseal audit show audit-log --from 2026-11-26 --to 2026-11-27 --json > events.json
+//! ```
+//!
+//! # Questions that it answers
+//!
+//! | question | events |
+//! |---|---|
+//! | Who used this key? | `audit show --key ID`: accesses, and everything that was done to the key |
+//! | Who allowed that? | `waxseal.authorizations`, `waxseal.authorizations.used`, the `ticket` and `approver` of a move |
+//! | Was a key retired without evidence? | `waxseal.ring.retire` with `waxseal.grounds` `force` |
+//! | What did a leaked key open? | accesses whose `waxseal.keks`, `waxseal.envelope.keks` or `waxseal.exposed` name it |
+//! | Did anybody try what is forbidden? | outcomes `denied` and `refused` |
+//! | Is anything missing? | `gap`, and holes in `waxseal.sequence` of one instance that no gap explains |
