@@ -82,6 +82,8 @@ pub mod key;
 pub mod layer;
 pub mod manual;
 pub mod message;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "ring")]
 pub mod ring;
 pub mod runtime;

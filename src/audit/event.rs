@@ -478,12 +478,12 @@ impl Event {
 }
 
 #[cfg(test)]
-pub(in crate::audit) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::value::context::EncryptionContext;
 
     /// An event of an envelope that names this KEK as often as one can.
-    pub(in crate::audit) fn long(kek: &KekRef) -> Event {
+    pub(crate) fn long(kek: &KekRef) -> Event {
         let context = EncryptionContext::empty();
         let asked = Asked::new(&Request::new(&context), None, &[], None);
         let asked = Arc::new(Asked {

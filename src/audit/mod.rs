@@ -55,6 +55,8 @@ mod text;
 pub use administration::AuditedJob;
 pub use auditor::{Auditor, AuditorBuilder};
 pub use deed::RecordMoved;
+#[cfg(all(test, feature = "metrics"))]
+pub(crate) use event::tests::long as tests_long;
 pub use event::{Action, Event, EventKek, Outcome};
 pub use layer::Audited;
 pub use log::{Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Verdict, VerifierKey, Wrong};

@@ -114,6 +114,9 @@
 //! `--give-up-later-keys`: what was made until now is taken over first, and what comes after that counts no more and is listed. Then list another provisioner key, and
 //! allow `--provision on-first-use` again.
 //!
+//! From `--provision never` on, no reader believes a first key that names that revision of the ring or a later one. A thief who inserts rows past the library can name an
+//! older one; the removal of the key ends that, too.
+//!
 //! Whoever may insert rows and has no such key can make rows that nobody believes. Each of them blocks its own scope, and the parent does not end until it is known what they are:
 //! `waxseal ring check` names them, and `waxseal ring drop-unbelieved --save FILE` deletes them, kept in a file. In PostgreSQL only the role
 //! `waxseal_provisioner` of the crate's grants may insert them.
@@ -206,7 +209,7 @@
 //! # Limits
 //!
 //! A ring has room for about 10 million records. The part of its tree that a scope belongs to follows from a hash of its name and has room for 3,236 records: a tick leaves first keys to their provisioner's
-//! signature above 3,000, which only somebody who chooses names for that comes to. A scope has at most 512 bytes. A ring has one template and one parent for first keys; an administrator can choose another parent for each key. Branch keys are
+//! signature above 3,000, which only somebody who chooses names for that comes to. Branch keys are, or were, under at most 1,000 different keys that are not destroyed. A scope has at most 512 bytes. A ring has one template and one parent for first keys; an administrator can choose another parent for each key. Branch keys are
 //! made in the slot `default`: a profile that demands several wraps needs keys in the other slots by hand. A process that holds branch keys in memory can be
 //! read by whoever reads its memory, as for data keys.
 //!

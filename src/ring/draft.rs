@@ -208,7 +208,7 @@ impl<'d> Draft<'d> {
     /// Replaces the settings. How long what was done under those before may still have an effect is kept.
     pub(crate) fn set_settings(&mut self, mut settings: Settings) -> Result<()> {
         settings.check()?;
-        settings.set_min_reader();
+        settings.derive(self.view.settings().provision.as_ref(), self.revision());
         settings.follow(
             self.view.settings(),
             self.at,
@@ -372,7 +372,7 @@ impl<'d> Draft<'d> {
             None => None,
         };
         let hangs: Vec<Hangs> = self.hangs.into_values().collect();
-        let parents = parents_after(&view.head.parents, &hangs, view.head.revision + 1);
+        let parents = parents_after(&view.head.parents, &hangs, view.head.revision + 1)?;
         let exported = self.exported.or_else(|| view.head.exported.clone());
         let head = Head {
             min_reader: Head::min_reader_of(&parents, exported.as_ref()),
@@ -416,7 +416,7 @@ pub(crate) fn first(settings: &Settings, authority: &Authority, at: Time, actor:
     settings.check()?;
     let ring = settings.ring;
     let mut settings = settings.clone();
-    settings.set_min_reader();
+    settings.derive(None, 1);
     let signed = authority.sign(ring, SETTINGS, to_body(&settings)?)?;
     let head = Head {
         min_reader: BASE,

@@ -48,6 +48,13 @@ pub(crate) fn of_row(row: &Row, head: &Head, settings: &Settings) -> Result<KeyR
     if key.in_ring_since == 0 || key.in_ring_since > head.revision {
         return wrong("the ring does not have the revision that it came with");
     }
+    // Whoever adds it past the inventory's check can name an older revision: that ends when the provisioner is taken out of the settings.
+    if provision
+        .closed_since
+        .is_some_and(|since| key.in_ring_since >= since)
+    {
+        return wrong("it came after the settings had said that no more keys are made on first use");
+    }
     if !is_new(&key) {
         return wrong("it is no key that was just made and is active");
     }

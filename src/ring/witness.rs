@@ -156,10 +156,6 @@ pub(crate) enum Ended {
     Done,
     Failed(ErrorKind),
     /// Not all of it was done.
-    #[cfg_attr(
-        not(feature = "audit"),
-        allow(dead_code, reason = "jobs are written down alone")
-    )]
     Incomplete,
     /// Nobody waited for the end.
     Abandoned,

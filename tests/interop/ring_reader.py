@@ -154,6 +154,7 @@ def provisioned(ring, head, settings, row, keys):
         "the move": "from" not in move or move["from"] is None,
         "the time": key["created"] == key["activated"] == move["at"],
         "the revision": 0 < since == move["revision"] <= head["revision"] and state_at(parent, since) == "active",
+        "the end": since < provision.get("closed_since", since + 1),
         "the parent's scope": branch["parent_scope"] == provision["parent"] and not branch.get("former"),
         "the class": wrapped["algorithm"] == parent["algorithm"] and key["protection"] == parent["protection"],
         "the wrap": (wrapped["provider"], wrapped["id"]) == (kek["provider"], kek["id"]),

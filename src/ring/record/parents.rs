@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::ring::{RecordId, Time};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// How many keys a head names that branch keys are wrapped under, or were: it is written with each change, and its length is limited.
+const MAX_PARENTS: usize = 1_000;
 
 /// A key that wraps branch keys, or has wrapped some. It stands in the head until it is destroyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +54,12 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// The parents after a change: what hangs on which, and which are gone.
-pub(crate) fn after(parents: &[Parent], changes: &[Hangs], revision: u64) -> Vec<Parent> {
-    let parents = parents.iter().map(|parent| (parent.key, parent.clone()));
+///
+/// # Errors
+/// `OverLimit` if there is no room for another one. A first key is taken over all the same, since else it could be neither revoked nor shredded:
+/// such parents are those of one scope, and few.
+pub(crate) fn after(before: &[Parent], changes: &[Hangs], revision: u64) -> Result<Vec<Parent>> {
+    let parents = before.iter().map(|parent| (parent.key, parent.clone()));
     let mut parents: BTreeMap<RecordId, Parent> = parents.collect();
     let none = |key| Parent {
         key,
@@ -84,7 +92,17 @@ pub(crate) fn after(parents: &[Parent], changes: &[Hangs], revision: u64) -> Vec
     // A branch key that was destroyed leaves nothing to remember.
     let mut left: Vec<Parent> = parents.into_values().collect();
     left.retain(|parent| parent.branches > 0 || (parent.left.is_some() && !gone.contains(&parent.key)));
-    left
+    let is_taken_over = changes
+        .iter()
+        .any(|change| change.was_provisioned_under.is_some());
+    if left.len() > MAX_PARENTS.max(before.len()) && !is_taken_over {
+        let limit = "the number of keys that branch keys are wrapped under, or were";
+        let max = MAX_PARENTS as u64;
+        return Err(Error::new(ErrorKind::OverLimit { limit, max }).with_detail(
+            "let the key of one scope be the parent of many branch keys, or export the ring and destroy former parents that nothing is under",
+        ));
+    }
+    Ok(left)
 }
 
 #[cfg(test)]
@@ -103,6 +121,10 @@ mod tests {
             after,
             is_gone: false,
         }
+    }
+
+    fn after(before: &[Parent], changes: &[Hangs], revision: u64) -> Vec<Parent> {
+        super::after(before, changes, revision).unwrap()
     }
 
     fn of(parents: &[Parent], key: RecordId) -> Option<(u64, Option<u64>)> {
@@ -149,5 +171,28 @@ mod tests {
         // With branch keys it is not forgotten, whatever the record says.
         let gone = Hangs { key: new, ..gone };
         assert_eq!(of(&after(&parents, &[gone], 11), new), Some((2, None)));
+    }
+
+    #[test]
+    fn a_head_names_no_more_parents_than_it_has_room_for() {
+        let under = |parent| {
+            let [key] = ids();
+            hangs(key, None, Some(parent))
+        };
+        let keys: Vec<RecordId> = (0..MAX_PARENTS).map(|_| ids::<1>()[0]).collect();
+        let changes: Vec<Hangs> = keys.iter().map(|key| under(*key)).collect();
+        let full = after(&[], &changes, 2);
+        // What is there already may have more.
+        assert_eq!(of(&after(&full, &[under(keys[0])], 3), keys[0]), Some((2, None)));
+        let [other] = ids();
+        let error = super::after(&full, &[under(other)], 3).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::OverLimit { max: 1_000, .. }));
+        assert!(error.to_string().contains("destroy former parents"), "{error}");
+        // A first key can be taken over, or it could not be revoked.
+        let first = Hangs {
+            was_provisioned_under: Some(other),
+            ..under(other)
+        };
+        assert_eq!(of(&after(&full, &[first], 3), other), Some((1, None)));
     }
 }

@@ -51,6 +51,9 @@ pub struct Provisioning {
     /// when the ring has taken over all that they have made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub closed: bool,
+    /// The revision that closed it. A key that names that one or a later one was made afterwards, and is not believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) closed_since: Option<u64>,
 }
 
 impl Provisioning {
@@ -61,6 +64,7 @@ impl Provisioning {
             parent,
             keys,
             closed: false,
+            closed_since: None,
         }
     }
 }
@@ -187,12 +191,17 @@ impl Settings {
         })
     }
 
-    /// Which readers may use them.
-    pub(crate) fn set_min_reader(&mut self) {
-        self.min_reader = match self.provision {
-            Some(_) => BRANCHES,
-            None => BASE,
+    /// Sets what follows from the rest, for settings of this revision that follow others: which readers may use them, and which revision
+    /// has closed the making of keys on first use.
+    pub(crate) fn derive(&mut self, former: Option<&Provisioning>, revision: u64) {
+        let Some(provision) = &mut self.provision else {
+            self.min_reader = BASE;
+            return;
         };
+        self.min_reader = BRANCHES;
+        let before = former.filter(|former| former.closed);
+        let since = before.and_then(|former| former.closed_since).unwrap_or(revision);
+        provision.closed_since = provision.closed.then_some(since);
     }
 
     /// How long keys that are made on first use are active.

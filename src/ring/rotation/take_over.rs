@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::RingAdmin;
+use crate::ring::Scope;
 use crate::ring::inventory::NodePath;
-use crate::ring::view::{View, is_about_records};
+use crate::ring::tree::{self, Digest, Nodes};
+use crate::ring::view::is_about_records;
 use crate::ring::witness::Operation;
-use crate::ring::{Scope, tree};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are listed at once.
@@ -99,7 +100,7 @@ impl RingAdmin {
             for scope in scopes {
                 draft.drop_provisioned(scope);
                 for key in view.keys(scope).iter().filter(|key| view.is_provisioned(key.id)) {
-                    check_room(view, scope)?;
+                    check_room(&view.nodes, &view.root, scope)?;
                     let own = draft.taken_over(key)?;
                     draft.put(&own)?;
                     taken += 1;
@@ -115,8 +116,8 @@ impl RingAdmin {
 ///
 /// # Errors
 /// `OverLimit`.
-fn check_room(view: &View, scope: &Scope) -> Result<()> {
-    if tree::count_beside(&view.nodes, &view.root, scope)? < BESIDE {
+fn check_room(nodes: &Nodes, root: &Digest, scope: &Scope) -> Result<()> {
+    if tree::count_beside(nodes, root, scope)? < BESIDE {
         return Ok(());
     }
     let limit = "the number of records in one bucket of the ring's tree, for a key to be taken over";
@@ -133,4 +134,36 @@ pub(super) fn by_bucket(scopes: Vec<Scope>) -> Vec<Scope> {
         buckets.entry(tree::bucket_of(&scope)).or_default().push(scope);
     }
     buckets.into_values().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::inventory::RecordKind;
+    use crate::ring::tree::{ABSENT, Leaf};
+    use crate::ring::{RecordId, Time};
+
+    #[test]
+    fn a_bucket_keeps_room_for_what_the_authority_does_itself() {
+        let scope = |number: u32| -> Scope { format!("tenant/{number}").parse().unwrap() };
+        let full = scope(0);
+        // As whoever chooses the names of tenants can find it.
+        let is_beside = |other: &Scope| tree::bucket_of(other) == tree::bucket_of(&full);
+        let beside = (1..).map(scope).find(is_beside).unwrap();
+        let elsewhere = (1..).map(scope).find(|other| !is_beside(other)).unwrap();
+        let leaf = || {
+            let id = RecordId::new(Time::from_microseconds(0).unwrap()).unwrap();
+            Leaf::new(id, RecordKind::Key, b"")
+        };
+        let mut leaves: Vec<Leaf> = (1..BESIDE).map(|_| leaf()).collect();
+        let (mut nodes, mut written) = (Nodes::new(), Nodes::new());
+        let root = tree::set(&mut nodes, &mut written, &ABSENT, &full, &leaves).unwrap();
+        check_room(&nodes, &root, &beside).unwrap();
+        leaves.push(leaf());
+        let root = tree::set(&mut nodes, &mut written, &root, &full, &leaves).unwrap();
+        let error = check_room(&nodes, &root, &beside).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::OverLimit { max: 3_000, .. }));
+        assert!(error.to_string().contains("revoke"), "{error}");
+        check_room(&nodes, &root, &elsewhere).unwrap();
+    }
 }

@@ -287,6 +287,34 @@ fn covered(text: &str) -> Result<Covered> {
     }
 }
 
+impl Edit {
+    /// What has no effect beside other settings.
+    fn without_effect(&self, settings: &waxseal::ring::Settings) -> impl Iterator<Item = &'static str> {
+        let is_closed = settings
+            .provision
+            .as_ref()
+            .is_some_and(|provision| provision.closed);
+        let is_prepared = self.provision_parent.is_some() || !self.new_provisioners.is_empty();
+        let all = [
+            (
+                !settings.otherwise.is_empty() && settings.provision.is_some(),
+                "otherwise opens and does not seal where there is no key, as long as the settings name provisioners: a tick takes over what they have made, and \
+                 then --remove-provisioner ends that",
+            ),
+            (
+                self.cadence.is_some() && settings.preset.is_some(),
+                "--cadence has no effect while there is a preset, which has cadences of its own: --preset none removes it",
+            ),
+            (
+                is_prepared && is_closed,
+                "no keys are made on first use before --provision on-first-use, whoever the provisioners are",
+            ),
+        ];
+        let idle = all.into_iter().filter(|(is_idle, _)| *is_idle);
+        idle.map(|(_, text)| text)
+    }
+}
+
 /// `ring set`.
 pub(crate) fn set(path: &Path, actor: &Actor, set: &Set) -> Result<()> {
     let options = &set.settings;
@@ -331,11 +359,8 @@ pub(crate) fn set(path: &Path, actor: &Actor, set: &Set) -> Result<()> {
     let view = wait(ring.reader.scopes(&[]))?;
     ring.end()?;
     let settings = view.settings();
-    if !settings.otherwise.is_empty() && settings.provision.is_some() {
-        let _ = warnings::warning(
-            "otherwise opens and does not seal where there is no key, as long as the settings name provisioners: a tick takes over what they have made, and \
-             then --remove-provisioner ends that",
-        );
+    for text in edit.without_effect(settings) {
+        let _ = warnings::warning(text);
     }
     done(
         "ring set",

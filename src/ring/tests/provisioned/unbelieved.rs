@@ -242,6 +242,32 @@ fn a_stolen_key_of_a_provisioner_is_taken_out_although_the_thief_goes_on() {
 }
 
 #[test]
+fn what_comes_after_the_settings_have_closed_it_is_not_believed() {
+    let shop = Shop::new();
+    let before = shop.row(&shop.first("tenant/a"));
+    shop.insert(&before);
+    shop.close();
+    let late = shop.first("tenant/b");
+    assert_eq!(late.in_ring_since, shop.revision());
+    // As whoever has the key of a provisioner and may insert rows adds it.
+    shop.insert(&shop.row(&late));
+    let error = shop.keys_of("tenant/b").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InventoryInvalid);
+    assert!(error.to_string().contains("drop-unbelieved"), "{error}");
+    assert_eq!(shop.keys_of("tenant/a").unwrap(), 1);
+    // Other settings do not change since when, and it hinders nobody who removes its provisioner.
+    shop.settings(|settings| settings.overlap = "PT48H".parse().unwrap())
+        .unwrap();
+    shop.keys_of("tenant/b").unwrap_err();
+    assert_eq!(block_on(shop.admin().take_over_provisioned(10)).unwrap().keys, 1);
+    let (reader, authority) = (shop.ring.reader(), &shop.ring.authority);
+    let remove = set_settings(&reader, authority, "test", |settings| settings.provision = None);
+    block_on(remove).unwrap();
+    assert_eq!(shop.drop_all(None, &[]), (1, vec![late.id], 0));
+    assert_eq!(shop.keys_of("tenant/b").unwrap(), 0);
+}
+
+#[test]
 fn whoever_takes_a_key_over_believes_none_of_its_dates_and_periods() {
     let shop = Shop::new();
     let mut first = shop.first("tenant/a");

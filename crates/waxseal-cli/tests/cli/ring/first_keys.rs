@@ -173,3 +173,21 @@ fn an_export_with_first_keys_verifies_from_the_specification_alone() {
     let run = verify(&changed);
     assert_eq!(run.code, 1, "{}", String::from_utf8_lossy(&run.stdout));
 }
+
+#[test]
+fn settings_without_effect_are_warned_of() {
+    let (ring, _) = with_first_key();
+    let other = text(&ring.json(&["ring", "provisioner-key", "other.key"])["provisioner"]);
+    let set = |more: &[&str]| {
+        let run = ring.run(&[&["ring", "set"], more].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stderr
+    };
+    for good in [["--cadence", "P30D"], ["--provision", "never"]] {
+        assert_eq!(set(&good), "");
+    }
+    assert!(set(&["--provisioner", &other]).contains("--provision on-first-use"));
+    assert_eq!(set(&["--preset", "baseline-prod"]), "");
+    assert!(set(&["--cadence", "P20D"]).contains("--preset none"));
+    assert!(set(&["--otherwise", "/"]).contains("does not seal"));
+}

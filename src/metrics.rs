@@ -1,0 +1,308 @@
+//! What a monitoring system sees, through the facade [`metrics`](https://docs.rs/metrics): with whichever exporter the program installs.
+//!
+//! ```
+//! # fn example() -> waxseal::Result<()> {
+//! use waxseal::audit::Auditor;
+//! use waxseal::metrics::{self, Metrics};
+//!
+//! // Once, after an exporter was installed.
+//! metrics::describe();
+//! let auditor = Auditor::builder().best_effort(Metrics).build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Events become counters and histograms; a ring becomes gauges whenever somebody calls `of_ring` and `of_view`. Labels are names of actions,
+//! outcomes, kinds of errors and states of keys: their number is bounded, and none holds a tenant, a key or an actor.
+//! `extras/prometheus/waxseal.rules.yml` has alerts on them.
+//!
+//! | metric | kind | labels | what |
+//! |---|---|---|---|
+//! | `waxseal_operations_total` | counter | `action`, `outcome` | accesses to KEKs and operations on rings |
+//! | `waxseal_errors_total` | counter | `action`, `kind` | those that failed, by [`ErrorKind::name`](crate::ErrorKind::name) |
+//! | `waxseal_operation_duration_seconds` | histogram | `action` | how long they took |
+//! | `waxseal_audit_lag_seconds` | histogram | | how long after its time an event came here |
+//! | `waxseal_audit_lost_total` | counter | | events that this sink has lost |
+//! | `waxseal_exposed_total` | counter | `action` | events of envelopes that a key names that was compromised once |
+//! | `waxseal_inventory_age_seconds` | gauge | | since when the inventory was not found to be as it is known |
+//! | `waxseal_inventory_stale` | gauge | `for` | 1 if that is too long ago for `sealing` or `opening` |
+//! | `waxseal_ring_revision` | gauge | | the newest revision that was verified |
+//! | `waxseal_bad_scopes` | gauge | | scopes whose records do not verify |
+//! | `waxseal_branch_keys` | gauge | | branch keys that are open in this process |
+//! | `waxseal_keys` | gauge | `state` | keys of a view |
+//! | `waxseal_key_age_seconds` | gauge | | how long the oldest active key has been active |
+//! | `waxseal_rotation_due_seconds` | gauge | | until the next rotation; below zero if it is late |
+//! | `waxseal_retirement_due_seconds` | gauge | | until the next deprecated key may be retired |
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use async_trait::async_trait;
+
+use crate::audit::{Action, Event, Sink};
+#[cfg(feature = "ring")]
+use crate::ring::{KeyRing, STATES, State, Time, View};
+use crate::value::error::Result;
+
+/// Describes every metric, with its unit, to the exporter that is installed.
+pub fn describe() {
+    describe_counter!(
+        "waxseal_operations_total",
+        Unit::Count,
+        "Accesses to KEKs and operations on rings"
+    );
+    describe_counter!(
+        "waxseal_errors_total",
+        Unit::Count,
+        "Accesses and operations that failed, by kind"
+    );
+    describe_histogram!(
+        "waxseal_operation_duration_seconds",
+        Unit::Seconds,
+        "How long they took"
+    );
+    describe_histogram!(
+        "waxseal_audit_lag_seconds",
+        Unit::Seconds,
+        "How long after its time an event came to the metrics"
+    );
+    describe_counter!(
+        "waxseal_audit_lost_total",
+        Unit::Count,
+        "Events that the metrics have lost"
+    );
+    describe_counter!(
+        "waxseal_exposed_total",
+        Unit::Count,
+        "Envelopes that name a key that was compromised once"
+    );
+    describe_gauge!(
+        "waxseal_inventory_age_seconds",
+        Unit::Seconds,
+        "Since when the inventory was not confirmed"
+    );
+    describe_gauge!(
+        "waxseal_inventory_stale",
+        Unit::Count,
+        "1 if the inventory was not confirmed for too long"
+    );
+    describe_gauge!(
+        "waxseal_ring_revision",
+        Unit::Count,
+        "The newest revision that was verified"
+    );
+    describe_gauge!(
+        "waxseal_bad_scopes",
+        Unit::Count,
+        "Scopes whose records do not verify"
+    );
+    describe_gauge!("waxseal_branch_keys", Unit::Count, "Branch keys that are open");
+    describe_gauge!("waxseal_keys", Unit::Count, "Keys by state");
+    describe_gauge!(
+        "waxseal_key_age_seconds",
+        Unit::Seconds,
+        "How long the oldest active key has been active"
+    );
+    describe_gauge!(
+        "waxseal_rotation_due_seconds",
+        Unit::Seconds,
+        "Until the next rotation; below zero if it is late"
+    );
+    describe_gauge!(
+        "waxseal_retirement_due_seconds",
+        Unit::Seconds,
+        "Until the next deprecated key may be retired"
+    );
+}
+
+/// Counts events: a sink for [`AuditorBuilder::best_effort`](crate::audit::AuditorBuilder::best_effort).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Metrics;
+
+#[async_trait]
+impl Sink for Metrics {
+    async fn keep(&self, events: &[Arc<Event>]) -> Result<()> {
+        events.iter().for_each(|event| count(event));
+        Ok(())
+    }
+}
+
+fn count(event: &Event) {
+    if event.action() == Action::Gap {
+        counter!("waxseal_audit_lost_total").increment(event.lost());
+        return;
+    }
+    let action = event.action().name();
+    let outcome = event.outcome();
+    counter!("waxseal_operations_total", "action" => action, "outcome" => outcome.name()).increment(1);
+    if let Some(kind) = outcome.error() {
+        counter!("waxseal_errors_total", "action" => action, "kind" => kind.name()).increment(1);
+    }
+    if let Some(latency) = event.latency() {
+        histogram!("waxseal_operation_duration_seconds", "action" => action).record(latency.as_secs_f64());
+    }
+    if !event.exposed().is_empty() {
+        counter!("waxseal_exposed_total", "action" => action).increment(1);
+    }
+    if let Ok(lag) = SystemTime::now().duration_since(event.time()) {
+        histogram!("waxseal_audit_lag_seconds").record(lag.as_secs_f64());
+    }
+}
+
+/// Sets the gauges of what a ring knows of its inventory. Call it every few seconds.
+///
+/// # Errors
+/// `Configuration` in a forked process.
+#[cfg(feature = "ring")]
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_ring(ring: &KeyRing) -> Result<()> {
+    let status = ring.status()?;
+    let is = |stale: bool| if stale { 1.0 } else { 0.0 };
+    gauge!("waxseal_inventory_age_seconds").set(status.confirmed.as_secs_f64());
+    gauge!("waxseal_inventory_stale", "for" => "sealing").set(is(status.is_stale_for_sealing));
+    gauge!("waxseal_inventory_stale", "for" => "opening").set(is(status.is_stale_for_opening));
+    gauge!("waxseal_ring_revision").set(status.mark.revision as f64);
+    gauge!("waxseal_bad_scopes").set(status.bad_scopes.len() as f64);
+    gauge!("waxseal_branch_keys").set(status.branch_keys as f64);
+    Ok(())
+}
+
+/// Sets the gauges of the keys that a view shows, at this time. For a whole ring, read it in one view: `Reader::scopes` of all that are
+/// `Reader::listed`.
+#[cfg(feature = "ring")]
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_view(view: &View, now: Time) {
+    let seconds = |from: Time, to: Time| {
+        let (from, to): (SystemTime, SystemTime) = (from.into(), to.into());
+        match to.duration_since(from) {
+            Ok(after) => after.as_secs_f64(),
+            Err(before) => -before.duration().as_secs_f64(),
+        }
+    };
+    for row in &STATES {
+        let count = view.all_keys().filter(|key| key.state == row.state).count();
+        gauge!("waxseal_keys", "state" => row.state.name()).set(count as f64);
+    }
+    let active = || view.all_keys().filter(|key| key.state == State::Active);
+    let oldest = active().filter_map(|key| key.activated).min();
+    gauge!("waxseal_key_age_seconds").set(oldest.map_or(0.0, |oldest| seconds(oldest, now)));
+    // What is never due has no gauge.
+    if let Some(next) = active().filter_map(|key| key.next_rotation).min() {
+        gauge!("waxseal_rotation_due_seconds").set(seconds(now, next));
+    }
+    let deprecated = view.all_keys().filter(|key| key.state == State::Deprecated);
+    if let Some(next) = deprecated.filter_map(|key| key.retirement_due).min() {
+        gauge!("waxseal_retirement_due_seconds").set(seconds(now, next));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use ::metrics::{
+        Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
+        with_local_recorder,
+    };
+
+    use super::*;
+    use crate::envelope::KekRef;
+
+    #[derive(Debug, Default)]
+    struct Count(Mutex<u64>);
+
+    impl CounterFn for Count {
+        fn increment(&self, value: u64) {
+            *self.0.lock().unwrap() += value;
+        }
+
+        fn absolute(&self, value: u64) {
+            *self.0.lock().unwrap() = value;
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct Book {
+        counters: Mutex<BTreeMap<String, Arc<Count>>>,
+        described: Mutex<BTreeMap<String, Option<Unit>>>,
+        used: Mutex<Vec<String>>,
+    }
+
+    impl Book {
+        fn describe(&self, name: &KeyName, unit: Option<Unit>) {
+            self.described
+                .lock()
+                .unwrap()
+                .insert(name.as_str().to_owned(), unit);
+        }
+
+        fn uses(&self, key: &Key) {
+            self.used.lock().unwrap().push(key.name().to_owned());
+        }
+    }
+
+    impl Recorder for Book {
+        fn describe_counter(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+            self.describe(&name, unit);
+        }
+
+        fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+            self.describe(&name, unit);
+        }
+
+        fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+            self.describe(&name, unit);
+        }
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            self.uses(key);
+            let labels: Vec<_> = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()))
+                .collect();
+            let name = format!("{} {}", key.name(), labels.join(","));
+            let mut counters = self.counters.lock().unwrap();
+            Counter::from_arc(Arc::clone(counters.entry(name).or_default()))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            self.uses(key);
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            self.uses(key);
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn events_are_counted_and_every_metric_is_described_with_its_unit() {
+        let book = Book::default();
+        let kek = KekRef::new("fake", "CANARY-kek", "").unwrap();
+        let event = Arc::new(crate::audit::tests_long(&kek));
+        with_local_recorder(&book, || {
+            describe();
+            pollster::block_on(Metrics.keep(&[Arc::clone(&event), event])).unwrap();
+        });
+        let counters = book.counters.lock().unwrap();
+        let count = &counters["waxseal_operations_total action=unwrap,outcome=success"];
+        assert_eq!(*count.0.lock().unwrap(), 2);
+        assert!(!format!("{counters:?}").contains("CANARY"));
+        let described = book.described.lock().unwrap();
+        assert_eq!(described.len(), 15);
+        assert!(described.values().all(Option::is_some));
+        for name in book.used.lock().unwrap().iter() {
+            assert!(described.contains_key(name), "{name}");
+        }
+        // The rules ask for nothing that is not there.
+        let rules = include_str!("../extras/prometheus/waxseal.rules.yml");
+        let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for word in words.filter(|word| word.starts_with("waxseal_")) {
+            let name = word.trim_end_matches("_bucket");
+            assert!(described.contains_key(name), "{word}");
+        }
+    }
+}
