@@ -128,11 +128,11 @@ impl Branches {
     }
 
     /// Wipes the branch keys of a scope, but for these.
-    pub(super) fn keep_only(&self, scope: &Scope, in_use: Vec<RecordId>) {
+    pub(super) fn keep_only(&self, scope: &Scope, in_use: &[RecordId]) {
         let mut held = lock(&self.held);
         let former = match in_use.is_empty() {
             true => held.in_use.remove(scope),
-            false => held.in_use.insert(scope.clone(), in_use.clone()),
+            false => held.in_use.insert(scope.clone(), in_use.to_vec()),
         };
         for key in former.into_iter().flatten().filter(|key| !in_use.contains(key)) {
             held.open.pop(&key);

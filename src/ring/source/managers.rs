@@ -62,7 +62,7 @@ impl Managers {
     /// # Errors
     /// Those of [`Backends::key`]; `TimedOut`; for a branch key those of its parent, and `InventoryInvalid` if the ring does not have that one.
     pub(super) async fn of(&self, key: &Key) -> Result<Arc<dyn KeyManager>> {
-        self.open_for(key, |age| Allowed::InUse(age)).await
+        self.open_for(key, Allowed::InUse).await
     }
 
     /// The same by an approval that is valid for so long. A branch key that is unwrapped for this is kept for no longer, whatever its state.

@@ -39,7 +39,9 @@ impl Core {
                 // While nobody else publishes: what is kept of branch keys goes with what is known of their scopes.
                 for scope in dropped.iter().chain([scope]) {
                     let known = state.scopes.peek(scope).map(|entry| entry.keys.branch_keys());
-                    self.managers.branches.keep_only(scope, known.unwrap_or_default());
+                    self.managers
+                        .branches
+                        .keep_only(scope, &known.unwrap_or_default());
                 }
             }
         }
