@@ -37,7 +37,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+#[cfg(feature = "ring")]
+use ::metrics::gauge;
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 use async_trait::async_trait;
 
 use crate::audit::{Action, Event, Sink};

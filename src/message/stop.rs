@@ -56,6 +56,7 @@ impl Pulse {
     }
 
     /// Returns a pulse that stops when the first of two stops. Whoever prolongs the two prolongs it.
+    #[cfg(feature = "ring")]
     pub(crate) fn with(&self, other: &Self) -> Self {
         Self {
             end: Arc::clone(&self.end),

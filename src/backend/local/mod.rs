@@ -13,6 +13,7 @@
 
 mod admin;
 mod derived;
+#[cfg(feature = "ring")]
 mod held;
 mod kdf;
 mod key;
@@ -27,6 +28,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 pub use admin::LocalAdmin;
+#[cfg(feature = "ring")]
 pub(crate) use held::HeldKey;
 pub use kdf::Kdf;
 pub use key::LocalKey;
