@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use waxseal::ring::{KeyRecord, Protection, State};
 
-use super::{Reported, Reporting};
+use super::{Reported, Reporting, wrapped_with};
 use crate::ring::keys::class_of;
 
 /// What a bill of materials has instead of a document's schema number.
@@ -25,7 +25,7 @@ pub(super) fn of(report: &Reporting) -> Value {
     }
     let classical = |algorithm: &str| {
         let mut keys = report.keys.iter().map(|one| &one.key);
-        keys.any(|key| wraps_by(key) == algorithm && class_of(key) == Some("classical"))
+        keys.any(|key| wrapped_with(key) == algorithm && class_of(key) == Some("classical"))
     };
     let known: BTreeSet<String> = report.keys.iter().map(|one| one.key.id.to_string()).collect();
     let components: Vec<Value> = algorithms
@@ -75,13 +75,6 @@ fn key_ref(key: &KeyRecord) -> String {
     format!("key/{}", key.id)
 }
 
-/// The algorithm that decides how safe what is under the key is.
-fn wraps_by(key: &KeyRecord) -> &str {
-    key.branch
-        .as_ref()
-        .map_or(&key.algorithm, |branch| &branch.wrapped.algorithm)
-}
-
 fn algorithm_json(algorithm: &str, is_classical: bool) -> Value {
     let primitive = match algorithm {
         _ if is_classical => "pke",
@@ -89,7 +82,11 @@ fn algorithm_json(algorithm: &str, is_classical: bool) -> Value {
         name if name.contains("ml-kem") || name.contains("mlkem") || name.contains("wing") => "kem",
         _ => "other",
     };
-    let mut properties = json!({ "primitive": primitive, "cryptoFunctions": ["encrypt", "decrypt"] });
+    let functions = match primitive {
+        "kem" => ["encapsulate", "decapsulate"],
+        _ => ["encrypt", "decrypt"],
+    };
+    let mut properties = json!({ "primitive": primitive, "cryptoFunctions": functions });
     if let (Value::Object(properties), true) = (&mut properties, is_classical) {
         properties.insert("nistQuantumSecurityLevel".to_owned(), 0.into());
     }

@@ -116,7 +116,8 @@ pub(super) fn text(report: &Reporting) -> String {
         Some(harvest) => {
             text.push_str(
                 "Whoever keeps these today opens them with a quantum computer: they have a wrap under a classical key. *Only* is what no other key \
-                 opens; the bytes are those of all of them, and so the most.\n\n",
+                 opens. An envelope with wraps under two classical keys counts for both, and not as *only*; so envelopes and bytes are the most that there may \
+                 be. *Since* is when the oldest of these keys became active. Keys whose class nobody knows are not here.\n\n",
             );
             let rows = harvest.into_iter().map(|(scope, harvest)| {
                 [
