@@ -35,7 +35,7 @@ impl Reader {
     /// them, and until they are [dropped](super::RingAdmin::drop_unbelieved) nobody uses these scopes.
     ///
     /// # Errors
-    /// As [`Trust::read`].
+    /// As [`Trust::read`](super::Trust::read).
     pub async fn unbelieved(&self) -> Result<Unbelieved> {
         let (mut found, mut after) = (Unbelieved::default(), None);
         while let Some(page) = self.provisioned_page(after.as_ref(), None).await? {
