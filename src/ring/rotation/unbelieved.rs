@@ -10,6 +10,7 @@ use crate::ring::inventory::Row;
 use crate::ring::provisioned;
 use crate::ring::reader::ProvisionedPage;
 use crate::ring::record::Settings;
+use crate::ring::view::View;
 use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope};
 use crate::value::error::{Error, ErrorKind, Result};
@@ -27,8 +28,8 @@ const TRIES: usize = 8;
 pub struct DroppedRows {
     /// How many.
     pub rows: u64,
-    /// Scopes with several rows, each of which would be believed if it were alone, so that nobody knows which one sealed: the first 100. Name the records
-    /// that are to go.
+    /// Scopes whose rows may be keys, the first 100: there are several, each of which would be believed if it were alone; or the parent cannot be believed; or only
+    /// a newer library can judge them. Mend that, or name the records that are to go.
     pub undecided: Vec<Scope>,
 }
 
@@ -49,7 +50,7 @@ impl RingAdmin {
     /// Deletes provisioned rows that are not [believed](crate::ring::Unbelieved), of scopes of which the ring has no record: all of them, or those of `only`. `save` gets
     /// rows before they are deleted, and an error of it ends the work.
     ///
-    /// `records` are deleted even if they would be believed if they were alone in their scope. What was sealed under one of them is lost.
+    /// `records` are deleted even if they may be keys. What was sealed under one of them is lost.
     ///
     /// # Errors
     /// Those of `save`; as the [type](Self) says. What was deleted before stays so.
@@ -232,7 +233,6 @@ struct Found<'p> {
 
 /// What of a page is to be deleted.
 fn find<'p>(page: &'p ProvisionedPage, only: Option<&Scope>, records: &[RecordId]) -> Found<'p> {
-    let (head, settings) = (&page.view.head, page.view.settings());
     let mut found = Found {
         rows: Vec::new(),
         undecided: Vec::new(),
@@ -250,10 +250,7 @@ fn find<'p>(page: &'p ProvisionedPage, only: Option<&Scope>, records: &[RecordId
         if of.is_none_or(|of| of.unbelieved.is_none()) {
             continue;
         }
-        let is_alone = rows.len() == 1;
-        let is_wrong = |row: &&&Row| {
-            is_alone || records.contains(&row.id) || provisioned::of_row(row, head, settings).is_err()
-        };
+        let is_wrong = |row: &&&Row| records.contains(&row.id) || is_wrong(&page.view, row);
         let before = found.rows.len();
         found.rows.extend(rows.iter().filter(is_wrong));
         if found.rows.len() == before {
@@ -261,4 +258,17 @@ fn find<'p>(page: &'p ProvisionedPage, only: Option<&Scope>, records: &[RecordId
         }
     }
     found
+}
+
+/// Whether a row is no key that a provisioner may have made. One that only a newer library can judge may be, and so may one whose parent cannot be
+/// believed.
+fn is_wrong(view: &View, row: &Row) -> bool {
+    let is_nothing = |error: Error| error.kind() == ErrorKind::InventoryInvalid;
+    match provisioned::of_row(row, &view.head, view.settings()) {
+        Err(error) => is_nothing(error),
+        Ok(key) => match view.parent(&key) {
+            Ok(parent) => provisioned::check_parent(&key, parent).is_err_and(is_nothing),
+            Err(_) => false,
+        },
+    }
 }

@@ -358,7 +358,7 @@ pub(crate) struct DropUnbelieved {
     /// Only those of this scope.
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: Option<String>,
-    /// Of a scope with several rows, this one, even if it would be believed if it were alone; may be repeated.
+    /// This one, even if it may be a key; may be repeated.
     #[arg(long, value_name = "ID", action = ArgAction::Append)]
     pub(crate) record: Vec<String>,
     #[command(flatten)]

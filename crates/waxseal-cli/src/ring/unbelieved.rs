@@ -46,7 +46,7 @@ pub(crate) fn drop_all(path: &Path, actor: &Actor, options: &DropUnbelieved) -> 
     ring.end()?;
     for scope in &dropped.undecided {
         let _ = warnings::warning(&printable(&format!(
-            "scope {scope} has several first keys, each of which would be believed if it were alone: find out which one has sealed, and name the others by --record"
+            "what the scope {scope} has may be its first key: there are several, or its parent cannot be believed, or a newer waxseal wrote it; find out, and name what is to go by --record"
         )));
     }
     let undecided: Vec<&str> = dropped.undecided.iter().map(Scope::as_str).collect();

@@ -288,3 +288,25 @@ fn whoever_takes_a_key_over_believes_none_of_its_dates_and_periods() {
     assert_eq!(own.activated, Some(now));
     assert_eq!(own.next_rotation, Some(own.cadence.after(now).unwrap()));
 }
+
+#[test]
+fn what_may_be_a_key_is_not_deleted() {
+    // Whoever changes the parent makes nobody delete what is under it.
+    let shop = Shop::new();
+    let good = shop.row(&shop.first("tenant/a"));
+    shop.insert(&good);
+    let mut whole = shop.ring.whole();
+    let parent = whole.rows.iter_mut().find(|row| row.id == shop.parent.id);
+    parent.unwrap().revision += 1;
+    shop.ring.inventory.replace(&whole);
+    assert_eq!(block_on(shop.ring.reader().unbelieved()).unwrap().scopes, 1);
+    assert_eq!(shop.drop_all(None, &[]), (0, Vec::new(), 1));
+    // Nor does one who has an older library.
+    let shop = Shop::new();
+    let mut newer = shop.first("tenant/a");
+    newer.min_reader = u32::MAX;
+    shop.insert(&shop.row(&newer));
+    assert_eq!(block_on(shop.ring.reader().unbelieved()).unwrap().scopes, 1);
+    assert_eq!(shop.drop_all(None, &[]), (0, Vec::new(), 1));
+    assert_eq!(shop.drop_all(None, &[newer.id]), (1, vec![newer.id], 0));
+}
