@@ -31,7 +31,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use waxseal::ErrorKind;
 use waxseal::ring::config::RingConfig;
-use waxseal::ring::{Reader, RingAdmin, Trust, View};
+use waxseal::ring::{Reader, RingAdmin, Scope, Trust, View};
 
 use crate::arguments::{Actor, AuthorityCommand, Gated, Ring, RingCommand, RingFile};
 use crate::failure::{Failure, Result, printable};
@@ -235,24 +235,34 @@ pub(crate) fn each_page(reader: &Reader, show: impl FnMut(&View)) -> Result<()> 
 pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Result<Option<Failure>> {
     let mut first: Option<Failure> = None;
     for scopes in wait(reader.listed())?.chunks(PAGE) {
-        match pollster::block_on(reader.scopes(scopes)) {
+        let bad = each_of(reader, scopes, &mut show)?;
+        first = first.or(bad);
+    }
+    Ok(first)
+}
+
+/// The same of these scopes: together, or each by itself if they do not all verify.
+fn each_of(reader: &Reader, scopes: &[Scope], mut show: impl FnMut(&View)) -> Result<Option<Failure>> {
+    match pollster::block_on(reader.scopes(scopes)) {
+        Ok(page) => {
+            show(&page);
+            return Ok(None);
+        }
+        Err(error) if !is_about_scopes(&error) => return Err(error.into()),
+        Err(_) => {}
+    }
+    // If not even the head verifies, no scope does.
+    wait(reader.scopes(&[]))?;
+    let mut first: Option<Failure> = None;
+    for scope in scopes.chunks(1) {
+        match pollster::block_on(reader.scopes(scope)) {
             Ok(page) => show(&page),
             Err(error) if !is_about_scopes(&error) => return Err(error.into()),
-            Err(_) => {
-                // If not even the head verifies, no scope does.
-                wait(reader.scopes(&[]))?;
-                for scope in scopes.chunks(1) {
-                    match pollster::block_on(reader.scopes(scope)) {
-                        Ok(page) => show(&page),
-                        Err(error) if !is_about_scopes(&error) => return Err(error.into()),
-                        Err(error) => {
-                            let name = scope.first().map(ToString::to_string).unwrap_or_default();
-                            let text = format!("scope {name} cannot be read: {error}");
-                            let _ = warnings::warning(&printable(&text));
-                            first.get_or_insert(error.into());
-                        }
-                    }
-                }
+            Err(error) => {
+                let name = scope.first().map(ToString::to_string).unwrap_or_default();
+                let text = format!("scope {name} cannot be read: {error}");
+                let _ = warnings::warning(&printable(&text));
+                first.get_or_insert(error.into());
             }
         }
     }
@@ -260,7 +270,7 @@ pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Res
 }
 
 /// Whether what is wrong is wrong with the scopes that were asked for.
-pub(crate) fn is_about_scopes(error: &waxseal::Error) -> bool {
+fn is_about_scopes(error: &waxseal::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::InventoryInvalid | ErrorKind::Unsupported { .. } | ErrorKind::OverLimit { .. }

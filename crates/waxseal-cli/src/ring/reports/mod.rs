@@ -12,7 +12,7 @@ use waxseal::ring::evidence::VerifiedReceipt;
 use waxseal::ring::{KeyRecord, Scope, State, Time, View};
 
 use super::keys::{class_of, key_json, receipts, verified};
-use super::{Opened, each_readable, open, show, wait};
+use super::{each_of, each_readable, open, show, wait};
 use crate::arguments::Report as Options;
 use crate::failure::{Failure, Result};
 use crate::report;
@@ -122,9 +122,10 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
     let now = wait(ring.reader.inventory().now())?;
     let mut keys: Vec<Reported> = Vec::new();
     let mut scopes = 0_u64;
-    let mut add = |page: &View| {
+    // A page has all keys of a scope, one after the other.
+    let mut add = |page: &View, is_meant: fn(&View, &KeyRecord) -> bool| {
         let mut last: Option<&Scope> = None;
-        for key in page.all_keys() {
+        for key in page.all_keys().filter(|key| is_meant(page, key)) {
             scopes += u64::from(last != Some(&key.scope));
             last = Some(&key.scope);
             keys.push(Reported {
@@ -134,10 +135,16 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
             });
         }
     };
-    let mut bad = each_readable(&ring.reader, &mut add)?;
-    let first = each_first_key(&ring, &mut add)?;
-    if bad.is_none() {
-        bad = first;
+    let mut bad = each_readable(&ring.reader, |page| add(page, |_, _| true))?;
+    // Keys that only a provisioner has signed. What has a record of the tree was shown.
+    let mut after = None;
+    loop {
+        let page = wait(ring.reader.inventory().scopes_provisioned(after.as_ref(), PAGE))?;
+        let Some(last) = page.last().cloned() else { break };
+        let is_first = |page: &View, key: &KeyRecord| page.is_provisioned(key.id);
+        let wrong = each_of(&ring.reader, &page, |page| add(page, is_first))?;
+        bad = bad.or(wrong);
+        after = Some(last);
     }
     ring.end()?;
     let censuses = verified.iter().map(|one| {
@@ -162,28 +169,6 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
         },
         bad,
     ))
-}
-
-/// Keys that only a provisioner has signed. What is wrong with one that is not believed comes back.
-fn each_first_key(ring: &Opened, mut add: impl FnMut(&View)) -> Result<Option<Failure>> {
-    let (mut after, mut bad) = (None, None);
-    loop {
-        let page = wait(ring.reader.inventory().scopes_provisioned(after.as_ref(), PAGE))?;
-        let Some(last) = page.last().cloned() else { break };
-        for scope in page.chunks(1) {
-            match pollster::block_on(ring.reader.scopes(scope)) {
-                // What has a record of the tree was shown.
-                Ok(view) if view.all_keys().any(|key| view.is_provisioned(key.id)) => add(&view),
-                Ok(_) => {}
-                Err(error) if super::is_about_scopes(&error) => {
-                    bad.get_or_insert(Failure::from(error));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        after = Some(last);
-    }
-    Ok(bad)
 }
 
 /// Refuses censuses of which two have counted the same place: their sums would count it twice.
