@@ -24,6 +24,17 @@ pub enum AlgorithmClass {
 }
 
 impl AlgorithmClass {
+    /// Returns its name: `symmetric`, `classical`, `hybrid` or `post-quantum`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Symmetric => "symmetric",
+            Self::Classical => "classical",
+            Self::Hybrid => "hybrid",
+            Self::PostQuantum => "post-quantum",
+        }
+    }
+
     /// Returns whether wraps of this class resist a quantum computer.
     #[must_use]
     pub const fn withstands_quantum(self) -> bool {

@@ -55,6 +55,12 @@ impl KekRef {
                 || replicated(self.id()).is_some_and(|key| Some(key) == replicated(other.id())))
     }
 
+    /// A name that it has in common with every KEK of its provider that [`is_same_key`](Self::is_same_key), and with few others.
+    #[cfg(feature = "ring")]
+    pub(crate) fn common_id(&self) -> &str {
+        replicated(self.id()).map_or(self.id(), |(_, _, key)| key)
+    }
+
     /// Returns the provider, for example `"aws-kms"`.
     #[must_use]
     pub fn provider(&self) -> &str {

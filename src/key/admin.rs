@@ -64,6 +64,18 @@ pub enum Protection {
     Unknown,
 }
 
+impl Protection {
+    /// Returns its name: `hardware`, `software` or `unknown`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hardware => "hardware",
+            Self::Software => "software",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 #[cfg(feature = "ring")]
 impl Protection {
     /// What can be said of something of which one copy is protected in this way, and another in that.

@@ -22,6 +22,7 @@ mod rotation;
 mod scope;
 mod shred_receipt;
 mod source;
+mod survey;
 mod time;
 mod transfer;
 mod tree;
@@ -41,8 +42,8 @@ pub use lifecycle::{RewrappedFrom, STATES, State, StateRow, Transition, Wraps};
 pub use reader::Reader;
 pub use record::{
     BeforeShred, Branch, Canary, Cancelled, ClockCorrection, Exported, FormerParent, Intent, IntentStep,
-    KeyRecord, Move, NamedReader, Protection, Provenance, Provisioning, RetireBy, Settings, Telling,
-    Tombstone, WrappedKey,
+    KeyRecord, Move, NamedReader, NextMove, Protection, Provenance, Provisioning, RetireBy, Settings,
+    Telling, Tombstone, WrappedKey,
 };
 pub use rotation::{
     Action, Affected, AffectedScope, BranchRewrap, BranchesRewrapped, Done, DroppedRows, Due, Event,
@@ -54,6 +55,7 @@ pub use rotation::{
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};
 pub use source::{Builder as KeyRingBuilder, KeyRing, Status};
+pub use survey::Survey;
 pub use time::{Period, Time};
 pub use transfer::import;
 pub use unbelieved::Unbelieved;

@@ -19,7 +19,7 @@ use crate::runtime::{AmbientRuntime, Runtime};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many scopes are asked for at once.
-const PAGE: u32 = 500;
+pub(crate) const PAGE: u32 = 500;
 /// How often something is read again because the ring was changed meanwhile.
 const TRIES: usize = 16;
 

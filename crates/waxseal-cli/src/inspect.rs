@@ -197,7 +197,7 @@ fn wrap_json(wrap: &WrapRef<'_>) -> Value {
     json!({
         "algorithm": wrap.algorithm.name(),
         "algorithm_id": wrap.algorithm.id(),
-        "class": wrap.algorithm.class().map(class),
+        "class": wrap.algorithm.class().map(AlgorithmClass::name),
         "provider": wrap.provider,
         "kek_id": Some(wrap.kek_id).filter(|id| !id.is_empty()),
         "kek_version": Some(wrap.kek_version).filter(|version| !version.is_empty()),
@@ -218,23 +218,13 @@ fn wrap_text(wrap: &WrapRef<'_>) -> String {
     let name = wrap.algorithm.name().unwrap_or("unknown algorithm");
     let _ = write!(text, ", {name} ({}", wrap.algorithm.id());
     if let Some(known) = wrap.algorithm.class() {
-        let _ = write!(text, ", {}", class(known));
+        let _ = write!(text, ", {}", known.name());
     }
     let _ = write!(text, "), {} bytes", wrap.wrapped.len());
     if wrap.share_index != 0 {
         let _ = write!(text, ", share {}", wrap.share_index);
     }
     text
-}
-
-pub(crate) fn class(class: AlgorithmClass) -> &'static str {
-    match class {
-        AlgorithmClass::Symmetric => "symmetric",
-        AlgorithmClass::Classical => "classical",
-        AlgorithmClass::Hybrid => "hybrid",
-        AlgorithmClass::PostQuantum => "post-quantum",
-        _ => "other",
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -101,20 +101,43 @@ impl LogReader {
     ///
     /// # Errors
     /// `Store` if a record cannot be read; those of `each`.
-    pub fn each_record(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        let size = self.checkpoint.size();
-        let mut index = 0;
-        for (bundle, width) in tile::tiles(0, size) {
-            for record in Self::bundle_at(&self.folder, bundle, width)? {
-                each(index, &record)?;
-                index += 1;
+    pub fn each_record(&self, each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        self.each_record_from(0, u64::MAX, each)
+    }
+
+    /// The same with the records from this index on, at most `count` of them. Only the files that hold them are read.
+    ///
+    /// # Errors
+    /// As [`each_record`](Self::each_record).
+    pub fn each_record_from(
+        &self,
+        first: u64,
+        count: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (size, end) = (self.checkpoint.size(), first.saturating_add(count));
+        for bundle in first / WIDTH..end.min(size).div_ceil(WIDTH) {
+            let records = Self::bundle_at(&self.folder, bundle, width(size, bundle))?;
+            let numbered = (bundle * WIDTH..).zip(&records);
+            for (index, record) in numbered.filter(|(index, _)| (first..end).contains(index)) {
+                each(index, record)?;
             }
         }
-        for record in self.uncovered()? {
-            each(index, &record)?;
-            index += 1;
+        if end > size {
+            let numbered = (size..).zip(self.uncovered()?);
+            for (index, record) in numbered.filter(|(index, _)| (first..end).contains(index)) {
+                each(index, &record)?;
+            }
         }
         Ok(())
+    }
+
+    /// Returns how many records are kept and in no checkpoint yet.
+    ///
+    /// # Errors
+    /// `Store` if they cannot be read.
+    pub fn count_uncovered(&self) -> Result<u64> {
+        Ok(self.uncovered()?.len() as u64)
     }
 
     fn uncovered(&self) -> Result<Vec<Vec<u8>>> {

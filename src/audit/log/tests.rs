@@ -242,3 +242,28 @@ fn a_log_makes_its_key_beside_itself() {
     let error = Log::open(bench.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
+
+#[test]
+fn a_range_of_records_is_what_a_whole_reading_has_there() {
+    let bench = Bench::of(600);
+    let log = bench.open().unwrap();
+    log.append((600..640).map(record).collect()).unwrap();
+    let (reader, all) = (bench.reader(), bench.records());
+    assert_eq!((all.len(), reader.count_uncovered().unwrap()), (640, 40));
+    for first in [0, 1, 255, 256, 511, 599, 600, 639, 640, u64::MAX] {
+        for count in [0, 1, 2, 256, 300, u64::MAX] {
+            let mut seen = Vec::new();
+            let each = |index, record: &[u8]| {
+                seen.push((index, record.to_vec()));
+                Ok(())
+            };
+            reader.each_record_from(first, count, each).unwrap();
+            let numbered = (0_u64..).zip(all.clone());
+            let end = first.saturating_add(count);
+            let expected: Vec<_> = numbered
+                .filter(|(index, _)| (first..end).contains(index))
+                .collect();
+            assert_eq!(seen, expected, "{count} from {first}");
+        }
+    }
+}

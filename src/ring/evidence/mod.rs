@@ -8,6 +8,7 @@
 
 mod census;
 mod covered;
+mod index;
 mod look;
 mod receipt;
 mod tally;

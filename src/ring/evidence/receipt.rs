@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::index::Index;
 use super::{Covered, PlaceCount, VerifiedReceipt};
 use crate::envelope::KekRef;
 use crate::ring::line::{Line, LineKind, Version};
@@ -151,12 +152,13 @@ pub(super) fn not_covered(covers: &[PlaceCount]) -> Vec<String> {
 pub struct CensusReceipt {
     line: Line,
     body: Body,
+    index: Index,
 }
 
 impl CensusReceipt {
     pub(super) fn sign(body: Body, signer: &Authority) -> Result<Self> {
         let line = Line::sign(KIND, body.ring, &body, signer)?;
-        Ok(Self { line, body })
+        Ok(Self::of(line, body))
     }
 
     /// Reads a receipt. Nothing of it can be believed before [`verify`](Self::verify).
@@ -166,7 +168,7 @@ impl CensusReceipt {
     /// [`MAX_RECEIPT`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (line, body) = KIND.read::<Version, Body>(bytes)?;
-        Ok(Self { line, body })
+        Ok(Self::of(line, body))
     }
 
     /// Returns the receipt as it is kept: one line of JSON.
@@ -179,6 +181,16 @@ impl CensusReceipt {
     #[must_use]
     pub fn digest(&self) -> &str {
         self.line.digest()
+    }
+
+    fn of(line: Line, body: Body) -> Self {
+        let index = Index::of(&body.keys, &body.unknown);
+        Self { line, body, index }
+    }
+
+    /// Which of its counts may be about a key.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
     }
 
     /// Verifies it for the ring of this view: its signature, and that it says what it does not cover.

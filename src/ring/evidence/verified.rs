@@ -62,6 +62,14 @@ impl<'r> VerifiedReceipt<'r> {
         self.receipt
     }
 
+    /// Returns the bytes of the envelopes that the census counted under this key.
+    #[must_use]
+    pub fn bytes(&self, key: &KeyRecord) -> u64 {
+        let counts = self.receipt.index().keys(key, self.receipt.keys()).into_iter();
+        let own = counts.filter(|count| count.key == key.id);
+        own.fold(0, |sum, count| sum.saturating_add(count.bytes))
+    }
+
     /// Returns what the census found under the KEK of a key: as this key, as other keys of the ring that are the same KEK, and as a KEK that
     /// the census did not know yet. A key of which nothing is known counts for as much as the others of its KEK.
     #[must_use]
@@ -74,7 +82,9 @@ impl<'r> VerifiedReceipt<'r> {
         };
         // An envelope counts for every key of its KEK, so the greatest of those counts is that of the KEK. Versions of it are apart.
         let mut versions: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for count in self.receipt.keys().iter().filter(|count| is_of(count, key)) {
+        let index = self.receipt.index();
+        let counts = index.keys(key, self.receipt.keys()).into_iter();
+        for count in counts.filter(|count| is_of(count, key)) {
             let (items, sole) = versions.entry(&count.kek.version).or_default();
             *items = count.items.max(*items);
             *sole = count.sole.max(*sole);
@@ -90,7 +100,7 @@ impl<'r> VerifiedReceipt<'r> {
         });
         found.items = own.0.max(others.0);
         found.sole = own.1.max(others.1);
-        for count in self.receipt.unknown() {
+        for count in index.unknown(key, self.receipt.unknown()) {
             if may_be(&count.kek, key) {
                 found.unknown = found.unknown.saturating_add(count.items);
                 let room = SEEN.saturating_sub(found.seen.len());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Facts;
-use super::requirements::{Requirements, Wraps, class_name};
+use super::requirements::{Requirements, Wraps};
 use crate::key::Protection;
 use crate::ring::Slot;
 use crate::source::{Unmet, unmet};
@@ -27,7 +27,7 @@ fn of_class(demands: &Requirements, key: &Facts) -> Option<Unmet> {
     let allowed = demands.classes?;
     let found = if !allowed.has(key.class) {
         match key.class {
-            Some(class) => format!("is {}", class_name(class)),
+            Some(class) => format!("is {}", class.name()),
             None => "has no known class".to_owned(),
         }
     } else {
@@ -35,7 +35,7 @@ fn of_class(demands: &Requirements, key: &Facts) -> Option<Unmet> {
         match former {
             Some(class) => format!(
                 "was wrapped under a {} key before, and copies of that wrap may still be in backups",
-                class_name(*class)
+                class.name()
             ),
             None => "was wrapped under a key of no known class before".to_owned(),
         }

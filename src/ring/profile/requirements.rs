@@ -79,25 +79,18 @@ impl Wraps {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Classes(u8);
 
-const CLASSES: [(AlgorithmClass, &str); 4] = [
-    (AlgorithmClass::Symmetric, "symmetric"),
-    (AlgorithmClass::Classical, "classical"),
-    (AlgorithmClass::Hybrid, "hybrid"),
-    (AlgorithmClass::PostQuantum, "post-quantum"),
+const CLASSES: [AlgorithmClass; 4] = [
+    AlgorithmClass::Symmetric,
+    AlgorithmClass::Classical,
+    AlgorithmClass::Hybrid,
+    AlgorithmClass::PostQuantum,
 ];
-
-/// The name of a class in a profiles file.
-pub(super) fn class_name(class: AlgorithmClass) -> &'static str {
-    let mut all = CLASSES.iter();
-    all.find(|(known, _)| *known == class)
-        .map_or("unknown", |(_, name)| name)
-}
 
 /// The class of a name.
 pub(super) fn class_of(name: &str) -> Result<AlgorithmClass> {
     let mut all = CLASSES.iter();
-    match all.find(|(_, known)| *known == name) {
-        Some((class, _)) => Ok(*class),
+    match all.find(|class| class.name() == name) {
+        Some(class) => Ok(*class),
         None => Err(Error::argument(
             "a class is symmetric, classical, hybrid or post-quantum",
         )),
@@ -106,7 +99,7 @@ pub(super) fn class_of(name: &str) -> Result<AlgorithmClass> {
 
 impl Classes {
     fn of(classes: impl IntoIterator<Item = AlgorithmClass>) -> Self {
-        let bit = |class| CLASSES.iter().position(|(known, _)| *known == class);
+        let bit = |class| CLASSES.iter().position(|known| *known == class);
         let bits = classes.into_iter().filter_map(bit);
         Self(bits.fold(0, |all, bit| all | (1 << bit)))
     }
@@ -114,7 +107,7 @@ impl Classes {
     fn iter(self) -> impl Iterator<Item = AlgorithmClass> {
         let all = CLASSES.iter().enumerate();
         all.filter(move |(bit, _)| self.0 & (1 << bit) != 0)
-            .map(|(_, (class, _))| *class)
+            .map(|(_, class)| *class)
     }
 
     pub(super) fn has(self, class: Option<AlgorithmClass>) -> bool {
@@ -124,7 +117,7 @@ impl Classes {
 
 impl fmt::Display for Classes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.iter().map(class_name).collect();
+        let names: Vec<_> = self.iter().map(AlgorithmClass::name).collect();
         match names.as_slice() {
             [] => f.write_str("no class, since profiles that hold together allow none in common"),
             names => f.write_str(&names.join(" or ")),

@@ -7,6 +7,7 @@ mod key;
 mod parents;
 mod report;
 mod settings;
+mod summary;
 mod tombstone;
 
 use serde::de::DeserializeOwned;
@@ -26,6 +27,7 @@ pub use parents::Exported;
 pub(crate) use parents::{Hangs, Parent, after as parents_after};
 pub use report::NamedReader;
 pub use settings::{ClockCorrection, Provisioning, RetireBy, Settings};
+pub use summary::NextMove;
 pub(crate) use tombstone::ShreddedBy;
 pub use tombstone::{BeforeShred, Tombstone};
 

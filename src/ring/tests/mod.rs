@@ -2,6 +2,7 @@
 
 mod lists;
 mod provisioned;
+mod survey;
 mod whole;
 
 use std::sync::Arc;

@@ -111,19 +111,9 @@ fn read(log: &AuditLog) -> Result<LogReader> {
     Ok(LogReader::open(&log.log)?)
 }
 
-/// How many records no checkpoint covers.
-fn uncovered(reader: &LogReader) -> Result<u64> {
-    let mut count = 0;
-    reader.each_record(|_, _| {
-        count += 1_u64;
-        Ok(())
-    })?;
-    Ok(count - reader.checkpoint().size())
-}
-
 fn checkpoint(options: &AuditLog) -> Result<()> {
     let reader = read(options)?;
-    let (checkpoint, uncovered) = (reader.checkpoint(), uncovered(&reader)?);
+    let (checkpoint, uncovered) = (reader.checkpoint(), reader.count_uncovered()?);
     if uncovered > 0 {
         let records = report::many(uncovered, "record");
         warnings::warning(&format!(

@@ -2,16 +2,14 @@
 
 use serde_json::{Value, json};
 use waxseal::EncryptionContext;
-use waxseal::envelope::{Header, HeaderBuf};
+use waxseal::envelope::{AlgorithmClass, Header, HeaderBuf};
 use waxseal::ring::RewrappedFrom;
 use waxseal::ring::profile::{ExplainedWrap, Explanation, Unmet};
 
-use super::keys::protection;
 use super::{path_of, show, table, using, wait};
 use crate::arguments::Explain;
 use crate::binding;
 use crate::failure::{Failure, Result, printable};
-use crate::inspect::class;
 use crate::report;
 use crate::rewrap::{stored, unmet_json};
 use crate::stream::Input;
@@ -70,8 +68,8 @@ fn wrap_json(wrap: &ExplainedWrap) -> Value {
         "key": wrap.key.map(|key| key.to_string()),
         "slot": wrap.slot.as_ref().map(ToString::to_string),
         "state": wrap.state.map(|state| state.name()),
-        "class": wrap.class.map(class),
-        "protection": protection(wrap.protection),
+        "class": wrap.class.map(AlgorithmClass::name),
+        "protection": wrap.protection.name(),
         "unmet": wrap.unmet.iter().map(unmet_json).collect::<Vec<_>>(),
         "rewrapped_from": wrap.rewrapped_from().map(rewrapped_from),
     })
@@ -99,8 +97,8 @@ fn text(told: &Explanation) -> String {
         let key = match (wrap.key, wrap.state, &wrap.slot) {
             (Some(key), Some(state), Some(slot)) => format!(
                 "key {key}, {state}, slot {slot}, {}, {}",
-                wrap.class.map_or("unknown class", class),
-                protection(wrap.protection)
+                wrap.class.map_or("unknown class", AlgorithmClass::name),
+                wrap.protection.name()
             ),
             _ => format!("{}: no key of the ring", wrap.kek),
         };

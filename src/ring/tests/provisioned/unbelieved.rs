@@ -310,3 +310,24 @@ fn what_may_be_a_key_is_not_deleted() {
     assert_eq!(shop.drop_all(None, &[]), (0, Vec::new(), 1));
     assert_eq!(shop.drop_all(None, &[newer.id]), (1, vec![newer.id], 0));
 }
+
+#[test]
+fn a_survey_has_first_keys_and_names_what_is_not_believed() {
+    let shop = Shop::new();
+    let first = shop.first("tenant/a");
+    shop.insert(&shop.row(&first));
+    shop.insert(&shop.junk("tenant/b"));
+    let mut survey = Survey::new();
+    let reader = shop.ring.reader();
+    for _ in 0..2 {
+        block_on(survey.refresh(&reader, |key, is_provisioned| (key.id, is_provisioned))).unwrap();
+        let kept: Vec<_> = survey.keys().map(|(_, kept)| *kept).collect();
+        assert_eq!(kept, [(shop.parent.id, false), (first.id, true)]);
+        let findings: Vec<_> = survey.findings().map(|(scope, _)| scope.as_str()).collect();
+        assert_eq!((survey.scopes(), findings), (2, vec!["tenant/b"]));
+    }
+    assert_eq!(block_on(shop.admin().take_over_provisioned(10)).unwrap().keys, 1);
+    block_on(survey.refresh(&reader, |key, is_provisioned| (key.id, is_provisioned))).unwrap();
+    let kept: Vec<_> = survey.keys().map(|(_, kept)| *kept).collect();
+    assert_eq!(kept, [(shop.parent.id, false), (first.id, false)]);
+}

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::envelope::{AlgorithmClass, KekRef, WrapAlgorithm};
-use waxseal::ring::{Branch, KeyRecord, Move, Protection, Scope, State};
+use waxseal::envelope::{AlgorithmClass, KekRef};
+use waxseal::ring::{Branch, KeyRecord, Move, Scope, State};
 
 use super::id_of;
 use crate::arguments::{List, Show};
@@ -131,9 +131,13 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
             ("reached by", key.provenance.uri.clone()),
             (
                 "algorithm",
-                format!("{}, {}", key.algorithm, class_of(key).unwrap_or("unknown class")),
+                format!(
+                    "{}, {}",
+                    key.algorithm,
+                    key.class().map_or("unknown class", AlgorithmClass::name)
+                ),
             ),
-            ("protection", protection(key.protection).to_owned()),
+            ("protection", key.protection.name().to_owned()),
             ("cadence", format!("{}, overlap {}", key.cadence, key.overlap)),
             ("created", key.created.to_string()),
         ];
@@ -207,14 +211,14 @@ pub(in crate::ring) fn to_json(key: &KeyRecord) -> Value {
         "state": key.state.name(),
         "kek": kek_json(&key.provenance.provider, &key.provenance.id, &key.provenance.version),
         "algorithm": key.algorithm,
-        "class": class_of(key),
+        "class": key.class().map(AlgorithmClass::name),
         "branch": key.branch.as_ref().map(|branch| json!({
             "parent": branch.parent.to_string(),
             "parent_scope": branch.parent_scope.to_string(),
             "wrapped_under": kek_json(&branch.wrapped.provider, &branch.wrapped.id, &branch.wrapped.version),
             "wrap_algorithm": branch.wrapped.algorithm,
         })),
-        "protection": protection(key.protection),
+        "protection": key.protection.name(),
         "created": key.created.to_string(),
         "activated": time(key.activated),
         "next_rotation": time(key.next_rotation),
@@ -247,31 +251,5 @@ fn kek_of(key: &KeyRecord) -> String {
     match key.provenance.kek() {
         Ok(kek) => kek.to_string(),
         Err(_) => key.provenance.provider.clone(),
-    }
-}
-
-pub(in crate::ring) fn class_of(key: &KeyRecord) -> Option<&'static str> {
-    // A branch key is as safe as what wraps it.
-    let named = key
-        .branch
-        .as_ref()
-        .map_or(&key.algorithm, |branch| &branch.wrapped.algorithm);
-    let algorithm = (0..=u8::MAX)
-        .map(WrapAlgorithm::from_id)
-        .find(|algorithm| algorithm.to_string() == *named)?;
-    Some(match algorithm.class()? {
-        AlgorithmClass::Classical => "classical",
-        AlgorithmClass::Hybrid => "hybrid",
-        AlgorithmClass::PostQuantum => "post-quantum",
-        AlgorithmClass::Symmetric => "symmetric",
-        _ => return None,
-    })
-}
-
-pub(in crate::ring) fn protection(protection: Protection) -> &'static str {
-    match protection {
-        Protection::Hardware => "hardware",
-        Protection::Software => "software",
-        _ => "unknown",
     }
 }

@@ -8,7 +8,7 @@ mod rotate;
 mod shred;
 mod tick;
 
-pub(super) use list::{class_of, protection, to_json as key_json};
+pub(super) use list::to_json as key_json;
 pub(super) use shred::{tombstone_json, tombstone_line};
 
 use std::path::{Path, PathBuf};

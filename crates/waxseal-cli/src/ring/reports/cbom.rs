@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use waxseal::envelope::AlgorithmClass;
 use waxseal::ring::{KeyRecord, Protection, State};
 
-use super::{Reported, Reporting, wrapped_with};
-use crate::ring::keys::class_of;
+use super::{Reported, Reporting};
 
 /// What a bill of materials has instead of a document's schema number.
 const VERSION: &str = "1.6";
@@ -25,7 +25,9 @@ pub(super) fn of(report: &Reporting) -> Value {
     }
     let classical = |algorithm: &str| {
         let mut keys = report.keys.iter().map(|one| &one.key);
-        keys.any(|key| wrapped_with(key) == algorithm && class_of(key) == Some("classical"))
+        keys.any(|key| {
+            key.protecting_algorithm() == algorithm && key.class() == Some(AlgorithmClass::Classical)
+        })
     };
     let known: BTreeSet<String> = report.keys.iter().map(|one| one.key.id.to_string()).collect();
     let components: Vec<Value> = algorithms
@@ -111,7 +113,7 @@ fn key_json(one: &Reported) -> Value {
         let by = algorithm_ref(&branch.wrapped.algorithm);
         secured.insert("algorithmRef".to_owned(), by.into());
     }
-    let is_private = key.branch.is_none() && class_of(key) == Some("classical");
+    let is_private = key.branch.is_none() && key.class() == Some(AlgorithmClass::Classical);
     let mut material = json!({
         "type": if is_private { "private-key" } else { "secret-key" },
         "id": key.id.to_string(),

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Reporting, wrapped_with};
+use waxseal::envelope::AlgorithmClass;
+
+use super::Reporting;
 use crate::failure::printable;
 use crate::report::many;
-use crate::ring::keys::class_of;
 use crate::ring::table::or_dash;
 
 /// Text within a cell.
@@ -146,8 +147,8 @@ pub(super) fn text(report: &Reporting) -> String {
             key.state.to_string(),
             format!(
                 "{}, {}",
-                wrapped_with(key),
-                class_of(key).unwrap_or("unknown class")
+                key.protecting_algorithm(),
+                key.class().map_or("unknown class", AlgorithmClass::name)
             ),
             key.provenance.uri.clone(),
             format!("{}, overlap {}", key.cadence, key.overlap),

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use waxseal::envelope::AlgorithmClass;
 use waxseal::ring::evidence::VerifiedReceipt;
 use waxseal::ring::{KeyRecord, Scope, State, Time, View};
 
-use super::keys::{class_of, key_json, receipts, verified};
+use super::keys::{key_json, receipts, verified};
 use super::{each_of, each_readable, open, show, wait};
 use crate::arguments::Report as Options;
 use crate::failure::{Failure, Result};
@@ -64,15 +65,9 @@ pub(super) struct Due {
 
 impl Due {
     fn of(key: &KeyRecord, now: Time) -> Option<Self> {
-        let (what, at) = match key.state {
-            State::Active => ("rotation", key.next_rotation),
-            State::Deprecated => ("retirement", key.retirement_due),
-            State::Destroying => ("destruction", key.destruction_due),
-            _ => return None,
-        };
-        let at = at?;
+        let (next, at) = key.next_move()?;
         Some(Self {
-            what,
+            what: next.name(),
             at,
             is_overdue: at <= now,
         })
@@ -196,12 +191,11 @@ fn counted(verified: &[VerifiedReceipt<'_>], key: &KeyRecord) -> Objects {
     let mut all = Objects::default();
     for one in verified {
         let found = one.finds(key);
-        let own = one.receipt().keys().iter().filter(|count| count.key == key.id);
         all.add(Objects {
             items: found.items,
             sole: found.sole,
             unknown: found.unknown,
-            bytes: own.fold(0, |sum, count| sum.saturating_add(count.bytes)),
+            bytes: one.bytes(key),
         });
     }
     all
@@ -216,8 +210,8 @@ impl Reporting {
         let living = self.keys.iter().filter(|one| one.key.state != State::Destroyed);
         let named = |one: &Reported| {
             (
-                wrapped_with(&one.key).to_owned(),
-                class_of(&one.key).unwrap_or("unknown"),
+                one.key.protecting_algorithm().to_owned(),
+                one.key.class().map_or("unknown", AlgorithmClass::name),
             )
         };
         count_by(living, named)
@@ -324,7 +318,10 @@ impl Reporting {
 
 fn harvest(keys: &[Reported]) -> BTreeMap<&Scope, Harvest> {
     let mut all: BTreeMap<&Scope, Harvest> = BTreeMap::new();
-    for one in keys.iter().filter(|one| class_of(&one.key) == Some("classical")) {
+    for one in keys
+        .iter()
+        .filter(|one| one.key.class() == Some(AlgorithmClass::Classical))
+    {
         let objects = one.objects.unwrap_or_default();
         if objects.items == 0 {
             continue;
@@ -340,13 +337,6 @@ fn harvest(keys: &[Reported]) -> BTreeMap<&Scope, Harvest> {
         scope.objects.add(objects);
     }
     all
-}
-
-/// What wraps under it, or what wraps it, if it is a branch key.
-fn wrapped_with(key: &KeyRecord) -> &str {
-    key.branch
-        .as_ref()
-        .map_or(&key.algorithm, |branch| &branch.wrapped.algorithm)
 }
 
 fn count_by<'k, K: Ord>(
