@@ -25,6 +25,8 @@ use std::ops::Add;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "ring")]
+pub use crate::backend::shared::secret_file::read_private as read_private_file;
 pub use ambient::AmbientRuntime;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use environment::{required_var, set_var, without_line_end};

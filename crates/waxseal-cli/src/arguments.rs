@@ -5,6 +5,8 @@
 mod audit;
 #[cfg(feature = "ring")]
 mod keys;
+#[cfg(feature = "page")]
+mod page;
 #[cfg(feature = "ring")]
 mod ring;
 
@@ -21,6 +23,8 @@ use crate::kek::Keks;
 pub(crate) use audit::*;
 #[cfg(feature = "ring")]
 pub(crate) use keys::*;
+#[cfg(feature = "page")]
+pub(crate) use page::*;
 #[cfg(feature = "ring")]
 use ring::ABOUT_EXPLAIN;
 #[cfg(feature = "ring")]
@@ -83,6 +87,10 @@ pub(crate) enum Command {
     /// Verify an audit log, prove what is in it, and show it. No key is needed.
     #[cfg(feature = "audit")]
     Audit(Audit),
+    /// Serve a page that shows a ring and its audit logs to people. It changes nothing.
+    #[cfg(feature = "page")]
+    #[command(after_long_help = ABOUT_PAGE)]
+    Page(Page),
 }
 
 #[derive(Args)]

@@ -17,6 +17,8 @@ mod inspect;
 mod kek;
 mod keygen;
 mod open;
+#[cfg(feature = "page")]
+mod page;
 mod progress;
 mod prompt;
 mod report;
@@ -67,6 +69,8 @@ fn main() -> ExitCode {
         Command::Census(options) => ring::census(&options),
         #[cfg(feature = "audit")]
         Command::Audit(options) => audit::run(&options),
+        #[cfg(feature = "page")]
+        Command::Page(options) => page::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde_json::Value;
 
+use super::recorded::RecordedEvent;
 use crate::value::error::{Error, Result};
 
 /// Which events of a log to show. Each condition that is set must hold; a record that is no event meets none.
@@ -58,47 +58,23 @@ impl EventFilter {
     /// Returns whether a record of a log is shown.
     #[must_use]
     pub fn shows(&self, record: &[u8]) -> bool {
-        let Ok(event) = serde_json::from_slice::<Value>(record) else {
-            return false;
-        };
-        let text = |name: &str| event.get(name).and_then(Value::as_str);
-        let time = || text("time").and_then(|time| time.parse::<Timestamp>().ok());
-        let is_of = |key: &String| {
-            let keks = ["waxseal.keks", "waxseal.envelope.keks"];
-            let mut keks = keks
-                .iter()
-                .filter_map(|name| event.get(*name)?.as_array())
-                .flatten();
-            let texts = |name: &str| {
-                event
-                    .get(name)
-                    .and_then(Value::as_array)
-                    .cloned()
-                    .unwrap_or_default()
-            };
-            let is_id = |value: &Value| value.as_str() == Some(key.as_str());
-            keks.any(|kek| names(kek, key))
-                || texts("waxseal.keys").iter().any(is_id)
-                || event.get("waxseal.branch").is_some_and(is_id)
-                || texts("waxseal.moves")
-                    .iter()
-                    .any(|moved| moved.get("id").is_some_and(is_id))
-        };
-        self.key.as_ref().is_none_or(is_of)
+        RecordedEvent::parse(record).is_some_and(|event| self.shows_event(&event))
+    }
+
+    /// Returns whether an event is shown.
+    #[must_use]
+    pub fn shows_event(&self, event: &RecordedEvent) -> bool {
+        let time = || event.timestamp();
+        self.key.as_ref().is_none_or(|key| event.is_about(key))
             && self
                 .actor
                 .as_deref()
-                .is_none_or(|actor| text("user.id") == Some(actor))
+                .is_none_or(|actor| event.actor() == Some(actor))
             && self
                 .from
                 .is_none_or(|from| time().is_some_and(|time| time >= from))
             && self.to.is_none_or(|to| time().is_some_and(|time| time < to))
     }
-}
-
-fn names(kek: &Value, id: &str) -> bool {
-    let keys = kek.get("keys").and_then(Value::as_array).into_iter().flatten();
-    kek.get("id").and_then(Value::as_str) == Some(id) || keys.filter_map(Value::as_str).any(|key| key == id)
 }
 
 fn parse(time: &str) -> Result<Timestamp> {

@@ -7,6 +7,7 @@ mod key;
 mod note;
 mod prove;
 mod reader;
+mod recorded;
 mod sequence;
 mod tile;
 mod tree;
@@ -23,6 +24,7 @@ pub use filter::EventFilter;
 pub use key::{LogKey, VerifierKey};
 pub use note::Checkpoint;
 pub use reader::LogReader;
+pub use recorded::RecordedEvent;
 pub use verify::{Finding, Verdict, Wrong};
 
 use self::writer::Writer;

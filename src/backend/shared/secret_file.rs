@@ -13,10 +13,13 @@ use crate::value::error::{Error, Result};
 /// The most that is read.
 const MAX: usize = 1024;
 
-/// Reads the text of a file that must never be shared, without one line end at its end. `what` names the file in errors, which
-/// never quote the text.
+/// Reads the text of a file that must never be shared, without one line end at its end: at most 1,024 bytes. `what` names the file in errors,
+/// which never quote the text.
+///
+/// # Errors
+/// `Configuration` if it is no regular file, cannot be read, is not UTF-8, is empty or too long, or if others can read it.
 #[cfg(feature = "ring")]
-pub(crate) fn read_private(path: &Path, what: &str) -> Result<SecretString> {
+pub fn read_private(path: &Path, what: &str) -> Result<SecretString> {
     read_checked(path, what, Some(""), MAX)
 }
 

@@ -183,6 +183,18 @@ impl CensusReceipt {
         self.line.digest()
     }
 
+    /// Returns whether both have counted some place, so that their sums would count it twice.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let is_same = |mine: &PlaceCount| {
+            let theirs = other.body.covers.iter().map(|count| &count.place);
+            theirs
+                .into_iter()
+                .any(|place| mine.place.covers(place) || place.covers(&mine.place))
+        };
+        self.body.covers.iter().any(is_same)
+    }
+
     fn of(line: Line, body: Body) -> Self {
         let index = Index::of(&body.keys, &body.unknown);
         Self { line, body, index }

@@ -1,7 +1,7 @@
 //! `waxseal audit show`.
 
-use serde_json::{Value, json};
-use waxseal::audit::EventFilter;
+use serde_json::json;
+use waxseal::audit::{EventFilter, RecordedEvent};
 
 use super::{event, read};
 use crate::arguments::AuditShow;
@@ -13,13 +13,12 @@ pub(super) fn run(options: &AuditShow) -> Result<()> {
     let reader = read(&options.log)?;
     let (mut events, mut text) = (Vec::new(), String::new());
     reader.each_record(|index, record| {
-        if !filter.shows(record) {
+        let Some(recorded) = RecordedEvent::parse(record).filter(|event| filter.shows_event(event)) else {
             return Ok(());
-        }
-        let event = event(record);
+        };
         match report::is_json() {
-            true => events.push(json!({ "record": index, "event": event })),
-            false => text += &line(index, &event),
+            true => events.push(json!({ "record": index, "event": event(record) })),
+            false => text += &line(index, &recorded),
         }
         Ok(())
     })?;
@@ -58,38 +57,18 @@ fn filter(options: &AuditShow) -> Result<EventFilter> {
 }
 
 /// Number, time, action, outcome, actor and keys.
-fn line(index: u64, event: &Value) -> String {
-    let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or("-");
-    let action = text("event.name").trim_start_matches("waxseal.").to_owned();
-    let outcome = match event.get("error.type").and_then(Value::as_str) {
-        Some(error) => format!("{} ({error})", text("waxseal.outcome")),
-        None => text("waxseal.outcome").to_owned(),
+fn line(index: u64, event: &RecordedEvent) -> String {
+    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let outcome = match event.error() {
+        Some(error) => format!("{} ({error})", or_dash(event.outcome())),
+        None => or_dash(event.outcome()),
     };
-    let names = ["waxseal.keks", "waxseal.envelope.keks"];
-    let keks = names.iter().find_map(|name| event.get(*name)?.as_array());
-    let keks = keks.into_iter().flatten().map(|kek| {
-        let of = |name: &str| kek.get(name).and_then(Value::as_str).unwrap_or_default();
-        match of("version") {
-            "" => format!("{} {}", of("provider"), of("id")),
-            version => format!("{} {} version {version}", of("provider"), of("id")),
-        }
-    });
-    let mut keks: Vec<String> = keks.collect();
-    if keks.is_empty() {
-        let keys = event.get("waxseal.keys").and_then(Value::as_array);
-        let keys = keys.into_iter().flatten().filter_map(Value::as_str);
-        keks.extend(keys.map(|key| format!("key {key}")));
-    }
-    let moves = event.get("waxseal.moves").and_then(Value::as_array);
-    keks.extend(moves.into_iter().flatten().map(|moved| {
-        let of = |name: &str| moved.get(name).and_then(Value::as_str).unwrap_or("-");
-        format!("{} {} {} -> {}", of("record"), of("id"), of("from"), of("to"))
-    }));
     let line = format!(
-        "{index}  {}  {action}  {outcome}  {}  {}",
-        text("time"),
-        text("user.id"),
-        keks.join(", ")
+        "{index}  {}  {}  {outcome}  {}  {}",
+        or_dash(event.time()),
+        or_dash(event.action()),
+        or_dash(event.actor()),
+        event.subjects().join(", ")
     );
     format!("{}\n", printable(&line))
 }

@@ -170,14 +170,7 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
 fn check_apart(verified: &[VerifiedReceipt<'_>]) -> Result<()> {
     for (index, one) in verified.iter().enumerate() {
         for other in verified.iter().skip(index + 1) {
-            let places = other.receipt().covers();
-            let overlaps = one.receipt().covers().iter().any(|mine| {
-                let is_same = |place: &&waxseal::ring::evidence::PlaceCount| {
-                    mine.place.covers(&place.place) || place.place.covers(&mine.place)
-                };
-                places.iter().any(|place| is_same(&place))
-            });
-            if overlaps {
+            if one.receipt().overlaps(other.receipt()) {
                 return Err(Failure::usage(
                     "--receipt: two of the censuses have counted the same place, and their sums would count it twice: give the newer one",
                 ));
