@@ -59,6 +59,9 @@ pub use deed::RecordMoved;
 pub(crate) use event::tests::long as tests_long;
 pub use event::{Action, Event, EventKek, Outcome};
 pub use layer::Audited;
-pub use log::{Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Verdict, VerifierKey, Wrong};
+pub use log::{
+    Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Misnumbered, Sequences, Verdict, VerifierKey,
+    Wrong,
+};
 pub use process::Process;
 pub use sink::Sink;

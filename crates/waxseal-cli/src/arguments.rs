@@ -5,6 +5,8 @@
 mod audit;
 #[cfg(feature = "ring")]
 mod keys;
+#[cfg(all(feature = "audit", feature = "ring"))]
+mod review;
 #[cfg(feature = "ring")]
 mod ring;
 
@@ -21,6 +23,8 @@ use crate::kek::Keks;
 pub(crate) use audit::*;
 #[cfg(feature = "ring")]
 pub(crate) use keys::*;
+#[cfg(all(feature = "audit", feature = "ring"))]
+pub(crate) use review::*;
 #[cfg(feature = "ring")]
 use ring::ABOUT_EXPLAIN;
 #[cfg(feature = "ring")]
@@ -83,6 +87,11 @@ pub(crate) enum Command {
     /// Verify an audit log, prove what is in it, and show it. No key is needed.
     #[cfg(feature = "audit")]
     Audit(Audit),
+    /// Write what was done under a key of a ring, after an incident: by whom and for what, and whether anything was released after its
+    /// revocation.
+    #[cfg(all(feature = "audit", feature = "ring"))]
+    #[command(after_long_help = ABOUT_REVIEW)]
+    Review(Review),
 }
 
 #[derive(Args)]

@@ -67,6 +67,8 @@ fn main() -> ExitCode {
         Command::Census(options) => ring::census(&options),
         #[cfg(feature = "audit")]
         Command::Audit(options) => audit::run(&options),
+        #[cfg(all(feature = "audit", feature = "ring"))]
+        Command::Review(options) => ring::review(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

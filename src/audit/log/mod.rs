@@ -23,6 +23,7 @@ pub use filter::EventFilter;
 pub use key::{LogKey, VerifierKey};
 pub use note::Checkpoint;
 pub use reader::LogReader;
+pub use sequence::{Misnumbered, Sequences};
 pub use verify::{Finding, Verdict, Wrong};
 
 use self::writer::Writer;

@@ -16,6 +16,9 @@ use crate::arguments::{self, Audit, AuditCommand, AuditLog, AuditProve};
 use crate::failure::{Failure, Result, printable};
 use crate::{report, warnings};
 
+#[cfg(feature = "ring")]
+pub(crate) use verify::{Verified, kept_checkpoint, verifier_key};
+
 /// The name of the variable that names the log.
 const VARIABLE: &str = "WAXSEAL_AUDIT_LOG";
 /// How long another process may have the log.

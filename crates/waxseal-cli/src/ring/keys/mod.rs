@@ -8,6 +8,8 @@ mod rotate;
 mod shred;
 mod tick;
 
+#[cfg(feature = "audit")]
+pub(super) use list::history_json;
 pub(super) use list::{class_of, protection, to_json as key_json};
 pub(super) use shred::{tombstone_json, tombstone_line};
 
