@@ -60,7 +60,8 @@ pub(crate) use event::tests::long as tests_long;
 pub use event::{Action, Event, EventKek, Outcome};
 pub use layer::Audited;
 pub use log::{
-    Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, RecordedEvent, Verdict, VerifierKey, Wrong,
+    Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Misnumbered, RecordedEvent, Sequences, Verdict,
+    VerifierKey, Wrong,
 };
 pub use process::Process;
 pub use sink::Sink;

@@ -7,6 +7,8 @@ mod audit;
 mod keys;
 #[cfg(feature = "page")]
 mod page;
+#[cfg(all(feature = "audit", feature = "ring"))]
+mod review;
 #[cfg(feature = "ring")]
 mod ring;
 
@@ -25,6 +27,8 @@ pub(crate) use audit::*;
 pub(crate) use keys::*;
 #[cfg(feature = "page")]
 pub(crate) use page::*;
+#[cfg(all(feature = "audit", feature = "ring"))]
+pub(crate) use review::*;
 #[cfg(feature = "ring")]
 use ring::ABOUT_EXPLAIN;
 #[cfg(feature = "ring")]
@@ -91,6 +95,11 @@ pub(crate) enum Command {
     #[cfg(feature = "page")]
     #[command(after_long_help = ABOUT_PAGE)]
     Page(Page),
+    /// Write what was done under a key of a ring, after an incident: by whom and for what, and whether anything was released after its
+    /// revocation.
+    #[cfg(all(feature = "audit", feature = "ring"))]
+    #[command(after_long_help = ABOUT_REVIEW)]
+    Review(Review),
 }
 
 #[derive(Args)]

@@ -71,6 +71,8 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         #[cfg(feature = "page")]
         Command::Page(options) => page::run(&options),
+        #[cfg(all(feature = "audit", feature = "ring"))]
+        Command::Review(options) => ring::review(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

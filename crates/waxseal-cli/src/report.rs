@@ -39,6 +39,14 @@ pub(crate) fn result(object: &Value, payload_on_stream: bool) -> Result<()> {
     print(&(text + "\n"))
 }
 
+/// Adds the keys of an object to another one.
+#[cfg(any(feature = "audit", feature = "ring"))]
+pub(crate) fn extend(object: &mut Value, more: Value) {
+    if let (Value::Object(object), Value::Object(more)) = (object, more) {
+        object.extend(more);
+    }
+}
+
 /// Prints text to standard output, all of it or an error.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut output = Output::text()?;

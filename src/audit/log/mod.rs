@@ -25,6 +25,7 @@ pub use key::{LogKey, VerifierKey};
 pub use note::Checkpoint;
 pub use reader::LogReader;
 pub use recorded::RecordedEvent;
+pub use sequence::{Misnumbered, Sequences};
 pub use verify::{Finding, Verdict, Wrong};
 
 use self::writer::Writer;

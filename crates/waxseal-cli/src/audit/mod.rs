@@ -1,5 +1,7 @@
 //! Audit logs: `--log`, and the commands `audit …`.
 
+#[cfg(feature = "ring")]
+mod named;
 mod show;
 mod verify;
 
@@ -15,6 +17,11 @@ use waxseal::{Builder, ErrorKind};
 use crate::arguments::{self, Audit, AuditCommand, AuditLog, AuditProve};
 use crate::failure::{Failure, Result, printable};
 use crate::{report, warnings};
+
+#[cfg(feature = "ring")]
+pub(crate) use named::{NamedLog, named_logs};
+#[cfg(feature = "ring")]
+pub(crate) use verify::Verified;
 
 /// The name of the variable that names the log.
 const VARIABLE: &str = "WAXSEAL_AUDIT_LOG";

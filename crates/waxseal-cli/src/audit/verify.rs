@@ -1,7 +1,9 @@
-//! `waxseal audit verify`.
+//! `audit verify`, and logs that are verified before they are read.
+
+use std::path::Path;
 
 use serde_json::{Value, json};
-use waxseal::audit::{Checkpoint, Finding, VerifierKey};
+use waxseal::audit::{Checkpoint, Finding, LogReader, Verdict, VerifierKey};
 
 use super::read;
 use crate::arguments::AuditVerify;
@@ -11,60 +13,105 @@ use crate::{report, warnings};
 /// The most bytes of a checkpoint that is read.
 const MAX: u64 = 128 * 1024;
 
-pub(super) fn run(options: &AuditVerify) -> Result<()> {
-    let reader = read(&options.log)?;
-    let (key, from) = match &options.key {
-        Some(key) => {
-            let key: VerifierKey = key.parse().map_err(|error| Failure::usage_of("--key", &error))?;
-            (key, "option")
-        }
-        None => (reader.named_key()?, "log"),
-    };
-    let kept = match &options.checkpoint {
-        Some(path) => {
-            let failed = |error| Failure::of_io("read", path.display(), error);
-            let len = std::fs::metadata(path).map_err(failed)?.len();
-            if len > MAX {
-                return Err(Failure::usage(
-                    "--checkpoint: the file is longer than any checkpoint",
-                ));
-            }
-            let note = std::fs::read_to_string(path).map_err(failed)?;
-            let kept = Checkpoint::parse(&note).map_err(|error| Failure::usage_of("--checkpoint", &error))?;
+/// What verifying a log has shown.
+pub(crate) struct Verified {
+    pub(crate) key: VerifierKey,
+    /// Where the key is from: `option`, or `log`.
+    pub(crate) key_from: &'static str,
+    pub(crate) verdict: Verdict,
+}
+
+impl Verified {
+    /// Verifies a log: with this key, or the one that the log names.
+    pub(crate) fn of(
+        reader: &LogReader,
+        key: Option<VerifierKey>,
+        kept: Option<&Checkpoint>,
+    ) -> Result<Self> {
+        let (key, key_from) = match key {
+            Some(key) => (key, "option"),
+            None => (reader.named_key()?, "log"),
+        };
+        if let Some(kept) = kept {
             kept.verify(&key)
                 .map_err(|error| Failure::usage_of("--checkpoint", &error))?;
-            Some(kept)
         }
-        None => None,
-    };
-    let verdict = reader.verify(&key, kept.as_ref())?;
-    if from == "log" {
-        warnings::warning("the key is the one that the log names: give --key to prove who signed it")?;
+        let verdict = reader.verify(&key, kept)?;
+        Ok(Self {
+            key,
+            key_from,
+            verdict,
+        })
     }
-    let (size, uncovered) = (verdict.size, verdict.uncovered);
-    if report::is_json() {
-        let object = json!({
-            "schema": report::SCHEMA,
-            "command": "audit verify",
-            "log": options.log.log.display().to_string(),
+
+    /// Whether whoever can write the log could have exchanged the key, too.
+    pub(crate) fn is_unpinned(&self) -> bool {
+        self.key_from == "log"
+    }
+
+    /// The same as every JSON of the command has it.
+    pub(crate) fn to_json(&self) -> Value {
+        let verdict = &self.verdict;
+        json!({
             "origin": verdict.origin,
-            "key": key.to_string(),
-            "key_from": from,
-            "size": size,
-            "uncovered": uncovered,
+            "key": self.key.to_string(),
+            "key_from": self.key_from,
+            "size": verdict.size,
+            "uncovered": verdict.uncovered,
             "torn": verdict.torn,
             "sound": verdict.is_sound(),
             "findings": verdict.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A public key of an option.
+pub(crate) fn verifier_key(option: &str, text: &str) -> Result<VerifierKey> {
+    text.parse().map_err(|error| Failure::usage_of(option, &error))
+}
+
+/// Reads a checkpoint that was kept elsewhere.
+pub(crate) fn kept_checkpoint(path: &Path) -> Result<Checkpoint> {
+    let failed = |error| Failure::of_io("read", path.display(), error);
+    let len = std::fs::metadata(path).map_err(failed)?.len();
+    if len > MAX {
+        return Err(Failure::usage(
+            "--checkpoint: the file is longer than any checkpoint",
+        ));
+    }
+    let note = std::fs::read_to_string(path).map_err(failed)?;
+    Checkpoint::parse(&note).map_err(|error| Failure::usage_of("--checkpoint", &error))
+}
+
+pub(super) fn run(options: &AuditVerify) -> Result<()> {
+    let reader = read(&options.log)?;
+    let key = options.key.as_deref().map(|key| verifier_key("--key", key));
+    let key = key.transpose()?;
+    let kept = options.checkpoint.as_deref().map(kept_checkpoint).transpose()?;
+    let verified = Verified::of(&reader, key, kept.as_ref())?;
+    if verified.is_unpinned() {
+        warnings::warning("the key is the one that the log names: give --key to prove who signed it")?;
+    }
+    let verdict = &verified.verdict;
+    if report::is_json() {
+        let mut object = json!({
+            "schema": report::SCHEMA,
+            "command": "audit verify",
+            "log": options.log.log.display().to_string(),
         });
+        report::extend(&mut object, verified.to_json());
         report::result(&object, false)?;
     } else {
         let mut text = format!(
             "{}: {}\n",
             printable(&verdict.origin),
-            report::many(size, "record")
+            report::many(verdict.size, "record")
         );
-        if uncovered > 0 {
-            text += &format!("{} in no checkpoint yet\n", report::many(uncovered, "record"));
+        if verdict.uncovered > 0 {
+            text += &format!(
+                "{} in no checkpoint yet\n",
+                report::many(verdict.uncovered, "record")
+            );
         }
         if verdict.torn > 0 {
             text += &format!(

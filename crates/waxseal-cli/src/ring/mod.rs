@@ -7,13 +7,17 @@ mod authority;
 mod branches;
 mod census;
 mod clock;
+mod counted;
 mod explain;
 mod exposed;
 mod gate;
 mod init;
 pub(crate) mod keys;
+mod markdown;
 mod profile;
 mod reports;
+#[cfg(feature = "audit")]
+mod review;
 mod settings;
 mod signing_key;
 mod simulate;
@@ -31,7 +35,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use waxseal::ErrorKind;
 use waxseal::ring::config::RingConfig;
-use waxseal::ring::{Reader, RingAdmin, Scope, Trust, View};
+use waxseal::ring::{KeyRecord, Reader, RingAdmin, Scope, Trust, View};
 
 use crate::arguments::{Actor, AuthorityCommand, Gated, Ring, RingCommand, RingFile};
 use crate::failure::{Failure, Result, printable};
@@ -43,6 +47,8 @@ pub(crate) use ask::actor;
 pub(crate) use census::run as census;
 pub(crate) use explain::run as explain;
 pub(crate) use profile::demand;
+#[cfg(feature = "audit")]
+pub(crate) use review::run as review;
 pub(crate) use using::{each_key, source, sources};
 
 /// The name of the variable that names the configuration.
@@ -203,9 +209,7 @@ pub(crate) fn show_beside(is_stream: bool, object: &Value, text: impl FnOnce() -
 /// The result of a command that has no listing of its own.
 pub(crate) fn done(command: &str, fields: Value, text: impl FnOnce() -> String) -> Result<()> {
     let mut object = json!({ "schema": report::SCHEMA, "command": command });
-    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
-        object.extend(fields);
-    }
+    report::extend(&mut object, fields);
     show(&object, text)
 }
 
@@ -222,6 +226,8 @@ pub(crate) fn parsed<T: std::str::FromStr<Err = waxseal::Error>>(option: &str, t
 
 /// How many scopes are read at once.
 const PAGE: usize = 500;
+/// How many scopes of provisioned keys are listed at once.
+const PROVISIONED_PAGE: u32 = 500;
 
 /// Shows every scope of a ring, page by page.
 ///
@@ -239,6 +245,30 @@ pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Res
         first = first.or(bad);
     }
     Ok(first)
+}
+
+/// Shows every key of a ring, also those that only a provisioner has signed. A scope that cannot be read hinders no other: what is wrong with the first
+/// comes back.
+fn each_key_record(reader: &Reader, mut show: impl FnMut(&Arc<KeyRecord>)) -> Result<Option<Failure>> {
+    let mut bad = each_readable(reader, |page| page.all_keys().for_each(&mut show))?;
+    // Keys that only a provisioner has signed. What has a record of the tree was shown.
+    let mut after = None;
+    loop {
+        let page = wait(
+            reader
+                .inventory()
+                .scopes_provisioned(after.as_ref(), PROVISIONED_PAGE),
+        )?;
+        let Some(last) = page.last().cloned() else {
+            return Ok(bad);
+        };
+        let wrong = each_of(reader, &page, |page| {
+            let first = page.all_keys().filter(|key| page.is_provisioned(key.id));
+            first.for_each(&mut show);
+        })?;
+        bad = bad.or(wrong);
+        after = Some(last);
+    }
 }
 
 /// The same of these scopes: together, or each by itself if they do not all verify.

@@ -97,27 +97,9 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         "shredded": key.shredded.as_ref().map(|was| json!({ "tombstone": was.tombstone.to_string(), "from": was.from.name() })),
         "nist": key.state.row().nist,
         "cyclonedx": key.state.row().cyclonedx,
-        "history": key
-            .history
-            .iter()
-            .map(|entry| {
-                json!({
-                    "at": entry.at.to_string(),
-                    "revision": entry.revision,
-                    "from": entry.from.map(State::name),
-                    "to": entry.to.name(),
-                    "actor": entry.actor,
-                    "reason": entry.reason,
-                    "evidence": entry.evidence,
-                    "ticket": entry.ticket,
-                    "approver": entry.approver,
-                })
-            })
-            .collect::<Vec<_>>(),
+        "history": history_json(key),
     });
-    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
-        object.extend(more);
-    }
+    report::extend(&mut object, more);
     print(&json!({ "schema": report::SCHEMA, "key": object }), || {
         let branch = key.branch.as_ref();
         let mut rows = vec![
@@ -188,6 +170,24 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         text += &table::table(["AT", "FROM", "TO", "ACTOR", "REASON", "EVIDENCE"], &history);
         text
     })
+}
+
+/// Every move of a key, the oldest first.
+pub(in crate::ring) fn history_json(key: &KeyRecord) -> Vec<Value> {
+    let each = key.history.iter().map(|entry| {
+        json!({
+            "at": entry.at.to_string(),
+            "revision": entry.revision,
+            "from": entry.from.map(State::name),
+            "to": entry.to.name(),
+            "actor": entry.actor,
+            "reason": entry.reason,
+            "evidence": entry.evidence,
+            "ticket": entry.ticket,
+            "approver": entry.approver,
+        })
+    });
+    each.collect()
 }
 
 /// Why something was done, with what was claimed.

@@ -8,6 +8,8 @@ mod rotate;
 mod shred;
 mod tick;
 
+#[cfg(feature = "audit")]
+pub(super) use list::history_json;
 pub(super) use list::to_json as key_json;
 pub(super) use shred::{tombstone_json, tombstone_line};
 
@@ -94,7 +96,7 @@ fn orphan_text(orphan: &Orphan) -> String {
 }
 
 /// Reads receipts. They are believed only after they were verified.
-pub(super) fn receipts(paths: &[PathBuf]) -> Result<Vec<CensusReceipt>> {
+pub(crate) fn receipts(paths: &[PathBuf]) -> Result<Vec<CensusReceipt>> {
     if paths.len() > MOST_RECEIPTS {
         return Err(Failure::usage(format!(
             "--receipt: at most {MOST_RECEIPTS} receipts count together, got {}",
@@ -105,7 +107,7 @@ pub(super) fn receipts(paths: &[PathBuf]) -> Result<Vec<CensusReceipt>> {
 }
 
 /// Verifies receipts for the ring as it is now.
-pub(super) fn verified<'r>(
+pub(crate) fn verified<'r>(
     receipts: &'r [CensusReceipt],
     view: &View,
     allows_empty: bool,

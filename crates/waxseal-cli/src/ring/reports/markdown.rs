@@ -1,45 +1,13 @@
-//! A report as Markdown. Whatever a ring says is text: it makes no table, no link and no HTML.
+//! A report as Markdown.
 
 use std::fmt::Write as _;
 
 use waxseal::envelope::AlgorithmClass;
 
 use super::Reporting;
-use crate::failure::printable;
 use crate::report::many;
+use crate::ring::markdown::{cell, table};
 use crate::ring::table::or_dash;
-
-/// Text within a cell.
-fn cell(text: &str) -> String {
-    let mut escaped = String::new();
-    for char in printable(text).chars() {
-        match char {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            char if char.is_ascii_punctuation() && !"-.,:;/=%".contains(char) => {
-                escaped.push('\\');
-                escaped.push(char);
-            }
-            char => escaped.push(char),
-        }
-    }
-    escaped
-}
-
-fn table<const N: usize>(text: &mut String, heads: [&str; N], rows: impl Iterator<Item = [String; N]>) {
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
-        text.push_str("None.\n");
-        return;
-    }
-    let line = |cells: [String; N]| format!("| {} |\n", cells.join(" | "));
-    *text += &line(heads.map(str::to_owned));
-    *text += &line(heads.map(|_| "---".to_owned()));
-    for row in rows {
-        *text += &line(row.map(|text| cell(&text)));
-    }
-}
 
 pub(super) fn text(report: &Reporting) -> String {
     let view = &report.view;
@@ -176,17 +144,4 @@ pub(super) fn text(report: &Reporting) -> String {
         rows,
     );
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_ring_says_is_text() {
-        assert_eq!(
-            cell("a|<script>alert(1)</script>\n[x](y) `z` *w*"),
-            "a\\|&lt;script&gt;alert\\(1\\)&lt;/script&gt;\\\\n\\[x\\]\\(y\\) \\`z\\` \\*w\\*"
-        );
-    }
 }

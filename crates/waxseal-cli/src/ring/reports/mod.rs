@@ -9,43 +9,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use waxseal::envelope::AlgorithmClass;
-use waxseal::ring::evidence::VerifiedReceipt;
 use waxseal::ring::{KeyRecord, Scope, State, Time, View};
 
+use super::counted::{Objects, censuses_json, check_apart, counted};
 use super::keys::{key_json, receipts, verified};
-use super::{each_of, each_readable, open, show, wait};
+use super::{each_key_record, open, show, wait};
 use crate::arguments::Report as Options;
 use crate::failure::{Failure, Result};
 use crate::report;
-
-/// How many scopes of provisioned keys are listed at once.
-const PAGE: u32 = 500;
-
-/// What the censuses have counted under a key.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Objects {
-    /// Envelopes with a wrap under it.
-    items: u64,
-    /// Those of them that no other key opens.
-    sole: u64,
-    /// Envelopes that may be under it, and do not say so.
-    unknown: u64,
-    /// The bytes of the `items`.
-    bytes: u64,
-}
-
-impl Objects {
-    fn to_json(self) -> Value {
-        json!({ "items": self.items, "sole": self.sole, "unknown": self.unknown, "bytes": self.bytes })
-    }
-
-    fn add(&mut self, other: Self) {
-        self.items = self.items.saturating_add(other.items);
-        self.sole = self.sole.saturating_add(other.sole);
-        self.unknown = self.unknown.saturating_add(other.unknown);
-        self.bytes = self.bytes.saturating_add(other.bytes);
-    }
-}
 
 /// A key and what is known of it.
 pub(super) struct Reported {
@@ -117,43 +88,21 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
     let now = wait(ring.reader.inventory().now())?;
     let mut keys: Vec<Reported> = Vec::new();
     let mut scopes = 0_u64;
-    // A page has all keys of a scope, one after the other.
-    let mut add = |page: &View, is_meant: fn(&View, &KeyRecord) -> bool| {
-        let mut last: Option<&Scope> = None;
-        for key in page.all_keys().filter(|key| is_meant(page, key)) {
-            scopes += u64::from(last != Some(&key.scope));
-            last = Some(&key.scope);
-            keys.push(Reported {
-                objects: (!verified.is_empty()).then(|| counted(&verified, key)),
-                due: Due::of(key, now),
-                key: Arc::clone(key),
-            });
+    let mut last: Option<Scope> = None;
+    // All keys of a scope come one after the other.
+    let bad = each_key_record(&ring.reader, |key| {
+        if last.as_ref() != Some(&key.scope) {
+            scopes += 1;
+            last = Some(key.scope.clone());
         }
-    };
-    let mut bad = each_readable(&ring.reader, |page| add(page, |_, _| true))?;
-    // Keys that only a provisioner has signed. What has a record of the tree was shown.
-    let mut after = None;
-    loop {
-        let page = wait(ring.reader.inventory().scopes_provisioned(after.as_ref(), PAGE))?;
-        let Some(last) = page.last().cloned() else { break };
-        let is_first = |page: &View, key: &KeyRecord| page.is_provisioned(key.id);
-        let wrong = each_of(&ring.reader, &page, |page| add(page, is_first))?;
-        bad = bad.or(wrong);
-        after = Some(last);
-    }
+        keys.push(Reported {
+            objects: (!verified.is_empty()).then(|| counted(&verified, key)),
+            due: Due::of(key, now),
+            key: Arc::clone(key),
+        });
+    })?;
     ring.end()?;
-    let censuses = verified.iter().map(|one| {
-        let receipt = one.receipt();
-        json!({
-            "census": receipt.digest(),
-            "started": receipt.started().to_string(),
-            "whole": receipt.is_whole(),
-            "items": receipt.items(),
-            "bytes": receipt.bytes(),
-            "covers": receipt.covers().iter().map(|place| place.place.to_string()).collect::<Vec<_>>(),
-        })
-    });
-    let censuses = censuses.collect();
+    let censuses = censuses_json(&verified);
     Ok((
         Reporting {
             view,
@@ -164,34 +113,6 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
         },
         bad,
     ))
-}
-
-/// Refuses censuses of which two have counted the same place: their sums would count it twice.
-fn check_apart(verified: &[VerifiedReceipt<'_>]) -> Result<()> {
-    for (index, one) in verified.iter().enumerate() {
-        for other in verified.iter().skip(index + 1) {
-            if one.receipt().overlaps(other.receipt()) {
-                return Err(Failure::usage(
-                    "--receipt: two of the censuses have counted the same place, and their sums would count it twice: give the newer one",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn counted(verified: &[VerifiedReceipt<'_>], key: &KeyRecord) -> Objects {
-    let mut all = Objects::default();
-    for one in verified {
-        let found = one.finds(key);
-        all.add(Objects {
-            items: found.items,
-            sole: found.sole,
-            unknown: found.unknown,
-            bytes: one.bytes(key),
-        });
-    }
-    all
 }
 
 impl Reporting {
@@ -253,9 +174,7 @@ impl Reporting {
                 "cyclonedx": key.state.row().cyclonedx,
                 "objects": one.objects.map(Objects::to_json),
             });
-            if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
-                object.extend(more);
-            }
+            report::extend(&mut object, more);
             object
         });
         let due = self.due().into_iter().map(|(one, due)| {

@@ -1,0 +1,253 @@
+//! `review`: what was done under a key, for whoever looks back at an incident.
+
+mod event;
+mod logs;
+mod markdown;
+mod proofs;
+mod releases;
+mod scan;
+mod subject;
+mod tally;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use waxseal::ring::{KeyRecord, RecordId, Time, View};
+
+use self::logs::ReviewedLog;
+use self::proofs::Proofs;
+use self::releases::Releases;
+use self::scan::{Gap, Hole, Noted, Place, Scan, Unended, Window};
+use self::subject::Subject;
+use self::tally::{Bounded, Counts};
+use super::counted::{Objects, censuses_json, check_apart, counted};
+use super::keys::{history_json, key_json, receipts, verified};
+use super::{each_key_record, open, parsed, path_of, show, wait};
+use crate::arguments::Review as Options;
+use crate::failure::{Failure, Result};
+use crate::report;
+
+/// Everything that a report says.
+struct Review {
+    view: View,
+    key: Arc<KeyRecord>,
+    subject: Subject,
+    now: Time,
+    window: Window,
+    logs: Vec<ReviewedLog>,
+    /// The directories of the logs.
+    names: Vec<String>,
+    seen: Seen,
+    proofs: Proofs,
+    /// `None` if no census was given.
+    objects: Option<Objects>,
+    censuses: Vec<Value>,
+}
+
+/// What the logs say.
+struct Seen {
+    counts: Counts,
+    kek_alone: Counts,
+    denials: Bounded<Noted>,
+    first_use: Option<Noted>,
+    last_use: Option<Noted>,
+    releases: Releases,
+    gaps: Bounded<Gap>,
+    lost: u64,
+    holes: Bounded<Hole>,
+    unended: Bounded<Unended>,
+    changes: Vec<(u64, Place)>,
+    newest: Option<u64>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let window = Window::of(options.from.as_deref(), options.to.as_deref())?;
+    let id: RecordId = parsed("--key", &options.key)?;
+    let receipts = receipts(&options.receipt)?;
+    let ring = open(&path_of(&options.ring))?;
+    let (scope, view) = wait(ring.reader.scope_of(id))?;
+    let key = view
+        .key(id)
+        .cloned()
+        .ok_or_else(|| Failure::usage(format!("--key: the scope {scope} of the ring has no key {id}")))?;
+    let verified = verified(&receipts, &view, options.allow_empty)?;
+    check_apart(&verified)?;
+    let mut subject = Subject::of(&key, &view)?;
+    let bad = each_key_record(&ring.reader, |other| subject.meet(other))?;
+    let now = wait(ring.reader.inventory().now())?;
+    ring.end()?;
+    let mut logs = logs::open(options)?;
+    if let Some(folder) = &options.proofs {
+        proofs::prepare(folder)?;
+    }
+    let seen = Seen::of(&subject, window, &mut logs);
+    let mut proofs = seen.proofs();
+    if let Some(folder) = &options.proofs {
+        proofs.write(folder, &logs)?;
+    }
+    let review = Review {
+        objects: (!verified.is_empty()).then(|| counted(&verified, &key)),
+        censuses: censuses_json(&verified),
+        names: logs.iter().map(|log| log.name.clone()).collect(),
+        view,
+        key,
+        subject,
+        now,
+        window,
+        logs,
+        seen,
+        proofs,
+    };
+    show(&review.to_json(), || markdown::text(&review))?;
+    let findings = review.findings();
+    match (findings.as_slice(), bad) {
+        ([first, rest @ ..], _) => {
+            let more = match rest.len() {
+                0 => String::new(),
+                count => format!("; {} more", report::many(count as u64, "finding")),
+            };
+            Err(Failure::attention(format!("the review found: {first}{more}")))
+        }
+        ([], Some(bad)) => Err(bad),
+        ([], None) => Ok(()),
+    }
+}
+
+impl Seen {
+    fn of(subject: &Subject, window: Window, logs: &mut [ReviewedLog]) -> Self {
+        let mut scan = Scan::new(subject, window);
+        for (number, log) in logs.iter_mut().enumerate() {
+            log.read(number, &mut scan);
+        }
+        let unended = scan.unended();
+        Self {
+            counts: scan.counts.end(),
+            kek_alone: scan.kek_alone.end(),
+            denials: scan.denials,
+            first_use: scan.first_use.map(|(_, noted)| noted),
+            last_use: scan.last_use.map(|(_, noted)| noted),
+            releases: scan.releases,
+            gaps: scan.gaps,
+            lost: scan.lost,
+            holes: scan.holes,
+            unended,
+            changes: scan.changes,
+            newest: scan.newest,
+        }
+    }
+
+    /// The records that the report stands on.
+    fn proofs(&self) -> Proofs {
+        let uses = [(&self.first_use, "first use"), (&self.last_use, "last use")];
+        let uses = uses
+            .into_iter()
+            .filter_map(|(noted, what)| Some((noted.as_ref()?.at, what)));
+        let late = self.releases.late.shown.iter();
+        let late = late.map(|noted| (noted.at, "release at or after the revocation"));
+        let changes = self.changes.iter().map(|(_, at)| (*at, "move of the key"));
+        Proofs::of(uses.chain(late).chain(changes))
+    }
+
+    /// The record of the change that made a revision.
+    fn change(&self, revision: u64) -> Option<Place> {
+        let mut changes = self.changes.iter();
+        changes.find(|(made, _)| *made == revision).map(|(_, at)| *at)
+    }
+}
+
+impl Review {
+    /// What needs attention.
+    fn findings(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let (seen, subject) = (&self.seen, &self.subject);
+        if let (late @ 1.., Some(revoked)) = (seen.releases.late.total(), subject.revoked) {
+            all.push(format!(
+                "{} under the key at or after revision {}, which revoked it",
+                report::many(late, "release"),
+                revoked.revision
+            ));
+        }
+        for log in &self.logs {
+            all.extend(
+                log.findings()
+                    .map(|finding| format!("the log {}: {finding}", log.name)),
+            );
+        }
+        if seen.holes.total() > 0 {
+            all.push(format!(
+                "events are missing, or out of order, at {}",
+                report::many(seen.holes.total(), "place")
+            ));
+        }
+        if let Some(newest) = seen.newest.filter(|newest| *newest > self.view.revision()) {
+            all.push(format!(
+                "the logs know revision {newest} of the ring, and the inventory has revision {}: it is older, or an event is forged",
+                self.view.revision()
+            ));
+        }
+        all
+    }
+
+    /// Whether the ring has the change of an intent, if it names the key.
+    fn has_change(&self, intent: &Unended) -> Option<bool> {
+        let revision = intent.noted.event.get("revision")?.as_u64()?;
+        let mut history = self.key.history.iter();
+        let is_of_key = intent.noted.part.is_some();
+        is_of_key.then(|| history.any(|made| made.revision == revision))
+    }
+
+    fn history_json(&self) -> Vec<Value> {
+        let history = history_json(&self.key).into_iter().zip(&self.key.history);
+        let each = history.map(|(mut object, made)| {
+            let change = self.seen.change(made.revision).map(|at| at.to_json(&self.names));
+            report::extend(&mut object, json!({ "change": change }));
+            object
+        });
+        each.collect()
+    }
+
+    fn to_json(&self) -> Value {
+        let (seen, names) = (&self.seen, &self.names);
+        let mut key = key_json(&self.key);
+        let more = json!({ "uri": self.key.provenance.uri, "history": self.history_json() });
+        report::extend(&mut key, more);
+        let noted = |noted: &Option<Noted>| noted.as_ref().map(|noted| noted.to_json(names));
+        json!({
+            "schema": report::SCHEMA,
+            "command": "review",
+            "ring": self.view.ring().to_string(),
+            "revision": self.view.revision(),
+            "mark": self.view.mark().to_string(),
+            "authority": self.view.authority().to_string(),
+            "at": self.now.to_string(),
+            "from": self.window.from.map(|from| from.to_string()),
+            "to": self.window.to.map(|to| to.to_string()),
+            "findings": self.findings(),
+            "key": key,
+            "logs": self.logs.iter().map(ReviewedLog::to_json).collect::<Vec<_>>(),
+            "counts": seen.counts.rows_json(),
+            "others": seen.counts.others_json(),
+            "kek_alone": { "counts": seen.kek_alone.rows_json(), "others": seen.kek_alone.others_json() },
+            "denials": seen.denials.to_json(|noted| noted.to_json(names)),
+            "first_use": noted(&seen.first_use),
+            "last_use": noted(&seen.last_use),
+            "releases": seen.releases.to_json(&self.subject, seen.newest, names),
+            "objects": self.objects.map(Objects::to_json),
+            "censuses": self.censuses,
+            "lost": seen.lost,
+            "gaps": seen.gaps.to_json(|gap| {
+                let mut object = gap.noted.to_json(names);
+                report::extend(&mut object, json!({ "lost": gap.lost }));
+                object
+            }),
+            "holes": seen.holes.to_json(|hole| hole.to_json(names)),
+            "intents": seen.unended.to_json(|intent| {
+                let mut object = intent.noted.to_json(names);
+                let more = json!({ "names_key": intent.noted.part.is_some(), "in_ring": self.has_change(intent) });
+                report::extend(&mut object, more);
+                object
+            }),
+            "proofs": self.proofs.to_json(names),
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! The key of a review, and what an event has to do with it.
+
+use std::collections::BTreeMap;
+
+use waxseal::ring::{KeyRecord, RecordId, View};
+
+use super::event::{Event, NamedKek};
+use crate::failure::Result;
+
+/// What a key has to do with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// It wrapped or unwrapped.
+    Used,
+    /// A branch key under it wrapped or unwrapped.
+    Branch,
+    /// Something was done to it in the ring.
+    Administered,
+    /// It was asked, or the envelope names it: whoever wrote the envelope claims that.
+    Named,
+    /// Its KEK wrapped or unwrapped, and no key of the ring is named.
+    Kek,
+    /// The envelope names its KEK, and no key of the ring.
+    KekNamed,
+}
+
+impl Part {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Used | Self::Kek => "used",
+            Self::Branch => "branch",
+            Self::Administered => "administered",
+            Self::Named | Self::KekNamed => "named",
+        }
+    }
+
+    /// Whether the event names the KEK alone.
+    pub(super) const fn is_of_kek_alone(self) -> bool {
+        matches!(self, Self::Kek | Self::KekNamed)
+    }
+
+    /// Whether it, or what is under it, has wrapped or unwrapped.
+    pub(super) const fn did_it(self) -> bool {
+        matches!(self, Self::Used | Self::Branch | Self::Kek)
+    }
+}
+
+/// A branch key and the reviewed key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Under {
+    /// It is wrapped under it.
+    Now,
+    /// It was, and is wrapped under another one.
+    Before,
+}
+
+/// What was revoked, and in which revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Revoked {
+    pub(super) revision: u64,
+    /// The key itself, or the key that it is wrapped under.
+    pub(super) key: RecordId,
+}
+
+/// The key of a review.
+pub(super) struct Subject {
+    pub(super) id: String,
+    pub(super) ring: String,
+    provider: String,
+    kek: String,
+    version: String,
+    pub(super) branches: BTreeMap<String, Under>,
+    pub(super) revoked: Option<Revoked>,
+}
+
+impl Subject {
+    pub(super) fn of(key: &KeyRecord, view: &View) -> Result<Self> {
+        let parent = view.parent(key)?;
+        let revoked = |key: &KeyRecord| {
+            key.revocation().map(|made| Revoked {
+                revision: made.revision,
+                key: key.id,
+            })
+        };
+        let of_parent = parent.and_then(|parent| revoked(parent));
+        let all = revoked(key).into_iter().chain(of_parent);
+        Ok(Self {
+            id: key.id.to_string(),
+            ring: view.ring().to_string(),
+            provider: key.provenance.provider.clone(),
+            kek: key.provenance.id.clone(),
+            version: key.provenance.version.clone(),
+            branches: BTreeMap::new(),
+            // Since one of the two it is out of use.
+            revoked: all.min_by_key(|revoked| revoked.revision),
+        })
+    }
+
+    /// Takes down whether another key is a branch key under this one.
+    pub(super) fn meet(&mut self, other: &KeyRecord) {
+        let Some(branch) = &other.branch else { return };
+        let is_it = |id: RecordId| id.to_string() == self.id;
+        let under = if is_it(branch.parent) {
+            Under::Now
+        } else if branch.former.iter().any(|former| is_it(former.parent)) {
+            Under::Before
+        } else {
+            return;
+        };
+        self.branches.insert(other.id.to_string(), under);
+    }
+
+    /// What the key has to do with an event, if it has.
+    pub(super) fn part(&self, event: Event<'_>) -> Option<Part> {
+        let is_it = |id: &str| id == self.id;
+        let moves = || event.moved(&self.id).is_some();
+        if event.is_of_ring() {
+            return (event.keys().any(is_it) || moves()).then_some(Part::Administered);
+        }
+        if event.keks().any(|kek| kek.keys().any(is_it)) {
+            return Some(Part::Used);
+        }
+        if event.keks().any(|kek| kek.keys().any(|key| self.has_branch(key))) {
+            return Some(Part::Branch);
+        }
+        if event.keks().any(|kek| self.is_kek_alone(kek)) {
+            return Some(Part::Kek);
+        }
+        let is_named = event.envelope_keks().any(|kek| self.names(kek))
+            || event.keys().any(is_it)
+            || event.exposed().any(is_it)
+            || event.branch().is_some_and(is_it);
+        if is_named {
+            return Some(Part::Named);
+        }
+        let mut named = event.envelope_keks();
+        named.any(|kek| self.is_kek_alone(kek)).then_some(Part::KekNamed)
+    }
+
+    fn has_branch(&self, id: &str) -> bool {
+        self.branches.contains_key(id)
+    }
+
+    /// Whether it is the key or one under it.
+    pub(super) fn covers(&self, id: &str) -> bool {
+        id == self.id || self.has_branch(id)
+    }
+
+    fn names(&self, kek: NamedKek<'_>) -> bool {
+        kek.keys().any(|key| self.covers(key))
+    }
+
+    /// Whether all wraps of the envelope are under it: nothing else can have opened it.
+    pub(super) fn is_only_wrap(&self, event: Event<'_>) -> bool {
+        let mut wraps = event.envelope_keks().peekable();
+        wraps.peek().is_some() && wraps.all(|kek| self.names(kek))
+    }
+
+    /// Whether a branch key that is under another key by now did it, and none that is still under this one.
+    pub(super) fn is_by_moved_branch(&self, event: Event<'_>) -> bool {
+        let keys = || event.keks().flat_map(NamedKek::keys);
+        let is_under = |key: &str, under| self.branches.get(key) == Some(&under);
+        let is_now = |key: &str| key == self.id || is_under(key, Under::Now);
+        keys().any(|key| is_under(key, Under::Before)) && !keys().any(is_now)
+    }
+
+    /// Whether it is the KEK, and no key of a ring is named for it.
+    fn is_kek_alone(&self, kek: NamedKek<'_>) -> bool {
+        let is_version = [kek.version(), &self.version].contains(&"") || kek.version() == self.version;
+        !self.kek.is_empty()
+            && (kek.provider(), kek.id()) == (&*self.provider, &*self.kek)
+            && is_version
+            && kek.keys().next().is_none()
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(revoked: Option<u64>) -> Self {
+        let key = "01a21e93-b0b9-71a6-9136-e70841870001";
+        let branch = |last: u8| format!("01a21e93-b0b9-71a6-9136-e7084187000{last}");
+        Self {
+            id: key.to_owned(),
+            ring: "ring-1".to_owned(),
+            provider: "local".to_owned(),
+            kek: "kek-1".to_owned(),
+            version: "2".to_owned(),
+            branches: BTreeMap::from([(branch(2), Under::Now), (branch(3), Under::Before)]),
+            revoked: revoked.map(|revision| Revoked {
+                revision,
+                key: key.parse().unwrap(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn part(event: &Value) -> Option<Part> {
+        Subject::for_tests(None).part(Event(event))
+    }
+
+    const KEY: &str = "01a21e93-b0b9-71a6-9136-e70841870001";
+    const BRANCH: &str = "01a21e93-b0b9-71a6-9136-e70841870002";
+
+    #[test]
+    fn what_did_it_is_told_from_what_an_envelope_claims() {
+        let keks = |of: Value| part(&json!({ "event.name": "waxseal.unwrap", "waxseal.keks": [of] }));
+        assert_eq!(keks(json!({ "keys": ["other", KEY] })), Some(Part::Used));
+        assert_eq!(keks(json!({ "keys": [BRANCH] })), Some(Part::Branch));
+        assert_eq!(keks(json!({ "keys": ["other"] })), None);
+        let named =
+            |of: Value| part(&json!({ "event.name": "waxseal.unwrap", "waxseal.envelope.keks": [of] }));
+        assert_eq!(named(json!({ "keys": [KEY] })), Some(Part::Named));
+        assert_eq!(named(json!({ "keys": [BRANCH] })), Some(Part::Named));
+        // Another key has opened it.
+        let both = json!({
+            "event.name": "waxseal.unwrap",
+            "waxseal.keks": [{ "keys": ["other"] }],
+            "waxseal.envelope.keks": [{ "keys": ["other"] }, { "keys": [KEY] }],
+        });
+        assert_eq!(part(&both), Some(Part::Named));
+        let exposed = json!({ "event.name": "waxseal.unwrap", "waxseal.exposed": [KEY] });
+        assert_eq!(part(&exposed), Some(Part::Named));
+    }
+
+    #[test]
+    fn a_kek_without_a_key_of_the_ring_counts_apart() {
+        let keks = |of: Value| part(&json!({ "event.name": "waxseal.unwrap", "waxseal.keks": [of] }));
+        let kek = |id: &str, version: &str| json!({ "provider": "local", "id": id, "version": version });
+        assert_eq!(keks(kek("kek-1", "2")), Some(Part::Kek));
+        assert_eq!(keks(kek("kek-1", "")), Some(Part::Kek));
+        assert_eq!(keks(kek("kek-1", "3")), None);
+        assert_eq!(keks(kek("kek-2", "2")), None);
+        assert_eq!(keks(kek("", "2")), None);
+        let other = json!({ "provider": "local", "id": "kek-1", "version": "2", "keys": ["other"] });
+        assert_eq!(keks(other), None);
+        let named = json!({ "event.name": "waxseal.unwrap", "waxseal.envelope.keks": [kek("kek-1", "2")] });
+        assert_eq!(part(&named), Some(Part::KekNamed));
+    }
+
+    #[test]
+    fn what_is_done_to_the_key_in_the_ring_is_administration() {
+        let of = |name: &str, key: &str| {
+            part(&json!({ "event.name": name, "waxseal.keys": [key], "waxseal.outcome": "refused" }))
+        };
+        assert_eq!(of("waxseal.ring.revoke", KEY), Some(Part::Administered));
+        assert_eq!(of("waxseal.ring.revoke", "other"), None);
+        // The parent of a branch key was asked, and did nothing.
+        assert_eq!(of("waxseal.unwrap", KEY), Some(Part::Named));
+        let change = json!({ "event.name": "waxseal.ring.change", "waxseal.moves": [{ "id": KEY }] });
+        assert_eq!(part(&change), Some(Part::Administered));
+    }
+}
