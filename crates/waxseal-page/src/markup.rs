@@ -172,8 +172,16 @@ pub(crate) fn table(caption: &str, head: &Markup, rows: &Markup) -> Markup {
     }
 }
 
+/// Heads of columns. One whose name ends with `#` is above numbers.
 pub(crate) fn heads(names: &[&str]) -> Markup {
-    html! { @for name in names { th scope="col" { (name) } } }
+    html! {
+        @for name in names {
+            @match name.strip_suffix('#') {
+                Some(name) => th.number scope="col" { (name) },
+                None => th scope="col" { (name) },
+            }
+        }
+    }
 }
 
 /// The head of a column that the table can be sorted by.

@@ -86,8 +86,12 @@ impl RecordedEvent {
             keys.map(|key| format!("key {key}")).collect()
         });
         all.extend(self.list("waxseal.moves").map(|moved| {
-            let of = |name: &str| moved.get(name).and_then(Value::as_str).unwrap_or("-");
-            format!("{} {} {} -> {}", of("record"), of("id"), of("from"), of("to"))
+            let of = |name: &str| moved.get(name).and_then(Value::as_str);
+            let named = format!("{} {}", of("record").unwrap_or("-"), of("id").unwrap_or("-"));
+            match (of("from"), of("to")) {
+                (None, None) => named,
+                (from, to) => format!("{named} {} -> {}", from.unwrap_or("-"), to.unwrap_or("-")),
+            }
         }));
         all
     }

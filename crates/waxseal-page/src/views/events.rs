@@ -150,7 +150,7 @@ pub(super) fn list(asked: &Asked<'_>, events: &[(u64, RecordedEvent)], caption: 
             @for (record, event) in events {
                 tr {
                     td.number { (record) }
-                    td { (or_dash(event.time())) }
+                    td.when { (or_dash(event.time()).replace('T', " ").trim_end_matches('Z')) }
                     td { (or_dash(event.action())) @if let Some(purpose) = event.purpose() { " " span.note { "to " (purpose) } } }
                     td {
                         span.late[matches!(event.outcome(), Some("denied" | "refused" | "failed"))] { (or_dash(event.outcome())) }
@@ -171,7 +171,7 @@ pub(super) fn list(asked: &Asked<'_>, events: &[(u64, RecordedEvent)], caption: 
     };
     table(
         caption,
-        &heads(&["Record", "When", "What", "Outcome", "Who", "Keys"]),
+        &heads(&["Record#", "When", "What", "Outcome", "Who", "Keys"]),
         &rows,
     )
 }

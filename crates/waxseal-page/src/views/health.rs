@@ -136,7 +136,7 @@ fn readers(asked: &Asked<'_>) -> Markup {
         @match &asked.shown.heartbeats {
             Err(why) => p.problem { "Heartbeats cannot be read: " (why) },
             Ok(heartbeats) if heartbeats.is_empty() => p { "No process has written a heartbeat in the last day. Processes that open the ring with a reader's name do." },
-            Ok(heartbeats) => (table("Heartbeats of the last day, the newest first", &heads(&["Reader", "Process", "When", "Revision", "Problem"]), &rows(heartbeats))),
+            Ok(heartbeats) => (table("Heartbeats of the last day, the newest first", &heads(&["Reader", "Process", "When", "Revision#", "Problem"]), &rows(heartbeats))),
         }
     }
 }

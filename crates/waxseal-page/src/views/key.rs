@@ -124,7 +124,7 @@ fn history(key: &KeyRecord) -> Markup {
     html! {
         h2 { "History" }
         p { "Signed by the authority of the ring, but for tickets and approvers, which are claims of whoever made the move." }
-        (table("Moves of this key, the oldest first", &heads(&["When", "Revision", "Move", "By", "Why", "Grounds"]), &rows))
+        (table("Moves of this key, the oldest first", &heads(&["When", "Revision#", "Move", "By", "Why", "Grounds"]), &rows))
     }
 }
 

@@ -36,10 +36,10 @@ pub(super) fn view(asked: &Asked<'_>) -> View {
         "Scope",
         "Key",
         "State",
-        "Envelopes",
-        "Would be lost",
-        "Perhaps under it",
-        "Bytes",
+        "Envelopes#",
+        "Would be lost#",
+        "Perhaps under it#",
+        "Bytes#",
     ];
     View::new(
         "Left",

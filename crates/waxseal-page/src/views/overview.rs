@@ -70,7 +70,7 @@ fn next(asked: &Asked<'_>) -> Markup {
                     "Nothing is known to be under keys that seal no more."
                 } @else {
                     a href=(asked.link("/left", &[])) { (many(left_items, "envelope")) ", " (bytes(left_bytes)) }
-                    ", still under " (many(left.len() as u64, "key")) " that seal no more."
+                    ", still under " @if left.len() == 1 { "1 key that seals no more." } @else { (many(left.len() as u64, "key")) " that seal no more." }
                 }
             }
         }
@@ -104,7 +104,7 @@ fn states(asked: &Asked<'_>) -> Markup {
     );
     html! {
         h2 { "Keys by state" }
-        (table(&caption, &heads(&["State", "Keys", "In NIST SP 800-57"]), &rows))
+        (table(&caption, &heads(&["State", "Keys#", "In NIST SP 800-57"]), &rows))
     }
 }
 
@@ -125,7 +125,7 @@ fn algorithms(asked: &Asked<'_>) -> Markup {
     };
     html! {
         h2 { "Keys by algorithm" }
-        (table("Keys that are not destroyed, by what protects them", &heads(&["Algorithm", "Class", "Keys"]), &rows))
+        (table("Keys that are not destroyed, by what protects them", &heads(&["Algorithm", "Class", "Keys#"]), &rows))
     }
 }
 
@@ -158,7 +158,7 @@ fn places(asked: &Asked<'_>) -> Markup {
     };
     html! {
         h2 { "Keys by scope" }
-        (table("Keys by the first part of their scope", &heads(&["Scope", "Keys"]), &rows))
+        (table("Keys by the first part of their scope", &heads(&["Scope", "Keys#"]), &rows))
         @if count > 20 {
             p { "And " (many(count as u64 - 20, "more")) ": " a href=(asked.link("/keys", &[])) { "all keys" } }
         }

@@ -14,6 +14,8 @@ mod init;
 mod listings;
 mod moves;
 mod otherwise;
+#[cfg(all(feature = "page", unix))]
+mod page;
 mod profiles;
 mod receipts;
 mod refused;
