@@ -12,6 +12,8 @@ mod draft;
 pub mod evidence;
 mod id;
 pub mod inventory;
+#[cfg(feature = "testing")]
+pub(crate) mod large;
 mod lifecycle;
 mod line;
 pub mod profile;

@@ -7,6 +7,7 @@
 //! | test what depends on time, without waiting | [`SimulatedRuntime`] |
 //! | test what reads variables, without touching the process | [`FakeEnvironment`] |
 //! | test an `Inventory` of your own against its contract (feature `ring`) | `inventory_conformance` |
+//! | have a ring with many keys (feature `ring`) | `large_ring` |
 //! | make an inventory fail or lie (feature `ring`) | `InventoryLayer` |
 //! | let a year pass for a key ring (feature `ring`) | `ClockedInventory` |
 //!
@@ -33,3 +34,6 @@ pub use fake::{Call, FakeKeyManager, Fault, Method};
 #[cfg(feature = "ring")]
 pub use layer::InventoryLayer;
 pub use runtime::SimulatedRuntime;
+
+#[cfg(feature = "ring")]
+pub use crate::ring::large::large_ring;
