@@ -255,6 +255,8 @@ impl<'s> Scan<'s> {
         if !is_in_window {
             return;
         }
+        let is_use = judged.is_some_and(|judged| judged != Judged::ByAnother);
+        let part = if is_use { part.of_release() } else { part };
         match part.is_of_kek_alone() {
             true => self.kek_alone.add(part, event),
             false => self.counts.add(part, event),
@@ -262,7 +264,6 @@ impl<'s> Scan<'s> {
         if event.is_forbidden() {
             self.denials.add(|| Noted::of(at, Some(part), event));
         }
-        let is_use = judged.is_some_and(|judged| judged != Judged::ByAnother);
         if let Some(time) = event.time().filter(|_| is_use && !part.is_of_kek_alone()) {
             self.see_use(time, || Noted::of(at, Some(part), event));
         }
