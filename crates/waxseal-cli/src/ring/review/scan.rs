@@ -378,7 +378,9 @@ mod tests {
     #[test]
     fn a_window_has_its_beginning_and_not_its_end() {
         let subject = Subject::for_tests(Some(2));
-        let window = Window::of(Some("2026-11-27"), Some("2026-11-27T12:00:00Z")).unwrap();
+        let window = Window::of(Some("2026-11-27"), Some("2026-11-27T12:00:00Z"))
+            .ok()
+            .unwrap();
         let times = [
             "2026-11-26T23:59:59.999999Z",
             "2026-11-27T00:00:00Z",
@@ -454,7 +456,7 @@ mod tests {
     #[test]
     fn gaps_are_counted_in_the_window_and_holes_everywhere() {
         let subject = Subject::for_tests(None);
-        let window = Window::of(Some("2026-11-27"), None).unwrap();
+        let window = Window::of(Some("2026-11-27"), None).ok().unwrap();
         let gap = |time: &str, lost: u64| json!({ "event.name": "waxseal.gap", "time": time, "waxseal.lost": lost });
         let events = [gap("2026-11-26T00:00:00Z", 2), gap("2026-11-27T00:00:00Z", 3)];
         let mut scan = scanned(&subject, window, &events);

@@ -227,6 +227,17 @@ fn the_report_for_people_says_the_same_and_what_a_log_says_is_text() {
     let object = incident.review(&BOTH);
     let names: Vec<&str> = "at authority censuses command counts denials findings first_use from gaps holes intents kek_alone key last_use logs lost mark objects others proofs releases revision ring schema to".split(' ').collect();
     assert_eq!(fields(&object), names);
+    let documented = include_str!("../../../../../docs/cli.md");
+    let row = documented
+        .lines()
+        .find(|line| line.starts_with("| `review` |"))
+        .unwrap();
+    for name in names.into_iter().filter(|name| *name != "schema") {
+        assert!(
+            row.contains(&format!("\"{name}\"")),
+            "{name} is not in docs/cli.md"
+        );
+    }
     // A key that was never revoked is not checked, and the report says so.
     let fresh = Incident::begun();
     let text = fresh.markdown(&["--log", "used"]);
