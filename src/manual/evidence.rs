@@ -84,3 +84,26 @@
 //! | What did a leaked key open? | accesses whose `waxseal.keks`, `waxseal.envelope.keks` or `waxseal.exposed` name it |
 //! | Did anybody try what is forbidden? | outcomes `denied` and `refused` |
 //! | Is anything missing? | `gap`, and holes in `waxseal.sequence` of one instance that no gap explains |
+//!
+//! # After an incident
+//!
+//! `waxseal review` answers the questions about one key of a ring in one report:
+//!
+//! ```sh
+//! waxseal review --ring ring.toml --key "$ID" --from 2026-11-01 --log app-1 --log app-2 --log admin \
+//!     --log-key "$VKEY_1" --log-key "$VKEY_2" --log-key "$VKEY_ADMIN" \
+//!     --receipt receipt.json --proofs proofs > review.md
+//! ```
+//!
+//! It verifies each log first. The report has who used the key and for what, what was refused, the states of the key with actors and tickets, what a census
+//! still finds under it, and what is missing: gaps, holes, events under no checkpoint, changes that were begun and not ended. With `--proofs`, whoever gets the report can verify
+//! the records that it stands on without the logs.
+//!
+//! *Released after the revocation.* Each event has the revision of the ring that its process had when it decided. A process that had the revision of the revocation, or a later one, must have
+//! released nothing under the key. The command counts such events, over the whole logs, and ends with 10 if there are any. A clock cannot make one or hide one.
+//! A process that had not heard of the revocation yet has an older revision: what it released is bounded by `max_stale`, and is no such event. Three things
+//! cannot be decided, and are listed: events without a revision, such as a branch key that its parent unwraps; events of processes without a ring, which name the KEK alone;
+//! and events of branch keys that were moved to another parent.
+//!
+//! *What it cannot show.* It sees the logs that it is given. A process whose log is missing, or that writes none, is not in the report; the KMS has a log of its own to
+//! compare with.

@@ -141,7 +141,8 @@
 //! `--no-successor`, and create a key elsewhere.
 //!
 //! *Afterwards.* `waxseal ring status` shows what is exposed: each key that was revoked and is not destroyed, since when, and whether another one is in its
-//! place. `waxseal census` counts what is under it. A program that has to let its users authenticate again has
+//! place. `waxseal census` counts what is under it. `waxseal review` says who used it and for what, by the audit logs, and whether anything was released under it at or after
+//! the revision that revoked it (see [`evidence`](super::evidence)). A program that has to let its users authenticate again has
 //! [`Hook::on_revoke`](crate::ring::Hook::on_revoke).
 //!
 //! A leaked key opens what was copied before, whatever the ring says: what was under it is to be counted as known.

@@ -153,7 +153,28 @@ fn a_key_that_has_leaked_is_out_of_use_and_can_be_revoked_again() {
     let opened = shell.tool(&["open", "--ring", "ring.toml", "--context", CONTEXT, "data/0.wax"]);
     assert_eq!(opened.status.code(), Some(13));
     assert!(shell.path(&format!("receipt-{first}.json")).exists());
-    // Nothing changes the second time.
+    // Nothing changes the second time. With logs, it says what was done under the key.
+    #[cfg(feature = "audit")]
+    {
+        let open = [
+            "open",
+            "--ring",
+            "ring.toml",
+            "--context",
+            CONTEXT,
+            "data/0.wax",
+            "--log",
+            "log",
+        ];
+        assert_eq!(shell.tool(&open).status.code(), Some(13));
+        done(shell.runbook_with("ring-revoke", &arguments, &[("LOGS", "log")]));
+        let review = fs::read_to_string(shell.path(&format!("review-{first}.md"))).unwrap();
+        assert!(
+            review.contains("at or after it: 0.") && review.contains("key\\_revoked"),
+            "{review}"
+        );
+    }
+    #[cfg(not(feature = "audit"))]
     done(shell.runbook("ring-revoke", &arguments));
     assert_eq!(shell.ids("active"), active);
     shell.seal(0);

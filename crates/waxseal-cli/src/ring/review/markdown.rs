@@ -152,7 +152,7 @@ fn done(review: &Review, text: &mut String) {
     let seen = &review.seen;
     head(text, "What was done");
     text.push_str(
-        "*Used*: the key wrapped or unwrapped. *Branch*: a branch key under it did. *Administered*: something was done to it. *Named*: it was asked, or the \
+        "*Used*: the key wrapped or unwrapped. *Branch*: a branch key did that is under it, or was. *Administered*: something was done to it. *Named*: it was asked, or the \
          envelope names it, which whoever wrote the envelope claims.\n\n",
     );
     counts(text, &seen.counts);

@@ -118,7 +118,7 @@ impl Releases {
         if event.ring() == Some(subject.ring.as_str()) {
             self.newest = self.newest.max(event.revision());
         }
-        let noted = || Noted::of(at, Some(part), event);
+        let noted = || Noted::of(at, Some(part.of_release()), event);
         match judged {
             Judged::Allowed | Judged::ByAnother => {}
             Judged::Late => self.late.add(noted),

@@ -255,6 +255,8 @@ impl<'s> Scan<'s> {
         if !is_in_window {
             return;
         }
+        let is_use = judged.is_some_and(|judged| judged != Judged::ByAnother);
+        let part = if is_use { part.of_release() } else { part };
         match part.is_of_kek_alone() {
             true => self.kek_alone.add(part, event),
             false => self.counts.add(part, event),
@@ -262,7 +264,6 @@ impl<'s> Scan<'s> {
         if event.is_forbidden() {
             self.denials.add(|| Noted::of(at, Some(part), event));
         }
-        let is_use = judged.is_some_and(|judged| judged != Judged::ByAnother);
         if let Some(time) = event.time().filter(|_| is_use && !part.is_of_kek_alone()) {
             self.see_use(time, || Noted::of(at, Some(part), event));
         }
@@ -377,7 +378,9 @@ mod tests {
     #[test]
     fn a_window_has_its_beginning_and_not_its_end() {
         let subject = Subject::for_tests(Some(2));
-        let window = Window::of(Some("2026-11-27"), Some("2026-11-27T12:00:00Z")).unwrap();
+        let window = Window::of(Some("2026-11-27"), Some("2026-11-27T12:00:00Z"))
+            .ok()
+            .unwrap();
         let times = [
             "2026-11-26T23:59:59.999999Z",
             "2026-11-27T00:00:00Z",
@@ -453,7 +456,7 @@ mod tests {
     #[test]
     fn gaps_are_counted_in_the_window_and_holes_everywhere() {
         let subject = Subject::for_tests(None);
-        let window = Window::of(Some("2026-11-27"), None).unwrap();
+        let window = Window::of(Some("2026-11-27"), None).ok().unwrap();
         let gap = |time: &str, lost: u64| json!({ "event.name": "waxseal.gap", "time": time, "waxseal.lost": lost });
         let events = [gap("2026-11-26T00:00:00Z", 2), gap("2026-11-27T00:00:00Z", 3)];
         let mut scan = scanned(&subject, window, &events);

@@ -39,6 +39,15 @@ impl Part {
         matches!(self, Self::Kek | Self::KekNamed)
     }
 
+    /// The same of an event that has released something under the key: a re-wrap names the KEKs that wrap now, and what it has opened stands in
+    /// the envelope.
+    pub(super) const fn of_release(self) -> Self {
+        match self {
+            Self::Named => Self::Used,
+            other => other,
+        }
+    }
+
     /// Whether it, or what is under it, has wrapped or unwrapped.
     pub(super) const fn did_it(self) -> bool {
         matches!(self, Self::Used | Self::Branch | Self::Kek)

@@ -20,6 +20,8 @@ mod profiles;
 mod receipts;
 mod refused;
 mod reports;
+#[cfg(feature = "audit")]
+mod review;
 #[cfg(any(feature = "postgres", feature = "vault-transit"))]
 mod servers;
 mod shred;
