@@ -12,8 +12,9 @@
 //! # }
 //! ```
 //!
-//! Events become counters and histograms; a ring becomes gauges whenever somebody calls `of_ring` and `of_view`. Labels are names of actions,
-//! outcomes, kinds of errors and states of keys: their number is bounded, and none holds a tenant, a key or an actor.
+//! Events become counters and histograms. Everything else is published whenever somebody calls the function for it, such as `of_ring` every few
+//! seconds: a cached open counts what it counts anyway, and does no more for a metric. Labels are names of actions, outcomes, kinds of errors,
+//! outage policies and states of keys: their number is bounded, and none holds a tenant, a key or an actor.
 //! `extras/prometheus/waxseal.rules.yml` has alerts on them.
 //!
 //! | metric | kind | labels | what |
@@ -24,6 +25,11 @@
 //! | `waxseal_audit_lag_seconds` | histogram | | how long after its time an event came here |
 //! | `waxseal_audit_lost_total` | counter | | events that this sink has lost |
 //! | `waxseal_exposed_total` | counter | `action` | events of envelopes that a key names that was compromised once |
+//! | `waxseal_outage_uses_total` | counter | `policy` | DEKs released under an [outage policy](crate::audit::Outage) |
+//! | `waxseal_audit_queue` | gauge | | events that wait in the longest queue of an auditor (`of_auditor`) |
+//! | `waxseal_cache_hits_total` | counter | | requests that a cache has answered from an entry (`of_cache`) |
+//! | `waxseal_cache_misses_total` | counter | | requests for which it had none |
+//! | `waxseal_cache_entries` | gauge | `for` | entries that it holds for `sealing` or `opening` |
 //! | `waxseal_inventory_age_seconds` | gauge | | since when the inventory was not found to be as it is known |
 //! | `waxseal_inventory_stale` | gauge | `for` | 1 if that is too long ago for `sealing` or `opening` |
 //! | `waxseal_ring_revision` | gauge | | the newest revision that was verified |
@@ -33,18 +39,23 @@
 //! | `waxseal_key_age_seconds` | gauge | | how long the oldest active key has been active |
 //! | `waxseal_rotation_due_seconds` | gauge | | until the next rotation; below zero if it is late |
 //! | `waxseal_retirement_due_seconds` | gauge | | until the next deprecated key may be retired |
+//! | `waxseal_census_items` | gauge | `state` | envelopes under keys in this state, by a census (`of_receipt`) |
+//! | `waxseal_census_bytes` | gauge | `state` | their length in bytes |
+//! | `waxseal_census_age_seconds` | gauge | | how long ago that census ended |
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-#[cfg(feature = "ring")]
-use ::metrics::gauge;
-use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use async_trait::async_trait;
 
-use crate::audit::{Action, Event, Sink};
+use crate::audit::{Action, Auditor, Event, Sink};
+#[cfg(feature = "ring")]
+use crate::ring::evidence::VerifiedReceipt;
 #[cfg(feature = "ring")]
 use crate::ring::{KeyRing, STATES, State, Time, View};
+#[cfg(feature = "cache")]
+use crate::source::Cached;
 use crate::value::error::Result;
 
 /// Describes every metric, with its unit, to the exporter that is installed.
@@ -79,6 +90,27 @@ pub fn describe() {
         Unit::Count,
         "Envelopes that name a key that was compromised once"
     );
+    describe_counter!(
+        "waxseal_outage_uses_total",
+        Unit::Count,
+        "DEKs released under an outage policy"
+    );
+    describe_gauge!(
+        "waxseal_audit_queue",
+        Unit::Count,
+        "Events that wait in the longest queue of an auditor"
+    );
+    describe_counter!(
+        "waxseal_cache_hits_total",
+        Unit::Count,
+        "Requests that a cache has answered from an entry"
+    );
+    describe_counter!(
+        "waxseal_cache_misses_total",
+        Unit::Count,
+        "Requests for which a cache had no entry"
+    );
+    describe_gauge!("waxseal_cache_entries", Unit::Count, "Entries that a cache holds");
     describe_gauge!(
         "waxseal_inventory_age_seconds",
         Unit::Seconds,
@@ -116,6 +148,21 @@ pub fn describe() {
         Unit::Seconds,
         "Until the next deprecated key may be retired"
     );
+    describe_gauge!(
+        "waxseal_census_items",
+        Unit::Count,
+        "Envelopes under keys in this state, by a census"
+    );
+    describe_gauge!(
+        "waxseal_census_bytes",
+        Unit::Bytes,
+        "Length of the envelopes under keys in this state, by a census"
+    );
+    describe_gauge!(
+        "waxseal_census_age_seconds",
+        Unit::Seconds,
+        "How long ago that census ended"
+    );
 }
 
 /// Counts events: a sink for [`AuditorBuilder::best_effort`](crate::audit::AuditorBuilder::best_effort).
@@ -147,9 +194,30 @@ fn count(event: &Event) {
     if !event.exposed().is_empty() {
         counter!("waxseal_exposed_total", "action" => action).increment(1);
     }
+    for outage in event.outages() {
+        counter!("waxseal_outage_uses_total", "policy" => outage.name()).increment(1);
+    }
     if let Ok(lag) = SystemTime::now().duration_since(event.time()) {
         histogram!("waxseal_audit_lag_seconds").record(lag.as_secs_f64());
     }
+}
+
+/// Sets the gauge of the events that wait for the sinks of an auditor. Call it every few seconds.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_auditor(auditor: &Auditor) {
+    gauge!("waxseal_audit_queue").set(auditor.waiting() as f64);
+}
+
+/// Publishes what a cache has counted since it was made, and how much it holds. Call it every few seconds, for one cache of the process: that of a
+/// sealer is [`Sealer::cache`](crate::Sealer::cache).
+#[cfg(feature = "cache")]
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_cache(cache: &Cached) {
+    let stats = cache.stats();
+    counter!("waxseal_cache_hits_total").absolute(stats.hits);
+    counter!("waxseal_cache_misses_total").absolute(stats.misses);
+    gauge!("waxseal_cache_entries", "for" => "sealing").set(stats.seal_entries as f64);
+    gauge!("waxseal_cache_entries", "for" => "opening").set(stats.open_entries as f64);
 }
 
 /// Sets the gauges of what a ring knows of its inventory. Call it every few seconds.
@@ -175,13 +243,6 @@ pub fn of_ring(ring: &KeyRing) -> Result<()> {
 #[cfg(feature = "ring")]
 #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
 pub fn of_view(view: &View, now: Time) {
-    let seconds = |from: Time, to: Time| {
-        let (from, to): (SystemTime, SystemTime) = (from.into(), to.into());
-        match to.duration_since(from) {
-            Ok(after) => after.as_secs_f64(),
-            Err(before) => -before.duration().as_secs_f64(),
-        }
-    };
     for row in &STATES {
         let count = view.all_keys().filter(|key| key.state == row.state).count();
         gauge!("waxseal_keys", "state" => row.state.name()).set(count as f64);
@@ -196,6 +257,43 @@ pub fn of_view(view: &View, now: Time) {
     let deprecated = view.all_keys().filter(|key| key.state == State::Deprecated);
     if let Some(next) = deprecated.filter_map(|key| key.retirement_due).min() {
         gauge!("waxseal_retirement_due_seconds").set(seconds(now, next));
+    }
+}
+
+/// The label of KEKs that are no keys of the view.
+#[cfg(feature = "ring")]
+const UNKNOWN: &str = "unknown";
+
+/// Sets the gauges of what a census has found, by the states that the keys have in this view, at this time: of what lies under `deprecated` keys,
+/// something is still to be re-wrapped before they can retire. An envelope counts once for each key that it names. `unknown` is what lies
+/// under KEKs that are no keys of the view.
+#[cfg(feature = "ring")]
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_receipt(receipt: &VerifiedReceipt<'_>, view: &View, now: Time) {
+    let receipt = receipt.receipt();
+    let state = |id| view.key(id).map_or(UNKNOWN, |key| key.state.name());
+    let known = receipt.keys().iter();
+    let known = known.map(|count| (state(count.key), count.items, count.bytes));
+    let unknown = receipt.unknown().iter();
+    let unknown = unknown.map(|count| (UNKNOWN, count.items, count.bytes));
+    let counts: Vec<_> = known.chain(unknown).collect();
+    // A state under which nothing lies anymore is said to be empty.
+    let names = STATES.iter().map(|row| row.state.name()).chain([UNKNOWN]);
+    for name in names {
+        let of_it = counts.iter().filter(|(state, ..)| *state == name);
+        let (items, bytes) = of_it.fold((0, 0), |(items, bytes), count| (items + count.1, bytes + count.2));
+        gauge!("waxseal_census_items", "state" => name).set(items as f64);
+        gauge!("waxseal_census_bytes", "state" => name).set(bytes as f64);
+    }
+    gauge!("waxseal_census_age_seconds").set(seconds(receipt.finished(), now));
+}
+
+#[cfg(feature = "ring")]
+fn seconds(from: Time, to: Time) -> f64 {
+    let (from, to): (SystemTime, SystemTime) = (from.into(), to.into());
+    match to.duration_since(from) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
     }
 }
 

@@ -3,8 +3,8 @@
 use super::event::{Event, Outcome};
 use super::json;
 
-/// The target of all lines.
-const TARGET: &str = "waxseal::audit";
+/// The target of all lines and spans.
+pub(super) const TARGET: &str = "waxseal::audit";
 
 /// Writes the event where its caller stands, in its spans: `INFO`, and `WARN` for what was denied or refused.
 pub(super) fn tell(event: &Event) {

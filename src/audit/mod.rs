@@ -49,6 +49,7 @@ mod process;
 mod queue;
 mod scope;
 mod sink;
+mod span;
 mod text;
 
 #[cfg(feature = "ring")]
@@ -62,3 +63,5 @@ pub use layer::Audited;
 pub use log::{Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Verdict, VerifierKey, Wrong};
 pub use process::Process;
 pub use sink::Sink;
+
+pub use crate::key::sighting::Outage;
