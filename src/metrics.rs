@@ -298,12 +298,12 @@ fn seconds(from: Time, to: Time) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     use ::metrics::{
-        Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
         with_local_recorder,
     };
 
@@ -324,7 +324,25 @@ mod tests {
     }
 
     #[derive(Debug, Default)]
-    struct Book {
+    struct Level(Mutex<f64>);
+
+    impl GaugeFn for Level {
+        fn increment(&self, value: f64) {
+            *self.0.lock().unwrap() += value;
+        }
+
+        fn decrement(&self, value: f64) {
+            *self.0.lock().unwrap() -= value;
+        }
+
+        fn set(&self, value: f64) {
+            *self.0.lock().unwrap() = value;
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Book {
+        gauges: Mutex<BTreeMap<String, Arc<Level>>>,
         counters: Mutex<BTreeMap<String, Arc<Count>>>,
         described: Mutex<BTreeMap<String, Option<Unit>>>,
         used: Mutex<Vec<String>>,
@@ -338,8 +356,39 @@ mod tests {
                 .insert(name.as_str().to_owned(), unit);
         }
 
-        fn uses(&self, key: &Key) {
+        /// Its name, and its labels.
+        fn uses(&self, key: &Key) -> String {
             self.used.lock().unwrap().push(key.name().to_owned());
+            let labels: Vec<_> = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()))
+                .collect();
+            format!("{} {}", key.name(), labels.join(","))
+                .trim_end()
+                .to_owned()
+        }
+
+        /// What a function publishes, by name and labels.
+        pub(crate) fn of(publish: impl FnOnce()) -> BTreeMap<String, f64> {
+            let book = Self::default();
+            with_local_recorder(&book, || {
+                describe();
+                publish();
+            });
+            let described = book.described.lock().unwrap();
+            for name in book.used.lock().unwrap().iter() {
+                assert!(described.contains_key(name), "{name}");
+            }
+            let counters = book.counters.lock().unwrap();
+            #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+            let counters = counters
+                .iter()
+                .map(|(name, count)| (name.clone(), *count.0.lock().unwrap() as f64));
+            let gauges = book.gauges.lock().unwrap();
+            let gauges = gauges
+                .iter()
+                .map(|(name, level)| (name.clone(), *level.0.lock().unwrap()));
+            counters.chain(gauges).collect()
         }
     }
 
@@ -357,19 +406,15 @@ mod tests {
         }
 
         fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            self.uses(key);
-            let labels: Vec<_> = key
-                .labels()
-                .map(|label| format!("{}={}", label.key(), label.value()))
-                .collect();
-            let name = format!("{} {}", key.name(), labels.join(","));
+            let name = self.uses(key);
             let mut counters = self.counters.lock().unwrap();
             Counter::from_arc(Arc::clone(counters.entry(name).or_default()))
         }
 
         fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-            self.uses(key);
-            Gauge::noop()
+            let name = self.uses(key);
+            let mut gauges = self.gauges.lock().unwrap();
+            Gauge::from_arc(Arc::clone(gauges.entry(name).or_default()))
         }
 
         fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -392,10 +437,15 @@ mod tests {
         assert_eq!(*count.0.lock().unwrap(), 2);
         assert!(!format!("{counters:?}").contains("CANARY"));
         let described = book.described.lock().unwrap();
-        assert_eq!(described.len(), 15);
+        assert_eq!(described.len(), 23);
         assert!(described.values().all(Option::is_some));
         for name in book.used.lock().unwrap().iter() {
             assert!(described.contains_key(name), "{name}");
+        }
+        // The table of this page has each of them.
+        let page = include_str!("metrics.rs");
+        for name in described.keys() {
+            assert!(page.contains(&format!("//! | `{name}` |")), "{name}");
         }
         // The rules ask for nothing that is not there.
         let rules = include_str!("../extras/prometheus/waxseal.rules.yml");
@@ -404,5 +454,63 @@ mod tests {
             let name = word.trim_end_matches("_bucket");
             assert!(described.contains_key(name), "{word}");
         }
+    }
+    #[cfg(feature = "cache")]
+    #[test]
+    fn a_cache_publishes_what_it_has_counted() {
+        let sealer = crate::Sealer::builder().wrap_with(crate::testing::FakeKeyManager::new("kek"));
+        let sealer = sealer.cache(crate::source::Caching::default()).build().unwrap();
+        let context = crate::EncryptionContext::empty();
+        let seal = || pollster::block_on(sealer.seal(b"", &context)).unwrap();
+        let sealed = seal();
+        for _ in 0..3 {
+            pollster::block_on(sealer.open(&sealed, &context)).unwrap();
+        }
+        seal();
+        let published = Book::of(|| of_cache(sealer.cache().unwrap()));
+        let expected = [
+            ("waxseal_cache_entries for=opening", 1.0),
+            ("waxseal_cache_entries for=sealing", 1.0),
+            ("waxseal_cache_hits_total", 3.0),
+            ("waxseal_cache_misses_total", 2.0),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(published, BTreeMap::from(expected));
+    }
+
+    /// Stands still until it is told to go on.
+    #[derive(Debug)]
+    struct Stuck(Arc<Mutex<()>>);
+
+    #[async_trait]
+    impl Sink for Stuck {
+        async fn keep(&self, _: &[Arc<Event>]) -> Result<()> {
+            drop(self.0.lock().unwrap());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_auditor_publishes_how_many_events_wait() {
+        let gate = Arc::new(Mutex::new(()));
+        let stuck = gate.lock().unwrap();
+        let builder = Auditor::builder().best_effort(Stuck(Arc::clone(&gate)));
+        let auditor = builder.build().unwrap();
+        let keys = crate::testing::FakeKeyManager::new("kek");
+        let sealer = crate::Sealer::builder().wrap_with(keys).audit(auditor.clone());
+        let sealer = sealer.build().unwrap();
+        let context = crate::EncryptionContext::empty();
+        let seal = || pollster::block_on(sealer.seal(b"", &context)).unwrap();
+        seal();
+        // The thread of the sink has the first one.
+        while auditor.waiting() > 0 {
+            std::thread::yield_now();
+        }
+        (0..3).for_each(|_| drop(seal()));
+        let published = Book::of(|| of_auditor(&auditor));
+        assert_eq!(published["waxseal_audit_queue"], 3.0);
+        drop(stuck);
+        pollster::block_on(auditor.close()).unwrap();
+        assert_eq!(Book::of(|| of_auditor(&auditor))["waxseal_audit_queue"], 0.0);
     }
 }

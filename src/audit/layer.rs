@@ -301,3 +301,6 @@ impl DekSource for Audited {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "cache"))]
+mod tests;

@@ -63,5 +63,7 @@ pub use layer::Audited;
 pub use log::{Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Verdict, VerifierKey, Wrong};
 pub use process::Process;
 pub use sink::Sink;
+#[cfg(all(test, feature = "ring"))]
+pub(crate) use span::tests as tests_spans;
 
 pub use crate::key::sighting::Outage;

@@ -118,3 +118,6 @@ pub(super) fn record(span: &Span, what: &What) {
         span.record("error.type", error.name());
     }
 }
+
+#[cfg(all(test, feature = "cache"))]
+pub(crate) mod tests;
