@@ -203,7 +203,8 @@ impl AuditedJob {
 impl Drop for AuditedJob {
     fn drop(&mut self) {
         if let Some(deed) = self.deed.take() {
-            Witness::note(&self.auditor, deed, Ended::Abandoned);
+            let span = deed.span.clone();
+            span.in_scope(|| Witness::note(&self.auditor, deed, Ended::Abandoned));
         }
     }
 }
@@ -211,7 +212,9 @@ impl Drop for AuditedJob {
 #[async_trait]
 impl Witness for Auditor {
     async fn keep(&self, deed: Deed, ended: Ended) -> Result<()> {
-        self.record(self.what(deed, ended)).await
+        let span = deed.span.clone();
+        let kept = self.record(self.what(deed, ended)).await;
+        kept.inspect_err(|error| span::record_unkept(&span, error))
     }
 
     fn note(&self, deed: Deed, ended: Ended) {

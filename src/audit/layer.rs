@@ -201,7 +201,8 @@ impl Begun<'_> {
         self.has_ended = true;
         span::record(&self.span, &what);
         let kept = self.layer.auditor.record(what).instrument(self.span.clone());
-        kept.await?;
+        kept.await
+            .inspect_err(|error| span::record_unkept(&self.span, error))?;
         result
     }
 }

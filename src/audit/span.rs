@@ -10,6 +10,7 @@ use super::text::bounded;
 use crate::key::Purpose;
 #[cfg(feature = "ring")]
 use crate::ring::Operation;
+use crate::value::error::Error;
 
 macro_rules! span {
     ($name:literal, $begun:expr) => {
@@ -117,6 +118,12 @@ pub(super) fn record(span: &Span, what: &What) {
     if let Some(error) = what.outcome.error() {
         span.record("error.type", error.name());
     }
+}
+
+/// Records that the event is not kept, so that nothing is released, or changed, or it cannot be written down.
+pub(super) fn record_unkept(span: &Span, error: &Error) {
+    span.record("waxseal.outcome", Outcome::of(error.kind()).name());
+    span.record("error.type", error.kind().name());
 }
 
 #[cfg(all(test, feature = "cache"))]

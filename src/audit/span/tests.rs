@@ -214,6 +214,32 @@ fn each_access_has_a_span_under_the_name_of_its_event() {
     assert_eq!(lines, ["waxseal.generate", "waxseal.unwrap", "waxseal.rewrap"]);
 }
 
+/// Keeps nothing.
+#[derive(Debug)]
+struct Broken;
+
+#[async_trait::async_trait]
+impl super::super::Sink for Broken {
+    async fn keep(&self, _: &[Arc<super::super::Event>]) -> crate::Result<()> {
+        Err(crate::Error::new(ErrorKind::Io))
+    }
+}
+
+#[test]
+fn an_event_that_is_not_kept_is_what_went_wrong() {
+    let spans = Spans::default();
+    spans.during(|| {
+        let auditor = Auditor::builder().required(Broken).build().unwrap();
+        let builder = Sealer::builder().wrap_with(FakeKeyManager::new("kek"));
+        let sealer = builder.audit(auditor).build().unwrap();
+        let error = block_on(sealer.seal(b"", &context())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Audit);
+    });
+    let seen = spans.seen();
+    assert_eq!(seen[0].field("waxseal.outcome"), Some("failed"));
+    assert_eq!(seen[0].field("error.type"), Some("audit"));
+}
+
 /// A key manager that does not answer at once.
 fn slow(runtime: &SimulatedRuntime) -> Arc<Audited> {
     let kms = FakeKeyManager::new("kek").generating();
