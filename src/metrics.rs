@@ -12,8 +12,9 @@
 //! # }
 //! ```
 //!
-//! Events become counters and histograms; a ring becomes gauges whenever somebody calls `of_ring` and `of_view`. Labels are names of actions,
-//! outcomes, kinds of errors and states of keys: their number is bounded, and none holds a tenant, a key or an actor.
+//! Events become counters and histograms. Everything else is published whenever somebody calls the function for it, such as `of_ring` every few
+//! seconds: a cached open counts what it counts anyway, and does no more for a metric. Labels are names of actions, outcomes, kinds of errors,
+//! outage policies and states of keys: their number is bounded, and none holds a tenant, a key or an actor.
 //! `extras/prometheus/waxseal.rules.yml` has alerts on them.
 //!
 //! | metric | kind | labels | what |
@@ -24,6 +25,11 @@
 //! | `waxseal_audit_lag_seconds` | histogram | | how long after its time an event came here |
 //! | `waxseal_audit_lost_total` | counter | | events that this sink has lost |
 //! | `waxseal_exposed_total` | counter | `action` | events of envelopes that a key names that was compromised once |
+//! | `waxseal_outage_uses_total` | counter | `policy` | DEKs released under an [outage policy](crate::audit::Outage) |
+//! | `waxseal_audit_queue` | gauge | | events that wait in the longest queue of an auditor (`of_auditor`) |
+//! | `waxseal_cache_hits_total` | counter | | requests that a cache has answered from an entry (`of_cache`) |
+//! | `waxseal_cache_misses_total` | counter | | requests for which it had none |
+//! | `waxseal_cache_entries` | gauge | `for` | entries that it holds for `sealing` or `opening` |
 //! | `waxseal_inventory_age_seconds` | gauge | | since when the inventory was not found to be as it is known |
 //! | `waxseal_inventory_stale` | gauge | `for` | 1 if that is too long ago for `sealing` or `opening` |
 //! | `waxseal_ring_revision` | gauge | | the newest revision that was verified |
@@ -33,18 +39,23 @@
 //! | `waxseal_key_age_seconds` | gauge | | how long the oldest active key has been active |
 //! | `waxseal_rotation_due_seconds` | gauge | | until the next rotation; below zero if it is late |
 //! | `waxseal_retirement_due_seconds` | gauge | | until the next deprecated key may be retired |
+//! | `waxseal_census_items` | gauge | `state` | envelopes under keys in this state, by a census (`of_receipt`) |
+//! | `waxseal_census_bytes` | gauge | `state` | their length in bytes |
+//! | `waxseal_census_age_seconds` | gauge | | how long ago that census ended |
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-#[cfg(feature = "ring")]
-use ::metrics::gauge;
-use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use async_trait::async_trait;
 
-use crate::audit::{Action, Event, Sink};
+use crate::audit::{Action, Auditor, Event, Sink};
+#[cfg(feature = "ring")]
+use crate::ring::evidence::VerifiedReceipt;
 #[cfg(feature = "ring")]
 use crate::ring::{KeyRing, STATES, State, Time, View};
+#[cfg(feature = "cache")]
+use crate::source::Cached;
 use crate::value::error::Result;
 
 /// Describes every metric, with its unit, to the exporter that is installed.
@@ -79,6 +90,27 @@ pub fn describe() {
         Unit::Count,
         "Envelopes that name a key that was compromised once"
     );
+    describe_counter!(
+        "waxseal_outage_uses_total",
+        Unit::Count,
+        "DEKs released under an outage policy"
+    );
+    describe_gauge!(
+        "waxseal_audit_queue",
+        Unit::Count,
+        "Events that wait in the longest queue of an auditor"
+    );
+    describe_counter!(
+        "waxseal_cache_hits_total",
+        Unit::Count,
+        "Requests that a cache has answered from an entry"
+    );
+    describe_counter!(
+        "waxseal_cache_misses_total",
+        Unit::Count,
+        "Requests for which a cache had no entry"
+    );
+    describe_gauge!("waxseal_cache_entries", Unit::Count, "Entries that a cache holds");
     describe_gauge!(
         "waxseal_inventory_age_seconds",
         Unit::Seconds,
@@ -116,6 +148,21 @@ pub fn describe() {
         Unit::Seconds,
         "Until the next deprecated key may be retired"
     );
+    describe_gauge!(
+        "waxseal_census_items",
+        Unit::Count,
+        "Envelopes under keys in this state, by a census"
+    );
+    describe_gauge!(
+        "waxseal_census_bytes",
+        Unit::Bytes,
+        "Length of the envelopes under keys in this state, by a census"
+    );
+    describe_gauge!(
+        "waxseal_census_age_seconds",
+        Unit::Seconds,
+        "How long ago that census ended"
+    );
 }
 
 /// Counts events: a sink for [`AuditorBuilder::best_effort`](crate::audit::AuditorBuilder::best_effort).
@@ -147,9 +194,30 @@ fn count(event: &Event) {
     if !event.exposed().is_empty() {
         counter!("waxseal_exposed_total", "action" => action).increment(1);
     }
+    for outage in event.outages() {
+        counter!("waxseal_outage_uses_total", "policy" => outage.name()).increment(1);
+    }
     if let Ok(lag) = SystemTime::now().duration_since(event.time()) {
         histogram!("waxseal_audit_lag_seconds").record(lag.as_secs_f64());
     }
+}
+
+/// Sets the gauge of the events that wait for the sinks of an auditor. Call it every few seconds.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_auditor(auditor: &Auditor) {
+    gauge!("waxseal_audit_queue").set(auditor.waiting() as f64);
+}
+
+/// Publishes what a cache has counted since it was made, and how much it holds. Call it every few seconds, for one cache of the process: that of a
+/// sealer is [`Sealer::cache`](crate::Sealer::cache).
+#[cfg(feature = "cache")]
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_cache(cache: &Cached) {
+    let stats = cache.stats();
+    counter!("waxseal_cache_hits_total").absolute(stats.hits);
+    counter!("waxseal_cache_misses_total").absolute(stats.misses);
+    gauge!("waxseal_cache_entries", "for" => "sealing").set(stats.seal_entries as f64);
+    gauge!("waxseal_cache_entries", "for" => "opening").set(stats.open_entries as f64);
 }
 
 /// Sets the gauges of what a ring knows of its inventory. Call it every few seconds.
@@ -175,13 +243,6 @@ pub fn of_ring(ring: &KeyRing) -> Result<()> {
 #[cfg(feature = "ring")]
 #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
 pub fn of_view(view: &View, now: Time) {
-    let seconds = |from: Time, to: Time| {
-        let (from, to): (SystemTime, SystemTime) = (from.into(), to.into());
-        match to.duration_since(from) {
-            Ok(after) => after.as_secs_f64(),
-            Err(before) => -before.duration().as_secs_f64(),
-        }
-    };
     for row in &STATES {
         let count = view.all_keys().filter(|key| key.state == row.state).count();
         gauge!("waxseal_keys", "state" => row.state.name()).set(count as f64);
@@ -199,13 +260,50 @@ pub fn of_view(view: &View, now: Time) {
     }
 }
 
+/// The label of KEKs that are no keys of the view.
+#[cfg(feature = "ring")]
+const UNKNOWN: &str = "unknown";
+
+/// Sets the gauges of what a census has found, by the states that the keys have in this view, at this time: of what lies under `deprecated` keys,
+/// something is still to be re-wrapped before they can retire. An envelope counts once for each key that it names. `unknown` is what lies
+/// under KEKs that are no keys of the view.
+#[cfg(feature = "ring")]
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub fn of_receipt(receipt: &VerifiedReceipt<'_>, view: &View, now: Time) {
+    let receipt = receipt.receipt();
+    let state = |id| view.key(id).map_or(UNKNOWN, |key| key.state.name());
+    let known = receipt.keys().iter();
+    let known = known.map(|count| (state(count.key), count.items, count.bytes));
+    let unknown = receipt.unknown().iter();
+    let unknown = unknown.map(|count| (UNKNOWN, count.items, count.bytes));
+    let counts: Vec<_> = known.chain(unknown).collect();
+    // A state under which nothing lies anymore is said to be empty.
+    let names = STATES.iter().map(|row| row.state.name()).chain([UNKNOWN]);
+    for name in names {
+        let of_it = counts.iter().filter(|(state, ..)| *state == name);
+        let (items, bytes) = of_it.fold((0, 0), |(items, bytes), count| (items + count.1, bytes + count.2));
+        gauge!("waxseal_census_items", "state" => name).set(items as f64);
+        gauge!("waxseal_census_bytes", "state" => name).set(bytes as f64);
+    }
+    gauge!("waxseal_census_age_seconds").set(seconds(receipt.finished(), now));
+}
+
+#[cfg(feature = "ring")]
+fn seconds(from: Time, to: Time) -> f64 {
+    let (from, to): (SystemTime, SystemTime) = (from.into(), to.into());
+    match to.duration_since(from) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     use ::metrics::{
-        Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
         with_local_recorder,
     };
 
@@ -226,7 +324,25 @@ mod tests {
     }
 
     #[derive(Debug, Default)]
-    struct Book {
+    struct Level(Mutex<f64>);
+
+    impl GaugeFn for Level {
+        fn increment(&self, value: f64) {
+            *self.0.lock().unwrap() += value;
+        }
+
+        fn decrement(&self, value: f64) {
+            *self.0.lock().unwrap() -= value;
+        }
+
+        fn set(&self, value: f64) {
+            *self.0.lock().unwrap() = value;
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Book {
+        gauges: Mutex<BTreeMap<String, Arc<Level>>>,
         counters: Mutex<BTreeMap<String, Arc<Count>>>,
         described: Mutex<BTreeMap<String, Option<Unit>>>,
         used: Mutex<Vec<String>>,
@@ -240,8 +356,39 @@ mod tests {
                 .insert(name.as_str().to_owned(), unit);
         }
 
-        fn uses(&self, key: &Key) {
+        /// Its name, and its labels.
+        fn uses(&self, key: &Key) -> String {
             self.used.lock().unwrap().push(key.name().to_owned());
+            let labels: Vec<_> = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()))
+                .collect();
+            format!("{} {}", key.name(), labels.join(","))
+                .trim_end()
+                .to_owned()
+        }
+
+        /// What a function publishes, by name and labels.
+        pub(crate) fn of(publish: impl FnOnce()) -> BTreeMap<String, f64> {
+            let book = Self::default();
+            with_local_recorder(&book, || {
+                describe();
+                publish();
+            });
+            let described = book.described.lock().unwrap();
+            for name in book.used.lock().unwrap().iter() {
+                assert!(described.contains_key(name), "{name}");
+            }
+            let counters = book.counters.lock().unwrap();
+            #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+            let counters = counters
+                .iter()
+                .map(|(name, count)| (name.clone(), *count.0.lock().unwrap() as f64));
+            let gauges = book.gauges.lock().unwrap();
+            let gauges = gauges
+                .iter()
+                .map(|(name, level)| (name.clone(), *level.0.lock().unwrap()));
+            counters.chain(gauges).collect()
         }
     }
 
@@ -259,19 +406,15 @@ mod tests {
         }
 
         fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            self.uses(key);
-            let labels: Vec<_> = key
-                .labels()
-                .map(|label| format!("{}={}", label.key(), label.value()))
-                .collect();
-            let name = format!("{} {}", key.name(), labels.join(","));
+            let name = self.uses(key);
             let mut counters = self.counters.lock().unwrap();
             Counter::from_arc(Arc::clone(counters.entry(name).or_default()))
         }
 
         fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-            self.uses(key);
-            Gauge::noop()
+            let name = self.uses(key);
+            let mut gauges = self.gauges.lock().unwrap();
+            Gauge::from_arc(Arc::clone(gauges.entry(name).or_default()))
         }
 
         fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -294,10 +437,15 @@ mod tests {
         assert_eq!(*count.0.lock().unwrap(), 2);
         assert!(!format!("{counters:?}").contains("CANARY"));
         let described = book.described.lock().unwrap();
-        assert_eq!(described.len(), 15);
+        assert_eq!(described.len(), 23);
         assert!(described.values().all(Option::is_some));
         for name in book.used.lock().unwrap().iter() {
             assert!(described.contains_key(name), "{name}");
+        }
+        // The table of this page has each of them.
+        let page = include_str!("metrics.rs");
+        for name in described.keys() {
+            assert!(page.contains(&format!("//! | `{name}` |")), "{name}");
         }
         // The rules ask for nothing that is not there.
         let rules = include_str!("../extras/prometheus/waxseal.rules.yml");
@@ -306,5 +454,63 @@ mod tests {
             let name = word.trim_end_matches("_bucket");
             assert!(described.contains_key(name), "{word}");
         }
+    }
+    #[cfg(feature = "cache")]
+    #[test]
+    fn a_cache_publishes_what_it_has_counted() {
+        let sealer = crate::Sealer::builder().wrap_with(crate::testing::FakeKeyManager::new("kek"));
+        let sealer = sealer.cache(crate::source::Caching::default()).build().unwrap();
+        let context = crate::EncryptionContext::empty();
+        let seal = || pollster::block_on(sealer.seal(b"", &context)).unwrap();
+        let sealed = seal();
+        for _ in 0..3 {
+            pollster::block_on(sealer.open(&sealed, &context)).unwrap();
+        }
+        seal();
+        let published = Book::of(|| of_cache(sealer.cache().unwrap()));
+        let expected = [
+            ("waxseal_cache_entries for=opening", 1.0),
+            ("waxseal_cache_entries for=sealing", 1.0),
+            ("waxseal_cache_hits_total", 3.0),
+            ("waxseal_cache_misses_total", 2.0),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(published, BTreeMap::from(expected));
+    }
+
+    /// Stands still until it is told to go on.
+    #[derive(Debug)]
+    struct Stuck(Arc<Mutex<()>>);
+
+    #[async_trait]
+    impl Sink for Stuck {
+        async fn keep(&self, _: &[Arc<Event>]) -> Result<()> {
+            drop(self.0.lock().unwrap());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_auditor_publishes_how_many_events_wait() {
+        let gate = Arc::new(Mutex::new(()));
+        let stuck = gate.lock().unwrap();
+        let builder = Auditor::builder().best_effort(Stuck(Arc::clone(&gate)));
+        let auditor = builder.build().unwrap();
+        let keys = crate::testing::FakeKeyManager::new("kek");
+        let sealer = crate::Sealer::builder().wrap_with(keys).audit(auditor.clone());
+        let sealer = sealer.build().unwrap();
+        let context = crate::EncryptionContext::empty();
+        let seal = || pollster::block_on(sealer.seal(b"", &context)).unwrap();
+        seal();
+        // The thread of the sink has the first one.
+        while auditor.waiting() > 0 {
+            std::thread::yield_now();
+        }
+        (0..3).for_each(|_| drop(seal()));
+        let published = Book::of(|| of_auditor(&auditor));
+        assert_eq!(published["waxseal_audit_queue"], 3.0);
+        drop(stuck);
+        pollster::block_on(auditor.close()).unwrap();
+        assert_eq!(Book::of(|| of_auditor(&auditor))["waxseal_audit_queue"], 0.0);
     }
 }

@@ -1,16 +1,22 @@
 //! The layer around the administration of a ring, and around the KEKs that a ring asks by itself.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tracing::{Instrument as _, Span};
 
 use super::auditor::Auditor;
 use super::deed::{DeedSeen, RecordMoved};
 use super::event::{Action, EventKek, Outcome, What};
 use super::scope::ScopeSeen;
+use super::span::{self, Beginning};
 use super::text::bounded;
 use crate::key::{Authorization, Purpose};
-use crate::ring::{Act, Deed, Ended, KeyRing, Operation, Reader, RecordMove, Scope, ScopeTemplate, Witness};
+use crate::ring::{
+    Act, Authority, Deed, Ended, Inventory, KeyRing, Operation, Reader, RecordMove, RingAdmin, Scope,
+    ScopeTemplate, Settings, Trust, Witness, Witnessed,
+};
 use crate::runtime::Monotonic;
 use crate::value::error::Result;
 
@@ -37,6 +43,24 @@ impl KeyRing {
     }
 }
 
+impl RingAdmin {
+    /// Makes a ring as [`init`](Self::init) does, and makes events of it: of the operation, and before and after the first change.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init); `Audit` if a required sink does not keep an event. If it does not keep what is intended, no ring is made.
+    pub async fn init_audited(
+        inventory: &dyn Inventory,
+        authority: &Authority,
+        actor: &str,
+        auditor: &Auditor,
+        edit: impl FnOnce(&mut Settings) + Send,
+    ) -> Result<Trust> {
+        let witnessed = Witnessed::by(Arc::new(auditor.clone()));
+        let runtime = auditor.runtime();
+        Self::init_witnessed(inventory, runtime, authority, actor, Some(&witnessed), edit).await
+    }
+}
+
 /// A job under way, which is an event at its beginning and one at its end. If it is dropped before its end, it was abandoned.
 #[derive(Debug)]
 #[must_use = "a job ends by `end`"]
@@ -46,19 +70,22 @@ pub struct AuditedJob {
 }
 
 impl Auditor {
-    /// Writes down that a job begins: a [`Census`](Operation::Census) or a [`RewrapJob`](Operation::RewrapJob).
+    /// Writes down that a job begins: a [`Census`](Operation::Census) or a [`RewrapJob`](Operation::RewrapJob). `ring` is `None` for a job that
+    /// re-wraps under keys of no ring.
     ///
     /// # Errors
     /// `Audit` if a required sink does not keep the event.
     pub async fn begin(
         &self,
         job: Operation,
-        ring: crate::ring::RecordId,
+        ring: impl Into<Option<crate::ring::RecordId>>,
         actor: &str,
     ) -> Result<AuditedJob> {
         let mut deed = Deed::new(Act::Operation(job), ring, self.runtime().now());
         deed.actor = Some(actor.to_owned());
-        self.keep(deed.clone(), Ended::NotYet).await?;
+        let deed = deed.within(self);
+        let intended = self.keep(deed.clone(), Ended::NotYet);
+        intended.instrument(deed.span.clone()).await?;
         Ok(AuditedJob {
             auditor: self.clone(),
             deed: Some(deed),
@@ -66,12 +93,7 @@ impl Auditor {
     }
 
     fn what(&self, deed: Deed, ended: Ended) -> What {
-        let (action, purpose) = match deed.act {
-            Act::Operation(operation) => (Action::Ring(operation), None),
-            Act::Wrap(purpose) => (Action::Wrap, Some(purpose)),
-            Act::Unwrap(purpose) => (Action::Unwrap, Some(purpose)),
-            Act::Probe => (Action::Probe, Some(Purpose::Probe)),
-        };
+        let (action, purpose) = seen_as(deed.act);
         let outcome = match ended {
             Ended::NotYet => Outcome::Intended,
             Ended::Done => Outcome::Success,
@@ -94,7 +116,7 @@ impl Auditor {
             Authorization::new(bounded(ticket), bounded(approver))
         });
         let seen = DeedSeen {
-            ring: deed.ring.to_string(),
+            ring: deed.ring.map(|ring| ring.to_string()),
             revision: deed.revision,
             head: deed.head,
             scope: deed.scope.as_ref().map(|scope| self.scope(scope, template)),
@@ -115,6 +137,7 @@ impl Auditor {
         };
         let mut what = What::new(action, outcome, None, keks.into_iter().collect());
         what.deed = Some(Arc::new(seen));
+        span::record(&deed.span, &what);
         match ended {
             Ended::NotYet => what,
             _ => what.took(took),
@@ -141,7 +164,25 @@ impl Auditor {
     }
 }
 
+fn seen_as(act: Act) -> (Action, Option<Purpose>) {
+    match act {
+        Act::Operation(operation) => (Action::Ring(operation), None),
+        Act::Wrap(purpose) => (Action::Wrap, Some(purpose)),
+        Act::Unwrap(purpose) => (Action::Unwrap, Some(purpose)),
+        Act::Probe => (Action::Probe, Some(Purpose::Probe)),
+    }
+}
+
 impl AuditedJob {
+    /// Does a part of the job in its span.
+    pub async fn within<T>(&self, work: impl Future<Output = T>) -> T {
+        let span = self
+            .deed
+            .as_ref()
+            .map_or_else(Span::none, |deed| deed.span.clone());
+        work.instrument(span).await
+    }
+
     /// Writes down how the job has ended: whether all of it was done.
     ///
     /// # Errors
@@ -154,14 +195,16 @@ impl AuditedJob {
             true => Ended::Done,
             false => Ended::Incomplete,
         };
-        self.auditor.keep(deed, ended).await
+        let span = deed.span.clone();
+        self.auditor.keep(deed, ended).instrument(span).await
     }
 }
 
 impl Drop for AuditedJob {
     fn drop(&mut self) {
         if let Some(deed) = self.deed.take() {
-            Witness::note(&self.auditor, deed, Ended::Abandoned);
+            let span = deed.span.clone();
+            span.in_scope(|| Witness::note(&self.auditor, deed, Ended::Abandoned));
         }
     }
 }
@@ -169,7 +212,9 @@ impl Drop for AuditedJob {
 #[async_trait]
 impl Witness for Auditor {
     async fn keep(&self, deed: Deed, ended: Ended) -> Result<()> {
-        self.record(self.what(deed, ended)).await
+        let span = deed.span.clone();
+        let kept = self.record(self.what(deed, ended)).await;
+        kept.inspect_err(|error| span::record_unkept(&span, error))
     }
 
     fn note(&self, deed: Deed, ended: Ended) {
@@ -178,5 +223,15 @@ impl Witness for Auditor {
 
     fn now(&self) -> Monotonic {
         self.runtime().now()
+    }
+
+    fn span(&self, act: Act) -> Span {
+        let (action, purpose) = seen_as(act);
+        let beginning = Beginning {
+            action,
+            purpose,
+            request_id: None,
+        };
+        beginning.span()
     }
 }

@@ -212,6 +212,14 @@ impl Auditor {
         queues.map(Queue::lost).sum()
     }
 
+    /// Returns how many events wait in the longest queue of its sinks, without those that are being kept right now. A queue has room for 4,096: when it
+    /// is full, a required sink refuses, and a best-effort one loses events.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let queues = self.0.required.iter().chain(&self.0.best_effort);
+        queues.map(Queue::waiting).max().unwrap_or_default()
+    }
+
     /// Ends the auditor: what waits is kept, and each sink brings to an end what it put off. What is audited afterwards is refused or lost.
     ///
     /// # Errors

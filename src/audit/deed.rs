@@ -11,7 +11,7 @@ use crate::key::{Authorization, Purpose};
 )]
 #[derive(Clone, Debug)]
 pub(super) struct DeedSeen {
-    pub(super) ring: String,
+    pub(super) ring: Option<String>,
     pub(super) revision: Option<u64>,
     pub(super) head: Option<[u8; 32]>,
     pub(super) scope: Option<ScopeSeen>,

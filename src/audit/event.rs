@@ -9,6 +9,7 @@ use super::process::Process;
 use super::scope::{RingSeen, ScopeSeen};
 use super::text::bounded;
 use crate::envelope::{KekRef, WrapSection};
+use crate::key::sighting::{Outage, Outages};
 use crate::key::{Authorization, Purpose, Request};
 use crate::source::{Fate, Rewrapped};
 use crate::value::error::{Error, ErrorKind};
@@ -153,6 +154,8 @@ pub(super) struct What {
     /// Approvals under which keys were used.
     pub(super) used: Vec<Authorization>,
     pub(super) latency: Option<Duration>,
+    /// What could not be reached, and was done without.
+    pub(super) outages: Outages,
     pub(super) lost: u64,
     /// What was done to a ring, or by a ring itself.
     pub(super) deed: Option<Arc<DeedSeen>>,
@@ -263,8 +266,17 @@ impl What {
             keks,
             used: Vec::new(),
             latency: None,
+            outages: Outages::default(),
             lost: 0,
             deed: None,
+        }
+    }
+
+    /// The scope, as it may be shown.
+    pub(super) fn scope(&self) -> Option<&ScopeSeen> {
+        match self.deed.as_deref() {
+            Some(deed) => deed.scope.as_ref(),
+            None => self.asked.as_deref()?.ring.as_ref()?.scope.as_ref(),
         }
     }
 
@@ -273,6 +285,11 @@ impl What {
             lost,
             ..Self::new(Action::Gap, Outcome::Success, None, Vec::new())
         }
+    }
+
+    pub(super) fn under(mut self, outages: Outages) -> Self {
+        self.outages = outages;
+        self
     }
 
     pub(super) fn took(mut self, latency: Duration) -> Self {
@@ -406,7 +423,7 @@ impl Event {
     pub fn ring(&self) -> Option<&str> {
         self.ring_seen()
             .map(|ring| ring.id.as_str())
-            .or_else(|| self.deed().map(|deed| deed.ring.as_str()))
+            .or_else(|| self.deed()?.ring.as_deref())
     }
 
     /// Returns the revision of the ring that the process had when it decided. For a [change](crate::audit::Action): the one that it makes.
@@ -445,6 +462,11 @@ impl Event {
         self.ring_seen().map_or(&[], |ring| &ring.exposed)
     }
 
+    /// Returns the outage policies under which the DEK was released. None if everything that is usually asked was asked, and none if it failed.
+    pub fn outages(&self) -> impl Iterator<Item = Outage> {
+        self.what.outages.iter()
+    }
+
     /// Returns how long it took, by the clock of the auditor's runtime.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
@@ -466,10 +488,7 @@ impl Event {
     }
 
     fn scope_seen(&self) -> Option<&ScopeSeen> {
-        match self.deed() {
-            Some(deed) => deed.scope.as_ref(),
-            None => self.ring_seen()?.scope.as_ref(),
-        }
+        self.what.scope()
     }
 
     pub(super) fn deed(&self) -> Option<&DeedSeen> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::deed::RecordMoved;
 use super::event::{Action, Event, EventKek};
+use crate::key::sighting::Outage;
 use crate::key::{self, Purpose};
 use crate::source::Fate;
 
@@ -53,6 +54,8 @@ struct Json<'e> {
     named: Vec<Kek<'e>>,
     #[serde(rename = "waxseal.exposed", skip_serializing_if = "<[String]>::is_empty")]
     exposed: &'e [String],
+    #[serde(rename = "waxseal.outage", skip_serializing_if = "Vec::is_empty")]
+    outages: Vec<&'static str>,
     #[serde(rename = "waxseal.scope", skip_serializing_if = "Option::is_none")]
     scope: Option<&'e str>,
     #[serde(rename = "waxseal.scope.template", skip_serializing_if = "Option::is_none")]
@@ -199,7 +202,7 @@ impl<'e> Moved<'e> {
     }
 }
 
-fn hex(digest: &[u8; 32]) -> String {
+pub(super) fn hex(digest: &[u8; 32]) -> String {
     base16ct::lower::encode_string(digest)
 }
 
@@ -280,6 +283,7 @@ impl Event {
             keks: self.keks().iter().map(Kek::of).collect(),
             named: self.named_keks().iter().map(Kek::of).collect(),
             exposed: self.exposed(),
+            outages: self.outages().map(Outage::name).collect(),
             scope: self.scope(),
             template: self.scope_template(),
             scope_digest: self.scope_digest().map(hex),

@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::{Instrument as _, Span};
 
 use super::auditor::Auditor;
 use super::event::{Action, Asked, Outcome, What};
 use super::scope::RingSeen;
+use super::span::{self, Beginning};
 use crate::envelope::{BodyHead, WrapSection, WrapSet};
 use crate::key::Request;
 #[cfg(feature = "ring")]
-use crate::key::{Sighted, Sighting};
+use crate::key::Sighted;
+use crate::key::Sighting;
+use crate::key::sighting::{Outage, Outages};
 #[cfg(feature = "ring")]
 use crate::ring::KeyRing;
 use crate::runtime::Monotonic;
@@ -95,9 +99,16 @@ impl Audited {
         request: &'a Request<'a>,
         wraps: Option<WrapSection<'a>>,
     ) -> Begun<'a> {
+        let action = self.action(access);
+        let beginning = Beginning {
+            action,
+            purpose: Some(request.purpose()),
+            request_id: request.request_id(),
+        };
         Begun {
             layer: self,
-            action: self.action(access),
+            action,
+            span: beginning.span(),
             request,
             wraps,
             at: self.auditor.runtime().now(),
@@ -108,7 +119,6 @@ impl Audited {
                 Sees::Releases => self.ring.as_ref().and_then(|ring| ring.known_of(request, wraps)),
                 Sees::Accesses => None,
             },
-            #[cfg(feature = "ring")]
             sighting: Sighting::default(),
         }
     }
@@ -118,6 +128,7 @@ impl Audited {
 struct Begun<'a> {
     layer: &'a Audited,
     action: Action,
+    span: Span,
     request: &'a Request<'a>,
     wraps: Option<WrapSection<'a>>,
     at: Monotonic,
@@ -125,8 +136,7 @@ struct Begun<'a> {
     /// What the ring knew before a release.
     #[cfg(feature = "ring")]
     known: Option<Sighted>,
-    /// What the ring has decided by.
-    #[cfg(feature = "ring")]
+    /// What the source has decided by.
     sighting: Sighting,
 }
 
@@ -146,7 +156,6 @@ impl Begun<'_> {
     }
 
     /// The request, for whoever decides.
-    #[cfg(feature = "ring")]
     fn request(&self) -> Request<'_> {
         match self.layer.sees {
             Sees::Accesses => self.request.clone().sighted_by(&self.sighting),
@@ -155,13 +164,18 @@ impl Begun<'_> {
     }
 
     #[cfg(not(feature = "ring"))]
-    fn request(&self) -> Request<'_> {
-        self.request.clone()
-    }
-
-    #[cfg(not(feature = "ring"))]
     fn ring(&self) -> Option<RingSeen> {
         None
+    }
+
+    /// What was done without, beside what is known already.
+    fn outages(&self, asked: &Asked, known: Outages) -> Outages {
+        let is_stale = asked.ring.as_ref().is_some_and(|ring| ring.is_stale);
+        let outages = self.sighting.outages().and(known);
+        match is_stale {
+            true => outages.with(Outage::Inventory),
+            false => outages,
+        }
     }
 
     fn latency(&self) -> Duration {
@@ -176,12 +190,19 @@ impl Begun<'_> {
     ) -> Result<T> {
         let asked = self.asked();
         let what = match &result {
-            Ok(done) => what(self.action, &asked, done),
+            Ok(done) => {
+                let what = what(self.action, &asked, done);
+                let outages = self.outages(&asked, what.outages);
+                what.under(outages)
+            }
             Err(error) => asked.failed(self.action, error),
         };
         let what = what.took(self.latency());
         self.has_ended = true;
-        self.layer.auditor.record(what).await?;
+        span::record(&self.span, &what);
+        let kept = self.layer.auditor.record(what).instrument(self.span.clone());
+        kept.await
+            .inspect_err(|error| span::record_unkept(&self.span, error))?;
         result
     }
 }
@@ -192,7 +213,17 @@ impl Drop for Begun<'_> {
             return;
         }
         let what = self.asked().ended(self.action, Outcome::Abandoned);
-        self.layer.auditor.note(what.took(self.latency()));
+        span::record(&self.span, &what);
+        let note = || self.layer.auditor.note(what.took(self.latency()));
+        self.span.in_scope(note);
+    }
+}
+
+fn opened(action: Action, asked: &Arc<Asked>, lease: &DekLease) -> What {
+    let what = asked.done(action, lease.keks());
+    match lease.bridges_an_outage() {
+        true => what.under(Outages::default().with(Outage::Cache)),
+        false => what,
     }
 }
 
@@ -200,7 +231,8 @@ impl Drop for Begun<'_> {
 impl DekSource for Audited {
     async fn seal_dek(&self, request: &Request<'_>) -> Result<(Arc<DekLease>, WrapSet)> {
         let begun = self.begin(Action::Generate, request, None);
-        let result = self.inner.seal_dek(&begun.request()).await;
+        let asked = begun.request();
+        let result = self.inner.seal_dek(&asked).instrument(begun.span.clone()).await;
         begun
             .end(result, |action, asked, (lease, _)| {
                 asked.done(action, lease.keks())
@@ -215,9 +247,11 @@ impl DekSource for Audited {
         request: &Request<'_>,
     ) -> Result<Arc<DekLease>> {
         let begun = self.begin(Action::Unwrap, request, Some(wraps));
-        let result = self.inner.open_dek(wraps, body, &begun.request()).await;
+        let asked = begun.request();
+        let opening = self.inner.open_dek(wraps, body, &asked);
+        let result = opening.instrument(begun.span.clone()).await;
         begun
-            .end(result, |action, asked, lease| asked.done(action, lease.keks()))
+            .end(result, |action, asked, lease| opened(action, asked, lease))
             .await
     }
 
@@ -232,7 +266,9 @@ impl DekSource for Audited {
             return self.inner.rewrap(wraps, body, request).await;
         }
         let begun = self.begin(Action::Rewrap, request, Some(wraps));
-        let result = self.inner.rewrap(wraps, body, &begun.request()).await;
+        let asked = begun.request();
+        let rewrapping = self.inner.rewrap(wraps, body, &asked);
+        let result = rewrapping.instrument(begun.span.clone()).await;
         begun
             .end(result, |action, asked, rewrapped| {
                 asked.rewrapped(action, rewrapped)
@@ -247,4 +283,25 @@ impl DekSource for Audited {
     fn may_keep(&self, request: &Request<'_>) -> bool {
         self.inner.may_keep(request)
     }
+
+    /// Makes an event of the release, unless each release is one anyway.
+    async fn note_outage_use(
+        &self,
+        wraps: WrapSection<'_>,
+        request: &Request<'_>,
+        lease: &DekLease,
+    ) -> Result<()> {
+        self.inner.note_outage_use(wraps, request, lease).await?;
+        if self.auditor.sees_releases() {
+            return Ok(());
+        }
+        let begun = self.begin(Action::Release, request, Some(wraps));
+        begun
+            .end(Ok(lease), |action, asked, lease| opened(action, asked, lease))
+            .await?;
+        Ok(())
+    }
 }
+
+#[cfg(all(test, feature = "cache"))]
+mod tests;

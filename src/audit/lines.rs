@@ -2,9 +2,10 @@
 
 use super::event::{Event, Outcome};
 use super::json;
+use crate::key::sighting::Outage;
 
-/// The target of all lines.
-const TARGET: &str = "waxseal::audit";
+/// The target of all lines and spans.
+pub(super) const TARGET: &str = "waxseal::audit";
 
 /// Writes the event where its caller stands, in its spans: `INFO`, and `WARN` for what was denied or refused.
 pub(super) fn tell(event: &Event) {
@@ -12,6 +13,10 @@ pub(super) fn tell(event: &Event) {
     let outcome = event.outcome().name();
     let purpose = event.purpose().map(json::purpose);
     let error = event.outcome().error().map(crate::ErrorKind::name);
+    let outage = || {
+        let names: Vec<_> = event.outages().map(Outage::name).collect();
+        (!names.is_empty()).then(|| names.join(","))
+    };
     let keks = || {
         event
             .keks()
@@ -27,6 +32,7 @@ pub(super) fn tell(event: &Event) {
                 outcome,
                 purpose,
                 error.r#type = error,
+                outage = outage(),
                 keks = ?keks(),
                 scope = event.scope(),
                 user.id = event.actor(),

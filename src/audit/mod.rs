@@ -23,8 +23,10 @@
 //!
 //! *What is seen.* Each time that a source of DEKs is asked beneath the sealer's cache: a DEK is generated and wrapped, unwrapped, or
 //! wrapped anew; and how that ended, denials and refusals included. What a cache hands out again asks no KEK and is no event, unless
-//! [`AuditorBuilder::releases`] asks for it: then a second layer around the cache sees every release, and no fast path goes past it. What
+//! an outage policy has allowed it ([`Event::outages`]), or [`AuditorBuilder::releases`] asks for it: then a second layer around the cache sees every release, and no fast path goes past it. What
 //! is done under a [`DataKey`](crate::DataKey) or an open stream after its release is not seen.
+//!
+//! *Spans.* Each operation that is an event runs in a span of `tracing` under the event's name, also across its waits. A release has none.
 //!
 //! *Administration.* With a key ring, everything that is done to the ring is seen, too: `Reader::audited_by`. The parents of branch keys and
 //! the probes of pending keys are accesses of the ring itself, and are events beside those of the sealer. [`manual::evidence`](crate::manual::evidence)
@@ -49,6 +51,7 @@ mod process;
 mod queue;
 mod scope;
 mod sink;
+mod span;
 mod text;
 
 #[cfg(feature = "ring")]
@@ -65,3 +68,7 @@ pub use log::{
 };
 pub use process::Process;
 pub use sink::Sink;
+#[cfg(all(test, feature = "ring"))]
+pub(crate) use span::tests as tests_spans;
+
+pub use crate::key::sighting::Outage;

@@ -128,6 +128,11 @@ impl Queue {
         self.0.say_lost("its queue is full or closed");
     }
 
+    /// How many events wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.lock().waiting.len()
+    }
+
     /// How many events were lost, and are in no gap yet.
     pub(super) fn lost(&self) -> u64 {
         self.0.lock().lost

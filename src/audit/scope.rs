@@ -16,6 +16,8 @@ pub(super) struct RingSeen {
     pub(super) keys: Vec<(KekRef, String)>,
     /// Keys that the envelope names and that were compromised once.
     pub(super) exposed: Vec<String>,
+    /// Whether its keys were not confirmed for so long that they only open.
+    pub(super) is_stale: bool,
 }
 
 /// What an event shows of a scope.
@@ -36,6 +38,7 @@ impl RingSeen {
             scope: sighted.scope.map(|scope| ScopeSeen::of(scope, loggable)),
             keys: sighted.keys,
             exposed: sighted.exposed,
+            is_stale: sighted.is_stale,
         }
     }
 }

@@ -8,8 +8,8 @@ pub(crate) mod failure;
 mod recognition;
 mod request;
 mod rules;
-#[cfg(all(feature = "audit", feature = "ring"))]
-mod sighting;
+#[cfg(feature = "audit")]
+pub(crate) mod sighting;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -24,8 +24,10 @@ pub use capabilities::{Binds, Capabilities, Versions};
 pub use recognition::Recognition;
 pub use request::{Purpose, Request};
 pub use rules::RewrapRules;
+#[cfg(feature = "audit")]
+pub(crate) use sighting::Sighting;
 #[cfg(all(feature = "audit", feature = "ring"))]
-pub(crate) use sighting::{Sighted, SightedScope, Sighting};
+pub(crate) use sighting::{Sighted, SightedScope};
 
 use crate::envelope::{KekRef, WrapRef, WrappedDek};
 use crate::value::error::{Error, ErrorKind, Operation, Result};

@@ -58,7 +58,7 @@ pub struct Request<'a> {
     is_for_keeping: bool,
     calls: Option<&'a CallBudget>,
     rules: RewrapRules<'a>,
-    #[cfg(all(feature = "audit", feature = "ring"))]
+    #[cfg(feature = "audit")]
     sighting: Option<&'a super::Sighting>,
 }
 
@@ -80,13 +80,13 @@ impl<'a> Request<'a> {
             is_for_keeping: false,
             calls: None,
             rules: RewrapRules::new(),
-            #[cfg(all(feature = "audit", feature = "ring"))]
+            #[cfg(feature = "audit")]
             sighting: None,
         }
     }
 
     /// Sets where whoever decides about it leaves what was seen.
-    #[cfg(all(feature = "audit", feature = "ring"))]
+    #[cfg(feature = "audit")]
     pub(crate) fn sighted_by(mut self, sighting: &'a super::Sighting) -> Self {
         self.sighting = Some(sighting);
         self
@@ -95,6 +95,14 @@ impl<'a> Request<'a> {
     #[cfg(all(feature = "audit", feature = "ring"))]
     pub(crate) fn sighting(&self) -> Option<&'a super::Sighting> {
         self.sighting
+    }
+
+    /// Notes for an event that another manager than usual has answered.
+    pub(crate) fn note_failover(&self) {
+        #[cfg(feature = "audit")]
+        if let Some(sighting) = self.sighting {
+            sighting.met(super::sighting::Outage::Failover);
+        }
     }
 
     /// Sets what the request is for.

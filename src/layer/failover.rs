@@ -147,30 +147,30 @@ impl Failover {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Those that may unwrap, in the order in which they are asked.
-    fn unwrapping(&self, is_meant: impl Fn(&dyn KeyManager) -> bool) -> Vec<&Replica> {
-        let now = self.runtime.now();
-        let mut replicas: Vec<_> = self
+    /// Those that may unwrap.
+    fn unwrapping(&self, is_meant: impl Fn(&dyn KeyManager) -> bool) -> Order<'_> {
+        let meant = self
             .replicas()
-            .filter(|replica| replica.manager().capabilities().unwraps && is_meant(replica.manager()))
-            .collect();
-        // The sort is stable: if nothing else is known, the order is the given one.
-        replicas.sort_by_key(|replica| {
-            let is_local = replica.manager().capabilities().is_local;
-            (!is_local, replica.is_avoided(now))
-        });
-        replicas
+            .filter(|replica| replica.manager().capabilities().unwraps && is_meant(replica.manager()));
+        let is_local = |replica: &Replica| replica.manager().capabilities().is_local;
+        Order::by(meant.collect(), self.runtime.now(), is_local)
     }
 
-    /// Those that may wrap, in the order in which they are asked.
-    fn wrapping(&self) -> Vec<&Replica> {
+    /// Those that may wrap.
+    fn wrapping(&self) -> Order<'_> {
         if !self.wraps_anywhere {
-            return vec![&self.first];
+            return Order {
+                replicas: vec![&self.first],
+                usual: Some(&self.first),
+            };
         }
-        let now = self.runtime.now();
-        let mut replicas: Vec<_> = self.replicas().collect();
-        replicas.sort_by_key(|replica| replica.is_avoided(now));
-        replicas
+        Order::by(self.replicas().collect(), self.runtime.now(), |_| false)
+    }
+
+    /// Whether this is the one that unwraps if each can be reached.
+    fn is_usual(&self, replica: &Replica, wrapped: WrapRef<'_>) -> bool {
+        let order = self.unwrapping(|manager| !manager.recognizes(wrapped).is_no());
+        order.usual.is_none_or(|usual| std::ptr::eq(usual, replica))
     }
 
     fn shares(&self, among: usize, deadline: Option<Monotonic>) -> Shares<'_> {
@@ -183,10 +183,27 @@ impl Failover {
     }
 }
 
+/// Managers in the order in which they are asked.
+struct Order<'f> {
+    replicas: Vec<&'f Replica>,
+    /// Which one answers if each can be reached.
+    usual: Option<&'f Replica>,
+}
+
+impl<'f> Order<'f> {
+    fn by(mut replicas: Vec<&'f Replica>, now: Monotonic, goes_first: impl Fn(&Replica) -> bool) -> Self {
+        // Each sort is stable: if nothing else is known, the order is the given one.
+        replicas.sort_by_key(|replica| !goes_first(replica));
+        let usual = replicas.first().copied();
+        replicas.sort_by_key(|replica| (!goes_first(replica), replica.is_avoided(now)));
+        Self { replicas, usual }
+    }
+}
+
 /// Goes on to the next manager while there is one and the error may pass, and gives each its share of the time.
 macro_rules! first_answer {
     ($self:ident, $replicas:expr, $request:ident, $none:expr, |$manager:ident, $own:ident| $call:expr) => {{
-        let replicas = $replicas;
+        let Order { replicas, usual } = $replicas;
         let mut shares = $self.shares(replicas.len(), $request.deadline());
         let mut last = None;
         for replica in replicas {
@@ -211,7 +228,12 @@ macro_rules! first_answer {
             replica.met(answer.as_ref().err(), share, $self.runtime.now());
             match answer {
                 Err(error) if error.is_retryable() => last = Some(named(error, $manager)),
-                answer => return answer,
+                answer => {
+                    if answer.is_ok() && !usual.is_some_and(|usual| std::ptr::eq(usual, replica)) {
+                        $request.note_failover();
+                    }
+                    return answer;
+                }
             }
         }
         Err(last.unwrap_or_else(|| $none))
@@ -329,7 +351,7 @@ impl KeyManager for Failover {
             .map(|(wrapped, _)| Err(not_recognized(wrapped)))
             .collect();
         let mut open: Vec<usize> = (0..items.len()).collect();
-        let replicas = self.unwrapping(|_| true);
+        let Order { replicas, .. } = self.unwrapping(|_| true);
         let deadline = items.iter().filter_map(|(_, request)| request.deadline()).min();
         let mut shares = self.shares(replicas.len(), deadline);
         for replica in replicas {
@@ -359,6 +381,12 @@ impl KeyManager for Failover {
                 };
                 if answer.as_ref().is_err_and(Error::is_retryable) && has_call() {
                     open.push(at);
+                }
+                if answer.is_ok()
+                    && let Some((wrapped, request)) = items.get(at)
+                    && !self.is_usual(replica, *wrapped)
+                {
+                    request.note_failover();
                 }
                 put(&mut results, at, answer);
             }

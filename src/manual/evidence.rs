@@ -10,17 +10,30 @@
 //! | a cache hands a DEK out again | [`AuditorBuilder::releases`](crate::audit::AuditorBuilder::releases), off by default | each time |
 //! | a parent wraps or unwraps a branch key; a process probes a pending key | the same, if the source of the sealer is a key ring; `KeyRing::audit` | each time |
 //! | a key or a scope is created, promoted, rotated, retired, revoked, destroyed, shredded; settings; the authority; an approval | `Reader::audited_by`, with the reader that the administration has | one event for each operation, two for each change of the ring |
-//! | a census, a job that re-wraps | `Auditor::begin`; `waxseal census --log` does it | one at the beginning, one at the end |
+//! | a census, a job that re-wraps | `Auditor::begin`; `waxseal census --log` and `waxseal rewrap --log` do it | one at the beginning, one at the end |
+//! | a ring is made | `RingAdmin::init_audited`; `waxseal ring init --log` does it | one, and two for its first change |
+//! | a cache opens past the end of a DEK, as its outage policy has it | [`Builder::audit`](crate::Builder::audit) | each time |
 //!
 //! Refusals and failures are events as well: a denial of the KMS, a key that is revoked, a profile that is not met, an operation that the lifecycle
 //! does not allow. `--log` of the command does all of this for what the command does.
 //!
-//! *Not logged:* what is sealed and opened under a [`DataKey`](crate::DataKey) or an open stream after its DEK was released; `ring init`, whose first
-//! change comes before there is a ring; commands and calls that only read a ring.
+//! *Not logged:* what is sealed and opened under a [`DataKey`](crate::DataKey) or an open stream after its DEK was released;
+//! commands and calls that only read a ring.
 //!
 //! *Never in an event:* a key, a plaintext, an AAD, the reason that somebody gives, and any value of a context whose key is not
 //! [`loggable`](crate::audit::AuditorBuilder::loggable). A scope such as `tenant/acme` holds such a value: an event has its template and its digest then.
 //! Digests are no secret: whoever knows what tenants there are finds out which one is meant.
+//!
+//! # Spans and metrics
+//!
+//! With an auditor, each operation runs in a span of [`tracing`](https://docs.rs/tracing) that has the name of its event, `waxseal.unwrap` or
+//! `waxseal.ring.rotate`, at the level `INFO` under the target `waxseal::audit`. What the operation does in turn is within it: the parent that unwraps a branch
+//! key, the change of a ring. The fields are bounded: the action, the purpose, the id of the request, the template and the digest of the scope,
+//! the outcome, and the kind of an error. What a cache hands out again has no span.
+//!
+//! The feature `metrics` counts the same events, and publishes what runs out: the queue of an auditor (`metrics::of_auditor`), hits and misses of a cache
+//! (`of_cache`), the age of an inventory (`of_ring`), what is due for a key (`of_view`), and how much a census has found under deprecated keys
+//! (`of_receipt`). `extras/prometheus/waxseal.rules.yml` has alerts on them.
 //!
 //! # Required or best effort
 //!
@@ -82,6 +95,7 @@
 //! | Who allowed that? | `waxseal.authorizations`, `waxseal.authorizations.used`, the `ticket` and `approver` of a move |
 //! | Was a key retired without evidence? | `waxseal.ring.retire` with `waxseal.grounds` `force` |
 //! | What did a leaked key open? | accesses whose `waxseal.keks`, `waxseal.envelope.keks` or `waxseal.exposed` name it |
+//! | What was released while something could not be asked? | `waxseal.outage`: `cache`, `inventory` or `failover` |
 //! | Did anybody try what is forbidden? | outcomes `denied` and `refused` |
 //! | Is anything missing? | `gap`, and holes in `waxseal.sequence` of one instance that no gap explains |
 //!

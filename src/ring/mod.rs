@@ -65,7 +65,7 @@ pub use upkeep::{rotate_authority, set_settings};
 pub use view::{Mark, Trust, View};
 pub use witness::Operation;
 #[cfg(feature = "audit")]
-pub(crate) use witness::{Act, Deed, Ended, RecordMove, Witness};
+pub(crate) use witness::{Act, Deed, Ended, RecordMove, Witness, Witnessed};
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
+use tracing::{Instrument as _, Span};
 
 use super::branch::BranchKek;
 use super::inventory::{Change, RecordKind, Row};
@@ -20,7 +21,9 @@ use super::rotation::{
     TakenOver, Tick,
 };
 use super::view::View;
-use super::{Approval, Branch, Corrected, Exported, Reader, RecordId, Scope, ScopeTemplate, State};
+use super::{
+    Approval, Branch, Corrected, Exported, Reader, RecordId, Scope, ScopeTemplate, Settings, State, Trust,
+};
 use crate::envelope::{KekRef, WrapAlgorithm};
 use crate::key::Purpose;
 use crate::runtime::Monotonic;
@@ -95,6 +98,8 @@ pub enum Operation {
     Census,
     /// Stored envelopes are re-wrapped.
     RewrapJob,
+    /// A ring is made: the first change of an empty inventory.
+    Init,
 }
 
 impl Operation {
@@ -132,6 +137,7 @@ impl Operation {
             Self::Approve => "approve",
             Self::Census => "census",
             Self::RewrapJob => "rewrap_job",
+            Self::Init => "init",
         }
     }
 }
@@ -189,7 +195,8 @@ pub(crate) struct RecordMove {
 #[derive(Clone, Debug)]
 pub(crate) struct Deed {
     pub(crate) act: Act,
-    pub(crate) ring: RecordId,
+    /// `None` for a job that asks no ring.
+    pub(crate) ring: Option<RecordId>,
     /// The revision that the change makes, or else the newest one that was seen.
     pub(crate) revision: Option<u64>,
     /// SHA-256 of the head that the change signs.
@@ -211,13 +218,15 @@ pub(crate) struct Deed {
     /// Whether the change replaces the settings, and the authority.
     pub(crate) changes: (bool, bool),
     pub(crate) begun: Monotonic,
+    /// In which it is done.
+    pub(crate) span: Span,
 }
 
 impl Deed {
-    pub(crate) fn new(act: Act, ring: RecordId, begun: Monotonic) -> Self {
+    pub(crate) fn new(act: Act, ring: impl Into<Option<RecordId>>, begun: Monotonic) -> Self {
         Self {
             act,
-            ring,
+            ring: ring.into(),
             revision: None,
             head: None,
             scope: None,
@@ -233,7 +242,14 @@ impl Deed {
             more: 0,
             changes: (false, false),
             begun,
+            span: Span::none(),
         }
+    }
+
+    /// Begins its span.
+    pub(crate) fn within(mut self, witness: &dyn Witness) -> Self {
+        self.span = witness.span(self.act);
+        self
     }
 
     pub(crate) fn of_key(mut self, key: RecordId) -> Self {
@@ -272,6 +288,17 @@ impl Deed {
             branch: Some(branch),
             ..self.in_scope(scope)
         }
+    }
+
+    /// The first change of a ring, which has no record yet.
+    pub(crate) fn of_first(settings: &Settings, change: &Change, actor: &str, begun: Monotonic) -> Self {
+        let mut deed = Self::new(Act::Operation(Operation::Change), settings.ring, begun);
+        deed.revision = Some(1);
+        deed.head = Some(Sha256::digest(&change.head.body).into());
+        deed.actor = Some(actor.to_owned());
+        deed.template = Some(settings.scope_template.clone());
+        deed.changes = (true, false);
+        deed
     }
 
     /// What a change is about to do.
@@ -343,6 +370,9 @@ pub(crate) trait Witness: Debug + Send + Sync {
 
     /// The clock by which a deed begins.
     fn now(&self) -> Monotonic;
+
+    /// The span in which something is done. The witness records there how it ended.
+    fn span(&self, act: Act) -> Span;
 }
 
 /// A witness, and what was seen of the ring that helps to describe deeds.
@@ -393,13 +423,31 @@ impl Witnessed {
         if let (Ok(()), Some(revision)) = (made, deed.revision) {
             self.made.fetch_max(revision, Ordering::Relaxed);
         }
-        self.witness.note(deed, Ended::of(made));
+        let span = deed.span.clone();
+        span.in_scope(|| self.witness.note(deed, Ended::of(made)));
     }
 
     /// Says that a change is about to be made. Who must keep that and cannot lets nothing be changed.
     pub(crate) async fn intends(&self, view: &View, change: &Change, actor: &str) -> Result<Deed> {
-        let deed = Deed::of_change(view, change, actor, self.witness.now());
-        self.witness.keep(deed.clone(), Ended::NotYet).await?;
+        self.intend(Deed::of_change(view, change, actor, self.witness.now()))
+            .await
+    }
+
+    /// The same for the first change of a ring.
+    pub(crate) async fn intends_first(
+        &self,
+        settings: &Settings,
+        change: &Change,
+        actor: &str,
+    ) -> Result<Deed> {
+        self.intend(Deed::of_first(settings, change, actor, self.witness.now()))
+            .await
+    }
+
+    async fn intend(&self, deed: Deed) -> Result<Deed> {
+        let deed = deed.within(&*self.witness);
+        let intended = self.witness.keep(deed.clone(), Ended::NotYet);
+        intended.instrument(deed.span.clone()).await?;
         Ok(deed)
     }
 }
@@ -413,7 +461,8 @@ struct UnderWay<'w> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if let Some(deed) = self.deed.take() {
-            self.witnessed.witness.note(deed, Ended::Abandoned);
+            let span = deed.span.clone();
+            span.in_scope(|| self.witnessed.witness.note(deed, Ended::Abandoned));
         }
     }
 }
@@ -431,11 +480,13 @@ pub(crate) async fn witnessed<T: Touches>(
     let Some(witnessed) = witnessed else {
         return work.await;
     };
+    let deed = deed(witnessed.witness.now()).within(&*witnessed.witness);
+    let span = deed.span.clone();
     let mut under_way = UnderWay {
         witnessed,
-        deed: Some(deed(witnessed.witness.now())),
+        deed: Some(deed),
     };
-    let result = work.await;
+    let result = work.instrument(span.clone()).await;
     let Some(mut deed) = under_way.deed.take() else {
         return result;
     };
@@ -449,7 +500,7 @@ pub(crate) async fn witnessed<T: Touches>(
     deed.revision = deed.revision.or_else(|| made.max(seen()));
     deed.template = deed.template.or_else(|| witnessed.template());
     let ended = Ended::of(&result);
-    match witnessed.witness.keep(deed, ended).await {
+    match witnessed.witness.keep(deed, ended).instrument(span).await {
         Ok(()) => result,
         Err(unkept) => Err(not_kept(unkept, result.err())),
     }
@@ -524,6 +575,7 @@ names_none! {
     BranchKek,
     (BranchKek, Branch),
     Branch,
+    Trust,
 }
 
 impl Touches for Moved {

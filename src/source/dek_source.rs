@@ -93,6 +93,23 @@ pub trait DekSource: Any + Debug + Send + Sync {
         let _ = request;
         true
     }
+
+    /// Hears that a cache is about to release a DEK that it has kept past its end, because this source could not be asked: see
+    /// [`Caching::outage`](crate::source::Caching::outage). Does nothing by default.
+    ///
+    /// A source around another source forwards this. If it does not, an [auditor](crate::Builder::audit) beneath it has no event of such a release.
+    ///
+    /// # Errors
+    /// Of any kind. The DEK is not released then.
+    async fn note_outage_use(
+        &self,
+        wraps: WrapSection<'_>,
+        request: &Request<'_>,
+        lease: &DekLease,
+    ) -> Result<()> {
+        let _ = (wraps, request, lease);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -125,5 +142,14 @@ impl<T: DekSource + ?Sized> DekSource for Arc<T> {
 
     fn may_keep(&self, request: &Request<'_>) -> bool {
         (**self).may_keep(request)
+    }
+
+    async fn note_outage_use(
+        &self,
+        wraps: WrapSection<'_>,
+        request: &Request<'_>,
+        lease: &DekLease,
+    ) -> Result<()> {
+        (**self).note_outage_use(wraps, request, lease).await
     }
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use waxseal::blocking::Sealer;
 use waxseal::envelope::{HeaderBuf, KekRef, Wraps};
 use waxseal::key::{Authorization, RewrapRules};
+#[cfg(all(feature = "audit", feature = "ring"))]
+use waxseal::ring::Operation;
 use waxseal::source::{Fate, Unmet};
 use waxseal::{EncryptionContext, ErrorKind, envelope::Header, in_place, sealer::NewWraps};
 
@@ -16,9 +18,9 @@ use crate::copy::copy;
 use crate::failure::{Failure, Result, printable};
 use crate::kek::{self, Keks, Role};
 use crate::progress::Progress;
-use crate::stream::{Access, Input, Name, Output, Replace, changed, path_of};
 #[cfg(feature = "ring")]
-use crate::stream::{Place, Source};
+use crate::stream::Place;
+use crate::stream::{Access, Input, Name, Output, Replace, Source, changed, path_of};
 use crate::{binding, report, seal, warnings};
 
 /// Makes new wraps, and copies the body behind them.
@@ -120,49 +122,96 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     let sealer = options.acting(sealer, &keks)?;
     #[cfg(feature = "ring")]
     let sealer = sealer.authorized_by(approvals);
-    let new = sealer.rewrap(read.as_bytes(), &context)?;
-    // What was reserved for later is kept, and the length with it, if that fits.
-    let reserved = header.wrap_section()?.padding() > 0 && options.wraps.padding.is_none();
-    let prefix = match new.in_place().filter(|_| reserved) {
-        Some(prefix) => prefix,
-        None => new.prefix().to_vec(),
-    };
-
-    let fits = prefix.len() == new.replaces();
-    if let Some(path) = in_place.filter(|_| fits)
-        && overwrite(path, &new)?
-    {
-        return report(options, &new, &path.display().to_string(), true, false);
-    }
-    let mut output = match output {
-        Some(output) => output,
-        None => Output::create(
+    let job = || {
+        let files = Files {
+            in_place,
             target,
-            Access::Usual,
-            Replace {
-                break_links: options.streams.break_links,
-                input: Some(&input),
-                keys: &keys,
-                any_bytes: false,
-            },
-        )?,
+            keys: &keys,
+            output,
+        };
+        files.rewrap(options, &sealer, &read, &context, input)
     };
-    let (name, is_stream) = (output.name(), output.is_stream());
-    for part in [
-        prefix.as_slice(),
-        read.as_bytes().get(new.replaces()..).unwrap_or_default(),
-    ] {
-        output
-            .write_all(part)
-            .map_err(|error| Failure::of_io("write", &name, error))?;
+    #[cfg(all(feature = "audit", feature = "ring"))]
+    if let Some(auditor) = audit.auditor() {
+        let ring = match &keks {
+            Keks::Ring(path, _) => Some(crate::ring::read_config(path)?.ring),
+            _ => None,
+        };
+        let actor = crate::ring::actor(&options.actor)?;
+        return crate::ring::audited::job_of(auditor, (Operation::RewrapJob, ring), &actor, job);
     }
-    let progress = Progress::new(input.len(), &output);
-    copy(&mut input, &from, &mut output, &name, progress)?;
-    if let Some(path) = in_place {
-        check_unchanged(path, read.as_bytes())?;
+    job()
+}
+
+/// Where a re-wrap reads and writes.
+struct Files<'f> {
+    in_place: Option<&'f Path>,
+    target: Option<&'f PathBuf>,
+    keys: &'f [Source],
+    output: Option<Output>,
+}
+
+impl Files<'_> {
+    /// Makes the new wraps, and writes what has them.
+    fn rewrap(
+        self,
+        options: &Rewrap,
+        sealer: &Sealer,
+        read: &HeaderBuf,
+        context: &EncryptionContext,
+        mut input: Input,
+    ) -> Result<()> {
+        let Self {
+            in_place,
+            target,
+            keys,
+            output,
+        } = self;
+        let (from, header) = (input.name(), read.header()?);
+        let new = sealer.rewrap(read.as_bytes(), context)?;
+        // What was reserved for later is kept, and the length with it, if that fits.
+        let reserved = header.wrap_section()?.padding() > 0 && options.wraps.padding.is_none();
+        let prefix = match new.in_place().filter(|_| reserved) {
+            Some(prefix) => prefix,
+            None => new.prefix().to_vec(),
+        };
+
+        let fits = prefix.len() == new.replaces();
+        if let Some(path) = in_place.filter(|_| fits)
+            && overwrite(path, &new)?
+        {
+            return report(options, &new, &path.display().to_string(), true, false);
+        }
+        let mut output = match output {
+            Some(output) => output,
+            None => Output::create(
+                target,
+                Access::Usual,
+                Replace {
+                    break_links: options.streams.break_links,
+                    input: Some(&input),
+                    keys,
+                    any_bytes: false,
+                },
+            )?,
+        };
+        let (name, is_stream) = (output.name(), output.is_stream());
+        for part in [
+            prefix.as_slice(),
+            read.as_bytes().get(new.replaces()..).unwrap_or_default(),
+        ] {
+            output
+                .write_all(part)
+                .map_err(|error| Failure::of_io("write", &name, error))?;
+        }
+        let progress = Progress::new(input.len(), &output);
+        copy(&mut input, &from, &mut output, &name, progress)?;
+        if let Some(path) = in_place {
+            check_unchanged(path, read.as_bytes())?;
+        }
+        output.finish()?;
+        report(options, &new, &name.to_string(), false, is_stream)
     }
-    output.finish()?;
-    report(options, &new, &name.to_string(), false, is_stream)
 }
 
 /// What the re-wrap may take away, as the command line has it.

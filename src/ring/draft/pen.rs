@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 
 use super::Draft;
 use crate::ring::Scope;
@@ -166,7 +167,7 @@ impl Pen<'_> {
             return self.commit(change, until).await;
         };
         let deed = witnessed.intends(view, change, self.actor).await?;
-        let made = self.commit(change, until).await;
+        let made = self.commit(change, until).instrument(deed.span.clone()).await;
         witnessed.ended(deed, &made);
         made
     }

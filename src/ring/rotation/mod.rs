@@ -74,9 +74,11 @@ use super::draft::{Draft, first};
 use super::inventory::Inventory;
 use super::record::{KeyRecord, Settings};
 use super::view::{Trust, View, no_such_key};
+use super::witness::{Act, Deed, Operation, Witnessed, witnessed};
 use super::{Authority, Backends, Reader, RecordId, Scope, Time};
 use crate::runtime::{AmbientRuntime, Runtime, with_timeout};
 use crate::value::error::{Error, ErrorKind, Result};
+use tracing::Instrument as _;
 
 /// How long nobody else takes over what a process has begun, by the inventory's clock, unless it is set otherwise.
 const LEASE: Duration = Duration::from_secs(120);
@@ -157,6 +159,35 @@ impl RingAdmin {
         actor: &str,
         edit: impl FnOnce(&mut Settings) + Send,
     ) -> Result<Trust> {
+        Self::init_witnessed(inventory, runtime, authority, actor, None, edit).await
+    }
+
+    /// The same, told to a witness.
+    pub(crate) async fn init_witnessed(
+        inventory: &dyn Inventory,
+        runtime: &dyn Runtime,
+        authority: &Authority,
+        actor: &str,
+        witness: Option<&Witnessed>,
+        edit: impl FnOnce(&mut Settings) + Send,
+    ) -> Result<Trust> {
+        let ring = RecordId::new(Time::try_from(runtime.wall_clock())?)?;
+        let deed = |begun| {
+            let mut deed = Deed::new(Act::Operation(Operation::Init), ring, begun);
+            deed.actor = Some(actor.to_owned());
+            deed
+        };
+        let work = Self::do_init(inventory, (ring, runtime), (authority, actor), witness, edit);
+        witnessed(witness, deed, work, || None).await
+    }
+
+    async fn do_init(
+        inventory: &dyn Inventory,
+        (ring, runtime): (RecordId, &dyn Runtime),
+        (authority, actor): (&Authority, &str),
+        witness: Option<&Witnessed>,
+        edit: impl FnOnce(&mut Settings) + Send,
+    ) -> Result<Trust> {
         let occupied = || {
             Error::configuration("the inventory holds a ring already; another ring needs another inventory")
         };
@@ -164,7 +195,6 @@ impl RingAdmin {
             return Err(occupied());
         }
         let asked = Asked::of(inventory, runtime).await?;
-        let ring = RecordId::new(Time::try_from(runtime.wall_clock())?)?;
         let mut settings = Settings::new(ring, authority.public())?;
         settings.stream_age = Settings::unset_stream_age()?;
         edit(&mut settings);
@@ -172,7 +202,16 @@ impl RingAdmin {
         settings.authorities = vec![authority.public()];
         let agreed = asked.agreed_by(&settings)?;
         let change = first(&settings, authority, agreed.latest, actor)?;
-        match inventory.commit(&change).await {
+        let made = match witness {
+            Some(witness) => {
+                let deed = witness.intends_first(&settings, &change, actor).await?;
+                let made = inventory.commit(&change).instrument(deed.span.clone()).await;
+                witness.ended(deed, &made);
+                made
+            }
+            None => inventory.commit(&change).await,
+        };
+        match made {
             Ok(()) => Ok(Trust::new(ring, authority.public())),
             Err(error) if error.kind() == ErrorKind::Conflict => Err(occupied()),
             Err(error) => Err(error),

@@ -32,6 +32,7 @@ impl Core {
             keys: all.map(|key| (to_kek(key), key.id.to_string())).collect(),
             exposed: exposed.map(|key| key.id.to_string()).collect(),
             scope: scope.map(|scope| scope.sighted(Some(template))),
+            is_stale: keys.is_some_and(|keys| Need::Seal.pulse(keys).check(self.runtime.now()).is_err()),
         }
     }
 }

@@ -289,7 +289,7 @@ impl Core {
     ) -> Option<Arc<DekLease>> {
         let dek = Dek::from_bytes(lease.dek().expose_bytes());
         let longer = DekLease::for_opening(dek, lease.keks().to_vec(), body, context).ok()?;
-        let longer = Arc::new(longer.with_expiry(until));
+        let longer = Arc::new(longer.with_expiry(until).bridging_an_outage());
         if let Some(pulse) = lease.pulse() {
             longer.stand_on(pulse);
         }

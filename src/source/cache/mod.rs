@@ -75,7 +75,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 /// begun may go on for [`Caching::stream_age`] more, unless it is revoked. The cache fetches an entry in use again before its
 /// end, in the background. If the key manager then refuses, the cache drops the entry, and [`Caching::on_denial`] says what
 /// happens to its leases. If the key manager cannot be reached, the entry stays until its end. After that the cache hands
-/// nothing out, unless [`Caching::outage`] permits it; each such use is logged as a warning and counted.
+/// nothing out, unless [`Caching::outage`] permits it; each such use is logged as a warning, counted, and an event of
+/// an auditor beneath the cache.
 ///
 /// # Invalidation
 /// [`invalidate_kek`](Self::invalidate_kek) and its siblings revoke what is kept and what was handed out and is still in
@@ -251,6 +252,15 @@ impl DekSource for Cached {
 
     fn may_keep(&self, request: &Request<'_>) -> bool {
         self.0.inner.may_keep(request)
+    }
+
+    async fn note_outage_use(
+        &self,
+        wraps: WrapSection<'_>,
+        request: &Request<'_>,
+        lease: &DekLease,
+    ) -> Result<()> {
+        self.0.inner.note_outage_use(wraps, request, lease).await
     }
 }
 

@@ -85,10 +85,8 @@ impl Core {
                 }
                 Some(ToOpen::Given(lease))
             }
-            Hit::Out => {
-                let lease = self.in_outage(hash, &wanted, body, request.context())?;
-                Some(ToOpen::Given(lease))
-            }
+            // The source is told of it, and that may take a while.
+            Hit::Out => None,
         }
     }
 
@@ -134,7 +132,11 @@ impl Core {
         match with_timeout(&*self.runtime, left, waiting).await {
             Err(error) if is_outage(&error) => {
                 let lease = self.in_outage(hash, &wanted, body, request.context());
-                lease.ok_or(error)
+                let lease = lease.ok_or(error)?;
+                let left = time_left(request, self.runtime.now())?;
+                let told = self.inner.note_outage_use(wraps, request, &lease);
+                with_timeout(&*self.runtime, left, told).await?;
+                Ok(lease)
             }
             result => result,
         }

@@ -46,6 +46,8 @@ pub struct DekLease {
     /// The context that the wraps are bound to.
     digest: [u8; 32],
     seals: bool,
+    /// Whether it is handed out past the end of what it was made from, because a key manager cannot be reached.
+    bridges: bool,
     stop: Stop,
     generation: u64,
     /// The first registry that knows it; 0 for none.
@@ -97,6 +99,7 @@ impl DekLease {
             exposed: OnceLock::new(),
             digest: *context.digest(),
             seals,
+            bridges: false,
             stop: Stop::default(),
             generation: entropy::generation(),
             registry: AtomicU64::new(0),
@@ -112,6 +115,20 @@ impl DekLease {
     pub fn with_expiry(self, expires_at: Monotonic) -> Self {
         self.end_by(expires_at);
         self
+    }
+
+    /// Marks the lease as one that a cache hands out because a key manager cannot be reached.
+    #[cfg(feature = "cache")]
+    pub(crate) fn bridging_an_outage(self) -> Self {
+        Self {
+            bridges: true,
+            ..self
+        }
+    }
+
+    #[cfg(feature = "audit")]
+    pub(crate) fn bridges_an_outage(&self) -> bool {
+        self.bridges
     }
 
     /// Ends the lease at `end`, in every handle, cache and stream that shares it, unless it ends before that. A decorator

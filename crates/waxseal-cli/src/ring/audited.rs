@@ -1,6 +1,6 @@
 //! The audit log of a command that administers a ring: one for the process, since whatever opens the ring writes to it.
 
-use waxseal::ring::{Operation, Reader, RecordId};
+use waxseal::ring::{Authority, Inventory, Operation, Reader, RecordId, RingAdmin, Settings, Trust};
 
 use crate::failure::Result;
 #[cfg(feature = "audit")]
@@ -32,6 +32,22 @@ pub(super) fn reader(reader: Reader) -> Reader {
     reader
 }
 
+/// Makes a ring, and writes that down, if there is a log.
+pub(super) fn init(
+    inventory: &dyn Inventory,
+    authority: &Authority,
+    actor: &str,
+    edit: impl FnOnce(&mut Settings) + Send,
+) -> Result<Trust> {
+    #[cfg(feature = "audit")]
+    if let Some(auditor) = AUDITOR.get() {
+        return super::wait(RingAdmin::init_audited(
+            inventory, authority, actor, auditor, edit,
+        ));
+    }
+    super::wait(RingAdmin::init(inventory, authority, actor, edit))
+}
+
 /// Does a job, and writes down that it begins and how it ends, if there is a log.
 pub(super) fn job(
     job: Operation,
@@ -41,11 +57,23 @@ pub(super) fn job(
 ) -> Result<()> {
     #[cfg(feature = "audit")]
     if let Some(auditor) = AUDITOR.get() {
-        let begun = super::wait(auditor.begin(job, ring, actor))?;
-        let done = work();
-        super::wait(begun.end(done.is_ok()))?;
-        return done;
+        return job_of(auditor, (job, Some(ring)), actor, work);
     }
     let _ = (job, ring, actor);
     work()
+}
+
+/// The same with this auditor. A job may ask no ring.
+#[cfg(feature = "audit")]
+pub(crate) fn job_of(
+    auditor: &Auditor,
+    (job, ring): (Operation, Option<RecordId>),
+    actor: &str,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let begun = super::wait(auditor.begin(job, ring, actor))?;
+    let done = work();
+    let ended = super::wait(begun.end(done.is_ok()));
+    // What went wrong says more than that it cannot be written down.
+    done.and(ended)
 }

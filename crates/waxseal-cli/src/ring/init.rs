@@ -196,9 +196,9 @@ impl Plan {
         // Before the ring: without its private half nobody could ever change it.
         let authority = authority(&self.authority)?;
         let trust = match is_new {
-            true => wait(RingAdmin::init(&*inventory, &authority, actor, |settings| {
+            true => super::audited::init(&*inventory, &authority, actor, |settings| {
                 self.edit.apply_new(settings);
-            }))?,
+            })?,
             false => left_behind(&*inventory, &authority)?,
         };
         let (ring, public) = (trust.ring(), authority.public());

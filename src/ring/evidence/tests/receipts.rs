@@ -259,3 +259,36 @@ fn a_version_without_a_name_is_not_the_whole_kek() {
     assert!(whole.covers(second) && whole.covers(first) && !second.covers(&whole));
     assert!(second.overlaps(&whole));
 }
+
+#[cfg(feature = "metrics")]
+#[test]
+fn metrics_of_a_receipt_say_what_lies_under_keys_in_each_state() {
+    use crate::metrics::{of_receipt, tests::Book};
+    let ring = Ring::new();
+    ring.key("/", OLD, DEPRECATED);
+    ring.key("/", NEW, ACTIVE);
+    let items = [
+        envelope(1, &[OLD]),
+        envelope(1, &[OLD, NEW]),
+        envelope(1, &[("fake", "stranger", "")]),
+    ];
+    let receipt = ring.census(|census| {
+        for (index, item) in items.iter().enumerate() {
+            census.add(&index.to_string(), &item[..], item.len() as u64);
+        }
+    });
+    let view = ring.view();
+    let verified = receipt.verify(&view).unwrap();
+    let later = receipt
+        .finished()
+        .saturating_add(std::time::Duration::from_secs(60));
+    let published = Book::of(|| of_receipt(&verified, &view, later));
+    let of = |name: &str, state: &str| published[&format!("waxseal_census_{name} state={state}")];
+    let states = ["deprecated", "active", "unknown", "retired"];
+    assert_eq!(states.map(|state| of("items", state)), [2.0, 1.0, 1.0, 0.0]);
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let lengths = items.each_ref().map(|item| item.len() as f64);
+    let expected = [lengths[0] + lengths[1], lengths[1], lengths[2], 0.0];
+    assert_eq!(states.map(|state| of("bytes", state)), expected);
+    assert!((published["waxseal_census_age_seconds"] - 60.0).abs() < 0.001);
+}

@@ -202,3 +202,68 @@ fn the_revision_is_the_one_that_was_decided_by() {
     assert_eq!(kept[0].action(), Action::Unwrap);
     assert_eq!(kept[0].ring_revision(), Some(decided));
 }
+
+#[test]
+fn the_span_of_an_access_shows_the_scope_as_its_event_does() {
+    use crate::audit::tests_spans::{Spans, names};
+    let shop = Shop::new();
+    let (events, spans) = (Events::default(), Spans::default());
+    spans.during(|| {
+        let auditor = events.auditor(&shop.bench);
+        let sealer = shop.ring().sealer().audit(auditor).build().unwrap();
+        seal(&sealer, "CANARY-tenant");
+    });
+    let seen = spans.seen();
+    // The parent that wraps the branch key is asked for the sealer.
+    assert_eq!(
+        names(&seen),
+        [
+            ("waxseal.generate", None),
+            ("waxseal.wrap", Some("waxseal.generate")),
+        ]
+    );
+    for (span, event) in seen.iter().zip(events.take().iter().rev()) {
+        let digest = event
+            .scope_digest()
+            .map(|digest| base16ct::lower::encode_string(digest));
+        assert!(digest.is_some() && span.field("waxseal.scope.digest") == digest.as_deref());
+        assert!(event.scope_template().is_some());
+        assert_eq!(span.field("waxseal.scope.template"), event.scope_template());
+        assert_eq!(span.field("waxseal.outcome"), Some("success"));
+    }
+    assert!(!format!("{seen:?}").contains("CANARY"), "{seen:?}");
+}
+
+#[test]
+fn an_open_under_a_stale_inventory_says_so() {
+    let bench = Bench::new();
+    let _ = bench.active("tenant/a", "a");
+    let moody = Moody::new(&bench);
+    let ring = block_on(bench.builder_on(Arc::new(moody.clone())).open()).unwrap();
+    let events = Events::default();
+    let auditor = events.auditor(&bench);
+    let none = Caching {
+        seal_entries: 0,
+        open_entries: 0,
+        ..ring.caching()
+    };
+    let sealer = ring.sealer().cache(none).audit(auditor).build().unwrap();
+    let sealed = seal(&sealer, "a");
+    moody.be(Mood::Away);
+    bench.runtime.advance(Duration::from_secs(59));
+    open(&sealer, &sealed, "a").unwrap();
+    bench.runtime.advance(Duration::from_secs(1));
+    open(&sealer, &sealed, "a").unwrap();
+    assert_eq!(
+        kind(block_on(sealer.seal(b"", &context("a")))),
+        ErrorKind::InventoryStale
+    );
+    moody.be(Mood::Fine);
+    block_on(ring.refresh()).unwrap();
+    open(&sealer, &sealed, "a").unwrap();
+    let kept = events.take();
+    let outages: Vec<Vec<_>> = kept.iter().map(|event| event.outages().collect()).collect();
+    let stale = vec![crate::audit::Outage::Inventory];
+    assert_eq!(outages, [vec![], vec![], stale, vec![], vec![]]);
+    assert!(kept[2].to_json().contains(r#""waxseal.outage":["inventory"]"#));
+}

@@ -84,3 +84,82 @@ fn a_census_is_a_job_in_the_log() {
         [("ring.census", "intended"), ("ring.census", "success")]
     );
 }
+
+/// The names and outcomes alone.
+fn ended(ring: &Ring) -> Vec<(String, String)> {
+    let told = told(ring).into_iter();
+    told.map(|(name, outcome, _)| (name, outcome)).collect()
+}
+
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
+    let owned = |(name, outcome): (&str, &str)| (name.to_owned(), outcome.to_owned());
+    pairs.into_iter().map(owned).collect()
+}
+
+#[test]
+fn a_ring_is_in_the_log_from_its_first_change_on() {
+    let ring = Ring::none();
+    let made = ring.json(&["ring", "init", "--log", "log"]);
+    assert_eq!(
+        ended(&ring),
+        pairs([
+            ("ring.change", "intended"),
+            ("ring.change", "success"),
+            ("ring.init", "success"),
+        ])
+    );
+    let shown = ring.json(&["audit", "show", "log"]);
+    let status = ring.json(&["ring", "status"]);
+    for event in shown["events"].as_array().unwrap() {
+        let event = &event["event"];
+        assert_eq!(event["waxseal.ring.id"], made["ring"]);
+        assert_eq!(event["waxseal.ring.revision"], 1);
+        assert_eq!(event["user.id"], "tests");
+    }
+    let change = &shown["events"][0]["event"];
+    assert_eq!(change["waxseal.ring.settings"], true);
+    let head = text(&change["waxseal.ring.head"]);
+    assert!(status.to_string().contains(&head), "{status} {head}");
+}
+
+#[test]
+fn a_rewrap_is_a_job_in_the_log_and_one_that_fails_is_not_done() {
+    let (ring, _) = Ring::with_key();
+    ring.seal("a.wax", "alice");
+    let rewrap = |to: &'static str| {
+        let options = ["rewrap", "--ring", "ring.toml", "--log", "log", "-o", to, "a.wax"];
+        [&options[..], &CONTEXT[..]].concat()
+    };
+    ring.json(&rewrap("b.wax"));
+    assert_eq!(
+        ended(&ring),
+        pairs([
+            ("ring.rewrap_job", "intended"),
+            ("rewrap", "success"),
+            ("ring.rewrap_job", "success"),
+        ])
+    );
+    let shown = ring.json(&["audit", "show", "log"]);
+    let id = ring.json(&["ring", "status"])["ring"].clone();
+    assert!(id.is_string());
+    for event in shown["events"].as_array().unwrap() {
+        assert_eq!(event["event"]["waxseal.ring.id"], id);
+        assert_eq!(event["event"]["user.id"], "tests");
+    }
+    // The context is another one.
+    let wrong = [
+        "rewrap",
+        "--ring",
+        "ring.toml",
+        "--log",
+        "log",
+        "-o",
+        "c.wax",
+        "a.wax",
+    ];
+    let run = ring.run(&[&wrong[..], &["--context", "tenant=other"]].concat());
+    assert_ne!(run.code, 0);
+    let told = ended(&ring);
+    assert_eq!(told[3], pairs([("ring.rewrap_job", "intended")])[0]);
+    assert_eq!(told[5], pairs([("ring.rewrap_job", "incomplete")])[0]);
+}
