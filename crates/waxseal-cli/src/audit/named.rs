@@ -82,3 +82,27 @@ fn by_origin<T>(option: &str, values: Vec<(String, T)>, origins: &[&str]) -> Res
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(values: &[&str], origins: &[&str]) -> Option<Vec<Option<usize>>> {
+        let values = values.iter().enumerate();
+        let values = values
+            .map(|(place, origin)| ((*origin).to_owned(), place))
+            .collect();
+        by_origin("--log-key", values, origins).ok()
+    }
+
+    #[test]
+    fn what_is_given_for_a_log_is_found_by_its_origin() {
+        assert_eq!(given(&["b"], &["a", "b"]), Some(vec![None, Some(0)]));
+        assert_eq!(given(&["b", "a"], &["a", "b"]), Some(vec![Some(1), Some(0)]));
+        assert_eq!(given(&["c"], &["a", "b"]), None);
+        assert_eq!(given(&["a", "a"], &["a", "b"]), None);
+        // It is for the only log, which does not verify then.
+        assert_eq!(given(&["c"], &["a"]), Some(vec![Some(0)]));
+        assert!(check_apart(&["a", "b", "a"]).is_err() && check_apart(&["a", "b"]).is_ok());
+    }
+}
