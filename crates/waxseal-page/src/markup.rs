@@ -26,7 +26,11 @@ pub(crate) struct Place<'p> {
 
 impl Place<'_> {
     pub(crate) fn path(&self, view: &str) -> String {
-        format!("{}{view}", self.base)
+        match (self.base, view) {
+            // An application that nests routes has none with a slash more.
+            (base, "/") if !base.is_empty() => base.to_owned(),
+            (base, view) => format!("{base}{view}"),
+        }
     }
 }
 

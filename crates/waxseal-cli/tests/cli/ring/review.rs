@@ -745,7 +745,12 @@ fn what_was_begun_and_not_ended_and_what_no_checkpoint_covers_is_named() {
     let log = Log::open(incident.ring.0.path("job")).unwrap();
     let auditor = Auditor::builder().required(log).build().unwrap();
     let operation = waxseal::ring::Operation::Census;
-    let job = pollster::block_on(auditor.begin(operation, ring_id.parse::<waxseal::ring::RecordId>().unwrap(), "grace")).unwrap();
+    let job = pollster::block_on(auditor.begin(
+        operation,
+        ring_id.parse::<waxseal::ring::RecordId>().unwrap(),
+        "grace",
+    ))
+    .unwrap();
     copy(&incident.ring.0.path("job"), &incident.ring.0.path("killed"));
     pollster::block_on(job.end(true)).unwrap();
     pollster::block_on(auditor.close()).unwrap();
