@@ -47,6 +47,7 @@ pub struct DekLease {
     digest: [u8; 32],
     seals: bool,
     /// Whether it is handed out past the end of what it was made from, because a key manager cannot be reached.
+    #[cfg(feature = "audit")]
     bridges: bool,
     stop: Stop,
     generation: u64,
@@ -99,6 +100,7 @@ impl DekLease {
             exposed: OnceLock::new(),
             digest: *context.digest(),
             seals,
+            #[cfg(feature = "audit")]
             bridges: false,
             stop: Stop::default(),
             generation: entropy::generation(),
@@ -120,10 +122,13 @@ impl DekLease {
     /// Marks the lease as one that a cache hands out because a key manager cannot be reached.
     #[cfg(feature = "cache")]
     pub(crate) fn bridging_an_outage(self) -> Self {
-        Self {
+        #[cfg(feature = "audit")]
+        return Self {
             bridges: true,
             ..self
-        }
+        };
+        #[cfg(not(feature = "audit"))]
+        self
     }
 
     #[cfg(feature = "audit")]

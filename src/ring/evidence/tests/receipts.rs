@@ -267,10 +267,12 @@ fn metrics_of_a_receipt_say_what_lies_under_keys_in_each_state() {
     let ring = Ring::new();
     ring.key("/", OLD, DEPRECATED);
     ring.key("/", NEW, ACTIVE);
+    ring.key("tenant/x", AWS, DEPRECATED);
     let items = [
         envelope(1, &[OLD]),
         envelope(1, &[OLD, NEW]),
         envelope(1, &[("fake", "stranger", "")]),
+        envelope(1, &[AWS]),
     ];
     let receipt = ring.census(|census| {
         for (index, item) in items.iter().enumerate() {
@@ -285,10 +287,11 @@ fn metrics_of_a_receipt_say_what_lies_under_keys_in_each_state() {
     let published = Book::of(|| of_receipt(&verified, &view, later));
     let of = |name: &str, state: &str| published[&format!("waxseal_census_{name} state={state}")];
     let states = ["deprecated", "active", "unknown", "retired"];
-    assert_eq!(states.map(|state| of("items", state)), [2.0, 1.0, 1.0, 0.0]);
+    assert_eq!(states.map(|state| of("items", state)), [3.0, 1.0, 1.0, 0.0]);
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
     let lengths = items.each_ref().map(|item| item.len() as f64);
-    let expected = [lengths[0] + lengths[1], lengths[1], lengths[2], 0.0];
+    let deprecated = lengths[0] + lengths[1] + lengths[3];
+    let expected = [deprecated, lengths[1], lengths[2], 0.0];
     assert_eq!(states.map(|state| of("bytes", state)), expected);
     assert!((published["waxseal_census_age_seconds"] - 60.0).abs() < 0.001);
 }
