@@ -94,6 +94,7 @@
 //! | Who used this key? | `audit show --key ID`: accesses, and everything that was done to the key |
 //! | Who allowed that? | `waxseal.authorizations`, `waxseal.authorizations.used`, the `ticket` and `approver` of a move |
 //! | Was a key retired without evidence? | `waxseal.ring.retire` with `waxseal.grounds` `force` |
+//! | Was anything released under a key after its revocation? | `waxseal review`, see [after an incident](#after-an-incident) |
 //! | What did a leaked key open? | accesses whose `waxseal.keks`, `waxseal.envelope.keks` or `waxseal.exposed` name it |
 //! | What was released while something could not be asked? | `waxseal.outage`: `cache`, `inventory` or `failover` |
 //! | Did anybody try what is forbidden? | outcomes `denied` and `refused` |

@@ -16,9 +16,9 @@ revision that revoked it. That is decided by the revisions in the events, and by
 all records of the logs, not only those from --from to --to.
 
 --json prints one object with these keys:
-  schema, command, ring, revision, mark, authority, at, from, to, findings, key, logs, counts,
-  others, kek_alone, denials, first_use, last_use, releases, objects, censuses, lost, gaps, holes,
-  intents, proofs.
+  schema, command, ring, revision, mark, authority, at, from, to, findings, key, same_kek,
+  logs, counts, others, kek_alone, denials, first_use, last_use, releases, objects, censuses, lost,
+  gaps, holes, intents, proofs.
 docs/cli.md has what is in them.";
 
 #[derive(Args)]

@@ -74,6 +74,12 @@ fn key(review: &Review, text: &mut String) {
         ["Wrapped under".to_owned(), or_dash(parent)],
     ];
     table(text, ["What", "Value"], rows.into_iter());
+    for other in &review.subject.same_kek {
+        let _ = writeln!(
+            text,
+            "\nThe key {other} is the same KEK, or some of it. It has a review of its own."
+        );
+    }
     head(text, "States");
     text.push_str("By the signed history of the ring. *Record* is the change in a log, if one has it.\n\n");
     let rows = key.history.iter().map(|made| {

@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let verified = verified(&receipts, &view, options.allow_empty)?;
     check_apart(&verified)?;
     let mut subject = Subject::of(&key, &view)?;
-    let bad = each_key_record(&ring.reader, |other| subject.meet(other))?;
+    let bad = each_key_record(&ring.reader, |other| subject.meet(&key, other))?;
     let now = wait(ring.reader.inventory().now())?;
     ring.end()?;
     let mut logs = logs::open(options)?;
@@ -224,6 +224,7 @@ impl Review {
             "to": self.window.to.map(|to| to.to_string()),
             "findings": self.findings(),
             "key": key,
+            "same_kek": self.subject.same_kek,
             "logs": self.logs.iter().map(ReviewedLog::to_json).collect::<Vec<_>>(),
             "counts": seen.counts.rows_json(),
             "others": seen.counts.others_json(),

@@ -1,6 +1,6 @@
 //! The key of a review, and what an event has to do with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use waxseal::ring::{KeyRecord, RecordId, View};
 
@@ -79,6 +79,8 @@ pub(super) struct Subject {
     kek: String,
     version: String,
     pub(super) branches: BTreeMap<String, Under>,
+    /// Other keys of the ring that are the same KEK, or some of it.
+    pub(super) same_kek: BTreeSet<String>,
     pub(super) revoked: Option<Revoked>,
 }
 
@@ -100,13 +102,17 @@ impl Subject {
             kek: key.provenance.id.clone(),
             version: key.provenance.version.clone(),
             branches: BTreeMap::new(),
+            same_kek: BTreeSet::new(),
             // Since one of the two it is out of use.
             revoked: all.min_by_key(|revoked| revoked.revision),
         })
     }
 
-    /// Takes down whether another key is a branch key under this one.
-    pub(super) fn meet(&mut self, other: &KeyRecord) {
+    /// Takes down whether another key is the same KEK as `key`, of which this was made, or a branch key under it.
+    pub(super) fn meet(&mut self, key: &KeyRecord, other: &KeyRecord) {
+        if other.id != key.id && other.provenance.overlaps(&key.provenance) {
+            self.same_kek.insert(other.id.to_string());
+        }
         let Some(branch) = &other.branch else { return };
         let is_it = |id: RecordId| id.to_string() == self.id;
         let under = if is_it(branch.parent) {
@@ -193,6 +199,7 @@ impl Subject {
             kek: "kek-1".to_owned(),
             version: "2".to_owned(),
             branches: BTreeMap::from([(branch(2), Under::Now), (branch(3), Under::Before)]),
+            same_kek: BTreeSet::new(),
             revoked: revoked.map(|revision| Revoked {
                 revision,
                 key: key.parse().unwrap(),
@@ -248,6 +255,61 @@ mod tests {
         assert_eq!(keks(other), None);
         let named = json!({ "event.name": "waxseal.unwrap", "waxseal.envelope.keks": [kek("kek-1", "2")] });
         assert_eq!(part(&named), Some(Part::KekNamed));
+    }
+
+    #[test]
+    fn other_keys_are_branch_keys_the_same_kek_or_nothing() {
+        let record = |last: u8, kek: &str, branch: Value| -> KeyRecord {
+            let mut record = json!({
+                "min_reader": 1,
+                "id": format!("01a21e93-b0b9-71a6-9136-e7084187000{last}"),
+                "scope": "/",
+                "slot": "default",
+                "revision": 1,
+                "state": "active",
+                "provenance": { "uri": "env:K", "provider": "local", "id": kek, "version": "" },
+                "algorithm": "xaes-256-gcm",
+                "protection": "software",
+                "has_wrapped": true,
+                "cadence": "P90D",
+                "overlap": "PT24H",
+                "created": "2026-01-01T00:00:00Z",
+                "history": [],
+            });
+            if branch.is_object() {
+                record["branch"] = branch;
+            }
+            serde_json::from_value(record).unwrap()
+        };
+        let branch = |parent: &str, former: &str| {
+            let wrapped =
+                json!({ "provider": "local", "id": "kek-1", "algorithm": "xaes-256-gcm", "bytes": "" });
+            let former = json!([{ "parent": former, "parent_scope": "/", "algorithm": "xaes-256-gcm" }]);
+            json!({ "parent": parent, "parent_scope": "/", "wrapped": wrapped, "commitment": "", "former": former })
+        };
+        let other = "01a21e93-b0b9-71a6-9136-e70841870009";
+        let mut subject = Subject::for_tests(None);
+        subject.branches.clear();
+        let key = record(1, "kek-1", Value::Null);
+        for met in [
+            record(1, "kek-1", Value::Null),
+            record(4, "kek-1", Value::Null),
+            record(5, "kek-5", Value::Null),
+            record(6, "b-6", branch(KEY, other)),
+            record(7, "b-7", branch(other, KEY)),
+            record(8, "b-8", branch(other, other)),
+        ] {
+            subject.meet(&key, &met);
+        }
+        let last = |id: &String| id.chars().last().unwrap();
+        let same: Vec<char> = subject.same_kek.iter().map(last).collect();
+        assert_eq!(same, ['4']);
+        let branches: Vec<_> = subject
+            .branches
+            .iter()
+            .map(|(id, under)| (last(id), *under))
+            .collect();
+        assert_eq!(branches, [('6', Under::Now), ('7', Under::Before)]);
     }
 
     #[test]

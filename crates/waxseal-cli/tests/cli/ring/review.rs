@@ -225,7 +225,7 @@ fn the_report_for_people_says_the_same_and_what_a_log_says_is_text() {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     let object = incident.review(&BOTH);
-    let names: Vec<&str> = "at authority censuses command counts denials findings first_use from gaps holes intents kek_alone key last_use logs lost mark objects others proofs releases revision ring schema to".split(' ').collect();
+    let names: Vec<&str> = "at authority censuses command counts denials findings first_use from gaps holes intents kek_alone key last_use logs lost mark objects others proofs releases revision ring same_kek schema to".split(' ').collect();
     assert_eq!(fields(&object), names);
     let documented = include_str!("../../../../../docs/cli.md");
     let row = documented
@@ -651,6 +651,44 @@ fn the_kek_alone_counts_apart_and_cannot_be_decided() {
         text.contains("Cannot be decided, since no revision tells: 1."),
         "{text}"
     );
+}
+
+#[test]
+fn what_a_branch_key_does_is_done_under_its_parent() {
+    let (ring, parent) = Ring::of_branches(&[]);
+    let branch = ring.branch("tenant/acme");
+    let incident = Incident { ring, key: parent };
+    incident.seal("a.wax", "used", "alice");
+    assert_eq!(incident.open("a.wax", "used", "bob").code, 0);
+    let part = |review: &Value, part: &str, action: &str| {
+        let rows = review["counts"].as_array().unwrap().iter();
+        let rows = rows.filter(|row| row["part"] == part && row["action"] == action);
+        rows.map(|row| row["events"].as_u64().unwrap()).sum::<u64>()
+    };
+    let review = incident.review(&["--log", "used"]);
+    assert_eq!(part(&review, "branch", "generate"), 1);
+    assert_eq!(part(&review, "branch", "unwrap"), 1);
+    // Each process has unwrapped the branch key once.
+    assert_eq!(part(&review, "used", "unwrap"), 2);
+    incident.revoke();
+    assert_eq!(incident.open("a.wax", "used", "mallory").code, 13);
+    let review = incident.review(&BOTH);
+    assert_eq!(
+        review["releases"]["at_or_after"]["events"],
+        Value::Array(Vec::new())
+    );
+    assert_eq!(review["releases"]["looked_at"], 4);
+    // The branch key is out of use with its parent.
+    let of_branch = Incident {
+        key: branch,
+        ..incident
+    };
+    let review = of_branch.review(&BOTH);
+    let parents = review["key"]["branch"]["parent"].clone();
+    assert_eq!(review["releases"]["revoked_key"], parents);
+    assert_eq!(part(&review, "used", "generate"), 1);
+    assert_eq!(count(&review["counts"], "unwrap", "refused", "mallory"), 1);
+    assert_eq!(review["releases"]["looked_at"], 2);
 }
 
 /// A sink that loses some of what it is given: without a word, or as a disk that is full.
