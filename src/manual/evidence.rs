@@ -87,6 +87,11 @@
 //! waxseal audit show audit-log --from 2026-11-26 --to 2026-11-27 --json > events.json
 //! ```
 //!
+//! # For people
+//!
+//! `waxseal page` shows the ring, these logs and the censuses in a browser, and says on each view what was verified and when; the crate `waxseal-page` is the
+//! same as a router for an application. It is a window and no evidence: whoever serves it could show anything. `waxseal audit show` shows several logs as one.
+//!
 //! # Questions that it answers
 //!
 //! | question | events |

@@ -45,7 +45,7 @@ const ABOUT_SHOW: &str = "\
 Nothing is verified here: `audit verify` does that.
 
 --json prints one object with these keys:
-  schema, command, log, events. Each of events: record (its number in the log), event.
+  schema, command, logs, events. Each of events: log, record (its number in that log), event.
 docs/spec/audit-v1.md has the keys of an event.";
 
 #[derive(Args)]
@@ -100,8 +100,9 @@ pub(crate) struct AuditProve {
 
 #[derive(Args)]
 pub(crate) struct AuditShow {
-    #[command(flatten)]
-    pub(crate) log: AuditLog,
+    /// The directory of a log, or a copy of it. Several are shown as one, by the time of the events.
+    #[arg(value_name = "LOG", required = true, num_args = 1..)]
+    pub(crate) logs: Vec<PathBuf>,
     /// Only events of a KEK of this id, or of a key of a ring with this id.
     #[arg(long, value_name = "ID")]
     pub(crate) key: Option<String>,

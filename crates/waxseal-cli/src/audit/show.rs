@@ -1,40 +1,79 @@
 //! `waxseal audit show`.
 
-use serde_json::json;
-use waxseal::audit::{EventFilter, RecordedEvent};
+use serde_json::{Value, json};
+use waxseal::audit::{EventFilter, LogReader, RecordedEvent};
 
-use super::{event, read};
+use super::event;
 use crate::arguments::AuditShow;
 use crate::failure::{Failure, Result, printable};
 use crate::report;
 
 pub(super) fn run(options: &AuditShow) -> Result<()> {
     let filter = filter(options)?;
-    let reader = read(&options.log)?;
-    let (mut events, mut text) = (Vec::new(), String::new());
-    reader.each_record(|index, record| {
-        let Some(recorded) = RecordedEvent::parse(record).filter(|event| filter.shows_event(event)) else {
-            return Ok(());
-        };
-        match report::is_json() {
-            true => events.push(json!({ "record": index, "event": event(record) })),
-            false => text += &line(index, &recorded),
-        }
-        Ok(())
-    })?;
+    let mut shown: Vec<Shown> = Vec::new();
+    for (log, path) in options.logs.iter().enumerate() {
+        LogReader::open(path)?.each_record(|index, record| {
+            let Some(recorded) = RecordedEvent::parse(record).filter(|event| filter.shows_event(event)) else {
+                return Ok(());
+            };
+            shown.push(Shown {
+                time: recorded.time().unwrap_or_default().to_owned(),
+                log,
+                index,
+                said: match report::is_json() {
+                    true => Said::Json(event(record)),
+                    false => Said::Line(line(index, &recorded)),
+                },
+            });
+            Ok(())
+        })?;
+    }
+    if options.logs.len() > 1 {
+        // Times of events are written so that their texts are in their order. Those of one log stay as they are in it.
+        shown.sort_by(|one, other| one.time.cmp(&other.time));
+    }
+    let names: Vec<String> = options.logs.iter().map(|path| path.display().to_string()).collect();
+    let name = |one: &Shown| names.get(one.log).map_or("", String::as_str);
     if report::is_json() {
+        let events = shown.iter().map(|one| match &one.said {
+            Said::Json(event) => json!({ "log": name(one), "record": one.index, "event": event }),
+            Said::Line(_) => json!(null),
+        });
         let object = json!({
             "schema": report::SCHEMA,
             "command": "audit show",
-            "log": options.log.log.display().to_string(),
-            "events": events,
+            "logs": names,
+            "events": events.collect::<Vec<_>>(),
         });
         return report::result(&object, false);
     }
-    if text.is_empty() {
-        text = "no event meets these conditions\n".to_owned();
+    if shown.is_empty() {
+        return report::print("no event meets these conditions\n");
+    }
+    let mut text = String::new();
+    for one in &shown {
+        if names.len() > 1 {
+            text += &format!("{}  ", printable(name(one)));
+        }
+        if let Said::Line(line) = &one.said {
+            text += line;
+        }
     }
     report::print(&text)
+}
+
+/// An event that is shown.
+struct Shown {
+    time: String,
+    /// Which of the logs has it.
+    log: usize,
+    index: u64,
+    said: Said,
+}
+
+enum Said {
+    Json(Value),
+    Line(String),
 }
 
 fn filter(options: &AuditShow) -> Result<EventFilter> {

@@ -273,6 +273,25 @@ fn events_are_shown_by_key_actor_and_time() {
 }
 
 #[test]
+fn several_logs_are_shown_as_one_by_time() {
+    let tool = Tool::new();
+    let order = ["one", "two", "one", "one", "two"];
+    for log in order {
+        tool.done(&["seal", "--kek", "env:K", "--context", PAIR, "--log", log], b"x");
+    }
+    let shown = json(&tool, &["audit", "show", "two", "one"]);
+    assert_eq!(shown["logs"], serde_json::json!(["two", "one"]));
+    let events = shown["events"].as_array().unwrap().iter();
+    let told: Vec<_> = events
+        .map(|it| (it["log"].as_str().unwrap(), it["record"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(told, [("one", 0), ("two", 0), ("one", 1), ("one", 2), ("two", 1)]);
+    let text = String::from_utf8(tool.done(&["audit", "show", "two", "one"], b"")).unwrap();
+    let logs: Vec<_> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(logs, order);
+}
+
+#[test]
 fn nothing_is_released_if_the_log_cannot_be_written() {
     let tool = Tool::new();
     let sealed = tool.done(&["seal", "--kek", "env:K", "--context", PAIR], b"secret");
