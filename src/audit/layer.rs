@@ -303,5 +303,5 @@ impl DekSource for Audited {
     }
 }
 
-#[cfg(all(test, feature = "cache"))]
+#[cfg(test)]
 mod tests;

@@ -126,5 +126,5 @@ pub(super) fn record_unkept(span: &Span, error: &Error) {
     span.record("error.type", error.kind().name());
 }
 
-#[cfg(all(test, feature = "cache"))]
+#[cfg(test)]
 pub(crate) mod tests;

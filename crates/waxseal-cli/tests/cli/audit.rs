@@ -109,7 +109,8 @@ fn each_command_that_uses_a_key_is_in_the_log() {
     // Nothing of the private key is in the directory that is given away.
     let key = tool.read("log.key");
     let seed = String::from_utf8(key).unwrap();
-    let seed = seed.trim().rsplit('+').next().unwrap().to_owned();
+    // The key itself may hold a `+`.
+    let seed = seed.trim().splitn(5, '+').last().unwrap().to_owned();
     for name in ["vkey", "checkpoint", "journal", "lock"] {
         assert!(
             !String::from_utf8_lossy(&tool.read(&format!("log/{name}"))).contains(&seed),
