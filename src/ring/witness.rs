@@ -197,7 +197,7 @@ pub(crate) struct Deed {
     pub(crate) act: Act,
     /// `None` for a job that asks no ring.
     pub(crate) ring: Option<RecordId>,
-    /// The revision that the change makes, or else the newest one that was seen.
+    /// The revision that the change makes, or by which an access was decided, or else the newest one that was seen.
     pub(crate) revision: Option<u64>,
     /// SHA-256 of the head that the change signs.
     pub(crate) head: Option<[u8; 32]>,
@@ -281,6 +281,11 @@ impl Deed {
             kek: key.provenance.kek().ok(),
             ..self.of_key(key.id)
         }
+    }
+
+    /// By which revision it was decided.
+    pub(crate) fn at(self, revision: Option<u64>) -> Self {
+        Self { revision, ..self }
     }
 
     pub(crate) fn of_branch(self, branch: RecordId, scope: &Scope) -> Self {
@@ -381,6 +386,8 @@ pub(crate) struct Witnessed {
     template: Mutex<Option<ScopeTemplate>>,
     /// The newest revision that was made.
     made: AtomicU64,
+    /// The newest revision by which anything is decided. 0 before the first.
+    seen: AtomicU64,
 }
 
 impl Debug for Witnessed {
@@ -395,12 +402,24 @@ impl Witnessed {
             witness,
             template: Mutex::default(),
             made: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
         }
     }
 
-    /// Remembers what scopes are made of.
+    /// Remembers what scopes are made of, and by which revision anything is decided from now on.
     pub(crate) fn saw(&self, view: &View) {
         self.knows(&view.settings().scope_template);
+        self.decides_by(view.revision());
+    }
+
+    /// Remembers by which revision anything is decided from now on.
+    pub(crate) fn decides_by(&self, revision: u64) {
+        self.seen.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// The revision by which is decided what is done now.
+    pub(crate) fn decided_by(&self) -> Option<u64> {
+        Some(self.seen.load(Ordering::Relaxed)).filter(|seen| *seen > 0)
     }
 
     /// The same, if the template is known.

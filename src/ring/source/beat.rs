@@ -182,16 +182,18 @@ impl Core {
         let request = Request::new(&context)
             .with_purpose(Purpose::Probe)
             .with_deadline(self.runtime.now() + READ);
+        let revision = self.revision();
         let deed = |begun| {
             let mut deed = Deed::new(Act::Probe, self.trust.ring(), begun)
                 .by_kek(key)
-                .in_scope(&key.scope);
+                .in_scope(&key.scope)
+                .at(Some(revision));
             deed.actor = self.options.reader.clone();
             deed
         };
         let witness = self.managers.branches.witness.get().map(|witness| &**witness);
         let probe = self.wrap_and_unwrap(keys, key, &request);
-        witnessed(witness, deed, probe, || Some(self.revision())).await
+        witnessed(witness, deed, probe, || None).await
     }
 
     async fn wrap_and_unwrap(&self, keys: &ScopeKeys, key: &Arc<Key>, request: &Request<'_>) -> Result<()> {

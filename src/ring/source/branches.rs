@@ -112,10 +112,12 @@ impl Branches {
                 };
                 // Its age begins before the call.
                 let begun = runtime.now();
+                let revision = witness.as_ref().and_then(|witness| witness.decided_by());
                 let deed = |begun| {
                     Deed::new(Act::Unwrap(Purpose::Open), ring, begun)
                         .by_kek(&parent)
                         .of_branch(key.id, &key.scope)
+                        .at(revision)
                 };
                 let unwrap = with_timeout(&*runtime, Some(OPENING), asking.unwrap(branch, place));
                 let unwrapped = witnessed(witness.as_deref(), deed, unwrap, || None).await?;

@@ -55,6 +55,7 @@ impl KeyRing {
     pub(crate) fn witnessed_by(&self, witness: Arc<dyn Witness>) {
         let witnessed = Witnessed::by(witness);
         witnessed.knows(&self.0.settings().scope_template);
+        witnessed.decides_by(self.0.revision());
         // The first one stays.
         let _ = self.0.managers.branches.witness.set(Arc::new(witnessed));
     }

@@ -103,16 +103,18 @@ impl Core {
             scope,
             key: id,
         };
+        let revision = self.revision();
         let deed = |begun| {
             let mut deed = Deed::new(Act::Wrap(Purpose::Seal), self.trust.ring(), begun)
                 .by_kek(parent)
-                .of_branch(id, scope);
+                .of_branch(id, scope)
+                .at(Some(revision));
             deed.actor = Some(ACTOR.to_owned());
             deed
         };
         let witness = self.managers.branches.witness.get().map(|witness| &**witness);
         let make = with_timeout(&*self.runtime, Some(OPENING), asking.make(place));
-        let (kek, branch) = witnessed(witness, deed, make, || Some(self.revision())).await?;
+        let (kek, branch) = witnessed(witness, deed, make, || None).await?;
         Ok(Made {
             id,
             parent: parent.id,

@@ -10,9 +10,6 @@ use crate::runtime::Monotonic;
 impl Core {
     /// Takes over what a view shows of these scopes. It was asked for at `begun`.
     pub(super) fn publish(&self, view: &View, scopes: &[Scope], begun: Monotonic) {
-        if let Some(witness) = self.managers.branches.witness.get() {
-            witness.saw(view);
-        }
         let settings = Arc::clone(view.settings());
         let mut changes: Vec<(Scope, Changes)> = Vec::new();
         let (mut is_other_choice, mut has_lost_approver) = (false, false);
@@ -44,6 +41,10 @@ impl Core {
                         .keep_only(scope, &known.unwrap_or_default());
                 }
             }
+        }
+        // What was decided before this was decided by an older revision.
+        if let Some(witness) = self.managers.branches.witness.get() {
+            witness.saw(view);
         }
         if is_other_choice {
             tracing::info!(

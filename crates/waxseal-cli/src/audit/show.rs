@@ -13,7 +13,8 @@ pub(super) fn run(options: &AuditShow) -> Result<()> {
     let mut shown: Vec<Shown> = Vec::new();
     for (log, path) in options.logs.iter().enumerate() {
         LogReader::open(path)?.each_record(|index, record| {
-            let Some(recorded) = RecordedEvent::parse(record).filter(|event| filter.shows_event(event)) else {
+            let Some(recorded) = RecordedEvent::parse(record).filter(|event| filter.shows_event(event))
+            else {
                 return Ok(());
             };
             shown.push(Shown {
@@ -32,7 +33,11 @@ pub(super) fn run(options: &AuditShow) -> Result<()> {
         // Times of events are written so that their texts are in their order. Those of one log stay as they are in it.
         shown.sort_by(|one, other| one.time.cmp(&other.time));
     }
-    let names: Vec<String> = options.logs.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = options
+        .logs
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     let name = |one: &Shown| names.get(one.log).map_or("", String::as_str);
     if report::is_json() {
         let events = shown.iter().map(|one| match &one.said {

@@ -81,6 +81,8 @@ fn a_parent_that_wraps_or_unwraps_a_branch_key_is_an_event() {
         (second[0].branch(), second[1].branch()),
         (Some(id.as_str()), None)
     );
+    // By which revision it was decided, for whoever looks for uses after a revocation.
+    assert_eq!(second[0].ring_revision(), Some(shop.bench.revision()));
     // A failure is one, too, and names no KEK that did it.
     shop.bench.runtime.advance(Duration::from_secs(400));
     shop.kms
@@ -111,6 +113,7 @@ fn a_probe_is_an_event() {
     assert_eq!(told(&probed), [(Action::Probe, Some(Purpose::Probe), "success")]);
     assert_eq!(probed[0].keys(), [pending.id.to_string()]);
     assert_eq!(probed[0].actor(), Some("web"));
+    assert_eq!(probed[0].ring_revision(), Some(bench.revision()));
 }
 
 #[test]
