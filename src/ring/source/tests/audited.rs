@@ -82,7 +82,10 @@ fn a_parent_that_wraps_or_unwraps_a_branch_key_is_an_event() {
         (Some(id.as_str()), None)
     );
     // By which revision it was decided, for whoever looks for uses after a revocation.
-    assert_eq!(second[0].ring_revision(), Some(shop.bench.revision()));
+    assert_eq!(
+        second[0].ring_revision(),
+        Some(plain.status().unwrap().mark.revision)
+    );
     // A failure is one, too, and names no KEK that did it.
     shop.bench.runtime.advance(Duration::from_secs(400));
     shop.kms
@@ -113,7 +116,10 @@ fn a_probe_is_an_event() {
     assert_eq!(told(&probed), [(Action::Probe, Some(Purpose::Probe), "success")]);
     assert_eq!(probed[0].keys(), [pending.id.to_string()]);
     assert_eq!(probed[0].actor(), Some("web"));
-    assert_eq!(probed[0].ring_revision(), Some(bench.revision()));
+    assert_eq!(
+        probed[0].ring_revision(),
+        Some(ring.status().unwrap().mark.revision)
+    );
 }
 
 #[test]
