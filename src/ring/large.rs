@@ -9,7 +9,7 @@ use super::record::{KeyRecord, Move, Protection, Provenance, Settings};
 use super::{Authority, Inventory, Reader, RecordId, Scope, Slot, State, Trust};
 use crate::envelope::{KekRef, WrapAlgorithm};
 use crate::runtime::AmbientRuntime;
-use crate::value::error::{Error, Result};
+use crate::value::error::Result;
 
 /// How many keys one change makes.
 const AT_ONCE: u32 = 1_000;
@@ -52,7 +52,7 @@ pub async fn large_ring(keys: u32) -> Result<Reader> {
                 let name = format!("key-{number:07}");
                 let days = u32::min(1 + number % DAYS, DAYS);
                 let periods = (format!("P{days}D").parse()?, "PT24H".parse()?);
-                let kek = KekRef::new("local", &name, "").map_err(Error::from)?;
+                let kek = KekRef::new("local", &name, "")?;
                 let mut key = KeyRecord::new(
                     RecordId::new(now)?,
                     scope.clone(),

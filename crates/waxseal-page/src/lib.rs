@@ -83,7 +83,7 @@ impl Page {
     ///
     /// The handlers block on threads of [`tokio::task::spawn_blocking`].
     pub fn router(&self) -> Router {
-        views::router(Arc::clone(&self.0))
+        views::router(&self.0)
     }
 
     /// Returns its routes for those who may see it.

@@ -137,7 +137,7 @@ impl Source {
         Some(Turn(Arc::clone(self)))
     }
 
-    fn read(&self, survey: &mut Survey<Arc<Row>>, before: Option<Arc<Shown>>) -> Result<Shown> {
+    fn read(&self, survey: &mut Survey<Arc<Row>>, before: Option<&Shown>) -> Result<Shown> {
         let begun = Instant::now();
         let head = pollster::block_on(self.reader.scopes(&[]))?;
         let judged: Vec<_> = self
@@ -150,7 +150,7 @@ impl Source {
             .filter_map(|receipt| receipt.as_ref().ok())
             .copied()
             .collect();
-        let is_as_before = before.as_ref().is_none_or(|before| {
+        let is_as_before = before.is_none_or(|before| {
             let counts = |census: &std::result::Result<Census, String>| census.is_ok();
             before
                 .censuses
@@ -179,7 +179,7 @@ impl Source {
                     .or_default() += 1;
             }
         }
-        let mut looks = before.iter().flat_map(|before| &before.logs).cloned();
+        let mut looks = before.into_iter().flat_map(|before| &before.logs).cloned();
         let logs = self.logs.iter().map(|log| log.look(looks.next())).collect();
         Ok(Shown {
             view,
@@ -227,7 +227,7 @@ impl Turn {
             let mut state = self.0.lock();
             (std::mem::take(&mut state.survey), state.shown.clone())
         };
-        let read = self.0.read(&mut survey, before);
+        let read = self.0.read(&mut survey, before.as_deref());
         let mut state = self.0.lock();
         state.survey = survey;
         state.next = Some(Instant::now() + FRESH.max(begun.elapsed().saturating_mul(SHARE - 1)));

@@ -75,9 +75,9 @@ impl View {
 
 type Make = fn(&Asked<'_>) -> View;
 
-pub(crate) fn router(source: Arc<Source>) -> Router {
+pub(crate) fn router(source: &Arc<Source>) -> Router {
     let view = |make: Make| {
-        let source = Arc::clone(&source);
+        let source = Arc::clone(source);
         get(move |uri: OriginalUri, request: Request| answer(Arc::clone(&source), uri, request, make))
     };
     Router::new()

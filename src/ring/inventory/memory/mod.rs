@@ -1,11 +1,14 @@
 //! An inventory in memory, for tests and for one process that needs its ring no longer than it runs.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use self::rows::Rows;
 use super::{Change, Heartbeat, Inventory, NodePath, Row, Signed, Snapshot, check_provisioned};
 use crate::ring::{RecordId, Scope, Slot, State, Time};
 use crate::runtime::{AmbientRuntime, Runtime};
@@ -32,7 +35,7 @@ struct Held {
     settings: Option<Signed>,
     successions: Vec<Signed>,
     nodes: BTreeMap<NodePath, Vec<u8>>,
-    rows: BTreeMap<RecordId, Row>,
+    rows: Rows,
     provisioned: BTreeMap<(Scope, Slot), Row>,
     heartbeats: BTreeMap<(String, String), Heartbeat>,
 }
@@ -119,7 +122,14 @@ impl Inventory for MemoryInventory {
 
     async fn read(&self, scopes: &[Scope], nodes: &[NodePath]) -> Result<Snapshot> {
         let held = self.held();
-        let rows = held.rows.values().filter(|row| scopes.contains(&row.scope));
+        // Each once, whoever asks twice, in the order of their ids.
+        let asked: BTreeSet<&Scope> = scopes.iter().collect();
+        let mut rows: Vec<Row> = asked
+            .into_iter()
+            .flat_map(|scope| held.rows.of(scope))
+            .cloned()
+            .collect();
+        rows.sort_by_key(|row| row.id);
         let nodes = nodes
             .iter()
             .filter_map(|path| Some((path.clone(), held.nodes.get(path)?.clone())));
@@ -129,7 +139,7 @@ impl Inventory for MemoryInventory {
             settings: held.settings.clone(),
             successions: held.successions.clone(),
             nodes: nodes.collect(),
-            rows: rows.cloned().collect(),
+            rows,
             provisioned: held.provisioned_of(scopes).cloned().collect(),
         })
     }
@@ -143,21 +153,21 @@ impl Inventory for MemoryInventory {
                 change.follows, held.revision
             )));
         }
-        let mut rows = held.rows.clone();
+        // As they would be afterwards, in the scopes that the change writes to.
+        let written: BTreeSet<&Scope> = change.put.iter().map(|row| &row.scope).collect();
+        let near = written.into_iter().flat_map(|scope| held.rows.of(scope));
+        let mut rows: Rows = near.cloned().collect();
         for id in &change.delete {
             rows.remove(id);
         }
         for row in &change.put {
             let is_another_active = |other: &Row| {
-                other.state == Some(State::Active)
-                    && other.id != row.id
-                    && other.scope == row.scope
-                    && other.slot == row.slot
+                other.state == Some(State::Active) && other.id != row.id && other.slot == row.slot
             };
-            if row.state == Some(State::Active) && rows.values().any(is_another_active) {
+            if row.state == Some(State::Active) && rows.of(&row.scope).any(is_another_active) {
                 return Err(two_active());
             }
-            rows.insert(row.id, row.clone());
+            rows.insert(row.clone());
         }
         let mut provisioned = held.provisioned.clone();
         provisioned.retain(|_, row| !change.take.contains(&row.id));
@@ -165,7 +175,12 @@ impl Inventory for MemoryInventory {
         if let Some(row) = change.put.iter().find(is_left) {
             return Err(not_taken(&row.scope));
         }
-        held.rows = rows;
+        for id in &change.delete {
+            held.rows.remove(id);
+        }
+        for row in &change.put {
+            held.rows.insert(row.clone());
+        }
         held.provisioned = provisioned;
         for (path, body) in &change.nodes {
             if body.is_empty() {
@@ -208,7 +223,7 @@ impl Inventory for MemoryInventory {
         held.settings.clone_from(&whole.settings);
         held.successions.clone_from(&whole.successions);
         held.nodes.clone_from(&whole.nodes);
-        held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.rows = whole.rows.iter().cloned().collect();
         held.provisioned = provisioned;
         held.revision = whole.revision;
         Ok(())
@@ -228,11 +243,11 @@ impl Inventory for MemoryInventory {
                 held.revision
             ));
         }
-        if held.rows.values().any(|other| other.scope == row.scope) {
+        if held.rows.of(&row.scope).next().is_some() {
             return conflict(format!("scope {} has a row already", row.scope));
         }
         let has_id = |other: &Row| other.id == row.id;
-        if held.rows.contains_key(&row.id) || held.provisioned.values().any(has_id) {
+        if held.rows.get(&row.id).is_some() || held.provisioned.values().any(has_id) {
             return conflict(format!("another row has the id {}", row.id));
         }
         held.provisioned.insert(place, row.clone());
@@ -275,9 +290,13 @@ impl Inventory for MemoryInventory {
     }
 
     async fn scopes_after(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
-        Ok(self.held().scopes(limit, |row| {
-            after.is_none_or(|after| row.scope > *after).then_some(())
-        }))
+        let held = self.held();
+        Ok(held
+            .rows
+            .scopes_after(after)
+            .take(limit as usize)
+            .cloned()
+            .collect())
     }
 
     async fn scopes_pending(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>> {
@@ -331,7 +350,7 @@ impl MemoryInventory {
         held.settings.clone_from(&whole.settings);
         held.successions.clone_from(&whole.successions);
         held.nodes.clone_from(&whole.nodes);
-        held.rows = whole.rows.iter().map(|row| (row.id, row.clone())).collect();
+        held.rows = whole.rows.iter().cloned().collect();
         held.provisioned = whole.provisioned.iter().map(place).collect();
     }
 }
