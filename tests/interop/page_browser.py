@@ -22,7 +22,7 @@ import urllib.request
 
 WIDTHS = {"wide": 1280, "narrow": 390}
 PICTURES = ("overview", "keys", "due")
-TAB, ENTER = "\ue004", "\ue007"
+TAB, ENTER = chr(0xE004), chr(0xE007)
 
 
 def fail(text):
