@@ -49,6 +49,8 @@ mod lines;
 mod log;
 mod process;
 mod queue;
+#[cfg(test)]
+pub(crate) mod remembered;
 mod scope;
 mod sink;
 mod span;

@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => Access::loopback(),
     };
     let receipts = keys::receipts(&options.receipt)?;
-    let logs = named_logs(&options.log, &options.log_key, &options.checkpoint)?;
+    let logs = named_logs(&options.log, &options.trust)?;
     let ring = open(&path_of(&options.ring))?;
     // What is wrong with the configuration is said now, and not in a browser.
     let view = crate::ring::wait(ring.reader.scopes(&[]))?;

@@ -3,37 +3,8 @@
 use std::cmp::Ordering;
 
 use waxseal::envelope::AlgorithmClass;
-use waxseal::ring::evidence::VerifiedReceipt;
+use waxseal::ring::evidence::{Total, VerifiedReceipt};
 use waxseal::ring::{KeyRecord, NextMove, RecordId, Scope, Slot, State, Time};
-
-/// What censuses have counted under a key.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Objects {
-    pub(crate) items: u64,
-    /// Those that no other key opens.
-    pub(crate) sole: u64,
-    /// Those that may be under it, and do not say so.
-    pub(crate) unknown: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Objects {
-    /// `None` without a census.
-    pub(crate) fn of(receipts: &[VerifiedReceipt<'_>], key: &KeyRecord) -> Option<Self> {
-        if receipts.is_empty() {
-            return None;
-        }
-        let mut all = Self::default();
-        for receipt in receipts {
-            let found = receipt.finds(key);
-            all.items = all.items.saturating_add(found.items);
-            all.sole = all.sole.saturating_add(found.sole);
-            all.unknown = all.unknown.saturating_add(found.unknown);
-            all.bytes = all.bytes.saturating_add(receipt.bytes(key));
-        }
-        Some(all)
-    }
-}
 
 /// What is kept of a key.
 #[derive(Debug)]
@@ -46,7 +17,7 @@ pub(crate) struct Row {
     pub(crate) class: &'static str,
     pub(crate) since: Option<Time>,
     pub(crate) next: Option<(NextMove, Time)>,
-    pub(crate) objects: Option<Objects>,
+    pub(crate) objects: Option<Total>,
     /// Whether only a provisioner has signed it.
     pub(crate) is_first: bool,
 }
@@ -62,13 +33,13 @@ impl Row {
             class: key.class().map_or("unknown", AlgorithmClass::name),
             since: key.activated,
             next: key.next_move(),
-            objects: Objects::of(receipts, key),
+            objects: (!receipts.is_empty()).then(|| Total::of(receipts, key)),
             is_first,
         }
     }
 
     /// Whether nothing more is sealed under it, and something still is.
-    pub(crate) fn left(&self) -> Option<Objects> {
+    pub(crate) fn left(&self) -> Option<Total> {
         let is_out_of_use = matches!(
             self.state,
             State::Deprecated | State::Retired | State::Compromised | State::Destroying

@@ -12,7 +12,8 @@ use crate::{Access, Page};
 /// How long open requests may go on after the end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves the page by HTTP until `end`, and what was asked until then. TLS is for a proxy before it.
+/// Serves the page by HTTP until `end`, and what was asked until then. It bounds neither how many connections there are nor how slowly they ask: that, and TLS, is
+/// for a proxy before it.
 ///
 /// # Errors
 /// `PermissionDenied` if the listener is not on loopback and the access is not by token; those of the operating system.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pollster::block_on;
 
-use super::super::{Action, Auditor, AuditorBuilder, Event, Outage, Outcome, Sink};
+use super::super::remembered::Remembered;
+use super::super::{Action, Auditor, AuditorBuilder, Outage, Outcome};
 use crate::layer::Failover;
 use crate::runtime::Runtime;
 use crate::source::Caching;
@@ -16,40 +17,18 @@ use crate::{Builder, EncryptionContext, Sealer};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Keeps events, and fails when it is told to.
-#[derive(Clone, Debug, Default)]
-struct Memory(Arc<Mutex<(Vec<Arc<Event>>, bool)>>);
-
-#[async_trait]
-impl Sink for Memory {
-    async fn keep(&self, events: &[Arc<Event>]) -> Result<()> {
-        let mut inner = self.0.lock().unwrap();
-        if inner.1 {
-            return Err(Error::new(ErrorKind::Io));
-        }
-        inner.0.extend_from_slice(events);
-        Ok(())
-    }
-}
-
-impl Memory {
-    fn fail(&self, fails: bool) {
-        self.0.lock().unwrap().1 = fails;
-    }
-
-    /// The events since the last call: what was done, how it ended, and what it was done without.
-    fn told(&self) -> Vec<(Action, Outcome, Vec<Outage>)> {
-        let events = std::mem::take(&mut self.0.lock().unwrap().0);
-        let told = events
-            .iter()
-            .map(|event| (event.action(), event.outcome(), event.outages().collect()));
-        told.collect()
-    }
+/// The events since the last call: what was done, how it ended, and what it was done without.
+fn told(sink: &Remembered) -> Vec<(Action, Outcome, Vec<Outage>)> {
+    let events = sink.take();
+    let told = events
+        .iter()
+        .map(|event| (event.action(), event.outcome(), event.outages().collect()));
+    told.collect()
 }
 
 struct Bench {
     runtime: SimulatedRuntime,
-    sink: Memory,
+    sink: Remembered,
     sealer: Sealer,
     sealed: Vec<u8>,
 }
@@ -59,7 +38,7 @@ impl Bench {
         wrap: impl FnOnce(Builder, Arc<dyn Runtime>) -> Builder,
         audit: impl FnOnce(AuditorBuilder) -> AuditorBuilder,
     ) -> Self {
-        let (runtime, sink) = (SimulatedRuntime::new(), Memory::default());
+        let (runtime, sink) = (SimulatedRuntime::new(), Remembered::default());
         let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
         let auditor = Auditor::builder().required(sink.clone());
         let auditor = audit(auditor.runtime(Arc::clone(&shared))).build().unwrap();
@@ -101,7 +80,7 @@ fn what_a_cache_releases_past_its_end_is_an_event_before_it_is_released() {
     );
     bench.open().unwrap();
     bench.open().unwrap();
-    bench.sink.told();
+    told(&bench.sink);
     kms.script_always(Fault::Fails(ErrorKind::Unavailable));
     bench.runtime.advance(6 * MINUTE);
     bench.open().unwrap();
@@ -109,7 +88,7 @@ fn what_a_cache_releases_past_its_end_is_an_event_before_it_is_released() {
     let release = || (Action::Release, Outcome::Success, vec![Outage::Cache]);
     let failed = Outcome::Failed(ErrorKind::Unavailable);
     assert_eq!(
-        bench.sink.told(),
+        told(&bench.sink),
         [(Action::Unwrap, failed, vec![]), release(), release()]
     );
     bench.sink.fail(true);
@@ -118,10 +97,10 @@ fn what_a_cache_releases_past_its_end_is_an_event_before_it_is_released() {
     kms.heal();
     bench.runtime.advance(MINUTE);
     bench.open().unwrap();
-    assert!(bench.sink.told().contains(&(OPENED.0, OPENED.1, vec![])));
+    assert!(told(&bench.sink).contains(&(OPENED.0, OPENED.1, vec![])));
     // What is kept again is no event.
     bench.open().unwrap();
-    assert!(bench.sink.told().is_empty());
+    assert!(told(&bench.sink).is_empty());
 }
 
 #[test]
@@ -133,11 +112,11 @@ fn with_releases_it_is_one_event() {
     );
     bench.open().unwrap();
     kms.script_always(Fault::Fails(ErrorKind::Unavailable));
-    bench.sink.told();
+    told(&bench.sink);
     bench.open().unwrap();
     bench.runtime.advance(6 * MINUTE);
     bench.open().unwrap();
-    let releases = bench.sink.told();
+    let releases = told(&bench.sink);
     let releases = releases.iter().filter(|event| event.0 == Action::Release);
     let outages: Vec<_> = releases.map(|event| event.2.clone()).collect();
     assert_eq!(outages, [vec![], vec![Outage::Cache]]);
@@ -161,7 +140,7 @@ fn another_manager_than_usual_says_so() {
     bench.open().unwrap();
     bench.runtime.advance(MINUTE);
     bench.open().unwrap();
-    let told: Vec<_> = bench.sink.told().into_iter().map(|event| event.2).collect();
+    let told: Vec<_> = told(&bench.sink).into_iter().map(|event| event.2).collect();
     let by_another = || vec![Outage::Failover];
     assert_eq!(told, [vec![], vec![], by_another(), by_another(), vec![]]);
 }

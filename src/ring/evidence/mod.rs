@@ -19,4 +19,4 @@ mod verified;
 pub use census::Census;
 pub use covered::{Covered, PlaceCount};
 pub use receipt::{CensusReceipt, FailedItem, KeyCount, MAX_RECEIPT, NamedKek, UnknownCount};
-pub use verified::{Found, VerifiedReceipt};
+pub use verified::{Found, Total, VerifiedReceipt};

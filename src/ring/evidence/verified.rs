@@ -38,6 +38,46 @@ impl Found {
     }
 }
 
+/// What several censuses, of places that are not the same, have counted under a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Total {
+    /// How many envelopes have a wrap under it.
+    pub items: u64,
+    /// How many of those would be lost with it.
+    pub sole: u64,
+    /// How many envelopes may be under it, and do not say so.
+    pub unknown: u64,
+    /// The bytes of the `items`.
+    pub bytes: u64,
+}
+
+impl Total {
+    /// Adds up what receipts say of a key.
+    #[must_use]
+    pub fn of(receipts: &[VerifiedReceipt<'_>], key: &KeyRecord) -> Self {
+        let mut total = Self::default();
+        for receipt in receipts {
+            let found = receipt.finds(key);
+            total.add(Self {
+                items: found.items,
+                sole: found.sole,
+                unknown: found.unknown,
+                bytes: receipt.bytes(key),
+            });
+        }
+        total
+    }
+
+    /// Adds another one.
+    pub fn add(&mut self, other: Self) {
+        self.items = self.items.saturating_add(other.items);
+        self.sole = self.sole.saturating_add(other.sole);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
 impl<'r> VerifiedReceipt<'r> {
     pub(super) fn new(receipt: &'r CensusReceipt, signer: AuthorityKey) -> Self {
         Self {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "ring")]
+use clap::ArgAction;
 use clap::{Args, Subcommand};
 
 /// Where what is done is written down.
@@ -75,6 +77,18 @@ pub(crate) struct AuditLog {
     /// The directory of the log, or a copy of it.
     #[arg(value_name = "LOG")]
     pub(crate) log: PathBuf,
+}
+
+/// What is known of logs from elsewhere.
+#[cfg(feature = "ring")]
+#[derive(Args)]
+pub(crate) struct LogTrust {
+    /// The public key of a log, from whoever writes it: NAME+ID+KEY, where NAME is the origin of the log; may be repeated.
+    #[arg(long, value_name = "VKEY", action = ArgAction::Append)]
+    pub(crate) log_key: Vec<String>,
+    /// A checkpoint of a log that was kept elsewhere: the log of its origin must be a continuation of it; may be repeated.
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) checkpoint: Vec<PathBuf>,
 }
 
 #[derive(Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::RingFile;
+use super::{LogTrust, RingFile};
 
 pub(super) const ABOUT_PAGE: &str = "\
 The page is read-only, and serves until it is ended by a signal. It prints its address once it
@@ -24,12 +24,8 @@ pub(crate) struct Page {
     /// The directory of an audit log; may be repeated, since each process has a log of its own.
     #[arg(long, value_name = "DIR", action = ArgAction::Append)]
     pub(crate) log: Vec<PathBuf>,
-    /// The public key of a log, from whoever writes it: NAME+ID+KEY, where NAME is the origin of the log; may be repeated.
-    #[arg(long, value_name = "VKEY", action = ArgAction::Append)]
-    pub(crate) log_key: Vec<String>,
-    /// A checkpoint of a log that was kept elsewhere: the log of its origin must be a continuation of it; may be repeated.
-    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
-    pub(crate) checkpoint: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: LogTrust,
     /// A census receipt, which tells what is still under which key; may be repeated, for places that are not the same.
     #[arg(long, value_name = "FILE", action = ArgAction::Append)]
     pub(crate) receipt: Vec<PathBuf>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::RingFile;
+use super::{LogTrust, RingFile};
 
 pub(super) const ABOUT_REVIEW: &str = "\
 The report is Markdown, or JSON with --json. It needs no key, reads the ring and the logs, and
@@ -37,12 +37,8 @@ pub(crate) struct Review {
     /// Only events before this time.
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
-    /// The public key of a log, from whoever writes it: NAME+ID+KEY, where NAME is the origin of the log; may be repeated.
-    #[arg(long, value_name = "VKEY", action = ArgAction::Append)]
-    pub(crate) log_key: Vec<String>,
-    /// A checkpoint of a log that was kept elsewhere: the log of its origin must be a continuation of it; may be repeated.
-    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
-    pub(crate) checkpoint: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: LogTrust,
     /// A census receipt, which tells what is still wrapped under the key; may be repeated, for places that are not the same.
     #[arg(long, value_name = "FILE", action = ArgAction::Append)]
     pub(crate) receipt: Vec<PathBuf>,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use waxseal::audit::{Checkpoint, LogReader, VerifierKey};
 
 use super::verify::{kept_checkpoint, verifier_key};
+use crate::arguments::LogTrust;
 use crate::failure::{Failure, Result, printable};
 
 /// A log, and what is for its origin.
@@ -16,11 +17,7 @@ pub(crate) struct NamedLog {
 }
 
 /// Opens the logs of `--log`, and gives each the `--log-key` and the `--checkpoint` of its origin.
-pub(crate) fn named_logs(
-    logs: &[PathBuf],
-    keys: &[String],
-    checkpoints: &[PathBuf],
-) -> Result<Vec<NamedLog>> {
+pub(crate) fn named_logs(logs: &[PathBuf], trust: &LogTrust) -> Result<Vec<NamedLog>> {
     let readers = logs.iter().map(|path| Ok(LogReader::open(path)?));
     let readers = readers.collect::<Result<Vec<_>>>()?;
     let origins: Vec<&str> = readers
@@ -28,13 +25,13 @@ pub(crate) fn named_logs(
         .map(|reader| reader.checkpoint().origin())
         .collect();
     check_apart(&origins)?;
-    let keys = keys.iter().map(|key| {
+    let keys = trust.log_key.iter().map(|key| {
         let key = verifier_key("--log-key", key)?;
         Ok((key.name().to_owned(), key))
     });
     let keys = keys.collect::<Result<Vec<(String, VerifierKey)>>>()?;
     let keys = by_origin("--log-key", keys, &origins)?;
-    let kept = checkpoints.iter().map(|path| {
+    let kept = trust.checkpoint.iter().map(|path| {
         let kept = kept_checkpoint(path)?;
         Ok((kept.origin().to_owned(), kept))
     });

@@ -1,14 +1,15 @@
 //! What is still under keys that seal no more, and what retiring them would lose.
 
 use maud::{Markup, html};
+use waxseal::ring::evidence::Total;
 
 use super::{Asked, View};
 use crate::markup::{Paged, bytes, heads, many, number, state, table, time};
-use crate::rows::{Objects, Row};
+use crate::rows::Row;
 
 pub(super) fn view(asked: &Asked<'_>) -> View {
     let counted = asked.shown.censuses.iter().any(Result::is_ok);
-    let mut left: Vec<(&Row, Objects)> = asked
+    let mut left: Vec<(&Row, Total)> = asked
         .shown
         .rows
         .iter()

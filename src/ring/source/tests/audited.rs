@@ -2,40 +2,15 @@
 
 use super::branch::Shop;
 use super::*;
-use crate::audit::{Action, Auditor, Event, Outcome, Sink};
+use crate::audit::remembered::Remembered;
+use crate::audit::{Action, Auditor, Event, Outcome};
 use crate::key::Purpose;
 use crate::testing::{Fault, Method};
 
-/// Keeps events, and fails when it is told to.
-#[derive(Clone, Debug, Default)]
-struct Events(Arc<Mutex<(Vec<Arc<Event>>, bool)>>);
-
-#[async_trait]
-impl Sink for Events {
-    async fn keep(&self, events: &[Arc<Event>]) -> Result<()> {
-        let mut inner = self.0.lock().unwrap();
-        if inner.1 {
-            return Err(Error::new(ErrorKind::Io));
-        }
-        inner.0.extend_from_slice(events);
-        Ok(())
-    }
-}
-
-impl Events {
-    fn take(&self) -> Vec<Arc<Event>> {
-        std::mem::take(&mut self.0.lock().unwrap().0)
-    }
-
-    fn fail(&self, fails: bool) {
-        self.0.lock().unwrap().1 = fails;
-    }
-
-    fn auditor(&self, bench: &Bench) -> Auditor {
-        let runtime = Arc::new(bench.runtime.clone());
-        let builder = Auditor::builder().required(self.clone()).runtime(runtime);
-        builder.build().unwrap()
-    }
+fn auditor(events: &Remembered, bench: &Bench) -> Auditor {
+    let runtime = Arc::new(bench.runtime.clone());
+    let builder = Auditor::builder().required(events.clone()).runtime(runtime);
+    builder.build().unwrap()
 }
 
 fn told(events: &[Arc<Event>]) -> Vec<(Action, Option<Purpose>, &'static str)> {
@@ -48,8 +23,8 @@ fn told(events: &[Arc<Event>]) -> Vec<(Action, Option<Purpose>, &'static str)> {
 #[test]
 fn a_parent_that_wraps_or_unwraps_a_branch_key_is_an_event() {
     let shop = Shop::new();
-    let events = Events::default();
-    let auditor = events.auditor(&shop.bench);
+    let events = Remembered::default();
+    let auditor = auditor(&events, &shop.bench);
     let sealer = shop.ring().sealer().audit(auditor.clone()).build().unwrap();
     let sealed = seal(&sealer, "a");
     let first = events.take();
@@ -106,9 +81,9 @@ fn a_probe_is_an_event() {
     bench.active("tenant/a", "old");
     let pending = bench.went(bench.key("tenant/a", &bench.fake("new")), &[State::Pending]);
     bench.put(&[&pending]);
-    let events = Events::default();
+    let events = Remembered::default();
     let ring = block_on(bench.builder().reader("web").open()).unwrap();
-    let sealer = ring.sealer().audit(events.auditor(&bench)).build().unwrap();
+    let sealer = ring.sealer().audit(auditor(&events, &bench)).build().unwrap();
     seal(&sealer, "a");
     events.take();
     block_on(ring.beat()).unwrap();
@@ -126,8 +101,8 @@ fn a_probe_is_an_event() {
 fn no_scope_shows_a_value_that_is_not_loggable() {
     let bench = Bench::new();
     let (_, fake) = bench.active("tenant/CANARY-tenant", "one");
-    let events = Events::default();
-    let auditor = events.auditor(&bench);
+    let events = Remembered::default();
+    let auditor = auditor(&events, &bench);
     let ring = bench.open();
     let sealer = ring.sealer().audit(auditor).build().unwrap();
     let sealed = seal(&sealer, "CANARY-tenant");
@@ -156,7 +131,7 @@ fn no_scope_shows_a_value_that_is_not_loggable() {
 fn releases_of_a_cache_tell_the_ring() {
     let bench = Bench::new();
     let (key, _) = bench.active("tenant/a", "one");
-    let events = Events::default();
+    let events = Remembered::default();
     let runtime = Arc::new(bench.runtime.clone());
     let auditor = Auditor::builder()
         .required(events.clone())
@@ -187,9 +162,9 @@ fn releases_of_a_cache_tell_the_ring() {
 fn the_revision_is_the_one_that_was_decided_by() {
     let bench = Bench::new();
     let (_, fake) = bench.active("tenant/a", "one");
-    let events = Events::default();
+    let events = Remembered::default();
     let ring = bench.open();
-    let sealer = ring.sealer().audit(events.auditor(&bench)).build().unwrap();
+    let sealer = ring.sealer().audit(auditor(&events, &bench)).build().unwrap();
     let sealed = seal(&sealer, "a");
     events.take();
     let decided = ring.status().unwrap().mark.revision;
@@ -216,9 +191,9 @@ fn the_revision_is_the_one_that_was_decided_by() {
 fn the_span_of_an_access_shows_the_scope_as_its_event_does() {
     use crate::audit::tests_spans::{Spans, names};
     let shop = Shop::new();
-    let (events, spans) = (Events::default(), Spans::default());
+    let (events, spans) = (Remembered::default(), Spans::default());
     spans.during(|| {
-        let auditor = events.auditor(&shop.bench);
+        let auditor = auditor(&events, &shop.bench);
         let sealer = shop.ring().sealer().audit(auditor).build().unwrap();
         seal(&sealer, "CANARY-tenant");
     });
@@ -249,8 +224,8 @@ fn an_open_under_a_stale_inventory_says_so() {
     let _ = bench.active("tenant/a", "a");
     let moody = Moody::new(&bench);
     let ring = block_on(bench.builder_on(Arc::new(moody.clone())).open()).unwrap();
-    let events = Events::default();
-    let auditor = events.auditor(&bench);
+    let events = Remembered::default();
+    let auditor = auditor(&events, &bench);
     let none = Caching {
         seal_entries: 0,
         open_entries: 0,

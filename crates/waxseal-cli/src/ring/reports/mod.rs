@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use waxseal::envelope::AlgorithmClass;
+use waxseal::ring::evidence::Total;
 use waxseal::ring::{KeyRecord, Scope, State, Time, View};
 
-use super::counted::{Objects, censuses_json, check_apart, counted};
+use super::counted::{censuses_json, check_apart, total_json};
 use super::keys::{key_json, receipts, verified};
 use super::{each_key_record, open, show, wait};
 use crate::arguments::Report as Options;
@@ -22,7 +23,7 @@ use crate::report;
 pub(super) struct Reported {
     key: Arc<KeyRecord>,
     /// `None` if no census was given.
-    objects: Option<Objects>,
+    objects: Option<Total>,
     due: Option<Due>,
 }
 
@@ -48,7 +49,7 @@ impl Due {
 /// Bytes that whoever keeps them today can open with a quantum computer.
 pub(super) struct Harvest {
     keys: u64,
-    objects: Objects,
+    objects: Total,
     since: Time,
 }
 
@@ -96,7 +97,7 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
             last = Some(key.scope.clone());
         }
         keys.push(Reported {
-            objects: (!verified.is_empty()).then(|| counted(&verified, key)),
+            objects: (!verified.is_empty()).then(|| Total::of(&verified, key)),
             due: Due::of(key, now),
             key: Arc::clone(key),
         });
@@ -139,7 +140,7 @@ impl Reporting {
     }
 
     /// Keys under which nothing more is sealed and something still is.
-    fn left(&self) -> impl Iterator<Item = (&Reported, Objects)> {
+    fn left(&self) -> impl Iterator<Item = (&Reported, Total)> {
         let out_of_use = [
             State::Deprecated,
             State::Retired,
@@ -172,7 +173,7 @@ impl Reporting {
                 "destroyed": key.destroyed.map(|at| at.to_string()),
                 "nist": key.state.row().nist,
                 "cyclonedx": key.state.row().cyclonedx,
-                "objects": one.objects.map(Objects::to_json),
+                "objects": one.objects.map(total_json),
             });
             report::extend(&mut object, more);
             object
@@ -191,7 +192,7 @@ impl Reporting {
                 "key": one.key.id.to_string(),
                 "scope": one.key.scope.to_string(),
                 "state": one.key.state.name(),
-                "objects": objects.to_json(),
+                "objects": total_json(objects),
             })
         });
         let harvest = self.harvest().map(|harvest| {
@@ -200,7 +201,7 @@ impl Reporting {
                     "scope": scope.to_string(),
                     "keys": harvest.keys,
                     "since": harvest.since.to_string(),
-                    "objects": harvest.objects.to_json(),
+                    "objects": total_json(harvest.objects),
                 })
             });
             each.collect::<Vec<_>>()
@@ -241,7 +242,7 @@ fn harvest(keys: &[Reported]) -> BTreeMap<&Scope, Harvest> {
         let since = one.key.activated.unwrap_or(one.key.created);
         let scope = all.entry(&one.key.scope).or_insert(Harvest {
             keys: 0,
-            objects: Objects::default(),
+            objects: Total::default(),
             since,
         });
         scope.keys += 1;
@@ -289,14 +290,11 @@ mod tests {
             "history": [],
             "labels": {},
         });
+        let mut objects = Total::default();
+        (objects.items, objects.sole, objects.bytes) = (items, 1, items * 100);
         Reported {
             key: Arc::new(serde_json::from_value(key).unwrap()),
-            objects: Some(Objects {
-                items,
-                sole: 1,
-                unknown: 0,
-                bytes: items * 100,
-            }),
+            objects: Some(objects),
             due: None,
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct ReviewedLog {
 
 /// Opens and verifies the logs of the command line.
 pub(super) fn open(options: &Options) -> Result<Vec<ReviewedLog>> {
-    let logs = named_logs(&options.log, &options.log_key, &options.checkpoint)?;
+    let logs = named_logs(&options.log, &options.trust)?;
     let logs = logs.into_iter().map(
         |NamedLog {
              path,

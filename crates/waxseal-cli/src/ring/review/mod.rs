@@ -12,6 +12,7 @@ mod tally;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use waxseal::ring::evidence::Total;
 use waxseal::ring::{KeyRecord, RecordId, Time, View};
 
 use self::logs::ReviewedLog;
@@ -20,7 +21,7 @@ use self::releases::Releases;
 use self::scan::{Gap, Hole, Noted, Place, Scan, Unended, Window};
 use self::subject::Subject;
 use self::tally::{Bounded, Counts};
-use super::counted::{Objects, censuses_json, check_apart, counted};
+use super::counted::{censuses_json, check_apart, total_json};
 use super::keys::{history_json, key_json, receipts, verified};
 use super::{each_key_record, open, parsed, path_of, show, wait};
 use crate::arguments::Review as Options;
@@ -40,7 +41,7 @@ struct Review {
     seen: Seen,
     proofs: Proofs,
     /// `None` if no census was given.
-    objects: Option<Objects>,
+    objects: Option<Total>,
     censuses: Vec<Value>,
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         proofs.write(folder, &logs)?;
     }
     let review = Review {
-        objects: (!verified.is_empty()).then(|| counted(&verified, &key)),
+        objects: (!verified.is_empty()).then(|| Total::of(&verified, &key)),
         censuses: censuses_json(&verified),
         names: logs.iter().map(|log| log.name.clone()).collect(),
         view,
@@ -233,7 +234,7 @@ impl Review {
             "first_use": noted(&seen.first_use),
             "last_use": noted(&seen.last_use),
             "releases": seen.releases.to_json(&self.subject, seen.newest, names),
-            "objects": self.objects.map(Objects::to_json),
+            "objects": self.objects.map(total_json),
             "censuses": self.censuses,
             "lost": seen.lost,
             "gaps": seen.gaps.to_json(|gap| {
