@@ -1,9 +1,8 @@
 //! Releases under an outage policy.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use pollster::block_on;
 
 use super::super::remembered::Remembered;
@@ -12,7 +11,7 @@ use crate::layer::Failover;
 use crate::runtime::Runtime;
 use crate::source::Caching;
 use crate::testing::{FakeKeyManager, Fault, Method, SimulatedRuntime};
-use crate::value::error::{Error, ErrorKind, Result};
+use crate::value::error::{ErrorKind, Result};
 use crate::{Builder, EncryptionContext, Sealer};
 
 const MINUTE: Duration = Duration::from_secs(60);
