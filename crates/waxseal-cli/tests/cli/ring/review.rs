@@ -281,7 +281,11 @@ fn an_approved_rewrap_is_listed_apart() {
     );
     let text = incident.markdown(&BOTH);
     assert!(
-        text.contains("under an approval: 1.") && text.contains("| INC-8 | carol | used, record 4 |"),
+        text.contains("under an approval: 1.")
+            && text.contains(&format!(
+                "| INC-8 | carol | used, record {} |",
+                approved[0]["record"]
+            )),
         "{text}"
     );
 }
