@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::net::TcpListener;
-use waxseal::Envelope;
+use tokio::task::JoinSet;
 use waxseal::ring::{BranchRewrap, KeyRing, RecordId, Rollout, Scope, Shredding, Target};
 
 use app::App;
@@ -35,6 +35,8 @@ const TENANTS: [&str; 6] = ["acme", "globex", "hooli", "initech", "stark", "umbr
 const LATE: &str = "wonka";
 /// How many answers each tenant gets in each part.
 const ENOUGH: usize = 40;
+/// How often the job is run, at most.
+const RUNS: usize = 20;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -72,7 +74,7 @@ async fn drive(url: &str) -> Result<()> {
     let tokens = Arc::new(tokens.collect());
 
     // Two replicas, as two processes would be: each has a ring, caches and a connection of its own.
-    let (mut addresses, mut replicas) = (Vec::new(), Vec::new());
+    let (mut addresses, mut replicas, mut serving) = (Vec::new(), Vec::new(), JoinSet::new());
     for _ in 0..2 {
         let replica = ring.open(&secret).await?;
         let app = App {
@@ -83,7 +85,7 @@ async fn drive(url: &str) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         addresses.push(format!("http://{}", listener.local_addr()?));
         replicas.push(replica);
-        tokio::spawn(app::run(listener, app));
+        serving.spawn(app::run(listener, app));
     }
     let mut load = Load::on(addresses)?;
     let begun = Instant::now();
@@ -102,6 +104,7 @@ async fn drive(url: &str) -> Result<()> {
     shred(&ring, &load, &notes).await?;
 
     load.end().await?;
+    serving.shutdown().await;
     let wrong = load
         .seen
         .wrong
@@ -202,35 +205,23 @@ async fn rotate_tenant(
         .sealer()
         .build()?;
     let (mut examined, mut moved) = (0, 0);
-    loop {
+    // A request that was under way when the key was rotated may write under the one before even after the job has passed, so the job is run
+    // again until nothing is left there.
+    for run in 1.. {
         let counts = notes.rewrap(&sealer).await?;
         check(counts.failed == 0, "each note is re-wrapped")?;
         examined += counts.examined;
         moved += counts.rewrapped + counts.reused;
-        // Who was about to write when the key was rotated, has written under the one before.
-        if counts.rewrapped + counts.reused == 0 {
+        load.seen.more(&TENANTS, ENOUGH).await?;
+        if !notes.is_used("acme", before).await? {
             break;
         }
-    }
-    load.seen.more(&TENANTS, ENOUGH).await?;
-    for note in notes.after("", "").await? {
-        let keks = keks_of(&note.sealed)?;
-        check(
-            !keks.contains(&before.to_string()),
-            "no note is under the key before",
-        )?;
+        check(run < RUNS, "no note is written under the key before any more")?;
     }
     say(&format!(
         "the key of acme was rotated under load: the job looked at {examined} notes, and moved {moved} to the new key"
     ));
     Ok(())
-}
-
-/// The ids of the keys that a note is wrapped under.
-fn keks_of(sealed: &[u8]) -> Result<Vec<String>> {
-    let envelope = Envelope::parse(sealed)?;
-    let wraps = envelope.header().wrap_section()?;
-    Ok(wraps.stanzas().map(|stanza| stanza.kek_id.to_owned()).collect())
 }
 
 /// One tenant leaves, and its notes with it. The rows are still there, and nothing opens them.

@@ -1,8 +1,9 @@
 //! The table of notes, and the job that re-wraps it.
 
 use sqlx::{PgPool, Row};
-use waxseal::Sealer;
+use waxseal::ring::RecordId;
 use waxseal::sealer::RewrapCounts;
+use waxseal::{Envelope, Sealer};
 
 use super::app::context_of;
 
@@ -14,10 +15,10 @@ const PAGE: i64 = 100;
 pub(crate) struct Notes(PgPool);
 
 /// One row.
-pub(crate) struct Note {
-    pub(crate) tenant: String,
-    pub(crate) id: String,
-    pub(crate) sealed: Vec<u8>,
+struct Note {
+    tenant: String,
+    id: String,
+    sealed: Vec<u8>,
 }
 
 impl Notes {
@@ -45,7 +46,7 @@ impl Notes {
     }
 
     /// The rows after this one.
-    pub(crate) async fn after(&self, tenant: &str, id: &str) -> sqlx::Result<Vec<Note>> {
+    async fn after(&self, tenant: &str, id: &str) -> sqlx::Result<Vec<Note>> {
         let sql =
             "select tenant, id, sealed from notes where (tenant, id) > ($1, $2) order by tenant, id limit $3";
         let query = sqlx::query(sql).bind(tenant).bind(id).bind(PAGE);
@@ -58,6 +59,26 @@ impl Notes {
             })
         };
         rows.iter().map(note).collect()
+    }
+
+    /// Whether a note of this tenant, of the first [`PAGE`], is wrapped under this key.
+    pub(crate) async fn is_used(
+        &self,
+        tenant: &str,
+        key: RecordId,
+    ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let id = key.to_string();
+        for note in self.after(tenant, "").await? {
+            if note.tenant != tenant {
+                break;
+            }
+            let envelope = Envelope::parse(&note.sealed)?;
+            let wraps = envelope.header().wrap_section()?;
+            if wraps.stanzas().any(|stanza| stanza.kek_id == id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts other bytes in the place of what was read, unless somebody has written the note meanwhile.
