@@ -304,7 +304,7 @@ impl Auditor {
         drop(next);
         // Here and not in the threads of the sinks, which keep a batch meanwhile: there, everybody would wait for it.
         if inner.required.iter().any(Queue::keeps_records) {
-            event.to_record();
+            let _ = event.to_record();
         }
         for queue in losers {
             queue.say_lost();

@@ -223,8 +223,10 @@ impl Event {
         serde_json::to_string(&self.json()).unwrap_or_default()
     }
 
-    /// The event as a record of at most so many bytes that every log keeps: without what others can make long, if it is longer.
-    pub(super) fn to_record(&self) -> &str {
+    /// Returns the event as a log keeps it: as [`to_json`](Self::to_json), or without what others can make long if that has more bytes than a log keeps of
+    /// one record. It is made once; a sink that uses it says so by [`keeps_json`](super::Sink::keeps_json).
+    #[must_use]
+    pub fn to_record(&self) -> &str {
         self.record.0.get_or_init(|| self.make_record())
     }
 

@@ -65,8 +65,8 @@ pub(crate) use event::tests::long as tests_long;
 pub use event::{Action, Event, EventKek, Outcome};
 pub use layer::Audited;
 pub use log::{
-    Checkpoint, EventFilter, Finding, Log, LogKey, LogReader, Misnumbered, RecordedEvent, Sequences, Verdict,
-    VerifierKey, Wrong,
+    Checkpoint, EventFilter, Finding, Log, LogEnd, LogKey, LogReader, LogSource, Misnumbered, Published,
+    RecordedEvent, Sequences, TileFolder, TileStore, Verdict, VerifierKey, Wrong, publish,
 };
 pub use process::Process;
 pub use sink::Sink;

@@ -16,3 +16,13 @@ grant insert on waxseal_provisioned to waxseal_provisioner;
 create role waxseal_writer nologin;
 grant select on waxseal_schema to waxseal_writer;
 grant select, insert, update, delete on waxseal_ring, waxseal_succession, waxseal_node, waxseal_row, waxseal_provisioned, waxseal_heartbeat to waxseal_writer;
+
+-- A logger keeps events in an audit log, and can neither change nor delete one.
+create role waxseal_logger nologin;
+grant select on waxseal_schema, waxseal_log, waxseal_log_record to waxseal_logger;
+grant update on waxseal_log to waxseal_logger;
+grant insert on waxseal_log_record to waxseal_logger;
+
+-- An auditor reads audit logs, and nothing else.
+create role waxseal_auditor nologin;
+grant select on waxseal_schema, waxseal_log, waxseal_log_record to waxseal_auditor;

@@ -1,5 +1,5 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-//! SQLite and PostgreSQL for [waxseal](https://docs.rs/waxseal): where a key ring keeps its inventory.
+//! SQLite and PostgreSQL for [waxseal](https://docs.rs/waxseal): where a key ring keeps its inventory, and processes an audit log.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]
@@ -41,6 +41,8 @@ mod delegate;
 mod door;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod link;
+#[cfg(all(feature = "audit", feature = "postgres"))]
+pub mod log;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -52,6 +54,8 @@ mod store;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod tables;
 
+#[cfg(all(feature = "audit", feature = "postgres"))]
+pub use log::{PostgresLog, PostgresLogReader};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresConfig, PostgresInventory};
 #[cfg(feature = "sqlite")]

@@ -27,9 +27,11 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use waxseal::runtime::BoxFuture;
 use waxseal::{Error, ErrorKind, Result};
 
 use crate::delegate::delegate;
+use crate::link::Link;
 use crate::link::postgres::{PgLink, fault};
 use crate::schema;
 use crate::store::{Connect, Store};
@@ -246,8 +248,8 @@ impl PostgresInventory {
     }
 
     async fn open(config: PostgresConfig, creates: bool) -> Result<Self> {
-        let (ring, timeout) = (config.ring.clone(), config.timeout);
-        let store = Store::open(Server(config), ring, timeout, "PostgreSQL", move |link| {
+        let ring = config.ring.clone();
+        let store = Server::open(config, ring, move |link| {
             Box::pin(async move {
                 match creates {
                     true => schema::migrate(link).await,
@@ -261,8 +263,21 @@ impl PostgresInventory {
 
 delegate!(PostgresInventory);
 
+/// A server, as it is connected to.
 #[derive(Debug)]
-struct Server(PostgresConfig);
+pub(crate) struct Server(PostgresConfig);
+
+impl Server {
+    /// Opens what is under this name there, after `prepare`.
+    pub(crate) async fn open(
+        config: PostgresConfig,
+        name: String,
+        prepare: impl for<'a> FnOnce(&'a mut dyn Link) -> BoxFuture<'a, Result<()>> + Send + 'static,
+    ) -> Result<Store<Self>> {
+        let timeout = config.timeout;
+        Store::open(Self(config), name, timeout, "PostgreSQL", prepare).await
+    }
+}
 
 #[async_trait]
 impl Connect for Server {

@@ -123,7 +123,7 @@ impl<C: Connect> Store<C> {
 
     /// Does `work` on a connection, which is kept if the work succeeds and closed if not. It may take longer if it writes many
     /// `rows`.
-    async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         rows: usize,
         work: impl for<'a> FnOnce(&'a mut dyn Link, &'a str) -> BoxFuture<'a, Result<T>> + Send + 'static,

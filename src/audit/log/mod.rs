@@ -1,11 +1,14 @@
 //! The audit log: a transparency log in a directory.
 
+mod end;
 mod filter;
+mod growth;
 mod hash;
 mod journal;
 mod key;
 mod note;
 mod prove;
+mod publish;
 mod reader;
 mod recorded;
 mod sequence;
@@ -20,9 +23,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+pub use end::LogEnd;
 pub use filter::EventFilter;
 pub use key::{LogKey, VerifierKey};
 pub use note::Checkpoint;
+pub use publish::{LogSource, Published, TileFolder, TileStore, publish};
 pub use reader::LogReader;
 pub use recorded::RecordedEvent;
 pub use sequence::{Misnumbered, Sequences};

@@ -267,3 +267,5 @@ fn a_range_of_records_is_what_a_whole_reading_has_there() {
         }
     }
 }
+
+mod publish;

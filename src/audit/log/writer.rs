@@ -6,12 +6,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::hash::{leaf, root};
+use super::growth::{Tile, grow};
+use super::hash::root;
 use super::journal::{self, Journal, Journaled, sync_folder};
 use super::key::LogKey;
 use super::note::Checkpoint;
 use super::reader::LogReader;
-use super::tile::{self, Kind, WIDE};
+use super::tile::{self, Kind};
 use super::tree::Edge;
 use super::{damaged, not_kept};
 use crate::runtime::{Monotonic, Runtime as _, ThreadRuntime};
@@ -133,32 +134,16 @@ impl Writer {
     /// the same bytes.
     pub(super) fn roll(&mut self) -> Result<()> {
         if !self.pending.is_empty() {
-            let mut edge = self.edge.clone();
             let mut tiles = Tiles::new(&self.folder);
-            let mut full = Vec::new();
-            for record in &self.pending {
-                edge.push(leaf(record), |tile| full.push(tile));
-            }
-            for tile in &full {
-                tiles.write(Kind::Hashes(tile.level), tile.index, WIDE, &tile.hashes.concat())?;
-            }
-            for (level, hashes) in edge.levels().iter().enumerate() {
-                let count = tile::hashes(level, edge.size());
-                // What the checkpoint that is there needs is not touched.
-                if !hashes.is_empty() && count != tile::hashes(level, self.edge.size()) {
-                    let index = count / tile::WIDTH;
-                    tiles.write(Kind::Hashes(level), index, hashes.len(), &hashes.concat())?;
-                }
-            }
-            self.write_entries(&mut tiles)?;
+            let grown = grow(&self.edge, self.tail()?, &self.pending, |tile, bytes| {
+                tiles.write(tile, bytes)
+            })?;
+            let edge = grown.edge;
             tiles.sync()?;
             let checkpoint = Checkpoint::sign(edge.size(), edge.root(), &self.key);
             replace(&self.folder, "checkpoint", checkpoint.as_note().as_bytes())?;
-            for tile in &full {
-                tiles.forget_partials(Kind::Hashes(tile.level), tile.index);
-                if tile.level == 0 {
-                    tiles.forget_partials(Kind::Entries, tile.index);
-                }
+            for (kind, index) in grown.full {
+                tiles.forget_partials(kind, index);
             }
             (self.edge, self.checkpoint) = (edge, checkpoint);
             self.pending.clear();
@@ -175,21 +160,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the bundles that change: the partial one of the checkpoint goes on.
-    fn write_entries(&self, tiles: &mut Tiles<'_>) -> Result<()> {
+    /// The records of the last bundle, if it is not full.
+    fn tail(&self) -> Result<Vec<Vec<u8>>> {
         let size = self.edge.size();
-        let first = size / tile::WIDTH;
-        let width = usize::try_from(size % tile::WIDTH).unwrap_or_default();
-        let mut records = match width {
-            0 => Vec::new(),
-            width => LogReader::bundle_at(&self.folder, first, width)?,
-        };
-        records.extend_from_slice(&self.pending);
-        for (index, records) in (first..).zip(records.chunks(WIDE)) {
-            let bundle = journal::bundle(records)?;
-            tiles.write(Kind::Entries, index, records.len(), &bundle)?;
+        match usize::try_from(size % tile::WIDTH).unwrap_or_default() {
+            0 => Ok(Vec::new()),
+            width => LogReader::bundle_at(&self.folder, size / tile::WIDTH, width),
         }
-        Ok(())
     }
 }
 
@@ -209,8 +186,8 @@ impl<'f> Tiles<'f> {
         }
     }
 
-    fn write(&mut self, kind: Kind, index: u64, width: usize, bytes: &[u8]) -> Result<()> {
-        let path = self.folder.join(tile::path(kind, index, width));
+    fn write(&mut self, tile: Tile, bytes: &[u8]) -> Result<()> {
+        let path = self.folder.join(tile.path());
         let failed = |error| not_kept(format_args!("write {}", path.display()), error);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
@@ -268,13 +245,13 @@ fn create_folder(folder: &Path) -> std::io::Result<()> {
 
 /// What keeps a second writer out. The system keeps it as long as anybody has the open file, a child that was forked meanwhile and has not
 /// come to its `exec` yet among them, so it is given back and not only closed.
-struct Lock {
+pub(super) struct Lock {
     file: File,
     generation: u64,
 }
 
 impl Lock {
-    fn take(folder: &Path) -> Result<Self> {
+    pub(super) fn take(folder: &Path) -> Result<Self> {
         let path = folder.join("lock");
         let failed = |error| not_kept(format_args!("open {}", path.display()), error);
         let file = File::options()
@@ -348,14 +325,18 @@ fn begin(folder: &Path, key: &LogKey) -> Result<()> {
     replace(folder, "checkpoint", empty.as_note().as_bytes())
 }
 
-/// Puts a file in the place of another one.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let (new, path) = (folder.join(format!("{name}.new")), folder.join(name));
+    put_in_place(&folder.join(name), bytes)
+}
+
+/// Puts a file in the place of another one, or of none.
+pub(super) fn put_in_place(path: &Path, bytes: &[u8]) -> Result<()> {
+    let new = unfinished(path);
     let written = File::create(&new).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        sync_folder(folder)
+        std::fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), sync_folder)
     });
     written.map_err(|error| not_kept(format_args!("write {}", path.display()), error))
 }

@@ -166,7 +166,10 @@ impl Link for PgLink {
     }
 
     fn migrations(&self) -> &'static [&'static str] {
-        &[include_str!("../../migrations/postgres/1_inventory.sql")]
+        &[
+            include_str!("../../migrations/postgres/1_inventory.sql"),
+            include_str!("../../migrations/postgres/2_audit_log.sql"),
+        ]
     }
 
     fn provision(&self) -> &'static str {

@@ -20,6 +20,8 @@ mod forms;
 mod hangs;
 #[cfg(all(feature = "sqlite", unix))]
 mod kills;
+#[cfg(all(feature = "audit", feature = "postgres"))]
+mod log;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(all(feature = "postgres", unix))]

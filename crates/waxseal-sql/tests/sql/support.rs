@@ -61,6 +61,9 @@ mod live {
 
     use super::CANARY;
 
+    /// What `grants/postgres.sql` makes, behind `waxseal_`. A provisioner is a reader, too.
+    const ROLES: [&str; 5] = ["provisioner", "reader", "writer", "logger", "auditor"];
+
     /// A schema of a test's own in the server that `scripts/services` has started. It is gone when this is dropped.
     pub(crate) struct Database {
         server: String,
@@ -200,13 +203,10 @@ mod live {
         /// Users with the rights of a reader, a provisioner and a writer, as the grants that come with the crate say.
         pub(crate) async fn roles(&self) -> [String; 3] {
             let name = |what: &str| format!("{}_{what}", self.schema);
-            let grants = include_str!("../../grants/postgres.sql")
-                .replace("waxseal_reader", &name("reader"))
-                .replace("waxseal_provisioner", &name("provisioner"))
-                .replace("waxseal_writer", &name("writer"));
-            let mut sql = grants;
-            for what in ["reader", "provisioner", "writer"] {
+            let mut sql = include_str!("../../grants/postgres.sql").to_owned();
+            for what in ROLES {
                 let (role, user, schema) = (name(what), name(&format!("{what}_user")), &self.schema);
+                sql = sql.replace(&format!("waxseal_{what}"), &role);
                 sql.push_str(&format!(
                     "\ncreate role {user} login password '{CANARY}' in role {role}; grant usage on schema {schema} to {role};"
                 ));
@@ -214,13 +214,18 @@ mod live {
             self.run(&sql).await;
             ["reader_user", "provisioner_user", "writer_user"].map(name)
         }
+
+        /// Users with the rights of a logger and an auditor, once there are roles.
+        #[cfg(feature = "audit")]
+        pub(crate) fn log_roles(&self) -> [String; 2] {
+            ["logger_user", "auditor_user"].map(|what| format!("{}_{what}", self.schema))
+        }
     }
 
     impl Drop for Database {
         fn drop(&mut self) {
             let schema = &self.schema;
-            let roles =
-                ["reader_user", "writer_user", "reader", "writer"].map(|what| format!("{schema}_{what}"));
+            let roles = ROLES.map(|what| format!("{schema}_{what}_user, {schema}_{what}"));
             let sql = format!(
                 "drop schema {schema} cascade; drop role if exists {}",
                 roles.join(", ")
