@@ -168,8 +168,8 @@ pub enum ErrorKind {
     /// detail says both times.
     #[error("the clocks disagree")]
     ClocksDisagree,
-    /// The audit record could not be kept, so the operation was refused.
-    #[error("the audit record could not be kept")]
+    /// The audit record could not be kept, so the operation was refused; or a log is not what it was.
+    #[error("the audit log failed")]
     Audit,
     /// Reading or writing failed.
     #[error("input or output failed")]

@@ -10,10 +10,33 @@ use clap::{Args, Subcommand};
 #[derive(Args, Clone, Default)]
 pub(crate) struct Log {
     /// Write down in this audit log which key is used, before anything is released, and what is done to a ring, before it is done. A directory that is not there is made,
-    /// with its key beside it in DIR.key. Without this, WAXSEAL_AUDIT_LOG names it.
-    #[arg(long, value_name = "DIR", global = true)]
+    /// with its key beside it in DIR.key. `postgres-env:VARIABLE?key=FILE` is a log in PostgreSQL, for many processes, at the URL that the variable
+    /// has; `audit init` makes it. Without this, WAXSEAL_AUDIT_LOG names it.
+    #[arg(long, value_name = "LOG", global = true)]
     pub(crate) log: Option<PathBuf>,
 }
+
+const ABOUT_INIT: &str = "\
+LOG is a directory, or postgres-env:VARIABLE?key=FILE: a log in PostgreSQL that many processes
+write at once, with the same key. The key is made if FILE is not there.
+
+Prints the public key, which verifies the log: give it to whoever is to check it.
+
+--json prints one object with these keys:
+  schema, command, log, origin, key, new_key.";
+
+const ABOUT_PUBLISH: &str = "\
+The copy has the layout of C2SP tlog-tiles: serve it over HTTP as it is, or give it away. It is made,
+or grows by what is new. All that is new is checked against the signed checkpoint before any of it
+is written, and a log that does not continue its copy is refused: records were taken away from it,
+or another history was signed. It exits with 10 then, and the copy stays as it was. So keep copies
+where whoever writes the log cannot change them.
+
+If it ends half-way, the copy is what it was. The next run goes on.
+
+--json prints one object with these keys:
+  schema, command, log, to, origin, key, size, added, files.
+  size: records in the copy. added: those that are new. files: how many were written.";
 
 const ABOUT_VERIFY: &str = "\
 Every record is compared with its hash, every hash with the root, the root with the signed
@@ -58,6 +81,12 @@ pub(crate) struct Audit {
 
 #[derive(Subcommand)]
 pub(crate) enum AuditCommand {
+    /// Make a log and its key, and print its public key.
+    #[command(after_long_help = ABOUT_INIT)]
+    Init(AuditInit),
+    /// Bring a copy of a log, which others read, up to its checkpoint.
+    #[command(after_long_help = ABOUT_PUBLISH)]
+    Publish(AuditPublish),
     /// Find out whether a log is whole and unchanged, and name the first record that is off.
     #[command(after_long_help = ABOUT_VERIFY)]
     Verify(AuditVerify),
@@ -70,6 +99,29 @@ pub(crate) enum AuditCommand {
     /// Show the events of a log.
     #[command(after_long_help = ABOUT_SHOW)]
     Show(AuditShow),
+}
+
+#[derive(Args)]
+pub(crate) struct AuditInit {
+    /// Where the log will be.
+    #[arg(value_name = "LOG")]
+    pub(crate) log: PathBuf,
+    /// The name of a log whose key is made, such as example.com/audit. It stays.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditPublish {
+    /// The directory of the log, or postgres-env:VARIABLE?key=FILE. The file has the private or the public key.
+    #[arg(value_name = "LOG")]
+    pub(crate) log: PathBuf,
+    /// Where the copy is: a directory, which is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// The public key of the log, from whoever writes it: NAME+ID+KEY.
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Args)]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "ring")]
 mod named;
+mod place;
+mod publish;
 mod show;
 mod verify;
 
@@ -11,9 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+#[cfg(feature = "postgres")]
+use waxseal::audit::LogKey;
 use waxseal::audit::{Auditor, Log, LogReader};
 use waxseal::{Builder, ErrorKind};
 
+use self::place::LogPlace;
 use crate::arguments::{self, Audit, AuditCommand, AuditLog, AuditProve};
 use crate::failure::{Failure, Result, printable};
 use crate::{report, warnings};
@@ -30,6 +35,8 @@ const BUSY: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: &Audit) -> Result<()> {
     match &options.command {
+        AuditCommand::Init(init) => publish::init(init),
+        AuditCommand::Publish(publish) => publish::run(publish),
         AuditCommand::Verify(verify) => verify::run(verify),
         AuditCommand::Prove(proof) => prove(proof),
         AuditCommand::Checkpoint(log) => checkpoint(log),
@@ -46,16 +53,19 @@ impl Auditing {
         let Some(path) = options.path() else {
             return Ok(Self(None));
         };
-        let log = open(&path)?;
-        if log.cut_off() > 0 {
-            let text = format!(
-                "the audit log {} ended in the middle of a batch, which nobody was told is kept: {} bytes are cut off",
-                path.display(),
-                log.cut_off()
-            );
-            warnings::warning(&printable(&text))?;
-        }
-        Ok(Self(Some(Auditor::builder().required(log).build()?)))
+        let auditor = Auditor::builder();
+        let auditor = match LogPlace::parse("--log", path.as_os_str())? {
+            LogPlace::Folder(path) => auditor.required(in_folder(&path)?),
+            #[cfg(feature = "postgres")]
+            LogPlace::PostgresEnv { variable, key } => {
+                let (config, key) = (place::postgres::config(&variable)?, LogKey::read(&key)?);
+                let log = waxseal_sql::PostgresLog::open(config, key);
+                auditor.required(pollster::block_on(log)?)
+            }
+            #[cfg(not(feature = "postgres"))]
+            LogPlace::PostgresEnv { .. } => return Err(place::no_postgres()),
+        };
+        Ok(Self(Some(auditor.build()?)))
     }
 
     #[cfg(feature = "ring")]
@@ -96,6 +106,20 @@ impl arguments::Log {
     }
 }
 
+/// The log of a directory. What was cut off is said.
+fn in_folder(path: &Path) -> Result<Log> {
+    let log = open(path)?;
+    if log.cut_off() > 0 {
+        let text = format!(
+            "the audit log {} ended in the middle of a batch, which nobody was told is kept: {} bytes are cut off",
+            path.display(),
+            log.cut_off()
+        );
+        warnings::warning(&printable(&text))?;
+    }
+    Ok(log)
+}
+
 /// Waits for another process that has the log, which is soon done.
 fn open(path: &Path) -> Result<Log> {
     let begun = Instant::now();
@@ -115,7 +139,7 @@ fn open(path: &Path) -> Result<Log> {
 }
 
 fn read(log: &AuditLog) -> Result<LogReader> {
-    Ok(LogReader::open(&log.log)?)
+    Ok(LogReader::open(place::folder("LOG", &log.log)?)?)
 }
 
 fn checkpoint(options: &AuditLog) -> Result<()> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use waxseal::audit::{Checkpoint, LogReader, VerifierKey};
 
+use super::place::folder;
 use super::verify::{kept_checkpoint, verifier_key};
 use crate::arguments::LogTrust;
 use crate::failure::{Failure, Result, printable};
@@ -18,7 +19,9 @@ pub(crate) struct NamedLog {
 
 /// Opens the logs of `--log`, and gives each the `--log-key` and the `--checkpoint` of its origin.
 pub(crate) fn named_logs(logs: &[PathBuf], trust: &LogTrust) -> Result<Vec<NamedLog>> {
-    let readers = logs.iter().map(|path| Ok(LogReader::open(path)?));
+    let readers = logs
+        .iter()
+        .map(|path| Ok(LogReader::open(folder("--log", path)?)?));
     let readers = readers.collect::<Result<Vec<_>>>()?;
     let origins: Vec<&str> = readers
         .iter()

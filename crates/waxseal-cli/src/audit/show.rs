@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use waxseal::audit::{EventFilter, LogReader, RecordedEvent};
 
 use super::event;
+use super::place::folder;
 use crate::arguments::AuditShow;
 use crate::failure::{Failure, Result, printable};
 use crate::report;
@@ -12,7 +13,7 @@ pub(super) fn run(options: &AuditShow) -> Result<()> {
     let filter = filter(options)?;
     let mut shown: Vec<Shown> = Vec::new();
     for (log, path) in options.logs.iter().enumerate() {
-        LogReader::open(path)?.each_record(|index, record| {
+        LogReader::open(folder("LOG", path)?)?.each_record(|index, record| {
             let Some(recorded) = RecordedEvent::parse(record).filter(|event| filter.shows_event(event))
             else {
                 return Ok(());

@@ -9,6 +9,8 @@
 
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(feature = "audit")]
+mod audit_copies;
 #[cfg(feature = "postgres")]
 mod axum_tenants;
 #[cfg(feature = "azure-key-vault")]
