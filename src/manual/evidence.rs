@@ -75,9 +75,20 @@
 //! | the machine that writes | the log, its private key `DIR.key` | it can go on |
 //! | the auditor | the public key (`DIR/vkey`), got on another way than the log | a log with another key is refused |
 //! | the auditor, or a witness | checkpoints: one a day, and one after each move that matters, where no writer reaches them | nothing before them can be changed unseen |
+//! | the auditor | a copy by `waxseal audit publish`, where no writer reaches it | records that were taken away or changed show the next time |
 //! | the administrator | the mark of the ring, which is the revision and head of the last change | changes in the log and in the ring can be compared |
 //!
-//! Each log has one writer. Several processes have several logs; the instance and the number in each event tell whether one is missing.
+//! A directory has one writer. Several processes have several logs; the instance and the number in each event tell whether one is missing.
+//!
+//! *One log for many processes.* Where processes come and go, they can share a log in PostgreSQL: `waxseal_sql::PostgresLog`, or
+//! `--log postgres-env:VARIABLE?key=FILE` after `waxseal audit init`. All have the same key. A batch of events and the checkpoint that covers it are one
+//! transaction, and each writer refuses a log that does not continue what it has seen. A process that was just started has seen nothing, so only a copy
+//! shows that the database was taken back to an older state before that.
+//!
+//! *Copies.* `waxseal audit publish LOG --to PLACE`, or [`audit::publish`](crate::audit::publish) to any [`TileStore`](crate::audit::TileStore), (directories, and objects by the crate `waxseal-object-store`) brings a copy in the
+//! layout of C2SP tlog-tiles up to the checkpoint of the log. It refuses a log that does not continue its copy. A copy that the writers cannot
+//! change is therefore a kept checkpoint, and all records too; run it as the auditor, every few minutes. A log in a database is verified, proven and
+//! shown by its copy.
 //!
 //! A daily job on the auditor's machine, with a copy of the log:
 //!

@@ -7,6 +7,8 @@
 mod ambient;
 pub(crate) mod blocking;
 mod clock;
+#[cfg(feature = "door")]
+mod door;
 mod environment;
 #[cfg(any(test, feature = "ring", feature = "testing"))]
 pub(crate) mod join;
@@ -28,6 +30,8 @@ use std::time::{Duration, SystemTime};
 #[cfg(feature = "ring")]
 pub use crate::backend::shared::secret_file::read_private as read_private_file;
 pub use ambient::AmbientRuntime;
+#[cfg(feature = "door")]
+pub use door::Door;
 pub use environment::{Environment, ProcessEnvironment};
 pub(crate) use environment::{required_var, set_var, without_line_end};
 pub use kept::Kept;

@@ -38,8 +38,6 @@
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod delegate;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod door;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod link;
 #[cfg(all(feature = "audit", feature = "postgres"))]
 pub mod log;

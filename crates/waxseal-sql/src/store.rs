@@ -8,10 +8,9 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use waxseal::ring::inventory::{Change, Heartbeat, Inventory, NodePath, Row, Snapshot, check_provisioned};
 use waxseal::ring::{RecordId, Scope, Time};
-use waxseal::runtime::{BoxFuture, Kept};
+use waxseal::runtime::{BoxFuture, Door, Kept};
 use waxseal::{Error, ErrorKind, Result};
 
-use crate::door::Door;
 use crate::link::Link;
 use crate::tables;
 

@@ -23,6 +23,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 const ROLL: usize = 4_096;
 /// How old the first of them gets.
 const AGE: Duration = Duration::from_secs(1);
+/// How many files are synced at the same time.
+const AT_ONCE: usize = 8;
 /// Records in the journal above which nothing more is kept: they cannot be moved.
 const MOST: usize = 65_536;
 /// The same in bytes, which are in memory, too.
@@ -204,20 +206,47 @@ impl<'f> Tiles<'f> {
 
     fn sync(&mut self) -> Result<()> {
         let failed = |error| not_kept("sync the tiles of the audit log", error);
-        for (file, path) in self.written.drain(..) {
-            file.sync_all().map_err(failed)?;
-            std::fs::rename(unfinished(&path), &path).map_err(failed)?;
+        let written = std::mem::take(&mut self.written);
+        together(&written, |(file, _)| file.sync_all()).map_err(failed)?;
+        for (_, path) in &written {
+            std::fs::rename(unfinished(path), path).map_err(failed)?;
         }
-        for folder in std::mem::take(&mut self.folders) {
-            sync_folder(&folder).map_err(failed)?;
-        }
-        Ok(())
+        let folders: Vec<PathBuf> = std::mem::take(&mut self.folders).into_iter().collect();
+        together(&folders, |folder| sync_folder(folder)).map_err(failed)
     }
 
     /// Removes partial tiles that a full one stands for now. Whatever stays does no harm.
     fn forget_partials(&self, kind: Kind, index: u64) {
         let _ = std::fs::remove_dir_all(self.folder.join(tile::partials(kind, index)));
     }
+}
+
+/// Syncs several at once: a file system writes what is synced at the same time together, and one after the other would be as many waits.
+fn together<T: Sync>(all: &[T], sync: impl Fn(&T) -> std::io::Result<()> + Sync) -> std::io::Result<()> {
+    let each = |some: &[T]| some.iter().try_for_each(&sync);
+    let share = all.len().div_ceil(AT_ONCE).max(1);
+    std::thread::scope(|scope| {
+        let mut shares = all.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares
+            .map(|share| {
+                let thread = std::thread::Builder::new().name("waxseal-audit-sync".to_owned());
+                // Where the system has no thread to spare, it is done here.
+                thread.spawn_scoped(scope, || each(share)).map_err(|_| share)
+            })
+            .collect();
+        let mut done = each(own);
+        for other in others {
+            let other = match other {
+                Ok(thread) => thread
+                    .join()
+                    .unwrap_or_else(|_| Err(std::io::Error::other("a thread has panicked"))),
+                Err(share) => each(share),
+            };
+            done = done.and(other);
+        }
+        done
+    })
 }
 
 /// The name of a file that is not whole yet.

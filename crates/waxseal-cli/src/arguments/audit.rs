@@ -34,6 +34,9 @@ where whoever writes the log cannot change them.
 
 If it ends half-way, the copy is what it was. The next run goes on.
 
+Objects are reached as the variables of the service's own tools say (AWS_REGION, AWS_ENDPOINT_URL,
+GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and so on).
+
 --json prints one object with these keys:
   schema, command, log, to, origin, key, size, added, files.
   size: records in the copy. added: those that are new. files: how many were written.";
@@ -116,8 +119,8 @@ pub(crate) struct AuditPublish {
     /// The directory of the log, or postgres-env:VARIABLE?key=FILE. The file has the private or the public key.
     #[arg(value_name = "LOG")]
     pub(crate) log: PathBuf,
-    /// Where the copy is: a directory, which is made if it is not there.
-    #[arg(long, value_name = "DIR")]
+    /// Where the copy is: a directory, which is made if it is not there, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
+    #[arg(long, value_name = "PLACE")]
     pub(crate) to: PathBuf,
     /// The public key of the log, from whoever writes it: NAME+ID+KEY.
     #[arg(long, value_name = "VKEY")]

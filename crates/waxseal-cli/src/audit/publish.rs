@@ -1,8 +1,10 @@
 //! `audit init` and `audit publish`.
 
 use serde_json::json;
+#[cfg(not(feature = "object-store"))]
+use waxseal::Error;
 use waxseal::ErrorKind;
-use waxseal::audit::{Log, LogReader, LogSource, Published, TileFolder, VerifierKey, publish};
+use waxseal::audit::{Log, LogReader, LogSource, Published, TileFolder, TileStore, VerifierKey, publish};
 
 use super::place::{LogPlace, verifier_of};
 use super::verify::verifier_key;
@@ -106,11 +108,29 @@ pub(super) fn run(options: &AuditPublish) -> Result<()> {
 }
 
 fn to_copy(log: &dyn LogSource, key: &VerifierKey, options: &AuditPublish) -> Result<Published> {
-    let to = TileFolder::new(&options.to);
-    pollster::block_on(publish(log, key, &to)).map_err(|error| match error.kind() {
+    let published = match options.to.to_str().filter(|to| to.contains("://")) {
+        Some(url) => pollster::block_on(publish(log, key, &*objects(url)?)),
+        None => pollster::block_on(publish(log, key, &TileFolder::new(&options.to))),
+    };
+    published.map_err(|error| match error.kind() {
         ErrorKind::Audit if !error.is_retryable() => {
             Failure::attention(printable(error.detail().unwrap_or_default()))
         }
         _ => error.into(),
     })
+}
+
+#[cfg(feature = "object-store")]
+fn objects(url: &str) -> Result<Box<dyn TileStore>> {
+    let tiles = waxseal_object_store::ObjectTiles::from_url(url);
+    Ok(Box::new(tiles.map_err(|error| match error.kind() {
+        ErrorKind::InvalidArgument => Failure::usage_of("--to", &error),
+        _ => error.into(),
+    })?))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn objects(_: &str) -> Result<Box<dyn TileStore>> {
+    let detail = "stores of objects were not compiled in; add the feature `object-store` of waxseal-cli, or give a directory";
+    Err(Error::new(ErrorKind::Configuration).with_detail(detail).into())
 }

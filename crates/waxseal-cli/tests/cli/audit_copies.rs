@@ -176,3 +176,60 @@ fn commands_at_the_same_time_share_a_log_in_postgresql() {
     ]);
     assert!(stderr.contains("audit init"), "{stderr}");
 }
+
+#[cfg(feature = "object-store")]
+#[test]
+fn a_copy_is_made_of_objects() {
+    let Some(url) = crate::servers::address("moto") else {
+        return;
+    };
+    let tool = Tool::new();
+    let bucket = format!("waxseal-cli-{}", std::process::id());
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio.block_on(async {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let put = http.put(format!("{}/{bucket}", url.trim_end_matches('/')));
+        // moto believes any signature; the service is what it looks for.
+        let signature = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00";
+        let answer = put.header("authorization", signature).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    });
+    let to = format!("s3://{bucket}/logs/one");
+    let variables = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    for added in [2, 1] {
+        for _ in 0..added {
+            seal(&tool, "log");
+        }
+        let run = tool.run_with(&variables, &["audit", "publish", "log", "--to", &to], b"");
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let said = String::from_utf8(run.stdout).unwrap();
+        assert!(said.contains(&format!(", {added} of them new")), "{said}");
+    }
+    let stderr = tool.fails_with(2, &["audit", "publish", "log", "--to", "ftp://x/y"], b"");
+    assert!(stderr.contains("s3://BUCKET/PREFIX"), "{stderr}");
+    let missing = format!("s3://{bucket}-not-there/x");
+    let run = tool.run_with(&variables, &["audit", "publish", "log", "--to", &missing], b"");
+    assert!(run.code != 0 && run.stderr.contains("bucket"), "{}", run.stderr);
+}
+
+#[cfg(not(feature = "object-store"))]
+#[test]
+fn objects_are_said_not_to_be_compiled_in() {
+    let tool = Tool::new();
+    seal(&tool, "log");
+    let run = tool.run(&["audit", "publish", "log", "--to", "s3://b/x"], b"");
+    assert!(
+        run.code != 0 && run.stderr.contains("feature `object-store`"),
+        "{}",
+        run.stderr
+    );
+}

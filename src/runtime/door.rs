@@ -1,4 +1,4 @@
-//! Where the I/O is done: on a thread of the inventory's own, so that a call may come from any runtime or none.
+//! Where crates around this one do their I/O: on a thread of their own, so that a call may come from any runtime or none.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,12 +7,26 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use tokio::runtime::{Builder, Runtime as Tokio};
 use tokio::task::AbortHandle;
-use waxseal::runtime::{Kept, ThreadRuntime, with_timeout};
-use waxseal::{Error, ErrorKind, Result};
 
-/// A small tokio runtime, and how long one call may take there.
+use super::{Kept, ThreadRuntime, with_timeout};
+use crate::value::error::{Error, ErrorKind, Result};
+
+/// A small tokio runtime on a thread of its own, and how long one call may take there. For stores and inventories outside this crate whose clients need
+/// tokio: a call may come from any runtime, or from a thread without one, and its bound holds even if this runtime stands still.
+///
+/// ```
+/// use std::time::Duration;
+/// use waxseal::runtime::Door;
+///
+/// # fn main() -> waxseal::Result<()> {
+/// let door = Door::new(Duration::from_secs(10), "example")?;
+/// let answer = pollster::block_on(door.run(Duration::ZERO, async { Ok(42) }))?;
+/// assert_eq!(answer, 42);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Door {
+pub struct Door {
     tokio: Kept<Background>,
     timeout: Duration,
     /// Who is asked, for errors.
@@ -32,14 +46,16 @@ impl Drop for Background {
 }
 
 impl Door {
+    /// Starts the thread. A call takes no longer than `timeout`; `peer` names who is asked, in errors.
+    ///
     /// # Errors
     /// `Unavailable` if the process cannot have another thread.
-    pub(crate) fn new(timeout: Duration, peer: &'static str) -> Result<Self> {
+    pub fn new(timeout: Duration, peer: &'static str) -> Result<Self> {
         let refused = || Error::new(ErrorKind::Unavailable).with_detail("a thread could not be started");
         let build = || {
             Builder::new_multi_thread()
                 .worker_threads(1)
-                .thread_name("waxseal-sql")
+                .thread_name("waxseal-io")
                 .enable_all()
                 .build()
         };
@@ -57,11 +73,11 @@ impl Door {
     /// Does `work` there, which may take `longer` than other work. The bound is kept by a thread of the library, so it holds whatever happens there.
     ///
     /// # Errors
-    /// Those of `work`; `TimedOut`; `Configuration` in a forked child; `Store` if the database library panicked.
+    /// Those of `work`; `TimedOut`; `Configuration` in a forked child; `Store` if a library panicked.
     ///
     /// # Cancel safety
     /// Dropping the future ends the work.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
         longer: Duration,
         work: impl Future<Output = Result<T>> + Send + 'static,
@@ -76,7 +92,7 @@ impl Door {
         let _end = AbortOnDrop(Kept::new(task.abort_handle()));
         let answer = async {
             answer.await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Store).with_detail("the database library panicked in this call"))
+                Err(Error::new(ErrorKind::Store).with_detail("a library panicked in this call"))
             })
         };
         let timeout = self.timeout.saturating_add(longer);
