@@ -1,7 +1,7 @@
 //! The queue before a sink, and the thread that empties it: what waits together is kept together.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -58,6 +58,58 @@ pub(super) enum Pushed {
         /// Whether it is the first that no gap tells of.
         is_first: bool,
     },
+}
+
+/// A batch, and whether it is kept.
+struct Told {
+    batch: Vec<Waiting>,
+    kept: Result<()>,
+}
+
+impl Told {
+    /// Tells whoever waits for it.
+    fn tell(self) {
+        for done in self.batch.into_iter().filter_map(|waiting| waiting.done) {
+            // Whoever does not wait any more is told nothing.
+            let _ = done.send(match &self.kept {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.copy()),
+            });
+        }
+    }
+}
+
+/// Tells in the place of the thread of the sink, which keeps the next batch meanwhile: waking as many callers takes a tenth of the time that a disk
+/// takes for them.
+#[derive(Default)]
+struct Teller(Option<(mpsc::Sender<Told>, JoinHandle<()>)>);
+
+impl Teller {
+    fn take(&mut self, told: Told) {
+        if self.0.is_none() {
+            let (sender, receiver) = mpsc::channel::<Told>();
+            let thread = thread::Builder::new().name("waxseal-audit-tell".to_owned());
+            let started = thread.spawn(move || receiver.into_iter().for_each(Told::tell));
+            self.0 = started.ok().map(|thread| (sender, thread));
+        }
+        match &self.0 {
+            Some((sender, _)) => {
+                if let Err(mpsc::SendError(told)) = sender.send(told) {
+                    told.tell();
+                }
+            }
+            // The system has no thread to spare.
+            None => told.tell(),
+        }
+    }
+
+    /// Returns when all are told.
+    fn end(self) {
+        if let Some((sender, thread)) = self.0 {
+            drop(sender);
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What the thread does next.
@@ -183,21 +235,28 @@ impl Shared {
     }
 
     fn run(&self, sink: Box<dyn Sink>) {
-        let mut put_off = false;
+        let (mut put_off, mut teller) = (false, Teller::default());
         loop {
             match self.next(put_off) {
                 Next::Keep(batch) => {
-                    self.keep(&*sink, batch);
+                    let told = self.keep(&*sink, batch);
+                    match self.lock().waiting.is_empty() {
+                        true => told.tell(),
+                        false => teller.take(told),
+                    }
                     put_off = true;
                 }
                 Next::Idle => {
-                    self.keep(&*sink, Vec::new());
+                    self.keep(&*sink, Vec::new()).tell();
                     if let Err(error) = pollster::block_on(sink.flush()) {
                         tracing::warn!(sink = %self.name, %error, "an audit sink cannot end what it put off");
                     }
                     put_off = self.lock().lost > 0;
                 }
-                Next::End => return self.end(sink),
+                Next::End => {
+                    teller.end();
+                    return self.end(sink);
+                }
             }
         }
     }
@@ -227,7 +286,7 @@ impl Shared {
     }
 
     /// Keeps a batch, with a gap before it if events were lost before it.
-    fn keep(&self, sink: &dyn Sink, batch: Vec<Waiting>) {
+    fn keep(&self, sink: &dyn Sink, batch: Vec<Waiting>) -> Told {
         let (lost, number) = {
             let state = self.lock();
             (state.lost, state.gap)
@@ -241,7 +300,7 @@ impl Shared {
         let mut events: Vec<Arc<Event>> = gap.into_iter().collect();
         events.extend(batch.iter().map(|waiting| Arc::clone(&waiting.event)));
         if events.is_empty() {
-            return;
+            return Told { batch, kept: Ok(()) };
         }
         let kept = pollster::block_on(sink.keep(&events));
         match &kept {
@@ -255,17 +314,11 @@ impl Shared {
                 self.lose(batch.len() as u64, &why);
             }
         }
-        for done in batch.into_iter().filter_map(|waiting| waiting.done) {
-            // Whoever does not wait any more is told nothing.
-            let _ = done.send(match &kept {
-                Ok(()) => Ok(()),
-                Err(error) => Err(error.copy()),
-            });
-        }
+        Told { batch, kept }
     }
 
     fn end(&self, sink: Box<dyn Sink>) {
-        self.keep(&*sink, Vec::new());
+        self.keep(&*sink, Vec::new()).tell();
         let flushed = pollster::block_on(sink.flush());
         // Before anybody hears of the end: what the sink holds, a lock among it, is free then.
         drop(sink);
