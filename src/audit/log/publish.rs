@@ -10,15 +10,17 @@ use super::hash::Hash;
 use super::journal::unbundle;
 use super::key::{VerifierKey, is_missing};
 use super::note::Checkpoint;
-use super::reader::LogReader;
+use super::reader::{LogReader, read_most};
 use super::tile::{self, Kind, WIDE, WIDTH};
 use super::tree::Edge;
 use super::writer::{Lock, put_in_place};
 use super::{damaged, not_kept};
 use crate::value::error::{Error, ErrorKind, Result};
 
-/// Records that are read at once.
-const PAGE: u64 = 4_096;
+/// Records that are read at once: 64 MiB, if they are as long as they can be.
+const PAGE: u64 = 1_024;
+/// The most bytes of a file of a copy: a bundle of records as long as they can be.
+const MAX: usize = WIDE * 65_537;
 /// How often a checkpoint is tried to be put in place, while others publish the same log.
 const TRIES: usize = 5;
 
@@ -292,7 +294,7 @@ impl TileFolder {
 
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let path = self.0.join(path);
-        match std::fs::read(&path) {
+        match read_most(&path, MAX) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(super::reader::failed(&path, error)),

@@ -239,7 +239,7 @@ impl LogReader {
 }
 
 /// The bytes of a file that has no more than so many.
-fn read_most(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_most(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most {

@@ -117,6 +117,8 @@ pub(super) async fn leaves(link: &mut dyn Link, origin: &str, first: u64, end: u
         let leaf = <[u8; 32]>::try_from(record.bytes("leaf", 32)?);
         leaves.push(leaf.map_err(|_| record.invalid("leaf", "it has not 32 bytes"))?);
     }
+    // What is missing at the end of them.
+    is_next(end, first + leaves.len() as u64)?;
     Ok(leaves)
 }
 
@@ -142,7 +144,10 @@ pub(super) async fn records(
 fn is_next(proper: u64, found: u64) -> Result<()> {
     match proper == found {
         true => Ok(()),
-        false => Err(damaged(&format!("record {proper} of the log is missing"))),
+        false => Err(damaged(&format!(
+            "record {} of the log is missing",
+            proper.min(found)
+        ))),
     }
 }
 

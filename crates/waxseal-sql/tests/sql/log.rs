@@ -48,8 +48,7 @@ fn event() -> Arc<Event> {
     let caught = Caught::default();
     let auditor = Auditor::builder().required(caught.clone()).build().unwrap();
     seal(&auditor, 1).unwrap();
-    let event = caught.0.lock().unwrap().pop().unwrap();
-    event
+    caught.0.lock().unwrap().pop().unwrap()
 }
 
 /// Seals values with keys of their own, which is an event each.
