@@ -1,6 +1,6 @@
 //! Changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
@@ -59,9 +59,7 @@ pub(crate) async fn commit(link: &mut dyn Link, ring: &str, change: &Change) -> 
     if let Some(conflict) = put_rows(link, ring, &change.put).await? {
         return Ok(conflict);
     }
-    for (path, body) in &change.nodes {
-        put_node(link, ring, path, body).await?;
-    }
+    put_nodes(link, ring, &change.nodes).await?;
     if let Some(succession) = &change.succession {
         put_succession(link, ring, succession).await?;
     }
@@ -97,9 +95,7 @@ pub(crate) async fn restore(link: &mut dyn Link, ring: &str, whole: &Snapshot) -
     if let Some(conflict) = put_rows(link, ring, &whole.rows).await? {
         return Ok(conflict);
     }
-    for (path, body) in &whole.nodes {
-        put_node(link, ring, path, body).await?;
-    }
+    put_nodes(link, ring, &whole.nodes).await?;
     if let Some(conflict) = provision::restore(link, ring, revision, &whole.provisioned).await? {
         return Ok(conflict);
     }
@@ -214,18 +210,32 @@ pub(super) fn values<'r>(row: &'r Row, id: &'r str) -> [Value<'r>; 13] {
     ]
 }
 
-async fn put_node(link: &mut dyn Link, ring: &str, path: &str, body: &[u8]) -> Result<()> {
-    if body.is_empty() {
+/// Writes the nodes that have a body, and deletes the others. A commit of many rows changes about as many nodes, and each statement is a round trip.
+async fn put_nodes(link: &mut dyn Link, ring: &str, nodes: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let (gone, there): (Vec<_>, Vec<_>) = nodes.iter().partition(|(_, body)| body.is_empty());
+    for (path, _) in gone {
         let sql = fixed("delete from waxseal_node where ring = $1 and path = $2");
-        return link.execute(sql, &[ring.into(), path.into()]).await.map(drop);
+        link.execute(sql, &[ring.into(), path.as_str().into()]).await?;
     }
-    let sql = fixed(
-        "insert into waxseal_node (ring, path, body) values ($1, $2, $3) \
-        on conflict (ring, path) do update set body = excluded.body",
-    );
-    link.execute(sql, &[ring.into(), path.into(), body.into()])
-        .await
-        .map(drop)
+    for batch in there.chunks(BATCH) {
+        let size = if batch.len() == BATCH { BATCH } else { 1 };
+        for part in batch.chunks(size) {
+            let rows: Vec<String> = (0..size)
+                .map(|row| format!("($1, {})", parameters(2 + row * 2, 2)))
+                .collect();
+            let sql = format!(
+                "insert into waxseal_node (ring, path, body) values {} \
+                on conflict (ring, path) do update set body = excluded.body",
+                rows.join(", ")
+            );
+            let mut values = vec![ring.into()];
+            for (path, body) in part {
+                values.extend([Value::from(path.as_str()), body.as_slice().into()]);
+            }
+            link.execute(AssertSqlSafe(sql).into_sql_str(), &values).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn put_succession(link: &mut dyn Link, ring: &str, succession: &Signed) -> Result<()> {
