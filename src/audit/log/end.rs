@@ -4,7 +4,7 @@ use super::damaged;
 use super::hash::{self, Hash};
 use super::key::{LogKey, VerifierKey};
 use super::note::Checkpoint;
-use super::tile::{self, WIDTH};
+use super::tile;
 use super::tree::Edge;
 use crate::value::error::Result;
 
@@ -47,12 +47,7 @@ impl LogEnd {
         let wrong = || damaged("the stored edge of the tree is not that of the log's checkpoint");
         let (mut hashes, rest) = edge.as_chunks::<32>();
         let mut levels = Vec::new();
-        for level in 0.. {
-            let count = tile::hashes(level, checkpoint.size());
-            if count == 0 {
-                break;
-            }
-            let width = usize::try_from(count % WIDTH).unwrap_or_default();
+        for (_, _, width) in tile::lasts(checkpoint.size()) {
             let (of_level, others) = hashes.split_at_checked(width).ok_or_else(wrong)?;
             levels.push(of_level.to_vec());
             hashes = others;

@@ -153,29 +153,15 @@ async fn copy(store: &dyn TileStore, key: &VerifierKey) -> Result<(Option<Checkp
     let there = Checkpoint::parse(&note).map_err(foreign)?;
     there.verify(key).map_err(foreign)?;
     let mut levels: Vec<Vec<Hash>> = Vec::new();
-    for level in 0.. {
-        let hashes = tile::hashes(level, there.size());
-        if hashes == 0 {
-            break;
-        }
-        let bytes = tile_of(store, Kind::Hashes(level), hashes).await?;
-        levels.push(bytes.as_chunks::<32>().0.to_vec());
+    for (level, index, width) in tile::lasts(there.size()) {
+        let bytes = tile_of(store, Kind::Hashes(level), index, width).await?;
+        // A full tile stands for a partial one.
+        levels.push(bytes.as_chunks::<32>().0.iter().take(width).copied().collect());
     }
-    let (mut tail, is_whole) = unbundle(&tile_of(store, Kind::Entries, there.size()).await?);
+    let edge = Edge::of(there.size(), levels);
     let width = usize::try_from(there.size() % WIDTH).unwrap_or_default();
-    let edge = Edge::of(
-        there.size(),
-        levels
-            .into_iter()
-            .enumerate()
-            .map(|(level, mut hashes)| {
-                // A full tile stands for a partial one.
-                hashes
-                    .truncate(usize::try_from(tile::hashes(level, there.size()) % WIDTH).unwrap_or_default());
-                hashes
-            })
-            .collect(),
-    );
+    let bundle = tile_of(store, Kind::Entries, there.size() / WIDTH, width).await?;
+    let (mut tail, is_whole) = unbundle(&bundle);
     if edge.root() != *there.root() || !is_whole || tail.len() < width {
         return Err(Error::new(ErrorKind::Store).with_detail(
             "the last tiles of the copy are not those of its checkpoint: `waxseal audit verify` shows what is wrong",
@@ -185,18 +171,13 @@ async fn copy(store: &dyn TileStore, key: &VerifierKey) -> Result<(Option<Checkp
     Ok((Some(there), edge, tail))
 }
 
-/// The bytes of the last tile of a level that has so many hashes or entries. None if that one is full.
-async fn tile_of(store: &dyn TileStore, kind: Kind, count: u64) -> Result<Vec<u8>> {
-    let width = usize::try_from(count % WIDTH).unwrap_or_default();
+/// The bytes of the last tile of a level. None if it is not begun.
+async fn tile_of(store: &dyn TileStore, kind: Kind, index: u64, width: usize) -> Result<Vec<u8>> {
     if width == 0 {
         return Ok(Vec::new());
     }
     for width in [width, WIDE] {
-        let tile = Tile {
-            kind,
-            index: count / WIDTH,
-            width,
-        };
+        let tile = Tile { kind, index, width };
         if let Some(bytes) = store.get(&name(tile)).await? {
             return Ok(bytes);
         }
@@ -243,7 +224,13 @@ async fn copy_records(
         let width = usize::try_from(edge.size() % WIDTH).unwrap_or_default();
         tail.drain(..tail.len() - width);
     }
-    Ok(written)
+    // They were read a second time.
+    match edge.root() == *log.checkpoint().root() {
+        true => Ok(written),
+        false => Err(damaged(
+            "the records of the log were changed while they were published",
+        )),
+    }
 }
 
 async fn page(log: &dyn LogSource, first: u64) -> Result<Vec<Vec<u8>>> {

@@ -200,15 +200,10 @@ impl LogReader {
     pub(super) fn edge(&self) -> Result<Edge> {
         let size = self.checkpoint.size();
         let mut levels = Vec::new();
-        for level in 0.. {
-            let hashes = tile::hashes(level, size);
-            if hashes == 0 {
-                break;
-            }
-            let width = usize::try_from(hashes % WIDTH).unwrap_or_default();
+        for (level, index, width) in tile::lasts(size) {
             levels.push(match width {
                 0 => Vec::new(),
-                width => Self::hashes_at(&self.folder, level, hashes / WIDTH, width)?,
+                width => Self::hashes_at(&self.folder, level, index, width)?,
             });
         }
         Ok(Edge::of(size, levels))

@@ -54,6 +54,15 @@ pub(super) fn tiles(level: usize, size: u64) -> impl Iterator<Item = (u64, usize
     (0..full).map(|index| (index, WIDE)).chain(partial)
 }
 
+/// The last tile of each level in a tree of this size, as level, index and width. A width of 0 is that of a tile that is not begun.
+pub(super) fn lasts(size: u64) -> impl Iterator<Item = (usize, u64, usize)> {
+    let counts = (0..).map(move |level| (level, hashes(level, size)));
+    counts.take_while(|(_, count)| *count > 0).map(|(level, count)| {
+        let width = usize::try_from(count % WIDTH).unwrap_or_default();
+        (level, count / WIDTH, width)
+    })
+}
+
 /// How many hashes a level has in a tree of this size.
 pub(super) fn hashes(level: usize, size: u64) -> u64 {
     let shift = u32::try_from(level * 8).unwrap_or(u32::MAX);
