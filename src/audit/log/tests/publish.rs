@@ -168,6 +168,46 @@ fn a_log_that_does_not_continue_its_copy_is_not_published() {
     refused(&bench, "not those of its checkpoint");
 }
 
+/// A log that gives another record when it is read again.
+#[derive(Debug)]
+struct Changing {
+    reader: LogReader,
+    reads: Mutex<usize>,
+}
+
+#[async_trait]
+impl LogSource for Changing {
+    fn checkpoint(&self) -> &Checkpoint {
+        self.reader.checkpoint()
+    }
+
+    async fn records(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>> {
+        let mut records = LogSource::records(&self.reader, first, count).await?;
+        let mut reads = self.reads.lock().unwrap();
+        *reads += 1;
+        if *reads > 1 {
+            records[0].push(b' ');
+        }
+        Ok(records)
+    }
+}
+
+#[test]
+fn records_that_change_while_they_are_published_get_no_checkpoint() {
+    let bench = Bench::of(10);
+    let copy = Memory::default();
+    let log = Changing {
+        reader: bench.reader(),
+        reads: Mutex::new(0),
+    };
+    let error = block_on(publish(&log, &key(), &copy)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Audit, "{error}");
+    assert!(!copy.files.lock().unwrap().contains_key("checkpoint"));
+    // What was written is replaced by what is right.
+    assert_eq!(published(&bench, &copy).unwrap().added, 10);
+    assert!(copy.verdict().is_sound());
+}
+
 #[test]
 fn what_is_no_copy_of_this_log_is_left_alone() {
     let bench = Bench::of(10);
