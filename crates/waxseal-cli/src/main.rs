@@ -9,6 +9,8 @@ mod arguments;
 mod audit;
 mod binding;
 mod copy;
+#[cfg(any(feature = "audit", feature = "ring"))]
+mod database;
 mod doctor;
 mod exit;
 mod failure;

@@ -90,21 +90,16 @@ fn no_key(path: &Path) -> Failure {
 pub(super) mod postgres {
     use std::path::Path;
 
+    use waxseal::ErrorKind;
     use waxseal::audit::LogKey;
-    use waxseal::runtime::{Environment, ProcessEnvironment};
-    use waxseal::{Error, ErrorKind};
     use waxseal_sql::PostgresConfig;
 
+    use crate::database;
     use crate::failure::{Failure, Result, printable};
 
     /// The database of a variable. A log is found there by its origin, whatever the ring is.
     pub(in crate::audit) fn config(variable: &str) -> Result<PostgresConfig> {
-        let url = ProcessEnvironment.var(variable)?.ok_or_else(|| {
-            Failure::from(Error::new(ErrorKind::Configuration).with_detail(format!(
-                "the variable {variable}, which has the URL of the log's database, is not set"
-            )))
-        })?;
-        Ok(PostgresConfig::new(&url, "audit")?)
+        database::postgres(variable, "audit", "log")
     }
 
     /// The key of a file, which is made if it is not there.
@@ -139,9 +134,7 @@ pub(super) mod postgres {
 /// A database, in a command that was built without any.
 #[cfg(not(feature = "postgres"))]
 pub(super) fn no_postgres() -> Failure {
-    let detail =
-        "PostgreSQL was not compiled in; add the feature `postgres` of waxseal-cli, or name a directory";
-    Error::new(ErrorKind::Configuration).with_detail(detail).into()
+    crate::database::no_postgres("name a directory")
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use waxseal::ErrorKind;
 use waxseal::audit::{Log, LogReader, LogSource, Published, TileFolder, TileStore, VerifierKey, publish};
 
 use super::place::{LogPlace, verifier_of};
-use super::verify::verifier_key;
+use super::verify::{key_or_warning, verifier_key};
 use crate::arguments::{AuditInit, AuditPublish};
 use crate::failure::{Failure, Result, printable};
-use crate::{report, warnings};
+use crate::report;
 
 /// Makes a log, with its key, and prints its public key.
 pub(super) fn init(options: &AuditInit) -> Result<()> {
@@ -57,15 +57,7 @@ pub(super) fn run(options: &AuditPublish) -> Result<()> {
     let (verifier, published) = match &place {
         LogPlace::Folder(path) => {
             let reader = LogReader::open(path)?;
-            let key = match given {
-                Some(key) => key,
-                None => {
-                    warnings::warning(
-                        "the key is the one that the log names: give --key to prove who signed it",
-                    )?;
-                    reader.named_key()?
-                }
-            };
+            let key = key_or_warning(&reader, given)?;
             let published = to_copy(&reader, &key, options)?;
             (key, published)
         }

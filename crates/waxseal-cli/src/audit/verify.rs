@@ -13,6 +13,9 @@ use crate::{report, warnings};
 /// The most bytes of a checkpoint that is read.
 const MAX: u64 = 128 * 1024;
 
+/// Where a key is from that nobody has vouched for.
+const FROM_LOG: &str = "log";
+
 /// What verifying a log has shown.
 pub(crate) struct Verified {
     pub(crate) key: VerifierKey,
@@ -28,10 +31,7 @@ impl Verified {
         key: Option<VerifierKey>,
         kept: Option<&Checkpoint>,
     ) -> Result<Self> {
-        let (key, key_from) = match key {
-            Some(key) => (key, "option"),
-            None => (reader.named_key()?, "log"),
-        };
+        let (key, key_from) = key_of(reader, key)?;
         if let Some(kept) = kept {
             kept.verify(&key)
                 .map_err(|error| Failure::usage_of("--checkpoint", &error))?;
@@ -46,7 +46,7 @@ impl Verified {
 
     /// Whether whoever can write the log could have exchanged the key, too.
     pub(crate) fn is_unpinned(&self) -> bool {
-        self.key_from == "log"
+        self.key_from == FROM_LOG
     }
 
     /// The same as every JSON of the command has it.
@@ -63,6 +63,27 @@ impl Verified {
             "findings": verdict.findings.iter().map(finding_json).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The key of an option, or the one that the log names, and where it is from.
+fn key_of(reader: &LogReader, given: Option<VerifierKey>) -> Result<(VerifierKey, &'static str)> {
+    Ok(match given {
+        Some(key) => (key, "option"),
+        None => (reader.named_key()?, FROM_LOG),
+    })
+}
+
+/// The same, with a warning that nobody has vouched for the one of the log.
+pub(super) fn key_or_warning(reader: &LogReader, given: Option<VerifierKey>) -> Result<VerifierKey> {
+    let (key, key_from) = key_of(reader, given)?;
+    if key_from == FROM_LOG {
+        warn_unpinned()?;
+    }
+    Ok(key)
+}
+
+fn warn_unpinned() -> Result<()> {
+    warnings::warning("the key is the one that the log names: give --key to prove who signed it")
 }
 
 /// A public key of an option.
@@ -90,7 +111,7 @@ pub(super) fn run(options: &AuditVerify) -> Result<()> {
     let kept = options.checkpoint.as_deref().map(kept_checkpoint).transpose()?;
     let verified = Verified::of(&reader, key, kept.as_ref())?;
     if verified.is_unpinned() {
-        warnings::warning("the key is the one that the log names: give --key to prove who signed it")?;
+        warn_unpinned()?;
     }
     let verdict = &verified.verdict;
     if report::is_json() {

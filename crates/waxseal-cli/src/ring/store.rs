@@ -57,15 +57,9 @@ fn unknown() -> Failure {
 
 #[cfg(feature = "postgres")]
 fn postgres(variable: &str, name: &str, creates: bool) -> Result<Arc<dyn Inventory>> {
-    use waxseal::runtime::{Environment, ProcessEnvironment};
-    use waxseal_sql::{PostgresConfig, PostgresInventory};
+    use waxseal_sql::PostgresInventory;
 
-    let url = ProcessEnvironment.var(variable)?.ok_or_else(|| {
-        Failure::from(Error::new(ErrorKind::Configuration).with_detail(format!(
-            "the variable {variable}, which has the URL of the ring's database, is not set"
-        )))
-    })?;
-    let config = PostgresConfig::new(&url, name)?;
+    let config = crate::database::postgres(variable, name, "ring")?;
     let opened = match creates {
         true => wait(PostgresInventory::create(config)),
         false => wait(PostgresInventory::connect(config)),
@@ -75,7 +69,5 @@ fn postgres(variable: &str, name: &str, creates: bool) -> Result<Arc<dyn Invento
 
 #[cfg(not(feature = "postgres"))]
 fn postgres(_: &str, _: &str, _: bool) -> Result<Arc<dyn Inventory>> {
-    Err(Failure::from(Error::new(ErrorKind::Configuration).with_detail(
-        "PostgreSQL was not compiled in; add the feature `postgres` of waxseal-cli, or use sqlite:PATH",
-    )))
+    Err(crate::database::no_postgres("use sqlite:PATH"))
 }

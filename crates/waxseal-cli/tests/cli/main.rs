@@ -15,6 +15,9 @@ mod audit_copies;
 mod axum_tenants;
 #[cfg(feature = "azure-key-vault")]
 mod azure;
+#[cfg(feature = "object-store")]
+#[path = "../../../../tests/support/s3.rs"]
+mod buckets;
 #[cfg(all(feature = "aws-kms", feature = "gcp-kms"))]
 mod cloud;
 mod codes;

@@ -7,6 +7,13 @@
     missing_docs
 )]
 
+#[cfg(feature = "aws")]
+#[path = "../../../../tests/support/s3.rs"]
+mod buckets;
+#[cfg(feature = "aws")]
+#[path = "../../../../tests/support/live.rs"]
+mod servers;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -147,16 +154,14 @@ mod s3 {
     use object_store::aws::AmazonS3Builder;
 
     use super::*;
+    use crate::servers::unique;
+
+    const BUCKET: &str = "waxseal-logs";
 
     /// A store on the server of the tests, in a bucket that is there.
     fn server() -> Option<Arc<dyn ObjectStore>> {
-        let Ok(url) = std::env::var("WAXSEAL_TEST_MOTO") else {
-            let why = "WAXSEAL_TEST_MOTO is not set; run scripts/services up moto && eval \"$(scripts/services env)\"";
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}");
-            println!("skipped: {why}");
-            return None;
-        };
-        create_bucket(&url);
+        let url = crate::servers::address("moto")?;
+        crate::buckets::create_bucket(&url, BUCKET);
         Some(store(&url))
     }
 
@@ -164,42 +169,18 @@ mod s3 {
         let builder = AmazonS3Builder::new()
             .with_endpoint(url)
             .with_allow_http(true)
-            .with_bucket_name("waxseal-logs")
+            .with_bucket_name(BUCKET)
             .with_region("us-east-1")
             .with_access_key_id("test")
             .with_secret_access_key("test");
         Arc::new(builder.build().unwrap())
     }
 
-    /// By hand: the library makes no buckets. moto believes any signature.
-    fn create_bucket(url: &str) {
-        use std::io::{Read as _, Write as _};
-        let address = url.trim_start_matches("http://").trim_end_matches('/');
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
-        let authorization = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00";
-        write!(
-            stream,
-            "PUT /waxseal-logs HTTP/1.1\r\nHost: {address}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(
-            answer.contains(" 200 ") || answer.contains("BucketAlreadyOwnedByYou"),
-            "{answer}"
-        );
-    }
-
-    fn prefix(name: &str) -> String {
-        let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-        format!("{name}-{nanos}")
-    }
-
     #[test]
     fn on_s3() {
         let Some(store) = server() else { return };
-        keeps_a_copy(&ObjectTiles::new(Arc::clone(&store), &prefix("log")).unwrap());
-        replaces_what_was_seen(&ObjectTiles::new(store, &prefix("any")).unwrap());
+        keeps_a_copy(&ObjectTiles::new(Arc::clone(&store), &unique("log")).unwrap());
+        replaces_what_was_seen(&ObjectTiles::new(store, &unique("any")).unwrap());
     }
 
     #[test]

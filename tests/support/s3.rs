@@ -1,0 +1,23 @@
+//! Buckets on a server that believes any signature, as moto does. The libraries make none.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+/// Makes a bucket at a URL, unless it is there.
+pub(crate) fn create_bucket(url: &str, bucket: &str) {
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).unwrap();
+    // The service that it names is what such a server looks for.
+    let authorization = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00";
+    write!(
+        stream,
+        "PUT /{bucket} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.contains(" 200 ") || answer.contains("BucketAlreadyOwnedByYou"),
+        "{answer}"
+    );
+}
