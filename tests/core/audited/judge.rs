@@ -12,7 +12,7 @@ use base64ct::{Base64, Encoding};
 use pollster::block_on;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use waxseal::audit::{Auditor, Checkpoint, Log, LogKey, LogReader, VerifierKey};
+use waxseal::audit::{Auditor, Checkpoint, Log, LogKey, LogReader, TileFolder, VerifierKey, publish};
 use waxseal::testing::FakeKeyManager;
 use waxseal::{EncryptionContext, Sealer};
 
@@ -132,6 +132,36 @@ fn copy(from: &Path, to: &Path) {
 
 fn vkey() -> PathBuf {
     Court::vkey().to_string().into()
+}
+
+#[test]
+fn the_judge_accepts_a_copy_that_has_grown_and_refuses_a_changed_one() {
+    if judge().is_none() {
+        return;
+    }
+    let court = Court::new();
+    let copied = court.path("copy");
+    let mut before: Option<PathBuf> = None;
+    for count in [8, 264, 8] {
+        let log = LogReader::open(court.sealed("log", count)).unwrap();
+        let published = block_on(publish(&log, &Court::vkey(), &TileFolder::new(&copied))).unwrap();
+        assert_eq!(published.added, count);
+        let (accepts, said) = judged(&[&copied, &vkey()]);
+        assert!(accepts && said.contains(&published.size.to_string()), "{said}");
+        if let Some(before) = &before {
+            let (accepts, said) = judged(&[&copied, &vkey(), Path::new("consistency"), before]);
+            assert!(accepts, "{said}");
+        }
+        before = Some(court.note("copy"));
+    }
+    let changed = court.tampered("copy", "changed", |copy| {
+        let entries = copy.join("tile/entries/000");
+        let mut bytes = fs::read(&entries).unwrap();
+        bytes[100] ^= 1;
+        fs::write(entries, bytes).unwrap();
+    });
+    let (accepts, said) = judged(&[&changed, &vkey()]);
+    assert!(!accepts && said.contains("record 0"), "{said}");
 }
 
 #[test]
