@@ -1,6 +1,8 @@
 //! A client of a network backend that came through a `fork` is refused at once in the child, which then makes a new one;
 //! the parent goes on.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,7 @@ fn azure(fake: &FakeKeyVault) -> Connect {
 fn vault() -> Option<Connect> {
     let (address, token) = (address("openbao")?, variable("WAXSEAL_TEST_OPENBAO_TOKEN")?);
     let key = unique("fork");
+    mount(&address, &token);
     let connect = move || {
         let auth = vault_transit::Auth::token(token.clone());
         let config = vault_transit::Config::new(&address, auth);
@@ -67,6 +70,19 @@ fn vault() -> Option<Connect> {
     ))
     .unwrap();
     Some(Box::new(move || Ok(Arc::new(connect()?.key(&key)?))))
+}
+
+/// Mounts the engine. If another test has done so before, the server refuses, which is as good.
+fn mount(address: &str, token: &str) {
+    let host = address.trim_start_matches("http://");
+    let mut server = TcpStream::connect(host).unwrap();
+    let body = r#"{"type":"transit"}"#;
+    let request = format!(
+        "POST /v1/sys/mounts/transit HTTP/1.1\r\nHost: {host}\r\nX-Vault-Token: {token}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    server.write_all(request.as_bytes()).unwrap();
+    server.read_to_end(&mut Vec::new()).unwrap();
 }
 
 fn aws() -> Option<Connect> {
