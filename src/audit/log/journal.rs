@@ -2,6 +2,8 @@
 //!
 //! A batch is a head of 48 bytes (length, number of records, index of the first record, SHA-256 of these and of the records) and the records
 //! as a bundle has them. Only the last batch can be unfinished: the next one is begun when it is synced.
+//!
+//! Behind them are zeros, written ahead: to sync bytes that take the place of others, a file system writes no more than these.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -18,13 +20,17 @@ const FRONT: usize = 32;
 const HEAD: usize = 48;
 /// The most bytes of a journal that is read.
 const MAX: u64 = 1 << 30;
+/// The fewest and the most zeros that are written ahead. Between them, as many as there are bytes already.
+const AHEAD: (u64, u64) = (64 << 10, 1 << 20);
 
 pub(super) struct Journal {
     folder: PathBuf,
     file: File,
     /// What is synced.
     len: u64,
-    /// Whether something else may stand behind that.
+    /// The length of the file: zeros behind that.
+    room: u64,
+    /// Whether something else may stand there.
     is_ragged: bool,
     /// Whether its name is synced, too.
     is_named: bool,
@@ -49,8 +55,10 @@ pub(super) struct Held {
     pub(super) records: Vec<Vec<u8>>,
     /// The length of what is whole.
     whole: u64,
-    /// Bytes of an unfinished batch.
+    /// Bytes of an unfinished batch, without the zeros at its end.
     pub(super) torn: u64,
+    /// The length of the file.
+    room: u64,
     /// The record at which it is damaged, if whole batches follow there.
     pub(super) damaged_at: Option<u64>,
 }
@@ -74,6 +82,7 @@ impl Journal {
             folder: folder.to_owned(),
             file,
             len: FRONT as u64,
+            room: FRONT as u64,
             is_ragged: false,
             is_named: false,
         })
@@ -118,6 +127,7 @@ impl Journal {
             folder: folder.to_owned(),
             file,
             len: held.whole,
+            room: if held.torn > 0 { held.whole } else { held.room },
             is_ragged: false,
             is_named: false,
         };
@@ -131,16 +141,23 @@ impl Journal {
         if self.is_ragged {
             self.cut().map_err(failed)?;
         }
-        let batch = batch(first, records)?;
-        self.is_ragged = true;
-        let written = self
-            .file
-            .seek(SeekFrom::Start(self.len))
-            .and_then(|_| self.file.write_all(&batch))
-            .and_then(|()| self.file.sync_data());
+        let mut batch = batch(first, records)?;
+        let len = batch.len();
+        let end = self.len + len as u64;
+        let ahead = (end > self.room).then(|| end.clamp(AHEAD.0, AHEAD.1));
+        if let Some(ahead) = ahead {
+            batch.resize(len + usize::try_from(ahead).unwrap_or_default(), 0);
+        }
+        let mut written = self.write(&batch);
+        if ahead.is_some() && written.is_err() {
+            // There may be room for the batch alone.
+            batch.truncate(len);
+            written = self.cut().and_then(|()| self.write(&batch));
+        }
         match written {
             Ok(()) => {
-                self.len += batch.len() as u64;
+                self.room = self.room.max(self.len + batch.len() as u64);
+                self.len = end;
                 self.is_ragged = false;
                 Ok(())
             }
@@ -152,9 +169,17 @@ impl Journal {
         }
     }
 
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.is_ragged = true;
+        self.file.seek(SeekFrom::Start(self.len))?;
+        self.file.write_all(bytes)?;
+        self.file.sync_data()
+    }
+
     fn cut(&mut self) -> std::io::Result<()> {
         self.file.set_len(self.len)?;
         self.file.sync_all()?;
+        self.room = self.len;
         self.is_ragged = false;
         Ok(())
     }
@@ -259,7 +284,13 @@ fn read(file: &mut File) -> std::io::Result<Journaled> {
         at = next;
     }
     held.whole = (FRONT + at) as u64;
-    held.torn = (batches.len() - at) as u64;
+    held.room = bytes.len() as u64;
+    let unfinished = batches.get(at..).unwrap_or_default();
+    let torn = unfinished
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
+    held.torn = torn as u64;
     let missing = next_index(&held);
     // What looks like a batch at every place costs no more than reading it a few times.
     let mut left = batches.len().saturating_mul(4);
@@ -273,7 +304,7 @@ fn read(file: &mut File) -> std::io::Result<Journaled> {
         };
         batch_at(batches, at, is_next).is_some()
     };
-    held.damaged_at = (at + 1..batches.len()).any(&mut follows).then_some(missing);
+    held.damaged_at = (at + 1..at + torn).any(&mut follows).then_some(missing);
     Ok(Journaled::Held(held))
 }
 

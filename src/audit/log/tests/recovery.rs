@@ -5,6 +5,14 @@ use std::io::Write as _;
 
 use super::*;
 
+/// The journal without the zeros behind the last batch.
+fn used(bench: &Bench) -> Vec<u8> {
+    let mut bytes = fs::read(bench.path().join("journal")).unwrap();
+    let len = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    bytes.truncate(len);
+    bytes
+}
+
 /// Appends without a roll, and ends as a killed process does.
 fn appended(bench: &Bench, batches: &[(u64, u64)]) {
     let log = bench.open().unwrap();
@@ -30,30 +38,75 @@ fn what_was_kept_is_there_after_an_end_without_a_checkpoint() {
 fn a_batch_that_was_torn_at_any_byte_is_cut_off_and_nothing_else() {
     let bench = Bench::of(300);
     appended(&bench, &[(300, 302)]);
-    let journal = bench.path().join("journal");
-    let whole = fs::metadata(&journal).unwrap().len();
-    // Without a roll: the journal of the first batch and the one after it.
-    let log = bench.open().unwrap();
-    drop(log);
+    let whole = used(&bench).len();
     let bench = Bench::of(300);
     appended(&bench, &[(300, 302), (302, 304)]);
-    let bytes = fs::read(bench.path().join("journal")).unwrap();
-    let whole = usize::try_from(whole).unwrap();
+    let bytes = used(&bench);
     assert!(bytes.len() > whole);
-    for cut in whole..bytes.len() {
+    // With and without the zeros that were written ahead.
+    let cuts = (whole..bytes.len()).map(|cut| (cut, 0));
+    let with_zeros = (whole..bytes.len()).step_by(16).map(|cut| (cut, 5_000));
+    for (cut, ahead) in cuts.chain(with_zeros) {
         let torn = Bench::new();
         copy(&bench.path(), &torn.path());
-        fs::write(torn.path().join("journal"), &bytes[..cut]).unwrap();
+        let mut left = bytes[..cut].to_vec();
+        let expected = left[whole..]
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at as u64 + 1);
+        left.resize(cut + ahead, 0);
+        fs::write(torn.path().join("journal"), left).unwrap();
         let verdict = torn.verdict();
         assert!(verdict.is_sound(), "{cut}: {:?}", verdict.findings);
-        assert_eq!((verdict.uncovered, verdict.torn), (2, (cut - whole) as u64));
+        assert_eq!((verdict.uncovered, verdict.torn), (2, expected));
         let log = torn.open().unwrap();
-        assert_eq!(log.cut_off(), (cut - whole) as u64);
+        assert_eq!(log.cut_off(), expected);
         assert_eq!(log.checkpoint().unwrap().size(), 302);
         log.append(vec![record(302)]).unwrap();
         drop(log);
         assert_eq!(torn.records(), (0..303).map(record).collect::<Vec<_>>());
     }
+}
+
+/// The pages of a batch may reach the disk in any order.
+#[test]
+fn a_batch_of_which_only_the_end_was_written_is_cut_off() {
+    let bench = Bench::of(300);
+    appended(&bench, &[(300, 302)]);
+    let whole = used(&bench).len();
+    let bench = Bench::of(300);
+    appended(&bench, &[(300, 302), (302, 340)]);
+    let mut bytes = used(&bench);
+    bytes[whole..whole + 2_000].fill(0);
+    let torn = (bytes.len() - whole) as u64;
+    bytes.resize(bytes.len() + 5_000, 0);
+    fs::write(bench.path().join("journal"), bytes).unwrap();
+    let verdict = bench.verdict();
+    assert!(verdict.is_sound(), "{:?}", verdict.findings);
+    assert_eq!((verdict.uncovered, verdict.torn), (2, torn));
+    assert_eq!(bench.open().unwrap().checkpoint().unwrap().size(), 302);
+}
+
+/// Once the file has the room, syncing a batch changes no length of it.
+#[test]
+fn room_is_made_ahead_of_the_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = journal::Journal::create(folder.path(), 0).unwrap();
+    let len = || fs::metadata(folder.path().join("journal")).unwrap().len();
+    let mut lens = vec![len()];
+    for number in 0..200 {
+        journal.append(number, &[vec![b'x'; 2_500]]).unwrap();
+        if lens.last() != Some(&len()) {
+            lens.push(len());
+        }
+    }
+    assert!((4..8).contains(&lens.len()), "{lens:?}");
+    assert!(lens.last().is_some_and(|len| *len < 1_200_000), "{lens:?}");
+    drop(journal);
+    let (mut journal, held) = journal::Journal::open(folder.path()).unwrap();
+    assert_eq!((held.records.len(), held.torn), (200, 0));
+    journal.append(200, &[b"last".to_vec()]).unwrap();
+    assert_eq!(lens.last(), Some(&len()));
 }
 
 #[test]
@@ -229,7 +282,7 @@ fn what_stands_behind_the_last_batch_is_written_over() {
         .append(true)
         .open(&journal)
         .unwrap()
-        .write_all(&[0; 4096])
+        .write_all(&[1; 4096])
         .unwrap();
     let log = bench.open().unwrap();
     assert_eq!(log.cut_off(), 4096);
