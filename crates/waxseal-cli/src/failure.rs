@@ -251,7 +251,7 @@ impl From<Error> for Failure {
         };
         // What is passing by itself is worth a new try, whatever its kind is.
         let exit = match Exit::of(error.kind()) {
-            Exit::Failed | Exit::Io if error.is_retryable() => Exit::TryAgain,
+            Exit::Failed | Exit::Io if error.is_retryable() && !is_record_lost(&error) => Exit::TryAgain,
             exit => exit,
         };
         let mut failure = Self::new(exit, error.kind().name(), format!("{error}{advice}"));
@@ -263,6 +263,12 @@ impl From<Error> for Failure {
         failure.0.attempts = error.attempts().to_vec();
         failure
     }
+}
+
+/// Whether a record could not be kept. A log that others have is another matter: their turn ends.
+fn is_record_lost(error: &waxseal::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<waxseal::Error>());
+    error.kind() == ErrorKind::Audit && !source.is_some_and(|source| source.kind() == ErrorKind::Io)
 }
 
 #[cfg(unix)]

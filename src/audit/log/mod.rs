@@ -18,6 +18,7 @@ mod verify;
 mod writer;
 
 use std::fmt;
+use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -92,7 +93,7 @@ impl Log {
         if cut_off > 0 {
             let path = path.as_ref().display();
             tracing::warn!(
-                "the audit log {path} ended in the middle of a batch, which nobody was told is kept: {cut_off} bytes are cut off"
+                "the audit log {path} did not end with a whole batch, as after a kill in the middle of one: {cut_off} bytes are cut off"
             );
         }
         Ok(Self(Arc::new(Inner {
@@ -104,7 +105,8 @@ impl Log {
         })))
     }
 
-    /// Returns the bytes of an unfinished batch that were cut off when the log was opened.
+    /// Returns how many bytes were cut off behind the last whole batch when the log was opened. After a kill in the middle of a batch they are what was written of
+    /// it, and nobody was told that it is kept. Of bytes that were changed since, nothing tells them apart: no signature covers the end of a log before its next checkpoint.
     #[must_use]
     pub fn cut_off(&self) -> u64 {
         self.0.cut_off
@@ -180,8 +182,19 @@ impl fmt::Debug for Log {
 
 /// What cannot be written or read for the sake of writing.
 fn not_kept(what: impl fmt::Display, error: std::io::Error) -> Error {
+    // Room is made again. What is forbidden or gone stays so until somebody looks.
+    let passes = matches!(
+        error.kind(),
+        IoKind::StorageFull
+            | IoKind::QuotaExceeded
+            | IoKind::FileTooLarge
+            | IoKind::Interrupted
+            | IoKind::WouldBlock
+            | IoKind::TimedOut
+            | IoKind::ResourceBusy
+    );
     Error::new(ErrorKind::Audit)
-        .with_retryable(true)
+        .with_retryable(passes)
         .with_detail(format!("cannot {what}: {error}"))
         .with_source(error)
 }

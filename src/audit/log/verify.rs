@@ -82,7 +82,7 @@ pub struct Verdict {
     pub size: u64,
     /// Records that are kept and in no checkpoint yet. Only their own hashes protect them.
     pub uncovered: u64,
-    /// Bytes of an unfinished batch at the end, which the next writer cuts off: nobody was told that it is kept.
+    /// Bytes behind the last whole batch, which the next writer cuts off: what a kill has left of a batch, or what was changed of the last one.
     pub torn: u64,
     /// What is wrong, the worst first. Empty if nothing is.
     pub findings: Vec<Finding>,

@@ -52,7 +52,7 @@ Without --checkpoint, nobody can tell whether records are missing at the end.
 --json prints one object with these keys:
   schema, command, log, origin, key, key_from (option or log), size, uncovered, torn, sound,
   findings.
-  uncovered: records that are kept and in no checkpoint yet. torn: bytes of an unfinished batch.
+  uncovered: records that are kept and in no checkpoint yet. torn: bytes behind the last whole batch.
   Each of findings: what, record (the first that is off, counted from 0, or null), detail.";
 
 const ABOUT_PROVE: &str = "\

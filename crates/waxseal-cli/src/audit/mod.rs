@@ -5,20 +5,21 @@ mod named;
 mod place;
 mod publish;
 mod show;
+mod turns;
 mod verify;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use waxseal::Builder;
 #[cfg(feature = "postgres")]
 use waxseal::audit::LogKey;
-use waxseal::audit::{Auditor, Log, LogReader};
-use waxseal::{Builder, ErrorKind};
+use waxseal::audit::{Auditor, LogReader};
 
 use self::place::LogPlace;
+use self::turns::Turns;
 use crate::arguments::{self, Audit, AuditCommand, AuditLog, AuditProve};
 use crate::failure::{Failure, Result, printable};
 use crate::{report, warnings};
@@ -30,8 +31,8 @@ pub(crate) use verify::Verified;
 
 /// The name of the variable that names the log.
 const VARIABLE: &str = "WAXSEAL_AUDIT_LOG";
-/// How long another process may have the log.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long a record may take: others have their turns, and then it is written.
+const WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: &Audit) -> Result<()> {
     match &options.command {
@@ -55,7 +56,7 @@ impl Auditing {
         };
         let auditor = Auditor::builder();
         let auditor = match LogPlace::parse("--log", path.as_os_str())? {
-            LogPlace::Folder(path) => auditor.required(in_folder(&path)?),
+            LogPlace::Folder(path) => auditor.required(Turns::of(&path)?).wait(WAIT),
             #[cfg(feature = "postgres")]
             LogPlace::PostgresEnv { variable, key } => {
                 let (config, key) = (place::postgres::config(&variable)?, LogKey::read(&key)?);
@@ -106,35 +107,13 @@ impl arguments::Log {
     }
 }
 
-/// The log of a directory. What was cut off is said.
-fn in_folder(path: &Path) -> Result<Log> {
-    let log = open(path)?;
-    if log.cut_off() > 0 {
-        let text = format!(
-            "the audit log {} ended in the middle of a batch, which nobody was told is kept: {} bytes are cut off",
-            path.display(),
-            log.cut_off()
-        );
-        warnings::warning(&printable(&text))?;
-    }
-    Ok(log)
-}
-
-/// Waits for another process that has the log, which is soon done.
-fn open(path: &Path) -> Result<Log> {
-    let begun = Instant::now();
-    loop {
-        match Log::open(path) {
-            Ok(log) => return Ok(log),
-            Err(error) if error.kind() == ErrorKind::Io && error.is_retryable() => {
-                if begun.elapsed() >= BUSY {
-                    let detail = error.detail().unwrap_or_default().to_owned();
-                    return Err(Failure::busy(detail));
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => return Err(error.into()),
-        }
+/// Says what was cut off when a log was opened. That it was is no reason to stop.
+fn cut_off(path: &Path, bytes: u64) {
+    if bytes > 0 {
+        let _ = warnings::warning(&printable(&format!(
+            "the audit log {} did not end with a whole batch, as after a kill in the middle of one: {bytes} bytes are cut off",
+            path.display()
+        )));
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn run(options: &AuditVerify) -> Result<()> {
         }
         if verdict.torn > 0 {
             text += &format!(
-                "an unfinished batch of {} at the end, which nobody was told is kept\n",
+                "{} behind the last whole batch, as after a kill in the middle of one\n",
                 report::many(verdict.torn, "byte")
             );
         }

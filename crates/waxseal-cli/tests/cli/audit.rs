@@ -369,6 +369,50 @@ fn commands_at_the_same_time_take_turns() {
     assert_eq!((&verdict["size"], &verdict["sound"]), (&6.into(), &true.into()));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipeline_writes_one_log_and_a_command_that_waits_keeps_nobody_out() {
+    let tool = Tool::new();
+    let body = crate::tool::bytes(3_000_000);
+    tool.write("big", &body);
+    let run = tool.shell(
+        "export WAXSEAL_AUDIT_LOG=log; seal=\"$W seal --context tenant=acme\"\n\
+         $seal --kek env:K -o one big && \"$W\" open --kek env:K --context tenant=acme one | $seal --kek env:NEW -o two || exit 1\n\
+         \"$W\" open --kek env:NEW --context tenant=acme -o again two && cmp big again",
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // One waits for its input, longer than others would wait for it.
+    let mut waiting = tool.command(&SEAL).spawn().unwrap();
+    let kept = || {
+        let verdict = json(&tool, &["audit", "verify", "log"]);
+        verdict["size"].as_u64().unwrap() + verdict["uncovered"].as_u64().unwrap()
+    };
+    while kept() < 5 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    tool.done(&SEAL, b"another");
+    assert!(waiting.try_wait().unwrap().is_none());
+    let run = end(waiting, b"late");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let verdict = json(&tool, &["audit", "verify", "log"]);
+    assert_eq!((&verdict["size"], &verdict["sound"]), (&6.into(), &true.into()));
+}
+
+/// What does not pass by itself is no reason to try again.
+#[cfg(unix)]
+#[test]
+fn a_log_that_cannot_be_written_is_told_apart_from_one_that_others_have() {
+    let tool = Tool::new();
+    tool.done(&SEAL, b"x");
+    fs::remove_file(tool.path("log/journal")).unwrap();
+    let run = tool.run(&SEAL, b"x");
+    assert_eq!((run.code, run.stdout.as_slice()), (9, &b""[..]), "{}", run.stderr);
+    let lock = fs::File::open(tool.path("log/lock")).unwrap();
+    lock.lock().unwrap();
+    let run = tool.run(&SEAL, b"x");
+    assert_eq!((run.code, run.stdout.as_slice()), (6, &b""[..]), "{}", run.stderr);
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -55,6 +55,29 @@ fn a_gate_seals_and_opens_under_the_successor_and_lets_it_through() {
     assert_eq!(ring.state_of(&third), "active");
 }
 
+#[cfg(feature = "audit")]
+#[test]
+fn a_gate_may_write_the_log_of_the_command_that_asks_it() {
+    let (ring, first) = Ring::with_key();
+    let log = ring.0.path("log").display().to_string();
+    let gate = script(
+        &ring,
+        "logged.sh",
+        &format!("export WAXSEAL_AUDIT_LOG='{log}'\nexec '{}'", round_trip(&ring)),
+    );
+    let rotated = ring.json(&[
+        "keys", "rotate", &first, "--reason", "test", "--gate", &gate, "--log", &log,
+    ]);
+    assert_eq!(rotated["rotated"][0]["state"], "active", "{rotated}");
+    let shown = ring.0.done(&["audit", "show", &log], b"");
+    let shown = String::from_utf8(shown).unwrap();
+    let has = |what: &str| shown.contains(what);
+    assert!(
+        has("  generate  ") && has("  unwrap  ") && has("  ring.rotate  "),
+        "{shown}"
+    );
+}
+
 #[test]
 fn a_gate_that_says_no_keeps_the_successor_and_shows_why() {
     let (ring, first) = Ring::with_key();
