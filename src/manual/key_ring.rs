@@ -140,8 +140,17 @@
 //! same KEK: revoke them, too. A new version of a key helps if the version has leaked. If somebody had access to the backend itself, revoke with
 //! `--no-successor`, and create a key elsewhere.
 //!
-//! *Afterwards.* `waxseal ring status` shows what is exposed: each key that was revoked and is not destroyed, since when, and whether another one is in its
-//! place. `waxseal census` counts what is under it. `waxseal review` says who used it and for what, by the audit logs, and whether anything was released under it at or after
+//! *Branch keys.* Whoever has a key that branch keys are wrapped under, or were, and the inventory or a backup of it from then, has the branch keys. So they are exposed
+//! with it. Those that are wrapped under it now are out of use at once: `seal` returns `NoKeyForScope` and `open` `KeyRevoked` in their scopes. Those that were wrapped
+//! under it before go on, so that what is stored opens; but they count as exposed, a profile with `refuse-exposed` refuses them, and each process that seals with one writes
+//! a `tracing` warning. `waxseal keys revoke` and `waxseal ring simulate` name both. `waxseal keys tick` rotates those that are active, as soon as another key of the parent's scope is
+//! active: at most 1,000 in one tick for each revoked key, and the next one goes on, also after it was killed. Where nothing can be sealed, it waits for no reader. Then re-wrap what was sealed. An exposed branch
+//! key is neither promoted nor reinstated, and `ring rewrap-branches` does not help: the 32 bytes stay the same.
+//!
+//! *The same KEK elsewhere.* A KEK that was revoked in one scope is not registered, adopted, promoted or reinstated in another.
+//!
+//! *Afterwards.* `waxseal ring status` shows what is exposed: each key that was revoked and is not destroyed, since when, whether another one is in its
+//! place, which branch keys are exposed with it, and which other keys are the same KEK. `waxseal ring check` notes branch keys that need rotation; the ring is good all the same. `waxseal census` counts what is under it. `waxseal review` says who used it and for what, by the audit logs, and whether anything was released under it at or after
 //! the revision that revoked it (see [`evidence`](super::evidence)). A program that has to let its users authenticate again has
 //! [`Hook::on_revoke`](crate::ring::Hook::on_revoke).
 //!

@@ -187,6 +187,7 @@ fn key_of_now(key: &KeyRecord, now: Time, cooling_off: Time) -> Result<Option<Ke
     }
     if key.state == State::Compromised {
         next.next_rotation = next.next_rotation.map(|date| date.min(now));
+        next.branches_due = next.branches_due.map(|date| date.min(now));
     }
     if is_late(next.activated) {
         next.activated = Some(now);

@@ -49,10 +49,10 @@ pub use record::{
 };
 pub use rotation::{
     Action, Affected, AffectedScope, BranchRewrap, BranchesRewrapped, Done, DroppedRows, Due, Event,
-    Evidence, EvidenceSource, Gate, Grounds, Hook, KeyKind, KeySource, LaggingReader, Moved, NewKey, Orphan,
-    Preset, Refused, RemovedProvisioners, Revocation, Revoked, RingAdmin, Rollout, Rotated, Rotation,
-    Shredded, Shredding, Simulated, SimulatedCount, SimulatedMove, Simulation, Successor, TakenOver, Target,
-    Tick, Unfinished, Verdict,
+    Evidence, EvidenceSource, ExposedBranch, ExposedBranches, Gate, Grounds, Hook, KeyKind, KeySource,
+    LaggingReader, Moved, NewKey, Orphan, Preset, Refused, RemovedProvisioners, Revocation, Revoked,
+    RingAdmin, Rollout, Rotated, Rotation, Shredded, Shredding, Simulated, SimulatedCount, SimulatedMove,
+    Simulation, Successor, TakenOver, Target, Tick, Unfinished, Verdict,
 };
 pub use scope::{Scope, ScopeTemplate, Slot};
 pub use shred_receipt::{ParentCopy, ShredCount, ShredKey, ShredReceipt, ShredStage, Unreached};

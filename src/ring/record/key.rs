@@ -225,6 +225,10 @@ pub struct KeyRecord {
     /// When it is to be rotated. Of a key that was revoked: since when a successor is to take its place, until one has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
+    /// Of a key that was revoked, and that branch keys are wrapped under or were: since when those that are active are to be rotated, until the
+    /// rotation of each of them is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branches_due: Option<Time>,
     /// When it was last deprecated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<Time>,
@@ -295,6 +299,7 @@ impl KeyRecord {
             created,
             activated: None,
             next_rotation: None,
+            branches_due: None,
             deprecated: None,
             retirement_due: None,
             destruction_due: None,
@@ -442,8 +447,12 @@ impl Record for KeyRecord {
     fn due(&self) -> Option<Time> {
         match self.state {
             State::Pending if !self.staged => Some(self.created),
-            // What was revoked while it was active is due for a successor.
-            State::Active | State::Compromised => self.next_rotation,
+            State::Active => self.next_rotation,
+            // What was revoked while it was active is due for a successor, and what is under it, too.
+            State::Compromised => [self.next_rotation, self.branches_due]
+                .into_iter()
+                .flatten()
+                .min(),
             State::Deprecated => self.retirement_due,
             State::Destroying => match &self.destruction_telling {
                 Some(telling) if self.destruction_cancelled.is_some() || !self.destruction_told => {

@@ -20,6 +20,7 @@ mod create;
 mod destroy;
 mod evidence;
 mod export;
+mod exposed;
 mod gate;
 mod hooks;
 mod intents;
@@ -53,6 +54,7 @@ use std::time::Duration;
 
 pub use create::{KeySource, NewKey};
 pub use evidence::{Evidence, EvidenceSource, Grounds};
+pub use exposed::{ExposedBranch, ExposedBranches};
 pub use gate::{Gate, Successor};
 pub use hooks::Hook;
 pub use moves::Moved;

@@ -170,7 +170,7 @@ impl Branches {
 }
 
 /// Whether first keys come under the key of this scope.
-fn is_parent_of_first_keys(view: &View, key: &KeyRecord) -> bool {
+pub(super) fn is_parent_of_first_keys(view: &View, key: &KeyRecord) -> bool {
     let provision = view.settings().provision.as_ref();
     provision.is_some_and(|provision| provision.parent == key.scope)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::destroy::words;
+use super::exposed::check_not_exposed;
 use super::moves::{Said, linked, moved, noted};
 use super::readers::Reports;
 use super::revoke::{awaits_key, filled};
@@ -21,7 +22,7 @@ impl RingAdmin {
     /// else has asked before is not waited for.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is not pending, readers have not reported, or a hook or gate refuses; the kinds of the backend.
+    /// `LifecycleRefused` if it is not pending, or is a branch key that a revoked key exposes, if readers have not reported, or a hook or gate refuses; the kinds of the backend.
     pub async fn promote(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let deed = self.promoting(id);
         self.witnessed(deed, self.do_promote(id, reason)).await
@@ -42,7 +43,7 @@ impl RingAdmin {
     /// promotion. A retired key becomes deprecated: it opens again, and does not wrap.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is neither deprecated nor retired, its backend has disabled or destroyed the KEK or is about to, or a hook
+    /// `LifecycleRefused` if it is neither deprecated nor retired, if it would seal again and is a branch key that a revoked key exposes, if its backend has disabled or destroyed the KEK or is about to, or a hook
     /// refuses; the kinds of the backend.
     pub async fn reinstate(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let deed = self.deed(Operation::Reinstate).of_key(id);
@@ -96,6 +97,7 @@ impl RingAdmin {
     pub(super) async fn do_set_canary(&self, id: RecordId, percent: Option<u8>, reason: &str) -> Result<()> {
         let (view, key) = self.find(id).await?;
         if percent.is_some() {
+            check_not_exposed(&view, &key)?;
             self.probe_key(&key).await?;
             self.ask_gates(&view, &key).await?;
         }
@@ -186,10 +188,13 @@ impl RingAdmin {
 
     async fn promote_reported(&self, id: RecordId, reason: &str, who: Who) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
-        let reports = match view.active(&key.scope, &key.slot) {
-            Some(_) => self.reports(&key, &view).await?,
+        check_not_exposed(&view, &key)?;
+        let active = view.active(&key.scope, &key.slot);
+        let is_stopped = active.is_some_and(|active| view.is_stopped(active));
+        let reports = match active {
+            Some(_) if !is_stopped => self.reports(&key, &view).await?,
             // Nobody could go on with another key meanwhile.
-            None => Reports::default(),
+            _ => Reports::default(),
         };
         if let Some(hindrance) = reports.hindrance() {
             self.leave_to_gates(&key).await?;
@@ -201,8 +206,8 @@ impl RingAdmin {
             true => reason.to_owned(),
             false => format!("{reason} (without the report of: {})", reports.skipped.join(", ")),
         };
-        // Nobody is asked while nothing can be sealed because a key was revoked.
-        let asks = !awaits_key(&view, &key);
+        // Nobody is asked while nothing can be sealed because a key was revoked, or the one that it is wrapped under.
+        let asks = !awaits_key(&view, &key) && !is_stopped;
         let mut done = self.activate(id, &reason, (who, asks)).await?;
         done.warnings.extend(reports.warnings());
         Ok(done)
@@ -217,9 +222,10 @@ impl RingAdmin {
     async fn activate(&self, id: RecordId, reason: &str, (who, asks): (Who, bool)) -> Result<Moved> {
         let (view, key) = self.find(id).await?;
         self.check_gate(&key, who)?;
+        check_not_exposed(&view, &key)?;
         self.probe_key(&key).await?;
         let before = view.active(&key.scope, &key.slot);
-        if let Some(before) = before.filter(|_| !asks) {
+        if let Some(before) = before.filter(|before| !asks && !view.is_stopped(before)) {
             return Err(refused(format!("the key {} is active there by now", before.id)));
         }
         if asks {
@@ -241,6 +247,7 @@ impl RingAdmin {
                     )));
                 }
                 self.check_gate(key, who)?;
+                check_not_exposed(view, key)?;
                 let replaced = replace(key, before.as_ref(), reason, draft)?;
                 filled(view, &replaced.0, draft)?;
                 Ok(replaced)

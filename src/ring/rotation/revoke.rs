@@ -7,13 +7,14 @@ use std::task::Poll;
 
 use futures_channel::oneshot;
 
+use super::exposed::{ExposedBranches, has_branches, not_looked_for};
 use super::intents::under_way;
 use super::moves::{Said, linked, moved, noted};
 use super::rotate::Rollout;
 use super::same_kek::others;
 use super::{Moved, RingAdmin, refused};
 use crate::ring::draft::Draft;
-use crate::ring::record::KeyRecord;
+use crate::ring::record::{BRANCHES, KeyRecord};
 use crate::ring::view::{View, no_such_key};
 use crate::ring::witness::Operation;
 use crate::ring::{RecordId, State};
@@ -83,6 +84,8 @@ pub struct Revoked {
     pub not_disabled: Option<Error>,
     /// Other keys of the ring that are the same KEK, and that are not revoked by this. They are found by the inventory's index.
     pub same_kek: Vec<RecordId>,
+    /// The branch keys that are exposed with it. [`Moved::warnings`] says so if they could not be looked for.
+    pub branches: ExposedBranches,
 }
 
 impl RingAdmin {
@@ -99,6 +102,10 @@ impl RingAdmin {
     ///
     /// Hooks are told after the commit, and the backend disables the KEK if it is to, both while the successor is made: neither waits for
     /// the other, nor for a gate. A backend that does not disable the newest version of a KEK is asked again as soon as there is a newer one.
+    ///
+    /// Branch keys that are wrapped under the key, or were, are exposed with it: whoever has the key, and the inventory or a backup of it, has them. Those that
+    /// are wrapped under it now are out of use, and nothing is sealed or opened with them; the others go on. [`Revoked::branches`] names them, and a
+    /// tick rotates those that are active. To find them, this reads the whole ring after the commit, if the key ever had any.
     ///
     /// To revoke a key that is compromised already is no error: it does what is left of it, and adds nothing to the history.
     ///
@@ -157,8 +164,15 @@ impl RingAdmin {
             disabled: false,
             not_disabled: None,
             same_kek: committed.same_kek.clone(),
+            branches: ExposedBranches::default(),
         };
         revoked.moved.warnings = warnings;
+        if key.branches_due.is_some() {
+            match self.exposed_branches(id).await {
+                Ok(branches) => revoked.branches = branches,
+                Err(error) => revoked.moved.warnings.push(not_looked_for(&error)),
+            }
+        }
         match succeeded {
             None => {}
             Some(Ok(moved)) => {
@@ -295,6 +309,13 @@ fn commit(view: &View, draft: &mut Draft<'_>, id: RecordId, revocation: &Revocat
     };
     if is_succeeded {
         next.next_rotation = next.next_rotation.or(Some(said.at));
+    }
+    if next.branches_due.is_none() && has_branches(view, key) {
+        // What the same change has changed already counts once.
+        next.revision = key.revision + 1;
+        next.branches_due = Some(said.at);
+        // Whoever does not know what is due must not write it.
+        next.min_reader = next.min_reader.max(BRANCHES);
     }
     if next.revision != key.revision {
         draft.put(&next)?;

@@ -125,7 +125,7 @@ impl RingAdmin {
     /// [`allow_weaker`](BranchRewrap::allow_weaker) says so.
     ///
     /// A branch key under a parent that was retired or revoked is not wrapped anew: [`problems`](BranchesRewrapped::problems) names it. Reinstate the
-    /// parent, or rotate the branch key.
+    /// parent if it was retired. If it was revoked, rotate the branch key; a [`tick`](Self::tick) does that.
     ///
     /// # Errors
     /// `InvalidArgument` if `at_once` is not 1 to 64; as the [type](Self) says; the first error of a backend that is worth a new try: what was done
@@ -169,7 +169,7 @@ impl RingAdmin {
     }
 
     /// The parts of the tree whose scopes are named one after the other: one, or sixteen of many.
-    async fn parts(&self) -> Result<Vec<Option<char>>> {
+    pub(super) async fn parts(&self) -> Result<Vec<Option<char>>> {
         let (_, is_all) = self.names(None).await?;
         Ok(match is_all {
             true => vec![None],
@@ -178,7 +178,7 @@ impl RingAdmin {
     }
 
     /// The scopes with records or provisioned rows, of one part of the tree, and whether these are all. Of the whole tree no more than fit.
-    async fn names(&self, part: Option<char>) -> Result<(Vec<Scope>, bool)> {
+    pub(super) async fn names(&self, part: Option<char>) -> Result<(Vec<Scope>, bool)> {
         let is_meant = |scope: &Scope| part.is_none_or(|part| tree::bucket_of(scope).starts_with(part));
         let mut names = BTreeSet::new();
         for provisioned in [false, true] {
@@ -413,6 +413,32 @@ fn is_classical(algorithm: WrapAlgorithm) -> bool {
     algorithm.class() == Some(AlgorithmClass::Classical)
 }
 
+/// Why a branch key is not wrapped anew whose parent is out of use, and what to do instead.
+fn stopped(key: &KeyRecord, parent: &KeyRecord) -> String {
+    let what_then = match (parent.state, key.state) {
+        (State::Retired, _) => format!("reinstate that one first (`waxseal keys reinstate {}`)", parent.id),
+        (State::Compromised, State::Active) => {
+            format!(
+                "whoever has that one has the branch key, so rotate it (`waxseal keys tick`, or `waxseal keys rotate {}`)",
+                key.id
+            )
+        }
+        (State::Compromised, State::Pending) => format!("take it back (`waxseal keys take-back {}`)", key.id),
+        (State::Destroying, _) => format!(
+            "cancel the destruction of that one first (`waxseal keys destroy {} --cancel`)",
+            parent.id
+        ),
+        (State::Destroyed, _) => "nothing opens with it anymore".to_owned(),
+        _ => "it wraps nothing anymore, and stays where it is; what it has sealed can be re-wrapped with an approval (`waxseal ring approve`), and then the \
+             branch key is destroyed (`waxseal keys destroy`)"
+            .to_owned(),
+    };
+    format!(
+        "the branch key {} is wrapped under the key {} of scope {}, which is {}: {what_then}",
+        key.id, parent.id, parent.scope, parent.state
+    )
+}
+
 /// Under which parent a branch key shall be. `None` if it is there.
 fn plan(view: &View, of_parents: &View, key: &Arc<KeyRecord>, allow_weaker: bool) -> Result<Option<Todo>> {
     let Some(branch) = &key.branch else {
@@ -425,10 +451,7 @@ fn plan(view: &View, of_parents: &View, key: &Arc<KeyRecord>, allow_weaker: bool
     let from = view.parent(key)?.cloned();
     let from = from.ok_or_else(|| super::refused(format!("the key {} has no parent", key.id)))?;
     if !from.unwraps() {
-        return Err(super::refused(format!(
-            "the branch key {} is wrapped under the key {}, which is {}: reinstate that one, or rotate the branch key",
-            key.id, from.id, from.state
-        )));
+        return Err(super::refused(stopped(key, from.as_ref())));
     }
     let leaves_hardware = key.protection == Protection::Hardware && to.protection != Protection::Hardware;
     let becomes_classical =

@@ -21,6 +21,8 @@ use crate::value::error::{Error, ErrorKind, Result};
 const TURNS: usize = 256;
 /// How many keys of provisioners one tick takes over.
 const TAKEN: usize = 10_000;
+/// For how many branch keys of revoked keys one tick makes the rotation due.
+const EXPOSED: usize = 1_000;
 const SCHEDULED: &str = "scheduled";
 
 /// Something that a tick did.
@@ -61,6 +63,9 @@ pub struct Tick {
     pub refused: Vec<Refused>,
     /// How many keys of provisioners were taken over.
     pub taken_over: usize,
+    /// How many branch keys were found whose rotation is due, since a key that they are or were wrapped under was revoked. A tick makes the rotation of 1,000 of
+    /// them due at most, for each key that was revoked; the next one goes on.
+    pub exposed: usize,
     /// What was due, and somebody else has done or is doing.
     pub by_others: Vec<Due>,
     /// What was found at backends and is no key of the ring.
@@ -71,6 +76,8 @@ pub struct Tick {
     pub warnings: Vec<Error>,
     /// When to tick again. `None` if nothing will ever be due.
     pub next: Option<Time>,
+    /// Whether something was left for the next tick.
+    is_stopped: bool,
 }
 
 impl RingAdmin {
@@ -111,6 +118,7 @@ impl RingAdmin {
         }
         tick.next = match tick.taken_over {
             TAKEN => Some(at),
+            _ if tick.is_stopped => Some(at),
             _ => self.next(at).await?,
         };
         Ok(tick)
@@ -168,6 +176,7 @@ impl RingAdmin {
             Action::Recover => key.is_some(),
             Action::Rotate => key.is_none_or(|key| key.state != State::Active && !awaits_successor(key)),
             Action::Promote => key.is_none_or(|key| key.state != State::Pending),
+            Action::Branches => key.is_none_or(|key| key.branches_due.is_none()),
             Action::Retire => key.is_none_or(|key| key.state != State::Deprecated),
             Action::Destroy => key.is_none_or(|key| key.state != State::Destroying),
             Action::Shred => view
@@ -285,6 +294,19 @@ impl RingAdmin {
                 let moved = self.promote_pending(due.key, &reason).await?;
                 tick.warnings.extend(moved.warnings);
                 tick.did(due, Some(moved.from), moved.to);
+            }
+            Action::Branches => {
+                let Some(key) = view.key(due.key) else {
+                    return Ok(());
+                };
+                let found = self.let_exposed_rotate(key, EXPOSED).await?;
+                tick.exposed += found.keys;
+                tick.is_stopped |= found.is_stopped;
+                tick.problems.extend(found.problems);
+                tick.warnings.extend(found.warnings);
+                if found.keys > 0 {
+                    tick.did(due, Some(key.state), key.state);
+                }
             }
             Action::Retire => {
                 let Some(key) = view.key(due.key) else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::RingAdmin;
 use super::evidence::EvidenceSource;
+use super::exposed::{branches_hindered, check_not_exposed};
 use super::readers::{Heard, Reports};
 use super::retire::{check_retirement, retirement_grounds};
 use super::revoke::awaits_key;
@@ -33,6 +34,8 @@ pub enum Action {
     Rotate,
     /// Makes a pending key active.
     Promote,
+    /// Makes the rotation of branch keys due, since a key that they are or were wrapped under was revoked.
+    Branches,
     /// Retires a deprecated key.
     Retire,
     /// Tells the backend to destroy a key, or asks whether it has.
@@ -49,6 +52,7 @@ impl Action {
             Self::Recover => "recover",
             Self::Rotate => "rotate",
             Self::Promote => "promote",
+            Self::Branches => "branches",
             Self::Retire => "retire",
             Self::Destroy => "destroy",
             Self::Shred => "shred",
@@ -228,7 +232,10 @@ pub(super) fn due_in(
     for key in view.keys(scope) {
         match key.state {
             State::Pending if !key.staged => {
-                let is_first = view.active(scope, &key.slot).is_none();
+                // Nobody is waited for where nothing can be sealed.
+                let is_first = view
+                    .active(scope, &key.slot)
+                    .is_none_or(|active| view.is_stopped(active));
                 let reports = Reports::of(key, view.settings(), beats, &admin.skipped);
                 due.push(of(
                     key.id,
@@ -236,6 +243,7 @@ pub(super) fn due_in(
                     key.created,
                     admin
                         .gate_missing(key)
+                        .or_else(|| check_not_exposed(view, key).err().map(|error| words_of(&error)))
                         .or_else(|| reports.hindrance().filter(|_| !is_first)),
                     None,
                 ));
@@ -258,6 +266,15 @@ pub(super) fn due_in(
                 }
             }
             State::Compromised => {
+                if let Some(since) = key.branches_due.filter(|since| *since <= at) {
+                    due.push(of(
+                        key.id,
+                        Action::Branches,
+                        since,
+                        branches_hindered(view, key),
+                        None,
+                    ));
+                }
                 if let Some(since) = key.next_rotation.filter(|since| *since <= at)
                     && awaits_key(view, key)
                     // What waits there takes its place, also if it was staged.
@@ -320,6 +337,10 @@ fn retirement_hindered(
     let grounds = retirement_grounds(key, settings, about.as_ref(), at);
     let why = check_retirement(key, settings, grounds, Agreed::on(at))
         .err()
-        .map(|error| error.detail().unwrap_or_default().to_owned());
+        .map(|error| words_of(&error));
     (why, left)
+}
+
+fn words_of(error: &Error) -> String {
+    error.detail().unwrap_or_default().to_owned()
 }

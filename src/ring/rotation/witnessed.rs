@@ -77,6 +77,8 @@ impl Action {
             Self::Recover => Operation::Recover,
             Self::Rotate => Operation::Rotate,
             Self::Promote => Operation::Promote,
+            // Each rotation is an operation of its own.
+            Self::Branches => Operation::Tick,
             Self::Retire => Operation::Retire,
             Self::Destroy => Operation::Destroy,
             Self::Shred => Operation::Shred,

@@ -22,6 +22,10 @@ pub(super) enum Usage<'a> {
 pub(super) struct Key {
     record: Arc<KeyRecord>,
     under: Under,
+    /// A key that was revoked and that it is wrapped under, or was.
+    exposed_by: Option<Arc<KeyRecord>>,
+    /// Whether the ring does not say of each key that it was wrapped under what became of it.
+    lacks_former: bool,
     /// Its own, or that of its parent if the parent does not unwrap and its state is the worse one.
     pub(super) state: State,
 }
@@ -59,9 +63,12 @@ impl Key {
             Under::Parent(parent) if !parent.state.row().unwraps => own.max(parent.state),
             _ => own,
         };
+        let mut former = record.branch.iter().flat_map(|branch| &branch.former);
         Self {
             record: Arc::clone(record),
             under,
+            exposed_by: view.exposed_by(record).first().copied().cloned(),
+            lacks_former: former.any(|former| view.known(&former.parent_scope, former.parent).is_none()),
             state,
         }
     }
@@ -173,14 +180,26 @@ impl Key {
     /// What profiles know of it.
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts::of_record(&self.record);
-        if self.parent().is_some_and(|parent| was_compromised(parent)) {
+        if self.exposed_by.is_some() {
             facts.was_compromised = Some(true);
+        } else if self.lacks_former && facts.was_compromised == Some(false) {
+            facts.was_compromised = None;
         }
         facts
     }
 
+    /// Whether somebody else may have it: it was revoked once, or a key that it is wrapped under, or was.
     pub(super) fn was_compromised(&self) -> bool {
-        let parent = self.parent();
-        was_compromised(&self.record) || parent.is_some_and(|parent| was_compromised(parent))
+        was_compromised(&self.record) || self.exposed_by.is_some()
+    }
+
+    /// The key that was revoked and through which somebody else may have it, although it still wraps.
+    pub(super) fn exposed_by(&self) -> Option<&Arc<KeyRecord>> {
+        self.exposed_by.as_ref()
+    }
+
+    /// Its state, whatever the state of its parent.
+    pub(super) fn own_state(&self) -> State {
+        self.record.state
     }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::key::{Key, Usage};
 use crate::envelope::{KekRef, WrapAlgorithm, WrapRef};
 use crate::message::Pulse;
-use crate::ring::{RecordId, Scope, Slot, State, Tombstone, View};
+use crate::ring::{Branch, KeyRecord, RecordId, Scope, Slot, State, Tombstone, View};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The keys of one scope, as a verified view showed them.
@@ -22,7 +22,7 @@ pub(super) struct ScopeKeys {
     shredded: Option<Arc<Tombstone>>,
     /// Whether the scope has no key and never had one.
     pub(super) is_vacant: bool,
-    /// The scopes of the keys that its branch keys are wrapped under: what changes there changes this one.
+    /// The scopes of the keys that its branch keys are wrapped under, or were: what changes there changes this one.
     pub(super) parents: BTreeSet<Scope>,
     /// Stops if it is not known for too long that these are still the keys: for sealing, and for opening.
     pub(super) seals: Pulse,
@@ -41,6 +41,8 @@ struct SlotKeys {
     slot: Slot,
     /// `None` if the slot lost its key and nothing followed.
     active: Option<Arc<Key>>,
+    /// The last key that was active in it.
+    last: Option<Arc<Key>>,
     canaries: Vec<Arc<Key>>,
 }
 
@@ -50,7 +52,8 @@ impl ScopeKeys {
         let keys = view.keys(scope).iter().filter(|key| !key.taken_back);
         let keys: Vec<Arc<Key>> = keys.map(|key| Arc::new(Key::new(view, key))).collect();
         let parents = keys.iter().filter_map(|key| key.branch.as_ref());
-        let parents = parents.map(|branch| branch.parent_scope.clone()).collect();
+        let parents = parents.flat_map(Branch::parents);
+        let parents = parents.map(|parent| parent.parent_scope).collect();
         let mut keks: Vec<Kek> = Vec::new();
         let mut slots: BTreeMap<&Slot, Vec<&Arc<Key>>> = BTreeMap::new();
         for key in &keys {
@@ -169,10 +172,7 @@ impl ScopeKeys {
         for slot in &self.slots {
             let Some(active) = &slot.active else {
                 // One wrap less than the scope demands would be a silent fallback.
-                return Err(Error::new(ErrorKind::NoKeyForScope).with_detail(format!(
-                    "no key of scope {} is active in slot {}, whose last one was revoked: rotate that one, promote or create another, or close the slot",
-                    self.scope, slot.slot
-                )));
+                return Err(Error::new(ErrorKind::NoKeyForScope).with_detail(self.lost(slot)));
             };
             let mut canaries = slot.canaries.iter();
             let key = canaries
@@ -185,6 +185,43 @@ impl ScopeKeys {
             chosen.push(key);
         }
         Ok(chosen)
+    }
+
+    /// Why nothing wraps in a slot, and what to do. Its keys may be those of a wider scope.
+    fn lost(&self, slot: &SlotKeys) -> String {
+        let Some(last) = &slot.last else {
+            return format!("no key of scope {} is active in slot {}", self.scope, slot.slot);
+        };
+        let (id, scope) = (last.id, &last.scope);
+        let of_whom = match *scope == self.scope {
+            true => String::new(),
+            false => format!(", which serves scope {}", self.scope),
+        };
+        let stopped_by = last.parent().filter(|_| last.own_state() == State::Active);
+        match stopped_by {
+            Some(parent) => format!(
+                "nothing is sealed in slot {} of scope {scope}{of_whom}: its active key {id} is wrapped under the key {} of scope {}, which is {}. Rotate the                  branch key: `waxseal keys tick`, or `waxseal keys rotate {id}`",
+                slot.slot, parent.id, parent.scope, parent.state
+            ),
+            None if last.own_state() == State::Compromised => format!(
+                "no key of scope {scope} is active in slot {}{of_whom}, since the key {id} was revoked: put another one in its place with `waxseal keys rotate \
+                 {id}`, or promote one that waits (`waxseal keys promote`)",
+                slot.slot
+            ),
+            None => format!(
+                "no key of scope {scope} is active in slot {}{of_whom}, and its last one, {id}, is {}: create one (`waxseal keys create --scope {scope} --slot \
+                 {}`), or promote one that waits (`waxseal keys promote`)",
+                slot.slot,
+                last.own_state(),
+                slot.slot
+            ),
+        }
+    }
+
+    /// The active keys to which somebody else may have come through a key that was revoked.
+    pub(super) fn exposed_active(&self) -> impl Iterator<Item = (&Arc<Key>, &Arc<KeyRecord>)> {
+        let active = self.slots.iter().filter_map(|slot| slot.active.as_ref());
+        active.filter_map(|key| Some((key, key.exposed_by()?)))
     }
 
     /// The KEK that a key is a version of.
@@ -283,6 +320,7 @@ impl SlotKeys {
         Some(Self {
             slot: slot.clone(),
             active: active.map(|key| Arc::clone(key)),
+            last: last.map(|key| Arc::clone(key)),
             canaries: keys.iter().filter(is_canary).map(|key| Arc::clone(key)).collect(),
         })
     }

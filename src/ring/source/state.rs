@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use super::key::Key;
 use super::keys::{Changes, ScopeKeys};
 use super::settle::Seen;
 use crate::message::Pulse;
-use crate::ring::{Mark, Scope, Settings, Time, View};
+use crate::ring::{KeyRecord, Mark, Scope, Settings, Time, View};
 use crate::runtime::Monotonic;
 use crate::value::error::{Error, ErrorKind};
 
@@ -87,6 +88,7 @@ impl State {
             (keys.seals, keys.opens) = (Pulse::until(begun), Pulse::until(begun));
         }
         let keys = Arc::new(keys);
+        keys.warn_of_exposed(former.as_deref());
         if let Some(former) = &former {
             changes.push((scope.clone(), keys.changes_since(former)));
         }
@@ -113,6 +115,22 @@ impl State {
 }
 
 impl ScopeKeys {
+    /// Says once that what is sealed from now on is exposed.
+    fn warn_of_exposed(&self, former: Option<&Self>) {
+        for (key, parent) in self.exposed_active() {
+            let is_same =
+                |(known, by): (&Arc<Key>, &Arc<KeyRecord>)| known.id == key.id && by.id == parent.id;
+            if !former.is_some_and(|former| former.exposed_active().any(is_same)) {
+                tracing::warn!(
+                    key = %key.id,
+                    scope = %key.scope,
+                    revoked = %parent.id,
+                    "a branch key that seals is exposed, since a key that it was wrapped under was revoked: rotate it (`waxseal keys tick`)"
+                );
+            }
+        }
+    }
+
     pub(super) fn prolong(&self, settings: &Settings, begun: Monotonic, behind: Duration) {
         for (need, pulse) in [(Need::Seal, &self.seals), (Need::Open, &self.opens)] {
             pulse.prolong(begun + need.max_stale(settings, behind));

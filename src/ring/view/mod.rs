@@ -14,7 +14,7 @@ pub use self::trust::Trust;
 use super::authority::AuthorityKey;
 use super::inventory::{RecordKind, Row};
 use super::provisioned;
-use super::record::{Exported, Head, Intent, KeyRecord, Provenance, Settings, Tombstone, invalid};
+use super::record::{Branch, Exported, Head, Intent, KeyRecord, Provenance, Settings, Tombstone, invalid};
 use super::tree::{self, Digest, Leaf, Nodes};
 use super::unbelieved::Unbelieved;
 use super::{RecordId, Scope, Slot, State, Time};
@@ -234,6 +234,30 @@ impl View {
         }
     }
 
+    /// Returns the keys that were revoked and that a branch key is wrapped under, or was: the present parent first. Whoever has one of them, and the
+    /// inventory or a backup of it from then, has the branch key, whatever it is wrapped under now. Empty for a key that is no branch key.
+    #[must_use]
+    pub fn exposed_by(&self, key: &KeyRecord) -> Vec<&Arc<KeyRecord>> {
+        let parents = key.branch.iter().flat_map(Branch::parents);
+        let known = parents.filter_map(|parent| self.known(&parent.parent_scope, parent.parent));
+        known.filter(|parent| parent.revocation().is_some()).collect()
+    }
+
+    /// Returns whether a branch key is out of use because its parent is: nothing is sealed or opened with it, whatever its own state.
+    #[must_use]
+    pub fn is_stopped(&self, key: &KeyRecord) -> bool {
+        key.branch.is_some() && !matches!(self.parent(key), Ok(Some(parent)) if parent.unwraps())
+    }
+
+    /// A key of a scope that was asked for, or that has parents of branch keys. `None` if the scope cannot be believed, too.
+    pub(crate) fn known(&self, scope: &Scope, id: RecordId) -> Option<&Arc<KeyRecord>> {
+        let of = match (self.scopes.get(scope), self.parents.get(scope)) {
+            (Some(of), _) | (None, Some(Ok(of))) => of,
+            _ => return None,
+        };
+        of.keys.iter().find(|key| key.id == id)
+    }
+
     /// Whether the tree proves that a scope that was asked for has no record at all, and no provisioner has made a key for it.
     pub(crate) fn is_without_key(&self, scope: &Scope) -> bool {
         let of = self.scopes.get(scope);
@@ -287,12 +311,13 @@ impl View {
     /// The scopes of parents that are not in it.
     fn unread_parents(&self) -> BTreeSet<Scope> {
         let living = self.all_keys().filter(|key| key.state != State::Destroyed);
+        // Whoever has a former one may have the branch key, too.
         let parents = living
             .filter_map(|key| key.branch.as_ref())
-            .map(|branch| &branch.parent_scope);
-        let is_unread =
-            |scope: &&Scope| !self.scopes.contains_key(*scope) && !self.parents.contains_key(*scope);
-        parents.filter(is_unread).cloned().collect()
+            .flat_map(Branch::parents)
+            .map(|parent| parent.parent_scope);
+        let is_unread = |scope: &Scope| !self.scopes.contains_key(scope) && !self.parents.contains_key(scope);
+        parents.filter(is_unread).collect()
     }
 
     /// Disbelieves provisioned keys whose parents are not what they must be.

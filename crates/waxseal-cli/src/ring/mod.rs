@@ -250,8 +250,16 @@ pub(crate) fn each_readable(reader: &Reader, mut show: impl FnMut(&View)) -> Res
 /// Shows every key of a ring, also those that only a provisioner has signed. A scope that cannot be read hinders no other: what is wrong with the first
 /// comes back.
 fn each_key_record(reader: &Reader, mut show: impl FnMut(&Arc<KeyRecord>)) -> Result<Option<Failure>> {
-    let mut bad = each_readable(reader, |page| page.all_keys().for_each(&mut show))?;
-    // Keys that only a provisioner has signed. What has a record of the tree was shown.
+    let bad = each_readable(reader, |page| page.all_keys().for_each(&mut show))?;
+    Ok(bad.or(each_provisioned(reader, |key, _| show(key))?))
+}
+
+/// Shows the keys that only a provisioner has signed. What has a record of the tree is not among them.
+fn each_provisioned(
+    reader: &Reader,
+    mut show: impl FnMut(&Arc<KeyRecord>, &View),
+) -> Result<Option<Failure>> {
+    let mut bad = None;
     let mut after = None;
     loop {
         let page = wait(
@@ -264,7 +272,7 @@ fn each_key_record(reader: &Reader, mut show: impl FnMut(&Arc<KeyRecord>)) -> Re
         };
         let wrong = each_of(reader, &page, |page| {
             let first = page.all_keys().filter(|key| page.is_provisioned(key.id));
-            first.for_each(&mut show);
+            first.for_each(|key| show(key, page));
         })?;
         bad = bad.or(wrong);
         after = Some(last);

@@ -7,9 +7,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use waxseal::ring::{Mark, STATES, State, Time, Tombstone, View};
 
-use super::exposed::Exposed;
+use super::exposed::{Exposed, Sharing, lines};
 use super::keys::{tombstone_json, tombstone_line};
-use super::{Opened, believing, each_readable, open, parsed, read_config, settings, show, table, wait};
+use super::{
+    Opened, believing, each_provisioned, each_readable, open, parsed, read_config, settings, show, table,
+    wait,
+};
 use crate::arguments::Check;
 use crate::failure::{Failure, Result};
 use crate::report::{self, many};
@@ -23,10 +26,11 @@ pub(crate) fn status(path: &Path) -> Result<()> {
     let view = wait(ring.reader.scopes(&[]))?;
     let mut counts = [0_usize; STATES.len()];
     let mut exposed: Vec<Exposed> = Vec::new();
+    let mut sharing: Vec<Sharing> = Vec::new();
     // Those whose keys are not all gone, and how many there are.
     let mut shredded: Vec<Arc<Tombstone>> = Vec::new();
     let mut tombstones = 0_u64;
-    let bad = each_readable(&ring.reader, |page| {
+    let mut bad = each_readable(&ring.reader, |page| {
         for tombstone in page.all_tombstones() {
             tombstones += 1;
             let mut keys = page.keys(&tombstone.scope).iter();
@@ -36,12 +40,18 @@ pub(crate) fn status(path: &Path) -> Result<()> {
         }
         for key in page.all_keys() {
             exposed.extend(Exposed::of(key, page));
+            sharing.extend(Sharing::of(key));
             let index = STATES.iter().position(|row| row.state == key.state);
             if let Some(count) = index.and_then(|index| counts.get_mut(index)) {
                 *count += 1;
             }
         }
     })?;
+    let provisioned = each_provisioned(&ring.reader, |key, page| exposed.extend(Exposed::of(key, page)))?;
+    bad = bad.or(provisioned);
+    for one in &mut exposed {
+        one.meet(&sharing);
+    }
     let inventory = ring.reader.inventory();
     let now = wait(inventory.now())?;
     let next = wait(inventory.next_due())?;
@@ -130,8 +140,8 @@ pub(crate) fn status(path: &Path) -> Result<()> {
                 ),
             ));
         }
-        for one in &exposed {
-            rows.push(("exposed", crate::failure::printable(&one.line())));
+        for line in lines(&exposed) {
+            rows.push(("exposed", crate::failure::printable(&line)));
         }
         if tombstones > 0 {
             rows.push(("tombstones", many(tombstones, "scope")));

@@ -190,6 +190,28 @@ fn a_key_that_has_leaked_is_out_of_use_and_can_be_revoked_again() {
     assert!(complained.contains("is not revoked"), "{complained}");
 }
 
+/// The script that revokes a parent leaves no tenant that cannot seal.
+#[test]
+fn tenants_under_a_parent_that_has_leaked_have_new_branch_keys() {
+    let shell = Shell::new();
+    let init = ["--scope-template", "tenant/{tenant}", "--overlap", "PT0S"];
+    done(shell.tool(&[&["ring", "init"], &init[..]].concat()));
+    done(shell.tool(&["keys", "create", "--scope", "/", "--kek", "local"]));
+    let parent = shell.ids("active").remove(0);
+    for tenant in ["a", "b"] {
+        let scope = format!("tenant/{tenant}");
+        done(shell.tool(&["keys", "create", "--scope", &scope, "--kek", "branch"]));
+    }
+    let said = done(shell.runbook("ring-revoke", &[&parent, "INC-7", "carol", "leaked"]));
+    assert!(
+        said.contains("nothing is sealed there until it is rotated"),
+        "{said}"
+    );
+    let status = done(shell.tool(&["ring", "status"]));
+    assert!(!status.contains("`keys tick`"), "{status}");
+    assert_eq!(shell.ids("active").len(), 3);
+}
+
 /// Files of the tenant, its neighbor's, and a key file that somebody has to remove.
 #[test]
 fn a_tenant_that_leaves_is_shredded_and_its_neighbor_is_not() {

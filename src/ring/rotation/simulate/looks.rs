@@ -7,6 +7,7 @@ use crate::ring::clock::Agreed;
 use crate::ring::evidence::VerifiedReceipt;
 use crate::ring::record::KeyRecord;
 use crate::ring::rotation::destroy::{check_not_shredding, check_unneeded, waits_for};
+use crate::ring::rotation::exposed::is_exposed_by;
 use crate::ring::rotation::intents::under_way;
 use crate::ring::rotation::parents::{Branches, check_exported};
 use crate::ring::rotation::retire::{check_retirement, retirement_grounds};
@@ -17,6 +18,14 @@ use crate::ring::rotation::verdict::{Hindered, rotation_hindered};
 use crate::ring::view::View;
 use crate::ring::{Evidence, EvidenceSource, Grounds, Scope, State, Time};
 use crate::value::error::{Error, Result};
+
+/// What a move does to those who rely on a key.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Somebody else may have it.
+    Revocation,
+    Other,
+}
 
 /// What a move is thought through with.
 pub(super) struct Looks<'l> {
@@ -219,8 +228,33 @@ impl<'l> Looks<'l> {
         Ok(keys)
     }
 
+    /// What becomes of branch keys that are or were wrapped under what would move.
+    fn tell_of_branches(&mut self, kind: Kind) {
+        let count = |why: Affected| -> usize {
+            let of_kind = self.into.scopes.iter().filter(|affected| affected.why == why);
+            of_kind.map(|affected| affected.keys.len()).sum()
+        };
+        let (under, before) = (count(Affected::Branch), count(Affected::FormerBranch));
+        if under > 0 {
+            self.into.unreadable.push(format!(
+                "{under} branch keys of other scopes are wrapped under it: they open only while it does"
+            ));
+        }
+        if under > 0 && matches!(kind, Kind::Revocation) {
+            let text = "nothing is sealed in those scopes until their branch keys are rotated, and what is under them does not open anymore: `waxseal keys tick` \
+                        rotates them as soon as another key is active in its place";
+            self.into.unreadable.push(text.to_owned());
+        }
+        if before > 0 {
+            self.into.unreadable.push(format!(
+                "{before} branch keys were wrapped under it before: they open and seal all the same, but whoever has it and a backup of the inventory has them; \
+                 `waxseal keys tick` rotates those that are active, and what they have sealed is to be re-wrapped"
+            ));
+        }
+    }
+
     /// Which scopes are affected when these keys move, and what was counted under them.
-    pub(super) fn affect(&mut self, moved: &[&KeyRecord]) {
+    pub(super) fn affect(&mut self, moved: &[&KeyRecord], kind: Kind) {
         let mut add = |key: &KeyRecord, why: Affected| {
             let scopes = &mut self.into.scopes;
             let there = scopes
@@ -245,28 +279,21 @@ impl<'l> Looks<'l> {
             }
         }
         for key in moved {
-            let under = self.view.all_keys().filter(|other| {
-                other.state != State::Destroyed
-                    && other.is_branch_of(key.id)
-                    && !moved.iter().any(|key| key.id == other.id)
-            });
-            for other in under {
-                add(other, Affected::Branch);
+            let is_revoked = matches!(kind, Kind::Revocation);
+            let living = self
+                .view
+                .all_keys()
+                .filter(|other| is_exposed_by(other, key.id) && !moved.iter().any(|key| key.id == other.id));
+            for other in living {
+                match other.is_branch_of(key.id) {
+                    true => add(other, Affected::Branch),
+                    // What it was wrapped under before matters only if somebody has that.
+                    false if is_revoked => add(other, Affected::FormerBranch),
+                    false => {}
+                }
             }
         }
-        let branches: usize = self
-            .into
-            .scopes
-            .iter()
-            .filter(|affected| affected.why == Affected::Branch)
-            .map(|affected| affected.keys.len())
-            .sum();
-        if branches > 0 {
-            let text = format!(
-                "{branches} branch keys of other scopes are wrapped under it: they open only while it does"
-            );
-            self.into.unreadable.push(text);
-        }
+        self.tell_of_branches(kind);
         for key in moved {
             for census in self.censuses {
                 let found = census.finds(key);

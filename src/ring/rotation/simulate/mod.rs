@@ -2,7 +2,7 @@
 
 mod looks;
 
-use self::looks::Looks;
+use self::looks::{Kind, Looks};
 use super::readers::{LaggingReader, fresh_beats, lagging};
 use crate::ring::evidence::VerifiedReceipt;
 use crate::ring::record::KeyRecord;
@@ -65,6 +65,8 @@ pub enum Affected {
     SameKek,
     /// It has a branch key that is wrapped under a key that would move.
     Branch,
+    /// It has a branch key that was wrapped under a key that would be revoked: whoever has that key, and a backup of the inventory, has the branch key.
+    FormerBranch,
 }
 
 impl Affected {
@@ -75,6 +77,7 @@ impl Affected {
             Self::Own => "own",
             Self::SameKek => "same-kek",
             Self::Branch => "branch",
+            Self::FormerBranch => "former-branch",
         }
     }
 }
@@ -171,7 +174,11 @@ impl Reader {
             Simulation::Rotate(id) => looks.rotate(of_id(id)?)?,
             Simulation::Shred(scope) => looks.shred(scope)?,
         };
-        looks.affect(&moved);
+        let kind = match of {
+            Simulation::Revoke(_) => Kind::Revocation,
+            _ => Kind::Other,
+        };
+        looks.affect(&moved, kind);
         let scopes: Vec<&Scope> = simulated.scopes.iter().map(|affected| &affected.scope).collect();
         let readers = lagging(&view, &heard, &scopes);
         simulated.readers = readers;

@@ -1,5 +1,6 @@
 //! Branch keys are made and moved, and their parents too.
 
+mod exposed;
 mod lifecycle;
 mod parents;
 mod rewrap;

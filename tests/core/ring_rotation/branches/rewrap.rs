@@ -238,7 +238,7 @@ fn a_branch_key_under_a_revoked_parent_is_named() {
     let (of, why) = &done.problems[0];
     assert!(of.as_str().starts_with("tenant/"));
     assert!(
-        why.to_string().contains("compromised") && why.to_string().contains("rotate the branch key"),
+        why.to_string().contains("compromised") && why.to_string().contains("keys rotate"),
         "{why}"
     );
     // Which is what helps.

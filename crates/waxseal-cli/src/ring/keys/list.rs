@@ -1,10 +1,11 @@
 //! `keys list` and `keys show`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use waxseal::envelope::{AlgorithmClass, KekRef};
-use waxseal::ring::{Branch, KeyRecord, Move, Scope, State};
+use waxseal::ring::{Branch, KeyRecord, Move, Scope, State, View};
 
 use super::id_of;
 use crate::arguments::{List, Show};
@@ -24,32 +25,40 @@ pub(super) fn list(path: &Path, options: &List) -> Result<()> {
     };
     let ring = open(path)?;
     let (mut keys, mut bad) = (Vec::new(), None);
-    let is_wanted = |key: &&std::sync::Arc<KeyRecord>| state.is_none_or(|state| key.state == state);
+    let mut add = |page: &View| {
+        let wanted = page
+            .all_keys()
+            .filter(|key| state.is_none_or(|state| key.state == state));
+        keys.extend(wanted.map(|key| (Arc::clone(key), exposed_by(key, page))));
+    };
     match scope {
-        Some(scope) => {
-            let view = wait(ring.reader.scopes(std::slice::from_ref(&scope)))?;
-            keys.extend(view.all_keys().filter(is_wanted).cloned());
-        }
-        None => {
-            bad = each_readable(&ring.reader, |page| {
-                keys.extend(page.all_keys().filter(is_wanted).cloned());
-            })?;
-        }
+        Some(scope) => add(&wait(ring.reader.scopes(std::slice::from_ref(&scope)))?),
+        None => bad = each_readable(&ring.reader, add)?,
     }
     ring.end()?;
     let object = json!({
         "schema": report::SCHEMA,
-        "keys": keys.iter().map(|key| to_json(key)).collect::<Vec<_>>(),
+        "keys": keys
+            .iter()
+            .map(|(key, exposed_by)| {
+                let mut object = to_json(key);
+                report::extend(&mut object, json!({ "exposed_by": exposed_by }));
+                object
+            })
+            .collect::<Vec<_>>(),
     });
     print(&object, || {
         let rows: Vec<[String; 7]> = keys
             .iter()
-            .map(|key| {
+            .map(|(key, exposed_by)| {
                 [
                     key.id.to_string(),
                     key.scope.to_string(),
                     key.slot.to_string(),
-                    state_of(key),
+                    match exposed_by.is_empty() {
+                        true => state_of(key),
+                        false => format!("{}, exposed", state_of(key)),
+                    },
                     kek_of(key),
                     table::or_dash(key.activated),
                     table::or_dash(match key.state {
@@ -67,6 +76,13 @@ pub(super) fn list(path: &Path, options: &List) -> Result<()> {
         )
     })?;
     bad.map_or(Ok(()), Err)
+}
+
+/// The keys that were revoked and that a branch key is or was wrapped under.
+fn exposed_by(key: &KeyRecord, view: &View) -> Vec<String> {
+    let exposing = view.exposed_by(key);
+    let living = exposing.iter().filter(|_| key.state != State::Destroyed);
+    living.map(|parent| parent.id.to_string()).collect()
 }
 
 /// Shows one key.
@@ -96,6 +112,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         "destroyed": time(key.destroyed),
         "shredded": key.shredded.as_ref().map(|was| json!({ "tombstone": was.tombstone.to_string(), "from": was.from.name() })),
         "nist": key.state.row().nist,
+        "exposed_by": exposed_by(key, &view),
         "cyclonedx": key.state.row().cyclonedx,
         "history": history_json(key),
     });
@@ -139,6 +156,10 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
         if let Some(branch) = branch {
             rows.push(("parent", format!("{} of {}", branch.parent, branch.parent_scope)));
             rows.push(("wrapped under", wrapped_under(branch)));
+            let exposing = exposed_by(key, &view);
+            if !exposing.is_empty() {
+                rows.push(("exposed by", exposing.join(", ")));
+            }
         }
         let linked = [("predecessor", key.predecessor), ("successor", key.successor)];
         rows.extend(

@@ -2,14 +2,18 @@
 
 use std::path::Path;
 
-use serde_json::json;
-use waxseal::ring::Revocation;
+use serde_json::{Value, json};
+use waxseal::ring::{ExposedBranches, Revocation};
 
 use super::{id_of, move_json, warn};
 use crate::arguments::{Actor, Revoke};
 use crate::failure::{Failure, Result, printable};
+use crate::report::many;
 use crate::ring::{administer_gated, ask, done, wait};
 use crate::warnings;
+
+/// How many branch keys are shown.
+const NAMED: usize = 10;
 
 /// Takes a key out of use, at once and for good.
 pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
@@ -22,6 +26,8 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
     revocation.successor = !options.no_successor;
     revocation.disable_at_backend = options.disable_at_backend;
     let revoked = wait(ring.admin.revoke(id, &revocation))?;
+    let is_gated = revoked.without_successor.is_some()
+        && (options.gated.gate.is_some() || wait(ring.admin.key(id)).is_ok_and(|key| key.awaits_gate));
     ring.end()?;
     warn(&revoked.moved.warnings);
     for other in &revoked.same_kek {
@@ -40,6 +46,7 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
             "disabled": revoked.disabled,
             "not_disabled": failed(&revoked.not_disabled),
             "same_kek": revoked.same_kek.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "branch_keys": branches_json(&revoked.branches),
         }),
         || {
             let mut text = match moved.from == moved.to {
@@ -51,10 +58,12 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
             }
             if let Some(error) = &revoked.without_successor {
                 text += &format!(
-                    "no key is in its place yet, and nothing can be sealed there: {}\n  `keys tick` goes on with it, and so does the same command\n",
-                    printable(&error.to_string())
+                    "no key is in its place yet, and nothing can be sealed there: {}\n  {}\n",
+                    printable(&error.to_string()),
+                    goes_on(is_gated)
                 );
             }
+            text += &branches_text(&revoked.branches);
             if revoked.disabled {
                 text += "its backend has disabled it\n";
             }
@@ -71,4 +80,72 @@ pub(super) fn run(path: &Path, actor: &Actor, options: &Revoke) -> Result<()> {
         None => Ok(()),
         Some(error) => Err(Failure::from(error)),
     }
+}
+
+/// What puts another key in the place of the one that was revoked. A gate that was asked once decides until it agrees.
+const fn goes_on(is_gated: bool) -> &'static str {
+    match is_gated {
+        true => {
+            "`keys tick` with --gate goes on with it when the gate agrees, and so does the same command with --gate; without a gate, `keys promote` of the key that waits \
+             puts it there"
+        }
+        false => "`keys tick` goes on with it, and so does the same command",
+    }
+}
+
+fn branches_json(branches: &ExposedBranches) -> Value {
+    let named = branches.named.iter().map(|found| {
+        json!({
+            "key": found.key.to_string(),
+            "scope": found.scope.to_string(),
+            "state": found.state.name(),
+            "is_parent": found.is_under,
+        })
+    });
+    json!({
+        "exposed": branches.keys,
+        "active": branches.active,
+        "stopped": branches.stopped,
+        "unread": branches.unread,
+        "keys": named.collect::<Vec<_>>(),
+    })
+}
+
+/// What else whoever has the key has, and what is to be done.
+fn branches_text(branches: &ExposedBranches) -> String {
+    let mut text = String::new();
+    if branches.keys > 0 {
+        text += &format!(
+            "{} that are or were wrapped under it are exposed with it:\n",
+            many(branches.keys, "branch key")
+        );
+    }
+    for found in branches.named.iter().take(NAMED) {
+        let is = if found.is_under { "is" } else { "was" };
+        let line = format!(
+            "  {} of scope {}, {}, {is} wrapped under it",
+            found.key, found.scope, found.state
+        );
+        text += &printable(&line);
+        text.push('\n');
+    }
+    if branches.keys > NAMED as u64 {
+        text += "  and others: `ring status --json` names all\n";
+    }
+    if branches.stopped > 0 {
+        text += &format!(
+            "nothing is sealed in the scopes of {} until it is rotated, and what is under it does not open\n",
+            many(branches.stopped, "branch key")
+        );
+    }
+    if branches.active > 0 {
+        text += "`keys tick` rotates those that are active, at most 1,000 at once: run it until nothing is due, and then re-wrap what they have sealed\n";
+    }
+    if branches.unread > 0 {
+        text += &format!(
+            "{} could not be read: see `ring check`\n",
+            many(branches.unread, "scope")
+        );
+    }
+    text
 }

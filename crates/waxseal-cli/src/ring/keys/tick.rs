@@ -140,6 +140,7 @@ fn print(tick: &Tick) -> Result<()> {
             .map(|due| json!({ "key": due.key.to_string(), "action": due.action.name() }))
             .collect::<Vec<_>>(),
         "taken_over": tick.taken_over,
+        "exposed": tick.exposed,
         "orphans": tick.orphans.iter().map(orphan_json).collect::<Vec<_>>(),
         "next": tick.next.map(|next| next.to_string()),
     });
@@ -165,6 +166,13 @@ fn print(tick: &Tick) -> Result<()> {
         if tick.taken_over > 0 {
             let count = u64::try_from(tick.taken_over).unwrap_or(u64::MAX);
             text += &format!("taken over from provisioners: {}\n", many(count, "key"));
+        }
+        if tick.exposed > 0 {
+            let count = u64::try_from(tick.exposed).unwrap_or(u64::MAX);
+            text += &format!(
+                "exposed by a key that was revoked, and due for rotation: {}\n",
+                many(count, "branch key")
+            );
         }
         for orphan in &tick.orphans {
             text += &orphan_text(orphan);

@@ -14,6 +14,7 @@ fn listings_have_the_documented_fields() {
         "branch",
         "class",
         "created",
+        "exposed_by",
         "id",
         "kek",
         "labels",

@@ -85,6 +85,7 @@ fn a_tick_does_what_is_due_and_says_so_by_its_exit_code() {
         [
             "by_others",
             "done",
+            "exposed",
             "next",
             "orphans",
             "refused",
@@ -187,6 +188,7 @@ fn a_key_that_has_leaked_is_revoked_and_another_takes_its_place() {
     assert_eq!(
         fields(&done),
         [
+            "branch_keys",
             "command",
             "disabled",
             "moves",
@@ -238,7 +240,20 @@ fn a_key_that_has_leaked_is_revoked_and_another_takes_its_place() {
     assert_eq!(
         fields(one),
         [
-            "actor", "approver", "kek", "key", "reason", "replaced", "scope", "since", "slot", "state",
+            "actor",
+            "approver",
+            "exposed_by",
+            "kek",
+            "key",
+            "needs_rotation",
+            "reason",
+            "replaced",
+            "same_kek",
+            "scope",
+            "since",
+            "slot",
+            "state",
+            "stopped",
             "ticket"
         ]
     );
