@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::inventory::RecordKind;
 use super::reader::Reader;
-use super::record::Record;
+use super::record::{KeyRecord, Record};
 use super::tree::Nodes;
 use super::view::{Mark, View, is_about_records};
 use super::{AuthorityKey, RecordId, Scope, State, tree};
@@ -291,6 +291,23 @@ fn look_for_missing(begun: &View, nodes: &Nodes, seen: &HashSet<RecordId>, check
     }
 }
 
+/// Says of an active branch key that somebody else may have it.
+fn needs_rotation(view: &View, key: &KeyRecord) -> Option<String> {
+    let exposing = view.exposed_by(key);
+    let parent = exposing.first().filter(|_| key.state == State::Active)?;
+    let (what, so) = match key.is_branch_of(parent.id) {
+        true => ("is wrapped under", "nothing is sealed or opened with it"),
+        false => (
+            "was wrapped under before",
+            "it still seals, and whoever has that key and a backup has it",
+        ),
+    };
+    Some(format!(
+        "needs rotation: the branch key {} of scope {} {what} the key {} of scope {}, which was revoked: {so}; run `waxseal keys tick`",
+        key.id, key.scope, parent.id, parent.scope
+    ))
+}
+
 fn look_at(view: &View, check: &mut Check, seen: &mut Seen) {
     for (scope, records) in &view.scopes {
         check.scopes += 1;
@@ -313,6 +330,8 @@ fn look_at(view: &View, check: &mut Check, seen: &mut Seen) {
             };
             let wrong = match parent {
                 Err(error) => Some(error.detail().map_or_else(|| error.to_string(), str::to_owned)),
+                // A revocation is no fault of the ring.
+                Ok(Some(parent)) if parent.state == State::Compromised => None,
                 Ok(Some(parent)) if key.unwraps() && !parent.unwraps() => Some(format!(
                     "the branch key {} of scope {scope} is {}, and is wrapped under the key {} of scope {}, which is {}: what it has sealed does not \
                      open",
@@ -320,6 +339,14 @@ fn look_at(view: &View, check: &mut Check, seen: &mut Seen) {
                 )),
                 Ok(_) => None,
             };
+            if let Some(what) = needs_rotation(view, key) {
+                check.findings.push(Finding {
+                    scope: Some(scope.clone()),
+                    record: Some(key.id),
+                    what,
+                    is_error: false,
+                });
+            }
             if let Some(what) = wrong {
                 check.findings.push(Finding {
                     scope: Some(scope.clone()),

@@ -196,9 +196,9 @@ fn a_census_counts_branch_keys_under_their_parents() {
     );
 }
 
-/// Whoever is below a parent goes with it, and a check says so.
+/// Whoever is below a parent goes with it, and a check says so: the ring is good all the same.
 #[test]
-fn a_check_names_branch_keys_whose_parent_is_gone() {
+fn a_check_names_branch_keys_whose_parent_is_revoked() {
     let branches = Branches::new(VERSIONED);
     let (bench, admin) = (&branches.bench, branches.bench.admin());
     let id = branches.branch("tenant/a");
@@ -211,7 +211,17 @@ fn a_check_names_branch_keys_whose_parent_is_gone() {
         .filter(|found| found.record == Some(id))
         .collect();
     assert!(
-        named.len() == 1 && named[0].is_error && named[0].what.contains("compromised"),
+        named.len() == 1 && !named[0].is_error && named[0].what.contains("needs rotation"),
+        "{:?}",
+        check.findings
+    );
+    assert!(check.is_good());
+    // It is rotated, and what is not active needs nothing.
+    bench.run(admin.tick(None)).unwrap();
+    branches.check();
+    let check = bench.run(bench.reader(false).check()).unwrap();
+    assert!(
+        check.findings.iter().all(|found| found.record != Some(id)),
         "{:?}",
         check.findings
     );
