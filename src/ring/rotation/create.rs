@@ -106,7 +106,7 @@ impl RingAdmin {
     /// without waiting for readers, if a [gate](super::Gate) agrees; else it stays pending until it is [promoted](Self::promote).
     ///
     /// # Errors
-    /// `LifecycleRefused` if the ring has a key of the same KEK in this scope or destroys one in any, or if another one is being made there; `InvalidArgument`
+    /// `LifecycleRefused` if the ring has a key of the same KEK in this scope, or has revoked or destroys one in any, or if another one is being made there; `InvalidArgument`
     /// for a URI, label or period that is wrong, and for a parent scope that is the one of a context; `Unsupported` if no KEK can be made at that
     /// place; `NoKeyForScope` if the parent scope of a branch key has no active key; the kinds of the backend.
     pub async fn create(&self, new: &NewKey) -> Result<Moved> {
@@ -177,6 +177,7 @@ impl RingAdmin {
             let key = self.draft_of(new, resolved).await?;
             self.ask_before_promote(&key, None).await?;
         }
+        self.check_kek(&new.scope, &resolved.provenance).await?;
         let id = RecordId::new(self.inventory().now().await?)?;
         let is_gated = self.has_gates();
         let key = self
@@ -251,7 +252,7 @@ impl RingAdmin {
     ///
     /// # Errors
     /// `InvalidArgument` for another state than active and deprecated; `LifecycleRefused` if the scope and slot have an active key and
-    /// another one is to be active, or if the ring has a key of the same KEK in this scope or destroys one in any; the kinds of the backend.
+    /// another one is to be active, or if the ring has a key of the same KEK in this scope, or has revoked or destroys one in any; the kinds of the backend.
     pub async fn adopt(&self, new: &NewKey, state: State) -> Result<Vec<Arc<KeyRecord>>> {
         let deed = self.deed(Operation::Adopt).in_scope(&new.scope);
         self.witnessed(deed, self.do_adopt(new, state)).await
@@ -282,6 +283,9 @@ impl RingAdmin {
                     keks.push(kek);
                 }
             }
+        }
+        for kek in &keks {
+            self.check_kek(&new.scope, kek).await?;
         }
         let now = self.inventory().now().await?;
         // In the order of their age.

@@ -9,6 +9,7 @@ use super::moves::{Said, linked};
 use super::orphans::Orphan;
 use super::probe::{check_enabled, named};
 use super::rotate::Rollout;
+use super::same_kek::check_not_compromised;
 use super::{Labels, RingAdmin, refused};
 use crate::envelope::KekRef;
 use crate::envelope::WrapAlgorithm;
@@ -174,6 +175,7 @@ impl RingAdmin {
                         check_not_there(view.keys(&intent.scope), &made.provenance)?;
                     }
                     check_not_ending(view, &made.provenance)?;
+                    check_not_compromised(view, &intent.scope, &made.provenance)?;
                     if made
                         .branch
                         .as_ref()

@@ -22,7 +22,7 @@ impl RingAdmin {
     /// else has asked before is not waited for.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is not pending, or is a branch key that a revoked key exposes, if readers have not reported, or a hook or gate refuses; the kinds of the backend.
+    /// `LifecycleRefused` if it is not pending, or is a branch key that a revoked key exposes or has a KEK that was revoked in another scope, if readers have not reported, or a hook or gate refuses; the kinds of the backend.
     pub async fn promote(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let deed = self.promoting(id);
         self.witnessed(deed, self.do_promote(id, reason)).await
@@ -43,7 +43,7 @@ impl RingAdmin {
     /// promotion. A retired key becomes deprecated: it opens again, and does not wrap.
     ///
     /// # Errors
-    /// `LifecycleRefused` if it is neither deprecated nor retired, if it would seal again and is a branch key that a revoked key exposes, if its backend has disabled or destroyed the KEK or is about to, or a hook
+    /// `LifecycleRefused` if it is neither deprecated nor retired, if it would seal again and is a branch key that a revoked key exposes or has a KEK that was revoked in another scope, if its backend has disabled or destroyed the KEK or is about to, or a hook
     /// refuses; the kinds of the backend.
     pub async fn reinstate(&self, id: RecordId, reason: &str) -> Result<Moved> {
         let deed = self.deed(Operation::Reinstate).of_key(id);
@@ -98,6 +98,7 @@ impl RingAdmin {
         let (view, key) = self.find(id).await?;
         if percent.is_some() {
             check_not_exposed(&view, &key)?;
+            self.check_own_kek(&key).await?;
             self.probe_key(&key).await?;
             self.ask_gates(&view, &key).await?;
         }
@@ -181,6 +182,14 @@ impl RingAdmin {
         )))
     }
 
+    /// Refuses a KEK that was revoked in another scope. A branch key is in one alone.
+    async fn check_own_kek(&self, key: &KeyRecord) -> Result<()> {
+        match key.branch {
+            None => self.check_kek(&key.scope, &key.provenance).await,
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Promotes a pending key by itself, if readers have reported.
     pub(super) async fn promote_pending(&self, id: RecordId, reason: &str) -> Result<Moved> {
         self.promote_reported(id, reason, Who::Itself).await
@@ -223,6 +232,7 @@ impl RingAdmin {
         let (view, key) = self.find(id).await?;
         self.check_gate(&key, who)?;
         check_not_exposed(&view, &key)?;
+        self.check_own_kek(&key).await?;
         self.probe_key(&key).await?;
         let before = view.active(&key.scope, &key.slot);
         if let Some(before) = before.filter(|before| !asks && !view.is_stopped(before)) {

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use super::RingAdmin;
+use super::{RingAdmin, refused};
 use crate::ring::draft::Draft;
 use crate::ring::record::{KeyRecord, Provenance};
-use crate::ring::view::{View, no_such_key};
+use crate::ring::view::{View, is_about_records, no_such_key};
 use crate::ring::{RecordId, Scope, State};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// The most scopes that may have keys of one KEK when one of them is rotated or destroyed.
 const SHARING: u32 = 10_000;
+/// How many of them are read at once.
+const PAGE: usize = 500;
 /// How often everything is looked at again because the ring was changed meanwhile.
 const LOOKS: usize = 16;
 
@@ -63,6 +65,30 @@ impl RingAdmin {
             .with_detail("the ring was changed each time before the whole of it was looked at; try again"))
     }
 
+    /// Refuses a KEK that was revoked as a key of another scope: whoever has it has this one. The scopes are found by the inventory's index, which nobody signs; each
+    /// record is verified.
+    pub(super) async fn check_kek(&self, scope: &Scope, kek: &Provenance) -> Result<()> {
+        let scopes = self
+            .inventory()
+            .scopes_of_kek(&kek.provider, &kek.id, SHARING + 1)
+            .await?;
+        for page in scopes.chunks(PAGE) {
+            match self.read(page).await {
+                Ok(view) => check_not_compromised(&view, scope, kek)?,
+                Err(error) if !is_about_records(&error) => return Err(error),
+                // One that was tampered with hinders no other.
+                Err(_) => {
+                    for one in page.chunks(1) {
+                        if let Ok(view) = self.read(one).await {
+                            check_not_compromised(&view, scope, kek)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Every scope that has a key of this KEK, beside `scope`, as the inventory's index has it. A hint: nothing may depend on its being
     /// complete.
     pub(super) async fn scopes_sharing(
@@ -91,6 +117,18 @@ fn check_count(scopes: usize) -> Result<()> {
         limit: "the number of scopes that share a KEK",
         max: u64::from(SHARING),
     }))
+}
+
+/// The same in what was read.
+pub(super) fn check_not_compromised(view: &View, scope: &Scope, kek: &Provenance) -> Result<()> {
+    let mut keys = view.all_keys();
+    match keys.find(|key| key.revocation().is_some() && key.provenance.overlaps(kek)) {
+        None => Ok(()),
+        Some(key) => Err(refused(format!(
+            "the KEK was revoked as the key {} of scope {}, for good: whoever has it would have what is sealed in scope {scope}. Take another KEK",
+            key.id, key.scope
+        ))),
+    }
 }
 
 fn scopes_of(view: &View, kek: &Provenance) -> Result<Vec<Scope>> {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use waxseal::envelope::KekRef;
 use waxseal::key::{KekAdmin, KekState};
 use waxseal::ring::{
-    Action, Grounds, Hook, Inventory, KeyRecord, Move, NamedReader, RecordId, Revocation, RingAdmin, Rollout,
-    Scope, State, Target,
+    Action, Grounds, Hook, Inventory, KeyRecord, KeySource, Move, NamedReader, NewKey, RecordId, Revocation,
+    RingAdmin, Rollout, Scope, State, Target,
 };
 use waxseal::runtime::Runtime;
 use waxseal::testing::{Fault, Method, SimulatedRuntime};
@@ -142,6 +142,36 @@ fn the_backend_disables_it_if_it_is_told_to_and_other_keys_of_the_kek_are_named(
     let kek = KekRef::new("vault-transit", "plain-orders", "").unwrap();
     let state = bench.run(bench.fakes.plain.describe(&kek)).unwrap().state;
     assert_eq!(state, KekState::Disabled);
+}
+
+/// Whoever has it has whatever is sealed under it elsewhere.
+#[test]
+fn a_kek_that_was_revoked_in_one_scope_comes_into_use_in_no_other() {
+    for uri in [VERSIONED, PLAIN] {
+        let bench = Bench::new();
+        let admin = bench.admin();
+        let (key, other) = (bench.key("a", uri), bench.key("b", uri));
+        let target = Target::Scope("b".parse().unwrap());
+        let second = bench.rotate(&target, Rollout::AtOnce);
+        bench.run(admin.revoke(key, &leak())).unwrap();
+        let new = |scope: &str| NewKey::new(scope.parse().unwrap(), KeySource::Existing(uri.to_owned()));
+        // Where versions are told apart, the newest one is another key.
+        if uri == PLAIN {
+            let words = refused(bench.run(admin.create(&new("c"))));
+            for part in [&*key.to_string(), "scope a", "another KEK"] {
+                assert!(words.contains(part), "{words}");
+            }
+        } else {
+            bench.run(admin.create(&new("c"))).unwrap();
+        }
+        refused(bench.run(admin.adopt(&new("d"), State::Deprecated)));
+        refused(bench.run(admin.reinstate(other, "x")));
+        assert_eq!(
+            (bench.state(other), bench.state(second)),
+            (State::Deprecated, State::Active)
+        );
+        assert!(bench.states("d").is_empty());
+    }
 }
 
 /// Killed anywhere, it has happened or not; and if it has, a successor comes.
