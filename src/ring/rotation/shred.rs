@@ -257,7 +257,8 @@ pub(super) fn check_alone(whole: &View, scope: &Scope) -> Result<()> {
         None => Ok(()),
         Some(under) => Err(refused(format!(
             "branch keys of other scopes are wrapped under keys of the scope {scope}: {under}. Destroying it would destroy what is under those: nothing was \
-             done. Shred those scopes first, or wrap their branch keys under another scope"
+             done. Shred those scopes first, or give each of them a branch key under another scope (`waxseal keys create --kek branch --parent SCOPE`, `waxseal \
+             keys promote`), re-wrap what is under the old one, and destroy that (`waxseal keys retire`, `waxseal keys destroy`)"
         ))),
     }
 }

@@ -185,3 +185,23 @@ fn a_gate_that_cannot_be_started_has_refused() {
     ring.json(&["keys", "tick", "--gate", &format!("{echo} ;  $HOME")]);
     assert_eq!(ring.state_of(&first), "deprecated");
 }
+
+/// What is said works: with the gate, and by hand without one.
+#[test]
+fn a_revocation_whose_gate_has_not_agreed_says_what_goes_on_with_it() {
+    let (ring, first) = Ring::with_key();
+    let no = script(&ring, "no.sh", "exit 3");
+    let yes = script(&ring, "yes.sh", "exit 0");
+    for command in [revoke(&first, &["--gate", &no]), revoke(&first, &[])] {
+        let run = ring.run(&command);
+        assert_eq!(run.code, 8, "{}", run.stderr);
+        let said = String::from_utf8(run.stdout).unwrap();
+        assert!(
+            said.contains("`keys tick` with --gate") && said.contains("`keys promote`"),
+            "{said}"
+        );
+    }
+    ring.json(&["keys", "tick", "--gate", &yes]);
+    let list = ring.json(&["keys", "list", "--state", "active"]);
+    assert_eq!(list["keys"].as_array().unwrap().len(), 1, "{list}");
+}

@@ -7,6 +7,7 @@ mod approvals;
 mod audited;
 mod branches;
 mod evidence;
+mod exposed;
 mod first_keys;
 #[cfg(unix)]
 mod gates;
