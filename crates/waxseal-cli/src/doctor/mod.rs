@@ -136,6 +136,8 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         Err(_) if matches!(keks, Keks::Environment) => {}
         Err(failure) => return Err(failure),
     }
+    // Only a ring has some.
+    let mut branches = None;
     let findings: Vec<Finding> = match keks {
         Keks::Given(uris) => uris
             .iter()
@@ -150,7 +152,8 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         }
         #[cfg(feature = "ring")]
         Keks::Ring(path, _) => {
-            let keys = crate::ring::each_key(&path)?;
+            let crate::ring::RingKeys { keys, branches: more } = crate::ring::each_key(&path)?;
+            branches = Some(more);
             // A key of a ring may be one version of a KEK: each has a row, and the others of that KEK are listed once.
             let mut listed: BTreeSet<String> = keys.iter().map(|key| key.kek.to_string()).collect();
             let mut findings = Vec::new();
@@ -167,9 +170,9 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
     let troubled = |finding: &&Finding| !finding.troubles.is_empty();
     let bad = findings.iter().filter(troubled).count();
     report::print(&if report::is_json() {
-        show::json(&findings)
+        show::json(&findings, branches)
     } else {
-        show::table(&findings)
+        show::table(&findings, branches)
     })?;
     match bad {
         0 => Ok(()),

@@ -22,7 +22,7 @@ pub(super) fn version(kek: &KekRef) -> String {
 }
 
 /// A row for each key and each of its versions, and what is wrong with them.
-pub(super) fn table(findings: &[Finding]) -> String {
+pub(super) fn table(findings: &[Finding], branches: Option<u64>) -> String {
     let mut rows: Vec<[String; 6]> = vec![HEADS.map(str::to_owned)];
     for finding in findings {
         let works = |works: Option<bool>| match works {
@@ -71,17 +71,24 @@ pub(super) fn table(findings: &[Finding]) -> String {
             text += &format!("\n{}: {}\n", printable(&finding.uri), printable(trouble));
         }
     }
+    if let Some(branches) = branches.filter(|branches| *branches > 0) {
+        text += &format!(
+            "\nnot examined one by one: {}; each opens as the key does that it is wrapped under\n",
+            report::many(branches, "branch key")
+        );
+    }
     text
 }
 
 /// The same for programs, with every version.
-pub(super) fn json(findings: &[Finding]) -> String {
+pub(super) fn json(findings: &[Finding], branches: Option<u64>) -> String {
     let keys: Vec<Value> = findings.iter().map(key).collect();
     let object = json!({
         "schema": report::SCHEMA,
         "command": "doctor",
         "ok": findings.iter().all(|finding| finding.troubles.is_empty()),
         "keys": keys,
+        "branch_keys": branches,
     });
     report::ascii(&object.to_string()) + "\n"
 }

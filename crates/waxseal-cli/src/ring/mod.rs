@@ -49,7 +49,7 @@ pub(crate) use explain::run as explain;
 pub(crate) use profile::demand;
 #[cfg(feature = "audit")]
 pub(crate) use review::run as review;
-pub(crate) use using::{each_key, source, sources};
+pub(crate) use using::{RingKeys, each_key, source, sources};
 
 /// The name of the variable that names the configuration.
 pub(crate) const VARIABLE: &str = "WAXSEAL_RING";

@@ -98,13 +98,26 @@ pub(crate) struct RingKey {
     pub(crate) opened: waxseal::Result<KeyManagers>,
 }
 
+/// The keys of a ring that open.
+pub(crate) struct RingKeys {
+    /// Those that backends keep.
+    pub(crate) keys: Vec<RingKey>,
+    /// How many branch keys there are beside them. The ring keeps them, wrapped under keys that are listed: each opens as its parent does.
+    pub(crate) branches: u64,
+}
+
 /// Each key of a ring that opens.
-pub(crate) fn each_key(path: &Path) -> Result<Vec<RingKey>> {
+pub(crate) fn each_key(path: &Path) -> Result<RingKeys> {
     let ring = open(path)?;
     let backends = ring.config.backends(Arc::new(environment()))?;
-    let mut records = Vec::new();
+    let (mut records, mut branches) = (Vec::new(), 0);
     each_page(&ring.reader, |page| {
-        records.extend(page.all_keys().filter(|key| key.unwraps()).cloned());
+        for key in page.all_keys().filter(|key| key.unwraps()) {
+            match key.branch {
+                Some(_) => branches += 1,
+                None => records.push(Arc::clone(key)),
+            }
+        }
     })?;
     ring.end()?;
     if records.is_empty() {
@@ -112,16 +125,17 @@ pub(crate) fn each_key(path: &Path) -> Result<Vec<RingKey>> {
             "the ring has no key that opens anything; create one with `waxseal keys create`",
         ));
     }
-    records
-        .iter()
-        .map(|key| {
-            Ok(RingKey {
-                name: format!("{} ({} in {})", key.provenance.uri, key.state, key.scope),
-                kek: key.provenance.kek()?,
-                opened: pollster::block_on(open_key(key, &backends)),
-            })
+    let keys = records.iter().map(|key| {
+        Ok(RingKey {
+            name: format!("{} ({} in {})", key.provenance.uri, key.state, key.scope),
+            kek: key.provenance.kek()?,
+            opened: pollster::block_on(open_key(key, &backends)),
         })
-        .collect()
+    });
+    Ok(RingKeys {
+        keys: keys.collect::<Result<_>>()?,
+        branches,
+    })
 }
 
 async fn open_key(key: &KeyRecord, backends: &dyn Backends) -> waxseal::Result<KeyManagers> {
