@@ -1,48 +1,59 @@
 //! `ring export` and `ring import`.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use waxseal::ring::inventory::MemoryInventory;
-use waxseal::ring::{Exported, import as fill};
+use waxseal::ring::{Exported, Mark, Trust, import as fill};
 
 use super::using::replace;
-use super::{administer, ask, done, open, read_config, show_beside, sources, store, wait};
+use super::{Opened, administer, ask, done, open, read_config, show_beside, sources, store, wait};
 use crate::arguments::{Actor, Import, Transfer};
 use crate::failure::{Failure, Result, printable};
 use crate::report::{self, many};
-use crate::stream::{Access, Input, Output};
+use crate::stream::{Access, Input, Name, Output};
 use crate::warnings;
 
 /// The greatest export that is read.
 const MAX: u64 = 4 << 30;
 
-/// Writes the whole ring to a file. Of a ring with branch keys, the authority remembers it.
+/// Writes the whole ring to a file. Of a ring with branch keys, the authority remembers it. That is a revision of its own, so the file is written
+/// once more after it: whoever has seen the newest revision accepts the newest export alone. The mark moves last, so that it never is ahead of a file that
+/// is complete.
 pub(crate) fn export(path: &Path, actor: &Actor, options: &Transfer) -> Result<()> {
     let ring = open(path)?;
-    let own = sources(path)?;
-    let mut output = Output::create(Some(&options.file), Access::Private, replace(&own))?;
-    let (mark, text) = wait(ring.reader.export())?;
+    let head = wait(ring.reader.scopes(&[]))?;
+    let mut written = Written::of(path, &ring, &options.file)?;
+    let has_branches = head.branch_parents().next().is_some() || head.settings().provision.is_some();
+    let mut remembered = None;
+    if has_branches && !written.is_stream && ring.config.administration.is_some() {
+        let is_written = head.revision() == written.mark.revision;
+        remembered = match head.exported() {
+            // The ring has done nothing since then but remember it.
+            Some(last) if is_written && last.revision.saturating_add(1) == head.revision() => {
+                Some(last.clone())
+            }
+            _ => remember(path, actor, options)?,
+        };
+        if let Some(exported) = &remembered
+            && exported.revision >= written.mark.revision
+        {
+            written = Written::of(path, &ring, &options.file)?;
+            written.read_again(&ring, &options.file)?;
+        }
+    }
     let unbelieved = wait(ring.reader.unbelieved())?;
-    let (name, is_stream) = (output.name(), output.is_stream());
-    output
-        .write_all(&text)
-        .map_err(|error| Failure::of_io("write", &name, error))?;
-    output.finish()?;
-    let view = wait(ring.reader.scopes(&[]))?;
-    let has_branches = view.branch_parents().next().is_some() || view.settings().provision.is_some();
-    let remembered = match (&ring.config.administration, is_stream) {
-        (Some(_), false) if has_branches => remember(path, actor, options)?,
-        _ => None,
-    };
-    ring.end()?;
+    let (name, mark) = (&written.name, written.mark);
+    let trust = ring.reader.trust();
+    ring.config
+        .keep_mark(&Trust::new(trust.ring(), trust.authority()).with_mark(mark))?;
     let object = json!({
         "schema": report::SCHEMA,
         "command": "ring export",
         "output": name.to_string(),
         "mark": mark.to_string(),
-        "bytes": text.len(),
+        "bytes": written.bytes,
         "unbelieved": unbelieved.scopes,
         "remembered": remembered.as_ref().map(|exported| exported.revision),
     });
@@ -52,11 +63,11 @@ pub(crate) fn export(path: &Path, actor: &Actor, options: &Transfer) -> Result<(
             many(unbelieved.scopes, "scope")
         )));
     }
-    show_beside(is_stream, &object, || {
+    show_beside(written.is_stream, &object, || {
         let mut text = format!("revision {} is in {name}; its mark is {mark}\n", mark.revision);
         if let Some(exported) = &remembered {
             text += &format!(
-                "the ring remembers an export of revision {}: keep it\n",
+                "the ring remembers an export of revision {}: keep this one, which has all of it\n",
                 exported.revision
             );
         }
@@ -64,15 +75,47 @@ pub(crate) fn export(path: &Path, actor: &Actor, options: &Transfer) -> Result<(
     })
 }
 
+/// An export that is complete.
+struct Written {
+    mark: Mark,
+    bytes: usize,
+    name: Name,
+    is_stream: bool,
+}
+
+impl Written {
+    fn of(path: &Path, ring: &Opened, file: &PathBuf) -> Result<Self> {
+        let own = sources(path)?;
+        let mut output = Output::create(Some(file), Access::Private, replace(&own))?;
+        let (mark, text) = wait(ring.reader.export())?;
+        let (name, is_stream) = (output.name(), output.is_stream());
+        output
+            .write_all(&text)
+            .map_err(|error| Failure::of_io("write", &name, error))?;
+        output.finish()?;
+        Ok(Self {
+            mark,
+            bytes: text.len(),
+            name,
+            is_stream,
+        })
+    }
+
+    /// Verifies what is in the file.
+    fn read_again(&self, ring: &Opened, file: &Path) -> Result<()> {
+        let text = std::fs::read(file).map_err(|error| Failure::of_io("read", file.display(), error))?;
+        let trust = ring.reader.trust();
+        let alone = Trust::new(trust.ring(), trust.authority()).with_mark(self.mark);
+        wait(fill(&alone, &MemoryInventory::new(), &text)).map(drop)
+    }
+}
+
 /// Lets the ring remember what is in the file. A failure leaves the export as good as it is.
 fn remember(path: &Path, actor: &Actor, options: &Transfer) -> Result<Option<Exported>> {
     let written = std::fs::read(&options.file)
         .map_err(|error| Failure::of_io("read", options.file.display(), error))?;
-    let remembered = administer(path, actor, &[]).and_then(|ring| {
-        let exported = wait(ring.admin.remember_export(&written))?;
-        ring.end()?;
-        Ok(exported)
-    });
+    // The mark stays where it is: the file that is there is older than what this commits.
+    let remembered = administer(path, actor, &[]).and_then(|ring| wait(ring.admin.remember_export(&written)));
     match remembered {
         Ok(exported) => Ok(Some(exported)),
         Err(failure) => {
@@ -121,7 +164,7 @@ pub(crate) fn import(path: &Path, options: &Import) -> Result<()> {
         // Somebody else may have been faster.
         Err(failure) => return Err(held().err().unwrap_or(failure)),
     };
-    config.keep_mark(&waxseal::ring::Trust::new(config.ring, config.authority).with_mark(mark))?;
+    config.keep_mark(&Trust::new(config.ring, config.authority).with_mark(mark))?;
     done(
         "ring import",
         json!({ "input": name.to_string(), "mark": mark.to_string() }),

@@ -414,6 +414,26 @@ fn saved_and_restored() {
     assert_eq!(shell.ids("deprecated"), [first]);
 }
 
+#[test]
+fn a_ring_with_branch_keys_is_saved_and_restored() {
+    let shell = Shell::new();
+    let template = ["--scope-template", "tenant/{tenant}"];
+    done(shell.runbook("ring-day-one", &[&["/", "local"], &template[..]].concat()));
+    done(shell.tool(&["keys", "create", "--scope", "tenant/acme", "--kek", "branch"]));
+    fs::create_dir(shell.path("data")).unwrap();
+    (0..3).for_each(|number| shell.seal(number));
+    done(shell.runbook("ring-backup", &["save", "saved.json"]));
+    done(shell.tool(&["ring", "check"]));
+    fs::rename(shell.path("ring.db"), shell.path("ring.db.damaged")).unwrap();
+    let said = done(shell.runbook("ring-backup", &["restore", "saved.json"]));
+    assert!(said.contains("2 keys in 2 scopes verified"), "{said}");
+    // What is not asked by itself is named.
+    assert!(said.contains("1 branch key"), "{said}");
+    shell.all_open();
+    // Day one can be run again, too.
+    done(shell.runbook("ring-day-one", &["/", "local"]));
+}
+
 /// What `ring check` tells an operator to do, done.
 #[test]
 fn a_damaged_inventory_is_moved_away_and_restored() {

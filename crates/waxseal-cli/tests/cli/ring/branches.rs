@@ -166,6 +166,83 @@ fn a_parent_is_destroyed_after_an_export_that_the_ring_remembers() {
     assert_eq!(ring.open("data/a.wax").stdout, b"alice");
 }
 
+/// Fills another inventory with an export, as this machine believes it.
+fn imports(ring: &Ring, export: &str) -> Run {
+    let _ = fs::remove_file(ring.0.path("other.db"));
+    ring.run(&["ring", "import", export, "--ring", "other.toml", "--yes"])
+}
+
+fn with_another_inventory(ring: &Ring) {
+    let config = fs::read_to_string(ring.0.path("ring.toml")).unwrap();
+    assert!(config.contains("ring.db") && config.contains("ring.mark"));
+    ring.0.write("other.toml", config.replace("ring.db", "other.db"));
+}
+
+#[test]
+fn the_newest_export_is_as_new_as_the_mark_and_an_export_of_nothing_new_changes_nothing() {
+    let (ring, _) = Ring::of_branches(&[]);
+    ring.branch("tenant/acme");
+    ring.seal("data/a.wax", "alice");
+    let export = ring.json(&["ring", "export", "export.json"]);
+    let status = ring.json(&["ring", "status"]);
+    let mark = fs::read_to_string(ring.0.path("ring.mark")).unwrap();
+    assert_eq!(export["mark"], mark.trim_end());
+    let revision = status["revision"].as_u64().unwrap();
+    assert_eq!(export["remembered"], revision - 1);
+    with_another_inventory(&ring);
+    let run = imports(&ring, "export.json");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let opened = [
+        "open",
+        "--ring",
+        "other.toml",
+        "--context",
+        "tenant=acme",
+        "data/a.wax",
+    ];
+    assert_eq!(ring.run(&opened).stdout, b"alice");
+
+    let again = ring.json(&["ring", "export", "again.json"]);
+    assert_eq!(
+        (&again["mark"], &again["remembered"]),
+        (&export["mark"], &export["remembered"])
+    );
+    assert_eq!(ring.json(&["ring", "status"])["revision"], revision);
+    // What is new is remembered.
+    ring.branch("tenant/b");
+    let new = ring.json(&["ring", "status"])["revision"].clone();
+    let third = ring.json(&["ring", "export", "again.json"]);
+    assert_eq!(third["remembered"], new);
+}
+
+#[test]
+fn an_export_that_is_killed_at_random_leaves_one_that_restores() {
+    let (ring, _) = Ring::of_branches(&[]);
+    with_another_inventory(&ring);
+    let mut killed = 0;
+    for turn in 0..12_u64 {
+        ring.branch(&format!("tenant/t{turn}"));
+        // The machine has seen the revision of the branch key, and no export of it yet.
+        let _ = fs::remove_file(ring.0.path("export.json"));
+        let mut child = ring
+            .0
+            .command(&["ring", "export", "export.json"])
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(4 + 7 * turn));
+        killed += u64::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if ring.0.path("export.json").exists() {
+            let run = imports(&ring, "export.json");
+            assert_eq!(run.code, 0, "turn {turn}: {}", run.stderr);
+        }
+    }
+    assert!(killed > 0, "every export was over before it was killed");
+    ring.json(&["ring", "export", "export.json"]);
+    assert_eq!(imports(&ring, "export.json").code, 0);
+}
+
 #[test]
 fn keys_that_are_made_on_first_use_are_set_up_and_taken_over() {
     let (ring, parent) = Ring::of_branches(&[]);
