@@ -49,6 +49,9 @@
 //! - *Key files*: the ring does not erase them. Remove the file and every copy of it. Overwriting a file erases it neither on a flash disk nor on a file system that copies on
 //!   write, so keep key files where a disk is encrypted, or use a KMS.
 //! - *Other wraps*: an envelope that another key opens, too, opens. A census shows how many there are.
+//! - *A wider scope*: what was [sealed under another scope's keys](crate::manual::tenants#a-wider-scope-for-those-without-keys) while the tenant had no key of its own is under
+//!   those keys. The receipt names the scopes that the settings allow when it is issued (`otherwise`), and the ring does not know which it allowed before. Re-wrap such
+//!   envelopes before you shred: what is under the tenant's own keys goes with them.
 //! - *Plaintext* that somebody has kept: logs, exports, caches of programs.
 //!
 //! Script: `docs/runbooks/ring-shred`.

@@ -6,7 +6,7 @@ use super::{ParentCopy, ShredCount, ShredKey, ShredStage, Unreached};
 use crate::ring::evidence::{NamedKek, VerifiedReceipt};
 use crate::ring::record::{BRANCH, KeyRecord, Tombstone};
 use crate::ring::view::View;
-use crate::ring::{RecordId, State, Time};
+use crate::ring::{RecordId, Scope, State, Time};
 
 /// The provider of local keys.
 const LOCAL: &str = "local";
@@ -172,6 +172,19 @@ pub(super) fn unreached(view: &View, tombstone: &Tombstone, keys: &[ShredKey]) -
             format!(
                 "a census found up to {} envelopes under one of these keys that had another wrap, too: what another key opens, opens",
                 items.unwrap_or(0)
+            ),
+        );
+    }
+    let wider: Vec<&str> = settings.otherwise.iter().map(Scope::as_str).collect();
+    if !wider.is_empty() {
+        add(
+            "wider-scope",
+            Vec::new(),
+            None,
+            format!(
+                "the settings let the keys of a wider scope ({}) serve contexts whose own scope has no key yet: what was sealed so for this scope, before it had a \
+                 key, is not under its keys, and whoever has the use of those keys opens it",
+                wider.join(", ")
             ),
         );
     }

@@ -133,7 +133,7 @@ pub struct ShredKey {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Unreached {
-    /// What: `processes`, `inventory-backups`, `backends`, `key-files`, `other-wraps` or `plaintext`.
+    /// What: `processes`, `inventory-backups`, `backends`, `key-files`, `other-wraps`, `wider-scope` or `plaintext`. Later versions may add others.
     pub what: String,
     /// Which keys it is about. Empty: all.
     pub keys: Vec<RecordId>,
