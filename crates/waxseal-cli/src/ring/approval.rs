@@ -28,10 +28,11 @@ pub(super) fn approve(path: &Path, actor: &Actor, options: &Approve) -> Result<(
     if let Some(reason) = &options.reason {
         new = new.with_reason(reason);
     }
-    let approval = wait(new.issue(&ring.reader, &signer))?;
-    ring.end()?;
+    // What cannot be written is not issued: an approval that was is in the log.
     let own = sources(path)?;
     let mut output = Output::create(Some(&options.output), Access::Usual, replace(&own))?;
+    let approval = wait(new.issue(&ring.reader, &signer))?;
+    ring.end()?;
     let name = output.name();
     output
         .write_all(approval.as_bytes())

@@ -172,9 +172,13 @@ impl Opened {
 }
 
 impl Administered {
-    /// Ends a command: what was seen is kept in the mark file.
+    /// Ends a command: what was seen is kept in the mark file. If that fails, what was done is done all the same.
     pub(crate) fn end(&self) -> Result<()> {
-        Ok(self.config.keep_mark(self.admin.reader().trust())?)
+        let kept = self.config.keep_mark(self.admin.reader().trust());
+        kept.map_err(|error| {
+            Failure::from(error)
+                .and("; only the mark is not kept: what the command has changed in the ring is changed")
+        })
     }
 }
 
@@ -208,9 +212,19 @@ pub(crate) fn show_beside(is_stream: bool, object: &Value, text: impl FnOnce() -
 
 /// The result of a command that has no listing of its own.
 pub(crate) fn done(command: &str, fields: Value, text: impl FnOnce() -> String) -> Result<()> {
+    done_beside(false, command, fields, text)
+}
+
+/// The same for a command whose payload may be on standard output.
+pub(crate) fn done_beside(
+    is_stream: bool,
+    command: &str,
+    fields: Value,
+    text: impl FnOnce() -> String,
+) -> Result<()> {
     let mut object = json!({ "schema": report::SCHEMA, "command": command });
     report::extend(&mut object, fields);
-    show(&object, text)
+    show_beside(is_stream, &object, text)
 }
 
 /// A KEK as every JSON of the command has it. What there is not, or what an envelope hides, is null.

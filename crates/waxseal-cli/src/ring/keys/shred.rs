@@ -12,7 +12,7 @@ use crate::arguments::{Actor, Shred, ShredReceiptOptions};
 use crate::failure::{Failure, Result, printable};
 use crate::report::{self, many};
 use crate::ring::using::replace;
-use crate::ring::{administer, ask, done, kek_json, open, parsed, show_beside, sources, wait};
+use crate::ring::{administer, ask, done, done_beside, kek_json, open, parsed, show_beside, sources, wait};
 use crate::stream::{Access, Output};
 
 /// The longest receipt of a shredding that is read.
@@ -38,15 +38,26 @@ fn shred(path: &Path, actor: &Actor, scope: &Scope, options: &Shred) -> Result<(
         .filter(|key| key.state != State::Destroyed);
     let keys: Vec<&KeyRecord> = keys.map(|key| &**key).collect();
     let counts: Vec<Counted> = verified.iter().map(|census| Counted::of(census, &keys)).collect();
-    if view.tombstone(scope).is_none() && !keys.is_empty() {
+    let was_shredded = view.tombstone(scope).is_some();
+    // What cannot be written is refused before anything is done.
+    let output = match &options.receipt {
+        Some(file) => Some(output(path, Some(file))?),
+        None => None,
+    };
+    if !was_shredded && !keys.is_empty() {
         let due = view.settings().cooling_off;
         let found = match counts.as_slice() {
             [] => "how many envelopes that are, only a census tells: --census".to_owned(),
             counts => counts.iter().map(Counted::words).collect::<Vec<_>>().join("; "),
         };
         let question = format!(
-            "{} of scope {scope} will be out of use at once, and destroyed {due} later: nothing that is under them opens then, in backups as little as here ({found}).",
-            many(keys.len() as u64, "key")
+            "{} of scope {scope} will be out of use at once, and destroyed {due} later: nothing that is under them opens then, in backups of the data as little as here ({found}).{}",
+            many(keys.len() as u64, "key"),
+            match keys.iter().any(|key| key.branch.is_some()) {
+                true =>
+                    " Branch keys are in backups of the inventory, too, and open there as long as one of their parents exists.",
+                false => "",
+            }
         );
         ask::whether(&options.consent, &question)?;
     }
@@ -56,15 +67,19 @@ fn shred(path: &Path, actor: &Actor, scope: &Scope, options: &Shred) -> Result<(
     );
     shredding.approver.clone_from(&options.approver);
     let shredded = wait(ring.admin.shred(scope, &shredding))?;
-    ring.end()?;
+    // The scope is shredded: whatever fails from here on, what was done is told first.
     warn(&shredded.warnings);
     let tombstone = &shredded.tombstone;
-    let written = match &options.receipt {
-        None => None,
-        Some(file) => {
-            let receipt = wait(ring.admin.shred_receipt(scope, &verified))?;
-            Some(write(path, Some(file), &receipt)?.0)
-        }
+    let is_stream = output.as_ref().is_some_and(Output::is_stream);
+    let written = output.map(|output| {
+        let receipt = wait(ring.admin.shred_receipt(scope, &verified))?;
+        put(output, &receipt)
+    });
+    let ended = ring.end();
+    let (written, failed) = match written {
+        None => (None, None),
+        Some(Ok(name)) => (Some(name), None),
+        Some(Err(failure)) => (None, Some(failure)),
     };
     let mut object = tombstone_json(tombstone);
     if let Value::Object(object) = &mut object {
@@ -73,8 +88,8 @@ fn shred(path: &Path, actor: &Actor, scope: &Scope, options: &Shred) -> Result<(
         object.insert("counted".to_owned(), counts.into());
         object.insert("output".to_owned(), written.clone().into());
     }
-    done("keys shred", object, || {
-        let mut text = match shredded.moved.is_empty() {
+    done_beside(is_stream, "keys shred", object, || {
+        let mut text = match was_shredded {
             true => format!("{} was shredded already, on {}\n", scope, tombstone.at),
             false => format!("{scope} is shredded, and nothing is sealed or opened in it\n"),
         };
@@ -92,7 +107,13 @@ fn shred(path: &Path, actor: &Actor, scope: &Scope, options: &Shred) -> Result<(
             );
         }
         text
-    })
+    })?;
+    match failed {
+        None => ended,
+        Some(failure) => Err(failure.and(&format!(
+            "; {scope} is shredded all the same: take the receipt with `waxseal keys shred-receipt --scope {scope} -o FILE`"
+        ))),
+    }
 }
 
 fn cancel(path: &Path, actor: &Actor, scope: &Scope, options: &Shred) -> Result<()> {
@@ -121,9 +142,11 @@ pub(super) fn receipt_of(path: &Path, actor: &Actor, options: &ShredReceiptOptio
     let ring = administer(path, actor, &[])?;
     let view = wait(ring.admin.reader().scopes(&[]))?;
     let verified = verified(&censuses, &view, false)?;
+    let output = output(path, options.output.as_ref())?;
+    let is_stream = output.is_stream();
     let receipt = wait(ring.admin.shred_receipt(&scope, &verified))?;
     ring.end()?;
-    let (name, is_stream) = write(path, options.output.as_ref(), &receipt)?;
+    let name = put(output, &receipt)?;
     let object = receipt_json("output", &name, &receipt);
     show_beside(is_stream, &object, || format!("{}in {name}\n", told(&receipt)))
 }
@@ -149,16 +172,20 @@ fn check(path: &Path, file: &Path) -> Result<()> {
     crate::ring::show(&object, || told(&receipt))
 }
 
-/// Writes a receipt. Returns its name, and whether that is a stream.
-fn write(path: &Path, file: Option<&PathBuf>, receipt: &ShredReceipt) -> Result<(String, bool)> {
+/// Where a receipt goes.
+fn output(path: &Path, file: Option<&PathBuf>) -> Result<Output> {
     let own = sources(path)?;
-    let mut output = Output::create(file, Access::Usual, replace(&own))?;
-    let (name, is_stream) = (output.name(), output.is_stream());
+    Output::create(file, Access::Usual, replace(&own))
+}
+
+/// Writes a receipt. Returns its name.
+fn put(mut output: Output, receipt: &ShredReceipt) -> Result<String> {
+    let name = output.name();
     output
         .write_all(receipt.as_bytes())
         .map_err(|error| Failure::of_io("write", &name, error))?;
     output.finish()?;
-    Ok((name.to_string(), is_stream))
+    Ok(name.to_string())
 }
 
 /// What a census says of some keys together.

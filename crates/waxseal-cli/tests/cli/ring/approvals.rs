@@ -259,3 +259,18 @@ fn an_approval_that_helps_nobody_is_not_issued() {
     let run = ring.run(&["rewrap", "--kek", "env:K", "--approval", "approval.json", "a.wax"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
 }
+
+#[test]
+fn an_approval_that_cannot_be_written_is_not_issued() {
+    let leak = Leak::new();
+    let approve = leak.approving(&leak.key, "nowhere/approval.json", "PT8H");
+    leak.ring.fails(9, &approve);
+    // With a log, what is issued is in it.
+    #[cfg(feature = "audit")]
+    {
+        leak.ring.fails(9, &[&approve[..], &["--log", "log"]].concat());
+        let shown = leak.ring.run(&["audit", "show", "log"]);
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert!(!shown.contains("approve"), "{shown}");
+    }
+}

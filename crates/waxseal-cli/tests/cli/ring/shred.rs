@@ -299,6 +299,71 @@ fn a_tenant_is_gone_when_its_keys_are() {
 }
 
 #[test]
+fn a_receipt_that_cannot_be_written_hinders_the_shredding_and_a_late_failure_hides_nothing() {
+    let (ring, key) = tenants("P7D");
+    let into = |file: &'static str| [&SHRED[..], &["--yes", "--receipt", file]].concat();
+    let said = ring.fails(9, &into("nowhere/receipt.json"));
+    assert!(said.contains("nowhere/receipt.json"), "{said}");
+    assert_eq!(ring.state_of(&key), "active");
+    // What fails after the shredding comes after its result. A full disk shows when the receipt is written.
+    #[cfg(target_os = "linux")]
+    {
+        let run = end(
+            ring.0
+                .command(&[&into("/dev/full")[..], &["--json"]].concat())
+                .spawn()
+                .unwrap(),
+            b"",
+        );
+        assert_eq!(run.code, 9, "{}", run.stderr);
+        // The receipt was to be on a stream, so the result is beside it.
+        let (done, said) = run.stderr.split_once('\n').unwrap();
+        let done = of_json(done.as_bytes());
+        assert_eq!(
+            (&done["moves"][0]["to"], &done["output"]),
+            (&"retired".into(), &Value::Null)
+        );
+        assert!(said.contains("is shredded all the same"), "{said}");
+        assert_eq!(ring.state_of(&key), "retired");
+    }
+    // On standard output, it is the receipt and nothing else.
+    let run = ring.run(&into("-"));
+    assert_eq!(of_json(&run.stdout)["scope"], "tenant/acme", "{}", run.stderr);
+}
+
+#[test]
+fn a_scope_whose_keys_move_no_more_is_shredded_once() {
+    let (ring, key) = tenants("P7D");
+    let revoke = ["keys", "revoke", &key, "--ticket", "INC-7", "--approver", "dave"];
+    let revoke = [&revoke[..], &["--reason", "x", "--no-successor", "--yes"]].concat();
+    ring.json(&revoke);
+    let shred = || {
+        let run = ring.run(&[&SHRED[..], &["--yes"]].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let said = shred();
+    assert!(
+        said.starts_with("tenant/acme is shredded, and nothing is sealed"),
+        "{said}"
+    );
+    let said = shred();
+    assert!(said.starts_with("tenant/acme was shredded already"), "{said}");
+}
+
+#[test]
+fn a_receipt_names_the_wider_scopes_that_may_have_served_the_tenant() {
+    let (ring, _) = tenants("P7D");
+    ring.json(&["ring", "set", "--otherwise", "/", "--otherwise", "shared"]);
+    ring.json(&[&SHRED[..], &["--yes", "--receipt", "pending.json"]].concat());
+    let receipt = ring.json(&["keys", "shred-receipt", "--check", "pending.json"]);
+    let left = receipt["does_not_reach"].as_array().unwrap().iter();
+    let wider: Vec<_> = left.filter(|left| left["what"] == "wider-scope").collect();
+    assert_eq!(wider.len(), 1, "{receipt}");
+    assert!(text(&wider[0]["detail"]).contains("(/, shared)"), "{receipt}");
+}
+
+#[test]
 fn what_is_shared_or_missing_is_refused_before_anything_is_done() {
     let (ring, key) = tenants("P7D");
     let uri = text(&ring.json(&["keys", "show", &key])["key"]["uri"]);
