@@ -86,7 +86,7 @@ impl NewApproval {
     /// # Errors
     /// - `ApprovalRefused` if the ring's settings do not list the signer, the approval would last too long, or its end is past
     /// - `LifecycleRefused` if the key needs no approval, since a re-wrap may use it anyway, or if none helps, since it is destroyed or
-    ///   being destroyed
+    ///   being destroyed, or its scope was shredded
     /// - `InvalidArgument` if the ring has no such key, or ticket, approver or reason is empty or too long
     /// - `ClocksDisagree`, also if the ring was last changed at a time that has not come yet
     /// - those of [`Reader::scope_of`]
@@ -136,25 +136,37 @@ impl NewApproval {
     }
 }
 
-/// A branch key is out of use, too, if its parent is.
+/// A branch key is out of use, too, if its parent is; and each key of a scope that was shredded, whatever its state.
 fn check_state(view: &View, key: &KeyRecord) -> Result<()> {
+    let refused = |detail: String| Err(Error::new(ErrorKind::LifecycleRefused).with_detail(detail));
+    if key.state == State::Destroyed {
+        return refused(format!(
+            "the key {} is destroyed, and no approval helps: nothing under it opens anymore",
+            key.id
+        ));
+    }
+    if let Some(tombstone) = view.tombstone(&key.scope) {
+        return refused(format!(
+            "{}, and no approval helps: nothing under its keys opens, unless the shredding is canceled before they are destroyed",
+            tombstone.words()
+        ));
+    }
     let parent = view.parent(key)?;
     let is_gone = |key: &KeyRecord| key.state.row().rewrapped_from == RewrappedFrom::No;
     if let Some(parent) = parent.filter(|parent| is_gone(parent)) {
-        return Err(Error::new(ErrorKind::LifecycleRefused).with_detail(format!(
+        return refused(format!(
             "the branch key {} is wrapped under the key {}, which is {}: no approval helps",
             key.id, parent.id, parent.state
-        )));
+        ));
     }
     if needs_approval(key) || !is_gone(key) && parent.is_some_and(|parent| needs_approval(parent)) {
         return Ok(());
     }
     let why = match key.state {
-        State::Destroying | State::Destroyed => "no approval helps: nothing under it opens anymore",
+        State::Destroying => "no approval helps: nothing under it opens anymore",
         _ => "it needs no approval: a re-wrap may use it",
     };
-    Err(Error::new(ErrorKind::LifecycleRefused)
-        .with_detail(format!("the key {} is {}, and {why}", key.id, key.state)))
+    refused(format!("the key {} is {}, and {why}", key.id, key.state))
 }
 
 /// Refuses a time before the ring's last change: by a clock that is behind, an approval would last too long.

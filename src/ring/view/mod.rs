@@ -200,7 +200,8 @@ impl View {
         keys.find(|key| key.state == State::Active && key.slot == *slot)
     }
 
-    /// Returns the key that a branch key is wrapped under, or `None` for a key that is no branch key.
+    /// Returns the key that a branch key is wrapped under, or `None` for a key that is no branch key. `None`, too, for one that is destroyed, if the
+    /// scope of its parent was not asked for: nobody asks that one for it anymore.
     ///
     /// # Errors
     /// `InventoryInvalid` if the ring has no such key, or it is a branch key itself; what is wrong with its scope, if that cannot be believed.
@@ -214,6 +215,8 @@ impl View {
         ) {
             (Some(scope), _) | (None, Some(Ok(scope))) => Some(scope),
             (None, Some(Err(error))) => return Err(error.copy()),
+            // The parents of such keys are not read along.
+            (None, None) if key.state == State::Destroyed => return Ok(None),
             (None, None) => None,
         };
         let mut keys = of_scope.into_iter().flat_map(|scope| &scope.keys);

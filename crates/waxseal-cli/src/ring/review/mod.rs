@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use waxseal::ring::evidence::Total;
-use waxseal::ring::{KeyRecord, RecordId, Time, View};
+use waxseal::ring::{KeyRecord, Reader, RecordId, State, Time, View};
 
 use self::logs::ReviewedLog;
 use self::proofs::Proofs;
@@ -61,6 +61,17 @@ struct Seen {
     newest: Option<u64>,
 }
 
+/// What a branch key is wrapped under, or was until it was destroyed: the ring does not read that one along.
+fn parent_of(reader: &Reader, view: &View, key: &KeyRecord) -> Result<Option<Arc<KeyRecord>>> {
+    match &key.branch {
+        Some(branch) if key.state == State::Destroyed => {
+            let (_, view) = wait(reader.scope_of(branch.parent))?;
+            Ok(view.key(branch.parent).cloned())
+        }
+        _ => Ok(view.parent(key)?.cloned()),
+    }
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     let window = Window::of(options.from.as_deref(), options.to.as_deref())?;
     let id: RecordId = parsed("--key", &options.key)?;
@@ -73,7 +84,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .ok_or_else(|| Failure::usage(format!("--key: the scope {scope} of the ring has no key {id}")))?;
     let verified = verified(&receipts, &view, options.allow_empty)?;
     check_apart(&verified)?;
-    let mut subject = Subject::of(&key, &view)?;
+    let parent = parent_of(&ring.reader, &view, &key)?;
+    let mut subject = Subject::of(&key, parent.as_deref(), &view);
     let bad = each_key_record(&ring.reader, |other| subject.meet(&key, other))?;
     let now = wait(ring.reader.inventory().now())?;
     ring.end()?;

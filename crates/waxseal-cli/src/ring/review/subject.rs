@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use waxseal::ring::{KeyRecord, RecordId, View};
 
 use super::event::{Event, NamedKek};
-use crate::failure::Result;
 
 /// What a key has to do with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,17 +84,17 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn of(key: &KeyRecord, view: &View) -> Result<Self> {
-        let parent = view.parent(key)?;
+    /// `parent` is what a branch key is wrapped under, or was until it was destroyed.
+    pub(super) fn of(key: &KeyRecord, parent: Option<&KeyRecord>, view: &View) -> Self {
         let revoked = |key: &KeyRecord| {
             key.revocation().map(|made| Revoked {
                 revision: made.revision,
                 key: key.id,
             })
         };
-        let of_parent = parent.and_then(|parent| revoked(parent));
+        let of_parent = parent.and_then(revoked);
         let all = revoked(key).into_iter().chain(of_parent);
-        Ok(Self {
+        Self {
             id: key.id.to_string(),
             ring: view.ring().to_string(),
             provider: key.provenance.provider.clone(),
@@ -105,7 +104,7 @@ impl Subject {
             same_kek: BTreeSet::new(),
             // Since one of the two it is out of use.
             revoked: all.min_by_key(|revoked| revoked.revision),
-        })
+        }
     }
 
     /// Takes down whether another key is the same KEK as `key`, of which this was made, or a branch key under it.

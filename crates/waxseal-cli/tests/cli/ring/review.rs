@@ -695,6 +695,49 @@ fn what_a_branch_key_does_is_done_under_its_parent() {
     assert_eq!(review["releases"]["looked_at"], 2);
 }
 
+#[test]
+fn a_branch_key_of_a_shredded_tenant_is_reviewed_and_no_approval_is_issued_for_it() {
+    let (ring, _) = Ring::of_branches(&["--cooling-off", "PT0S"]);
+    let key = ring.branch("tenant/acme");
+    let incident = Incident { ring, key };
+    let ring = &incident.ring;
+    incident.seal("a.wax", "used", "alice");
+    let made = ring.json(&["ring", "approver-key", "carol.key"]);
+    ring.json(&["ring", "set", "--approver", &text(&made["approver"])]);
+    let shred = [
+        "keys",
+        "shred",
+        "--scope",
+        "tenant/acme",
+        "--ticket",
+        "T",
+        "--reason",
+        "x",
+    ];
+    ring.json(&[&shred[..], &["--yes"]].concat());
+    let approve = [
+        "ring",
+        "approve",
+        "--key",
+        &incident.key,
+        "--ticket",
+        "T",
+        "--expires",
+        "PT1H",
+    ];
+    let approve = [&approve[..], &["--signer", "carol.key", "-o", "approval.json"]].concat();
+    let said = ring.fails(8, &approve);
+    assert!(said.contains("the scope tenant/acme was shredded"), "{said}");
+    ring.json(&["keys", "tick"]);
+    let said = ring.fails(8, &approve);
+    assert!(said.contains("is destroyed, and no approval helps"), "{said}");
+    assert!(!ring.0.path("approval.json").exists());
+    let review = incident.review(&["--log", "used"]);
+    assert_eq!(review["key"]["state"], "destroyed");
+    assert_eq!(count(&review["counts"], "generate", "success", "alice"), 1);
+    assert_eq!(ring.json(&["ring", "check"])["good"], true);
+}
+
 /// A sink that loses some of what it is given: without a word, or as a disk that is full.
 #[derive(Debug)]
 struct Losing {
