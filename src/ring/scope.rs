@@ -15,8 +15,9 @@ const MAX_SLOT: usize = 64;
 
 /// Whose keys they are: a path such as `tenant/acme/prod`. The root, `/`, is that of everything.
 ///
-/// A segment has any characters but control characters and `/`, which stands between segments; `%` and `/` in a value of
-/// the context become `%25` and `%2F`.
+/// A segment has any characters but control characters, braces, white space at its ends and `/`, which stands between segments. Each of
+/// those, and `%`, in a value of the context becomes `%` and two hexadecimal digits in capitals for each of its bytes, such as `%25` and `%2F`: nothing else is a
+/// scope, since no context has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Scope(String);
@@ -57,6 +58,12 @@ impl FromStr for Scope {
         if text.len() > MAX_SCOPE || !text.split('/').all(is_segment) {
             return Err(Error::argument(format!(
                 "a scope is / or segments with a / between them, for example tenant/acme, of at most {MAX_SCOPE} bytes, without braces"
+            )));
+        }
+        if let Some(segment) = text.split('/').find(|segment| !is_escaped(segment)) {
+            return Err(Error::argument(format!(
+                "no context has a scope with {segment}: after % come two capital hexadecimal digits, and only for what cannot stand there as it is; % becomes \
+                 %25, and / within a value %2F"
             )));
         }
         Ok(Self(text.to_owned()))
@@ -401,21 +408,33 @@ mod tests {
             let scope = scope_of("tenant/{t}/{e}", &[("t", value), ("e", "1")]).unwrap();
             assert!(template.makes(&scope.parse().unwrap()), "{scope}");
         }
-        for no in [
-            "/",
-            "tenant",
-            "tenant/a",
-            "tenant/a/b/c",
-            "other/a/b",
-            "tenant/a%2f/b",
-            "tenant/a%/b",
-            "tenant/%41/b",
-            "tenant/%FF/b",
-        ] {
+        for no in ["/", "tenant", "tenant/a", "tenant/a/b/c", "other/a/b"] {
             assert!(!template.makes(&no.parse().unwrap()), "{no}");
         }
         let all = ScopeTemplate::default();
         assert!(all.makes(&Scope::root()) && !all.makes(&"a".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_no_value_becomes_is_no_scope() {
+        for bad in [
+            "tenant/a%2fb",
+            "tenant/a%/b",
+            "tenant/%41",
+            "tenant/%FF",
+            "50%",
+            "%20",
+            "a%20b",
+            "%2",
+        ] {
+            let good = bad == "%20";
+            let parsed = bad.parse::<Scope>();
+            assert_eq!(parsed.is_ok(), good, "{bad}");
+            assert_eq!(bad.parse::<ScopeTemplate>().is_ok(), good, "{bad}");
+            if let Err(error) = parsed {
+                assert!(error.to_string().contains("after % come"), "{error}");
+            }
+        }
     }
 
     #[test]

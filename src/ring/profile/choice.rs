@@ -45,18 +45,22 @@ impl FromStr for ScopePattern {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = |_| {
-            Error::argument(
-                "it must be a scope, a scope with /* at its end for all below it, or * for all scopes",
-            )
+        let expected = "it must be a scope, a scope with /* at its end for all below it, or * for all scopes";
+        let wrong = || Error::argument(expected);
+        let scope = |text: &str| {
+            let parsed = text.parse::<Scope>();
+            parsed.map_err(|error| {
+                let why = error.detail().unwrap_or_default();
+                Error::argument(format!("{expected}; {why}"))
+            })
         };
         Ok(Self(match (text, text.strip_suffix("/*")) {
             ("*", _) => Pattern::All,
             // Without this it would be read as a scope whose name has a star.
-            (_, None) if text.contains('*') => return Err(wrong(())),
-            (_, Some(above)) if above.contains('*') => return Err(wrong(())),
-            (_, Some(above)) => Pattern::Below(above.parse().map_err(|_| wrong(()))?),
-            (text, None) => Pattern::One(text.parse().map_err(|_| wrong(()))?),
+            (_, None) if text.contains('*') => return Err(wrong()),
+            (_, Some(above)) if above.contains('*') => return Err(wrong()),
+            (_, Some(above)) => Pattern::Below(scope(above)?),
+            (text, None) => Pattern::One(scope(text)?),
         }))
     }
 }

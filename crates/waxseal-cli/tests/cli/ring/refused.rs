@@ -390,3 +390,37 @@ fn a_database_that_cannot_be_used_says_why() {
         run.stderr
     );
 }
+
+#[test]
+fn a_scope_that_no_context_has_is_refused_where_it_is_named() {
+    let ring = Ring::none();
+    ring.json(&["ring", "init", "--scope-template", "tenant/{tenant}"]);
+    let create = |scope: &'static str| ["keys", "create", "--scope", scope, "--kek", "local"];
+    let said = ring.fails(2, &create("tenant/a%2fb"));
+    assert!(said.contains("no context has a scope with a%2fb"), "{said}");
+    ring.json(&create("tenant/a%2Fb"));
+    ring.0.write("plain", "alice");
+    let seal = [
+        "seal",
+        "--ring",
+        "ring.toml",
+        "--context",
+        "tenant=a/b",
+        "-o",
+        "a.wax",
+        "plain",
+    ];
+    assert_eq!(ring.run(&seal).code, 0);
+    // A rule that would hold for nothing.
+    let rule = |scope: &str| {
+        let rule = format!(
+            "schema = 1\n[[scope]]\nscope = \"{scope}\"\nprofile = \"hard\"\n[profile.hard]\nhardware = true\n"
+        );
+        ring.0.write("profiles.toml", rule);
+        ring.run(&[&seal[..], &["--profiles", "profiles.toml"]].concat())
+    };
+    let run = rule("tenant/a%2fb");
+    assert_ne!(run.code, 0);
+    assert!(run.stderr.contains("after % come"), "{}", run.stderr);
+    assert_eq!(rule("tenant/a%2Fb").code, 8);
+}
