@@ -3,8 +3,8 @@
 use waxseal::ErrorKind;
 use waxseal::ring::inventory::Heartbeat;
 use waxseal::ring::{
-    Affected, Grounds, Inventory, KeySource, NamedReader, NewKey, RecordId, Revocation, Rollout, Simulated,
-    Simulation, State, Target,
+    Affected, Grounds, Inventory, KeySource, NamedReader, NewKey, RecordId, RetireBy, Revocation, Rollout,
+    Simulated, Simulation, State, Target,
 };
 
 use super::bench::{Bench, DAY, PLAIN};
@@ -43,11 +43,11 @@ fn each_move_is_told_as_it_is_then_made() {
     assert!(rotation.refused.is_empty(), "{rotation:?}");
     assert_eq!(
         moves(&rotation),
-        [
-            (None, State::Active),
-            (Some(first), State::Deprecated),
-            (Some(first), State::Retired)
-        ]
+        [(None, State::Active), (Some(first), State::Deprecated)]
+    );
+    assert!(
+        rotation.unreadable[0].contains("not without a census receipt"),
+        "{rotation:?}"
     );
     assert_eq!(rotation.due, bench.record(first).next_rotation);
     let second = bench.rotate(&Target::Key(first), Rollout::AtOnce);
@@ -196,6 +196,42 @@ fn readers_that_lag_or_are_silent_are_named() {
     beat("billing", revision);
     beat("batch", revision);
     assert!(names(&simulate(&bench, &of)).is_empty());
+}
+
+#[test]
+fn a_successor_that_would_wait_for_readers_is_told_as_pending() {
+    let bench = Bench::with(|settings| {
+        settings.cadence = "P900D".parse().unwrap();
+        settings.retire = RetireBy::OverlapEnd;
+        settings.readers = vec![NamedReader::new("web").with_scopes([scope()])];
+    });
+    let key = bench.key(SCOPE, PLAIN);
+    let other = bench.key("tenant/other", OTHER);
+    let rotation = simulate(&bench, &Simulation::Rotate(key));
+    assert_eq!(moves(&rotation), [(None, State::Pending)]);
+    let why = "the reader web has not reported";
+    assert!(rotation.refused[0].contains(why), "{rotation:?}");
+    // Nobody is waited for in a scope that no listed reader serves.
+    let free = simulate(&bench, &Simulation::Rotate(other));
+    assert!(free.refused.is_empty(), "{free:?}");
+    assert_eq!(
+        moves(&free),
+        [
+            (None, State::Active),
+            (Some(other), State::Deprecated),
+            (Some(other), State::Retired)
+        ]
+    );
+    let rotated = bench.run(bench.admin().rotate(&Target::Key(key), Rollout::AtOnce, "x"));
+    let rotated = rotated.unwrap().remove(0);
+    assert_eq!(rotated.state, State::Pending);
+    assert!(rotated.hindered.unwrap().to_string().contains(why));
+    // What is revoked has a successor at once, whoever has not reported.
+    let revocation = simulate(&bench, &Simulation::Revoke(other));
+    assert_eq!(
+        moves(&revocation),
+        [(Some(other), State::Compromised), (None, State::Active)]
+    );
 }
 
 #[test]

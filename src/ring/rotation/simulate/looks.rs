@@ -1,22 +1,24 @@
 //! What each move would do, by the checks that the moves themselves make.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Affected, AffectedScope, Simulated, SimulatedCount, SimulatedMove};
 use crate::ring::clock::Agreed;
 use crate::ring::evidence::VerifiedReceipt;
-use crate::ring::record::KeyRecord;
+use crate::ring::record::{Branch, KeyRecord, RetireBy};
 use crate::ring::rotation::destroy::{check_not_shredding, check_unneeded, waits_for};
 use crate::ring::rotation::exposed::is_exposed_by;
 use crate::ring::rotation::intents::under_way;
 use crate::ring::rotation::parents::{Branches, check_exported};
+use crate::ring::rotation::readers::{Heard, Reports};
 use crate::ring::rotation::retire::{check_retirement, retirement_grounds};
 use crate::ring::rotation::revoke::is_lost;
 use crate::ring::rotation::same_kek::others;
 use crate::ring::rotation::shred::{check_alone, never_wrapped, nothing_to_shred};
 use crate::ring::rotation::verdict::{Hindered, rotation_hindered};
 use crate::ring::view::View;
-use crate::ring::{Evidence, EvidenceSource, Grounds, Scope, State, Time};
+use crate::ring::{Evidence, EvidenceSource, Grounds, RecordId, Scope, State, Time};
 use crate::value::error::{Error, Result};
 
 /// What a move does to those who rely on a key.
@@ -32,6 +34,7 @@ pub(super) struct Looks<'l> {
     pub(super) view: &'l View,
     pub(super) agreed: Agreed,
     pub(super) censuses: &'l [VerifiedReceipt<'l>],
+    pub(super) heard: &'l [Heard],
     pub(super) into: &'l mut Simulated,
 }
 
@@ -58,14 +61,23 @@ impl<'l> Looks<'l> {
         });
     }
 
-    fn would_make(&mut self, beside: &KeyRecord) {
+    fn would_make(&mut self, beside: &KeyRecord, to: State) {
         self.into.moves.push(SimulatedMove {
             key: None,
             scope: beside.scope.clone(),
             from: None,
-            to: State::Active,
+            to,
             at: None,
         });
+    }
+
+    /// Which readers a successor of a key would wait for. Nobody has probed a key that is not there yet.
+    fn waits_for_readers(&self, key: &KeyRecord) -> Result<Option<String>> {
+        let mut successor = key.clone();
+        successor.id = RecordId::new(self.agreed.now)?;
+        successor.in_ring_since = self.view.revision().saturating_add(1);
+        let reports = Reports::of(&successor, self.view.settings(), self.heard, &BTreeSet::new());
+        Ok(reports.hindrance())
     }
 
     pub(super) fn retire(&mut self, key: &'l KeyRecord) -> Result<Vec<&'l KeyRecord>> {
@@ -110,7 +122,7 @@ impl<'l> Looks<'l> {
             let keys = self.view.keys(&key.scope).iter().filter(waits);
             match keys.max_by_key(|next| (key.successor == Some(next.id), next.id)) {
                 Some(next) => self.would_move(next, State::Active, None),
-                None => self.would_make(key),
+                None => self.would_make(key, State::Active),
             }
             let text = format!(
                 "nothing is sealed in slot {} of scope {} until a successor is active",
@@ -151,11 +163,18 @@ impl<'l> Looks<'l> {
         self.into
             .unreadable
             .extend(waits.map(|why| format!("its backend would not be told yet: {why}")));
-        let text = format!(
-            "everything under the KEK of the key {} is unreadable for good, in backups, too, when its backend has destroyed it",
-            key.id
-        );
+        let text = match key.branch {
+            None => format!(
+                "everything under the KEK of the key {} is unreadable for good, in backups, too, when its backend has destroyed it",
+                key.id
+            ),
+            Some(_) => format!(
+                "everything under the branch key {} is unreadable for good, in backups of the data, too, from {due} on",
+                key.id
+            ),
+        };
         self.into.unreadable.push(text);
+        self.tell_copies(&[key]);
         Ok(vec![key])
     }
 
@@ -180,13 +199,52 @@ impl<'l> Looks<'l> {
                 self.into.refused.push(why);
             }
         }
-        self.would_make(key);
+        // Where nothing seals, nobody is waited for.
+        let waits = match key.state {
+            State::Active => self.waits_for_readers(key)?,
+            _ => None,
+        };
+        if let Some(waits) = waits {
+            self.would_make(key, State::Pending);
+            self.into.refused.push(format!(
+                "the new key would be pending, and {} stay active, until a tick or a person promotes it: {waits}",
+                key.id
+            ));
+            return Ok(vec![key]);
+        }
+        self.would_make(key, State::Active);
         if key.state == State::Active {
             self.would_move(key, State::Deprecated, None);
             let retired = key.overlap.after(self.agreed.latest)?;
-            self.would_move(key, State::Retired, Some(retired));
+            match self.view.settings().retire {
+                RetireBy::OverlapEnd => self.would_move(key, State::Retired, Some(retired)),
+                RetireBy::Evidence => self.into.unreadable.push(format!(
+                    "the key {} goes on opening, until it is retired: from {retired} on, and not without a census receipt that finds nothing under it",
+                    key.id
+                )),
+            }
         }
         Ok(vec![key])
+    }
+
+    /// What is left of branch keys that are destroyed: copies in backups of the inventory.
+    fn tell_copies(&mut self, keys: &[&KeyRecord]) {
+        for key in keys {
+            let parents = key.branch.iter().flat_map(Branch::parents);
+            let of_ring = parents.filter_map(|parent| self.view.key(parent.parent));
+            let open = of_ring.filter(|parent| parent.state != State::Destroyed);
+            let open: Vec<String> = open
+                .map(|parent| format!("{} of scope {}", parent.id, parent.scope))
+                .collect();
+            if !open.is_empty() {
+                self.into.unreadable.push(format!(
+                    "not so in backups of the inventory from before, which have copies of the branch key {}: whoever has one of them and the use of the \
+                     key {} opens what is under it, until that one is destroyed, too",
+                    key.id,
+                    open.join(", or of the key ")
+                ));
+            }
+        }
     }
 
     pub(super) fn shred(&mut self, scope: &Scope) -> Result<Vec<&'l KeyRecord>> {
@@ -222,9 +280,10 @@ impl<'l> Looks<'l> {
         }
         let text = format!(
             "nothing is sealed or opened in scope {scope} anymore, at once; from {due} on its keys are destroyed, and everything under them is unreadable for \
-             good, in backups, too"
+             good, in backups of the data, too"
         );
         self.into.unreadable.push(text);
+        self.tell_copies(&keys);
         Ok(keys)
     }
 

@@ -165,6 +165,7 @@ impl Reader {
             view: &view,
             agreed,
             censuses,
+            heard: &heard,
             into: &mut simulated,
         };
         let moved: Vec<&KeyRecord> = match of {

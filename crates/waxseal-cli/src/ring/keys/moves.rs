@@ -73,8 +73,14 @@ pub(super) fn destroy(path: &Path, actor: &Actor, options: &Destroy) -> Result<(
     let done = match options.receipt.as_slice() {
         files @ [_, ..] => {
             let evidence = evidence(&ring, files, id, options.allow_empty)?;
+            let of_branch = match wait(ring.admin.key(id))?.branch {
+                None => "",
+                Some(_) => {
+                    " A branch key is in backups of the inventory, too, and opens there as long as one of its parents exists."
+                }
+            };
             let question = format!(
-                "The key {id} will be destroyed after the cooling-off, with all that is under it in backups."
+                "The key {id} will be destroyed after the cooling-off, with all that is under it in backups of the data.{of_branch}"
             );
             ask::whether(&options.consent, &question)?;
             wait(ring.admin.destroy(id, &evidence, reason))?

@@ -108,3 +108,30 @@ fn a_move_is_told_and_nothing_is_changed() {
     let run = ring.run(&["keys", "retire", &first, "--receipt", "after.json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
+
+#[test]
+fn what_readers_would_hinder_and_backups_would_keep_is_told() {
+    let (ring, parent) = Ring::of_branches(&["--cooling-off", "PT0S"]);
+    ring.branch("tenant/acme");
+    let shredding = ring.json(&["ring", "simulate", "--shred", "tenant/acme"]);
+    let said = shredding["unreadable"].to_string();
+    assert!(
+        said.contains("in backups of the data")
+            && said.contains("not so in backups of the inventory")
+            && said.contains(&parent),
+        "{said}"
+    );
+    let made = ring.json(&["ring", "simulate", "--rotate", &parent]);
+    assert!(
+        text(&made["unreadable"][0]).contains("not without a census receipt"),
+        "{made}"
+    );
+    ring.json(&["ring", "set", "--readers", "web"]);
+    let (told, said) = ring.json_and(8, &["ring", "simulate", "--rotate", &parent]);
+    assert_eq!(told["moves"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["moves"][0]["to"], "pending");
+    assert!(said.contains("the reader web has not reported"), "{said}");
+    let (rotated, _) = ring.json_and(8, &["keys", "rotate", &parent, "--reason", "x"]);
+    assert_eq!(rotated["rotated"][0]["state"], "pending");
+    assert_eq!(ring.state_of(&parent), "active");
+}
