@@ -86,7 +86,8 @@
 //! After a promotion the old key is deprecated: it opens, and wraps nothing anymore. Re-wrap what is stored within the overlap:
 //! `waxseal rewrap --ring R --in-place FILE`. Exit codes: 0 if something was done, 11 if nothing is due, 8 if something that is due was refused.
 //!
-//! If a tick dies at any point, the next one goes on. What it made at a backend and cannot use is reported as an orphan.
+//! If a tick dies at any point, a later one goes on. What a process has begun is its own for two minutes, so that nobody does it twice: until then `keys tick` lists it under
+//! `by_others`, with the time. What it made at a backend and cannot use is reported as an orphan.
 //!
 //! Script: `docs/runbooks/ring-rotate`.
 //!
@@ -125,8 +126,8 @@
 //!
 //! *What is sealed.* A successor takes the place of a key that was active: the pending key of its scope and slot, a canary or a staged one as well, or else a
 //! new one, which waits for no reader. Until that one is active, sealing returns `NoKeyForScope`. If the backend fails or the
-//! command is killed, `waxseal keys tick` goes on with it; so do the same command once more, and `waxseal keys rotate ID`. With `--no-successor` nothing
-//! takes its place by itself.
+//! command is killed, `waxseal keys tick` goes on with it; so do the same command once more, and `waxseal keys rotate ID`. If the command was killed while it made the successor, all of
+//! them wait until its lease is over, two minutes after it began: `keys tick` says until when (`by_others`). With `--no-successor` nothing takes its place by itself.
 //!
 //! *A gate.* `--gate COMMAND` tries the successor before it becomes active: a program that seals and opens with it, for example, or asks a monitor. The revoked key is out of use whatever the
 //! gate says; only the successor waits. If the gate refuses, does not end within `--gate-timeout`, or dies, the successor stays pending, nobody promotes it by

@@ -11,7 +11,7 @@ use super::retire::retirement_grounds;
 use super::revoke::awaits_successor;
 use super::rotate::Rollout;
 use super::telling::Progress;
-use super::verdict::{Action, Due, Seen, due_in};
+use super::verdict::{Action, Due, Seen, due_in, held_in};
 use crate::ring::record::{KeyRecord, Record};
 use crate::ring::witness::Operation;
 use crate::ring::{RecordId, Scope, State, Time};
@@ -66,7 +66,7 @@ pub struct Tick {
     /// How many branch keys were found whose rotation is due, since a key that they are or were wrapped under was revoked. A tick makes the rotation of 1,000 of
     /// them due at most, for each key that was revoked; the next one goes on.
     pub exposed: usize,
-    /// What was due, and somebody else has done or is doing.
+    /// What was due, and somebody else has done or is doing. If that process is dead, a tick goes on with it after [`Due::held_until`].
     pub by_others: Vec<Due>,
     /// What was found at backends and is no key of the ring.
     pub orphans: Vec<Orphan>,
@@ -136,9 +136,13 @@ impl RingAdmin {
         let mut tried = HashSet::new();
         // A cadence can be shorter than a tick takes.
         let mut fresh = HashSet::new();
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             let view = self.read(std::slice::from_ref(scope)).await?;
             let at = self.reader.time(&view).await?;
+            if turn == 0 {
+                // Before this tick begins something itself.
+                tick.by_others.extend(held_in(&view, scope, at));
+            }
             let beats = self.beats(&view, beats).await?;
             tick.name_malformed(beats);
             let mut next = None;

@@ -82,6 +82,8 @@ pub struct Due {
     pub hindered: Option<String>,
     /// How many items would be left under the key, if a census says so.
     pub left: Option<u64>,
+    /// Of what another process has begun: until when nobody else goes on with it. `None` if it can be gone on with, or is done.
+    pub held_until: Option<Time>,
 }
 
 /// What is due in a ring.
@@ -215,6 +217,7 @@ pub(super) fn due_in(
         since,
         hindered,
         left,
+        held_until: None,
     };
     let intents = || {
         view.intents(scope)
@@ -299,6 +302,23 @@ pub(super) fn due_in(
     }
     due.sort_by_key(|due| due.action);
     due
+}
+
+/// What others have begun in a scope, and nobody else goes on with yet: they may be at work on it, or be dead.
+pub(super) fn held_in(view: &View, scope: &Scope, at: Time) -> impl Iterator<Item = Due> {
+    let held = view
+        .intents(scope)
+        .iter()
+        .filter(move |intent| intent.is_held(at));
+    held.map(|intent| Due {
+        key: intent.key,
+        scope: intent.scope.clone(),
+        action: Action::Recover,
+        since: intent.begun,
+        hindered: None,
+        left: None,
+        held_until: Some(intent.lease_until),
+    })
 }
 
 pub(super) enum Hindered {

@@ -12,7 +12,7 @@ use waxseal::ring::{
 use waxseal::testing::{Fault, InventoryLayer, Method, SimulatedRuntime};
 use waxseal::{ErrorKind, ring::RetireBy};
 
-use super::bench::{Bench, DAY, VERSIONED};
+use super::bench::{Bench, DAY, MINUTE, VERSIONED};
 
 #[test]
 fn a_key_is_rotated_once_however_many_periods_have_passed() {
@@ -200,9 +200,19 @@ fn what_is_refused_is_not_said_to_be_done_by_others() {
         .script_for(Method::Rotate, Fault::Fails(ErrorKind::Denied));
     let tick = bench.run(bench.admin().tick(None)).unwrap();
     assert_eq!((tick.refused.len(), tick.by_others.len()), (1, 0), "{tick:?}");
-    // It is still held, and nothing is due for others.
+    // It is still held, and nothing is due for others: they are told until when.
+    let held = bench.view("/").intents(&Scope::root())[0].clone();
     let tick = bench.run(bench.admin().tick(None)).unwrap();
-    assert_eq!((tick.refused.len(), tick.by_others.len()), (0, 0), "{tick:?}");
+    assert_eq!((tick.refused.len(), tick.done.len()), (0, 0), "{tick:?}");
+    let others: Vec<_> = tick
+        .by_others
+        .iter()
+        .map(|due| (due.key, due.action, due.held_until))
+        .collect();
+    assert_eq!(others, [(held.key, Action::Recover, Some(held.lease_until))]);
+    bench.runtime.advance(3 * MINUTE);
+    let tick = bench.run(bench.admin().tick(None)).unwrap();
+    assert_eq!((tick.done.len(), tick.by_others.len()), (1, 0), "{tick:?}");
 }
 
 #[test]

@@ -97,10 +97,19 @@ fn end(tick: &Tick) -> Result<()> {
             refused.key,
             refused.reason
         ))),
-        (true, None) => Err(Failure::nothing_due(match tick.next {
-            Some(next) => format!("nothing is due before {next}"),
-            None => "nothing is due".to_owned(),
-        })),
+        (true, None) => {
+            let next = tick
+                .next
+                .map_or_else(String::new, |next| format!(" before {next}"));
+            let held = tick.by_others.iter().find_map(|due| Some((due, due.held_until?)));
+            let held = held.map_or_else(String::new, |(due, until)| {
+                format!(
+                    "; what somebody has begun in scope {} is gone on with from {until} on, if that one is dead",
+                    due.scope
+                )
+            });
+            Err(Failure::nothing_due(format!("nothing is due{next}{held}")))
+        }
         (false, None) => Ok(()),
     }
 }
@@ -137,7 +146,14 @@ fn print(tick: &Tick) -> Result<()> {
         "by_others": tick
             .by_others
             .iter()
-            .map(|due| json!({ "key": due.key.to_string(), "action": due.action.name() }))
+            .map(|due| {
+                json!({
+                    "key": due.key.to_string(),
+                    "scope": due.scope.to_string(),
+                    "action": due.action.name(),
+                    "until": due.held_until.map(|until| until.to_string()),
+                })
+            })
             .collect::<Vec<_>>(),
         "taken_over": tick.taken_over,
         "exposed": tick.exposed,
@@ -161,7 +177,13 @@ fn print(tick: &Tick) -> Result<()> {
             );
         }
         for due in &tick.by_others {
-            text += &format!("done by somebody else: {} {}\n", due.action, due.key);
+            text += &match due.held_until {
+                None => format!("done by somebody else: {} {}\n", due.action, due.key),
+                Some(until) => format!(
+                    "begun by somebody else: {} in scope {}; nobody else goes on with it before {until}\n",
+                    due.key, due.scope
+                ),
+            };
         }
         if tick.taken_over > 0 {
             let count = u64::try_from(tick.taken_over).unwrap_or(u64::MAX);

@@ -1,5 +1,14 @@
 //! Moves of keys: rotations, canaries, revocations, and ticks.
 
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use waxseal::ring::config::{RingConfig, StoreAt};
+use waxseal::ring::{Inventory, Reader, Revocation, RingAdmin, Scope};
+use waxseal::runtime::ProcessEnvironment;
+use waxseal_sql::{SqliteConfig, SqliteInventory};
+
 use super::aged::age;
 use super::*;
 
@@ -160,6 +169,67 @@ fn watching_goes_on_after_something_was_refused() {
     assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Revokes a key, and ends when the successor is begun and not made yet, as a process does that is killed there.
+fn revocation_that_dies(folder: &std::path::Path, key: &str) {
+    let config = RingConfig::read(folder.join("ring.toml")).unwrap();
+    let StoreAt::Sqlite(file) = &config.store else {
+        panic!("it is not in a file")
+    };
+    let inventory = || -> Arc<dyn Inventory> {
+        let opened = SqliteInventory::open(SqliteConfig::new(file));
+        Arc::new(pollster::block_on(opened).unwrap())
+    };
+    let watcher = Reader::new(config.trust().unwrap(), inventory());
+    let is_begun = || {
+        let view = pollster::block_on(watcher.scopes(&[Scope::root()])).unwrap();
+        view.all_intents().next().is_some()
+    };
+    let authority = config
+        .administration()
+        .unwrap()
+        .authority
+        .read(&ProcessEnvironment);
+    let authority = Arc::new(pollster::block_on(authority).unwrap());
+    let backends = Arc::new(config.backends(Arc::new(ProcessEnvironment)).unwrap());
+    let reader = Reader::new(config.trust().unwrap(), inventory());
+    let admin = RingAdmin::new(reader, authority, backends, "tests");
+    let revocation = Revocation::new("INC-7", "carol", "leaked");
+    let mut work = std::pin::pin!(admin.revoke(key.parse().unwrap(), &revocation));
+    while !is_begun() {
+        let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "it ended before it was seen to begin");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_somebody_has_begun_and_left_is_named_with_the_time_from_which_a_tick_goes_on() {
+    let (ring, first) = Ring::with_key();
+    revocation_that_dies(ring.0.folder(), &first);
+    let (tick, said) = ring.json_and(11, &["keys", "tick"]);
+    let begun = &tick["by_others"][0];
+    assert_eq!(
+        (&begun["scope"], &begun["action"]),
+        (&"/".into(), &"recover".into()),
+        "{tick}"
+    );
+    let until = text(&begun["until"]);
+    assert!(
+        said.contains(&format!("is gone on with from {until} on")),
+        "{said}"
+    );
+    age(ring.0.folder());
+    let told = ring.json(&["keys", "tick"]);
+    assert_eq!(told["by_others"].as_array().unwrap().len(), 0, "{told}");
+    assert_eq!(
+        ring.json(&["keys", "list", "--state", "active"])["keys"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[test]
