@@ -40,6 +40,11 @@ impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.requirement)?;
         if let Some(key) = &self.key {
+            // An id alone tells a person nothing.
+            #[cfg(feature = "ring")]
+            if key.parse::<crate::ring::RecordId>().is_ok() {
+                f.write_str("key ")?;
+            }
             write!(f, "{key} ")?;
         }
         f.write_str(&self.detail)

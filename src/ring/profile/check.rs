@@ -155,9 +155,10 @@ impl Requirements {
 fn missing(wanted: &Wraps, wraps: &[Facts]) -> Option<Unmet> {
     let counting = wraps.iter().filter(|key| wanted.counts(key.slot.as_ref()));
     let is_by_slot = wanted.slots().next().is_some();
+    let mut filled: BTreeSet<&Slot> = BTreeSet::new();
     let there: usize = if is_by_slot {
-        let slots: BTreeSet<&Slot> = counting.filter_map(|key| key.slot.as_ref()).collect();
-        slots.len()
+        filled.extend(counting.filter_map(|key| key.slot.as_ref()));
+        filled.len()
     } else {
         let keks: BTreeSet<&str> = counting.filter_map(|key| key.kek.as_deref()).collect();
         keks.len()
@@ -165,12 +166,13 @@ fn missing(wanted: &Wraps, wraps: &[Facts]) -> Option<Unmet> {
     if there >= wanted.count() {
         return None;
     }
-    let slots: Vec<&str> = wanted.slots().map(Slot::as_str).collect();
+    let names = |slots: Vec<&Slot>| slots.into_iter().map(Slot::as_str).collect::<Vec<_>>().join(", ");
     let detail = match is_by_slot {
         true => format!(
-            "{} of the slots {} must have a wrap, and {there} have",
+            "{} of the slots {} must have a wrap, and {there} have: there is none in {}",
             wanted.count(),
-            slots.join(", ")
+            names(wanted.slots().collect()),
+            names(wanted.slots().filter(|slot| !filled.contains(slot)).collect())
         ),
         false => format!(
             "there must be wraps under {} different keys, and there are {there}",

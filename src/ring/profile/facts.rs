@@ -7,7 +7,7 @@ use crate::ring::{KeyRecord, Slot, State};
 /// What is known of the key of one wrap.
 #[derive(Clone, Debug)]
 pub(in crate::ring) struct Facts {
-    /// How errors name it.
+    /// How errors name it: by the id of a ring's key, if it is one.
     pub(in crate::ring) name: String,
     /// Wraps of one KEK count once. `None` if nobody knows the KEK: such a wrap does not count.
     pub(super) kek: Option<String>,
@@ -25,7 +25,7 @@ impl Facts {
     pub(in crate::ring) fn of_record(key: &KeyRecord) -> Self {
         let provenance = &key.provenance;
         Self {
-            name: format!("key {}", key.id),
+            name: key.id.to_string(),
             kek: Some(format!("{}\0{}", provenance.provider, provenance.id)),
             // A branch key is as strong as the wrap that it is kept under.
             class: match &key.branch {

@@ -97,7 +97,7 @@ impl<'a> Rewrap<'a> {
 
 fn weaker(what: &'static str, key: &Facts) -> Error {
     Error::new(ErrorKind::WouldWeaken { what }).with_detail(format!(
-        "it would be {}; wrap under another key, or allow it with RewrapRules::weakening",
+        "it would be one under {}; wrap under another key, or allow it with RewrapRules::weakening",
         key.name
     ))
 }

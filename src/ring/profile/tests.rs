@@ -115,6 +115,12 @@ fn wraps_of_one_key_count_once_and_those_of_strangers_do_not() {
         names(&two_slots.unmet_by_section(1, &[at("a", "x"), at("b", "w")])),
         [WRAPS]
     );
+    // Whoever has to make the missing one is told where.
+    let unmet = two_slots.unmet_by_section(1, &[at("a", "x"), at("b", "w")]);
+    assert!(
+        unmet[0].detail.ends_with("1 have: there is none in y, z"),
+        "{unmet:?}"
+    );
     assert!(
         two_slots
             .unmet_by_section(1, &[at("a", "x"), at("b", "z")])

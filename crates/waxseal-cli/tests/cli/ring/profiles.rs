@@ -86,7 +86,12 @@ fn an_explanation_names_what_is_missed_without_any_key() {
     );
     for part in ["opening", "envelope", "sealing"] {
         assert_eq!(requirements(&told[part]), ["hardware"], "{part}");
+        assert_eq!(text(&told[part][0]["key"]), id, "{part}");
     }
+    assert!(
+        said.contains(&format!("hardware: key {id} is kept in software")),
+        "{said}"
+    );
     assert!(!told.to_string().contains("acme") && !said.contains("acme"));
     let told = ring.run(&explain(&["--profile", "restricted"]));
     let shown = String::from_utf8(told.stdout).unwrap();
