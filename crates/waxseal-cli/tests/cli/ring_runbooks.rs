@@ -257,12 +257,70 @@ fn a_tenant_that_leaves_is_shredded_and_its_neighbor_is_not() {
     fs::remove_file(shell.path(file)).unwrap();
     done(shell.tool(&["keys", "destroy", &id, "--attest", "--reason", "removed", "--yes"]));
     done(shell.runbook("ring-shred", &["end", "tenant/acme"]));
-    let receipt = fs::read_to_string(shell.path("shred-tenant-acme.json")).unwrap();
+    let receipt = fs::read_to_string(shell.path("shred-tenant%2Facme.json")).unwrap();
     assert!(receipt.contains("\"stage\":\"destroyed\""));
     assert_eq!(shell.ids("destroyed"), [id]);
     assert_eq!(shell.ids("active").len(), 1, "the neighbor");
     let complained = failed(shell.runbook("ring-shred", &["start", "tenant/none", "T", "W", "R"]));
     assert!(complained.contains("nothing to shred"), "{complained}");
+}
+
+#[test]
+fn a_shredding_that_was_interrupted_goes_on_and_spares_the_receipts_of_others() {
+    let template = [
+        "--scope-template",
+        "tenant/{tenant}/{part}",
+        "--cooling-off",
+        "PT0S",
+    ];
+    let shell = Shell::new();
+    done(shell.runbook("ring-day-one", &[&["/", "local"], &template[..]].concat()));
+    for scope in ["tenant/a-b/c", "tenant/a/b-c"] {
+        done(shell.tool(&["keys", "create", "--scope", scope, "--kek", "branch"]));
+    }
+    fs::create_dir(shell.path("data")).unwrap();
+    fs::create_dir(shell.path("kept")).unwrap();
+    let receipt = shell.path("kept/receipt.json").display().to_string();
+    let elsewhere = [("RECEIPT", receipt.as_str())];
+    let start = |scope: &'static str| ["start", scope, "GDPR-17", "dana", "the contract ended", "data"];
+    // Shredded, and killed before the receipt was there.
+    let shred = [
+        "keys",
+        "shred",
+        "--scope",
+        "tenant/a-b/c",
+        "--ticket",
+        "T",
+        "--reason",
+        "x",
+        "--yes",
+    ];
+    done(shell.tool(&shred));
+    let said = done(shell.runbook_with("ring-shred", &start("tenant/a-b/c"), &elsewhere));
+    assert!(said.contains("is shredded already: going on"), "{said}");
+    for name in ["census-receipt.json", "pending-receipt.json"] {
+        assert!(shell.path("kept").join(name).exists(), "{name}");
+    }
+    done(shell.runbook_with("ring-shred", &["end", "tenant/a-b/c"], &elsewhere));
+    let complained = failed(shell.runbook_with("ring-shred", &start("tenant/a/b-c"), &elsewhere));
+    assert!(
+        complained.contains("is no receipt of tenant/a/b-c"),
+        "{complained}"
+    );
+    assert_eq!(shell.ids("active").len(), 2, "nothing was done");
+    done(shell.runbook("ring-shred", &start("tenant/a/b-c")));
+    done(shell.runbook("ring-shred", &["end", "tenant/a/b-c"]));
+    let complained = failed(shell.runbook_with("ring-shred", &["end", "tenant/a/b-c"], &elsewhere));
+    assert!(complained.contains("name another file"), "{complained}");
+    done(shell.runbook("ring-shred", &["end", "tenant/a-b/c"]));
+    for (file, scope) in [
+        (receipt.as_str(), "tenant/a-b/c"),
+        ("shred-tenant%2Fa-b%2Fc.json", "tenant/a-b/c"),
+        ("shred-tenant%2Fa%2Fb-c.json", "tenant/a/b-c"),
+    ] {
+        let said = done(shell.tool(&["keys", "shred-receipt", "--check", file]));
+        assert!(said.starts_with(&format!("{scope}: destroyed")), "{said}");
+    }
 }
 
 #[test]
