@@ -20,7 +20,7 @@
 //!
 //! ```text
 //! waxseal ring init                                      # ring.toml, ring.db, ring.authority, ring.keys/
-//! waxseal keys create --scope / --kek local              # or a KEK URI; allow it first: ring init --allow vault-transit:app
+//! waxseal keys create --scope / --kek local              # or a KEK URI, if `allow` in ring.toml has it: ring init --allow vault-transit:app
 //! waxseal seal --ring ring.toml -o a.wax plain
 //! waxseal open --ring ring.toml a.wax
 //! waxseal ring check

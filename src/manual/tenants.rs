@@ -170,7 +170,7 @@
 //! To another KMS, region or jurisdiction, while the others stay:
 //!
 //! ```text
-//! waxseal ring init --allow 'aws-kms:alias/acme?region=eu-central-1'    # each reader's ring.toml has to allow it, too
+//! $EDITOR ring.toml      # here, and where processes read the ring: add "aws-kms:alias/acme?region=eu-central-1" to `allow`
 //! waxseal keys create --scope tenant/acme --kek 'aws-kms:alias/acme?region=eu-central-1'
 //! waxseal keys promote ID --reason 'a contract'
 //! ```

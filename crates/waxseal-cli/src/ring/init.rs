@@ -287,7 +287,7 @@ fn refuse_made(path: &Path) -> Result<()> {
     Err(Failure::refused(match RingConfig::read(path) {
         Ok(config) => format!(
             "{shown} exists already, and is never overwritten: its ring {} is made. See it with `waxseal ring status`, change its \
-             settings with `waxseal ring set`, or make another ring with --ring OTHER.toml",
+             settings with `waxseal ring set` and what may be named in `allow` of that file, or make another ring with --ring OTHER.toml",
             config.ring
         ),
         Err(_) => format!("{shown} exists already, and is never overwritten"),
