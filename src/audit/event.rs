@@ -431,7 +431,7 @@ impl Event {
     pub fn ring_revision(&self) -> Option<u64> {
         match self.deed() {
             Some(deed) => deed.revision,
-            None => self.ring_seen().map(|ring| ring.revision),
+            None => self.ring_seen()?.revision,
         }
     }
 

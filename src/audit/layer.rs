@@ -17,7 +17,7 @@ use crate::key::Sighted;
 use crate::key::Sighting;
 use crate::key::sighting::{Outage, Outages};
 #[cfg(feature = "ring")]
-use crate::ring::KeyRing;
+use crate::ring::{KeyRing, RecordId};
 use crate::runtime::Monotonic;
 #[cfg(feature = "ring")]
 use crate::source::at_hand;
@@ -40,6 +40,9 @@ pub struct Audited {
     /// The ring that is asked, which knows scopes and keys.
     #[cfg(feature = "ring")]
     ring: Option<KeyRing>,
+    /// The ring for which a KEK is used that is none of its keys.
+    #[cfg(feature = "ring")]
+    for_ring: Option<RecordId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ impl Audited {
         Self {
             #[cfg(feature = "ring")]
             ring,
+            #[cfg(feature = "ring")]
+            for_ring: None,
             inner,
             auditor,
             sees,
@@ -83,6 +88,13 @@ impl Audited {
     pub fn of_ring(mut self, ring: KeyRing) -> Self {
         ring.audit(&self.auditor);
         self.ring = Some(ring);
+        self
+    }
+
+    /// Names a ring that is not asked: the source has a KEK that is used for it.
+    #[cfg(feature = "ring")]
+    pub(super) fn for_ring(mut self, ring: Option<RecordId>) -> Self {
+        self.for_ring = ring;
         self
     }
 
@@ -152,7 +164,8 @@ impl Begun<'_> {
         // Before a first use, nothing was known.
         let before = self.known.clone().filter(|known| !known.keys.is_empty());
         let sighted = self.sighting.take().or(before).or_else(known);
-        Some(RingSeen::of(sighted?, self.layer.auditor.loggable()))
+        let seen = sighted.map(|sighted| RingSeen::of(sighted, self.layer.auditor.loggable()));
+        seen.or_else(|| self.layer.for_ring.map(RingSeen::named))
     }
 
     /// The request, for whoever decides.

@@ -41,6 +41,8 @@
 #[cfg(feature = "ring")]
 mod administration;
 mod auditor;
+#[cfg(feature = "ring")]
+mod authority;
 mod deed;
 mod event;
 mod json;

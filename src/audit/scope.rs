@@ -10,7 +10,8 @@ use crate::envelope::KekRef;
 #[derive(Clone, Debug)]
 pub(super) struct RingSeen {
     pub(super) id: String,
-    pub(super) revision: u64,
+    /// `None` if nothing was decided by a revision.
+    pub(super) revision: Option<u64>,
     pub(super) scope: Option<ScopeSeen>,
     /// Its keys by KEK.
     pub(super) keys: Vec<(KekRef, String)>,
@@ -31,10 +32,22 @@ pub(super) struct ScopeSeen {
 
 #[cfg(feature = "ring")]
 impl RingSeen {
+    /// A ring that was not asked, and for which a KEK is used.
+    pub(super) fn named(ring: crate::ring::RecordId) -> Self {
+        Self {
+            id: ring.to_string(),
+            revision: None,
+            scope: None,
+            keys: Vec::new(),
+            exposed: Vec::new(),
+            is_stale: false,
+        }
+    }
+
     pub(super) fn of(sighted: crate::key::Sighted, loggable: &[Box<str>]) -> Self {
         Self {
             id: sighted.ring,
-            revision: sighted.revision,
+            revision: Some(sighted.revision),
             scope: sighted.scope.map(|scope| ScopeSeen::of(scope, loggable)),
             keys: sighted.keys,
             exposed: sighted.exposed,

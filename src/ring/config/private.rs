@@ -13,6 +13,7 @@ use crate::backend::kek_uri::KekUri;
 use crate::backend::shared::secret_file;
 use crate::ring::Authority;
 use crate::runtime::Environment;
+use crate::source::{AnyOf, DekSource};
 use crate::value::error::{Error, Result};
 use crate::{EncryptionContext, Sealer};
 
@@ -74,15 +75,22 @@ impl AuthorityFile {
     /// `Configuration` if the file cannot be read, has not this form, or can be read by others; those of [`KekUri::open`] and
     /// [`Sealer::open`] if it is sealed.
     pub async fn read(&self, environment: &dyn Environment) -> Result<Authority> {
+        self.read_by(environment, unseen).await
+    }
+
+    /// The same by a sealer that is made of the KEK: whoever writes down that the KEK is used puts that around it.
+    pub(crate) async fn read_by(
+        &self,
+        environment: &dyn Environment,
+        sealer: impl FnOnce(AnyOf) -> Sealer,
+    ) -> Result<Authority> {
         let Some(uri) = &self.kek else {
             return self.read_plain();
         };
         let wrong = || self.wrong();
         let sealed = read_sealed(&self.path)?;
         let kek: KekUri = uri.parse()?;
-        let opener = Sealer::builder()
-            .open_with(kek.open(environment).await?.active)
-            .build()?;
+        let opener = sealer(AnyOf::default().open_with(kek.open(environment).await?.active));
         let opened = opener.open(&sealed, &context()?).await?;
         let text = std::str::from_utf8(&opened).map_err(|_| wrong())?;
         of_text(text).ok_or_else(wrong)
@@ -114,15 +122,24 @@ impl AuthorityFile {
     /// `Configuration` if the file exists, which is never overwritten, or cannot be written; those of [`KekUri::open`] and
     /// [`Sealer::seal`] if it is to be sealed.
     pub async fn write_new(&self, authority: &Authority, environment: &dyn Environment) -> Result<()> {
+        self.write_by(authority, environment, unseen).await
+    }
+
+    /// The same by a sealer that is made of the KEK.
+    pub(crate) async fn write_by(
+        &self,
+        authority: &Authority,
+        environment: &dyn Environment,
+        sealer: impl FnOnce(AnyOf) -> Sealer,
+    ) -> Result<()> {
         let text = to_text(authority);
         let Some(uri) = &self.kek else {
             return write_new(&self.path, text.as_bytes(), 0o600);
         };
         let kek: KekUri = uri.parse()?;
         let managers = kek.open(environment).await?.verified();
-        let sealed = Sealer::new(managers.active)
-            .seal(text.as_bytes(), &context()?)
-            .await?;
+        let sealer = sealer(AnyOf::new(managers.active));
+        let sealed = sealer.seal(text.as_bytes(), &context()?).await?;
         write_new(&self.path, &sealed, 0o600)
     }
 
@@ -134,6 +151,11 @@ impl AuthorityFile {
         fs::rename(&other.path, &self.path).map_err(Error::io)?;
         sync_folder(&self.path).map_err(Error::io)
     }
+}
+
+/// Nobody writes down that the KEK is used.
+fn unseen(kek: impl DekSource + 'static) -> Sealer {
+    Sealer::from_source(kek)
 }
 
 /// What it is, and not of which ring: the ring refuses every authority but its own.

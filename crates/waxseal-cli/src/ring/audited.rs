@@ -1,8 +1,11 @@
 //! The audit log of a command that administers a ring: one for the process, since whatever opens the ring writes to it.
 
+use waxseal::ring::config::{AuthorityFile, RingConfig};
 use waxseal::ring::{Authority, Inventory, Operation, Reader, RecordId, RingAdmin, Settings, Trust};
 
+use super::wait;
 use crate::failure::Result;
+use crate::prompt::Person;
 #[cfg(feature = "audit")]
 use {crate::arguments::Log, crate::audit::Auditing, std::sync::OnceLock, waxseal::audit::Auditor};
 
@@ -41,20 +44,56 @@ pub(super) fn init(
 ) -> Result<Trust> {
     #[cfg(feature = "audit")]
     if let Some(auditor) = AUDITOR.get() {
-        return super::wait(RingAdmin::init_audited(
+        return wait(RingAdmin::init_audited(
             inventory, authority, actor, auditor, edit,
         ));
     }
-    super::wait(RingAdmin::init(inventory, authority, actor, edit))
+    wait(RingAdmin::init(inventory, authority, actor, edit))
+}
+
+/// Reads the private half of a ring's authority in the name of `actor`. If a KEK seals it, that is written down, if there is a log.
+pub(super) fn authority(config: &RingConfig, actor: &str, person: &Person) -> Result<Authority> {
+    read_authority(&config.administration()?.authority, config.ring, actor, person)
+}
+
+/// The same of a file. The ring may not be made yet.
+pub(super) fn read_authority(
+    file: &AuthorityFile,
+    ring: impl Into<Option<RecordId>>,
+    actor: &str,
+    person: &Person,
+) -> Result<Authority> {
+    #[cfg(feature = "audit")]
+    if let Some(auditor) = AUDITOR.get() {
+        return wait(file.read_audited(person, ring, actor, auditor));
+    }
+    let _ = (ring, actor);
+    wait(file.read(person))
+}
+
+/// Writes the private half of a new authority. If a KEK seals it, that is written down, if there is a log.
+pub(super) fn write_authority(
+    file: &AuthorityFile,
+    authority: &Authority,
+    ring: impl Into<Option<RecordId>>,
+    actor: &str,
+    person: &Person,
+) -> Result<()> {
+    #[cfg(feature = "audit")]
+    if let Some(auditor) = AUDITOR.get() {
+        return wait(file.write_new_audited(authority, person, ring, actor, auditor));
+    }
+    let _ = (ring, actor);
+    wait(file.write_new(authority, person))
 }
 
 /// Does a job, and writes down that it begins and how it ends, if there is a log.
-pub(super) fn job(
+pub(super) fn job<T>(
     job: Operation,
     ring: RecordId,
     actor: &str,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     #[cfg(feature = "audit")]
     if let Some(auditor) = AUDITOR.get() {
         return job_of(auditor, (job, Some(ring)), actor, work);
@@ -65,15 +104,16 @@ pub(super) fn job(
 
 /// The same with this auditor. A job may ask no ring.
 #[cfg(feature = "audit")]
-pub(crate) fn job_of(
+pub(crate) fn job_of<T>(
     auditor: &Auditor,
     (job, ring): (Operation, Option<RecordId>),
     actor: &str,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let begun = super::wait(auditor.begin(job, ring, actor))?;
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let begun = wait(auditor.begin(job, ring, actor))?;
     let done = work();
-    let ended = super::wait(begun.end(done.is_ok()));
+    let ended = wait(begun.end(done.is_ok()));
     // What went wrong says more than that it cannot be written down.
-    done.and(ended)
+    let done = done?;
+    ended.map(|()| done)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use waxseal::ring::{Authority, rotate_authority};
 
-use super::{ask, done, open, read_authority, wait};
+use super::{ask, audited, done, open, read_authority, wait};
 use crate::arguments::{Actor, Consent};
 use crate::failure::Result;
 use crate::prompt::Person;
@@ -15,7 +15,7 @@ pub(crate) fn rotate(path: &Path, actor: &Actor, consent: &Consent) -> Result<()
     let actor = ask::actor(actor)?;
     let ring = open(path)?;
     let file = &ring.config.administration()?.authority;
-    let current = read_authority(&ring.config)?;
+    let current = read_authority(&ring.config, &actor)?;
     ask::whether(
         consent,
         &format!(
@@ -29,10 +29,16 @@ pub(crate) fn rotate(path: &Path, actor: &Actor, consent: &Consent) -> Result<()
     let next_file = file.at(file.path().with_file_name(name));
     let next = if next_file.path().exists() {
         // Of a run that was interrupted.
-        wait(next_file.read(&Person { types_twice: false }))?
+        audited::read_authority(
+            &next_file,
+            ring.config.ring,
+            &actor,
+            &Person { types_twice: false },
+        )?
     } else {
         let next = Authority::generate()?;
-        wait(next_file.write_new(&next, &Person { types_twice: true }))?;
+        let person = Person { types_twice: true };
+        audited::write_authority(&next_file, &next, ring.config.ring, &actor, &person)?;
         next
     };
     wait(rotate_authority(&ring.reader, &current, &next, &actor))?;

@@ -39,7 +39,7 @@ fn count(options: &arguments::Census, actor: &str, ring: &Opened) -> Result<()> 
              `waxseal ring census-key` makes",
             ));
         }
-        None => read_authority(&ring.config)
+        None => read_authority(&ring.config, actor)
             .map_err(|failure| failure.and("; or sign with a census key: --key FILE"))?,
     };
     let mut roots = Vec::new();

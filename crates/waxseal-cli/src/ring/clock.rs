@@ -63,7 +63,7 @@ pub(crate) fn run(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
 fn correct(path: &Path, actor: &Actor, options: &Clock) -> Result<()> {
     let actor = ask::actor(actor)?;
     let ring = open(path)?;
-    let authority = read_authority(&ring.config)?;
+    let authority = read_authority(&ring.config, &actor)?;
     let (view, now) = (
         wait(ring.reader.scopes(&[]))?,
         wait(ring.reader.inventory().now())?,

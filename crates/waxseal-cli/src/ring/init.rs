@@ -194,7 +194,7 @@ impl Plan {
             )));
         }
         // Before the ring: without its private half nobody could ever change it.
-        let authority = authority(&self.authority)?;
+        let authority = authority(&self.authority, actor)?;
         let trust = match is_new {
             true => super::audited::init(&*inventory, &authority, actor, |settings| {
                 self.edit.apply_new(settings);
@@ -295,13 +295,13 @@ fn refuse_made(path: &Path) -> Result<()> {
 }
 
 /// The private half of a new authority, or that of an interrupted run.
-fn authority(file: &AuthorityFile) -> Result<Authority> {
+fn authority(file: &AuthorityFile, actor: &str) -> Result<Authority> {
     // A passphrase that seals is asked for twice.
     let person = Person {
         types_twice: !file.path().exists(),
     };
     if !person.types_twice {
-        return wait(file.read(&person)).map_err(|failure| {
+        return super::audited::read_authority(file, None, actor, &person).map_err(|failure| {
             failure.and(&format!(
                 "; {} is there of an earlier run: give the --authority-kek of that run, or none if it had none; or move the file away \
                  if no ring needs it",
@@ -310,7 +310,7 @@ fn authority(file: &AuthorityFile) -> Result<Authority> {
         });
     }
     let authority = Authority::generate()?;
-    wait(file.write_new(&authority, &person))?;
+    super::audited::write_authority(file, &authority, None, actor, &person)?;
     Ok(authority)
 }
 

@@ -155,9 +155,10 @@ pub(crate) fn administer_gated(
 
 pub(crate) fn administer(path: &std::path::Path, actor: &Actor, skip: &[String]) -> Result<Administered> {
     let Opened { config, reader } = open(path)?;
-    let authority = read_authority(&config)?;
+    let actor = self::actor(actor)?;
+    let authority = read_authority(&config, &actor)?;
     let backends = Arc::new(config.backends(Arc::new(environment()))?);
-    let mut admin = RingAdmin::new(reader, Arc::new(authority), backends, &self::actor(actor)?);
+    let mut admin = RingAdmin::new(reader, Arc::new(authority), backends, &actor);
     for reader in skip {
         admin = admin.skipping_reader(reader);
     }
@@ -182,8 +183,8 @@ impl Administered {
     }
 }
 
-pub(crate) fn read_authority(config: &RingConfig) -> Result<waxseal::ring::Authority> {
-    wait(config.administration()?.authority.read(&environment()))
+pub(crate) fn read_authority(config: &RingConfig, actor: &str) -> Result<waxseal::ring::Authority> {
+    audited::authority(config, actor, &environment())
 }
 
 /// Whoever is asked for a passphrase.

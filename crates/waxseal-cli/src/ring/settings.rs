@@ -352,7 +352,7 @@ pub(crate) fn set(path: &Path, actor: &Actor, set: &Set) -> Result<()> {
         given_up = Some(removed.given_up);
         edit.old_provisioners.clear();
     }
-    let authority = read_authority(&ring.config)?;
+    let authority = read_authority(&ring.config, &actor)?;
     wait(set_settings(&ring.reader, &authority, &actor, |settings| {
         edit.apply(settings);
     }))?;
