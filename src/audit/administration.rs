@@ -70,7 +70,7 @@ pub struct AuditedJob {
 }
 
 impl Auditor {
-    /// Writes down that a job begins: a [`Census`](Operation::Census) or a [`RewrapJob`](Operation::RewrapJob). `ring` is `None` for a job that
+    /// Writes down that a job begins: a [`Census`](Operation::Census), a [`RewrapJob`](Operation::RewrapJob) or an [`Import`](Operation::Import). `ring` is `None` for a job that
     /// re-wraps under keys of no ring.
     ///
     /// # Errors

@@ -27,6 +27,28 @@ pub(super) struct DeedSeen {
     pub(super) succession: bool,
 }
 
+impl DeedSeen {
+    /// The use of a KEK by hand, of no ring.
+    pub(super) fn of(purpose: Purpose, actor: Option<String>) -> Self {
+        Self {
+            ring: None,
+            revision: None,
+            head: None,
+            scope: None,
+            purpose: Some(purpose),
+            keys: Vec::new(),
+            branch: None,
+            actor,
+            authorizations: Vec::new(),
+            grounds: None,
+            moves: Vec::new(),
+            more: 0,
+            settings: false,
+            succession: false,
+        }
+    }
+}
+
 /// What a change of a ring does to one of its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

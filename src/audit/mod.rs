@@ -49,6 +49,7 @@ mod json;
 mod layer;
 mod lines;
 mod log;
+mod probe;
 mod process;
 mod queue;
 #[cfg(test)]
@@ -70,6 +71,7 @@ pub use log::{
     Checkpoint, EventFilter, Finding, Log, LogEnd, LogKey, LogReader, LogSource, Misnumbered, Published,
     RecordedEvent, Sequences, TileFolder, TileStore, Verdict, VerifierKey, Wrong, publish,
 };
+pub use probe::ProbedKey;
 pub use process::Process;
 pub use sink::Sink;
 #[cfg(all(test, feature = "ring"))]

@@ -98,9 +98,11 @@ operations! {
     Abandon "waxseal.ring.abandon",
     Tick "waxseal.ring.tick",
     Approve "waxseal.ring.approve",
+    ShredReceipt "waxseal.ring.shred_receipt",
     Census "waxseal.ring.census",
     RewrapJob "waxseal.ring.rewrap_job",
     Init "waxseal.ring.init",
+    Import "waxseal.ring.import",
 }
 
 /// Records how the operation ended. What is only intended has not ended.

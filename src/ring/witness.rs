@@ -22,7 +22,8 @@ use super::rotation::{
 };
 use super::view::View;
 use super::{
-    Approval, Branch, Corrected, Exported, Reader, RecordId, Scope, ScopeTemplate, Settings, State, Trust,
+    Approval, Branch, Corrected, Exported, Reader, RecordId, Scope, ScopeTemplate, Settings, ShredReceipt,
+    State, Trust,
 };
 use crate::envelope::{KekRef, WrapAlgorithm};
 use crate::key::Purpose;
@@ -94,12 +95,16 @@ pub enum Operation {
     Tick,
     /// An approval is issued.
     Approve,
+    /// A receipt of a shredding is issued.
+    ShredReceipt,
     /// Envelopes are counted.
     Census,
     /// Stored envelopes are re-wrapped.
     RewrapJob,
     /// A ring is made: the first change of an empty inventory.
     Init,
+    /// An empty inventory is filled with an export.
+    Import,
 }
 
 impl Operation {
@@ -135,9 +140,11 @@ impl Operation {
             Self::Abandon => "abandon",
             Self::Tick => "tick",
             Self::Approve => "approve",
+            Self::ShredReceipt => "shred_receipt",
             Self::Census => "census",
             Self::RewrapJob => "rewrap_job",
             Self::Init => "init",
+            Self::Import => "import",
         }
     }
 }
@@ -653,5 +660,11 @@ impl Touches for Rotation {
 impl Touches for Shredded {
     fn touched(&self) -> Vec<RecordId> {
         self.moved.touched()
+    }
+}
+
+impl Touches for ShredReceipt {
+    fn touched(&self) -> Vec<RecordId> {
+        self.keys().iter().map(|key| key.key).collect()
     }
 }

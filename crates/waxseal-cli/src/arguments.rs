@@ -273,6 +273,12 @@ pub(crate) struct Doctor {
     #[cfg(feature = "ring")]
     #[arg(long, value_name = "FILE", conflicts_with = "kek")]
     pub(crate) ring: Option<PathBuf>,
+    #[cfg(feature = "ring")]
+    #[command(flatten)]
+    pub(crate) actor: Actor,
+    #[cfg(feature = "audit")]
+    #[command(flatten)]
+    pub(crate) log: Log,
     #[command(flatten)]
     pub(crate) context: Context,
     /// Give up on a key after this many seconds of waiting for its key manager.

@@ -164,6 +164,15 @@ impl RingAdmin {
         scope: &Scope,
         censuses: &[VerifiedReceipt<'_>],
     ) -> Result<ShredReceipt> {
+        let deed = self.deed(Operation::ShredReceipt).in_scope(scope);
+        self.witnessed(deed, self.do_shred_receipt(scope, censuses)).await
+    }
+
+    async fn do_shred_receipt(
+        &self,
+        scope: &Scope,
+        censuses: &[VerifiedReceipt<'_>],
+    ) -> Result<ShredReceipt> {
         let view = self.reader.with_parents(scope).await?;
         if self.authority.public() != view.authority() {
             return Err(Error::configuration(

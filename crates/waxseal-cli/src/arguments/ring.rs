@@ -146,6 +146,7 @@ impl RingCommand {
                 | Self::Set(_)
                 | Self::Clock(_)
                 | Self::Export(_)
+                | Self::Import(_)
                 | Self::Authority(_)
                 | Self::RewrapBranches(_)
                 | Self::DropUnbelieved(_)

@@ -46,6 +46,7 @@ pub(crate) fn run(options: &Audit) -> Result<()> {
 }
 
 /// Writes down what a command does, until it is dropped.
+#[derive(Default)]
 pub(crate) struct Auditing(Option<Auditor>);
 
 impl Auditing {
@@ -69,7 +70,6 @@ impl Auditing {
         Ok(Self(Some(auditor.build()?)))
     }
 
-    #[cfg(feature = "ring")]
     pub(crate) fn auditor(&self) -> Option<&Auditor> {
         self.0.as_ref()
     }

@@ -1,6 +1,7 @@
 //! `waxseal doctor`: does each key wrap and unwrap, here and now, and for how much longer?
 
 mod show;
+mod witness;
 
 #[cfg(feature = "ring")]
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use waxseal::{
     key::Request, value::Dek,
 };
 
+use self::witness::{Subject, Witness};
 use crate::arguments::Doctor;
 use crate::failure::{Failure, Result};
 use crate::kek::Keks;
@@ -111,6 +113,7 @@ struct Examination<'a> {
     within: Duration,
     ignores_older: bool,
     person: Person,
+    witness: Witness,
 }
 
 /// Wraps and unwraps a canary under each key, asks for the state of all versions, and shows it.
@@ -129,6 +132,7 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         within: Duration::from_secs(within * DAY),
         ignores_older: options.ignore_older,
         person: Person { types_twice: false },
+        witness: Witness::of(options)?,
     };
     match kek::sources(&keks, &[]) {
         Ok(sources) => crate::stream::check_once(&sources)?,
@@ -139,16 +143,17 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
     // Only a ring has some.
     let mut branches = None;
     let findings: Vec<Finding> = match keks {
-        Keks::Given(uris) => uris
-            .iter()
-            .flat_map(|uri| {
+        Keks::Given(uris) => {
+            let mut findings = Vec::new();
+            for uri in &uris {
                 let opened = pollster::block_on(uri.open(&examination.person));
-                examination.examine(&uri.to_string(), opened, false)
-            })
-            .collect(),
+                findings.extend(examination.examine(&Subject::of(&uri.to_string()), opened)?);
+            }
+            findings
+        }
         Keks::Environment => {
             let opened = pollster::block_on(open_from_environment(&examination.person));
-            examination.examine("environment", opened, true)
+            examination.examine(&Subject::environment(), opened)?
         }
         #[cfg(feature = "ring")]
         Keks::Ring(path, _) => {
@@ -158,7 +163,8 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
             let mut listed: BTreeSet<String> = keys.iter().map(|key| key.kek.to_string()).collect();
             let mut findings = Vec::new();
             for key in keys {
-                let mut found = examination.examine(&key.name, key.opened, false);
+                let subject = Subject::of_ring(&key);
+                let mut found = examination.examine(&subject, key.opened)?;
                 for finding in &mut found {
                     finding.only(&key.kek, &mut listed);
                 }
@@ -186,9 +192,12 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
 
 impl Examination<'_> {
     /// Looks at a key; of the environment, also at each one that only opens.
-    fn examine(&self, uri: &str, opened: waxseal::Result<KeyManagers>, is_environment: bool) -> Vec<Finding> {
+    ///
+    /// # Errors
+    /// If there is an audit log, and it does not keep what was done.
+    fn examine(&self, subject: &Subject, opened: waxseal::Result<KeyManagers>) -> Result<Vec<Finding>> {
         let mut finding = Finding {
-            uri: uri.to_owned(),
+            uri: subject.name.clone(),
             ..Finding::default()
         };
         let opened = match opened {
@@ -196,10 +205,10 @@ impl Examination<'_> {
             Err(error) => {
                 finding.wraps = Some(false);
                 finding.troubles.push(why(&error));
-                return vec![finding];
+                return Ok(vec![finding]);
             }
         };
-        let answers = self.probe(&*opened.active, &mut finding);
+        let answers = self.probe(&*opened.active, subject, &mut finding)?;
         match &opened.administered {
             Some(administered) if answers => self.ask(administered, &mut finding),
             // Nobody is asked twice who does not answer.
@@ -207,54 +216,49 @@ impl Examination<'_> {
             None => {}
         }
         let mut findings = vec![finding];
-        if is_environment {
+        if subject.is_environment {
             for manager in &opened.also_open {
                 let mut finding = Finding {
                     uri: "also open".into(),
                     ..Finding::default()
                 };
-                self.probe(&**manager, &mut finding);
+                self.probe(&**manager, subject, &mut finding)?;
                 findings.push(finding);
             }
         }
-        findings
+        Ok(findings)
     }
 
     /// Wraps a canary, and unwraps it. Returns whether the key manager answers at all.
-    fn probe(&self, manager: &dyn KeyManager, finding: &mut Finding) -> bool {
+    fn probe(&self, manager: &dyn KeyManager, subject: &Subject, finding: &mut Finding) -> Result<bool> {
         let mut request = Request::new(self.context).with_purpose(Purpose::Probe);
         if let Some(timeout) = self.timeout {
             request = request.with_deadline(ThreadRuntime.now() + timeout);
         }
         let start = Instant::now();
-        let wrapped = Dek::generate().and_then(|dek| {
-            let wrapped = pollster::block_on(manager.wrap(&dek, &request))?;
-            Ok((dek, wrapped))
-        });
-        let (dek, wrapped) = match wrapped {
-            Ok(wrapped) => wrapped,
-            Err(error) => {
-                finding.wraps = Some(false);
-                finding.troubles.push(why(&error));
-                return !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::TimedOut);
-            }
+        let mut trouble = None;
+        let request = self.witness.acting(request);
+        let work = async {
+            let done = wrap_and_unwrap(manager, &request, finding).await;
+            trouble = done.as_ref().err().map(|error| (error.kind(), why(error)));
+            done
         };
-        finding.wraps = Some(true);
-        finding.kek = Some(wrapped.kek().clone());
-        let unwrapped = pollster::block_on(manager.unwrap(wrapped.as_wrap_ref(), &request));
-        finding.unwraps = Some(match unwrapped {
-            Ok(unwrapped) if unwrapped.dek.ct_eq(&dek) => true,
-            Ok(_) => {
-                finding.troubles.push("it gave another data key".into());
-                false
-            }
-            Err(error) => {
-                finding.troubles.push(why(&error));
-                false
-            }
-        });
-        finding.took = Some(start.elapsed());
-        true
+        let probed = self.witness.probe(&request, subject, work);
+        let Some((kind, why)) = trouble else {
+            // Nothing was wrong with the key.
+            probed?;
+            finding.took = Some(start.elapsed());
+            return Ok(true);
+        };
+        if let Err(error) = probed
+            && error.kind() == ErrorKind::Audit
+        {
+            return Err(error.into());
+        }
+        finding.troubles.push(why);
+        let has_wrapped = finding.wraps == Some(true);
+        finding.took = has_wrapped.then(|| start.elapsed());
+        Ok(has_wrapped || !matches!(kind, ErrorKind::Unavailable | ErrorKind::TimedOut))
     }
 
     /// Asks the backend about a key and its older versions.
@@ -338,6 +342,26 @@ impl Examination<'_> {
     }
 }
 
+/// Wraps a canary, unwraps it and compares. Returns the KEK that did it.
+async fn wrap_and_unwrap(
+    manager: &dyn KeyManager,
+    request: &Request<'_>,
+    finding: &mut Finding,
+) -> waxseal::Result<KekRef> {
+    finding.wraps = Some(false);
+    let dek = Dek::generate()?;
+    let wrapped = manager.wrap(&dek, request).await?;
+    finding.wraps = Some(true);
+    finding.unwraps = Some(false);
+    finding.kek = Some(wrapped.kek().clone());
+    let unwrapped = manager.unwrap(wrapped.as_wrap_ref(), request).await?;
+    if !unwrapped.dek.ct_eq(&dek) {
+        return Err(Error::new(ErrorKind::InvalidAnswer).with_detail("it gave another data key"));
+    }
+    finding.unwraps = Some(true);
+    Ok(wrapped.kek().clone())
+}
+
 fn state(described: &KekDescription, now: SystemTime) -> State {
     match described.state {
         KekState::Enabled if described.expires_at.is_some_and(|at| at <= now) => State::Expired,
@@ -398,6 +422,7 @@ mod tests {
             within: Duration::from_secs(30 * DAY),
             ignores_older: false,
             person: Person { types_twice: false },
+            witness: Witness::default(),
         };
         for (kek_state, days, is_older, says) in [
             (KekState::Enabled, None, false, None),

@@ -49,7 +49,7 @@ pub(crate) use explain::run as explain;
 pub(crate) use profile::demand;
 #[cfg(feature = "audit")]
 pub(crate) use review::run as review;
-pub(crate) use using::{RingKeys, each_key, source, sources};
+pub(crate) use using::{RingKey, RingKeys, each_key, source, sources};
 
 /// The name of the variable that names the configuration.
 pub(crate) const VARIABLE: &str = "WAXSEAL_RING";
@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Ring) -> Result<()> {
         RingCommand::Cbom(options) => reports::cbom(&path, options),
         RingCommand::Clock(options) => clock::run(&path, actor, options),
         RingCommand::Export(transfer) => transfer::export(&path, actor, transfer),
-        RingCommand::Import(import) => transfer::import(&path, import),
+        RingCommand::Import(import) => transfer::import(&path, actor, import),
         RingCommand::RewrapBranches(options) => branches::rewrap(&path, actor, options),
         RingCommand::DropUnbelieved(options) => unbelieved::drop_all(&path, actor, options),
         RingCommand::ProvisionerKey(key) => signing_key::provisioner(&key.file),

@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use waxseal::ring::config::RingConfig;
 use waxseal::ring::inventory::MemoryInventory;
-use waxseal::ring::{Exported, Mark, Trust, import as fill};
+use waxseal::ring::{Exported, Mark, Operation, Trust, import as fill};
 
 use super::using::replace;
-use super::{Opened, administer, ask, done, open, read_config, show_beside, sources, store, wait};
+use super::{Opened, administer, ask, audited, done, open, read_config, show_beside, sources, store, wait};
 use crate::arguments::{Actor, Import, Transfer};
 use crate::failure::{Failure, Result, printable};
 use crate::report::{self, many};
@@ -129,7 +130,8 @@ fn remember(path: &Path, actor: &Actor, options: &Transfer) -> Result<Option<Exp
 }
 
 /// Fills an empty inventory. Its place and what is believed stand in the configuration.
-pub(crate) fn import(path: &Path, options: &Import) -> Result<()> {
+pub(crate) fn import(path: &Path, actor: &Actor, options: &Import) -> Result<()> {
+    let actor = ask::actor(actor)?;
     let config = read_config(path)?;
     let trust = config.trust()?;
     let mut input = Input::open(Some(&options.file))?;
@@ -144,8 +146,21 @@ pub(crate) fn import(path: &Path, options: &Import) -> Result<()> {
         &options.consent,
         &format!("This fills the empty inventory {} with {name}.", config.store),
     )?;
+    let mark = audited::job(Operation::Import, config.ring, &actor, || {
+        restore(path, &config, &trust, &text)
+    })?;
+    config.keep_mark(&Trust::new(config.ring, config.authority).with_mark(mark))?;
+    done(
+        "ring import",
+        json!({ "input": name.to_string(), "mark": mark.to_string() }),
+        || format!("the ring is at revision {}, as in {name}\n", mark.revision),
+    )
+}
+
+/// Fills the inventory, if it is empty.
+fn restore(path: &Path, config: &RingConfig, trust: &Trust, text: &[u8]) -> Result<Mark> {
     // What does not verify leaves nothing behind.
-    wait(fill(&trust, &MemoryInventory::new(), &text))?;
+    wait(fill(trust, &MemoryInventory::new(), text))?;
     let inventory = store::create(&config.store)?;
     let held = || -> Result<()> {
         match wait(inventory.revision())? {
@@ -159,15 +174,6 @@ pub(crate) fn import(path: &Path, options: &Import) -> Result<()> {
         }
     };
     held()?;
-    let mark = match wait(fill(&trust, &*inventory, &text)) {
-        Ok(mark) => mark,
-        // Somebody else may have been faster.
-        Err(failure) => return Err(held().err().unwrap_or(failure)),
-    };
-    config.keep_mark(&Trust::new(config.ring, config.authority).with_mark(mark))?;
-    done(
-        "ring import",
-        json!({ "input": name.to_string(), "mark": mark.to_string() }),
-        || format!("the ring is at revision {}, as in {name}\n", mark.revision),
-    )
+    // Somebody else may have been faster.
+    wait(fill(trust, &*inventory, text)).map_err(|failure| held().err().unwrap_or(failure))
 }

@@ -7,7 +7,7 @@ use waxseal::Builder;
 use waxseal::backend::kek_uri::{KekUri, KeyManagers};
 use waxseal::envelope::KekRef;
 use waxseal::ring::config::StoreAt;
-use waxseal::ring::{Backends, KeyRecord, KeyRing};
+use waxseal::ring::{Backends, KeyRecord, KeyRing, RecordId};
 
 use super::{each_page, environment, open, parsed, profile, read_config, store, wait};
 use crate::arguments::Profile;
@@ -93,6 +93,8 @@ pub(super) fn replace(own: &[Source]) -> Replace<'_> {
 
 /// A key of a ring, and what its record leads to.
 pub(crate) struct RingKey {
+    pub(crate) ring: RecordId,
+    pub(crate) id: RecordId,
     pub(crate) name: String,
     pub(crate) kek: KekRef,
     pub(crate) opened: waxseal::Result<KeyManagers>,
@@ -127,6 +129,8 @@ pub(crate) fn each_key(path: &Path) -> Result<RingKeys> {
     }
     let keys = records.iter().map(|key| {
         Ok(RingKey {
+            ring: ring.config.ring,
+            id: key.id,
             name: format!("{} ({} in {})", key.provenance.uri, key.state, key.scope),
             kek: key.provenance.kek()?,
             opened: pollster::block_on(open_key(key, &backends)),
