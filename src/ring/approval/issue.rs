@@ -93,9 +93,12 @@ impl NewApproval {
     pub async fn issue(&self, reader: &Reader, signer: &Authority) -> Result<Approval> {
         let deed = |begun| {
             let approver = Some(self.approver.as_str());
-            Deed::new(Act::Operation(Operation::Approve), reader.trust().ring(), begun)
+            let mut deed = Deed::new(Act::Operation(Operation::Approve), reader.trust().ring(), begun)
                 .of_key(self.key)
-                .authorized(&self.ticket, approver)
+                .authorized(&self.ticket, approver);
+            // Who approves does it.
+            deed.actor = Some(self.approver.clone());
+            deed
         };
         let seen = || reader.trust().mark().map(|mark| mark.revision);
         witnessed(reader.witness(), deed, self.do_issue(reader, signer), seen).await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::intents::Plan;
 use super::moves::{Said, linked, moved};
 use super::preset::KeyKind;
-use super::probe::{Resolved, check_enabled, named};
+use super::probe::{Probed, Resolved, check_enabled, named};
 use super::revoke::filled;
 use super::rotate::Rollout;
 use super::{Labels, Moved, RingAdmin, refused};
@@ -118,8 +118,13 @@ impl RingAdmin {
         self.check_scope(&new.scope).await?;
         match &new.source {
             KeySource::Existing(uri) => {
-                let resolved = self.resolve(uri).await?;
-                self.register(new, &resolved).await
+                let id = RecordId::new(self.inventory().now().await?)?;
+                let of = Probed {
+                    key: Some(id),
+                    scope: &new.scope,
+                };
+                let resolved = self.resolve(uri, of).await?;
+                self.register(new, id, &resolved).await
             }
             KeySource::MadeBeside(uri) => {
                 let id = RecordId::new(self.inventory().now().await?)?;
@@ -167,7 +172,7 @@ impl RingAdmin {
     }
 
     /// Registers a KEK that is there.
-    async fn register(&self, new: &NewKey, resolved: &Resolved) -> Result<Moved> {
+    async fn register(&self, new: &NewKey, id: RecordId, resolved: &Resolved) -> Result<Moved> {
         let first = {
             let view = self.read(std::slice::from_ref(&new.scope)).await?;
             view.active(&new.scope, &new.slot).is_none()
@@ -178,7 +183,6 @@ impl RingAdmin {
             self.ask_before_promote(&key, None).await?;
         }
         self.check_kek(&new.scope, &resolved.provenance).await?;
-        let id = RecordId::new(self.inventory().now().await?)?;
         let is_gated = self.has_gates();
         let key = self
             .change(std::slice::from_ref(&new.scope), |view, draft| {
@@ -268,7 +272,12 @@ impl RingAdmin {
             return Err(Error::argument("only a KEK that is there can be adopted"));
         };
         self.check_scope(&new.scope).await?;
-        let resolved = self.resolve(uri).await?;
+        // How many keys it becomes is known afterwards, and so are their ids.
+        let of = Probed {
+            key: None,
+            scope: &new.scope,
+        };
+        let resolved = self.resolve(uri, of).await?;
         // The newest first: it is the one that the probe was wrapped under.
         let mut keks = vec![resolved.provenance.clone()];
         if let (Versions::Proven, Some(admin)) = (resolved.versions, &resolved.admin) {

@@ -7,7 +7,7 @@ use super::branch::is_active_parent;
 use super::create::{check_not_ending, check_not_there};
 use super::moves::{Said, linked};
 use super::orphans::Orphan;
-use super::probe::{check_enabled, named};
+use super::probe::{Probed, check_enabled, named};
 use super::rotate::Rollout;
 use super::same_kek::check_not_compromised;
 use super::{Labels, RingAdmin, refused};
@@ -144,7 +144,11 @@ impl RingAdmin {
             let made = self.make(claim, &intent).await?;
             if intent.canary.is_some() && made.branch.is_none() {
                 // It wraps as soon as it is in the ring.
-                self.probe_kek(&made.provenance, made.algorithm).await?;
+                let of = Probed {
+                    key: Some(intent.key),
+                    scope: &intent.scope,
+                };
+                self.probe_kek(&made.provenance, made.algorithm, of).await?;
             }
             // A hint. If a scope is missing, two scopes may record one version, which is destroyed only when no scope has it anymore: that is
             // proven there.

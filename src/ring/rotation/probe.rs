@@ -7,6 +7,7 @@ use crate::envelope::{KekRef, WrapAlgorithm};
 use crate::key::{KekAdmin, KekDescription, KekState, KeyManager, Purpose, Request, Versions};
 use crate::ring::record::{KeyRecord, Protection, Provenance};
 use crate::ring::witness::{Act, Deed, Operation};
+use crate::ring::{RecordId, Scope};
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, ErrorKind, Result};
 use crate::value::secret::Dek;
@@ -21,11 +22,19 @@ pub(super) struct Resolved {
     pub(super) admin: Option<Arc<dyn KekAdmin>>,
 }
 
+/// For which key a KEK is probed.
+#[derive(Clone, Copy)]
+pub(super) struct Probed<'p> {
+    /// `None` if that is decided after the probe.
+    pub(super) key: Option<RecordId>,
+    pub(super) scope: &'p Scope,
+}
+
 impl RingAdmin {
     /// Finds out which KEK a URI leads to: from what it wraps, and not from the URI.
-    pub(super) async fn resolve(&self, uri: &str) -> Result<Resolved> {
+    pub(super) async fn resolve(&self, uri: &str, of: Probed<'_>) -> Result<Resolved> {
         let manager = self.call(self.backends.open(uri)).await?;
-        let (kek, algorithm) = self.probe(&*manager).await?;
+        let (kek, algorithm) = self.probe(&*manager, of).await?;
         let capabilities = manager.capabilities();
         let versions = capabilities.versions;
         let kek = named(&kek, versions)?;
@@ -53,17 +62,21 @@ impl RingAdmin {
     }
 
     /// Wraps a data key, unwraps it and compares. Returns the KEK that did it.
-    async fn probe(&self, manager: &dyn KeyManager) -> Result<(KekRef, WrapAlgorithm)> {
+    async fn probe(&self, manager: &dyn KeyManager, of: Probed<'_>) -> Result<(KekRef, WrapAlgorithm)> {
         let ring = self.reader.trust().ring().to_string();
         let context = EncryptionContext::new([("waxseal-ring", ring.as_str()), ("purpose", "probe")])?;
         // Without a deadline of its own: backends go by their own clocks, and the calls are bounded here.
         let request = Request::new(&context)
             .with_purpose(Purpose::Probe)
             .with_actor(&self.actor);
-        let deed = Deed {
+        let mut deed = Deed {
             act: Act::Probe,
             ..self.deed(Operation::Tick)
-        };
+        }
+        .in_scope(of.scope);
+        if let Some(key) = of.key {
+            deed = deed.of_key(key);
+        }
         self.witnessed(deed, self.wrap_and_unwrap(manager, &request))
             .await
     }
@@ -86,22 +99,33 @@ impl RingAdmin {
 
     /// Probes the KEK of a record, as readers will use it.
     pub(super) async fn probe_key(&self, key: &KeyRecord) -> Result<()> {
+        let of = Probed {
+            key: Some(key.id),
+            scope: &key.scope,
+        };
         match &key.branch {
             None => {
                 let manager = self.call(self.backends.key(&key.provenance)).await?;
-                self.probe_with(&*manager, &key.provenance, &key.algorithm).await
+                self.probe_with(&*manager, &key.provenance, &key.algorithm, of)
+                    .await
             }
             Some(_) => {
                 let manager = self.branch_manager(key).await?;
-                self.probe_with(&manager, &key.provenance, &key.algorithm).await
+                self.probe_with(&manager, &key.provenance, &key.algorithm, of)
+                    .await
             }
         }
     }
 
     /// Probes a KEK that no record names yet.
-    pub(super) async fn probe_kek(&self, kek: &Provenance, algorithm: WrapAlgorithm) -> Result<()> {
+    pub(super) async fn probe_kek(
+        &self,
+        kek: &Provenance,
+        algorithm: WrapAlgorithm,
+        of: Probed<'_>,
+    ) -> Result<()> {
         let manager = self.call(self.backends.key(kek)).await?;
-        self.probe_with(&*manager, kek, &algorithm.to_string()).await
+        self.probe_with(&*manager, kek, &algorithm.to_string(), of).await
     }
 
     async fn probe_with(
@@ -109,8 +133,9 @@ impl RingAdmin {
         manager: &dyn KeyManager,
         expected: &Provenance,
         algorithm: &str,
+        of: Probed<'_>,
     ) -> Result<()> {
-        let (kek, used) = self.probe(manager).await?;
+        let (kek, used) = self.probe(manager, of).await?;
         let kek = named(&kek, manager.capabilities().versions)?;
         if kek == expected.kek()? && used.to_string() == algorithm {
             return Ok(());

@@ -182,6 +182,10 @@ impl Core {
         let request = Request::new(&context)
             .with_purpose(Purpose::Probe)
             .with_deadline(self.runtime.now() + READ);
+        let request = match &self.options.reader {
+            Some(reader) => request.with_actor(reader),
+            None => request,
+        };
         let revision = self.revision();
         let deed = |begun| {
             let mut deed = Deed::new(Act::Probe, self.trust.ring(), begun)
@@ -197,7 +201,7 @@ impl Core {
     }
 
     async fn wrap_and_unwrap(&self, keys: &ScopeKeys, key: &Arc<Key>, request: &Request<'_>) -> Result<()> {
-        let manager = self.ring_key(keys, key).await?;
+        let manager = self.ring_key(keys, key, request).await?;
         let dek = Dek::generate()?;
         let wrapped = manager.wrap(&dek, request).await?;
         let unwrapped = manager.unwrap(wrapped.as_wrap_ref(), request).await?;

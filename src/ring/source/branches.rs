@@ -9,7 +9,7 @@ use lru::LruCache;
 
 use super::managers::{OPENING, lock};
 use super::single::Single;
-use crate::key::{KeyManager, Purpose};
+use crate::key::{KeyManager, Purpose, Request};
 use crate::ring::branch::{Asking, BranchKek, Place};
 use crate::ring::witness::{Act, Deed, Witnessed, witnessed};
 use crate::ring::{KeyRecord, RecordId, Scope};
@@ -51,6 +51,22 @@ pub(super) enum Allowed {
     Approved(Duration),
 }
 
+/// For whom a key is opened, and what for: of those who wait for it, the first one.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    purpose: Purpose,
+    actor: Option<String>,
+}
+
+impl Asker {
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        Self {
+            purpose: request.purpose(),
+            actor: request.actor().map(str::to_owned),
+        }
+    }
+}
+
 impl Branches {
     pub(super) fn new(ring: RecordId, runtime: Arc<dyn Runtime>, most: NonZeroUsize) -> Self {
         let held = Held {
@@ -90,8 +106,10 @@ impl Branches {
         key: &Arc<KeyRecord>,
         parent: (&Arc<KeyRecord>, Arc<dyn KeyManager>),
         allowed: Allowed,
+        asker: &Asker,
     ) -> Result<Arc<dyn KeyManager>> {
         let work = || {
+            let Asker { purpose, actor } = asker.clone();
             let (ring, runtime, held) = (self.ring, Arc::clone(&self.runtime), Arc::clone(&self.held));
             let (key, parent, manager) = (Arc::clone(key), Arc::clone(parent.0), parent.1);
             let witness = self.witness.get().cloned();
@@ -102,7 +120,7 @@ impl Branches {
                 let asking = Asking {
                     parent: &parent,
                     manager: &*manager,
-                    purpose: Purpose::Open,
+                    purpose,
                     deadline: Some(runtime.now() + OPENING),
                 };
                 let place = Place {
@@ -114,10 +132,12 @@ impl Branches {
                 let begun = runtime.now();
                 let revision = witness.as_ref().and_then(|witness| witness.decided_by());
                 let deed = |begun| {
-                    Deed::new(Act::Unwrap(Purpose::Open), ring, begun)
+                    let mut deed = Deed::new(Act::Unwrap(purpose), ring, begun)
                         .by_kek(&parent)
                         .of_branch(key.id, &key.scope)
-                        .at(revision)
+                        .at(revision);
+                    deed.actor = actor;
+                    deed
                 };
                 let unwrap = with_timeout(&*runtime, Some(OPENING), asking.unwrap(branch, place));
                 let unwrapped = witnessed(witness.as_deref(), deed, unwrap, || None).await?;

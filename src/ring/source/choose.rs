@@ -18,11 +18,16 @@ use crate::value::error::{Error, ErrorKind, Result};
 
 impl Core {
     /// A key to wrap with, pinned to its version.
-    pub(super) async fn ring_key(&self, keys: &ScopeKeys, key: &Arc<Key>) -> Result<RingKey> {
+    pub(super) async fn ring_key(
+        &self,
+        keys: &ScopeKeys,
+        key: &Arc<Key>,
+        request: &Request<'_>,
+    ) -> Result<RingKey> {
         let kek = keys
             .kek_of(key)
             .ok_or_else(|| Error::new(ErrorKind::NoKeyForScope))?;
-        let manager = self.managers.of(key).await?;
+        let manager = self.managers.of(key, request).await?;
         Ok(RingKey::open(Arc::clone(kek), Arc::clone(key), manager))
     }
 
@@ -34,7 +39,7 @@ impl Core {
     pub(super) async fn wrapping(&self, keys: &ScopeKeys, request: &Request<'_>) -> Result<AnyOf> {
         let mut any_of = self.any_of();
         for key in keys.to_wrap(request.context().digest())? {
-            any_of = any_of.wrap_with(self.ring_key(keys, key).await?);
+            any_of = any_of.wrap_with(self.ring_key(keys, key, request).await?);
         }
         Ok(any_of)
     }
@@ -84,7 +89,7 @@ impl Core {
         let mut any_of = self.any_of();
         let chosen = keys.to_wrap(request.context().digest())?;
         for key in &chosen {
-            any_of = any_of.wrap_with(self.ring_key(keys, key).await?.under(approved));
+            any_of = any_of.wrap_with(self.ring_key(keys, key, request).await?.under(approved));
         }
         for kek in &keys.keks {
             let is_chosen = chosen.iter().any(|key| kek.is_of(key));
@@ -98,8 +103,8 @@ impl Core {
             any_of = match kek.opener(usage) {
                 Some(key) => {
                     let manager = match approved {
-                        Some(approved) => self.managers.approved(key, approved.left(key)).await,
-                        None => self.managers.of(key).await,
+                        Some(approved) => self.managers.approved(key, approved.left(key), request).await,
+                        None => self.managers.of(key, request).await,
                     };
                     match manager {
                         Ok(manager) => {
@@ -115,7 +120,7 @@ impl Core {
                     let manager = match kek.keys.last() {
                         // Its id is unique, and its parent need not be asked to know that.
                         Some(key) if key.branch.is_some() => Some(Named::of(key)),
-                        Some(key) => self.managers.of(key).await.ok(),
+                        Some(key) => self.managers.of(key, request).await.ok(),
                         None => None,
                     };
                     any_of.open_with(Closed::new(kek, error, manager).under(approved))

@@ -75,10 +75,10 @@ impl RingKey {
         }
     }
 
-    async fn manager(&self) -> Result<Arc<dyn KeyManager>> {
+    async fn manager(&self, request: &Request<'_>) -> Result<Arc<dyn KeyManager>> {
         match &self.reach {
             Reach::Open(manager) => Ok(Arc::clone(manager)),
-            Reach::Later(managers) => managers.of(&self.key).await,
+            Reach::Later(managers) => managers.of(&self.key, request).await,
         }
     }
 
@@ -182,17 +182,17 @@ impl KeyManager for RingKey {
     }
 
     async fn generate(&self, request: &Request<'_>) -> Result<(Dek, WrappedDek)> {
-        let (dek, wrapped) = self.manager().await?.as_ref().generate(request).await?;
+        let (dek, wrapped) = self.manager(request).await?.as_ref().generate(request).await?;
         Ok((dek, self.pinned(wrapped)?))
     }
 
     async fn wrap(&self, dek: &Dek, request: &Request<'_>) -> Result<WrappedDek> {
-        self.pinned(self.manager().await?.as_ref().wrap(dek, request).await?)
+        self.pinned(self.manager(request).await?.as_ref().wrap(dek, request).await?)
     }
 
     async fn unwrap(&self, wrapped: WrapRef<'_>, request: &Request<'_>) -> Result<Unwrapped> {
         self.check(wrapped, request)?;
-        let manager = self.manager().await?;
+        let manager = self.manager(request).await?;
         if manager.recognizes(wrapped).is_no() {
             return Err(key::not_recognized(&wrapped));
         }
@@ -205,7 +205,13 @@ impl KeyManager for RingKey {
             return Ok(None);
         }
         self.check(wrapped, request)?;
-        match self.manager().await?.as_ref().rewrap(wrapped, request).await? {
+        match self
+            .manager(request)
+            .await?
+            .as_ref()
+            .rewrap(wrapped, request)
+            .await?
+        {
             Some(wrapped) => self.pinned(wrapped).map(Some),
             None => Ok(None),
         }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use lru::LruCache;
 
-use super::branches::{Allowed, Branches};
+use super::branches::{Allowed, Asker, Branches};
 use super::key::Key;
 use super::single::Single;
-use crate::key::KeyManager;
+use crate::key::{KeyManager, Request};
 use crate::ring::{Backends, KeyRecord, Provenance};
 use crate::runtime::{Runtime, with_timeout};
 use crate::value::error::Result;
@@ -61,22 +61,29 @@ impl Managers {
     ///
     /// # Errors
     /// Those of [`Backends::key`]; `TimedOut`; for a branch key those of its parent, and `InventoryInvalid` if the ring does not have that one.
-    pub(super) async fn of(&self, key: &Key) -> Result<Arc<dyn KeyManager>> {
-        self.open_for(key, Allowed::InUse).await
+    pub(super) async fn of(&self, key: &Key, request: &Request<'_>) -> Result<Arc<dyn KeyManager>> {
+        self.open_for(key, Allowed::InUse, &Asker::of(request)).await
     }
 
     /// The same by an approval that is valid for so long. A branch key that is unwrapped for this is kept for no longer, whatever its state.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub(super) async fn approved(&self, key: &Key, left: Duration) -> Result<Arc<dyn KeyManager>> {
-        self.open_for(key, |age| Allowed::Approved(left.min(age))).await
+    pub(super) async fn approved(
+        &self,
+        key: &Key,
+        left: Duration,
+        request: &Request<'_>,
+    ) -> Result<Arc<dyn KeyManager>> {
+        let allowed = |age| Allowed::Approved(left.min(age));
+        self.open_for(key, allowed, &Asker::of(request)).await
     }
 
     async fn open_for(
         &self,
         key: &Key,
         allowed: impl FnOnce(Duration) -> Allowed,
+        asker: &Asker,
     ) -> Result<Arc<dyn KeyManager>> {
         if let Some(manager) = self.at_hand(key) {
             return Ok(manager);
@@ -87,7 +94,9 @@ impl Managers {
         };
         let manager = self.of_record(parent).await?;
         let age = *lock(&self.age);
-        self.branches.of(record, (parent, manager), allowed(age)).await
+        self.branches
+            .of(record, (parent, manager), allowed(age), asker)
+            .await
     }
 
     /// The manager of a KEK that a backend keeps, pinned to its version.
