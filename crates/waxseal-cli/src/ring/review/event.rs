@@ -104,10 +104,16 @@ impl<'e> Event<'e> {
         self.list("waxseal.exposed").filter_map(Value::as_str)
     }
 
-    /// What a change does to a record of this id.
-    pub(super) fn moved(self, id: &str) -> Option<Moved<'e>> {
-        let mut moves = self.list("waxseal.moves").map(Moved);
-        moves.find(|moved| moved.text("id") == Some(id))
+    /// Whether a change writes a record of this id.
+    pub(super) fn moves(self, id: &str) -> bool {
+        let mut moves = self.list("waxseal.moves");
+        moves.any(|moved| moved.get("id").and_then(Value::as_str) == Some(id))
+    }
+
+    /// Whether a change writes more records than the event names.
+    pub(super) fn moves_more(self) -> bool {
+        let more = self.0.get("waxseal.moves.more").and_then(Value::as_u64);
+        more.is_some_and(|more| more > 0)
     }
 
     /// The approval under which a re-wrap used one of these keys.
@@ -158,21 +164,6 @@ impl<'e> NamedKek<'e> {
     pub(super) fn keys(self) -> impl Iterator<Item = &'e str> {
         let keys = self.0.get("keys").and_then(Value::as_array);
         keys.into_iter().flatten().filter_map(Value::as_str)
-    }
-}
-
-/// What a change does to a record.
-#[derive(Clone, Copy)]
-pub(super) struct Moved<'e>(&'e Value);
-
-impl<'e> Moved<'e> {
-    fn text(self, name: &str) -> Option<&'e str> {
-        self.0.get(name)?.as_str()
-    }
-
-    /// Whether the record has another state afterwards.
-    pub(super) fn is_a_move(self) -> bool {
-        self.text("from") != self.text("to")
     }
 }
 

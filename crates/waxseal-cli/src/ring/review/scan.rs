@@ -235,7 +235,7 @@ impl<'s> Scan<'s> {
         };
         let event = Event(&event);
         let is_in_window = self.window.has(event);
-        let is_ours = event.ring() == Some(self.subject.ring.as_str());
+        let is_ours = self.is_ours(event);
         // Whether what did not succeed has made its revision, nobody knows.
         if is_ours && (event.is_success() || !event.is_of_ring()) {
             self.newest = self.newest.max(event.revision());
@@ -249,9 +249,9 @@ impl<'s> Scan<'s> {
         }
         let part = self.subject.part(event);
         self.see_intent(event, at, part, is_in_window);
+        self.see_change(event, at);
         let Some(part) = part else { return };
         let judged = self.releases.see(self.subject, event, part, at);
-        self.see_change(event, at);
         if !is_in_window {
             return;
         }
@@ -269,6 +269,10 @@ impl<'s> Scan<'s> {
         }
     }
 
+    fn is_ours(&self, event: Event<'_>) -> bool {
+        event.ring() == Some(self.subject.ring.as_str())
+    }
+
     fn see_use(&mut self, time: Time, noted: impl Fn() -> Noted) {
         // Records come in the order of logs and of their numbers.
         if self.first_use.as_ref().is_none_or(|(first, _)| time < *first) {
@@ -279,16 +283,13 @@ impl<'s> Scan<'s> {
         }
     }
 
+    /// A change is a move of the key if its signed history has the revision: the state may be the same before and after.
     fn see_change(&mut self, event: Event<'_>, at: Place) {
         let is_change = event.action() == "ring.change" && event.is_success();
-        let is_move = || {
-            event
-                .moved(&self.subject.id)
-                .is_some_and(|moved| moved.is_a_move())
-        };
         if let Some(revision) = event.revision()
             && is_change
-            && is_move()
+            && self.subject.history.contains(&revision)
+            && (event.moves(&self.subject.id) || event.moves_more() && self.is_ours(event))
             && self.changes.len() < CHANGES
         {
             self.changes.push((revision, at));
@@ -451,6 +452,33 @@ mod tests {
             .map(|(revision, at)| (*revision, at.record))
             .collect();
         assert_eq!(changes, [(6, 5)]);
+    }
+
+    #[test]
+    fn a_move_that_changes_no_state_is_one_and_a_record_that_is_signed_anew_is_none() {
+        let subject = Subject::for_tests(None);
+        let change = |revision: u64, ring: &str, moves: Value, more: u64| {
+            json!({
+                "event.name": "waxseal.ring.change",
+                "waxseal.outcome": "success",
+                "waxseal.ring.id": ring,
+                "waxseal.ring.revision": revision,
+                "waxseal.moves": moves,
+                "waxseal.moves.more": (more > 0).then_some(more),
+            })
+        };
+        let own = json!([{ "id": KEY, "from": "compromised", "to": "compromised" }]);
+        let events = [
+            change(5, "ring-1", own.clone(), 0),
+            // The history has no move of this revision.
+            change(9, "ring-1", own, 0),
+            // An event names 64 records at most, and the key may be another one of them.
+            change(6, "ring-1", json!([]), 3),
+            change(6, "ring-2", json!([]), 3),
+        ];
+        let scan = scanned(&subject, Window::default(), &events);
+        let changes = scan.changes.iter().map(|(revision, at)| (*revision, at.record));
+        assert_eq!(changes.collect::<Vec<_>>(), [(5, 0), (6, 2)]);
     }
 
     #[test]

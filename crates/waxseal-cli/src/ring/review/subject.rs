@@ -81,6 +81,8 @@ pub(super) struct Subject {
     /// Other keys of the ring that are the same KEK, or some of it.
     pub(super) same_kek: BTreeSet<String>,
     pub(super) revoked: Option<Revoked>,
+    /// The revisions of the moves in its signed history.
+    pub(super) history: BTreeSet<u64>,
 }
 
 impl Subject {
@@ -104,6 +106,7 @@ impl Subject {
             same_kek: BTreeSet::new(),
             // Since one of the two it is out of use.
             revoked: all.min_by_key(|revoked| revoked.revision),
+            history: key.history.iter().map(|made| made.revision).collect(),
         }
     }
 
@@ -127,7 +130,7 @@ impl Subject {
     /// What the key has to do with an event, if it has.
     pub(super) fn part(&self, event: Event<'_>) -> Option<Part> {
         let is_it = |id: &str| id == self.id;
-        let moves = || event.moved(&self.id).is_some();
+        let moves = || event.moves(&self.id);
         if event.is_of_ring() {
             return (event.keys().any(is_it) || moves()).then_some(Part::Administered);
         }
@@ -138,7 +141,9 @@ impl Subject {
             return Some(Part::Branch);
         }
         if event.keks().any(|kek| self.is_kek_alone(kek)) {
-            return Some(Part::Kek);
+            // Whoever registers a KEK probes it before the ring has a key of it.
+            let is_probe = event.action() == "probe" && event.ring() == Some(self.ring.as_str());
+            return Some(if is_probe { Part::Used } else { Part::Kek });
         }
         let is_named = event.envelope_keks().any(|kek| self.names(kek))
             || event.keys().any(is_it)
@@ -203,6 +208,7 @@ impl Subject {
                 revision,
                 key: key.parse().unwrap(),
             }),
+            history: BTreeSet::from([5, 6]),
         }
     }
 }
