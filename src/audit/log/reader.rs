@@ -174,24 +174,23 @@ impl LogReader {
 
     /// The whole records of a bundle, and whether they are what the width says.
     pub(super) fn bundle_part(folder: &Path, index: u64, width: usize) -> Result<(Vec<Vec<u8>>, bool)> {
-        let (path, bytes) = read_tile(folder, Kind::Entries, index, width)?;
-        let (mut records, is_whole) = journal::unbundle(&bytes);
-        let is_full = !path.ends_with(width.to_string());
-        let is_proper = is_whole && (records.len() == width || (is_full && records.len() == WIDE));
+        let tile = read_tile(folder, Kind::Entries, index, width)?;
+        let (mut records, is_whole) = journal::unbundle(&tile.bytes);
+        let is_proper = is_whole && records.len() == tile.width;
         records.truncate(width);
         Ok((records, is_proper))
     }
 
     /// The hashes of a tile, exactly as many as the width says.
     pub(super) fn hashes_at(folder: &Path, level: usize, index: u64, width: usize) -> Result<Vec<Hash>> {
-        let (path, bytes) = read_tile(folder, Kind::Hashes(level), index, width)?;
-        let (hashes, rest) = bytes.as_chunks::<32>();
+        let tile = read_tile(folder, Kind::Hashes(level), index, width)?;
+        let (hashes, rest) = tile.bytes.as_chunks::<32>();
         match hashes.get(..width) {
             Some(hashes) if rest.is_empty() => Ok(hashes.to_vec()),
             _ => Err(unreadable(format!(
                 "{} has {} bytes, and {width} hashes are expected",
-                path.display(),
-                bytes.len()
+                tile.path.display(),
+                tile.bytes.len()
             ))),
         }
     }
@@ -256,19 +255,31 @@ fn width(size: u64, bundle: u64) -> usize {
     usize::try_from((size - bundle * WIDTH).min(WIDTH)).unwrap_or(WIDE)
 }
 
-/// The bytes of a tile. A full one stands for a partial one.
-fn read_tile(folder: &Path, kind: Kind, index: u64, width: usize) -> Result<(PathBuf, Vec<u8>)> {
+/// A file of a tile.
+struct Stored {
+    path: PathBuf,
+    /// What its name says it holds: a full one may stand where a partial one is looked for.
+    width: usize,
+    bytes: Vec<u8>,
+}
+
+/// Reads a tile of this width, or the full one in its place.
+fn read_tile(folder: &Path, kind: Kind, index: u64, width: usize) -> Result<Stored> {
     let path = folder.join(tile::path(kind, index, width));
     let most = match kind {
         Kind::Hashes(_) => WIDE * size_of::<Hash>(),
         Kind::Entries => WIDE * MAX_ENTRY,
     };
     match read_most(&path, most) {
-        Ok(bytes) => Ok((path, bytes)),
+        Ok(bytes) => Ok(Stored { path, width, bytes }),
         Err(error) if width < WIDE && is_missing(&error) => {
             let full = folder.join(tile::path(kind, index, WIDE));
             match read_most(&full, most) {
-                Ok(bytes) => Ok((full, bytes)),
+                Ok(bytes) => Ok(Stored {
+                    path: full,
+                    width: WIDE,
+                    bytes,
+                }),
                 Err(_) => Err(failed(&path, error)),
             }
         }
