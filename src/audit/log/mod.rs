@@ -11,6 +11,7 @@ mod prove;
 mod publish;
 mod reader;
 mod recorded;
+mod room;
 mod sequence;
 mod tile;
 mod tree;
@@ -79,6 +80,8 @@ impl Log {
     /// - `Entropy`
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        // A place that is refused gets no key.
+        room::check(path)?;
         let key = LogKey::beside(path)?;
         Self::with_key(path, key)
     }
@@ -88,6 +91,7 @@ impl Log {
     /// # Errors
     /// Those of [`open`](Self::open), except those of the file of the key.
     pub fn with_key(path: impl AsRef<Path>, key: LogKey) -> Result<Self> {
+        room::check(path.as_ref())?;
         let verifier = key.verifier();
         let (writer, cut_off) = Writer::open(path.as_ref(), key)?;
         if cut_off > 0 {

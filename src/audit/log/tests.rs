@@ -185,11 +185,33 @@ fn a_folder_with_something_else_is_refused_and_left_alone() {
     let error = bench.open().unwrap_err();
     assert!(error.to_string().contains("is not empty"), "{error}");
     assert_eq!(fs::read(bench.path().join("precious")).unwrap(), b"x");
+    assert_refused(&bench);
+    // A file is no place for a log, either.
+    let bench = Bench::new();
+    fs::write(bench.path(), "x").unwrap();
+    let error = assert_refused(&bench);
+    assert!(error.to_string().contains("is no directory"), "{error}");
     // Records without a checkpoint are not begun anew.
     let bench = Bench::of(5);
     fs::remove_file(bench.path().join("checkpoint")).unwrap();
     let error = bench.open().unwrap_err();
     assert!(error.to_string().contains("no checkpoint"), "{error}");
+}
+
+/// A place that is refused is left as it is, and gets no key.
+fn assert_refused(bench: &Bench) -> Error {
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let folder = bench.path().parent().unwrap().to_owned();
+    let before = (names(&folder), names(&bench.path()));
+    let error = Log::open(bench.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Audit, "{error}");
+    assert_eq!((names(&folder), names(&bench.path())), before);
+    error
 }
 
 /// An envelope and a caller can say much. What a log cannot hold is cut down, and nothing else is lost for it.
