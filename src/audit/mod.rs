@@ -69,7 +69,7 @@ pub use event::{Action, Event, EventKek, Outcome};
 pub use layer::Audited;
 pub use log::{
     Checkpoint, EventFilter, Finding, Log, LogEnd, LogKey, LogReader, LogSource, Misnumbered, Published,
-    RecordedEvent, Sequences, TileFolder, TileStore, Verdict, VerifierKey, Wrong, publish,
+    RecordedEvent, Sequences, TileFolder, TileStore, Verdict, VerifierKey, Wrong, publish, verify,
 };
 pub use probe::ProbedKey;
 pub use process::Process;

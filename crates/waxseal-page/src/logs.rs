@@ -80,7 +80,10 @@ impl Log {
             Some(key) => (key.clone(), false),
             None => (reader.named_key()?, true),
         };
-        let verdict = reader.verify(&key, self.kept.as_ref())?;
+        let verdict = match is_named {
+            true => reader.verify_by_named_key(self.kept.as_ref())?,
+            false => reader.verify(&key, self.kept.as_ref())?,
+        };
         look.uncovered = verdict.uncovered;
         look.findings
             .extend(verdict.findings.iter().take(20).map(ToString::to_string));

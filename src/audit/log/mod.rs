@@ -13,6 +13,7 @@ mod reader;
 mod recorded;
 mod room;
 mod sequence;
+mod source;
 mod tile;
 mod tree;
 mod verify;
@@ -33,6 +34,7 @@ pub use publish::{LogSource, Published, TileFolder, TileStore, publish};
 pub use reader::LogReader;
 pub use recorded::RecordedEvent;
 pub use sequence::{Misnumbered, Sequences};
+pub use source::verify;
 pub use verify::{Finding, Verdict, Wrong};
 
 use self::writer::Writer;

@@ -66,6 +66,14 @@ impl Checkpoint {
         })
     }
 
+    /// Whether a key of this name and id has signed it, as it says itself.
+    pub(super) fn names(&self, key: &VerifierKey) -> bool {
+        let (_, signatures) = split(&self.note).unwrap_or_default();
+        let mut signatures = signatures.lines().filter_map(signature);
+        self.origin == key.name()
+            && signatures.any(|(name, signature)| name == key.name() && signature.starts_with(&key.id()))
+    }
+
     /// Refuses a checkpoint that this key has not signed, or that is of another origin than the key's name.
     ///
     /// # Errors
@@ -80,13 +88,9 @@ impl Checkpoint {
         }
         let (text, signatures) = split(&self.note).unwrap_or_default();
         for line in signatures.lines() {
-            let Some((name, signature)) = line
-                .strip_prefix("\u{2014} ")
-                .and_then(|line| line.split_once(' '))
-            else {
+            let Some((name, signature)) = signature(line) else {
                 return Err(Error::argument("the checkpoint has a line that is no signature"));
             };
-            let signature = Base64::decode_vec(signature).unwrap_or_default();
             // A signature of another key is for others to verify.
             if name != key.name() || !signature.starts_with(&key.id()) {
                 continue;
@@ -98,7 +102,7 @@ impl Checkpoint {
             };
         }
         Err(Error::argument(
-            "the checkpoint is not signed by the key that was given",
+            "the checkpoint is not signed by this key of the log",
         ))
     }
 
@@ -125,6 +129,12 @@ impl Checkpoint {
     pub fn as_note(&self) -> &str {
         &self.note
     }
+}
+
+/// The name of a key, and the bytes behind it.
+fn signature(line: &str) -> Option<(&str, Vec<u8>)> {
+    let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+    Some((name, Base64::decode_vec(signature).unwrap_or_default()))
 }
 
 /// The text with its last line end, and the signatures.

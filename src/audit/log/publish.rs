@@ -11,6 +11,7 @@ use super::journal::unbundle;
 use super::key::{VerifierKey, is_missing};
 use super::note::Checkpoint;
 use super::reader::{LogReader, read_most};
+use super::source::first_off;
 use super::tile::{self, Kind, WIDE, WIDTH};
 use super::tree::Edge;
 use super::writer::{Lock, put_in_place};
@@ -18,7 +19,7 @@ use super::{damaged, not_kept};
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// Records that are read at once: 64 MiB, if they are as long as they can be.
-const PAGE: u64 = 1_024;
+pub(super) const PAGE: u64 = 1_024;
 /// The most bytes of a file of a copy: a bundle of records as long as they can be.
 const MAX: usize = WIDE * 65_537;
 /// How often a checkpoint is tried to be put in place, while others publish the same log.
@@ -35,6 +36,16 @@ pub trait LogSource: Debug + Send + Sync {
     /// # Errors
     /// `Store` if they cannot be read; else those of where they are.
     async fn records(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>>;
+
+    /// Returns the hashes that are stored for the records from this index on, beside the records: `count` of them. They prove nothing, and tell which
+    /// record is off. None by default: the log stores no hashes that can be asked for.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    async fn leaves(&self, first: u64, count: u64) -> Result<Vec<[u8; 32]>> {
+        let _ = (first, count);
+        Ok(Vec::new())
+    }
 }
 
 /// Where a copy of a log is: files by their paths in C2SP tlog-tiles, such as `tile/entries/000.p/17`.
@@ -83,8 +94,8 @@ pub struct Published {
 /// at once.
 ///
 /// # Errors
-/// - `Configuration` if the copy is of another log or key
-/// - `Audit` if the log is not signed by this key, is no continuation of the copy, or its records are not those of its checkpoint
+/// - `Configuration` if the copy is of another log
+/// - `Audit` if the log or the copy is not signed by this key, the log is no continuation of the copy, or its records are not those of its checkpoint
 /// - `Store` if the copy is damaged
 /// - those of the log and of the store
 pub async fn publish(log: &dyn LogSource, key: &VerifierKey, store: &dyn TileStore) -> Result<Published> {
@@ -108,12 +119,7 @@ pub async fn publish(log: &dyn LogSource, key: &VerifierKey, store: &dyn TileSto
             )));
         }
         if edge_after(log, &edge).await?.root() != *checkpoint.root() {
-            return Err(damaged(match size {
-                0 => "the records of the log are not those of its checkpoint".to_owned(),
-                size => format!(
-                    "the log is no continuation of its copy, which has {size} records, or the records behind those are not those of its checkpoint"
-                ),
-            }));
+            return Err(discontinued(log, size).await);
         }
         if there.is_none() {
             published.files += u64::from(store.replace("vkey", None, vkey.as_bytes()).await?);
@@ -137,6 +143,21 @@ pub async fn publish(log: &dyn LogSource, key: &VerifierKey, store: &dyn TileSto
         .with_detail("others publish the same log all the time; try again"))
 }
 
+/// The error of a log whose records are not those that were signed.
+async fn discontinued(log: &dyn LogSource, size: u64) -> Error {
+    let mut detail = match size {
+        0 => "the records of the log are not those of its checkpoint".to_owned(),
+        size => format!(
+            "the log is no continuation of its copy, which has {size} records, or the records behind those are not those of its checkpoint"
+        ),
+    };
+    if let Some(record) = first_off(log).await {
+        detail += &format!("; record {record} is the first one that is not that of its hash");
+    }
+    detail += "; `waxseal audit verify` shows what is wrong";
+    damaged(detail)
+}
+
 /// What the copy has: its checkpoint, the edge of its tree and the records of its last bundle, if that is not full.
 async fn copy(store: &dyn TileStore, key: &VerifierKey) -> Result<(Option<Checkpoint>, Edge, Vec<Vec<u8>>)> {
     let Some(note) = store.get("checkpoint").await? else {
@@ -151,6 +172,11 @@ async fn copy(store: &dyn TileStore, key: &VerifierKey) -> Result<(Option<Checkp
     };
     let note = String::from_utf8(note).map_err(|_| foreign(Error::argument("its checkpoint is no text")))?;
     let there = Checkpoint::parse(&note).map_err(foreign)?;
+    if there.origin() == key.name() && !there.names(key) {
+        return Err(damaged(
+            "another key has signed the copy than that of the log, which has the same name: another log was put in the place of one of them",
+        ));
+    }
     there.verify(key).map_err(foreign)?;
     let mut levels: Vec<Vec<Hash>> = Vec::new();
     for (level, index, width) in tile::lasts(there.size()) {
@@ -256,6 +282,23 @@ fn name(tile: Tile) -> String {
 impl LogSource for LogReader {
     fn checkpoint(&self) -> &Checkpoint {
         self.checkpoint()
+    }
+
+    async fn leaves(&self, first: u64, count: u64) -> Result<Vec<[u8; 32]>> {
+        let end = first.saturating_add(count).min(self.checkpoint().size());
+        let mut leaves = Vec::new();
+        for index in first / WIDTH..end.div_ceil(WIDTH) {
+            let width = self.checkpoint().size().saturating_sub(index * WIDTH).min(WIDTH);
+            let width = usize::try_from(width).unwrap_or(WIDE);
+            let tile = LogReader::hashes_at(&self.folder, 0, index, width)?;
+            let numbered = (index * WIDTH..).zip(tile);
+            leaves.extend(
+                numbered
+                    .filter(|(at, _)| (first..end).contains(at))
+                    .map(|(_, hash)| hash),
+            );
+        }
+        Ok(leaves)
     }
 
     async fn records(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>> {

@@ -1,6 +1,7 @@
 //! Verifying a log: everything that is stored, against what was signed.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::hash::{Hash, leaf, root};
 use super::journal::{self, Journaled};
@@ -8,7 +9,7 @@ use super::key::VerifierKey;
 use super::note::Checkpoint;
 use super::reader::{LogReader, failed};
 use super::sequence::Sequences;
-use super::tile::{self, WIDE};
+use super::tile;
 use super::tree::Edge;
 use crate::value::error::{Error, Result};
 
@@ -95,17 +96,89 @@ impl Verdict {
         self.findings.is_empty()
     }
 
-    fn find(&mut self, what: Wrong, record: Option<u64>, detail: impl Into<String>) {
+    pub(super) fn of(checkpoint: &Checkpoint) -> Self {
+        Self {
+            origin: checkpoint.origin().to_owned(),
+            size: checkpoint.size(),
+            uncovered: 0,
+            torn: 0,
+            findings: Vec::new(),
+        }
+    }
+
+    pub(super) fn find(&mut self, what: Wrong, record: Option<u64>, detail: impl Into<String>) {
         let detail = detail.into();
         self.findings.push(Finding { what, record, detail });
     }
 }
 
 /// What the records hash to.
-struct Leaves {
-    hashes: Vec<Hash>,
+#[derive(Default)]
+pub(super) struct Leaves {
+    pub(super) hashes: Vec<Hash>,
     /// The first record out of the order of its process.
     out_of_order: Option<u64>,
+    sequences: Sequences,
+    /// Whether a record was found that is not the one of its hash, or hashes are missing. One is named, and what follows it may be moved.
+    pub(super) is_off: bool,
+}
+
+impl Leaves {
+    /// Takes the next record down, with the hash that is stored for it.
+    pub(super) fn push(&mut self, record: &[u8], stored: Option<&Hash>, verdict: &mut Verdict) {
+        let at = self.hashes.len() as u64;
+        if !self.sequences.is_next(record) {
+            self.out_of_order.get_or_insert(at);
+        }
+        let hash = leaf(record);
+        if !self.is_off && stored.is_some_and(|stored| *stored != hash) {
+            self.is_off = true;
+            verdict.find(
+                Wrong::Altered,
+                Some(at),
+                "the record is not the one whose hash is in the tree; it was edited, or records before it were dropped, inserted or moved",
+            );
+        }
+        self.hashes.push(hash);
+    }
+
+    /// Says of records whose hashes agree with them, and whose root is another one, what the numbers of their events tell.
+    pub(super) fn check_root(&self, root: &Hash, checkpoint: &Checkpoint, verdict: &mut Verdict) {
+        if root == checkpoint.root() || verdict.findings.iter().any(|it| it.what == Wrong::Altered) {
+            return;
+        }
+        let (record, detail) = match self.out_of_order {
+            Some(record) => (
+                Some(record),
+                "records and hashes agree with each other, and not with the checkpoint; this is the first record out of the order of its process",
+            ),
+            None => (
+                None,
+                "records and hashes agree with each other, and not with the checkpoint, and every record is in the order of its process: the log cannot tell which one was edited",
+            ),
+        };
+        verdict.find(Wrong::Rewritten, record, detail);
+    }
+
+    /// Says that these records have another hash above them than the one that is stored.
+    fn disagree(&self, records: Range<u64>, place: (usize, u64), verdict: &mut Verdict) {
+        let (level, index) = place;
+        let last = records.end.min(self.hashes.len() as u64).saturating_sub(1);
+        let first = records.start;
+        // Of so many records, only the numbers of their events tell which one it is.
+        let record = self.out_of_order.filter(|record| records.contains(record));
+        let detail = match record {
+            Some(_) => format!(
+                "tile {index} of level {level} has another hash for the records {first} to {last}; this is the first one out of the order of its \
+                 process"
+            ),
+            None => format!(
+                "tile {index} of level {level} has another hash for the records {first} to {last}: one of them was edited, dropped, inserted or \
+                 moved, or the tile was, and the log cannot tell which"
+            ),
+        };
+        verdict.find(Wrong::Altered, record, detail);
+    }
 }
 
 impl LogReader {
@@ -119,13 +192,26 @@ impl LogReader {
     /// `InvalidArgument` if `kept` is not signed by the key or is of another log. What is wrong with the log is no error: see
     /// [`Verdict::findings`].
     pub fn verify(&self, key: &VerifierKey, kept: Option<&Checkpoint>) -> Result<Verdict> {
-        let mut verdict = self.look(key, kept)?;
+        self.verify_by(key, false, kept)
+    }
+
+    /// The same by the key that the log [names](Self::named_key). That `kept` is signed by another one is no error then: the log was exchanged, which
+    /// is a [finding](Verdict::findings).
+    ///
+    /// # Errors
+    /// `Store` if the log names no key; `InvalidArgument` if the signature of `kept` is damaged.
+    pub fn verify_by_named_key(&self, kept: Option<&Checkpoint>) -> Result<Verdict> {
+        self.verify_by(&self.named_key()?, true, kept)
+    }
+
+    fn verify_by(&self, key: &VerifierKey, is_named: bool, kept: Option<&Checkpoint>) -> Result<Verdict> {
+        let mut verdict = self.look(key, is_named, kept)?;
         let mut size = self.checkpoint().size();
         for _ in 0..AGAIN {
             // A writer may have moved records while they were read.
             match Self::open(&self.folder) {
                 Ok(grown) if !verdict.is_sound() && grown.checkpoint().size() > size => {
-                    verdict = grown.look(key, kept)?;
+                    verdict = grown.look(key, is_named, kept)?;
                     size = grown.checkpoint().size();
                 }
                 _ => break,
@@ -134,30 +220,22 @@ impl LogReader {
         Ok(verdict)
     }
 
-    fn look(&self, key: &VerifierKey, kept: Option<&Checkpoint>) -> Result<Verdict> {
+    fn look(&self, key: &VerifierKey, is_named: bool, kept: Option<&Checkpoint>) -> Result<Verdict> {
         let checkpoint = self.checkpoint();
-        if let Some(kept) = kept {
-            kept.verify(key).map_err(|error| {
-                Error::argument(format!(
-                    "the checkpoint that was given: {}",
-                    error.detail().unwrap_or_default()
-                ))
-            })?;
+        let mut verdict = Verdict::of(checkpoint);
+        let is_of_another = |kept: &&Checkpoint| is_named && !kept.names(key);
+        if let Some(kept) = kept.filter(is_of_another) {
+            verdict.find(Wrong::Signature, None, exchanged(kept, key));
+        } else if let Some(kept) = kept {
+            check_given(kept, key)?;
         }
-        let mut verdict = Verdict {
-            origin: checkpoint.origin().to_owned(),
-            size: checkpoint.size(),
-            uncovered: 0,
-            torn: 0,
-            findings: Vec::new(),
-        };
         if let Err(error) = checkpoint.verify(key) {
             verdict.find(Wrong::Signature, None, error.detail().unwrap_or_default());
         }
         let leaves = self.leaves(&mut verdict);
         let is_whole = leaves.hashes.len() as u64 == checkpoint.size();
         if is_whole {
-            self.check_root(&leaves, &mut verdict);
+            self.check_tiles(&leaves, &mut verdict);
         }
         let held =
             journal::look(&self.folder).map_err(|error| failed(&journal::path(&self.folder), error))?;
@@ -174,41 +252,23 @@ impl LogReader {
 
     /// Hashes every record, and compares the hashes with the tiles, up to the first record that is off.
     fn leaves(&self, verdict: &mut Verdict) -> Leaves {
-        let mut sequences = Sequences::default();
-        let mut leaves = Leaves {
-            hashes: Vec::new(),
-            out_of_order: None,
-        };
-        let mut has_found = false;
+        let mut leaves = Leaves::default();
         for (bundle, width) in tile::tiles(0, self.checkpoint().size()) {
             let first = bundle * tile::WIDTH;
             let (records, missing) = self.records(bundle, width);
             let stored = Self::hashes_at(&self.folder, 0, bundle, width);
-            for (at, record) in (first..).zip(&records) {
-                if !sequences.is_next(record) {
-                    leaves.out_of_order.get_or_insert(at);
-                }
-                let hash = leaf(record);
-                let place = usize::try_from(at - first).unwrap_or(WIDE);
-                let proper = stored.as_ref().ok().and_then(|stored| stored.get(place));
-                if !has_found && proper.is_some_and(|proper| *proper != hash) {
-                    has_found = true;
-                    verdict.find(
-                        Wrong::Altered,
-                        Some(at),
-                        "the record is not the one whose hash is in the tree; it was edited, or records before it were dropped, inserted or moved",
-                    );
-                }
-                leaves.hashes.push(hash);
+            for (place, record) in records.iter().enumerate() {
+                let stored = stored.as_ref().ok().and_then(|stored| stored.get(place));
+                leaves.push(record, stored, verdict);
             }
             if let Some(missing) = missing {
                 verdict.find(Wrong::Missing, Some(first + records.len() as u64), missing);
                 return leaves;
             }
             if let Err(error) = stored
-                && !has_found
+                && !leaves.is_off
             {
-                has_found = true;
+                leaves.is_off = true;
                 verdict.find(Wrong::Missing, Some(first), text(&error));
             }
         }
@@ -231,7 +291,7 @@ impl LogReader {
     }
 
     /// Compares all other tiles and the root with what the records hash to.
-    fn check_root(&self, leaves: &Leaves, verdict: &mut Verdict) {
+    fn check_tiles(&self, leaves: &Leaves, verdict: &mut Verdict) {
         let mut edge = Edge::default();
         let mut full = Vec::new();
         for hash in &leaves.hashes {
@@ -245,37 +305,29 @@ impl LogReader {
         let above = full
             .chain(partial)
             .filter(|(level, _, hashes)| *level > 0 && !hashes.is_empty());
+        let root = edge.root();
+        let is_signed = root == *self.checkpoint().root();
         for (level, index, hashes) in above {
             let shift = u32::try_from(level * 8).unwrap_or(u32::MAX);
-            let first = (index * tile::WIDTH) << shift;
             match Self::hashes_at(&self.folder, level, index, hashes.len()) {
-                Err(error) => verdict.find(Wrong::Missing, Some(first), text(&error)),
+                Err(error) => {
+                    verdict.find(Wrong::Missing, Some((index * tile::WIDTH) << shift), text(&error));
+                }
                 Ok(stored) if stored == *hashes => {}
+                Ok(_) if is_signed => {
+                    let detail = format!(
+                        "tile {index} of level {level} was changed, and the records are those of the checkpoint"
+                    );
+                    verdict.find(Wrong::Altered, None, detail);
+                }
                 Ok(stored) => {
                     let same = stored.iter().zip(hashes).take_while(|(a, b)| a == b).count();
-                    verdict.find(
-                        Wrong::Altered,
-                        Some(first + ((same as u64) << shift)),
-                        format!("tile {index} of level {level} is not that of the records"),
-                    );
+                    let at = index * tile::WIDTH + same as u64;
+                    leaves.disagree(at << shift..(at + 1) << shift, (level, index), verdict);
                 }
             }
         }
-        if edge.root() != *self.checkpoint().root()
-            && !verdict.findings.iter().any(|it| it.what == Wrong::Altered)
-        {
-            let (record, detail) = match leaves.out_of_order {
-                Some(record) => (
-                    Some(record),
-                    "records and hashes agree with each other, and not with the checkpoint; this is the first record out of the order of its process",
-                ),
-                None => (
-                    None,
-                    "records and hashes agree with each other, and not with the checkpoint, and every record is in the order of its process: the log cannot tell which one was edited",
-                ),
-            };
-            verdict.find(Wrong::Rewritten, record, detail);
-        }
+        leaves.check_root(&root, self.checkpoint(), verdict);
     }
 
     /// The records behind the checkpoint.
@@ -316,8 +368,28 @@ impl LogReader {
     }
 }
 
+/// Refuses a checkpoint that is not of this key.
+pub(super) fn check_given(kept: &Checkpoint, key: &VerifierKey) -> Result<()> {
+    kept.verify(key).map_err(|error| {
+        let detail = error.detail().unwrap_or_default();
+        Error::argument(format!("the checkpoint that was given: {detail}"))
+    })
+}
+
+/// What is said of a log whose own key has not signed what was kept of it.
+fn exchanged(kept: &Checkpoint, key: &VerifierKey) -> String {
+    match kept.origin() == key.name() {
+        true => "the log names another key than the one that signed the checkpoint that was given: another log was put in its place".to_owned(),
+        false => format!(
+            "the log is {}, and the checkpoint that was given is of {}: another log was put in its place, or the checkpoint is not of this one",
+            key.name(),
+            kept.origin()
+        ),
+    }
+}
+
 /// Compares with a checkpoint that was kept elsewhere.
-fn check_kept(kept: &Checkpoint, hashes: &[Hash], is_whole: bool, verdict: &mut Verdict) {
+pub(super) fn check_kept(kept: &Checkpoint, hashes: &[Hash], is_whole: bool, verdict: &mut Verdict) {
     let there = hashes.len() as u64;
     let front = usize::try_from(kept.size())
         .ok()
@@ -344,6 +416,6 @@ fn check_kept(kept: &Checkpoint, hashes: &[Hash], is_whole: bool, verdict: &mut 
     }
 }
 
-fn text(error: &Error) -> String {
+pub(super) fn text(error: &Error) -> String {
     error.detail().map_or_else(|| error.to_string(), str::to_owned)
 }

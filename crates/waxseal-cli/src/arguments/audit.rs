@@ -47,6 +47,7 @@ checkpoint, and the whole with a checkpoint that was kept elsewhere. Exits with 
 is wrong.
 
 Without --key, the key is the one that the log names: whoever can write the log can exchange both.
+A checkpoint that was kept elsewhere shows that: it is signed by another key then.
 Without --checkpoint, nobody can tell whether records are missing at the end.
 
 --json prints one object with these keys:
@@ -129,7 +130,7 @@ pub(crate) struct AuditPublish {
 
 #[derive(Args)]
 pub(crate) struct AuditLog {
-    /// The directory of the log, or a copy of it.
+    /// The directory of the log, or a copy of it; to verify and to take a checkpoint also postgres-env:VARIABLE?key=FILE.
     #[arg(value_name = "LOG")]
     pub(crate) log: PathBuf,
 }
@@ -169,7 +170,7 @@ pub(crate) struct AuditProve {
 
 #[derive(Args)]
 pub(crate) struct AuditShow {
-    /// The directory of a log, or a copy of it. Several are shown as one, by the time of the events.
+    /// The directory of a log, or a copy of it, or postgres-env:VARIABLE?key=FILE. Several are shown as one, by the time of the events.
     #[arg(value_name = "LOG", required = true, num_args = 1..)]
     pub(crate) logs: Vec<PathBuf>,
     /// Only events of a KEK of this id, or of a key of a ring with this id.

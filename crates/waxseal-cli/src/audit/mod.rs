@@ -18,7 +18,7 @@ use waxseal::Builder;
 use waxseal::audit::LogKey;
 use waxseal::audit::{Auditor, LogReader};
 
-use self::place::LogPlace;
+use self::place::{LogPlace, NamedPlace};
 use self::turns::Turns;
 use crate::arguments::{self, Audit, AuditCommand, AuditLog, AuditProve};
 use crate::failure::{Failure, Result, printable};
@@ -122,8 +122,8 @@ fn read(log: &AuditLog) -> Result<LogReader> {
 }
 
 fn checkpoint(options: &AuditLog) -> Result<()> {
-    let reader = read(options)?;
-    let (checkpoint, uncovered) = (reader.checkpoint(), reader.count_uncovered()?);
+    let log = NamedPlace::open(&options.log)?;
+    let (checkpoint, uncovered) = (log.checkpoint(), log.count_uncovered()?);
     if uncovered > 0 {
         let records = report::many(uncovered, "record");
         warnings::warning(&format!(

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use waxseal::audit::{LogKey, VerifierKey};
+#[cfg(feature = "postgres")]
+use waxseal::audit::LogSource as _;
+use waxseal::audit::{Checkpoint, LogKey, LogReader, VerifierKey};
 use waxseal::{Error, ErrorKind};
 
 use crate::failure::{Failure, Result, printable};
@@ -56,6 +58,94 @@ impl fmt::Display for LogPlace {
     }
 }
 
+/// A log that is read, as it is.
+pub(super) enum NamedPlace {
+    Folder(LogReader),
+    /// With its key, from the file that names it.
+    #[cfg(feature = "postgres")]
+    Database(Box<waxseal_sql::PostgresLogReader>, VerifierKey),
+}
+
+impl NamedPlace {
+    pub(super) fn open(log: &Path) -> Result<Self> {
+        match LogPlace::parse("LOG", log.as_os_str())? {
+            LogPlace::Folder(path) => Ok(Self::Folder(LogReader::open(path)?)),
+            #[cfg(feature = "postgres")]
+            LogPlace::PostgresEnv { variable, key } => {
+                let key = verifier_of(&key)?;
+                let reader = postgres::reader(&variable, &key)?;
+                Ok(Self::Database(Box::new(reader), key))
+            }
+            #[cfg(not(feature = "postgres"))]
+            LogPlace::PostgresEnv { .. } => Err(no_postgres()),
+        }
+    }
+
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        match self {
+            Self::Folder(reader) => reader.checkpoint(),
+            #[cfg(feature = "postgres")]
+            Self::Database(reader, _) => reader.checkpoint(),
+        }
+    }
+
+    /// How many records are in no checkpoint yet. A database keeps none without one.
+    pub(super) fn count_uncovered(&self) -> Result<u64> {
+        match self {
+            Self::Folder(reader) => Ok(reader.count_uncovered()?),
+            #[cfg(feature = "postgres")]
+            Self::Database(..) => Ok(0),
+        }
+    }
+
+    /// Gives each record to `each`, with its number. Nothing proves them here.
+    pub(super) fn each_record(&self, mut each: impl FnMut(u64, &[u8]) -> waxseal::Result<()>) -> Result<()> {
+        match self {
+            Self::Folder(reader) => Ok(reader.each_record(each)?),
+            #[cfg(feature = "postgres")]
+            Self::Database(reader, _) => {
+                let (mut at, size) = (0, reader.checkpoint().size());
+                while at < size {
+                    let records = pollster::block_on(reader.records(at, size - at))?;
+                    if records.is_empty() {
+                        return Err(missing(at));
+                    }
+                    for record in &records {
+                        each(at, record)?;
+                        at += 1;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn missing(record: u64) -> Failure {
+    let detail = format!("record {record} of the log is missing: `waxseal audit verify` shows what is wrong");
+    Error::new(ErrorKind::Store).with_detail(detail).into()
+}
+
+/// The failure of a log that is not what was signed: that needs attention.
+pub(super) fn found(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Audit if !error.is_retryable() => {
+            Failure::attention(printable(error.detail().unwrap_or_default()))
+        }
+        _ => error.into(),
+    }
+}
+
+/// Refuses another key than that of the file that names the log.
+#[cfg(feature = "postgres")]
+pub(super) fn check_same(given: Option<&VerifierKey>, own: &VerifierKey) -> Result<()> {
+    match given.is_some_and(|given| given != own) {
+        true => Err(Failure::usage("--key is not the key of the file that LOG names")),
+        false => Ok(()),
+    }
+}
+
 /// The directory of a log that is read.
 pub(super) fn folder<'p>(option: &str, path: &'p Path) -> Result<&'p Path> {
     match LogPlace::parse(option, path.as_os_str())? {
@@ -91,8 +181,8 @@ pub(super) mod postgres {
     use std::path::Path;
 
     use waxseal::ErrorKind;
-    use waxseal::audit::LogKey;
-    use waxseal_sql::PostgresConfig;
+    use waxseal::audit::{LogKey, VerifierKey};
+    use waxseal_sql::{PostgresConfig, PostgresLogReader};
 
     use crate::database;
     use crate::failure::{Failure, Result, printable};
@@ -100,6 +190,12 @@ pub(super) mod postgres {
     /// The database of a variable. A log is found there by its origin, whatever the ring is.
     pub(in crate::audit) fn config(variable: &str) -> Result<PostgresConfig> {
         database::postgres(variable, "audit", "log")
+    }
+
+    /// Opens a log to read it. One that another key has signed needs attention.
+    pub(in crate::audit) fn reader(variable: &str, key: &VerifierKey) -> Result<PostgresLogReader> {
+        let opened = pollster::block_on(PostgresLogReader::open(config(variable)?, key));
+        opened.map_err(super::found)
     }
 
     /// The key of a file, which is made if it is not there.

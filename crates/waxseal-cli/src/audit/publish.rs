@@ -6,7 +6,7 @@ use waxseal::Error;
 use waxseal::ErrorKind;
 use waxseal::audit::{Log, LogReader, LogSource, Published, TileFolder, TileStore, VerifierKey, publish};
 
-use super::place::{LogPlace, verifier_of};
+use super::place::{LogPlace, found, verifier_of};
 use super::verify::{key_or_warning, verifier_key};
 use crate::arguments::{AuditInit, AuditPublish};
 use crate::failure::{Failure, Result, printable};
@@ -64,11 +64,8 @@ pub(super) fn run(options: &AuditPublish) -> Result<()> {
         #[cfg(feature = "postgres")]
         LogPlace::PostgresEnv { variable, key } => {
             let key = verifier_of(key)?;
-            if given.is_some_and(|given| given != key) {
-                return Err(Failure::usage("--key is not the key of the file that LOG names"));
-            }
-            let config = super::place::postgres::config(variable)?;
-            let reader = pollster::block_on(waxseal_sql::PostgresLogReader::open(config, &key))?;
+            super::place::check_same(given.as_ref(), &key)?;
+            let reader = super::place::postgres::reader(variable, &key)?;
             let published = to_copy(&reader, &key, options)?;
             (key, published)
         }
@@ -104,12 +101,7 @@ fn to_copy(log: &dyn LogSource, key: &VerifierKey, options: &AuditPublish) -> Re
         Some(url) => pollster::block_on(publish(log, key, &*objects(url)?)),
         None => pollster::block_on(publish(log, key, &TileFolder::new(&options.to))),
     };
-    published.map_err(|error| match error.kind() {
-        ErrorKind::Audit if !error.is_retryable() => {
-            Failure::attention(printable(error.detail().unwrap_or_default()))
-        }
-        _ => error.into(),
-    })
+    published.map_err(found)
 }
 
 #[cfg(feature = "object-store")]

@@ -1,10 +1,10 @@
 //! `waxseal audit show`.
 
 use serde_json::{Value, json};
-use waxseal::audit::{EventFilter, LogReader, RecordedEvent};
+use waxseal::audit::{EventFilter, RecordedEvent};
 
 use super::event;
-use super::place::folder;
+use super::place::NamedPlace;
 use crate::arguments::AuditShow;
 use crate::failure::{Failure, Result, printable};
 use crate::report;
@@ -13,7 +13,7 @@ pub(super) fn run(options: &AuditShow) -> Result<()> {
     let filter = filter(options)?;
     let mut shown: Vec<Shown> = Vec::new();
     for (log, path) in options.logs.iter().enumerate() {
-        LogReader::open(folder("LOG", path)?)?.each_record(|index, record| {
+        NamedPlace::open(path)?.each_record(|index, record| {
             let Some(recorded) = RecordedEvent::parse(record).filter(|event| filter.shows_event(event))
             else {
                 return Ok(());

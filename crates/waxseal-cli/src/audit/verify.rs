@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use waxseal::ErrorKind;
 use waxseal::audit::{Checkpoint, Finding, LogReader, Verdict, VerifierKey};
 
-use super::read;
+use super::place::NamedPlace;
+#[cfg(feature = "postgres")]
+use super::place::check_same;
 use crate::arguments::AuditVerify;
 use crate::failure::{Failure, Result, printable};
 use crate::{report, warnings};
@@ -32,15 +35,30 @@ impl Verified {
         kept: Option<&Checkpoint>,
     ) -> Result<Self> {
         let (key, key_from) = key_of(reader, key)?;
-        if let Some(kept) = kept {
-            kept.verify(&key)
-                .map_err(|error| Failure::usage_of("--checkpoint", &error))?;
-        }
-        let verdict = reader.verify(&key, kept)?;
+        // Both were given, and one of them is not of this log.
+        let verdict = match key_from {
+            FROM_LOG => reader.verify_by_named_key(kept),
+            _ => reader.verify(&key, kept),
+        };
         Ok(Self {
             key,
             key_from,
-            verdict,
+            verdict: verdict.map_err(|error| of_kept(kept, error))?,
+        })
+    }
+
+    /// Verifies a log of a database, with the key of the file that names it.
+    #[cfg(feature = "postgres")]
+    fn of_database(
+        reader: &waxseal_sql::PostgresLogReader,
+        key: VerifierKey,
+        kept: Option<&Checkpoint>,
+    ) -> Result<Self> {
+        let verdict = pollster::block_on(waxseal::audit::verify(reader, &key, kept));
+        Ok(Self {
+            key,
+            key_from: "option",
+            verdict: verdict.map_err(|error| of_kept(kept, error))?,
         })
     }
 
@@ -62,6 +80,14 @@ impl Verified {
             "sound": verdict.is_sound(),
             "findings": verdict.findings.iter().map(finding_json).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// A checkpoint that is not of the key is a wrong option.
+fn of_kept(kept: Option<&Checkpoint>, error: waxseal::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::InvalidArgument if kept.is_some() => Failure::usage_of("--checkpoint", &error),
+        _ => error.into(),
     }
 }
 
@@ -105,11 +131,18 @@ pub(crate) fn kept_checkpoint(path: &Path) -> Result<Checkpoint> {
 }
 
 pub(super) fn run(options: &AuditVerify) -> Result<()> {
-    let reader = read(&options.log)?;
+    let log = NamedPlace::open(&options.log.log)?;
     let key = options.key.as_deref().map(|key| verifier_key("--key", key));
     let key = key.transpose()?;
     let kept = options.checkpoint.as_deref().map(kept_checkpoint).transpose()?;
-    let verified = Verified::of(&reader, key, kept.as_ref())?;
+    let verified = match log {
+        NamedPlace::Folder(reader) => Verified::of(&reader, key, kept.as_ref())?,
+        #[cfg(feature = "postgres")]
+        NamedPlace::Database(reader, own) => {
+            check_same(key.as_ref(), &own)?;
+            Verified::of_database(&reader, own, kept.as_ref())?
+        }
+    };
     if verified.is_unpinned() {
         warn_unpinned()?;
     }

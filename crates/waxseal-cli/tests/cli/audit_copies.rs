@@ -81,8 +81,7 @@ fn a_log_that_does_not_continue_its_copy_is_refused() {
     );
     usage(&["audit", "init", "log", "--origin", "a/b"], "--origin");
     let in_database = "postgres-env:URL?key=log.key";
-    usage(&["audit", "verify", in_database], "audit publish");
-    usage(&["audit", "show", in_database], "audit publish");
+    usage(&["audit", "prove", in_database, "0"], "audit publish");
     usage(
         &["audit", "show", "postgres-env:URL"],
         "postgres-env:VARIABLE?key=FILE",
@@ -151,9 +150,25 @@ fn commands_at_the_same_time_share_a_log_in_postgresql() {
     // Whoever reads needs the public half only.
     tool.write("audit.pub", &key);
     let public = "postgres-env:URL?key=audit.pub";
+    let said = done(&["audit", "verify", public]);
+    assert!(
+        said.contains("6 records") && said.contains("whole and unchanged"),
+        "{said}"
+    );
+    assert_eq!(done(&["audit", "show", public]).lines().count(), 6);
+    tool.write("kept.note", done(&["audit", "checkpoint", public]));
     let said = done(&["audit", "publish", public, "--to", "copy"]);
     assert_eq!(said, format!("6 records of {origin}, 6 of them new\n"));
     done(&["audit", "verify", "copy", "--key", key.trim()]);
+    done(&[
+        "audit",
+        "verify",
+        public,
+        "--checkpoint",
+        "kept.note",
+        "--key",
+        key.trim(),
+    ]);
     let (_, _, stderr) = with_url(&["seal", "--kek", "env:K", "--log", public]);
     assert!(stderr.contains("audit.pub"), "{stderr}");
     // What is wrong says which variable, and nothing of a URL.
@@ -175,6 +190,47 @@ fn commands_at_the_same_time_share_a_log_in_postgresql() {
         "postgres-env:URL?key=elsewhere.key",
     ]);
     assert!(stderr.contains("audit init"), "{stderr}");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_log_in_postgresql_of_which_a_record_was_changed_is_looked_at_as_it_is() {
+    use sqlx::Connection as _;
+
+    let Some(url) = crate::servers::address("postgres") else {
+        return;
+    };
+    let tool = Tool::new();
+    let log = "postgres-env:URL?key=audit.key";
+    let run = |arguments: &[&str]| tool.run_with(&[("URL", &url)], arguments, b"x");
+    let origin = format!("cli.example/changed-{}", std::process::id());
+    assert_eq!(run(&["audit", "init", log, "--origin", &origin]).code, 0);
+    for _ in 0..4 {
+        assert_eq!(run(&["seal", "--kek", "env:K", "--log", log]).code, 0);
+    }
+    let sql =
+        format!("update waxseal_log_record set record = '{{}}' where origin = '{origin}' and number = 3");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(async {
+        let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+        let changed = sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await;
+        assert_eq!(changed.unwrap().rows_affected(), 1);
+    });
+    let verified = run(&["audit", "verify", log]);
+    assert_eq!(verified.code, 10, "{}", verified.stderr);
+    assert!(
+        verified.stderr.contains("altered at record 3"),
+        "{}",
+        verified.stderr
+    );
+    let published = run(&["audit", "publish", log, "--to", "copy"]);
+    assert_eq!(published.code, 10, "{}", published.stderr);
+    assert!(published.stderr.contains("record 3"), "{}", published.stderr);
+    let shown = run(&["audit", "show", log]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert_eq!(String::from_utf8(shown.stdout).unwrap().lines().count(), 4);
 }
 
 #[cfg(feature = "object-store")]

@@ -45,6 +45,15 @@ impl LogSource for PostgresLogReader {
         &self.checkpoint
     }
 
+    async fn leaves(&self, first: u64, count: u64) -> Result<Vec<[u8; 32]>> {
+        let end = first.saturating_add(count);
+        self.store
+            .run(0, move |link, origin| {
+                Box::pin(rows::leaves(link, origin, first, end))
+            })
+            .await
+    }
+
     async fn records(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>> {
         let count = count.min(PAGE);
         self.store

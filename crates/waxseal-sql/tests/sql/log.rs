@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pollster::block_on;
-use waxseal::audit::{Auditor, Event, LogEnd, LogKey, LogReader, Published, Sink, TileFolder, publish};
+use waxseal::audit::{
+    Auditor, Event, LogEnd, LogKey, LogReader, Published, Sink, TileFolder, Wrong, publish,
+};
 use waxseal::testing::FakeKeyManager;
 use waxseal::{EncryptionContext, ErrorKind, Result, Sealer, blocking};
 use waxseal_sql::{PostgresConfig, PostgresLog, PostgresLogReader};
@@ -233,15 +235,30 @@ fn what_was_changed_in_the_tables_is_found() {
     // A process that knows it writes another one.
     keep(&log, 1).unwrap();
     drop(open(&database).unwrap());
-    // Records that nobody has hashed since: a copy does.
+    // Records that nobody has hashed since: a copy does, and the log itself can be looked at.
     let folder = tempfile::tempdir().unwrap();
-    for change in [
-        "update waxseal_log_record set record = 'x'::bytea where number = 5",
-        "delete from waxseal_log_record where number = 5",
+    let verdict = || {
+        block_on(async {
+            let key = key().verifier();
+            let reader = PostgresLogReader::open(database.config("r"), &key).await?;
+            waxseal::audit::verify(&reader, &key, None).await
+        })
+        .unwrap()
+    };
+    assert!(verdict().is_sound(), "{:?}", verdict());
+    for (change, wrong) in [
+        (
+            "update waxseal_log_record set record = 'x'::bytea where number = 5",
+            Wrong::Altered,
+        ),
+        ("delete from waxseal_log_record where number = 5", Wrong::Missing),
     ] {
         run(&database, change);
+        let finding = verdict().findings[0].clone();
+        assert_eq!((finding.what, finding.record), (wrong, Some(5)), "{finding}");
         let error = published(&database, folder.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Audit, "{error}");
+        assert!(error.to_string().contains("record 5"), "{error}");
         assert!(!folder.path().join("checkpoint").exists());
     }
 }
