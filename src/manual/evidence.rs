@@ -9,16 +9,20 @@
 //! | a DEK is generated, unwrapped or wrapped anew | [`Builder::audit`](crate::Builder::audit) | each time that a KEK is asked |
 //! | a cache hands a DEK out again | [`AuditorBuilder::releases`](crate::audit::AuditorBuilder::releases), off by default | each time |
 //! | a parent wraps or unwraps a branch key; a process probes a pending key | the same, if the source of the sealer is a key ring; `KeyRing::audit` | each time |
-//! | a key or a scope is created, promoted, rotated, retired, revoked, destroyed, shredded; settings; the authority; an approval | `Reader::audited_by`, with the reader that the administration has | one event for each operation, two for each change of the ring |
+//! | a key or a scope is created, promoted, rotated, retired, revoked, destroyed, shredded; settings; the authority; an approval; a receipt of a shredding | `Reader::audited_by`, with the reader that the administration has | one event for each operation, two for each change of the ring |
 //! | a census, a job that re-wraps | `Auditor::begin`; `waxseal census --log` and `waxseal rewrap --log` do it | one at the beginning, one at the end |
 //! | a ring is made | `RingAdmin::init_audited`; `waxseal ring init --log` does it | one, and two for its first change |
+//! | an empty inventory is filled | `Auditor::begin`; `waxseal ring import --log` does it | one at the beginning, one at the end |
+//! | the KEK that seals the private half of an authority | `AuthorityFile::read_audited` and `write_new_audited`; each administrative command does it | each time that the KEK is asked |
+//! | somebody probes a KEK by hand | [`Auditor::probe`](crate::audit::Auditor::probe); `waxseal doctor --log` does it | each time |
 //! | a cache opens past the end of a DEK, as its outage policy has it | [`Builder::audit`](crate::Builder::audit) | each time |
 //!
 //! Refusals and failures are events as well: a denial of the KMS, a key that is revoked, a profile that is not met, an operation that the lifecycle
 //! does not allow. `--log` of the command does all of this for what the command does.
 //!
 //! *Not logged:* what is sealed and opened under a [`DataKey`](crate::DataKey) or an open stream after its DEK was released;
-//! commands and calls that only read a ring.
+//! commands and calls that only read a ring; a key that is made and not used, by `waxseal keygen`, `ring census-key`, `ring approver-key` or `ring provisioner-key`: what such
+//! a key signs counts after `ring set` has listed it, which is logged.
 //!
 //! *Never in an event:* a key, a plaintext, an AAD, the reason that somebody gives, and any value of a context whose key is not
 //! [`loggable`](crate::audit::AuditorBuilder::loggable). A scope such as `tenant/acme` holds such a value: an event has its template and its digest then.
@@ -87,16 +91,23 @@
 //!
 //! *Copies.* `waxseal audit publish LOG --to PLACE`, or [`audit::publish`](crate::audit::publish) to any [`TileStore`](crate::audit::TileStore), (directories, and objects by the crate `waxseal-object-store`) brings a copy in the
 //! layout of C2SP tlog-tiles up to the checkpoint of the log. It refuses a log that does not continue its copy. A copy that the writers cannot
-//! change is therefore a kept checkpoint, and all records too; run it as the auditor, every few minutes. A log in a database is verified, proven and
-//! shown by its copy.
+//! change is therefore a kept checkpoint, and all records too; run it as the auditor, every few minutes. A record of a log in a database is proven by its copy; `audit
+//! verify` and `audit show` read the log itself, too, since one that was changed has no copy.
 //!
 //! A daily job on the auditor's machine, with a copy of the log:
 //!
 //! ```sh
-//! waxseal audit verify audit-log --key "$VKEY" --checkpoint yesterday.note
-//! waxseal audit checkpoint audit-log > today.note
-//! waxseal audit show audit-log --from 2026-11-26 --to 2026-11-27 --json > events.json
+//! set -eu
+//! today=$(date -u +%F)
+//! waxseal audit verify audit-log --key "$VKEY" --checkpoint kept.note
+//! waxseal audit checkpoint audit-log > "$today.note"
+//! waxseal audit show audit-log --from "$(date -u -d yesterday +%F)" --to "$today" --json > "$today.json"
+//! cp "$today.note" next.note
+//! mv next.note kept.note
 //! ```
+//!
+//! `kept.note` is the last checkpoint that verified. It stays as it is if anything is wrong, so that the next run finds the same. Take the first one by
+//! `waxseal audit checkpoint` on the day when the log begins.
 //!
 //! # For people
 //!

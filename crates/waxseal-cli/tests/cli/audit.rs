@@ -210,6 +210,92 @@ fn a_truncation_shows_by_the_checkpoint_that_was_kept() {
     assert!(tool.fails_with(2, &wrong, b"").contains("--key"));
 }
 
+/// A log of the same name under another key, in the place of the one that a checkpoint was kept of.
+#[test]
+fn a_log_that_was_exchanged_with_its_key_is_found() {
+    let tool = used();
+    tool.done(&["audit", "publish", "log", "--to", "copy"], b"");
+    let note = tool.done(&["audit", "checkpoint", "log"], b"");
+    tool.write("kept", &note);
+    let (folder, vkey) = (tool.path("log"), vkey(&tool));
+    let origin = vkey.split('+').next().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    fs::remove_file(tool.path("log.key")).unwrap();
+    let key = waxseal::audit::LogKey::generate(origin).unwrap();
+    key.write_new(&tool.path("log.key")).unwrap();
+    tool.done(&SEAL, b"x");
+    let verify = ["audit", "verify", "log", "--checkpoint", "kept"];
+    let run = tool.run(&verify, b"");
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    assert!(run.stderr.contains("names another key"), "{}", run.stderr);
+    let verdict = json(&tool, &verify);
+    assert_eq!(verdict["findings"][0]["what"], "signature");
+    let run = tool.run(&["audit", "publish", "log", "--to", "copy"], b"");
+    assert_eq!(run.code, 10, "{}", run.stderr);
+    tool.fails_with(10, &["audit", "verify", "log", "--key", &vkey], b"");
+}
+
+#[test]
+fn a_log_that_is_refused_leaves_nothing_behind() {
+    let tool = Tool::new();
+    tool.write("file", "x");
+    fs::create_dir(tool.path("occupied")).unwrap();
+    tool.write("occupied/file", "x");
+    let seal = |log: &str| tool.run(&["seal", "--kek", "env:K", "--log", log], b"x").code;
+    assert_eq!((seal("."), seal("file"), seal("occupied")), (9, 9, 9));
+    tool.fails_with(9, &["audit", "init", "occupied"], b"");
+    assert_eq!(tool.listing(), ["file", "occupied"]);
+    let inside = fs::read_dir(tool.path("occupied")).unwrap().count();
+    assert_eq!(inside, 1);
+    // The key of a log that is `.` would be beside the directory.
+    let beside = tool.path("x").parent().unwrap().with_extension("key");
+    assert!(!beside.exists());
+}
+
+/// The daily job of the manual, word for word.
+#[cfg(unix)]
+#[test]
+fn the_daily_job_keeps_the_last_checkpoint_that_verified() {
+    let manual = include_str!("../../../../src/manual/evidence.rs");
+    let job = manual.split("```sh\n").nth(1).unwrap();
+    let job = job.split("//! ```").next().unwrap();
+    let job: Vec<_> = job
+        .lines()
+        .map(|line| line.trim_start_matches("//!").trim())
+        .collect();
+    assert!(job.iter().any(|line| line.contains("kept.note")), "{job:?}");
+    let tool = Tool::new();
+    let seal = ["seal", "--kek", "env:K", "--log", "audit-log"];
+    tool.done(&seal, b"x");
+    tool.write("kept.note", tool.done(&["audit", "checkpoint", "audit-log"], b""));
+    let vkey = String::from_utf8(tool.read("audit-log/vkey")).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_waxseal"));
+    let run = || {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &job.join("\n")]).current_dir(tool.path("."));
+        shell.env("VKEY", vkey.trim());
+        shell.env(
+            "PATH",
+            format!("{}:/usr/bin:/bin", program.parent().unwrap().display()),
+        );
+        shell.output().unwrap().status.code()
+    };
+    assert_eq!(run(), Some(0));
+    copy(&tool.path("audit-log"), &tool.path("older"));
+    tool.done(&seal, b"x");
+    let before = tool.read("kept.note");
+    assert_eq!(run(), Some(0));
+    let kept = tool.read("kept.note");
+    assert_ne!(kept, before);
+    // An older state in its place: found on this day, and on the next one.
+    fs::remove_dir_all(tool.path("audit-log")).unwrap();
+    copy(&tool.path("older"), &tool.path("audit-log"));
+    for _ in 0..2 {
+        assert_eq!(run(), Some(10));
+        assert_eq!(tool.read("kept.note"), kept);
+    }
+}
+
 #[test]
 fn a_proof_verifies_with_the_public_key_alone() {
     let tool = used();
