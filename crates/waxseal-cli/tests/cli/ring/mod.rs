@@ -5,6 +5,8 @@ pub(crate) mod aged;
 mod approvals;
 #[cfg(feature = "audit")]
 mod audited;
+#[cfg(feature = "audit")]
+mod audited_keys;
 mod branches;
 mod evidence;
 mod exposed;

@@ -109,7 +109,7 @@ impl Incident {
 
 impl Ring {
     /// Runs a command, which must end with this code after it has printed its JSON, and perhaps warnings.
-    fn json_and_warnings(&self, code: i32, arguments: &[&str]) -> (Value, String) {
+    pub(super) fn json_and_warnings(&self, code: i32, arguments: &[&str]) -> (Value, String) {
         let mut command = self.0.command(&[arguments, &["--json"]].concat());
         let run = end(command.env("WAXSEAL_ACTOR", "tests").spawn().unwrap(), b"");
         assert_eq!(run.code, code, "{arguments:?}: {}", run.stderr);
