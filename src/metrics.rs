@@ -37,8 +37,8 @@
 //! | `waxseal_branch_keys` | gauge | | branch keys that are open in this process |
 //! | `waxseal_keys` | gauge | `state` | keys of a view |
 //! | `waxseal_key_age_seconds` | gauge | | how long the oldest active key has been active |
-//! | `waxseal_rotation_due_seconds` | gauge | | until the next rotation; below zero if it is late |
-//! | `waxseal_retirement_due_seconds` | gauge | | until the next deprecated key may be retired |
+//! | `waxseal_rotation_due_seconds` | gauge | | until the next rotation; below zero if it is late, `+Inf` if there is none |
+//! | `waxseal_retirement_due_seconds` | gauge | | until the next deprecated key may be retired; `+Inf` if there is none |
 //! | `waxseal_census_items` | gauge | `state` | envelopes under keys in this state, by a census (`of_receipt`) |
 //! | `waxseal_census_bytes` | gauge | `state` | their length in bytes |
 //! | `waxseal_census_age_seconds` | gauge | | how long ago that census ended |
@@ -49,17 +49,64 @@ use std::time::SystemTime;
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use async_trait::async_trait;
 
-use crate::audit::{Action, Auditor, Event, Sink};
+use crate::audit::{Action, Auditor, Event, Outcome, Sink};
 #[cfg(feature = "ring")]
 use crate::ring::evidence::VerifiedReceipt;
 #[cfg(feature = "ring")]
-use crate::ring::{KeyRing, STATES, State, Time, View};
+use crate::ring::{KeyRing, Operation, STATES, State, Time, View};
 #[cfg(feature = "cache")]
 use crate::source::Cached;
-use crate::value::error::Result;
+use crate::value::error::{ErrorKind, Result};
 
-/// Describes every metric, with its unit, to the exporter that is installed.
+/// Describes every metric, with its unit, to the exporter that is installed, and begins the counters of rare events at zero: a counter that appears
+/// with its first event has not increased, and no alert sees that event.
 pub fn describe() {
+    describe_all();
+    begin();
+}
+
+/// What is done with a KEK.
+const OF_KEKS: [Action; 6] = [
+    Action::Generate,
+    Action::Unwrap,
+    Action::Rewrap,
+    Action::Release,
+    Action::Wrap,
+    Action::Probe,
+];
+
+/// Begins the counters that alerts look at whenever they increase.
+fn begin() {
+    let _ = counter!("waxseal_audit_lost_total");
+    for outage in crate::key::sighting::Outages::ALL {
+        let _ = counter!("waxseal_outage_uses_total", "policy" => outage.name());
+    }
+    let audit = ErrorKind::Audit.name();
+    let denied = Outcome::Denied(ErrorKind::Denied).name();
+    for action in OF_KEKS {
+        let _ = counter!("waxseal_operations_total", "action" => action.name(), "outcome" => denied);
+        let _ = counter!("waxseal_exposed_total", "action" => action.name());
+        let _ = counter!("waxseal_errors_total", "action" => action.name(), "kind" => audit);
+    }
+    #[cfg(feature = "ring")]
+    for action in [Operation::Change, Operation::Revoke] {
+        let _ = counter!("waxseal_operations_total", "action" => action.name(), "outcome" => denied);
+        let _ = counter!("waxseal_errors_total", "action" => action.name(), "kind" => audit);
+    }
+    #[cfg(feature = "ring")]
+    for outcome in [
+        Outcome::Intended,
+        Outcome::Success,
+        Outcome::Refused(ErrorKind::LifecycleRefused),
+        Outcome::Failed(ErrorKind::Unavailable),
+        Outcome::Abandoned,
+    ] {
+        let revoke = Operation::Revoke.name();
+        let _ = counter!("waxseal_operations_total", "action" => revoke, "outcome" => outcome.name());
+    }
+}
+
+fn describe_all() {
     describe_counter!(
         "waxseal_operations_total",
         Unit::Count,
@@ -250,14 +297,13 @@ pub fn of_view(view: &View, now: Time) {
     let active = || view.all_keys().filter(|key| key.state == State::Active);
     let oldest = active().filter_map(|key| key.activated).min();
     gauge!("waxseal_key_age_seconds").set(oldest.map_or(0.0, |oldest| seconds(oldest, now)));
-    // What is never due has no gauge.
-    if let Some(next) = active().filter_map(|key| key.next_rotation).min() {
-        gauge!("waxseal_rotation_due_seconds").set(seconds(now, next));
-    }
+    // A gauge that is not set keeps what it had: what is not due anymore would stay late.
+    let until = |next: Option<Time>| next.map_or(f64::INFINITY, |next| seconds(now, next));
+    let rotation = active().filter_map(|key| key.next_rotation).min();
+    gauge!("waxseal_rotation_due_seconds").set(until(rotation));
     let deprecated = view.all_keys().filter(|key| key.state == State::Deprecated);
-    if let Some(next) = deprecated.filter_map(|key| key.retirement_due).min() {
-        gauge!("waxseal_retirement_due_seconds").set(seconds(now, next));
-    }
+    let retirement = deprecated.filter_map(|key| key.retirement_due).min();
+    gauge!("waxseal_retirement_due_seconds").set(until(retirement));
 }
 
 /// The label of KEKs that are no keys of the view.
@@ -372,7 +418,7 @@ pub(crate) mod tests {
         pub(crate) fn of(publish: impl FnOnce()) -> BTreeMap<String, f64> {
             let book = Self::default();
             with_local_recorder(&book, || {
-                describe();
+                describe_all();
                 publish();
             });
             let described = book.described.lock().unwrap();
@@ -455,6 +501,37 @@ pub(crate) mod tests {
             assert!(described.contains_key(name), "{word}");
         }
     }
+
+    #[test]
+    fn counters_of_rare_events_begin_at_zero() {
+        let book = Book::default();
+        with_local_recorder(&book, describe);
+        let counters = book.counters.lock().unwrap();
+        for name in [
+            "waxseal_audit_lost_total",
+            "waxseal_outage_uses_total policy=cache",
+            "waxseal_outage_uses_total policy=failover",
+            "waxseal_errors_total action=unwrap,kind=audit",
+            "waxseal_operations_total action=generate,outcome=denied",
+            "waxseal_exposed_total action=unwrap",
+        ] {
+            assert_eq!(*counters[name].0.lock().unwrap(), 0, "{name}");
+        }
+        #[cfg(feature = "ring")]
+        for outcome in ["intended", "success", "denied", "refused", "failed", "abandoned"] {
+            let name = format!("waxseal_operations_total action=revoke,outcome={outcome}");
+            assert!(counters.contains_key(&name), "{name}");
+        }
+        // Their number is bounded, whatever happens later.
+        assert!(counters.len() < 50, "{}", counters.len());
+        // And each alert on an increase also sees a counter that was not there before.
+        let rules = include_str!("../extras/prometheus/waxseal.rules.yml");
+        let rules = rules.split("- alert: ").filter(|rule| rule.contains("increase("));
+        for rule in rules {
+            assert!(rule.contains(" unless ") && rule.contains(" offset "), "{rule}");
+        }
+    }
+
     #[cfg(feature = "cache")]
     #[test]
     fn a_cache_publishes_what_it_has_counted() {

@@ -37,7 +37,7 @@ impl Outage {
 pub(crate) struct Outages(u8);
 
 impl Outages {
-    const ALL: [Outage; 3] = [Outage::Cache, Outage::Inventory, Outage::Failover];
+    pub(crate) const ALL: [Outage; 3] = [Outage::Cache, Outage::Inventory, Outage::Failover];
 
     pub(crate) const fn with(self, outage: Outage) -> Self {
         Self(self.0 | 1 << outage as u8)
