@@ -228,6 +228,15 @@ impl State {
         }
     }
 
+    /// Returns what a branch key in this state permits whose parent is in that state: a parent that does not unwrap stops what is under it.
+    #[must_use]
+    pub fn under(self, parent: Self) -> Self {
+        match parent.row().unwraps {
+            true => self,
+            false => self.max(parent),
+        }
+    }
+
     /// Refuses a move that is not in the table.
     ///
     /// # Errors
