@@ -80,8 +80,19 @@ pub struct KeyCount {
     pub sole: u64,
     /// The length of those `items` in bytes.
     pub bytes: u64,
+    /// How many of the items are branch keys of the ring: each is `sole`, and what is under it opens no more without this key.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub branches: u64,
+    /// The length of those branch keys in bytes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub branch_bytes: u64,
     /// Some of the items, those first that would be lost. At most five.
     pub seen: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What was found under a KEK that is none of the ring's.

@@ -32,6 +32,8 @@ struct Counted {
     items: u64,
     sole: u64,
     bytes: u64,
+    branches: u64,
+    branch_bytes: u64,
     lost: Vec<String>,
     shared: Vec<String>,
 }
@@ -67,6 +69,8 @@ impl Tally {
                 items: 0,
                 sole: 0,
                 bytes: 0,
+                branches: 0,
+                branch_bytes: 0,
                 lost: Vec::new(),
                 shared: Vec::new(),
             });
@@ -142,6 +146,8 @@ impl Tally {
                         counted.items += 1;
                         counted.sole += 1;
                         counted.bytes = counted.bytes.saturating_add(bytes);
+                        counted.branches += 1;
+                        counted.branch_bytes = counted.branch_bytes.saturating_add(bytes);
                         push(&mut counted.lost, item);
                     }
                 }
@@ -232,6 +238,8 @@ impl Tally {
                 items: counted.items,
                 sole: counted.sole,
                 bytes: counted.bytes,
+                branches: counted.branches,
+                branch_bytes: counted.branch_bytes,
                 seen,
             }
         });

@@ -38,7 +38,10 @@ impl Found {
     }
 }
 
-/// What several censuses, of places that are not the same, have counted under a key.
+/// What several censuses, of places that are not the same, have counted under a key of the ring.
+///
+/// It is what they have counted for this key. Other keys that are the same KEK have counts of their own, of the same envelopes: sums of several keys
+/// count those more than once. [`VerifiedReceipt::finds`] has the most that is under the KEK, for moves that end the KEK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Total {
@@ -46,10 +49,12 @@ pub struct Total {
     pub items: u64,
     /// How many of those would be lost with it.
     pub sole: u64,
-    /// How many envelopes may be under it, and do not say so.
+    /// How many envelopes may be under it, and do not say so. Of a key that was not there yet, or was another KEK: what is under its KEK.
     pub unknown: u64,
     /// The bytes of the `items`.
     pub bytes: u64,
+    /// How many branch keys are wrapped under it. They are not among the `items`, and what is under them is counted under them.
+    pub branches: u64,
 }
 
 impl Total {
@@ -58,13 +63,7 @@ impl Total {
     pub fn of(receipts: &[VerifiedReceipt<'_>], key: &KeyRecord) -> Self {
         let mut total = Self::default();
         for receipt in receipts {
-            let found = receipt.finds(key);
-            total.add(Self {
-                items: found.items,
-                sole: found.sole,
-                unknown: found.unknown,
-                bytes: receipt.bytes(key),
-            });
+            total.add(receipt.total(key));
         }
         total
     }
@@ -75,6 +74,7 @@ impl Total {
         self.sole = self.sole.saturating_add(other.sole);
         self.unknown = self.unknown.saturating_add(other.unknown);
         self.bytes = self.bytes.saturating_add(other.bytes);
+        self.branches = self.branches.saturating_add(other.branches);
     }
 }
 
@@ -108,6 +108,34 @@ impl<'r> VerifiedReceipt<'r> {
         let counts = self.receipt.index().keys(key, self.receipt.keys()).into_iter();
         let own = counts.filter(|count| count.key == key.id);
         own.fold(0, |sum, count| sum.saturating_add(count.bytes))
+    }
+
+    /// What it has counted for this key alone.
+    fn total(&self, key: &KeyRecord) -> Total {
+        let found = self.finds(key);
+        let counts = self.receipt.index().keys(key, self.receipt.keys()).into_iter();
+        let own = counts.filter(|count| count.key == key.id).map(|count| Total {
+            items: count.items.saturating_sub(count.branches),
+            sole: count.sole.saturating_sub(count.branches),
+            unknown: 0,
+            bytes: count.bytes.saturating_sub(count.branch_bytes),
+            branches: count.branches,
+        });
+        let own = own.reduce(|mut sum, count| {
+            sum.add(count);
+            sum
+        });
+        match own {
+            Some(own) => Total {
+                unknown: found.unknown,
+                ..own
+            },
+            // What the census did not know may be under everything that is under its KEK.
+            None => Total {
+                unknown: found.unknown.saturating_add(found.items),
+                ..Total::default()
+            },
+        }
     }
 
     /// Returns what the census found under the KEK of a key: as this key, as other keys of the ring that are the same KEK, and as a KEK that

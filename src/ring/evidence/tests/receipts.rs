@@ -295,3 +295,78 @@ fn metrics_of_a_receipt_say_what_lies_under_keys_in_each_state() {
     assert_eq!(states.map(|state| of("bytes", state)), expected);
     assert!((published["waxseal_census_age_seconds"] - 60.0).abs() < 0.001);
 }
+
+#[test]
+fn a_key_has_its_own_counts_and_moves_look_at_the_whole_kek() {
+    let ring = Ring::new();
+    let first = ring.key("a", OLD, DEPRECATED);
+    ring.key("a", NEW, ACTIVE);
+    let second = ring.key("b", OLD, ACTIVE);
+    let items = [envelope(1, &[OLD]), envelope(1, &[OLD, NEW])];
+    let receipt = ring.census(|census| census.add_all([("one", &items[0]), ("two", &items[1])]));
+    // Made after the census, of the same KEK.
+    let late = ring.key("c", OLD, ACTIVE);
+    let view = ring.view();
+    let verified = receipt.verify(&view).unwrap();
+    let key = |id| view.key(id).unwrap();
+    let total = |id| {
+        let total = Total::of(&[verified], key(id));
+        (total.items, total.sole, total.unknown)
+    };
+    // In the scope of the first key another one opens the second envelope, too.
+    assert_eq!((total(first), total(second)), ((2, 1, 0), (2, 2, 0)));
+    assert_eq!(total(late), (0, 0, 2));
+    for id in [first, second, late] {
+        assert_eq!(verified.finds(key(id)).sole, 2);
+    }
+    let bytes: u64 = items.iter().map(|item| item.len() as u64).sum();
+    assert_eq!(Total::of(&[verified], key(first)).bytes, bytes);
+}
+
+#[test]
+fn branch_keys_are_no_envelopes() {
+    let count = |branches: u64, branch_bytes: u64| super::receipt::KeyCount {
+        key: RecordId::new("2026-01-01T00:00:00Z".parse().unwrap()).unwrap(),
+        kek: super::receipt::NamedKek::new("local", "kek", ""),
+        items: 3,
+        sole: 3,
+        bytes: 500,
+        branches,
+        branch_bytes,
+        seen: Vec::new(),
+    };
+    // A receipt of a ring without branch keys does not name them.
+    let written = |count: &super::receipt::KeyCount| serde_json::to_string(count).unwrap();
+    assert!(!written(&count(0, 0)).contains("branch"));
+    let with = written(&count(1, 96));
+    assert!(with.contains("\"branches\":1,\"branch_bytes\":96"), "{with}");
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn what_is_not_due_anymore_is_late_no_more() {
+    use crate::metrics::{of_view, tests::Book};
+    let ring = Ring::new();
+    let (active, left) = (ring.key("a", OLD, ACTIVE), ring.key("b", NEW, DEPRECATED));
+    for (id, scope) in [(active, "a"), (left, "b")] {
+        let record = ring.view().key(id).unwrap().clone();
+        ring.change(&scope.parse().unwrap(), |at| {
+            let mut key = KeyRecord::clone(&record);
+            key.next_rotation = Some(at);
+            key.retirement_due = Some(at);
+            key
+        });
+    }
+    let later = ring
+        .view()
+        .changed()
+        .saturating_add(std::time::Duration::from_secs(90));
+    let names = ["waxseal_rotation_due_seconds", "waxseal_retirement_due_seconds"];
+    let late = Book::of(|| of_view(&ring.view(), later));
+    assert!(names.iter().all(|name| late[*name] <= -90.0), "{late:?}");
+    let over = Book::of(|| {
+        of_view(&ring.view(), later);
+        of_view(&Ring::new().view(), later);
+    });
+    assert_eq!(names.map(|name| over[name]), [f64::INFINITY; 2]);
+}
