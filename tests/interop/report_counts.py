@@ -20,7 +20,11 @@ keys = [json.loads(body) for body in bodies]
 
 
 def algorithm(key):
-    return key["branch"]["wrapped"]["algorithm"] if key.get("branch") else key["algorithm"]
+    """That of the weakest wrap that a branch key ever had: here, one with RSA in its name."""
+    if not key.get("branch"):
+        return key["algorithm"]
+    all = [key["branch"]["wrapped"]["algorithm"]] + [one["algorithm"] for one in key["branch"].get("former", [])]
+    return next((name for name in all if "rsa" in name), all[0])
 
 
 DATES = {"active": ("rotation", "next_rotation"), "deprecated": ("retirement", "retirement_due"), "destroying": ("destruction", "destruction_due")}
@@ -34,13 +38,16 @@ for key in keys:
 def counted(key):
     """What the receipts have counted under a key, by its id."""
     found = [count for receipt in receipts for count in receipt["keys"] if count["key"] == key["id"]]
-    return [sum(count[member] for count in found) for member in ("items", "sole", "bytes")]
+    branches = sum(count.get("branches", 0) for count in found)
+    of_branches = {"items": branches, "sole": branches, "bytes": sum(count.get("branch_bytes", 0) for count in found)}
+    own = [sum(count[member] for count in found) - of_branches[member] for member in ("items", "sole", "bytes")]
+    return own + [branches]
 
 
 out_of_use = ("deprecated", "retired", "compromised", "destroying")
 left = {key["id"]: counted(key) for key in keys if key["state"] in out_of_use and any(counted(key))}
 told = [(one["key"], one["what"], one["at"], one["overdue"]) for one in report["due"]]
-objects = lambda one: [one["objects"][member] for member in ("items", "sole", "bytes")]
+objects = lambda one: [one["objects"][member] for member in ("items", "sole", "bytes", "branches")]
 pairs = {
     "ids": (sorted(key["id"] for key in keys), sorted(key["id"] for key in report["keys"])),
     "scopes": (len({key["scope"] for key in keys}), report["scopes"]),

@@ -223,6 +223,7 @@ fn tell(receipt: &CensusReceipt, name: &str, is_stream: bool) -> Result<()> {
                 "items": count.items,
                 "sole": count.sole,
                 "bytes": count.bytes,
+                "branches": count.branches,
                 "seen": count.seen,
             })
         })

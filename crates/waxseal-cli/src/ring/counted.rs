@@ -6,7 +6,7 @@ use waxseal::ring::evidence::{Total, VerifiedReceipt};
 use crate::failure::{Failure, Result};
 
 pub(super) fn total_json(total: Total) -> Value {
-    json!({ "items": total.items, "sole": total.sole, "unknown": total.unknown, "bytes": total.bytes })
+    json!({ "items": total.items, "sole": total.sole, "unknown": total.unknown, "bytes": total.bytes, "branches": total.branches })
 }
 
 /// Refuses censuses of which two have counted the same place: their sums would count it twice.

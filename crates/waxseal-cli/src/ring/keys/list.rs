@@ -132,7 +132,7 @@ pub(super) fn show(path: &Path, options: &Show) -> Result<()> {
                 "algorithm",
                 format!(
                     "{}, {}",
-                    key.algorithm,
+                    key.protecting_algorithm(),
                     key.class().map_or("unknown class", AlgorithmClass::name)
                 ),
             ),
@@ -238,6 +238,11 @@ pub(in crate::ring) fn to_json(key: &KeyRecord) -> Value {
             "parent_scope": branch.parent_scope.to_string(),
             "wrapped_under": kek_json(&branch.wrapped.provider, &branch.wrapped.id, &branch.wrapped.version),
             "wrap_algorithm": branch.wrapped.algorithm,
+            "former": branch.former.iter().map(|former| json!({
+                "parent": former.parent.to_string(),
+                "parent_scope": former.parent_scope.to_string(),
+                "wrap_algorithm": former.algorithm,
+            })).collect::<Vec<_>>(),
         })),
         "protection": key.protection.name(),
         "created": key.created.to_string(),

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use waxseal::envelope::AlgorithmClass;
-use waxseal::ring::{KeyRecord, Protection, State};
+use waxseal::ring::{Branch, KeyRecord, Protection, State};
 
-use super::{Reported, Reporting};
+use super::Reporting;
+use super::rows::Reported;
 
 /// What a bill of materials has instead of a document's schema number.
 const VERSION: &str = "1.6";
@@ -16,12 +17,10 @@ pub(super) fn of(report: &Reporting) -> Value {
     let mut algorithms: BTreeSet<&str> = BTreeSet::new();
     for one in &report.keys {
         algorithms.insert(&one.key.algorithm);
-        algorithms.extend(
-            one.key
-                .branch
-                .as_ref()
-                .map(|branch| branch.wrapped.algorithm.as_str()),
-        );
+        if let Some(branch) = &one.key.branch {
+            algorithms.insert(&branch.wrapped.algorithm);
+            algorithms.extend(former_algorithms(branch));
+        }
     }
     let classical = |algorithm: &str| {
         let mut keys = report.keys.iter().map(|one| &one.key);
@@ -100,6 +99,15 @@ fn algorithm_json(algorithm: &str, is_classical: bool) -> Value {
     })
 }
 
+/// The algorithms of the wraps that a branch key had before: copies of those may still be in backups.
+fn former_algorithms(branch: &Branch) -> BTreeSet<&str> {
+    branch
+        .former
+        .iter()
+        .map(|former| former.algorithm.as_str())
+        .collect()
+}
+
 fn key_json(one: &Reported) -> Value {
     let key = &one.key;
     let mechanism = match (key.protection, &key.branch) {
@@ -117,7 +125,7 @@ fn key_json(one: &Reported) -> Value {
     let mut material = json!({
         "type": if is_private { "private-key" } else { "secret-key" },
         "id": key.id.to_string(),
-        "state": key.state.row().cyclonedx,
+        "state": one.state.row().cyclonedx,
         "algorithmRef": algorithm_ref(&key.algorithm),
         "creationDate": key.created.to_string(),
         "securedBy": secured,
@@ -127,7 +135,7 @@ fn key_json(one: &Reported) -> Value {
         ("updateDate", key.history.last().map(|last| last.at)),
         (
             "expirationDate",
-            key.next_rotation.filter(|_| key.state == State::Active),
+            key.next_rotation.filter(|_| one.state == State::Active),
         ),
     ];
     if let Value::Object(material) = &mut material {
@@ -140,13 +148,29 @@ fn key_json(one: &Reported) -> Value {
     let mut properties = vec![
         property("waxseal:scope", key.scope.as_str()),
         property("waxseal:slot", &key.slot.to_string()),
-        property("waxseal:state", key.state.name()),
+        property("waxseal:state", one.state.name()),
         property("waxseal:uri", &key.provenance.uri),
         property("waxseal:cadence", &key.cadence.to_string()),
     ];
+    let class = key.class().map_or("unknown", AlgorithmClass::name);
+    properties.push(property("waxseal:class", class));
+    let former = key.branch.as_ref().map(former_algorithms).unwrap_or_default();
+    let former = former
+        .into_iter()
+        .map(|name| property("waxseal:former-algorithm", name));
+    properties.extend(former);
     if let Some(objects) = one.objects {
         properties.push(property("waxseal:envelopes", &objects.items.to_string()));
     }
+    if let Some(through) = one.through.filter(|through| through.items > 0) {
+        let name = "waxseal:envelopes-through-branch-keys";
+        properties.push(property(name, &through.items.to_string()));
+    }
+    let same = one
+        .same_kek
+        .iter()
+        .map(|id| property("waxseal:same-kek", &id.to_string()));
+    properties.extend(same);
     json!({
         "type": "cryptographic-asset",
         "bom-ref": key_ref(key),

@@ -3,11 +3,30 @@
 use std::fmt::Write as _;
 
 use waxseal::envelope::AlgorithmClass;
+use waxseal::ring::evidence::Total;
 
 use super::Reporting;
+use super::rows::Reported;
 use crate::report::many;
 use crate::ring::markdown::{cell, table};
 use crate::ring::table::or_dash;
+
+fn through(total: Option<Total>, count: impl Fn(Total) -> u64) -> String {
+    total.map_or_else(|| "-".to_owned(), |total| count(total).to_string())
+}
+
+/// The state, and what stops a branch key that would be in use.
+fn state(one: &Reported) -> String {
+    match one.state == one.key.state {
+        true => one.state.to_string(),
+        false => format!("{} by its parent, itself {}", one.state, one.key.state),
+    }
+}
+
+fn same_kek(one: &Reported) -> Option<String> {
+    let ids: Vec<_> = one.same_kek.iter().map(ToString::to_string).collect();
+    (!ids.is_empty()).then(|| ids.join(", "))
+}
 
 pub(super) fn text(report: &Reporting) -> String {
     let view = &report.view;
@@ -52,16 +71,22 @@ pub(super) fn text(report: &Reporting) -> String {
     match report.censuses.is_empty() {
         true => text.push_str("Not counted: give the receipts of a census by `--receipt`.\n"),
         false => {
-            text.push_str("*Lost* would be what no other key opens.\n\n");
+            text.push_str(
+                "*Lost* would be what no other key opens. *Through branch keys* is what opens no more without the branch keys that are wrapped under the key. \
+                 An envelope counts for every key that it is under, and for every key that is the same KEK.\n\n",
+            );
             let rows = report.left().map(|(one, objects)| {
                 [
                     one.key.scope.to_string(),
                     one.key.id.to_string(),
-                    one.key.state.to_string(),
+                    one.state.to_string(),
                     objects.items.to_string(),
                     objects.sole.to_string(),
                     objects.unknown.to_string(),
                     objects.bytes.to_string(),
+                    objects.branches.to_string(),
+                    through(one.through, |through| through.items),
+                    through(one.through, |through| through.bytes),
                 ]
             });
             table(
@@ -74,6 +99,9 @@ pub(super) fn text(report: &Reporting) -> String {
                     "Lost",
                     "Perhaps under it",
                     "Bytes",
+                    "Branch keys",
+                    "Through branch keys",
+                    "Bytes through them",
                 ],
                 rows,
             );
@@ -84,7 +112,7 @@ pub(super) fn text(report: &Reporting) -> String {
         None => text.push_str("Not counted: give the receipts of a census by `--receipt`.\n"),
         Some(harvest) => {
             text.push_str(
-                "Whoever keeps these today opens them with a quantum computer: they have a wrap under a classical key. *Only* is what no other key \
+                "Whoever keeps these today opens them with a quantum computer: they have a wrap under a classical key, or under a branch key that is or was wrapped under one. *Only* is what no other key \
                  opens. An envelope with wraps under two classical keys counts for both, and not as *only*; so envelopes and bytes are the most that there may \
                  be. *Since* is when the oldest of these keys became active. Keys whose class nobody knows are not here.\n\n",
             );
@@ -112,7 +140,7 @@ pub(super) fn text(report: &Reporting) -> String {
             key.scope.to_string(),
             key.slot.to_string(),
             key.id.to_string(),
-            key.state.to_string(),
+            state(one),
             format!(
                 "{}, {}",
                 key.protecting_algorithm(),
@@ -125,6 +153,7 @@ pub(super) fn text(report: &Reporting) -> String {
                 .map_or_else(|| "-".to_owned(), |due| format!("{} {}", due.what, due.at)),
             one.objects
                 .map_or_else(|| "-".to_owned(), |objects| objects.items.to_string()),
+            or_dash(same_kek(one)),
         ]
     });
     table(
@@ -140,6 +169,7 @@ pub(super) fn text(report: &Reporting) -> String {
             "Active since",
             "Due",
             "Envelopes",
+            "Same KEK as",
         ],
         rows,
     );

@@ -2,6 +2,7 @@
 
 mod cbom;
 mod markdown;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,39 +13,14 @@ use waxseal::envelope::AlgorithmClass;
 use waxseal::ring::evidence::Total;
 use waxseal::ring::{KeyRecord, Scope, State, Time, View};
 
+use self::rows::{Due, Reported};
+
 use super::counted::{censuses_json, check_apart, total_json};
 use super::keys::{key_json, receipts, verified};
 use super::{each_key_record, open, show, wait};
 use crate::arguments::Report as Options;
 use crate::failure::{Failure, Result};
 use crate::report;
-
-/// A key and what is known of it.
-pub(super) struct Reported {
-    key: Arc<KeyRecord>,
-    /// `None` if no census was given.
-    objects: Option<Total>,
-    due: Option<Due>,
-}
-
-/// What happens to a key next, by its dates.
-#[derive(Clone, Copy)]
-pub(super) struct Due {
-    what: &'static str,
-    at: Time,
-    is_overdue: bool,
-}
-
-impl Due {
-    fn of(key: &KeyRecord, now: Time) -> Option<Self> {
-        let (next, at) = key.next_move()?;
-        Some(Self {
-            what: next.name(),
-            at,
-            is_overdue: at <= now,
-        })
-    }
-}
 
 /// Bytes that whoever keeps them today can open with a quantum computer.
 pub(super) struct Harvest {
@@ -87,7 +63,7 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
     let verified = verified(&receipts, &view, options.allow_empty)?;
     check_apart(&verified)?;
     let now = wait(ring.reader.inventory().now())?;
-    let mut keys: Vec<Reported> = Vec::new();
+    let mut keys: Vec<(Arc<KeyRecord>, Option<Total>)> = Vec::new();
     let mut scopes = 0_u64;
     let mut last: Option<Scope> = None;
     // All keys of a scope come one after the other.
@@ -96,13 +72,11 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
             scopes += 1;
             last = Some(key.scope.clone());
         }
-        keys.push(Reported {
-            objects: (!verified.is_empty()).then(|| Total::of(&verified, key)),
-            due: Due::of(key, now),
-            key: Arc::clone(key),
-        });
+        let objects = (!verified.is_empty()).then(|| Total::of(&verified, key));
+        keys.push((Arc::clone(key), objects));
     })?;
     ring.end()?;
+    let keys = rows::of(keys, now);
     let censuses = censuses_json(&verified);
     Ok((
         Reporting {
@@ -118,11 +92,11 @@ fn read(path: &Path, options: &Options) -> Result<(Reporting, Option<Failure>)> 
 
 impl Reporting {
     fn states(&self) -> BTreeMap<&'static str, u64> {
-        count_by(&self.keys, |one| one.key.state.name())
+        count_by(&self.keys, |one| one.state.name())
     }
 
     fn algorithms(&self) -> BTreeMap<(String, &'static str), u64> {
-        let living = self.keys.iter().filter(|one| one.key.state != State::Destroyed);
+        let living = self.keys.iter().filter(|one| one.state != State::Destroyed);
         let named = |one: &Reported| {
             (
                 one.key.protecting_algorithm().to_owned(),
@@ -150,9 +124,9 @@ impl Reporting {
         let left = self
             .keys
             .iter()
-            .filter(move |one| out_of_use.contains(&one.key.state));
+            .filter(move |one| out_of_use.contains(&one.state));
         left.filter_map(|one| Some((one, one.objects?)))
-            .filter(|(_, objects)| objects.items > 0 || objects.unknown > 0)
+            .filter(|(one, objects)| *objects != Total::default() || one.through != Some(Total::default()))
     }
 
     /// What is under classical keys, for each scope. `None` if no census was given.
@@ -171,9 +145,12 @@ impl Reporting {
                 "deprecated": key.deprecated.map(|at| at.to_string()),
                 "destruction_due": key.destruction_due.map(|at| at.to_string()),
                 "destroyed": key.destroyed.map(|at| at.to_string()),
-                "nist": key.state.row().nist,
-                "cyclonedx": key.state.row().cyclonedx,
+                "effective_state": one.state.name(),
+                "nist": one.state.row().nist,
+                "cyclonedx": one.state.row().cyclonedx,
+                "same_kek": one.same_kek.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "objects": one.objects.map(total_json),
+                "through_branch_keys": one.through.map(total_json),
             });
             report::extend(&mut object, more);
             object
@@ -191,8 +168,9 @@ impl Reporting {
             json!({
                 "key": one.key.id.to_string(),
                 "scope": one.key.scope.to_string(),
-                "state": one.key.state.name(),
+                "state": one.state.name(),
                 "objects": total_json(objects),
+                "through_branch_keys": one.through.map(total_json),
             })
         });
         let harvest = self.harvest().map(|harvest| {
@@ -292,11 +270,34 @@ mod tests {
         });
         let mut objects = Total::default();
         (objects.items, objects.sole, objects.bytes) = (items, 1, items * 100);
-        Reported {
-            key: Arc::new(serde_json::from_value(key).unwrap()),
-            objects: Some(objects),
-            due: None,
-        }
+        let key = Arc::new(serde_json::from_value(key).unwrap());
+        let at = "2026-01-01T00:00:00Z".parse().unwrap();
+        rows::of(vec![(key, Some(objects))], at).remove(0)
+    }
+
+    /// The same as a branch key that is wrapped under a symmetric key now, and was under an RSA key.
+    fn moved_branch(number: u32, scope: &str, items: u64) -> Reported {
+        let mut one = reported(number, scope, "xaes-256-gcm", items);
+        let key = Arc::get_mut(&mut one.key).unwrap();
+        let parent = "01a21e93-b0b9-71a6-9136-e70841870009";
+        let branch = json!({
+            "parent": parent, "parent_scope": "/", "commitment": "",
+            "wrapped": { "provider": "local", "id": "kek", "algorithm": "xaes-256-gcm", "bytes": "" },
+            "former": [{ "parent": parent, "parent_scope": "/", "algorithm": "rsa-oaep-256" }],
+        });
+        key.branch = serde_json::from_value(branch).unwrap();
+        one
+    }
+
+    #[test]
+    fn what_was_wrapped_under_a_classical_key_once_is_still_harvested() {
+        let keys = [moved_branch(1, "a", 5)];
+        let harvest = harvest(&keys);
+        let found: Vec<_> = harvest
+            .values()
+            .map(|one| (one.keys, one.objects.items))
+            .collect();
+        assert_eq!(found, [(1, 5)]);
     }
 
     #[test]

@@ -98,6 +98,66 @@ fn a_report_says_what_the_inventory_and_the_census_say() {
 }
 
 #[test]
+fn what_is_under_branch_keys_is_lost_with_their_parent() {
+    let (ring, parent) = Ring::of_branches(&[]);
+    let branch = ring.branch("tenant/a");
+    for name in ["data/1.wax", "data/2.wax", "data/3.wax"] {
+        assert_eq!(ring.seal_for("a", name).code, 0);
+    }
+    ring.json(&["census", "--receipt", "receipt.json", "data"]);
+    let revoke = [
+        "keys",
+        "revoke",
+        &parent,
+        "--ticket",
+        "INC-7",
+        "--approver",
+        "dave",
+    ];
+    ring.json(&[&revoke[..], &["--reason", "lost", "--yes"]].concat());
+    let report = ring.json(&["ring", "report", "--receipt", "receipt.json"]);
+    let of = |list: &str, member: &str, id: &str| {
+        let mut all = report[list].as_array().unwrap().iter();
+        all.find(|one| one[member] == id).cloned().unwrap_or_default()
+    };
+    let left = of("left", "key", &parent);
+    assert_eq!(
+        (&left["objects"]["items"], &left["objects"]["branches"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(left["through_branch_keys"]["sole"], 3);
+    // The branch key is out of use with its parent.
+    let stopped = of("left", "key", &branch);
+    assert_eq!(
+        (&stopped["state"], &stopped["objects"]["items"]),
+        (&"compromised".into(), &3.into())
+    );
+    let key = of("keys", "id", &branch);
+    assert_eq!(
+        (&key["state"], &key["effective_state"]),
+        (&"active".into(), &"compromised".into())
+    );
+    assert_eq!(
+        report["states"],
+        serde_json::json!({ "active": 1, "compromised": 2 })
+    );
+    assert_eq!(of("due", "key", &branch)["what"], "succession");
+    let bom: Value = serde_json::from_slice(&ring.run(&["ring", "cbom"]).stdout).unwrap();
+    let mut components = bom["components"].as_array().unwrap().iter();
+    let key = components
+        .find(|one| one["bom-ref"] == format!("key/{branch}"))
+        .unwrap();
+    let material = &key["cryptoProperties"]["relatedCryptoMaterialProperties"];
+    assert_eq!(material["state"], "compromised");
+    let run = ring.run(&["ring", "report", "--receipt", "receipt.json"]);
+    let markdown = String::from_utf8(run.stdout).unwrap();
+    assert!(
+        markdown.contains("compromised by its parent, itself active"),
+        "{markdown}"
+    );
+}
+
+#[test]
 fn a_report_is_markdown_in_which_names_are_text() {
     let ring = with_history();
     let run = ring.run(&["ring", "report", "--receipt", "receipt.json"]);
