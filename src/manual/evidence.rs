@@ -143,9 +143,11 @@
 //!
 //! *Released after the revocation.* Each event has the revision of the ring that its process had when it decided. A process that had the revision of the revocation, or a later one, must have
 //! released nothing under the key. The command counts such events, over the whole logs, and ends with 10 if there are any. A clock cannot make one or hide one.
-//! A process that had not heard of the revocation yet has an older revision: what it released is bounded by `max_stale`, and is no such event. Three things
+//! A process that had not heard of the revocation yet has an older revision: what it released is bounded by `max_stale_open`, and is no such event. The revision is what the process
+//! claims: whoever shows a process an older copy of the inventory, without a mark that it compares, gets an older revision into the event. Four things
 //! cannot be decided, and are listed: events without a revision, such as a branch key that its parent unwraps; events of processes without a ring, which name the KEK alone;
-//! and events of branch keys that were moved to another parent.
+//! events of branch keys that were moved to another parent; and events with an older revision after a record of the same log that has the revocation. If the process itself
+//! had the revocation before, that is a finding. Releases with an older revision that come later than `max_stale_open` allows, by the clocks, are listed for information.
 //!
 //! *What it cannot show.* It sees the logs that it is given. A process whose log is missing, or that writes none, is not in the report; the KMS has a log of its own to
 //! compare with.

@@ -1,5 +1,7 @@
 //! One event of a log, as docs/spec/audit-v1.md has it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use waxseal::ring::Time;
 
@@ -57,6 +59,12 @@ impl<'e> Event<'e> {
 
     pub(super) fn time(self) -> Option<Time> {
         self.text("time")?.parse().ok()
+    }
+
+    /// How long it took, if the event says so. Its time is when it had ended.
+    pub(super) fn duration(self) -> Duration {
+        let micros = self.0.get("waxseal.duration_us").and_then(Value::as_u64);
+        Duration::from_micros(micros.unwrap_or_default())
     }
 
     pub(super) fn revision(self) -> Option<u64> {

@@ -66,7 +66,7 @@ fn key(review: &Review, text: &mut String) {
             "Algorithm".to_owned(),
             format!(
                 "{}, {}",
-                key.algorithm,
+                key.protecting_algorithm(),
                 key.class().map_or("unknown class", AlgorithmClass::name)
             ),
         ],
@@ -224,21 +224,20 @@ fn releases(review: &Review, text: &mut String) {
     if seen.newest.is_none_or(|newest| newest < revoked.revision) {
         text.push_str("\nNo event of these logs knows the revocation: logs of later processes are missing, or nothing was asked since.\n");
     }
-    if releases.late.total() > 0 {
-        text.push('\n');
-        let rows = releases.late.shown.iter().map(|noted| released(review, noted));
-        table(
-            text,
-            ["Time", "Action", "Actor", "Revision", "Branch key", "Record"],
-            rows,
-        );
-        more(text, &releases.late);
-    }
+    listed(review, text, &releases.late, "At or after it");
+    listed(
+        review,
+        text,
+        &releases.backwards,
+        "With an older revision than the same process had before, which knew the revocation",
+    );
+    let title = "Allowed by their revisions, and later than a process may open without news of the revocation, by the clocks of both";
+    listed(review, text, &releases.overdue, title);
     approved(review, text);
     if releases.undecided.total() > 0 {
         let _ = write!(
             text,
-            "\nCannot be decided, since no revision tells: {}. The last of them:\n\n",
+            "\nCannot be decided by revisions: {}. The last of them:\n\n",
             releases.undecided.total()
         );
         let rows = releases.undecided.shown.iter().map(|(noted, why)| {
@@ -259,6 +258,20 @@ fn releases(review: &Review, text: &mut String) {
             many(releases.by_another, "re-wrap")
         );
     }
+}
+
+fn listed(review: &Review, text: &mut String, releases: &Bounded<Noted>, title: &str) {
+    if releases.total() == 0 {
+        return;
+    }
+    let _ = write!(text, "\n{title}: {}.\n\n", releases.total());
+    let rows = releases.shown.iter().map(|noted| released(review, noted));
+    table(
+        text,
+        ["Time", "Action", "Actor", "Revision", "Branch key", "Record"],
+        rows,
+    );
+    more(text, releases);
 }
 
 fn approved(review: &Review, text: &mut String) {
@@ -303,16 +316,28 @@ fn released(review: &Review, noted: &Noted) -> [String; 6] {
 
 fn wrapped(review: &Review, text: &mut String) {
     head(text, "What is still wrapped under it");
-    let Some(objects) = review.objects else {
+    let (Some(objects), Some(through)) = (review.objects, review.through) else {
         text.push_str("Not counted: give the receipts of a census by `--receipt`.\n");
         return;
     };
-    text.push_str("*Lost* would be what no other key opens.\n\n");
-    let row = [objects.items, objects.sole, objects.unknown, objects.bytes];
+    text.push_str("*Lost* would be what no other key opens: with a key, also what is under the branch keys that are wrapped under it.\n\n");
+    let rows = [("The key", objects), ("Branch keys under it", through)];
+    let rows = rows.map(|(what, one)| {
+        let counts = [one.items, one.sole, one.unknown, one.bytes, one.branches];
+        let [items, sole, unknown, bytes, branches] = counts.map(|count| count.to_string());
+        [what.to_owned(), items, sole, unknown, bytes, branches]
+    });
     table(
         text,
-        ["Envelopes", "Lost", "Perhaps under it", "Bytes"],
-        std::iter::once(row.map(|count| count.to_string())),
+        [
+            "Under",
+            "Envelopes",
+            "Lost",
+            "Perhaps under it",
+            "Bytes",
+            "Branch keys",
+        ],
+        rows.into_iter(),
     );
     text.push('\n');
     let rows = review.censuses.iter().map(|census| {

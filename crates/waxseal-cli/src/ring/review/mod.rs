@@ -1,6 +1,7 @@
 //! `review`: what was done under a key, for whoever looks back at an incident.
 
 mod event;
+mod known;
 mod logs;
 mod markdown;
 mod proofs;
@@ -31,6 +32,8 @@ use crate::report;
 /// Everything that a report says.
 struct Review {
     view: View,
+    /// The revision of the ring after the logs were read, if they know a newer one than was read.
+    newest: u64,
     key: Arc<KeyRecord>,
     subject: Subject,
     now: Time,
@@ -42,6 +45,8 @@ struct Review {
     proofs: Proofs,
     /// `None` if no census was given.
     objects: Option<Total>,
+    /// The same of the branch keys that are wrapped under it.
+    through: Option<Total>,
     censuses: Vec<Value>,
 }
 
@@ -86,23 +91,41 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     check_apart(&verified)?;
     let parent = parent_of(&ring.reader, &view, &key)?;
     let mut subject = Subject::of(&key, parent.as_deref(), &view);
-    let bad = each_key_record(&ring.reader, |other| subject.meet(&key, other))?;
+    let mut through = Total::default();
+    let bad = each_key_record(&ring.reader, |other| {
+        subject.meet(&key, other);
+        if other
+            .branch
+            .as_ref()
+            .is_some_and(|branch| branch.parent == key.id)
+        {
+            through.add(Total::of(&verified, other));
+        }
+    })?;
     let now = wait(ring.reader.inventory().now())?;
-    ring.end()?;
     let mut logs = logs::open(options)?;
     if let Some(folder) = &options.proofs {
         proofs::prepare(folder)?;
     }
     let seen = Seen::of(&subject, window, &mut logs);
+    // Logs were read after the ring, and may know a change that came in between.
+    let is_newer = seen.newest.is_some_and(|newest| newest > view.revision());
+    let newest = match is_newer {
+        true => wait(ring.reader.scopes(&[]))?.revision(),
+        false => view.revision(),
+    };
+    ring.end()?;
     let mut proofs = seen.proofs();
     if let Some(folder) = &options.proofs {
         proofs.write(folder, &logs)?;
     }
     let review = Review {
         objects: (!verified.is_empty()).then(|| Total::of(&verified, &key)),
+        through: (!verified.is_empty()).then_some(through),
         censuses: censuses_json(&verified),
         names: logs.iter().map(|log| log.name.clone()).collect(),
         view,
+        newest,
         key,
         subject,
         now,
@@ -157,8 +180,10 @@ impl Seen {
             .filter_map(|(noted, what)| Some((noted.as_ref()?.at, what)));
         let late = self.releases.late.shown.iter();
         let late = late.map(|noted| (noted.at, "release at or after the revocation"));
+        let backwards = self.releases.backwards.shown.iter();
+        let backwards = backwards.map(|noted| (noted.at, "release with an older revision than before"));
         let changes = self.changes.iter().map(|(_, at)| (*at, "move of the key"));
-        Proofs::of(uses.chain(late).chain(changes))
+        Proofs::of(uses.chain(late).chain(backwards).chain(changes))
     }
 
     /// The record of the change that made a revision.
@@ -180,6 +205,12 @@ impl Review {
                 revoked.revision
             ));
         }
+        if let backwards @ 1.. = seen.releases.backwards.total() {
+            all.push(format!(
+                "{} under the key by a process that had the revision of the revocation before, with an older one",
+                report::many(backwards, "release"),
+            ));
+        }
         for log in &self.logs {
             all.extend(
                 log.findings()
@@ -192,10 +223,10 @@ impl Review {
                 report::many(seen.holes.total(), "place")
             ));
         }
-        if let Some(newest) = seen.newest.filter(|newest| *newest > self.view.revision()) {
+        if let Some(newest) = seen.newest.filter(|newest| *newest > self.newest) {
             all.push(format!(
                 "the logs know revision {newest} of the ring, and the inventory has revision {}: it is older, or an event is forged",
-                self.view.revision()
+                self.newest
             ));
         }
         all
@@ -247,6 +278,7 @@ impl Review {
             "last_use": noted(&seen.last_use),
             "releases": seen.releases.to_json(&self.subject, seen.newest, names),
             "objects": self.objects.map(total_json),
+            "through_branch_keys": self.through.map(total_json),
             "censuses": self.censuses,
             "lost": seen.lost,
             "gaps": seen.gaps.to_json(|gap| {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::event::Event;
+use super::known::{Known, Knows, is_overdue};
 use super::scan::{Noted, Place};
 use super::subject::{Part, Subject};
 use super::tally::Bounded;
@@ -18,6 +19,8 @@ pub(super) enum Why {
     KekAlone,
     /// A branch key did it that was wrapped under the key once, and is under another one by now.
     BranchMoved,
+    /// Its revision is older than the revocation, and the log had that already: the process had an older ring, or was shown one.
+    OlderThanLog,
 }
 
 impl Why {
@@ -27,6 +30,7 @@ impl Why {
             Self::OtherRing => "other_ring",
             Self::KekAlone => "kek_alone",
             Self::BranchMoved => "branch_moved",
+            Self::OlderThanLog => "older_than_log",
         }
     }
 }
@@ -40,18 +44,20 @@ pub(super) enum Judged {
     Approved,
     /// At or after the revocation.
     Late,
+    /// With an older revision than the process itself had before.
+    Backwards,
     Undecided(Why),
     /// A re-wrap of an envelope that names the key beside another one, which can have opened it.
     ByAnother,
 }
 
 /// Judges an event that has to do with the key. `None` if it released nothing under it.
-pub(super) fn judge(subject: &Subject, event: Event<'_>, part: Part) -> Option<Judged> {
+pub(super) fn judge(subject: &Subject, event: Event<'_>, part: Part, knows: Knows) -> Option<Judged> {
     if !event.is_use() || !event.is_success() {
         return None;
     }
     // The KEKs of a re-wrap are those that wrap now. What opened stands in the envelope.
-    let is_rewrap_from = event.action() == "rewrap" && part == Part::Named;
+    let is_rewrap_from = event.action() == "rewrap" && matches!(part, Part::Named | Part::KekNamed);
     if is_rewrap_from && event.approval(|id| subject.covers(id)).is_some() {
         return Some(Judged::Approved);
     }
@@ -66,8 +72,12 @@ pub(super) fn judge(subject: &Subject, event: Event<'_>, part: Part) -> Option<J
     };
     let is_ours = event.ring() == Some(subject.ring.as_str());
     let judged = match event.revision() {
-        Some(revision) if is_ours && revision < revoked.revision => Judged::Allowed,
-        _ if part == Part::Kek => Judged::Undecided(Why::KekAlone),
+        Some(revision) if is_ours && revision < revoked.revision => match knows {
+            Knows::Nobody => Judged::Allowed,
+            Knows::SomeoneElse => Judged::Undecided(Why::OlderThanLog),
+            Knows::Itself => Judged::Backwards,
+        },
+        _ if part.is_of_kek_alone() => Judged::Undecided(Why::KekAlone),
         None => Judged::Undecided(Why::NoRevision),
         Some(_) if !is_ours => Judged::Undecided(Why::OtherRing),
         Some(_) if subject.is_by_moved_branch(event) => Judged::Undecided(Why::BranchMoved),
@@ -82,6 +92,12 @@ pub(super) struct Releases {
     /// The newest revision that a process had when it released something under the key.
     pub(super) newest: Option<u64>,
     pub(super) late: Bounded<Noted>,
+    /// With an older revision than the process itself had before.
+    pub(super) backwards: Bounded<Noted>,
+    /// Allowed by their revisions, and later by their clocks than a process may go without news of the revocation.
+    pub(super) overdue: Bounded<Noted>,
+    /// Who has known of the revocation.
+    known: Known,
     pub(super) approved: Bounded<(Noted, Value)>,
     /// The last ones, since those are the most likely to come after the revocation.
     pub(super) undecided: Bounded<(Noted, Why)>,
@@ -95,10 +111,23 @@ impl Releases {
             looked: 0,
             newest: None,
             late: Bounded::first(),
+            backwards: Bounded::first(),
+            overdue: Bounded::last(),
+            known: Known::default(),
             approved: Bounded::first(),
             undecided: Bounded::last(),
             by_another: 0,
         }
+    }
+
+    /// The next event is of another log.
+    pub(super) fn begin_log(&mut self) {
+        self.known.begin_log();
+    }
+
+    /// Takes down what an event shows to be known, whatever it has to do with the key. To be called after `see`.
+    pub(super) fn know(&mut self, subject: &Subject, event: Event<'_>) {
+        self.known.see(subject, event);
     }
 
     /// Takes an event down, and returns what it is.
@@ -109,7 +138,7 @@ impl Releases {
         part: Part,
         at: Place,
     ) -> Option<Judged> {
-        let judged = judge(subject, event, part)?;
+        let judged = judge(subject, event, part, self.known.before(event))?;
         if judged == Judged::ByAnother {
             self.by_another += 1;
             return Some(judged);
@@ -120,7 +149,9 @@ impl Releases {
         }
         let noted = || Noted::of(at, Some(part.of_release()), event);
         match judged {
+            Judged::Allowed if is_overdue(subject, event) => self.overdue.add(noted),
             Judged::Allowed | Judged::ByAnother => {}
+            Judged::Backwards => self.backwards.add(noted),
             Judged::Late => self.late.add(noted),
             Judged::Undecided(why) => self.undecided.add(|| (noted(), why)),
             Judged::Approved => {
@@ -140,6 +171,8 @@ impl Releases {
             "newest": self.newest,
             "newest_in_logs": newest_seen,
             "at_or_after": self.late.to_json(|noted| noted.to_json(logs)),
+            "older_than_process": self.backwards.to_json(|noted| noted.to_json(logs)),
+            "after_max_stale": self.overdue.to_json(|noted| noted.to_json(logs)),
             "approved": self.approved.to_json(|(noted, approval)| {
                 let mut object = noted.to_json(logs);
                 crate::report::extend(&mut object, json!({ "approval": approval }));
@@ -166,7 +199,7 @@ mod tests {
     fn judged(revoked: Option<u64>, event: &Value) -> Option<Judged> {
         let subject = Subject::for_tests(revoked);
         let event = Event(event);
-        judge(&subject, event, subject.part(event)?)
+        judge(&subject, event, subject.part(event)?, Knows::Nobody)
     }
 
     fn event(action: &str, key: &str, revision: Value) -> Value {
@@ -247,6 +280,20 @@ mod tests {
         assert_eq!(rewrap(only(), approval("other")), Some(Judged::Late));
         assert_eq!(rewrap(only(), Value::Null), Some(Judged::Late));
         assert_eq!(rewrap(both(), Value::Null), Some(Judged::ByAnother));
+        // A process without a ring names the KEK alone.
+        let alone = json!({ "provider": "local", "id": "kek-1", "version": "2" });
+        let other = json!({ "provider": "local", "id": "kek-2", "version": "" });
+        let by_kek = |named: Value| {
+            let event = json!({
+                "event.name": "waxseal.rewrap", "waxseal.outcome": "success",
+                "waxseal.keks": [other.clone()], "waxseal.envelope.keks": named,
+            });
+            (judged(Some(7), &event), judged(None, &event))
+        };
+        let undecided = Some(Judged::Undecided(Why::KekAlone));
+        assert_eq!(by_kek(json!([alone.clone()])), (undecided, Some(Judged::Allowed)));
+        let by_another = Some(Judged::ByAnother);
+        assert_eq!(by_kek(json!([alone, other.clone()])), (by_another, by_another));
         // An approval lets nothing be wrapped under it.
         let mut under = event("rewrap", KEY, 8.into());
         under["waxseal.authorizations.used"] = approval(KEY);

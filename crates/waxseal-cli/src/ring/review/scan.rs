@@ -223,6 +223,7 @@ impl<'s> Scan<'s> {
     /// The next record is the first one of another log.
     pub(super) fn begin_log(&mut self) {
         self.sequences = Sequences::new();
+        self.releases.begin_log();
     }
 
     /// Takes a record down.
@@ -250,8 +251,9 @@ impl<'s> Scan<'s> {
         let part = self.subject.part(event);
         self.see_intent(event, at, part, is_in_window);
         self.see_change(event, at);
+        let judged = part.and_then(|part| self.releases.see(self.subject, event, part, at));
+        self.releases.know(self.subject, event);
         let Some(part) = part else { return };
-        let judged = self.releases.see(self.subject, event, part, at);
         if !is_in_window {
             return;
         }
@@ -479,6 +481,71 @@ mod tests {
         let scan = scanned(&subject, Window::default(), &events);
         let changes = scan.changes.iter().map(|(revision, at)| (*revision, at.record));
         assert_eq!(changes.collect::<Vec<_>>(), [(5, 0), (6, 2)]);
+    }
+
+    #[test]
+    fn a_release_with_an_older_revision_than_was_known_before_is_no_allowed_one() {
+        let subject = Subject::for_tests(Some(7));
+        let at = |seconds: u32, instance: &str, revision: u64, event: Value| {
+            let mut event = event;
+            let more = json!({
+                "time": format!("2026-11-27T00:00:{seconds:02}Z"),
+                "service.instance.id": instance,
+                "waxseal.ring.id": "ring-1",
+                "waxseal.ring.revision": revision,
+            });
+            crate::report::extend(&mut event, more);
+            event
+        };
+        let release = || {
+            json!({
+                "event.name": "waxseal.unwrap", "waxseal.outcome": "success", "waxseal.duration_us": 2_000_000,
+                "waxseal.keks": [{ "keys": [KEY] }],
+            })
+        };
+        let refused = || json!({ "event.name": "waxseal.unwrap", "waxseal.outcome": "refused" });
+        let events = [
+            at(1, "a", 6, release()),
+            at(2, "a", 7, refused()),
+            // On its way when the process read the ring.
+            at(3, "a", 6, release()),
+            at(9, "a", 6, release()),
+            at(9, "b", 6, release()),
+        ];
+        let mut scan = Scan::new(&subject, Window::default());
+        for (record, event) in (0..).zip(&events) {
+            let at = Place {
+                log: 0,
+                record,
+                is_covered: true,
+            };
+            scan.see(at, event.to_string().as_bytes());
+        }
+        let records =
+            |all: &Bounded<Noted>| all.shown.iter().map(|noted| noted.at.record).collect::<Vec<_>>();
+        assert_eq!(records(&scan.releases.backwards), [3]);
+        let undecided: Vec<_> = scan.releases.undecided.shown.iter().collect();
+        let undecided: Vec<_> = undecided
+            .iter()
+            .map(|(noted, why)| (noted.at.record, why.name()))
+            .collect();
+        assert_eq!(undecided, [(2, "older_than_log"), (4, "older_than_log")]);
+        assert_eq!(scan.releases.overdue.total(), 0);
+        // Another log tells nothing of what its processes knew, and clocks are for people.
+        scan.begin_log();
+        let place = Place {
+            log: 1,
+            record: 0,
+            is_covered: true,
+        };
+        let mut late = at(0, "c", 6, release());
+        late["time"] = "2026-11-27T00:01:01Z".into();
+        scan.see(place, late.to_string().as_bytes());
+        assert_eq!(records(&scan.releases.overdue), [0]);
+        assert_eq!(
+            (scan.releases.undecided.total(), scan.releases.late.total()),
+            (2, 0)
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The key of a review, and what an event has to do with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use waxseal::ring::{KeyRecord, RecordId, View};
+use waxseal::ring::{KeyRecord, RecordId, Time, View};
 
 use super::event::{Event, NamedKek};
 
@@ -43,6 +44,7 @@ impl Part {
     pub(super) const fn of_release(self) -> Self {
         match self {
             Self::Named => Self::Used,
+            Self::KekNamed => Self::Kek,
             other => other,
         }
     }
@@ -68,6 +70,8 @@ pub(super) struct Revoked {
     pub(super) revision: u64,
     /// The key itself, or the key that it is wrapped under.
     pub(super) key: RecordId,
+    /// By the clock of whoever revoked it.
+    pub(super) at: Time,
 }
 
 /// The key of a review.
@@ -83,6 +87,8 @@ pub(super) struct Subject {
     pub(super) revoked: Option<Revoked>,
     /// The revisions of the moves in its signed history.
     pub(super) history: BTreeSet<u64>,
+    /// For how long a process opens without news of the ring.
+    pub(super) max_stale_open: Duration,
 }
 
 impl Subject {
@@ -92,6 +98,7 @@ impl Subject {
             key.revocation().map(|made| Revoked {
                 revision: made.revision,
                 key: key.id,
+                at: made.at,
             })
         };
         let of_parent = parent.and_then(revoked);
@@ -107,6 +114,7 @@ impl Subject {
             // Since one of the two it is out of use.
             revoked: all.min_by_key(|revoked| revoked.revision),
             history: key.history.iter().map(|made| made.revision).collect(),
+            max_stale_open: view.settings().max_stale_open.at_most(),
         }
     }
 
@@ -172,7 +180,7 @@ impl Subject {
     /// Whether all wraps of the envelope are under it: nothing else can have opened it.
     pub(super) fn is_only_wrap(&self, event: Event<'_>) -> bool {
         let mut wraps = event.envelope_keks().peekable();
-        wraps.peek().is_some() && wraps.all(|kek| self.names(kek))
+        wraps.peek().is_some() && wraps.all(|kek| self.names(kek) || self.is_kek_alone(kek))
     }
 
     /// Whether a branch key that is under another key by now did it, and none that is still under this one.
@@ -207,8 +215,10 @@ impl Subject {
             revoked: revoked.map(|revision| Revoked {
                 revision,
                 key: key.parse().unwrap(),
+                at: "2026-11-27T00:00:00Z".parse().unwrap(),
             }),
             history: BTreeSet::from([5, 6]),
+            max_stale_open: Duration::from_secs(60),
         }
     }
 }

@@ -225,7 +225,7 @@ fn the_report_for_people_says_the_same_and_what_a_log_says_is_text() {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     let object = incident.review(&BOTH);
-    let names: Vec<&str> = "at authority censuses command counts denials findings first_use from gaps holes intents kek_alone key last_use logs lost mark objects others proofs releases revision ring same_kek schema to".split(' ').collect();
+    let names: Vec<&str> = "at authority censuses command counts denials findings first_use from gaps holes intents kek_alone key last_use logs lost mark objects others proofs releases revision ring same_kek schema through_branch_keys to".split(' ').collect();
     assert_eq!(fields(&object), names);
     let documented = include_str!("../../../../../docs/cli.md");
     let row = documented
@@ -651,9 +651,97 @@ fn the_kek_alone_counts_apart_and_cannot_be_decided() {
         (&"kek_alone".into(), &"frank".into(), &4.into())
     );
     let text = incident.markdown(&["--log", "used"]);
+    assert!(text.contains("Cannot be decided by revisions: 1."), "{text}");
+}
+
+#[test]
+fn a_rewrap_out_of_a_revoked_key_without_a_ring_is_not_lost() {
+    let incident = Incident::over();
+    let uri = text(&incident.ring.json(&["keys", "show", &incident.key])["key"]["uri"]);
+    incident
+        .ring
+        .0
+        .command(&["keygen", "-o", "other.key"])
+        .status()
+        .unwrap();
+    let other = format!("file:{}", incident.ring.0.path("other.key").display());
+    let rewrap = [
+        "rewrap", "--to", &other, "--kek", &uri, "--log", "used", "--actor", "frank",
+    ];
+    let run = incident
+        .ring
+        .run(&[&rewrap[..], &CONTEXT, &["-o", "stolen.wax", "a.wax"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let review = incident.review(&["--log", "used"]);
+    let undecided = review["releases"]["undecided"]["events"].as_array().unwrap();
+    let undecided: Vec<_> = undecided
+        .iter()
+        .map(|event| (text(&event["why"]), text(&event["action"]), text(&event["actor"])))
+        .collect();
+    let expected = ("kek_alone", "rewrap", "frank");
+    assert_eq!(
+        undecided,
+        [(
+            expected.0.to_owned(),
+            expected.1.to_owned(),
+            expected.2.to_owned()
+        )]
+    );
+}
+
+#[test]
+fn what_an_older_copy_of_the_ring_allows_after_the_log_knew_better_is_not_allowed() {
+    let incident = Incident::begun();
+    let tool = &incident.ring.0;
+    fs::copy(tool.path("ring.db"), tool.path("old.db")).unwrap();
+    incident.revoke();
+    assert_eq!(incident.open("a.wax", "used", "mallory").code, 13);
+    let ring = fs::read_to_string(tool.path("ring.toml")).unwrap();
+    let ring = ring.replace("ring.db", "old.db").replace("mark = ", "# mark = ");
+    tool.write("old.toml", ring);
+    let open = [
+        "open", "--ring", "old.toml", "--log", "used", "--actor", "mallory",
+    ];
+    let run = incident.ring.run(&[&open[..], &CONTEXT, &["a.wax"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let review = incident.review(&BOTH);
+    let releases = &review["releases"];
+    assert_eq!(releases["at_or_after"]["events"], Value::Array(Vec::new()));
+    let undecided = releases["undecided"]["events"].as_array().unwrap();
+    let undecided: Vec<_> = undecided
+        .iter()
+        .map(|event| (text(&event["why"]), text(&event["actor"])))
+        .collect();
+    assert_eq!(undecided, [("older_than_log".to_owned(), "mallory".to_owned())]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_change_between_the_ring_and_the_logs_is_no_finding() {
+    let incident = Incident::begun();
+    let checkpoint = incident.ring.0.path("used").join("checkpoint");
+    let kept = fs::read(&checkpoint).unwrap();
+    fs::remove_file(&checkpoint).unwrap();
+    incident.ring.0.shell("mkfifo used/checkpoint");
+    // The change of the ring makes this log.
+    let arguments = incident.arguments(&["--log", "used", "--log", "admin", "--json"]);
+    let review = incident.ring.0.command(&arguments).spawn().unwrap();
+    // Opens when the review reads its first log, after it has read the ring.
+    let mut pipe = fs::OpenOptions::new().write(true).open(&checkpoint).unwrap();
+    incident
+        .ring
+        .json(&["ring", "set", "--max-stale", "PT20S", "--log", "admin"]);
+    fs::remove_file(&checkpoint).unwrap();
+    fs::write(&checkpoint, &kept).unwrap();
+    std::io::Write::write_all(&mut pipe, &kept).unwrap();
+    drop(pipe);
+    let run = end(review, b"");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let review = of_json(&run.stdout);
+    assert_eq!(review["findings"], Value::Array(Vec::new()));
     assert!(
-        text.contains("Cannot be decided, since no revision tells: 1."),
-        "{text}"
+        review["releases"]["newest_in_logs"].as_u64() > review["revision"].as_u64(),
+        "{review}"
     );
 }
 
