@@ -35,6 +35,7 @@ mod markup;
 mod query;
 mod rows;
 mod serve;
+mod sorting;
 mod source;
 mod views;
 

@@ -1,8 +1,9 @@
 //! What a request asks for, and links that ask for something else.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The most bytes of a query that are looked at.
+/// The most bytes of a query.
 const LONGEST: usize = 8 * 1024;
 
 /// The parameters of a request, the last of each name.
@@ -10,15 +11,13 @@ const LONGEST: usize = 8 * 1024;
 pub(crate) struct Query(BTreeMap<String, String>);
 
 impl Query {
-    pub(crate) fn parse(text: Option<&str>) -> Self {
-        let text = text.filter(|text| text.len() <= LONGEST).unwrap_or_default();
+    /// `None` if it is longer than any form of this page makes it: what was asked for in vain must not look like an answer.
+    pub(crate) fn parse(text: Option<&str>) -> Option<Self> {
+        let text = text.unwrap_or_default();
         let pairs = form_urlencoded::parse(text.as_bytes());
-        Self(
-            pairs
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (name.into_owned(), value.into_owned()))
-                .collect(),
-        )
+        let pairs = pairs.filter(|(_, value)| !value.is_empty());
+        let owned = |(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), value.into_owned());
+        (text.len() <= LONGEST).then(|| Self(pairs.map(owned).collect()))
     }
 
     /// What was asked for by this name. Nothing is the same as an empty text.

@@ -1,23 +1,34 @@
-//! What is kept of each key, and in which order it is shown.
+//! What is kept of each key.
 
-use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use waxseal::envelope::AlgorithmClass;
 use waxseal::ring::evidence::{Total, VerifiedReceipt};
 use waxseal::ring::{KeyRecord, NextMove, RecordId, Scope, Slot, State, Time};
 
 /// What is kept of a key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) id: RecordId,
     pub(crate) scope: Scope,
     pub(crate) slot: Slot,
+    /// Its own state, or that of its parent if the parent stops it.
     pub(crate) state: State,
+    /// What a branch key is wrapped under.
+    parent: Option<RecordId>,
+    /// When it was revoked.
+    revoked: Option<Time>,
+    /// The same number for every key that is this KEK.
+    pub(crate) kek: u64,
     pub(crate) algorithm: Box<str>,
     pub(crate) class: &'static str,
     pub(crate) since: Option<Time>,
     pub(crate) next: Option<(NextMove, Time)>,
     pub(crate) objects: Option<Total>,
+    /// The same of the branch keys that are wrapped under it.
+    pub(crate) through: Option<Total>,
     /// Whether only a provisioner has signed it.
     pub(crate) is_first: bool,
 }
@@ -29,13 +40,32 @@ impl Row {
             scope: key.scope.clone(),
             slot: key.slot.clone(),
             state: key.state,
+            parent: key.branch.as_ref().map(|branch| branch.parent),
+            revoked: key.revocation().map(|made| made.at),
+            kek: kek(key),
             algorithm: key.protecting_algorithm().into(),
             class: key.class().map_or("unknown", AlgorithmClass::name),
             since: key.activated,
             next: key.next_move(),
             objects: (!receipts.is_empty()).then(|| Total::of(receipts, key)),
+            through: None,
             is_first,
         }
+    }
+
+    /// The same with what its parent makes of it.
+    fn under(&self, parent: &Self) -> Option<Self> {
+        let state = self.state.under(parent.state);
+        let next = match parent.revoked {
+            Some(revoked) if self.state == State::Active => Some((NextMove::Succession, revoked)),
+            _ => self.next,
+        };
+        let is_stopped = state != self.state;
+        is_stopped.then(|| Self {
+            state,
+            next,
+            ..self.clone()
+        })
     }
 
     /// Whether nothing more is sealed under it, and something still is.
@@ -45,68 +75,40 @@ impl Row {
             State::Deprecated | State::Retired | State::Compromised | State::Destroying
         );
         let objects = self.objects.filter(|_| is_out_of_use)?;
-        (objects.items > 0 || objects.unknown > 0).then_some(objects)
+        let through = self.through.unwrap_or_default();
+        (objects != Total::default() || through != Total::default()).then_some(objects)
     }
 }
 
-/// What keys are sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    Scope,
-    State,
-    Algorithm,
-    Since,
-    Next,
-    Objects,
+fn kek(key: &KeyRecord) -> u64 {
+    let provenance = &key.provenance;
+    let mut hasher = DefaultHasher::new();
+    (&provenance.provider, &provenance.id, &provenance.version).hash(&mut hasher);
+    hasher.finish()
 }
 
-impl Order {
-    pub(crate) const ALL: [(Self, &str, &str); 6] = [
-        (Self::Scope, "scope", "Scope"),
-        (Self::State, "state", "State"),
-        (Self::Algorithm, "algorithm", "Algorithm"),
-        (Self::Since, "since", "Active since"),
-        (Self::Next, "next", "Next"),
-        (Self::Objects, "objects", "Envelopes"),
-    ];
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|(_, known, _)| *known == name)
-            .map(|(order, _, _)| order)
+/// All keys of a ring, each with what its parent, or the branch keys under it, make of it.
+pub(crate) fn together(rows: &mut [Arc<Row>]) {
+    let mut through: HashMap<RecordId, Total> = HashMap::new();
+    for row in rows.iter() {
+        if let Some(parent) = row.parent {
+            through
+                .entry(parent)
+                .or_default()
+                .add(row.objects.unwrap_or_default());
+        }
     }
-
-    /// What is absent comes last.
-    fn compare(self, one: &Row, other: &Row) -> Ordering {
-        let rest = |order: Ordering| {
-            order
-                .then_with(|| one.scope.cmp(&other.scope))
-                .then_with(|| one.id.cmp(&other.id))
-        };
-        rest(match self {
-            Self::Scope => Ordering::Equal,
-            Self::State => one.state.cmp(&other.state),
-            Self::Algorithm => one.algorithm.cmp(&other.algorithm),
-            Self::Since => absent_last(one.since, other.since),
-            Self::Next => absent_last(one.next.map(|next| next.1), other.next.map(|next| next.1)),
-            Self::Objects => {
-                let items = |row: &Row| row.objects.map_or(0, |objects| objects.items);
-                items(other).cmp(&items(one))
-            }
-        })
-    }
-
-    pub(crate) fn sort(self, rows: &mut [&Row], is_reversed: bool) {
-        rows.sort_unstable_by(|one, other| {
-            let order = self.compare(one, other);
-            if is_reversed { order.reverse() } else { order }
-        });
-    }
-}
-
-fn absent_last<T: Ord>(one: Option<T>, other: Option<T>) -> Ordering {
-    match (one, other) {
-        (Some(one), Some(other)) => one.cmp(&other),
-        (one, other) => other.is_some().cmp(&one.is_some()),
+    let parents = rows.iter().filter(|row| through.contains_key(&row.id));
+    let parents: HashMap<RecordId, Arc<Row>> = parents.map(|row| (row.id, Arc::clone(row))).collect();
+    for row in rows {
+        let parent = row.parent.and_then(|parent| parents.get(&parent));
+        if let Some(stopped) = parent.and_then(|parent| row.under(parent)) {
+            *row = Arc::new(stopped);
+        } else if let Some(total) = through.get(&row.id).filter(|_| row.objects.is_some()) {
+            *row = Arc::new(Row {
+                through: Some(*total),
+                ..Row::clone(row)
+            });
+        }
     }
 }

@@ -12,7 +12,7 @@ use waxseal::ring::{Reader, Survey, Time, View};
 use waxseal::{Error, Result};
 
 use crate::logs::{Log, Look};
-use crate::rows::Row;
+use crate::rows::{Row, together};
 
 /// For how long what was read is shown, before it is read again.
 const FRESH: Duration = Duration::from_secs(2);
@@ -35,6 +35,8 @@ pub(crate) struct Source {
 #[derive(Default)]
 struct State {
     shown: Option<Arc<Shown>>,
+    /// What the logs are, whether the ring can be read or not.
+    looks: Arc<[Look]>,
     failed: Option<Failed>,
     is_reading: bool,
     /// When to read again.
@@ -47,6 +49,15 @@ struct State {
 pub(crate) struct Failed {
     pub(crate) at: SystemTime,
     pub(crate) text: String,
+}
+
+/// What there is to show.
+pub(crate) struct Latest {
+    pub(crate) shown: Arc<Shown>,
+    /// What is known of each log.
+    pub(crate) looks: Arc<[Look]>,
+    /// What has failed since.
+    pub(crate) failed: Option<Failed>,
 }
 
 /// What was read.
@@ -65,7 +76,6 @@ pub(crate) struct Shown {
     pub(crate) findings: Vec<(String, String)>,
     pub(crate) unlisted: u64,
     pub(crate) heartbeats: std::result::Result<Vec<Heartbeat>, String>,
-    pub(crate) logs: Vec<Look>,
     /// Of each receipt: when its census began and what it counted, or why it does not count.
     pub(crate) censuses: Vec<std::result::Result<Census, String>>,
 }
@@ -106,7 +116,7 @@ impl Source {
     ///
     /// # Errors
     /// Why there is nothing to show.
-    pub(crate) fn latest(self: &Arc<Self>) -> std::result::Result<(Arc<Shown>, Option<Failed>), String> {
+    pub(crate) fn latest(self: &Arc<Self>) -> std::result::Result<Latest, String> {
         if let Some(turn) = self.turn() {
             let begun = thread::Builder::new()
                 .name("waxseal-page".to_owned())
@@ -121,7 +131,11 @@ impl Source {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         match (&state.shown, &state.failed) {
-            (Some(shown), failed) => Ok((Arc::clone(shown), failed.clone())),
+            (Some(shown), failed) => Ok(Latest {
+                shown: Arc::clone(shown),
+                looks: Arc::clone(&state.looks),
+                failed: failed.clone(),
+            }),
             (None, Some(failed)) => Err(failed.text.clone()),
             (None, None) => Err("The ring is being read for the first time.".to_owned()),
         }
@@ -169,7 +183,8 @@ impl Source {
         let now = pollster::block_on(inventory.now())?;
         let heartbeats = pollster::block_on(inventory.heartbeats(now.saturating_sub(HEARTBEATS)));
         let view = survey.view().cloned().unwrap_or(head);
-        let rows: Vec<Arc<Row>> = survey.keys().map(|(_, row)| Arc::clone(row)).collect();
+        let mut rows: Vec<Arc<Row>> = survey.keys().map(|(_, row)| Arc::clone(row)).collect();
+        together(&mut rows);
         let (mut states, mut algorithms) = (BTreeMap::new(), BTreeMap::new());
         for row in &rows {
             *states.entry(row.state).or_default() += 1;
@@ -179,8 +194,6 @@ impl Source {
                     .or_default() += 1;
             }
         }
-        let mut looks = before.into_iter().flat_map(|before| &before.logs).cloned();
-        let logs = self.logs.iter().map(|log| log.look(looks.next())).collect();
         Ok(Shown {
             view,
             rows,
@@ -196,7 +209,6 @@ impl Source {
                 .collect(),
             unlisted: survey.unlisted(),
             heartbeats: heartbeats.map_err(|error| error.to_string()),
-            logs,
             censuses: judged.into_iter().map(census).collect(),
         })
     }
@@ -223,13 +235,18 @@ struct Turn(Arc<Source>);
 impl Turn {
     fn read(&self) {
         let begun = Instant::now();
-        let (mut survey, before) = {
+        let (mut survey, before, looks) = {
             let mut state = self.0.lock();
-            (std::mem::take(&mut state.survey), state.shown.clone())
+            let survey = std::mem::take(&mut state.survey);
+            (survey, state.shown.clone(), Arc::clone(&state.looks))
         };
         let read = self.0.read(&mut survey, before.as_deref());
+        // Logs are where they are, whatever is wrong with the ring.
+        let mut looks = looks.iter().cloned();
+        let looks = self.0.logs.iter().map(|log| log.look(looks.next())).collect();
         let mut state = self.0.lock();
         state.survey = survey;
+        state.looks = looks;
         state.next = Some(Instant::now() + FRESH.max(begun.elapsed().saturating_mul(SHARE - 1)));
         match read {
             Ok(shown) => {
@@ -250,5 +267,28 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.0.lock().is_reading = false;
         self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waxseal::ring::Trust;
+    use waxseal::ring::inventory::MemoryInventory;
+    use waxseal::testing::large_ring;
+
+    use super::*;
+
+    #[test]
+    fn logs_are_looked_at_although_the_ring_cannot_be_read() {
+        let ring = pollster::block_on(large_ring(1)).unwrap();
+        let trust = Trust::new(ring.trust().ring(), ring.trust().authority());
+        let nothing = Reader::new(trust, Arc::new(MemoryInventory::new()));
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::new(nothing, vec![Log::new(folder.path(), None, None)], Vec::new());
+        source.turn().unwrap().read();
+        let state = source.lock();
+        assert!(state.failed.is_some() && state.shown.is_none());
+        assert_eq!(state.looks.len(), 1);
+        assert!(!state.looks[0].findings.is_empty());
     }
 }

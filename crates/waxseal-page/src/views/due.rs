@@ -1,13 +1,15 @@
 //! What is due, on a time line and as a list.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use maud::{Markup, html};
 use waxseal::ring::{NextMove, Time};
 
 use super::{Asked, View};
-use crate::markup::{Paged, day, heads, many, number, state, table, time};
+use crate::markup::{Paged, day, many, number, state, table, time};
 use crate::rows::Row;
+use crate::sorting::{Column, Sorting};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const WEEKS: usize = 26;
@@ -15,17 +17,29 @@ const WEEKS: usize = 26;
 const STEP: usize = 24;
 const HIGH: u64 = 100;
 
+/// What happens to a key next, and when.
+type Move<'r> = (&'r Row, NextMove, Time);
+
+const COLUMNS: [Column; 5] = [
+    Column::new("when", "When"),
+    Column::new("what", "What"),
+    Column::new("scope", "Scope"),
+    Column::new("", "Key"),
+    Column::new("state", "State"),
+];
+
 pub(super) fn view(asked: &Asked<'_>) -> View {
-    let mut due: Vec<(&Row, NextMove, Time)> = asked
+    let mut due: Vec<Move<'_>> = asked
         .shown
         .rows
         .iter()
         .filter_map(|row| row.next.map(|(next, at)| (&**row, next, at)))
         .collect();
-    due.sort_unstable_by_key(|(row, _, at)| (*at, row.id));
+    let sorting = Sorting::of(asked.query, &COLUMNS, "when");
+    due.sort_unstable_by(|one, other| compare(&sorting, one, other));
     let (now, own) = (asked.shown.now, asked.own());
     let paged = Paged::of(&due, asked.query);
-    let overdue = due.partition_point(|(_, _, at)| *at <= now) as u64;
+    let overdue = due.iter().filter(|(_, _, at)| *at <= now).count() as u64;
     let rows = html! {
         tbody {
             @for (row, next, at) in paged.rows {
@@ -52,15 +66,27 @@ pub(super) fn view(asked: &Asked<'_>) -> View {
                     }
                 }
                 (line(&due, now))
-                (table("What is due, the soonest first", &heads(&["When", "What", "Scope", "Key", "State"]), &rows))
+                (table("What is due", &sorting.heads(asked.query, &own), &rows))
                 (paged.links(asked.query, &own, "move"))
             }
         },
     )
 }
 
+fn compare(sorting: &Sorting<'_>, one: &Move<'_>, other: &Move<'_>) -> Ordering {
+    let order = match sorting.by() {
+        "what" => sorting.order(&one.1.name(), &other.1.name()),
+        "scope" => sorting.order(&one.0.scope, &other.0.scope),
+        "state" => sorting.order(&one.0.state, &other.0.state),
+        _ => sorting.order(&one.2, &other.2),
+    };
+    order
+        .then_with(|| one.2.cmp(&other.2))
+        .then_with(|| one.0.id.cmp(&other.0.id))
+}
+
 /// A bar for each of the next weeks.
-fn line(due: &[(&Row, NextMove, Time)], now: Time) -> Markup {
+fn line(due: &[Move<'_>], now: Time) -> Markup {
     let mut weeks = [0_u64; WEEKS];
     let mut later = 0_u64;
     for (_, _, at) in due.iter().filter(|(_, _, at)| *at > now) {

@@ -1,11 +1,26 @@
 //! What was done, by the audit logs.
 
+use std::cmp::Ordering;
+
 use maud::{Markup, html};
 use waxseal::audit::{EventFilter, RecordedEvent};
 
 use super::{Asked, View};
-use crate::logs::{Found, find};
+use crate::logs::find;
 use crate::markup::{ROWS, heads, number, table};
+use crate::sorting::{Column, Sorting};
+
+/// An event, and the number of its record.
+type Recorded = (u64, RecordedEvent);
+
+const COLUMNS: [Column; 6] = [
+    Column::count("record", "Record"),
+    Column::new("when", "When").descending(),
+    Column::new("what", "What"),
+    Column::new("outcome", "Outcome"),
+    Column::new("who", "Who"),
+    Column::new("", "Keys"),
+];
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -61,12 +76,13 @@ pub(super) fn view(asked: &Asked<'_>) -> View {
             @match found {
                 Err(error) => p.problem role="alert" { (error) },
                 Ok(found) => {
+                    @let before = found.before;
                     @if found.events.is_empty() {
                         p { "No event like that among the " (number(found.looked_at)) " records that were looked at." }
                     } @else {
-                        (list(asked, &found.events, "Events, the newest first"))
+                        (sorted(asked, index, found.events, &own))
                     }
-                    (older(asked, &found, &own))
+                    (older(asked, before, &own))
                 }
             }
             p.note { "Nothing is proven here record by record: " a href=(asked.link("/health", &[])) { "Health" } " says whether the whole log verifies." }
@@ -91,14 +107,14 @@ fn filter(asked: &Asked<'_>) -> waxseal::Result<EventFilter> {
     Ok(filter)
 }
 
-fn older(asked: &Asked<'_>, found: &Found, own: &str) -> Markup {
+fn older(asked: &Asked<'_>, before: Option<u64>, own: &str) -> Markup {
     html! {
         nav.pages aria-label="Pages" {
             ul {
                 @if asked.query.get("before").is_some() {
                     li { a rel="prev" href=(asked.query.link(own, &[("before", "")])) { "Newest" } }
                 }
-                @if let Some(before) = found.before {
+                @if let Some(before) = before {
                     li { a rel="next" href=(asked.query.link(own, &[("before", &before.to_string())])) { "Older" } }
                 }
             }
@@ -121,7 +137,7 @@ fn form(asked: &Asked<'_>, index: usize) -> Markup {
             label {
                 "Log"
                 select name="log" {
-                    @for (other, look) in asked.shown.logs.iter().enumerate() {
+                    @for (other, look) in asked.looks.iter().enumerate() {
                         option value=(other) selected[other == index] { (look.folder) }
                     }
                 }
@@ -138,12 +154,47 @@ fn form(asked: &Asked<'_>, index: usize) -> Markup {
                     }
                 }
             }
+            @for kept in ["sort", "order"] {
+                @if let Some(value) = query.get(kept) { input type="hidden" name=(kept) value=(value); }
+            }
             button type="submit" { "Show" }
         }
     }
 }
 
-pub(super) fn list(asked: &Asked<'_>, events: &[(u64, RecordedEvent)], caption: &str) -> Markup {
+/// The newest events like that, in the order that is asked for.
+fn sorted(asked: &Asked<'_>, log: usize, mut events: Vec<Recorded>, own: &str) -> Markup {
+    let sorting = Sorting::of(asked.query, &COLUMNS, "record");
+    events.sort_by(|one, other| compare(&sorting, one, other));
+    list(
+        asked,
+        log,
+        &events,
+        "The newest events like that",
+        &sorting.heads(asked.query, own),
+    )
+}
+
+fn compare(sorting: &Sorting<'_>, one: &Recorded, other: &Recorded) -> Ordering {
+    let by = |of: fn(&RecordedEvent) -> Option<&str>| sorting.order_some(of(&one.1), of(&other.1));
+    let order = match sorting.by() {
+        "when" => by(RecordedEvent::time),
+        "what" => by(RecordedEvent::action),
+        "outcome" => by(RecordedEvent::outcome),
+        "who" => by(RecordedEvent::actor),
+        _ => sorting.order(&one.0, &other.0),
+    };
+    order.then_with(|| other.0.cmp(&one.0))
+}
+
+/// The newest events of a log, the newest first.
+pub(super) fn plain(asked: &Asked<'_>, log: usize, events: &[Recorded], caption: &str) -> Markup {
+    let names = ["Record#", "When", "What", "Outcome", "Who", "Keys"];
+    list(asked, log, events, caption, &heads(&names))
+}
+
+fn list(asked: &Asked<'_>, log: usize, events: &[Recorded], caption: &str, head: &Markup) -> Markup {
+    let log = log.to_string();
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let rows = html! {
         tbody {
@@ -158,7 +209,7 @@ pub(super) fn list(asked: &Asked<'_>, events: &[(u64, RecordedEvent)], caption: 
                     }
                     td {
                         @if let Some(actor) = event.actor() {
-                            a href=(asked.link("/events", &[("log", asked.query.get("log").unwrap_or_default()), ("actor", actor)])) { (actor) }
+                            a href=(asked.link("/events", &[("log", &log), ("actor", actor)])) { (actor) }
                         } @else { "-" }
                     }
                     td {
@@ -169,9 +220,5 @@ pub(super) fn list(asked: &Asked<'_>, events: &[(u64, RecordedEvent)], caption: 
             }
         }
     };
-    table(
-        caption,
-        &heads(&["Record#", "When", "What", "Outcome", "Who", "Keys"]),
-        &rows,
-    )
+    table(caption, head, &rows)
 }

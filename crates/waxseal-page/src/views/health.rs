@@ -41,7 +41,11 @@ fn findings(asked: &Asked<'_>) -> Markup {
     let shown = asked.shown;
     html! {
         @if shown.findings.is_empty() && shown.unlisted == 0 {
-            p.good { "Every record verifies." }
+            @if asked.has_failed {
+                p { "Nothing was found wrong when the ring could be read last. Whether it still verifies is not known." }
+            } @else {
+                p.good { "Every record verifies." }
+            }
         } @else {
             h2 { "What cannot be believed" }
             @if shown.unlisted > 0 {
@@ -65,8 +69,8 @@ fn findings(asked: &Asked<'_>) -> Markup {
 fn logs(asked: &Asked<'_>) -> Markup {
     html! {
         h2 { "Audit logs" }
-        @if asked.shown.logs.is_empty() { (super::events::without_logs()) }
-        @for look in &asked.shown.logs {
+        @if asked.looks.is_empty() { (super::events::without_logs()) }
+        @for look in asked.looks {
             section {
                 h3 { code { (look.folder) } }
                 (log(look))

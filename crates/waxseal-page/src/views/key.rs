@@ -26,7 +26,7 @@ pub(super) fn view(asked: &Asked<'_>) -> View {
         Err(error) if error.kind() == ErrorKind::InvalidArgument => return missing(asked),
         Err(error) => {
             let body = html! { p.problem role="alert" { strong { "The key cannot be shown. " } (error) } };
-            return View::new("Key", body);
+            return View::unavailable("Key", body);
         }
     };
     let Some(key) = ring.keys(&scope).iter().find(|key| key.id == id) else {
@@ -57,16 +57,23 @@ fn facts(asked: &Asked<'_>, ring: &Ring, key: &Arc<KeyRecord>) -> Markup {
         ("Destroyed", key.destroyed),
     ];
     let row = asked.shown.rows.iter().find(|row| row.id == key.id);
+    let parent = ring.parent(key).ok().flatten();
+    let now = parent.map_or(key.state, |parent| key.state.under(parent.state));
+    let same_kek = asked.shown.rows.iter();
+    let same_kek = same_kek.filter(|other| row.is_some_and(|row| row.kek == other.kek && row.id != other.id));
     html! {
         dl {
-            div { dt { "State" } dd { (state(key.state)) " " span.note { "NIST SP 800-57: " (key.state.row().nist) } } }
+            div { dt { "State" } dd { (state(now)) @if now != key.state { " by its parent, itself " (state(key.state)) } " " span.note { "NIST SP 800-57: " (now.row().nist) } } }
             div { dt { "Scope" } dd { a href=(asked.link("/keys", &[("scope", key.scope.as_str()), ("exact", "yes")])) { code { (key.scope) } } ", slot " code { (key.slot) } } }
             div { dt { "Reached by" } dd { code { (key.provenance.uri) } } }
             div { dt { "KEK" } dd { (key.provenance.provider) " " code { (key.provenance.id) } @if !key.provenance.version.is_empty() { ", version " code { (key.provenance.version) } } } }
             div { dt { "Algorithm" } dd { (key.protecting_algorithm()) ", " (key.class().map_or("unknown class", AlgorithmClass::name)) } }
             div { dt { "Protection" } dd { (key.protection.name()) } }
             @if let Some(branch) = &key.branch {
-                div { dt { "Wrapped under" } dd { (link(branch.parent)) " of " code { (branch.parent_scope) } } }
+                div { dt { "Wrapped under" } dd { (link(branch.parent)) " of " code { (branch.parent_scope) } ", by " (branch.wrapped.algorithm) } }
+                @for former in &branch.former {
+                    div { dt { "Wrapped before" } dd { "under " (link(former.parent)) " of " code { (former.parent_scope) } ", by " (former.algorithm) ": copies may be in backups" } }
+                }
             }
             @if ring.branches_under(key.id) > 0 {
                 div { dt { "Branch keys under it" } dd { (number(ring.branches_under(key.id))) } }
@@ -77,13 +84,14 @@ fn facts(asked: &Asked<'_>, ring: &Ring, key: &Arc<KeyRecord>) -> Markup {
             @for (name, at) in dates {
                 @if let Some(at) = at { div { dt { (name) } dd { (time(at)) } } }
             }
-            @if let Some((next, at)) = key.next_move() {
+            @if let Some((next, at)) = key.next_move_under(parent.map(|parent| &**parent)) {
                 div { dt { "Next" } dd { span.late[at <= asked.shown.now] { (next.name()) ", " (time(at)) @if at <= asked.shown.now { ", overdue" } } } }
             }
             div { dt { "Cadence and overlap" } dd { (key.cadence) ", " (key.overlap) } }
             @if let Some(before) = key.predecessor { div { dt { "Follows" } dd { (link(before)) } } }
             @if let Some(after) = key.successor { div { dt { "Followed by" } dd { (link(after)) } } }
             @for (name, value) in &key.labels { div { dt { "Label " code { (name) } } dd { (value) } } }
+            @for other in same_kek { div { dt { "The same KEK" } dd { (link(other.id)) " of " code { (other.scope) } } } }
             div {
                 dt { "Under it" }
                 dd {
@@ -92,6 +100,10 @@ fn facts(asked: &Asked<'_>, ring: &Ring, key: &Arc<KeyRecord>) -> Markup {
                             (many(objects.items, "envelope")) ", " (bytes(objects.bytes)) "; " (many(objects.sole, "envelope"))
                             " that no other key opens"
                             @if objects.unknown > 0 { "; perhaps " (many(objects.unknown, "more")) ", which do not say so" }
+                            @if objects.branches > 0 { "; " (many(objects.branches, "branch key")) }
+                            @if let Some(through) = row.and_then(|row| row.through) {
+                                "; through branch keys " (many(through.items, "envelope")) ", " (bytes(through.bytes))
+                            }
                         }
                         None => { "not counted: see " a href=(asked.link("/left", &[])) { "what is left" } }
                     }
@@ -134,13 +146,13 @@ fn under(asked: &Asked<'_>, key: &KeyRecord) -> Markup {
     html! {
         h2 { "What was done under it" }
         @if asked.source.logs.is_empty() { (events::without_logs()) }
-        @for (index, (log, look)) in asked.source.logs.iter().zip(&asked.shown.logs).enumerate() {
+        @for (index, (log, look)) in asked.source.logs.iter().zip(asked.looks).enumerate() {
             h3 { "Log " code { (look.folder) } }
             @match log.reader().and_then(|reader| find(&reader, &filter, None, EVENTS, |_| true)) {
                 Err(error) => p.problem { (error) },
                 Ok(found) if found.events.is_empty() => p { "No event of this key among the last " (number(found.looked_at)) " records." },
                 Ok(found) => {
-                    (events::list(asked, &found.events, &format!("The newest events of this key in {}", look.folder)))
+                    (events::plain(asked, index, &found.events, &format!("The newest events of this key in {}", look.folder)))
                     p { a href=(asked.link("/events", &[("log", &index.to_string()), ("key", &id)])) { "More events of this key" } }
                 }
             }

@@ -1,11 +1,26 @@
 //! What is still under keys that seal no more, and what retiring them would lose.
 
+use std::cmp::Ordering;
+
 use maud::{Markup, html};
 use waxseal::ring::evidence::Total;
 
 use super::{Asked, View};
-use crate::markup::{Paged, bytes, heads, many, number, state, table, time};
+use crate::markup::{Paged, bytes, many, number, state, table, time};
 use crate::rows::Row;
+use crate::sorting::{Column, Sorting};
+
+const COLUMNS: [Column; 9] = [
+    Column::new("scope", "Scope"),
+    Column::new("", "Key"),
+    Column::new("state", "State"),
+    Column::count("objects", "Envelopes"),
+    Column::count("lost", "Would be lost"),
+    Column::count("unknown", "Perhaps under it"),
+    Column::count("bytes", "Bytes"),
+    Column::count("branches", "Branch keys"),
+    Column::count("through", "Through branch keys"),
+];
 
 pub(super) fn view(asked: &Asked<'_>) -> View {
     let counted = asked.shown.censuses.iter().any(Result::is_ok);
@@ -15,7 +30,8 @@ pub(super) fn view(asked: &Asked<'_>) -> View {
         .iter()
         .filter_map(|row| Some((&**row, row.left()?)))
         .collect();
-    left.sort_unstable_by_key(|(row, objects)| (std::cmp::Reverse((objects.sole, objects.items)), row.id));
+    let sorting = Sorting::of(asked.query, &COLUMNS, "lost");
+    left.sort_unstable_by(|one, other| compare(&sorting, one, other));
     let own = asked.own();
     let paged = Paged::of(&left, asked.query);
     let rows = html! {
@@ -29,35 +45,43 @@ pub(super) fn view(asked: &Asked<'_>) -> View {
                     td.number { span.late[objects.sole > 0] { (number(objects.sole)) } }
                     td.number { (number(objects.unknown)) }
                     td.number { (bytes(objects.bytes)) }
+                    td.number { (number(objects.branches)) }
+                    td.number { (number(row.through.unwrap_or_default().items)) }
                 }
             }
         }
     };
-    let names = [
-        "Scope",
-        "Key",
-        "State",
-        "Envelopes#",
-        "Would be lost#",
-        "Perhaps under it#",
-        "Bytes#",
-    ];
     View::new(
         "Left",
         html! {
             @if !counted {
                 p { "Nothing was counted, so nobody knows what is still under old keys. A census reads the front of every envelope, and needs no key:" }
-                pre { code { "waxseal census --ring ring.toml --signer census.key -o receipt.json DIRECTORY\nwaxseal page --ring ring.toml --receipt receipt.json" } }
+                pre { code { "waxseal census --ring ring.toml --key census.key --receipt receipt.json DIRECTORY\nwaxseal page --ring ring.toml --receipt receipt.json" } }
             } @else if left.is_empty() {
                 p { "Nothing was found under keys that seal no more: they can be retired, as far as the censuses below reach." }
             } @else {
-                p { "Re-wrap these before their keys are retired. " em { "Would be lost" } " is what no other key opens." }
-                (table("Envelopes under keys that seal no more", &heads(&names), &rows))
+                p { "Re-wrap these before their keys are retired. " em { "Would be lost" } " is what no other key opens. " em { "Through branch keys" } " is what is under the branch keys that are wrapped under the key, and opens no more without it. An envelope counts for each key that is the same KEK." }
+                (table("Envelopes under keys that seal no more", &sorting.heads(asked.query, &own), &rows))
                 (paged.links(asked.query, &own, "key"))
             }
             (censuses(asked))
         },
     )
+}
+
+fn compare(sorting: &Sorting<'_>, one: &(&Row, Total), other: &(&Row, Total)) -> Ordering {
+    let through = |row: &Row| row.through.unwrap_or_default().items;
+    let order = match sorting.by() {
+        "scope" => sorting.order(&one.0.scope, &other.0.scope),
+        "state" => sorting.order(&one.0.state, &other.0.state),
+        "objects" => sorting.order(&one.1.items, &other.1.items),
+        "unknown" => sorting.order(&one.1.unknown, &other.1.unknown),
+        "bytes" => sorting.order(&one.1.bytes, &other.1.bytes),
+        "branches" => sorting.order(&one.1.branches, &other.1.branches),
+        "through" => sorting.order(&through(one.0), &through(other.0)),
+        _ => sorting.order(&(one.1.sole, one.1.items), &(other.1.sole, other.1.items)),
+    };
+    order.then_with(|| one.0.id.cmp(&other.0.id))
 }
 
 fn censuses(asked: &Asked<'_>) -> Markup {

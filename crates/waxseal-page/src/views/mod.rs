@@ -20,9 +20,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use maud::{Markup, html};
 
+use crate::logs::Look;
 use crate::markup::{Place, document, failure, freshness};
 use crate::query::Query;
-use crate::source::{Shown, Source};
+use crate::source::{Latest, Shown, Source};
 
 const STYLE: &str = include_str!("../style.css");
 const ICON: &str = include_str!("../icon.svg");
@@ -34,6 +35,10 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form
 pub(super) struct Asked<'a> {
     source: &'a Source,
     shown: &'a Shown,
+    /// What is known of each log.
+    looks: &'a [Look],
+    /// Whether the ring cannot be read: what is shown was read before.
+    has_failed: bool,
     query: &'a Query,
     place: &'a Place<'a>,
 }
@@ -62,6 +67,13 @@ impl View {
             status: StatusCode::OK,
             title: title.to_owned(),
             body,
+        }
+    }
+
+    fn unavailable(title: &str, body: Markup) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..Self::new(title, body)
         }
     }
 
@@ -104,8 +116,10 @@ async fn answer(source: Arc<Source>, original: OriginalUri, request: Request, ma
         // An application that mounts the page may ask without the last slash.
         let base = whole.strip_suffix(view).unwrap_or(whole).trim_end_matches('/');
         let place = Place { base, view };
-        let query = Query::parse(request.uri().query());
-        render(&source, &place, &query, make)
+        match Query::parse(request.uri().query()) {
+            Some(query) => render(&source, &place, &query, make),
+            None => too_long(&place),
+        }
     });
     match made.await {
         Ok(response) => response,
@@ -116,8 +130,14 @@ async fn answer(source: Arc<Source>, original: OriginalUri, request: Request, ma
     }
 }
 
+fn too_long(place: &Place<'_>) -> Response {
+    let body = html! { p.problem role="alert" { "The query is longer than 8 KiB, so nothing was looked for. Ask for less." } };
+    let page = document(place, "Too long", &body, &html! {});
+    html_response(StatusCode::URI_TOO_LONG, page.into_string())
+}
+
 fn render(source: &Arc<Source>, place: &Place<'_>, query: &Query, make: Make) -> Response {
-    let (shown, failed) = match source.latest() {
+    let Latest { shown, looks, failed } = match source.latest() {
         Ok(latest) => latest,
         Err(text) => {
             let body = html! {
@@ -135,6 +155,8 @@ fn render(source: &Arc<Source>, place: &Place<'_>, query: &Query, make: Make) ->
     let asked = Asked {
         source,
         shown: &shown,
+        looks: &looks,
+        has_failed: failed.is_some(),
         query,
         place,
     };

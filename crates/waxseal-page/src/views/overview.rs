@@ -1,9 +1,15 @@
 //! The overview: how many keys there are in which state, what is due, and what is wrong.
 
-use maud::{Markup, html};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use maud::{Markup, html};
+use waxseal::ring::evidence::Total;
+
+use super::keys::NOT_DESTROYED;
 use super::{Asked, View};
 use crate::markup::{bytes, heads, many, number, state, table, time};
+use crate::rows::Row;
 
 pub(super) fn view(asked: &Asked<'_>) -> View {
     View::new(
@@ -21,7 +27,7 @@ pub(super) fn view(asked: &Asked<'_>) -> View {
 fn problems(asked: &Asked<'_>) -> Markup {
     let shown = asked.shown;
     let findings = shown.findings.len() as u64 + shown.unlisted;
-    let logs = shown.logs.iter().filter(|log| !log.findings.is_empty()).count() as u64;
+    let logs = asked.looks.iter().filter(|log| !log.findings.is_empty()).count() as u64;
     let health = asked.link("/health", &[]);
     html! {
         @if findings > 0 {
@@ -46,9 +52,13 @@ fn next(asked: &Asked<'_>) -> Markup {
     let soonest = due()
         .filter(|(_, (_, at))| *at > now)
         .min_by_key(|(_, (_, at))| *at);
-    let left: Vec<_> = asked.shown.rows.iter().filter_map(|row| row.left()).collect();
-    let left_items = left.iter().fold(0_u64, |sum, one| sum.saturating_add(one.items));
-    let left_bytes = left.iter().fold(0_u64, |sum, one| sum.saturating_add(one.bytes));
+    let left: Vec<_> = asked
+        .shown
+        .rows
+        .iter()
+        .filter(|row| row.left().is_some())
+        .collect();
+    let under = still_under(&left);
     html! {
         h2 { "What is next" }
         ul.facts {
@@ -69,12 +79,26 @@ fn next(asked: &Asked<'_>) -> Markup {
                 } @else if left.is_empty() {
                     "Nothing is known to be under keys that seal no more."
                 } @else {
-                    a href=(asked.link("/left", &[])) { (many(left_items, "envelope")) ", " (bytes(left_bytes)) }
+                    a href=(asked.link("/left", &[])) { (many(under.items, "envelope")) ", " (bytes(under.bytes)) }
                     ", still under " @if left.len() == 1 { "1 key that seals no more." } @else { (many(left.len() as u64, "key")) " that seal no more." }
                 }
             }
         }
     }
+}
+
+/// What these keys have under them. Keys that are the same KEK have the same envelopes.
+fn still_under(rows: &[&Arc<Row>]) -> Total {
+    let mut of_kek: BTreeMap<u64, Total> = BTreeMap::new();
+    for row in rows {
+        let objects = row.objects.unwrap_or_default();
+        let most = of_kek.entry(row.kek).or_default();
+        (most.items, most.bytes) = (most.items.max(objects.items), most.bytes.max(objects.bytes));
+    }
+    of_kek.into_values().fold(Total::default(), |mut sum, one| {
+        sum.add(one);
+        sum
+    })
 }
 
 fn states(asked: &Asked<'_>) -> Markup {
@@ -118,7 +142,7 @@ fn algorithms(asked: &Asked<'_>) -> Markup {
                 tr {
                     th scope="row" { (algorithm) }
                     td { (class) }
-                    td.number { a href=(asked.link("/keys", &[("algorithm", algorithm)])) { (number(*keys)) } }
+                    td.number { a href=(asked.link("/keys", &[("algorithm", algorithm), ("class", class), ("state", NOT_DESTROYED)])) { (number(*keys)) } }
                 }
             }
         }
@@ -131,7 +155,7 @@ fn algorithms(asked: &Asked<'_>) -> Markup {
 
 /// The first parts of scopes.
 fn places(asked: &Asked<'_>) -> Markup {
-    let mut places: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    let mut places: BTreeMap<&str, u64> = BTreeMap::new();
     for row in &asked.shown.rows {
         let scope = row.scope.as_str();
         let first = scope.split_once('/').map_or(scope, |(first, _)| first);

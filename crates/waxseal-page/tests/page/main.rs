@@ -126,8 +126,24 @@ async fn pages_hold_every_key_once() {
             assert_eq!(seen.len(), 250, "{sort}{order}");
         }
     }
-    let (_, text) = bench.ask("/keys?scope=tenant/000012").await;
-    assert!(text.contains("<p>10 keys</p>"), "{text}");
+    // Of a scope, whole parts count.
+    for (asked, said) in [
+        ("begins=tenant/000012", "<p>10 keys</p>"),
+        ("scope=tenant", "<p>250 keys, page 1 of 3</p>"),
+        ("scope=/", "<p>250 keys, page 1 of 3</p>"),
+        ("scope=tenant/000012", "No key is like that"),
+        ("scope=ten", "No key is like that"),
+        ("state=not-destroyed", "<p>250 keys, page 1 of 3</p>"),
+    ] {
+        let (_, text) = bench.ask(&format!("/keys?{asked}")).await;
+        assert!(text.contains(said), "{asked}: {text}");
+    }
+    let long = format!("/keys?scope={}", "a".repeat(9000));
+    let (status, text) = bench.ask(&long).await;
+    assert!(
+        status == StatusCode::URI_TOO_LONG && !text.contains("/keys/"),
+        "{text}"
+    );
     let (_, text) = bench.ask("/keys?scope=tenant/0000123&exact=yes").await;
     assert!(text.contains("<p>1 key</p>"), "{text}");
 }
@@ -144,6 +160,17 @@ async fn a_ring_that_cannot_be_read_is_said_and_not_waited_for() {
         assert!(Instant::now() < end, "it does not come back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let (_, keys) = bench.ask("/keys").await;
+    let key = keys
+        .split("href=\"/keys/")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let key = format!("/keys/{key}");
+    assert_eq!(bench.ask(&key).await.0, StatusCode::OK);
+    assert!(bench.ask("/health").await.1.contains("Every record verifies."));
     // What was read is shown, and that it is old.
     bench.is_away.store(true, Ordering::SeqCst);
     let (mut page, end) = (String::new(), Instant::now() + Duration::from_secs(30));
@@ -155,6 +182,14 @@ async fn a_ring_that_cannot_be_read_is_said_and_not_waited_for() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(page.contains("3 keys in 3 scopes"), "{page}");
+    // A key is read anew.
+    let (status, page) = bench.ask(&key).await;
+    assert!(
+        status == StatusCode::SERVICE_UNAVAILABLE && page.contains("cannot be shown"),
+        "{page}"
+    );
+    let (_, health) = bench.ask("/health").await;
+    assert!(!health.contains("Every record verifies."), "{health}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -188,6 +188,81 @@ fn it_shows_the_ring_its_logs_and_what_is_left() {
 }
 
 #[test]
+fn the_commands_that_it_tells_are_commands() {
+    let empty = Ring::new();
+    let page = Served::of(&empty, &[]);
+    let mut told = 0;
+    for path in ["/", "/keys", "/due", "/left", "/events", "/health"] {
+        let shown = page.shown(path);
+        let code = shown
+            .split("<code>")
+            .skip(1)
+            .filter_map(|rest| rest.split("</code>").next());
+        for line in code
+            .flat_map(str::lines)
+            .filter(|line| line.starts_with("waxseal "))
+        {
+            // Options that are not there are refused before help is printed.
+            let arguments: Vec<&str> = line.split(' ').skip(1).chain(["--help"]).collect();
+            assert_eq!(empty.run(&arguments).code, 0, "{path}: {line}");
+            told += 1;
+        }
+    }
+    assert!(told >= 5, "{told}");
+    assert_ne!(empty.run(&["census", "--signer", "census.key", "--help"]).code, 0);
+}
+
+#[test]
+fn counts_lead_to_as_many_keys_and_tables_are_sorted_as_they_say() {
+    let (ring, old) = with_history();
+    for scope in ["ten", "tenants"] {
+        ring.json(&["keys", "create", "--scope", scope, "--kek", "local"]);
+    }
+    let page = Served::of(&ring, &SHOWN);
+    let overview = page.shown("/");
+    let mut counts = 0;
+    for rest in overview.split("<a href=\"/keys?").skip(1) {
+        let (query, rest) = rest.split_once("\">").unwrap();
+        let count = rest.split_once("</a>").unwrap().0;
+        let list = page.shown(&format!("/keys?{}", query.replace("&amp;", "&")));
+        let said = if count == "1" {
+            "<p>1 key</p>".to_owned()
+        } else {
+            format!("<p>{count} keys</p>")
+        };
+        assert!(list.contains(&said), "{query}: {count}: {list}");
+        counts += 1;
+    }
+    assert!(counts >= 6, "{counts}: {overview}");
+    for (path, sorted) in [
+        ("/keys?sort=objects", "descending"),
+        ("/keys?sort=objects&order=reversed", "ascending"),
+        ("/due", "ascending"),
+        ("/due?sort=scope&order=reversed", "descending"),
+        ("/left?sort=bytes", "descending"),
+        ("/events", "descending"),
+        ("/events?sort=who", "ascending"),
+    ] {
+        let shown = page.shown(path);
+        assert!(
+            shown.contains(&format!("aria-sort=\"{sorted}\"")),
+            "{path}: {shown}"
+        );
+    }
+    // What is told of the second log leads to the second log.
+    let key = page.shown(&format!("/keys/{old}"));
+    let second = key.split_once("other-log").unwrap().1;
+    let actors = second.split("/events?actor=").skip(1);
+    let logs: Vec<_> = actors
+        .map(|rest| rest.split('"').next().unwrap().ends_with("&amp;log=1"))
+        .collect();
+    assert!(
+        !logs.is_empty() && logs.iter().all(|is_second| *is_second),
+        "{second}"
+    );
+}
+
+#[test]
 fn nothing_of_a_ring_or_a_log_is_markup() {
     let (ring, old) = with_history();
     let page = Served::of(&ring, &SHOWN);
