@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use waxseal::audit::{Event, Log, Sink};
+use waxseal::audit::{Event, Log, Sink, VerifierKey};
 use waxseal::{Error, ErrorKind};
 
 use super::cut_off;
@@ -26,6 +26,8 @@ const AWAY: Duration = Duration::from_millis(60);
 #[derive(Debug)]
 pub(super) struct Turns {
     path: PathBuf,
+    /// The key of the log that was opened first.
+    key: VerifierKey,
     held: Mutex<Option<Held>>,
 }
 
@@ -38,18 +40,37 @@ struct Held {
 impl Turns {
     /// Opens the log once, so that what is wrong with it is known before anything is done.
     pub(super) fn of(path: &Path) -> Result<Self> {
-        drop(open(path).map_err(|error| match is_busy(&error) {
+        let log = open(path).map_err(|error| match is_busy(&error) {
             true => Failure::busy(error.detail().unwrap_or_default().to_owned()),
             false => error.into(),
-        })?);
+        })?;
         Ok(Self {
             path: path.to_owned(),
+            key: log.verifier().clone(),
             held: Mutex::default(),
         })
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the log again. One that was moved away meanwhile gets no second history.
+    fn again(&self) -> waxseal::Result<Log> {
+        let exchanged = || {
+            Error::new(ErrorKind::Audit).with_detail(format!(
+                "the audit log {} was moved away or exchanged while a command wrote it",
+                self.path.display()
+            ))
+        };
+        if !self.path.join("checkpoint").exists() {
+            return Err(exchanged());
+        }
+        let log = open(&self.path)?;
+        match *log.verifier() == self.key {
+            true => Ok(log),
+            false => Err(exchanged()),
+        }
     }
 
     /// The log, which is this command's from now on if it was not yet.
@@ -62,7 +83,7 @@ impl Turns {
         if let Some(held) = &*held {
             return Ok(held.log.clone());
         }
-        let log = open(&self.path)?;
+        let log = self.again()?;
         *held = Some(Held {
             log: log.clone(),
             since: Instant::now(),
