@@ -96,7 +96,7 @@ pub(super) async fn names_are_only_names(subject: &Subject) -> Outcome {
         "'; drop table waxseal_row; --",
         "\"quoted\"",
         "back\\slash",
-        "%_*?[a]",
+        "%25_*?[a]",
         "$1 :a @b ?1",
         "e\u{301}",
         "é",
