@@ -99,11 +99,12 @@ impl NamedPlace {
     }
 
     /// Gives each record to `each`, with its number. Nothing proves them here.
-    pub(super) fn each_record(&self, mut each: impl FnMut(u64, &[u8]) -> waxseal::Result<()>) -> Result<()> {
+    pub(super) fn each_record(&self, each: impl FnMut(u64, &[u8]) -> waxseal::Result<()>) -> Result<()> {
         match self {
             Self::Folder(reader) => Ok(reader.each_record(each)?),
             #[cfg(feature = "postgres")]
             Self::Database(reader, _) => {
+                let mut each = each;
                 let (mut at, size) = (0, reader.checkpoint().size());
                 while at < size {
                     let records = pollster::block_on(reader.records(at, size - at))?;

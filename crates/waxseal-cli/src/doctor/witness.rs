@@ -16,7 +16,7 @@ pub(super) struct Subject {
     pub(super) name: String,
     pub(super) is_environment: bool,
     /// The ids of the ring and of its key.
-    #[cfg(feature = "ring")]
+    #[cfg(all(feature = "audit", feature = "ring"))]
     of_ring: Option<(String, String)>,
 }
 
@@ -25,7 +25,7 @@ impl Subject {
         Self {
             name: name.to_owned(),
             is_environment: false,
-            #[cfg(feature = "ring")]
+            #[cfg(all(feature = "audit", feature = "ring"))]
             of_ring: None,
         }
     }
@@ -40,6 +40,7 @@ impl Subject {
     #[cfg(feature = "ring")]
     pub(super) fn of_ring(key: &RingKey) -> Self {
         Self {
+            #[cfg(feature = "audit")]
             of_ring: Some((key.ring.to_string(), key.id.to_string())),
             ..Self::of(&key.name)
         }

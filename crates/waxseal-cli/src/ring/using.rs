@@ -6,8 +6,10 @@ use std::sync::Arc;
 use waxseal::Builder;
 use waxseal::backend::kek_uri::{KekUri, KeyManagers};
 use waxseal::envelope::KekRef;
+#[cfg(feature = "audit")]
+use waxseal::ring::RecordId;
 use waxseal::ring::config::StoreAt;
-use waxseal::ring::{Backends, KeyRecord, KeyRing, RecordId};
+use waxseal::ring::{Backends, KeyRecord, KeyRing};
 
 use super::{each_page, environment, open, parsed, profile, read_config, store, wait};
 use crate::arguments::Profile;
@@ -93,7 +95,10 @@ pub(super) fn replace(own: &[Source]) -> Replace<'_> {
 
 /// A key of a ring, and what its record leads to.
 pub(crate) struct RingKey {
+    /// Which one it is, for whoever writes down that it was asked.
+    #[cfg(feature = "audit")]
     pub(crate) ring: RecordId,
+    #[cfg(feature = "audit")]
     pub(crate) id: RecordId,
     pub(crate) name: String,
     pub(crate) kek: KekRef,
@@ -129,7 +134,9 @@ pub(crate) fn each_key(path: &Path) -> Result<RingKeys> {
     }
     let keys = records.iter().map(|key| {
         Ok(RingKey {
+            #[cfg(feature = "audit")]
             ring: ring.config.ring,
+            #[cfg(feature = "audit")]
             id: key.id,
             name: format!("{} ({} in {})", key.provenance.uri, key.state, key.scope),
             kek: key.provenance.kek()?,
