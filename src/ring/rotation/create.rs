@@ -9,6 +9,7 @@ use super::preset::KeyKind;
 use super::probe::{Probed, Resolved, check_enabled, named};
 use super::revoke::filled;
 use super::rotate::Rollout;
+use super::same_kek::check_not_compromised;
 use super::{Labels, Moved, RingAdmin, refused};
 use crate::key::{KekState, Versions};
 use crate::ring::draft::Draft;
@@ -188,6 +189,7 @@ impl RingAdmin {
             .change(std::slice::from_ref(&new.scope), |view, draft| {
                 check_not_there(view.keys(&new.scope), &resolved.provenance)?;
                 check_not_ending(view, &resolved.provenance)?;
+                check_not_compromised(view, &new.scope, &resolved.provenance)?;
                 let active = view.active(&new.scope, &new.slot);
                 if active.is_none() && !first {
                     return Err(refused(
@@ -318,6 +320,7 @@ impl RingAdmin {
                 for (kek, id) in keks.iter().zip(&ids) {
                     check_not_there(view.keys(&new.scope), kek)?;
                     check_not_ending(view, kek)?;
+                    check_not_compromised(view, &new.scope, kek)?;
                     let state = if keys.is_empty() { state } else { State::Deprecated };
                     let mut key = adopted(new, &resolved, kek, *id, state, view.settings(), draft)?;
                     if let Some(newer) = keys.last_mut() {

@@ -220,7 +220,7 @@ impl RingAdmin {
     }
 
     /// Reads scopes together, or each by itself if they do not all verify.
-    async fn readable(&self, scopes: &[Scope], found: &mut Found) -> Result<Vec<View>> {
+    pub(super) async fn readable(&self, scopes: &[Scope], found: &mut Found) -> Result<Vec<View>> {
         match self.read(scopes).await {
             Ok(view) => return Ok(vec![view]),
             Err(error) if !is_about_records(&error) => return Err(error),

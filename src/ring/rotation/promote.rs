@@ -7,6 +7,7 @@ use super::exposed::check_not_exposed;
 use super::moves::{Said, linked, moved, noted};
 use super::readers::Reports;
 use super::revoke::{awaits_key, filled};
+use super::same_kek::check_not_compromised;
 use super::{Moved, RingAdmin, refused};
 use crate::key::KekState;
 use crate::ring::draft::Draft;
@@ -105,6 +106,9 @@ impl RingAdmin {
         let scope = [key.scope.clone()];
         self.change(&scope, |view, draft| {
             let key = in_state(view, id, State::Pending)?;
+            if percent.is_some() {
+                check_not_compromised(view, &key.scope, &key.provenance)?;
+            }
             let mut next = noted(key, &Said::new(draft, reason))?;
             next.staged = true;
             next.canary = percent.map(|percent| Canary {
@@ -258,6 +262,7 @@ impl RingAdmin {
                 }
                 self.check_gate(key, who)?;
                 check_not_exposed(view, key)?;
+                check_not_compromised(view, &key.scope, &key.provenance)?;
                 let replaced = replace(key, before.as_ref(), reason, draft)?;
                 filled(view, &replaced.0, draft)?;
                 Ok(replaced)
