@@ -31,7 +31,11 @@ pub(super) fn check(folder: &Path) -> Result<()> {
     look(folder).or_else(|error| if is_log() { Ok(()) } else { Err(error) })
 }
 
-fn look(folder: &Path) -> Result<()> {
+/// Refuses a directory that holds something else than the beginning of a log.
+///
+/// # Errors
+/// `Audit`.
+pub(super) fn look(folder: &Path) -> Result<()> {
     let failed = |error| not_kept(format_args!("begin the audit log {}", folder.display()), error);
     match std::fs::metadata(folder) {
         Err(error) if is_missing(&error) => return Ok(()),

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::growth::{Tile, grow};
 use super::hash::root;
-use super::journal::{self, Journal, Journaled, sync_folder};
+use super::journal::{Journal, sync_folder};
 use super::key::LogKey;
 use super::note::Checkpoint;
 use super::reader::LogReader;
+use super::room;
 use super::tile::{self, Kind};
 use super::tree::Edge;
 use super::{damaged, not_kept};
@@ -318,36 +319,7 @@ impl Drop for Lock {
 /// Makes an empty log where there is none. The checkpoint comes last.
 fn begin(folder: &Path, key: &LogKey) -> Result<()> {
     let failed = |error| not_kept(format_args!("begin the audit log {}", folder.display()), error);
-    let holds_records = folder.join("tile").exists()
-        || match journal::look(folder).map_err(failed)? {
-            Journaled::None => false,
-            Journaled::Held(held) => !held.records.is_empty(),
-            // Nobody knows what it held.
-            Journaled::Foreign => true,
-        };
-    if holds_records {
-        return Err(damaged(format!(
-            "{} has records and no checkpoint: put its checkpoint back, or give another directory",
-            folder.display()
-        )));
-    }
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let own = [
-            "lock",
-            "journal",
-            "journal.new",
-            "vkey",
-            "vkey.new",
-            "checkpoint.new",
-        ];
-        if !own.iter().any(|own| name == *own) {
-            return Err(damaged(format!(
-                "{} is no audit log and is not empty: give an empty or a new directory",
-                folder.display()
-            )));
-        }
-    }
+    room::look(folder)?;
     replace(folder, "vkey", format!("{}\n", key.verifier()).as_bytes())?;
     Journal::create(folder, 0).map_err(failed)?;
     let empty = Checkpoint::sign(0, root(&[]), key);
