@@ -85,7 +85,7 @@ impl Log {
         // A place that is refused gets no key.
         room::check(path)?;
         let key = LogKey::beside(path)?;
-        Self::with_key(path, key)
+        Self::written(path, key)
     }
 
     /// Opens the log of a directory with this key, or makes one. The name of the key is the log's origin.
@@ -93,17 +93,23 @@ impl Log {
     /// # Errors
     /// Those of [`open`](Self::open), except those of the file of the key.
     pub fn with_key(path: impl AsRef<Path>, key: LogKey) -> Result<Self> {
-        room::check(path.as_ref())?;
+        let path = path.as_ref();
+        room::check(path)?;
+        Self::written(path, key)
+    }
+
+    /// Opens or makes it where there is room.
+    fn written(path: &Path, key: LogKey) -> Result<Self> {
         let verifier = key.verifier();
-        let (writer, cut_off) = Writer::open(path.as_ref(), key)?;
+        let (writer, cut_off) = Writer::open(path, key)?;
         if cut_off > 0 {
-            let path = path.as_ref().display();
+            let path = path.display();
             tracing::warn!(
                 "the audit log {path} did not end with a whole batch, as after a kill in the middle of one: {cut_off} bytes are cut off"
             );
         }
         Ok(Self(Arc::new(Inner {
-            path: path.as_ref().to_owned(),
+            path: path.to_owned(),
             generation: entropy::generation(),
             cut_off,
             key: verifier,
