@@ -148,8 +148,9 @@ impl Branch {
 }
 
 impl KeyRecord {
-    /// Whether it is a branch key that is wrapped under this key.
-    pub(crate) fn is_branch_of(&self, parent: RecordId) -> bool {
+    /// Returns whether it is a branch key that is wrapped under this key now, and not only before.
+    #[must_use]
+    pub fn is_branch_of(&self, parent: RecordId) -> bool {
         self.branch.as_ref().is_some_and(|branch| branch.parent == parent)
     }
 

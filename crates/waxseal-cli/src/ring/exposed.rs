@@ -97,18 +97,13 @@ impl Exposed {
             "exposed_by": self.by.as_ref().map(|by| json!({
                 "key": by.id.to_string(),
                 "scope": by.scope.to_string(),
-                "is_parent": self.is_under(by),
+                "is_parent": self.key.is_branch_of(by.id),
             })),
             "needs_rotation": self.is_active(),
             "stopped": self.is_stopped,
             "replaced": self.is_replaced,
             "same_kek": self.shared.iter().map(|other| other.id.to_string()).collect::<Vec<_>>(),
         })
-    }
-
-    fn is_under(&self, by: &KeyRecord) -> bool {
-        let branch = self.key.branch.as_ref();
-        branch.is_some_and(|branch| branch.parent == by.id)
     }
 
     fn line(&self) -> String {
@@ -122,7 +117,7 @@ impl Exposed {
             line += &format!(": {}", made.reason);
         }
         if let Some(by) = &self.by {
-            let is = if self.is_under(by) { "is" } else { "was" };
+            let is = if self.key.is_branch_of(by.id) { "is" } else { "was" };
             line += &format!(
                 ", {}: it {is} wrapped under {} of scope {}, which was revoked",
                 key.state, by.id, by.scope

@@ -94,11 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut through = Total::default();
     let bad = each_key_record(&ring.reader, |other| {
         subject.meet(&key, other);
-        if other
-            .branch
-            .as_ref()
-            .is_some_and(|branch| branch.parent == key.id)
-        {
+        if other.is_branch_of(key.id) {
             through.add(Total::of(&verified, other));
         }
     })?;
