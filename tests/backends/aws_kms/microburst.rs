@@ -81,8 +81,8 @@ impl Microburst {
 
     async fn keys(&self) -> AwsKey {
         let config = config(&self.url)
-            .with_read_timeout(Duration::from_millis(500))
-            .with_operation_timeout(Duration::from_secs(1));
+            .with_read_timeout(Duration::from_secs(2))
+            .with_operation_timeout(Duration::from_secs(4));
         let arn = self.moto.key().await;
         Client::connect(config).await.unwrap().key(&arn).unwrap()
     }

@@ -15,17 +15,37 @@ const BOUND: Duration = Duration::from_secs(60);
 async fn behind(server: &Server, mode: Mode, timeout: Duration) -> (FaultProxy, TransitKey) {
     let proxy = FaultProxy::new(&server.address);
     let name = server.key("faults", mode).await;
+    let keys = through(&proxy, server, &name, mode, timeout);
+    (proxy, keys)
+}
+
+fn through(proxy: &FaultProxy, server: &Server, name: &str, mode: Mode, timeout: Duration) -> TransitKey {
     let config = Config::new(proxy.url(), Auth::token(server.root.clone()));
     let client = super::connect(config.with_timeout(timeout)).unwrap();
-    (proxy, client.key(&name).unwrap().with_mode(mode))
+    client.key(name).unwrap().with_mode(mode)
+}
+
+/// One round trip of a client whose timeout may be too short for a busy machine.
+async fn is_well_again(keys: &TransitKey) {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match round_trip(keys).await {
+            Err(error) if error.kind() == ErrorKind::TimedOut && tries < 50 => {}
+            well => return drop(well.unwrap()),
+        }
+    }
 }
 
 #[tokio::test]
 async fn each_fault_is_typed_and_passes() {
     let Some(server) = server().await else { return };
     for mode in [Mode::Encrypt, Mode::DataKey] {
-        let (proxy, keys) = behind(&server, mode, Duration::from_millis(600)).await;
-        let wrapped = round_trip(&keys).await.unwrap();
+        let proxy = FaultProxy::new(&server.address);
+        let name = server.key("faults", mode).await;
+        let patient = through(&proxy, &server, &name, mode, BOUND / 2);
+        let impatient = through(&proxy, &server, &name, mode, Duration::from_millis(600));
+        let wrapped = round_trip(&patient).await.unwrap();
         let answer = |status, headers| Fault::Answer(status, headers, r#"{"errors":["CANARY"]}"#.to_owned());
         for (fault, kind, retryable) in [
             (Fault::Close, ErrorKind::Unavailable, true),
@@ -55,6 +75,10 @@ async fn each_fault_is_typed_and_passes() {
                 false,
             ),
         ] {
+            let keys = match kind {
+                ErrorKind::TimedOut => &impatient,
+                _ => &patient,
+            };
             proxy.set(fault.clone());
             let context = acme();
             let request = Request::new(&context);
@@ -76,7 +100,7 @@ async fn each_fault_is_typed_and_passes() {
                 assert_eq!(error.retry_after(), after.then_some(Duration::from_secs(7)));
             }
             proxy.set(Fault::Forward);
-            round_trip(&keys).await.unwrap();
+            is_well_again(keys).await;
         }
     }
 }
