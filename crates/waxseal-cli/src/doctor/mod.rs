@@ -140,25 +140,23 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
         Err(_) if matches!(keks, Keks::Environment) => {}
         Err(failure) => return Err(failure),
     }
-    // Only a ring has some.
-    let mut branches = None;
-    let findings: Vec<Finding> = match keks {
+    // Only a ring has branch keys.
+    let (findings, branches): (Vec<Finding>, _) = match keks {
         Keks::Given(uris) => {
             let mut findings = Vec::new();
             for uri in &uris {
                 let opened = pollster::block_on(uri.open(&examination.person));
                 findings.extend(examination.examine(&Subject::of(&uri.to_string()), opened)?);
             }
-            findings
+            (findings, None)
         }
         Keks::Environment => {
             let opened = pollster::block_on(open_from_environment(&examination.person));
-            examination.examine(&Subject::environment(), opened)?
+            (examination.examine(&Subject::environment(), opened)?, None)
         }
         #[cfg(feature = "ring")]
         Keks::Ring(path, _) => {
-            let crate::ring::RingKeys { keys, branches: more } = crate::ring::each_key(&path)?;
-            branches = Some(more);
+            let crate::ring::RingKeys { keys, branches } = crate::ring::each_key(&path)?;
             // A key of a ring may be one version of a KEK: each has a row, and the others of that KEK are listed once.
             let mut listed: BTreeSet<String> = keys.iter().map(|key| key.kek.to_string()).collect();
             let mut findings = Vec::new();
@@ -170,7 +168,7 @@ pub(crate) fn run(options: &Doctor) -> Result<()> {
                 }
                 findings.extend(found);
             }
-            findings
+            (findings, Some(branches))
         }
     };
     let troubled = |finding: &&Finding| !finding.troubles.is_empty();
