@@ -14,8 +14,6 @@ mod database;
 mod doctor;
 mod exit;
 mod failure;
-#[cfg(feature = "fleet")]
-mod fleet;
 mod help;
 mod inspect;
 mod kek;

@@ -1,4 +1,4 @@
-//! Copies of a log as objects: in memory, and on an S3 server. Re-wraps of objects.
+//! Copies of a log as objects: in memory, and on an S3 server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,9 +10,7 @@
 #[cfg(feature = "aws")]
 #[path = "../../../../tests/support/s3.rs"]
 mod buckets;
-#[cfg(feature = "fleet")]
-mod fleet;
-#[cfg(any(feature = "aws", all(feature = "azure", feature = "fleet")))]
+#[cfg(feature = "aws")]
 #[path = "../../../../tests/support/live.rs"]
 mod servers;
 
