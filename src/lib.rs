@@ -60,6 +60,7 @@
 //! | go on when the KMS is slow or down | [`layer`] |
 //! | rotate | [`Sealer::builder`], [`Sealer::rewrap`] |
 //! | re-wrap a large file where it is | [`in_place`] |
+//! | re-wrap all that is stored | `fleet` (feature `fleet`) |
 //! | know what an envelope is wrapped under | [`Envelope::parse`] |
 //! | bring a KMS of your own | [`KeyManager`], [`manual::key_manager`] |
 //! | know what it protects from and what not | [`manual::threat_model`] |
@@ -75,6 +76,8 @@ compile_error!(
 pub mod audit;
 pub mod backend;
 pub mod envelope;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 #[cfg(all(feature = "hardening", target_os = "linux"))]
 pub mod hardening;
 pub mod in_place;

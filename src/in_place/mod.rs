@@ -72,6 +72,8 @@ use crate::sealer::NewWraps;
 use crate::value::error::{Operation, Result};
 use disk::FileDisk;
 pub(crate) use disk::Stamp;
+#[cfg(feature = "fleet")]
+pub(crate) use protocol::is_marked;
 
 /// What [`recover`] found and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,12 @@ use crate::value::limits;
 /// format's magic, so a front with any of them is not an envelope's.
 const MARK: &[u8; 4] = b"waxj";
 
+/// Whether these are the first bytes of a file whose front is being written.
+#[cfg(feature = "fleet")]
+pub(crate) fn is_marked(front: &[u8]) -> bool {
+    front.starts_with(MARK)
+}
+
 /// A file with room for a journal beside it. One process at a time has it.
 ///
 /// A write survives the end of the process immediately, and the end of the machine only after a sync. A write that was

@@ -10,7 +10,7 @@ mod clock;
 #[cfg(feature = "door")]
 mod door;
 mod environment;
-#[cfg(any(test, feature = "ring", feature = "testing"))]
+#[cfg(any(test, feature = "fleet", feature = "ring", feature = "testing"))]
 pub(crate) mod join;
 mod kept;
 pub(crate) mod per_process;

@@ -46,6 +46,12 @@ impl Sealer {
         Self(crate::Sealer::from_source(source))
     }
 
+    /// Returns the sealer for async code.
+    #[must_use]
+    pub fn into_inner(self) -> crate::Sealer {
+        self.0
+    }
+
     /// See [`Sealer::acting_as`](crate::Sealer::acting_as).
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {

@@ -153,6 +153,11 @@ impl Sealer {
         self.cache.as_ref()
     }
 
+    #[cfg(feature = "fleet")]
+    pub(crate) fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::clone(&self.settings.runtime)
+    }
+
     /// Returns the registry of the data keys in use: those of this sealer's handles and streams, and those that its cache
     /// keeps. The registry ends data keys or turns them over.
     #[must_use]

@@ -23,6 +23,8 @@ mod conformance_liars;
 mod facade;
 mod facade_refuses;
 mod facade_rewrap;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod forwarding;
 mod fuzz_smoke;
 mod joint;

@@ -14,6 +14,8 @@ mod audit;
 mod aws_kms_log;
 #[cfg(feature = "azure-key-vault")]
 mod azure_key_vault_log;
+#[cfg(all(feature = "fleet", unix))]
+mod fleet;
 #[cfg(unix)]
 mod fork;
 #[cfg(all(
@@ -74,6 +76,8 @@ fn tests() -> Vec<Test> {
         aws_kms_log::TESTS,
         #[cfg(feature = "azure-key-vault")]
         azure_key_vault_log::TESTS,
+        #[cfg(all(feature = "fleet", unix))]
+        fleet::TESTS,
         #[cfg(unix)]
         fork::TESTS,
         #[cfg(all(

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(feature = "fleet")]
+pub(crate) mod job;
 #[cfg(feature = "ring")]
 mod keys;
 #[cfg(feature = "page")]
@@ -247,8 +249,20 @@ pub(crate) struct Rewrap {
     #[cfg(feature = "audit")]
     #[command(flatten)]
     pub(crate) log: Log,
+    #[cfg(feature = "fleet")]
+    #[command(flatten)]
+    pub(crate) job: job::Job,
     #[command(flatten)]
     pub(crate) streams: Streams,
+}
+
+#[cfg(feature = "fleet")]
+impl Rewrap {
+    /// The directory, or the description of a store, if INPUT is one.
+    pub(crate) fn store(&self) -> Option<&PathBuf> {
+        let input = self.streams.input.as_ref();
+        input.filter(|path| crate::fleet::is_named(path))
+    }
 }
 
 #[derive(Args)]

@@ -85,7 +85,7 @@ impl Failure {
     }
 
     /// A look at a ring or at what is stored has found something.
-    #[cfg(any(feature = "audit", feature = "ring"))]
+    #[cfg(any(feature = "audit", feature = "fleet", feature = "ring"))]
     pub(crate) fn attention(line: impl Into<String>) -> Self {
         Self::new(Exit::Attention, "attention", line)
     }

@@ -1,11 +1,15 @@
 //! The keys of the command line.
 
+#[cfg(feature = "ring")]
+use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use waxseal::Builder;
+use waxseal::KeyManager;
 use waxseal::backend::kek_uri::{KekUri, KeyManagers, Reads, open_from_environment, uris_from_environment};
-use waxseal::layer::Verified;
+use waxseal::layer::{Pace, Paced, Verified};
 use waxseal::runtime::ProcessEnvironment;
 
 #[cfg(feature = "ring")]
@@ -151,27 +155,94 @@ fn sources_of(option: &str, uris: &[KekUri]) -> Vec<Source> {
 }
 
 /// The first of these wraps, and all of them open.
-pub(crate) fn first_wraps(mut builder: Builder, keks: &Keks, mut role: Role) -> Result<Builder> {
-    let keks = match keks {
-        Keks::Given(keks) => keks,
-        Keks::Environment => return of_environment(builder, role),
-        #[cfg(feature = "ring")]
-        Keks::Ring(path, profile) => return crate::ring::source(builder, path, profile),
-    };
-    for kek in keks {
-        builder = add(builder, role, kek)?;
-        role = Role::Opens;
-    }
-    Ok(builder)
+pub(crate) fn first_wraps(builder: Builder, keks: &Keks, role: Role) -> Result<Builder> {
+    Opening { pace: None }.first_wraps(builder, keks, role)
 }
 
 /// All of these open.
 pub(crate) fn open_with(builder: Builder, keks: &Keks) -> Result<Builder> {
-    match keks {
-        Keks::Given(keks) => each(builder, keks, Role::Opens),
-        Keks::Environment => of_environment(builder, Role::Opens),
-        #[cfg(feature = "ring")]
-        Keks::Ring(path, profile) => crate::ring::source(builder, path, profile),
+    Opening { pace: None }.open_with(builder, keks)
+}
+
+/// How keys are opened.
+pub(crate) struct Opening<'p> {
+    /// The pace that the calls to all of them keep together.
+    pub(crate) pace: Option<&'p Pace>,
+}
+
+impl Opening<'_> {
+    /// The first of these wraps, and all of them open.
+    pub(crate) fn first_wraps(&self, mut builder: Builder, keks: &Keks, mut role: Role) -> Result<Builder> {
+        let keks = match keks {
+            Keks::Given(keks) => keks,
+            Keks::Environment => return self.of_environment(builder, role),
+            #[cfg(feature = "ring")]
+            Keks::Ring(path, profile) => return self.ring(builder, path, profile),
+        };
+        for kek in keks {
+            builder = self.add(builder, role, kek)?;
+            role = Role::Opens;
+        }
+        Ok(builder)
+    }
+
+    /// All of these open.
+    pub(crate) fn open_with(&self, builder: Builder, keks: &Keks) -> Result<Builder> {
+        match keks {
+            Keks::Given(keks) => self.each(builder, keks, Role::Opens),
+            Keks::Environment => self.of_environment(builder, Role::Opens),
+            #[cfg(feature = "ring")]
+            Keks::Ring(path, profile) => self.ring(builder, path, profile),
+        }
+    }
+
+    #[cfg(feature = "ring")]
+    fn ring(&self, builder: Builder, path: &Path, profile: &Profile) -> Result<Builder> {
+        if self.pace.is_some() {
+            return Err(Failure::usage(
+                "--call-rate is for keys that --kek and --to name: a ring opens its keys itself, so limit the items with --rate",
+            ));
+        }
+        crate::ring::source(builder, path, profile)
+    }
+
+    fn of_environment(&self, builder: Builder, role: Role) -> Result<Builder> {
+        let opened = pollster::block_on(open_from_environment(&role.person()))?;
+        Ok(self.put(builder, role, opened))
+    }
+
+    /// All of these have this role.
+    pub(crate) fn each(&self, mut builder: Builder, keks: &[KekUri], role: Role) -> Result<Builder> {
+        for kek in keks {
+            builder = self.add(builder, role, kek)?;
+        }
+        Ok(builder)
+    }
+
+    /// Opens a key now: reads its variable or file.
+    fn add(&self, builder: Builder, role: Role, kek: &KekUri) -> Result<Builder> {
+        let opened = pollster::block_on(kek.open(&role.person()))?;
+        Ok(self.put(builder, role, opened))
+    }
+
+    fn put(&self, builder: Builder, role: Role, opened: KeyManagers) -> Builder {
+        let active = self.paced(opened.active);
+        let builder = match role {
+            Role::Wraps { reads_back: true } => builder.wrap_with(Verified::new(active)),
+            Role::Wraps { reads_back: false } => builder.wrap_with(active),
+            Role::Opens => builder.open_with(active),
+        };
+        let others = opened.also_open.into_iter();
+        others
+            .map(|other| self.paced(other))
+            .fold(builder, Builder::open_with)
+    }
+
+    fn paced(&self, manager: Arc<dyn KeyManager>) -> Arc<dyn KeyManager> {
+        match self.pace {
+            Some(pace) => Arc::new(Paced::new(manager, pace.clone())),
+            None => manager,
+        }
     }
 }
 
@@ -179,34 +250,6 @@ pub(crate) fn open_with(builder: Builder, keks: &Keks) -> Result<Builder> {
 #[cfg(feature = "ring")]
 pub(crate) fn ring(option: Option<&PathBuf>) -> Option<PathBuf> {
     crate::ring::named(option)
-}
-
-fn of_environment(builder: Builder, role: Role) -> Result<Builder> {
-    let opened = pollster::block_on(open_from_environment(&role.person()))?;
-    Ok(put(builder, role, opened))
-}
-
-/// All of these have this role.
-pub(crate) fn each(mut builder: Builder, keks: &[KekUri], role: Role) -> Result<Builder> {
-    for kek in keks {
-        builder = add(builder, role, kek)?;
-    }
-    Ok(builder)
-}
-
-/// Opens a key now: reads its variable or file.
-fn add(builder: Builder, role: Role, kek: &KekUri) -> Result<Builder> {
-    let opened = pollster::block_on(kek.open(&role.person()))?;
-    Ok(put(builder, role, opened))
-}
-
-fn put(builder: Builder, role: Role, opened: KeyManagers) -> Builder {
-    let builder = match role {
-        Role::Wraps { reads_back: true } => builder.wrap_with(Verified::new(opened.active)),
-        Role::Wraps { reads_back: false } => builder.wrap_with(opened.active),
-        Role::Opens => builder.open_with(opened.active),
-    };
-    opened.also_open.into_iter().fold(builder, Builder::open_with)
 }
 
 /// How long a key manager may take.

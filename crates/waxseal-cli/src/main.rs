@@ -14,6 +14,8 @@ mod database;
 mod doctor;
 mod exit;
 mod failure;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod help;
 mod inspect;
 mod kek;

@@ -5,9 +5,12 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use waxseal::Builder;
+use waxseal::backend::kek_uri::KekUri;
 use waxseal::blocking::Sealer;
 use waxseal::envelope::{HeaderBuf, KekRef, Wraps};
 use waxseal::key::{Authorization, RewrapRules};
+use waxseal::layer::Pace;
 #[cfg(all(feature = "audit", feature = "ring"))]
 use waxseal::ring::Operation;
 use waxseal::source::{Fate, Unmet};
@@ -16,6 +19,8 @@ use waxseal::{EncryptionContext, ErrorKind, envelope::Header, in_place, sealer::
 use crate::arguments::Rewrap;
 use crate::copy::copy;
 use crate::failure::{Failure, Result, printable};
+#[cfg(feature = "fleet")]
+use crate::fleet;
 use crate::kek::{self, Keks, Role};
 use crate::progress::Progress;
 #[cfg(feature = "ring")]
@@ -50,9 +55,13 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     #[cfg(feature = "ring")]
     let approvals = crate::ring::approvals(&options.approval)?;
     keks.check(&options.wraps)?;
+    #[cfg(feature = "fleet")]
+    if let Some(store) = options.store() {
+        return store_of(options, store, &keks, &to);
+    }
+    #[cfg(feature = "fleet")]
+    options.job.check_none()?;
     let given = binding::context(&options.context)?;
-    let builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
-    let builder = kek::within(builder, &options.calls)?;
     let target = target(options)?;
     let mut keys = kek::sources(&keks, &[("--to", &to)])?;
     #[cfg(feature = "ring")]
@@ -107,13 +116,7 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
     } else {
         given
     };
-    let wraps = Role::wraps(&options.calls);
-    let builder = if to.is_empty() {
-        kek::first_wraps(builder, &keks, wraps)?
-    } else {
-        kek::open_with(kek::each(builder, &to, wraps)?, &keks)?
-    };
-    let builder = options.demanding(builder.rewrap_rules(rules(options)), &keks)?;
+    let builder = builder(options, &keks, &to, None)?;
     #[cfg(feature = "audit")]
     let audit = options.audit()?;
     #[cfg(feature = "audit")]
@@ -141,6 +144,64 @@ pub(crate) fn run(options: &Rewrap) -> Result<()> {
         return crate::ring::audited::job_of(auditor, (Operation::RewrapJob, ring), &actor, job);
     }
     job()
+}
+
+/// What makes the new wraps. `pace` is kept by all calls to keys.
+fn builder(options: &Rewrap, keks: &Keks, to: &[KekUri], pace: Option<&Pace>) -> Result<Builder> {
+    let builder = seal::wraps(waxseal::Sealer::builder(), &options.wraps)?;
+    let builder = kek::within(builder, &options.calls)?;
+    let wraps = Role::wraps(&options.calls);
+    let keys = kek::Opening { pace };
+    let builder = if to.is_empty() {
+        keys.first_wraps(builder, keks, wraps)?
+    } else {
+        keys.open_with(keys.each(builder, to, wraps)?, keks)?
+    };
+    options.demanding(builder.rewrap_rules(rules(options)), keks)
+}
+
+/// Moves what a directory or a store holds.
+#[cfg(feature = "fleet")]
+fn store_of(options: &Rewrap, store: &Path, keks: &Keks, to: &[KekUri]) -> Result<()> {
+    fleet::check(options)?;
+    let context = binding::context(&options.context)?;
+    // Refuses a descriptor that is closed, before anything is opened.
+    kek::sources(keks, &[("--to", to)])?;
+    let pace = options.job.call_rate.map(Pace::of);
+    let builder = builder(options, keks, to, pace.as_ref())?;
+    #[cfg(feature = "audit")]
+    let audit = options.audit()?;
+    #[cfg(feature = "audit")]
+    let builder = audit.around(builder);
+    let sealer = options.acting(Sealer::from(builder.build()?), keks)?;
+    #[cfg(feature = "ring")]
+    let sealer = sealer.authorized_by(crate::ring::approvals(&options.approval)?);
+    let sealer = sealer.into_inner();
+    let purpose = purpose(keks, to);
+    let job = || fleet::rewrap(options, store, sealer, context, purpose);
+    #[cfg(all(feature = "audit", feature = "ring"))]
+    if let Some(auditor) = audit.auditor() {
+        let ring = match keks {
+            Keks::Ring(path, _) => Some(crate::ring::read_config(path)?.ring),
+            _ => None,
+        };
+        let actor = crate::ring::actor(&options.actor)?;
+        return crate::ring::audited::job_of(auditor, (Operation::RewrapJob, ring), &actor, job);
+    }
+    job()
+}
+
+/// To which keys, for a ledger that is gone on with.
+#[cfg(feature = "fleet")]
+fn purpose(keks: &Keks, to: &[KekUri]) -> String {
+    let named = |keks: &[KekUri]| keks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    match (to, keks) {
+        #[cfg(feature = "ring")]
+        ([], Keks::Ring(path, _)) => format!("re-wrap to the active keys of the ring {}", path.display()),
+        ([], Keks::Environment) => "re-wrap to the key of the environment".to_owned(),
+        ([], Keks::Given(keks)) => format!("re-wrap to {}", named(keks.get(..1).unwrap_or_default())),
+        (to, _) => format!("re-wrap to {}", named(to)),
+    }
 }
 
 /// Where a re-wrap reads and writes.

@@ -15,6 +15,7 @@ use waxseal::runtime::{Door, Kept};
 use waxseal::{Error, ErrorKind, Result};
 
 use crate::fault::fault;
+use crate::url;
 
 /// The most that one call may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,14 +36,9 @@ impl ObjectTiles {
     /// # Errors
     /// `InvalidArgument` if the prefix cannot be one; `Unavailable` if the process cannot have another thread.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
-        let prefix = Path::parse(prefix).map_err(|error| {
-            Error::new(ErrorKind::InvalidArgument)
-                .with_detail("the prefix of objects has no empty part and no `.` or `..` in it")
-                .with_source(error)
-        })?;
         Ok(Self {
             store: Kept::new(store),
-            prefix,
+            prefix: url::prefix(prefix)?,
             door: Door::new(TIMEOUT, "the object store")?,
         })
     }
@@ -55,23 +51,8 @@ impl ObjectTiles {
     /// `InvalidArgument` if the URL is none of these, or has more than a name and a prefix; `Configuration` if the feature is off, or a variable is wrong;
     /// those of [`new`](Self::new).
     pub fn from_url(url: &str) -> Result<Self> {
-        let wrong = || {
-            Error::new(ErrorKind::InvalidArgument).with_detail(
-                "objects are named s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
-            )
-        };
-        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
-        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if name.is_empty() || rest.contains(['@', '?', '#', ':']) {
-            return Err(wrong());
-        }
-        let store = match scheme {
-            "s3" => s3(name),
-            "gs" => gcs(name),
-            "az" => azure(name),
-            _ => Err(wrong()),
-        }?;
-        Self::new(store, prefix.trim_end_matches('/'))
+        let (store, prefix) = url::open(url)?;
+        Self::new(store, prefix)
     }
 
     /// Sets how long one call may take, what is tried again included. 30 seconds by default.
@@ -196,51 +177,4 @@ impl fmt::Debug for ObjectTiles {
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
-}
-
-#[cfg(not(all(feature = "aws", feature = "azure", feature = "gcp")))]
-fn off(feature: &str) -> Result<Arc<dyn ObjectStore>> {
-    Err(Error::new(ErrorKind::Configuration).with_detail(format!(
-        "this service was not compiled in; add the feature `{feature}` of waxseal-object-store"
-    )))
-}
-
-#[cfg(feature = "aws")]
-fn s3(bucket: &str) -> Result<Arc<dyn ObjectStore>> {
-    let builder = object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket);
-    Ok(Arc::new(builder.build().map_err(misconfigured)?))
-}
-
-#[cfg(not(feature = "aws"))]
-fn s3(_: &str) -> Result<Arc<dyn ObjectStore>> {
-    off("aws")
-}
-
-#[cfg(feature = "gcp")]
-fn gcs(bucket: &str) -> Result<Arc<dyn ObjectStore>> {
-    let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-    Ok(Arc::new(builder.build().map_err(misconfigured)?))
-}
-
-#[cfg(not(feature = "gcp"))]
-fn gcs(_: &str) -> Result<Arc<dyn ObjectStore>> {
-    off("gcp")
-}
-
-#[cfg(feature = "azure")]
-fn azure(container: &str) -> Result<Arc<dyn ObjectStore>> {
-    let builder = object_store::azure::MicrosoftAzureBuilder::from_env().with_container_name(container);
-    Ok(Arc::new(builder.build().map_err(misconfigured)?))
-}
-
-#[cfg(not(feature = "azure"))]
-fn azure(_: &str) -> Result<Arc<dyn ObjectStore>> {
-    off("azure")
-}
-
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-fn misconfigured(error: Fault) -> Error {
-    Error::new(ErrorKind::Configuration)
-        .with_detail("a variable of the object store is missing or wrong")
-        .with_source(error)
 }

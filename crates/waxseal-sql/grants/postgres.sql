@@ -26,3 +26,9 @@ grant insert on waxseal_log_record to waxseal_logger;
 -- An auditor reads audit logs, and nothing else.
 create role waxseal_auditor nologin;
 grant select on waxseal_schema, waxseal_log, waxseal_log_record to waxseal_auditor;
+
+-- A mover works at jobs that re-wrap rows, and pauses and cancels them. The rights to the rows themselves are granted on their tables.
+create role waxseal_mover nologin;
+grant select on waxseal_schema, waxseal_job, waxseal_job_part, waxseal_job_fault to waxseal_mover;
+grant insert, update on waxseal_job, waxseal_job_part to waxseal_mover;
+grant insert on waxseal_job_fault to waxseal_mover;

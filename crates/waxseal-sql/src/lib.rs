@@ -26,6 +26,8 @@
 //!
 //! A database is believed nothing: the ring verifies what it reads. It can delay, delete and replay, so keep backups and a newer mark.
 //!
+//! With the feature `fleet`, `fleet::Table` describes a table of an application, and `PostgresRows` and `SqliteRows` re-wrap its rows.
+//!
 //! # Calls
 //! Every call is bounded (10 seconds by default), whatever the server does, and may come from any runtime, or from a thread without
 //! one: the I/O is done on a thread of the inventory's own. A process that was forked opens its own inventory. Nothing is printed that
@@ -37,6 +39,8 @@
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod delegate;
+#[cfg(all(feature = "fleet", any(feature = "postgres", feature = "sqlite")))]
+pub mod fleet;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod link;
 #[cfg(all(feature = "audit", feature = "postgres"))]
@@ -52,6 +56,10 @@ mod store;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod tables;
 
+#[cfg(all(feature = "fleet", feature = "postgres"))]
+pub use fleet::{PostgresLedger, PostgresRows};
+#[cfg(all(feature = "fleet", feature = "sqlite"))]
+pub use fleet::{SqliteLedger, SqliteRows};
 #[cfg(all(feature = "audit", feature = "postgres"))]
 pub use log::{PostgresLog, PostgresLogReader};
 #[cfg(feature = "postgres")]

@@ -9,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
-use waxseal::runtime::{AmbientRuntime, Runtime};
+use waxseal::runtime::{AmbientRuntime, BoxFuture, Runtime};
 use waxseal::{Error, ErrorKind, Result};
 
 use crate::delegate::delegate;
+use crate::link::Link;
 use crate::link::sqlite::{SqliteLink, fault};
 use crate::schema;
 use crate::store::{Connect, Store};
@@ -48,6 +49,11 @@ impl SqliteConfig {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.clamp(Duration::from_millis(100), Duration::from_secs(3600));
         self
+    }
+
+    #[cfg(feature = "fleet")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Goes by the wall clock of this runtime.
@@ -133,8 +139,7 @@ impl SqliteInventory {
     }
 
     async fn connect(config: SqliteConfig, creates: bool) -> Result<Self> {
-        let timeout = config.timeout;
-        let store = Store::open(File(config), RING.to_owned(), timeout, "SQLite", move |link| {
+        let store = File::open(config, RING.to_owned(), move |link| {
             Box::pin(async move {
                 match creates {
                     true => schema::migrate(link).await,
@@ -148,8 +153,21 @@ impl SqliteInventory {
 
 delegate!(SqliteInventory);
 
+/// A file, as it is opened.
 #[derive(Debug)]
-struct File(SqliteConfig);
+pub(crate) struct File(SqliteConfig);
+
+impl File {
+    /// Opens what is under this name there, after `prepare`.
+    pub(crate) async fn open(
+        config: SqliteConfig,
+        name: String,
+        prepare: impl for<'a> FnOnce(&'a mut dyn Link) -> BoxFuture<'a, Result<()>> + Send + 'static,
+    ) -> Result<Store<Self>> {
+        let timeout = config.timeout;
+        Store::open(Self(config), name, timeout, "SQLite", prepare).await
+    }
+}
 
 #[async_trait]
 impl Connect for File {
@@ -184,7 +202,7 @@ fn configuration(path: &Path, what: &str) -> Error {
 }
 
 /// Makes an empty file that nobody else reads, unless there is one.
-fn create_file(path: &Path) -> Result<()> {
+pub(crate) fn create_file(path: &Path) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -23,6 +23,8 @@ mod cloud;
 mod codes;
 mod doctor;
 mod files;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod inspect;
 mod interop;
 #[cfg(target_os = "linux")]

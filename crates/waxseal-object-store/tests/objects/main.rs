@@ -1,4 +1,4 @@
-//! Copies of a log as objects: in memory, and on an S3 server.
+//! Copies of a log as objects: in memory, and on an S3 server. Re-wraps of objects.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,9 @@
 #[cfg(feature = "aws")]
 #[path = "../../../../tests/support/s3.rs"]
 mod buckets;
-#[cfg(feature = "aws")]
+#[cfg(feature = "fleet")]
+mod fleet;
+#[cfg(any(feature = "aws", all(feature = "azure", feature = "fleet")))]
 #[path = "../../../../tests/support/live.rs"]
 mod servers;
 

@@ -20,6 +20,12 @@ pub(crate) enum Value<'a> {
     Int(Option<i64>),
     Text(Option<&'a str>),
     Bytes(Option<&'a [u8]>),
+    /// A column of values, for PostgreSQL alone.
+    #[cfg(all(feature = "fleet", feature = "postgres"))]
+    Texts(&'a [Option<String>]),
+    /// The same.
+    #[cfg(all(feature = "fleet", feature = "postgres"))]
+    Blobs(&'a [Vec<u8>]),
 }
 
 impl From<i64> for Value<'_> {
@@ -56,7 +62,13 @@ pub(crate) trait Link: Send {
     async fn execute(&mut self, sql: SqlStr, values: &[Value<'_>]) -> Result<u64>;
 
     /// Reads all rows that a statement returns, up to the limits of [`Budget`].
-    async fn rows(&mut self, select: &Select, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Record>>;
+    async fn cells(&mut self, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Vec<Cell>>>;
+
+    /// The same, of a table of this crate.
+    async fn rows(&mut self, select: &Select, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Record>> {
+        let rows = self.cells(sql, values).await?.into_iter();
+        Ok(rows.map(|cells| Record::new(*select, cells)).collect())
+    }
 
     /// Executes several statements.
     async fn script(&mut self, sql: &'static str) -> Result<()>;
@@ -78,6 +90,10 @@ pub(crate) trait Link: Send {
     /// A statement that inserts a provisioned row: `$1` is the ring, `$2` the revision that it follows, `COLUMNS` and `VALUES` the others, of
     /// which `$3` is the id and `$5` the scope. It inserts nothing if the ring has another revision, the scope a record, or a record the id.
     fn provision(&self) -> &'static str;
+
+    /// What a statement that selects rows says at its end so that they are its own, and that it passes over those of others.
+    #[cfg(feature = "fleet")]
+    fn skip_locked(&self) -> &'static str;
 
     async fn is_alive(&mut self) -> bool;
 }
@@ -151,7 +167,7 @@ impl Said {
         }
     }
 
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "fleet", feature = "postgres"))]
     pub(crate) fn code(&self) -> &str {
         &self.code
     }

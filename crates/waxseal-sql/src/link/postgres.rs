@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Column, Connection, PgConnection, Postgres, Row, SqlStr, TypeInfo, ValueRef};
 use waxseal::{Error, ErrorKind, Result};
 
-use super::{Begin, Budget, Cell, Link, Record, Said, Select, Value, fixed, general_error};
+use super::{Begin, Budget, Cell, Link, Said, Select, Value, fixed, general_error};
 use crate::schema;
 
 /// The advisory lock of whoever makes tables: "waxs" and "schm".
@@ -64,6 +64,10 @@ fn bound<'q>(sql: SqlStr, values: &[Value<'_>]) -> sqlx::query::Query<'q, Postgr
             Value::Int(value) => query.bind(value),
             Value::Text(value) => query.bind(value.map(str::to_owned)),
             Value::Bytes(value) => query.bind(value.map(<[u8]>::to_vec)),
+            #[cfg(feature = "fleet")]
+            Value::Texts(values) => query.bind(values.to_vec()),
+            #[cfg(feature = "fleet")]
+            Value::Blobs(values) => query.bind(values.to_vec()),
         };
     }
     query
@@ -98,15 +102,15 @@ impl Link for PgLink {
         Ok(done.map_err(fault)?.rows_affected())
     }
 
-    async fn rows(&mut self, select: &Select, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Record>> {
-        let (mut budget, mut records) = (Budget::default(), Vec::new());
+    async fn cells(&mut self, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Vec<Cell>>> {
+        let (mut budget, mut read) = (Budget::default(), Vec::new());
         let mut rows = bound(sql, values).fetch(&mut self.0);
         while let Some(row) = rows.try_next().await.map_err(fault)? {
             let cells = cells(&row)?;
             budget.spend(&cells)?;
-            records.push(Record::new(*select, cells));
+            read.push(cells);
         }
-        Ok(records)
+        Ok(read)
     }
 
     async fn script(&mut self, sql: &'static str) -> Result<()> {
@@ -169,12 +173,18 @@ impl Link for PgLink {
         &[
             include_str!("../../migrations/postgres/1_inventory.sql"),
             include_str!("../../migrations/postgres/2_audit_log.sql"),
+            include_str!("../../migrations/postgres/3_jobs.sql"),
         ]
     }
 
     fn provision(&self) -> &'static str {
         // A trigger looks, which may lock what the role of a reader may not.
         "insert into waxseal_provisioned (ring, follows, COLUMNS) values ($1, $2, VALUES)"
+    }
+
+    #[cfg(feature = "fleet")]
+    fn skip_locked(&self) -> &'static str {
+        "for update skip locked"
     }
 
     async fn is_alive(&mut self) -> bool {

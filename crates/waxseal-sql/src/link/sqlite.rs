@@ -10,7 +10,7 @@ use waxseal::ring::Time;
 use waxseal::runtime::Runtime;
 use waxseal::{Error, ErrorKind, Result};
 
-use super::{Begin, Budget, Cell, Link, Record, Said, Select, Value, fixed, general_error};
+use super::{Begin, Budget, Cell, Link, Said, Select, Value, fixed, general_error};
 use crate::schema;
 
 /// `main` of `SQLITE_*` (<https://www.sqlite.org/rescode.html>).
@@ -70,6 +70,9 @@ fn bound<'q>(sql: SqlStr, values: &[Value<'_>]) -> sqlx::query::Query<'q, Sqlite
             Value::Int(value) => query.bind(value),
             Value::Text(value) => query.bind(value.map(str::to_owned)),
             Value::Bytes(value) => query.bind(value.map(<[u8]>::to_vec)),
+            // No statement for SQLite has one.
+            #[cfg(all(feature = "fleet", feature = "postgres"))]
+            Value::Texts(_) | Value::Blobs(_) => query.bind(None::<i64>),
         };
     }
     query
@@ -103,15 +106,15 @@ impl Link for SqliteLink {
         Ok(done.map_err(fault)?.rows_affected())
     }
 
-    async fn rows(&mut self, select: &Select, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Record>> {
-        let (mut budget, mut records) = (Budget::default(), Vec::new());
+    async fn cells(&mut self, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Vec<Cell>>> {
+        let (mut budget, mut read) = (Budget::default(), Vec::new());
         let mut rows = bound(sql, values).fetch(&mut self.connection);
         while let Some(row) = rows.try_next().await.map_err(fault)? {
             let cells = cells(&row)?;
             budget.spend(&cells)?;
-            records.push(Record::new(*select, cells));
+            read.push(cells);
         }
-        Ok(records)
+        Ok(read)
     }
 
     async fn script(&mut self, sql: &'static str) -> Result<()> {
@@ -152,7 +155,10 @@ impl Link for SqliteLink {
     }
 
     fn migrations(&self) -> &'static [&'static str] {
-        &[include_str!("../../migrations/sqlite/1_inventory.sql")]
+        &[
+            include_str!("../../migrations/sqlite/1_inventory.sql"),
+            include_str!("../../migrations/sqlite/2_jobs.sql"),
+        ]
     }
 
     fn provision(&self) -> &'static str {
@@ -161,6 +167,12 @@ impl Link for SqliteLink {
         where exists (select 1 from waxseal_ring where ring = $1 and revision = $2) \
         and not exists (select 1 from waxseal_row where ring = $1 and scope = $5) \
         and not exists (select 1 from waxseal_row where ring = $1 and id = $3)"
+    }
+
+    #[cfg(feature = "fleet")]
+    fn skip_locked(&self) -> &'static str {
+        // Nobody else writes meanwhile.
+        ""
     }
 
     async fn is_alive(&mut self) -> bool {

@@ -9,7 +9,7 @@ use waxseal::ring::inventory::{Change, Heartbeat, Signed};
 use waxseal::ring::{RecordId, Scope, Time};
 
 use super::*;
-use crate::link::{Begin, Record, Value};
+use crate::link::{Begin, Cell, Record, Value};
 
 /// A value that was given, owned.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ impl Given {
             Value::Int(value) => Self::Int(value),
             Value::Text(value) => Self::Text(value.map(str::to_owned)),
             Value::Bytes(value) => Self::Bytes(value.map(<[u8]>::to_vec)),
+            #[cfg(all(feature = "fleet", feature = "postgres"))]
+            Value::Texts(_) | Value::Blobs(_) => unreachable!("no statement of a ring has one"),
         }
     }
 
@@ -63,8 +65,8 @@ impl<L: Link> Link for Spy<L> {
         self.link.execute(sql, values).await
     }
 
-    async fn rows(&mut self, select: &Select, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Record>> {
-        let rows = self.link.rows(select, sql.clone(), values).await?;
+    async fn cells(&mut self, sql: SqlStr, values: &[Value<'_>]) -> Result<Vec<Vec<Cell>>> {
+        let rows = self.link.cells(sql.clone(), values).await?;
         self.remember(&sql, values, rows.len());
         Ok(rows)
     }
@@ -95,6 +97,11 @@ impl<L: Link> Link for Spy<L> {
 
     fn provision(&self) -> &'static str {
         self.link.provision()
+    }
+
+    #[cfg(feature = "fleet")]
+    fn skip_locked(&self) -> &'static str {
+        self.link.skip_locked()
     }
 
     async fn is_alive(&mut self) -> bool {

@@ -20,10 +20,22 @@ mod forms;
 mod hangs;
 #[cfg(all(feature = "sqlite", unix))]
 mod kills;
+#[cfg(all(feature = "fleet", any(feature = "postgres", feature = "sqlite")))]
+mod ledger;
 #[cfg(all(feature = "audit", feature = "postgres"))]
 mod log;
+#[cfg(all(feature = "fleet", any(feature = "postgres", feature = "sqlite")))]
+mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(all(feature = "fleet", any(feature = "postgres", feature = "sqlite")))]
+mod rows;
+#[cfg(all(feature = "fleet", any(feature = "postgres", feature = "sqlite"), unix))]
+mod rows_kills;
+#[cfg(all(feature = "fleet", feature = "postgres"))]
+mod rows_postgres;
+#[cfg(all(feature = "fleet", feature = "sqlite"))]
+mod rows_sqlite;
 #[cfg(all(feature = "postgres", unix))]
 mod standby;
 mod support;

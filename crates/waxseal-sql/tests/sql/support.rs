@@ -62,7 +62,7 @@ mod live {
     use super::CANARY;
 
     /// What `grants/postgres.sql` makes, behind `waxseal_`. A provisioner is a reader, too.
-    const ROLES: [&str; 5] = ["provisioner", "reader", "writer", "logger", "auditor"];
+    const ROLES: [&str; 6] = ["provisioner", "reader", "writer", "logger", "auditor", "mover"];
 
     /// A schema of a test's own in the server that `scripts/services` has started. It is gone when this is dropped.
     pub(crate) struct Database {
