@@ -14,9 +14,9 @@ use super::{Bench, CountedBackends, context, scope};
 use crate::live::variable;
 use crate::places::{Store, backends};
 
-/// How many, unless the environment says otherwise: before a change lands, and elsewhere.
+/// How many on each store, unless the environment says otherwise: before a change lands, and elsewhere.
 const TENANTS: &str = "WAXSEAL_TEST_TENANTS";
-const MANY: usize = 50_000;
+const MANY: usize = 25_000;
 const FEW: usize = 5_000;
 /// How many a process keeps.
 const KEPT: usize = 1_000;

@@ -85,6 +85,10 @@ fn what_cannot_be_written_is_named() {
         ("tenant=CANARY", "--context"),
     ] {
         for command in [&SEAL[..], &OPEN, &["rewrap", "--kek", "env:K"], &["inspect"]] {
+            // A directory is a store, and everything in it is moved.
+            if command[0] == "rewrap" && input == "." {
+                continue;
+            }
             let line = tool.refused(&[command, &[input]].concat(), b"");
             assert!(line.contains(says), "{input}: {line}");
         }
