@@ -199,7 +199,7 @@ pub trait Ledger: Debug + Send + Sync {
         let _ = claim;
     }
 
-    /// Returns what was counted so far, the first faults, and whether all parts are done.
+    /// Returns what was counted so far, the first faults, part by part, and whether all parts are done.
     ///
     /// # Errors
     /// `Store` or `Io` if the ledger cannot be read.
@@ -212,7 +212,8 @@ struct State {
     plan: Plan,
     parts: Vec<Part>,
     counts: Counts,
-    faults: Vec<Fault>,
+    /// Each with the number of its part.
+    faults: Vec<(usize, Fault)>,
     /// Which parts are with whom, in this process: the fence, and until when.
     #[serde(skip)]
     claims: Vec<Option<(u64, Instant)>>,
@@ -262,7 +263,8 @@ impl State {
         }
         self.counts.add(&step.counts);
         let room = NAMED.saturating_sub(self.faults.len());
-        self.faults.extend(step.faults.into_iter().take(room));
+        let faults = step.faults.into_iter().take(room);
+        self.faults.extend(faults.map(|fault| (claim.part, fault)));
         Held::Yes
     }
 
@@ -286,7 +288,11 @@ impl State {
 
     fn sum(&self) -> (Counts, Vec<Fault>, bool) {
         let is_done = self.parts.iter().all(|part| part.is_done);
-        (self.counts, self.faults.clone(), is_done)
+        let mut faults = self.faults.clone();
+        // Within a part they come in order.
+        faults.sort_by_key(|(part, _)| *part);
+        let faults = faults.into_iter().map(|(_, fault)| fault).collect();
+        (self.counts, faults, is_done)
     }
 }
 
