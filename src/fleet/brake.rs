@@ -10,7 +10,7 @@ use crate::value::error::{Error, ErrorKind};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 #[derive(Debug, Default)]
-pub(super) struct Brake(Mutex<State>);
+pub(crate) struct Brake(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
 
 impl Brake {
     /// Whether it is worth asking again after an error.
-    pub(super) fn is_for(error: &Error) -> bool {
+    pub(crate) fn is_for(error: &Error) -> bool {
         error.is_retryable()
             && matches!(
                 error.kind(),
@@ -29,7 +29,7 @@ impl Brake {
     }
 
     /// Somebody met an error: everybody waits, each time twice as long, or as long as the other side says.
-    pub(super) fn hit(&self, now: Monotonic, error: &Error) {
+    pub(crate) fn hit(&self, now: Monotonic, error: &Error) {
         let mut state = self.lock();
         if state.until.is_some_and(|until| now < until) {
             // The same burst.
@@ -44,7 +44,7 @@ impl Brake {
     }
 
     /// Something went well.
-    pub(super) fn ease(&self, now: Monotonic) {
+    pub(crate) fn ease(&self, now: Monotonic) {
         let mut state = self.lock();
         if state.pause.is_some() && state.until.is_none_or(|until| now >= until) {
             state.pause = state
@@ -54,7 +54,7 @@ impl Brake {
         }
     }
 
-    pub(super) async fn wait(&self, runtime: &dyn Runtime) {
+    pub(crate) async fn wait(&self, runtime: &dyn Runtime) {
         let left = || {
             let until = self.lock().until?;
             until

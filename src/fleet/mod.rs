@@ -37,7 +37,7 @@
 //! *One value stops no other.* What does not open, or is refused, is put on a list with its [`FaultClass`], and the job goes on, until there are
 //! more of them than [`RewrapJob::most_faults`] allows.
 
-mod brake;
+pub(crate) mod brake;
 mod job;
 mod ledger;
 mod limit;

@@ -118,7 +118,7 @@ impl Part<'_, '_> {
     async fn page(&self, rest: &Range) -> Result<Page> {
         let job = self.shared.job;
         let page = self.patiently(|| job.store.scan(rest, job.batch)).await?;
-        check_page(rest, &page)?;
+        page.check(rest)?;
         Ok(page)
     }
 
@@ -388,21 +388,6 @@ fn is_unsettled(error: &Error) -> bool {
 }
 
 /// A store that returns what was asked for already would keep a job for ever.
-fn check_page(rest: &Range, page: &Page) -> Result<()> {
-    let store = |what| Err(Error::new(ErrorKind::Store).with_detail(what));
-    if page.found.is_empty() && !page.is_last {
-        return store("the store returned an empty page that is not the last one");
-    }
-    let mut before = rest.after();
-    for found in &page.found {
-        if before == Some(&found.id) {
-            return store("the store returned an id again");
-        }
-        before = Some(&found.id);
-    }
-    Ok(())
-}
-
 fn is_same(now: &Item, before: &Item) -> bool {
     now.len() == before.len() && now.front() == before.front()
 }

@@ -266,6 +266,24 @@ pub struct Page {
     pub is_last: bool,
 }
 
+impl Page {
+    /// Refuses a page of this range that would be read again and again.
+    pub(crate) fn check(&self, range: &Range) -> Result<()> {
+        let store = |what| Err(Error::new(ErrorKind::Store).with_detail(what));
+        if self.found.is_empty() && !self.is_last {
+            return store("the store returned an empty page that is not the last one");
+        }
+        let mut before = range.after();
+        for found in &self.found {
+            if before == Some(&found.id) {
+                return store("the store returned an id again");
+            }
+            before = Some(&found.id);
+        }
+        Ok(())
+    }
+}
+
 /// New wraps for an item.
 #[derive(Clone, Debug)]
 pub struct Change {

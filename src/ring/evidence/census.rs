@@ -1,5 +1,8 @@
 //! The scan: the front of each item, and no key.
 
+#[cfg(feature = "fleet")]
+mod stored;
+
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -34,7 +37,7 @@ const PROBE: usize = 8;
 /// receipt is not whole. Of an item that begins otherwise, the first 4 KiB are looked at: if an envelope begins somewhere in them, as bytes, in
 /// base64, in hexadecimal digits, as a list of numbers or with escapes, the item has failed, too. Else it is counted as *foreign*, as
 /// an empty one is. A census sees what it is given: who stores envelopes inside something else (compressed, in an archive, as rows of
-/// a database) must take them out first.
+/// a database) must take them out first, or let a store do it (`add_store`, with the feature `fleet`).
 ///
 /// ```
 /// # use waxseal::ring::{Authority, Reader};
@@ -68,6 +71,9 @@ pub struct Census<'a> {
     foreign: u64,
     failed: Vec<FailedItem>,
     failed_items: u64,
+    /// The stores that were not scanned to their ends.
+    #[cfg(feature = "fleet")]
+    broken_off: Vec<String>,
 }
 
 impl<'a> Census<'a> {
@@ -135,6 +141,8 @@ impl<'a> Census<'a> {
             foreign: 0,
             failed: Vec::new(),
             failed_items: 0,
+            #[cfg(feature = "fleet")]
+            broken_off: Vec::new(),
         };
         census.count_branches();
         Ok(census)
@@ -281,7 +289,15 @@ impl<'a> Census<'a> {
     ///
     /// # Errors
     /// `OverLimit` if the receipt is longer than [`MAX_RECEIPT`](super::MAX_RECEIPT).
-    pub fn finish(self) -> Result<CensusReceipt> {
+    #[cfg_attr(
+        not(feature = "fleet"),
+        expect(unused_mut, reason = "only stores are broken off")
+    )]
+    pub fn finish(mut self) -> Result<CensusReceipt> {
+        #[cfg(feature = "fleet")]
+        for store in std::mem::take(&mut self.broken_off) {
+            self.fail(&store, "was not scanned to its end");
+        }
         let now = self.reader.runtime().now();
         // What it has found after hours is not lost because a clock was set meanwhile.
         let finished = self.started.saturating_add(now.0.saturating_sub(self.begun.0));

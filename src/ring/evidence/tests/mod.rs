@@ -1,6 +1,8 @@
 //! Tests of censuses, receipts and what follows from them.
 
 mod receipts;
+#[cfg(feature = "fleet")]
+mod stored;
 
 use std::io::{self, Read};
 
