@@ -426,7 +426,7 @@ pub(crate) struct Census {
     #[cfg(feature = "audit")]
     #[command(flatten)]
     pub(crate) log: super::Log,
-    /// Files, and folders with everything in them.
+    /// Files, folders with everything in them, and .toml files that describe stores (of rows or objects, as for `rewrap`).
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
     /// Where the signed receipt is written. A file that exists is replaced.

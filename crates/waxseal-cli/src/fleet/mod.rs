@@ -1,5 +1,6 @@
 //! Re-wraps of all that a store holds.
 
+mod described;
 mod show;
 mod store;
 mod template;
@@ -12,6 +13,8 @@ use waxseal::Sealer;
 use waxseal::fleet::{FileLedger, Limits, Report, RewrapJob, Verify};
 
 pub(crate) use store::is_named;
+#[cfg(feature = "ring")]
+pub(crate) use store::{Place, is_described, place};
 
 use crate::arguments::Rewrap;
 use crate::arguments::job::{Job, VerifyItems};
@@ -48,7 +51,7 @@ pub(crate) fn rewrap(
                 "--context and --use-stored-context do not go with the description of a store, which says it in [context]",
             ));
         }
-        false => store::described(path, options.job.dry_run)?,
+        false => store::open(path, options.job.dry_run)?,
     };
     let wanted = &options.job;
     let report = match &wanted.report {

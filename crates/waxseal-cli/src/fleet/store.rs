@@ -1,84 +1,29 @@
-//! Stores, as files describe them.
-//!
-//! ```toml
-//! kind = "dir"
-//! path = "/srv/data"
-//!
-//! [context]            # without it, each envelope stores its own
-//! tenant = "{1}"       # the first name of the path
-//! table = "reports"
-//! ```
-//!
-//! ```toml
-//! kind = "postgres"    # or "sqlite", with a path
-//! url_variable = "DATABASE_URL"
-//! table = "users"
-//! envelope = "email"   # the column
-//!
-//! [context]
-//! tenant = "{tenant_id}"
-//! ```
+//! Opens stores.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
+use waxseal::EncryptionContext;
 use waxseal::fleet::{DirectoryStore, Store};
-use waxseal::{EncryptionContext, Error, ErrorKind};
+#[cfg(not(all(feature = "ring", feature = "postgres", feature = "object-store")))]
+use waxseal::{Error, ErrorKind};
 
-use super::template::Template;
+use super::described::{self, Described, Directory, Objects, Rows};
 use crate::failure::{Failure, Result};
-
-/// No description is longer.
-const MAX: u64 = 64 << 10;
-
-/// What a file says of a store.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum Described {
-    Dir(Directory),
-    Sqlite(Rows),
-    Postgres(Rows),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Directory {
-    path: PathBuf,
-    context: Option<BTreeMap<String, String>>,
-}
-
-/// The rows of a table.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(
-    not(feature = "ring"),
-    expect(dead_code, reason = "without a database only the form is looked at")
-)]
-struct Rows {
-    /// The file of SQLite.
-    path: Option<PathBuf>,
-    /// The variable that has the URL of PostgreSQL.
-    url_variable: Option<String>,
-    schema: Option<String>,
-    table: String,
-    envelope: String,
-    key: Option<Vec<String>>,
-    kek_id: Option<String>,
-    wrapped_at: Option<String>,
-    context: Option<BTreeMap<String, String>>,
-}
 
 /// Whether an argument names a store, and no envelope.
 pub(crate) fn is_named(path: &Path) -> bool {
-    path.is_dir() || path.extension().is_some_and(|extension| extension == "toml")
+    path.is_dir() || is_described(path)
+}
+
+/// Whether an argument is a file that describes a store.
+pub(crate) fn is_described(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir()
 }
 
 /// Opens a directory whose files are sealed in this context, or store their own.
 pub(super) fn of_directory(path: &Path, context: Option<EncryptionContext>) -> Result<Arc<dyn Store>> {
-    let store = opened(path)?;
+    let store = directory(path)?;
     Ok(Arc::new(match context {
         Some(context) => store.sealed_in(context),
         None => store,
@@ -86,55 +31,59 @@ pub(super) fn of_directory(path: &Path, context: Option<EncryptionContext>) -> R
 }
 
 /// Opens the store that a file describes. What is only read needs no right to write.
-pub(super) fn described(path: &Path, is_read_only: bool) -> Result<Arc<dyn Store>> {
-    let shown = path.display();
-    let read = |error| Failure::of_io("read", &shown, error);
-    let metadata = fs::metadata(path).map_err(read)?;
-    if metadata.len() > MAX {
-        return Err(Failure::usage(format!(
-            "{shown}: the description of a store has at most {MAX} bytes"
-        )));
-    }
-    let text = fs::read_to_string(path).map_err(read)?;
-    let described: Described =
-        toml::from_str(&text).map_err(|error| Failure::usage(format!("{shown}: {}", one_line(&error))))?;
-    match described {
-        Described::Sqlite(rows) => sqlite(path, &rows, is_read_only),
-        Described::Postgres(rows) => postgres(path, &rows, is_read_only),
-        Described::Dir(directory) => {
-            // Relative to the file, wherever the command runs.
-            let root = path.parent().unwrap_or(Path::new("")).join(&directory.path);
-            let Some(templates) = directory.context else {
-                return of_directory(&root, None);
-            };
-            let templates = templates
-                .iter()
-                .map(|(key, text)| Ok((key.clone(), Template::parse(text)?)))
-                .collect::<Result<Vec<_>, String>>()
-                .map_err(|error| Failure::usage(format!("{shown}: context: {error}")))?;
-            let store = opened(&root)?;
-            Ok(Arc::new(store.sealed_by(move |id| {
-                let names: Vec<&str> = id.split('/').collect();
-                let value = |name: &str| match name {
-                    "path" => Some(id),
-                    number => names.get(number.parse::<usize>().ok()?.checked_sub(1)?).copied(),
-                };
-                let mut pairs = Vec::new();
-                for (key, template) in &templates {
-                    let text = template.fill(value).map_err(|missing| {
-                        Error::new(ErrorKind::InvalidArgument).with_detail(format!(
-                            "the template of the context key {key} has {{{missing}}}, which this path has not"
-                        ))
-                    })?;
-                    pairs.push((key.as_str(), text));
-                }
-                EncryptionContext::new(pairs).map(Some)
-            })))
+pub(super) fn open(file: &Path, is_read_only: bool) -> Result<Arc<dyn Store>> {
+    match described::read(file)? {
+        Described::Dir(Directory { path, context }) => {
+            let store = directory(&beside(file, &path))?;
+            Ok(Arc::new(match context {
+                None => store,
+                Some(context) => store.sealed_by(described::contexts(file, &context)?),
+            }))
         }
+        Described::Sqlite(rows) => sqlite(file, &rows, is_read_only),
+        Described::Postgres(rows) => postgres(file, &rows, is_read_only),
+        Described::S3(bucket) => objects(file, &bucket.objects("s3")),
+        Described::Gcs(bucket) => objects(file, &bucket.objects("gs")),
+        Described::AzureBlob(container) => objects(file, &container.objects()),
     }
 }
 
-/// Rows of a file, which is named relative to the description.
+/// What a census scans.
+#[cfg(feature = "ring")]
+pub(crate) enum Place {
+    Files(PathBuf),
+    Store { name: String, store: Arc<dyn Store> },
+}
+
+/// Opens the store that a file describes, to count what it holds.
+#[cfg(feature = "ring")]
+pub(crate) fn place(file: &Path) -> Result<Place> {
+    let (name, store) = match described::read(file)? {
+        Described::Dir(Directory { path, .. }) => return Ok(Place::Files(beside(file, &path))),
+        Described::Sqlite(rows) => (rows.name.clone(), sqlite(file, &rows, true)?),
+        Described::Postgres(rows) => (rows.name.clone(), postgres(file, &rows, true)?),
+        Described::S3(bucket) => named(file, bucket.objects("s3"))?,
+        Described::Gcs(bucket) => named(file, bucket.objects("gs"))?,
+        Described::AzureBlob(container) => named(file, container.objects())?,
+    };
+    let own = || store.name().trim_start_matches("rows:").to_owned();
+    Ok(Place::Store {
+        name: name.unwrap_or_else(own),
+        store,
+    })
+}
+
+#[cfg(feature = "ring")]
+fn named(file: &Path, objects: Objects) -> Result<(Option<String>, Arc<dyn Store>)> {
+    let store = self::objects(file, &objects)?;
+    Ok((objects.name, store))
+}
+
+/// Relative to the description, wherever the command runs.
+fn beside(file: &Path, path: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path)
+}
+
 #[cfg(feature = "ring")]
 fn sqlite(file: &Path, rows: &Rows, is_read_only: bool) -> Result<Arc<dyn Store>> {
     let Rows {
@@ -148,16 +97,13 @@ fn sqlite(file: &Path, rows: &Rows, is_read_only: bool) -> Result<Arc<dyn Store>
             file.display()
         )));
     };
-    let path = file.parent().unwrap_or(Path::new("")).join(path);
-    let opened = waxseal_sql::SqliteRows::open(path, table(rows, is_read_only));
+    let opened = waxseal_sql::SqliteRows::open(beside(file, path), table(rows, is_read_only));
     Ok(Arc::new(pollster::block_on(opened)?))
 }
 
 #[cfg(not(feature = "ring"))]
 fn sqlite(_: &Path, _: &Rows, _: bool) -> Result<Arc<dyn Store>> {
-    Err(Error::new(ErrorKind::Configuration)
-        .with_detail("SQLite was not compiled in; add the feature `ring` of waxseal-cli")
-        .into())
+    Err(off("SQLite was", "ring"))
 }
 
 #[cfg(feature = "postgres")]
@@ -180,9 +126,27 @@ fn postgres(file: &Path, rows: &Rows, is_read_only: bool) -> Result<Arc<dyn Stor
 
 #[cfg(not(feature = "postgres"))]
 fn postgres(_: &Path, _: &Rows, _: bool) -> Result<Arc<dyn Store>> {
-    Err(Error::new(ErrorKind::Configuration)
-        .with_detail("PostgreSQL was not compiled in; add the feature `postgres` of waxseal-cli")
-        .into())
+    Err(off("PostgreSQL was", "postgres"))
+}
+
+#[cfg(feature = "object-store")]
+fn objects(file: &Path, objects: &Objects) -> Result<Arc<dyn Store>> {
+    let store = waxseal_object_store::Objects::from_url(&objects.url)?;
+    Ok(Arc::new(match &objects.context {
+        None => store,
+        Some(context) => store.sealed_by(described::contexts(file, context)?),
+    }))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn objects(_: &Path, _: &Objects) -> Result<Arc<dyn Store>> {
+    Err(off("object stores were", "object-store"))
+}
+
+#[cfg(not(all(feature = "ring", feature = "postgres", feature = "object-store")))]
+fn off(what: &str, feature: &str) -> Failure {
+    let detail = format!("{what} not compiled in; add the feature `{feature}` of waxseal-cli");
+    Error::new(ErrorKind::Configuration).with_detail(detail).into()
 }
 
 #[cfg(feature = "ring")]
@@ -209,11 +173,6 @@ fn table(rows: &Rows, is_read_only: bool) -> waxseal_sql::fleet::Table {
     }
 }
 
-fn opened(path: &Path) -> Result<DirectoryStore> {
+fn directory(path: &Path) -> Result<DirectoryStore> {
     DirectoryStore::open(path).map_err(|error| Failure::of_stream("open", path.display(), error))
-}
-
-/// Where in the file it is, and what.
-fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

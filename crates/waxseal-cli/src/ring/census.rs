@@ -42,13 +42,7 @@ fn count(options: &arguments::Census, actor: &str, ring: &Opened) -> Result<()> 
         None => read_authority(&ring.config, actor)
             .map_err(|failure| failure.and("; or sign with a census key: --key FILE"))?,
     };
-    let mut roots = Vec::new();
-    for path in &options.paths {
-        let root = path
-            .canonicalize()
-            .map_err(|error| Failure::of_io("find", path.display(), error))?;
-        roots.push(root);
-    }
+    let (roots, stores) = places(&options.paths)?;
     let own = sources(&path_of(&options.ring))?;
     refuse_other_content(&options.receipt)?;
     let mut output = Output::create(Some(&options.receipt), Access::Usual, replace(&own))?;
@@ -61,6 +55,9 @@ fn count(options: &arguments::Census, actor: &str, ring: &Opened) -> Result<()> 
             ))
         })?;
         covers.push(Covered::Files(name.to_owned()));
+    }
+    for (place, _) in &stores {
+        covers.push(place.clone());
     }
     let head = wait(ring.reader.scopes(&[]))?;
     let has_branches = head.branch_parents().next().is_some() || head.settings().provision.is_some();
@@ -86,7 +83,9 @@ fn count(options: &arguments::Census, actor: &str, ring: &Opened) -> Result<()> 
     for root in &roots {
         walk.visit(root, 0);
     }
-    let receipt = walk.census.finish()?;
+    let mut census = walk.census;
+    scan(&mut census, &stores)?;
+    let receipt = census.finish()?;
     let name = output.name();
     output
         .write_all(receipt.as_bytes())
@@ -106,6 +105,59 @@ fn count(options: &arguments::Census, actor: &str, ring: &Opened) -> Result<()> 
         "the receipt is not whole: {} could not be read{first}",
         many(receipt.failed_items(), "item")
     )))
+}
+
+/// A store, and what a receipt calls it.
+#[cfg(feature = "fleet")]
+type Named = (Covered, std::sync::Arc<dyn waxseal::fleet::Store>);
+#[cfg(not(feature = "fleet"))]
+type Named = (Covered, ());
+
+/// The files and folders that are scanned, and the stores.
+fn places(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Named>)> {
+    let mut roots = Vec::new();
+    #[cfg_attr(not(feature = "fleet"), expect(unused_mut, reason = "there are none"))]
+    let mut stores = Vec::<Named>::new();
+    for path in paths {
+        let mut root = path.clone();
+        #[cfg(feature = "fleet")]
+        if crate::fleet::is_described(path) {
+            match crate::fleet::place(path)? {
+                crate::fleet::Place::Files(path) => root = path,
+                crate::fleet::Place::Store { name, store } => {
+                    let place = Covered::Store(name);
+                    if stores.iter().any(|(other, _)| *other == place) {
+                        return Err(Failure::usage(format!(
+                            "{}: {place} is named twice: give each store a name of its own",
+                            path.display()
+                        )));
+                    }
+                    stores.push((place, store));
+                    continue;
+                }
+            }
+        }
+        let found = root.canonicalize();
+        root = found.map_err(|error| Failure::of_io("find", root.display(), error))?;
+        roots.push(root);
+    }
+    Ok((roots, stores))
+}
+
+/// Counts what stores hold.
+#[cfg(feature = "fleet")]
+fn scan(census: &mut Census<'_>, stores: &[Named]) -> Result<()> {
+    for (place, store) in stores {
+        census.scanning(place)?;
+        wait(census.add_store(&**store))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "fleet"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with stores")]
+fn scan(_: &mut Census<'_>, _: &[Named]) -> Result<()> {
+    Ok(())
 }
 
 /// What every receipt begins with.

@@ -169,6 +169,9 @@ fn options_go_with_what_they_are_for() {
             "url_variable",
         ),
         ("kind = \"dir\"\npath = \"data\"\n[context]\na = \"{\"", "brace"),
+        ("kind = \"s3\"\nprefix = \"p\"", "bucket"),
+        ("kind = \"s3\"\nbucket = \"a/b\"", "prefix"),
+        ("kind = \"azure-blob\"\nbucket = \"b\"", "container"),
     ] {
         fs::write(tool.folder().join("bad.toml"), text).unwrap();
         let line = tool.fails_with(2, &[&TO_NEW[..], &["bad.toml"]].concat(), &[]);
@@ -235,4 +238,72 @@ fn rows_of_a_table_are_moved_where_they_are() {
             300,
         );
     }
+}
+
+/// The objects are put and fetched without the command.
+#[cfg(feature = "object-store")]
+#[test]
+fn objects_of_a_bucket_are_moved_where_they_are() {
+    use crate::buckets::{ask, create_bucket};
+
+    let Some(url) = crate::servers::address("moto") else {
+        return;
+    };
+    let tool = Tool::new();
+    let bucket = format!("waxseal-cli-fleet-{}", std::process::id());
+    create_bucket(&url, &bucket);
+    for tenant in ["acme", "globex"] {
+        put(&tool, tenant, &["--context", &format!("tenant={tenant}")], 300);
+        let sealed = fs::read(tool.folder().join(tenant)).unwrap();
+        for name in ["documents", "elsewhere"] {
+            let answer = ask(&url, "PUT", &format!("{bucket}/{name}/{tenant}/1.pdf"), &sealed);
+            assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+        }
+    }
+    fs::write(
+        tool.folder().join("documents.toml"),
+        format!(
+            "kind = \"s3\"\nbucket = \"{bucket}\"\nprefix = \"documents\"\n[context]\ntenant = \"{{1}}\"\n"
+        ),
+    )
+    .unwrap();
+    let variables = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    for (options, moved) in [(&["--dry-run"][..], 2), (&[], 2), (&[], 0)] {
+        let run = tool.run_with(
+            &variables,
+            &[&["--json"], &TO_NEW[..], options, &["documents.toml"]].concat(),
+            &[],
+        );
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let run: Value = serde_json::from_slice(&run.stdout).unwrap();
+        assert_eq!(run["moved"], moved, "{run}");
+    }
+    for tenant in ["acme", "globex"] {
+        let context = ["--context", &format!("tenant={tenant}")];
+        for (name, key) in [("documents", "env:NEW"), ("elsewhere", "env:K")] {
+            let answer = ask(&url, "GET", &format!("{bucket}/{name}/{tenant}/1.pdf"), b"");
+            let body = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+            let opened = tool.done(&[&["open", "--kek", key], &context[..]].concat(), &answer[body..]);
+            assert_eq!(opened, bytes(300), "{name}");
+        }
+    }
+}
+
+#[cfg(not(feature = "object-store"))]
+#[test]
+fn objects_are_said_not_to_be_compiled_in() {
+    let tool = Tool::new();
+    fs::write(
+        tool.folder().join("documents.toml"),
+        "kind = \"s3\"\nbucket = \"b\"\n",
+    )
+    .unwrap();
+    let line = tool.refused(&[&TO_NEW[..], &["documents.toml"]].concat(), &[]);
+    assert!(line.contains("feature `object-store`"), "{line}");
 }

@@ -47,10 +47,11 @@ fn the_key_that_seals_the_authority_is_in_the_log_each_time_it_is_asked() {
     let id = text(&sealed["waxseal.keks"][0]["id"]);
     let of_key = ["--key", &id];
     let is_by_tests = |event: &Value| event["user.id"] == "tests";
+    fs::create_dir(ring.0.path("data")).unwrap();
     for command in [
         &["ring", "set", "--overlap", "PT25H"][..],
         &["keys", "create", "--scope", "/", "--kek", "local"],
-        &["census", "ring.toml", "--receipt", "r.json"],
+        &["census", "data", "--receipt", "r.json"],
     ] {
         let before = events(&ring, &of_key).len();
         ring.json(&[command, &LOG].concat());
