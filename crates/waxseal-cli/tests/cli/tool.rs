@@ -54,7 +54,7 @@ impl Tool {
         }
     }
 
-    #[cfg(feature = "ring")]
+    #[cfg(any(feature = "fleet", feature = "ring"))]
     pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
     }
