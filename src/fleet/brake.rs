@@ -1,13 +1,17 @@
 //! When a KMS or a store has too much to do, all workers of a job wait.
 
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::runtime::{Monotonic, Runtime};
-use crate::value::error::{Error, ErrorKind};
+use crate::value::error::{Error, ErrorKind, Result};
 
 /// The first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// How often a question is asked again.
+pub(crate) const TRIES: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(crate) struct Brake(Mutex<State>);
@@ -64,6 +68,31 @@ impl Brake {
         };
         while let Some(left) = left() {
             runtime.sleep(left).await;
+        }
+    }
+
+    /// Asks, and asks again after what `again` says is worth it, each time when the pause is over.
+    pub(crate) async fn patiently<T, F: Future<Output = Result<T>>>(
+        &self,
+        runtime: &dyn Runtime,
+        again: impl Fn(&Error) -> bool,
+        ask: impl Fn() -> F,
+    ) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            self.wait(runtime).await;
+            match ask().await {
+                Err(error) if again(&error) && tries < TRIES => {
+                    tries += 1;
+                    self.hit(runtime.now(), &error);
+                }
+                answer => {
+                    if answer.is_ok() {
+                        self.ease(runtime.now());
+                    }
+                    return answer;
+                }
+            }
         }
     }
 

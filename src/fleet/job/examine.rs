@@ -1,14 +1,14 @@
 //! What is to be done with one item.
 
 use crate::envelope::{Envelope, Header};
-use crate::fleet::brake::Brake;
+use crate::fleet::brake::{Brake, TRIES};
 use crate::fleet::report::{Counts, Fault, FaultClass};
 use crate::fleet::store::{Change, Item};
 use crate::sealer::NewWraps;
 use crate::value::context::EncryptionContext;
 use crate::value::error::{Error, Result};
 
-use super::{Shared, TRIES};
+use super::Shared;
 
 /// What is to be done with one item.
 pub(super) enum Decided {

@@ -22,8 +22,6 @@ use crate::sealer::Sealer;
 use crate::value::error::{Operation, Result};
 use shards::Shards;
 
-/// How often something that may go away is tried.
-const TRIES: u32 = 8;
 /// How often an item that others change is read again.
 const VISITS: u32 = 5;
 /// How many parts a job has for each worker, so that one that is slow keeps nobody waiting at the end.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::examine::{Decided, Planned, examine, fault};
-use super::{Shared, TRIES, VISITS, Verify};
+use super::{Shared, VISITS, Verify};
 use crate::fleet::brake::Brake;
 use crate::fleet::ledger::{Claim, Claimed, Held, Step};
 use crate::fleet::report::{Fault, FaultClass};
@@ -125,22 +125,7 @@ impl Part<'_, '_> {
     /// Asks a store again that is away, or has too much to do.
     async fn patiently<T, F: Future<Output = Result<T>>>(&self, ask: impl Fn() -> F) -> Result<T> {
         let shared = self.shared;
-        let mut tries = 0;
-        loop {
-            shared.brake.wait(shared.runtime).await;
-            match ask().await {
-                Err(error) if Brake::is_for(&error) && tries < TRIES => {
-                    tries += 1;
-                    shared.brake.hit(shared.runtime.now(), &error);
-                }
-                answer => {
-                    if answer.is_ok() {
-                        shared.brake.ease(shared.runtime.now());
-                    }
-                    return answer;
-                }
-            }
-        }
+        shared.brake.patiently(shared.runtime, Brake::is_for, ask).await
     }
 
     /// The items of a page, until the job is halted: decides each, and replaces together what is to be replaced. Returns how many there were.

@@ -56,6 +56,19 @@ pub(super) enum Described {
     AzureBlob(Container),
 }
 
+#[cfg(feature = "ring")]
+impl Described {
+    /// What a census calls it, if the file says so.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Dir(_) => None,
+            Self::Sqlite(rows) | Self::Postgres(rows) => rows.name.as_deref(),
+            Self::S3(bucket) | Self::Gcs(bucket) => bucket.name.as_deref(),
+            Self::AzureBlob(container) => container.name.as_deref(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Directory {
@@ -89,6 +102,7 @@ pub(super) struct Rows {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Bucket {
+    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "for a census"))]
     name: Option<String>,
     bucket: String,
     prefix: Option<String>,
@@ -98,6 +112,7 @@ pub(super) struct Bucket {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Container {
+    #[cfg_attr(not(feature = "ring"), expect(dead_code, reason = "for a census"))]
     name: Option<String>,
     container: String,
     prefix: Option<String>,
@@ -106,42 +121,29 @@ pub(super) struct Container {
 
 /// The objects below a prefix.
 #[cfg_attr(
-    not(all(feature = "object-store", feature = "ring")),
-    expect(dead_code, reason = "only the form is looked at, or no census is made")
+    not(feature = "object-store"),
+    expect(dead_code, reason = "without object stores only the form is looked at")
 )]
 pub(super) struct Objects {
-    pub(super) name: Option<String>,
     pub(super) url: String,
     pub(super) context: Option<Templates>,
 }
 
 impl Bucket {
     pub(super) fn objects(self, scheme: &str) -> Objects {
-        let prefix = self.prefix.unwrap_or_default();
-        Objects {
-            name: self.name,
-            url: format!("{scheme}://{}/{prefix}", self.bucket),
-            context: self.context,
-        }
+        objects(scheme, &self.bucket, self.prefix.as_deref(), self.context)
     }
 }
 
 impl Container {
     pub(super) fn objects(self) -> Objects {
-        let Self {
-            name,
-            container: bucket,
-            prefix,
-            context,
-        } = self;
-        let bucket = Bucket {
-            name,
-            bucket,
-            prefix,
-            context,
-        };
-        bucket.objects("az")
+        objects("az", &self.container, self.prefix.as_deref(), self.context)
     }
+}
+
+fn objects(scheme: &str, name: &str, prefix: Option<&str>, context: Option<Templates>) -> Objects {
+    let url = format!("{scheme}://{name}/{}", prefix.unwrap_or_default());
+    Objects { url, context }
 }
 
 /// Reads the description of a store.

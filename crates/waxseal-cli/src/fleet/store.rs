@@ -32,7 +32,11 @@ pub(super) fn of_directory(path: &Path, context: Option<EncryptionContext>) -> R
 
 /// Opens the store that a file describes. What is only read needs no right to write.
 pub(super) fn open(file: &Path, is_read_only: bool) -> Result<Arc<dyn Store>> {
-    match described::read(file)? {
+    described(file, described::read(file)?, is_read_only)
+}
+
+fn described(file: &Path, described: Described, is_read_only: bool) -> Result<Arc<dyn Store>> {
+    match described {
         Described::Dir(Directory { path, context }) => {
             let store = directory(&beside(file, &path))?;
             Ok(Arc::new(match context {
@@ -58,25 +62,17 @@ pub(crate) enum Place {
 /// Opens the store that a file describes, to count what it holds.
 #[cfg(feature = "ring")]
 pub(crate) fn place(file: &Path) -> Result<Place> {
-    let (name, store) = match described::read(file)? {
-        Described::Dir(Directory { path, .. }) => return Ok(Place::Files(beside(file, &path))),
-        Described::Sqlite(rows) => (rows.name.clone(), sqlite(file, &rows, true)?),
-        Described::Postgres(rows) => (rows.name.clone(), postgres(file, &rows, true)?),
-        Described::S3(bucket) => named(file, bucket.objects("s3"))?,
-        Described::Gcs(bucket) => named(file, bucket.objects("gs"))?,
-        Described::AzureBlob(container) => named(file, container.objects())?,
-    };
+    let read = described::read(file)?;
+    if let Described::Dir(Directory { path, .. }) = &read {
+        return Ok(Place::Files(beside(file, path)));
+    }
+    let name = read.name().map(str::to_owned);
+    let store = described(file, read, true)?;
     let own = || store.name().trim_start_matches("rows:").to_owned();
     Ok(Place::Store {
         name: name.unwrap_or_else(own),
         store,
     })
-}
-
-#[cfg(feature = "ring")]
-fn named(file: &Path, objects: Objects) -> Result<(Option<String>, Arc<dyn Store>)> {
-    let store = self::objects(file, &objects)?;
-    Ok((objects.name, store))
 }
 
 /// Relative to the description, wherever the command runs.

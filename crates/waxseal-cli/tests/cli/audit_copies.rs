@@ -243,13 +243,7 @@ fn a_copy_is_made_of_objects() {
     let bucket = format!("waxseal-cli-{}", std::process::id());
     crate::buckets::create_bucket(&url, &bucket);
     let to = format!("s3://{bucket}/logs/one");
-    let variables = [
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_REGION", "us-east-1"),
-    ];
+    let variables = crate::tool::of_moto(&url);
     for added in [2, 1] {
         for _ in 0..added {
             seal(&tool, "log");

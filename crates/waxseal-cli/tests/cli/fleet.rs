@@ -267,13 +267,7 @@ fn objects_of_a_bucket_are_moved_where_they_are() {
         ),
     )
     .unwrap();
-    let variables = [
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_REGION", "us-east-1"),
-    ];
+    let variables = crate::tool::of_moto(&url);
     for (options, moved) in [(&["--dry-run"][..], 2), (&[], 2), (&[], 0)] {
         let run = tool.run_with(
             &variables,

@@ -235,3 +235,15 @@ pub(crate) fn bytes(len: usize) -> Vec<u8> {
 
 /// The sizes at the borders of the default chunk size, and a long one.
 pub(crate) const SIZES: [usize; 6] = [0, 1, 65_535, 65_536, 65_537, 10 << 20];
+
+/// The variables of an object store that is moto at this URL.
+#[cfg(feature = "object-store")]
+pub(crate) fn of_moto(url: &str) -> [(&str, &str); 5] {
+    [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+    ]
+}

@@ -1,17 +1,12 @@
 //! The items of a store, page by page.
 
-use std::future::Future;
-
 use super::{Census, shorten};
 use crate::fleet::brake::Brake;
 use crate::fleet::{Range, Scanned, Store};
-use crate::runtime::Runtime;
 use crate::value::error::{Error, ErrorKind, Result};
 
 /// How many items are read at once.
 const BATCH: usize = 500;
-/// How often a store is asked again that is away, or an item that somebody is replacing.
-const TRIES: u32 = 8;
 
 impl Census<'_> {
     /// Counts each item of a store, from its first to its last, and reads fronts alone. What could not be read, or listed, has failed.
@@ -36,7 +31,9 @@ impl Census<'_> {
         self.broken_off.push(shorten(store.name()));
         let (brake, mut rest) = (Brake::default(), Range::all());
         loop {
-            let page = patiently(self.reader.runtime(), &brake, || store.scan(&rest, BATCH)).await?;
+            let page = brake
+                .patiently(self.reader.runtime(), is_passing, || store.scan(&rest, BATCH))
+                .await?;
             page.check(&rest)?;
             for scanned in page.found {
                 rest = rest.from_after(scanned.id.as_str());
@@ -54,7 +51,9 @@ impl Census<'_> {
         let name = format!("{}: {}", store.name(), scanned.id);
         let found = match scanned.item {
             Err(error) if is_passing(&error) && !scanned.hides_items => {
-                patiently(self.reader.runtime(), brake, || store.front(&scanned.id)).await
+                brake
+                    .patiently(self.reader.runtime(), is_passing, || store.front(&scanned.id))
+                    .await
             }
             item => item.map(Some),
         };
@@ -70,27 +69,4 @@ impl Census<'_> {
 /// Whether it is worth asking again.
 fn is_passing(error: &Error) -> bool {
     Brake::is_for(error) || (error.kind() == ErrorKind::Conflict && error.is_retryable())
-}
-
-async fn patiently<T, F: Future<Output = Result<T>>>(
-    runtime: &dyn Runtime,
-    brake: &Brake,
-    ask: impl Fn() -> F,
-) -> Result<T> {
-    let mut tries = 0;
-    loop {
-        brake.wait(runtime).await;
-        match ask().await {
-            Err(error) if is_passing(&error) && tries < TRIES => {
-                tries += 1;
-                brake.hit(runtime.now(), &error);
-            }
-            answer => {
-                if answer.is_ok() {
-                    brake.ease(runtime.now());
-                }
-                return answer;
-            }
-        }
-    }
 }
