@@ -365,3 +365,39 @@ impl Ledger for MemoryLedger {
             .map_or_else(|| (Counts::default(), Vec::new(), true), State::sum))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::FaultClass;
+
+    #[test]
+    fn faults_are_named_part_by_part_whoever_meets_them_first() {
+        let plan = Plan {
+            store: "store:users".into(),
+            range: Range::all(),
+            is_dry_run: false,
+            purpose: String::new(),
+        };
+        let parts = vec![Range::all().up_to("m"), Range::all().from_after("m")];
+        let mut state = State::new(plan, parts);
+        let claims: Vec<Claim> = (0..2)
+            .map(|_| match state.claim(Duration::from_secs(60)) {
+                Claimed::Part(claim) => claim,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        for (part, id) in [(1, "x"), (0, "c"), (1, "b"), (0, "a")] {
+            let step = Step {
+                faults: vec![Fault::new(id, FaultClass::Denied, "no")],
+                ..Step::default()
+            };
+            assert_eq!(state.advance(&claims[part], step), Held::Yes);
+        }
+        let (_, faults, is_done) = state.sum();
+        let ids: Vec<&str> = faults.iter().map(|fault| fault.id.as_str()).collect();
+        // Within a part as they came.
+        assert_eq!(ids, ["c", "a", "x", "b"]);
+        assert!(!is_done);
+    }
+}

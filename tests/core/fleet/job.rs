@@ -520,20 +520,3 @@ fn a_sample_is_read_back() {
     let report = block_on(bench.job().workers(size(1)).verify(sample).run()).unwrap();
     assert!((30..=60).contains(&report.counts.read_back), "{report:?}");
 }
-
-#[test]
-fn faults_are_named_in_one_order_whoever_meets_them_first() {
-    let bench = Bench::of(4, 100);
-    for value in (0..100).step_by(10) {
-        bench
-            .store
-            .put(&format!("{value:04}-0001"), b"WAX\x01 cut".to_vec());
-    }
-    for _ in 0..5 {
-        let job = bench.job().workers(size(4)).batch(size(7));
-        let report = block_on(job.run()).unwrap();
-        let ids: Vec<_> = report.faults.iter().map(|fault| fault.id.clone()).collect();
-        assert_eq!(ids.len(), 10);
-        assert!(ids.is_sorted(), "{ids:?}");
-    }
-}
